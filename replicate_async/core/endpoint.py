@@ -1,0 +1,153 @@
+"""An operation of the API as a value: method, path, what goes in, what comes out.
+
+The client's methods, the embedded server's routes, the generated OpenAPI document and the reference
+page all read the same values, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar, cast
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+R = TypeVar("R")
+
+Method = Literal["GET", "POST", "PATCH", "DELETE", "QUERY"]
+Media = Literal["application/json", "text/plain", "multipart/form-data"]
+Bucket = Literal["create", "get", "other"]
+
+_ENCODE = msgspec.json.Encoder()
+_PARAMETER = re.compile(r"\{(\w+)\}")
+# A slash or a dot segment would name another resource, and "?", "#" and "%" would be read again by
+# a proxy that decodes the path before it routes.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f/\\?#%]")
+_LONGEST_SEGMENT = 512
+
+
+class SegmentError(ValueError):
+    """A path parameter that cannot stand as one segment of a URL."""
+
+    def __init__(self, name: str, value: object, problem: str) -> None:
+        super().__init__(name, value, problem)
+        self.name = name
+        self.value = value
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.name}={shorten(self.value)} {self.problem}"
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """Return the repr of *value*, at most *limit* characters of it."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[R]):
+    """One operation: how it is asked for and what it returns."""
+
+    method: Method
+    path: str
+    """Path template below ``/v1``, such as ``/predictions/{prediction_id}``."""
+    returns: type[R]
+    """What the answer's body holds; `str` is text, `bytes` a file, ``type(None)`` nothing."""
+    _: KW_ONLY
+    takes: type | None = None
+    """What the request's body holds; `str` is plain text."""
+    query: type[msgspec.Struct] | None = None
+    """Query parameters, each a field."""
+    headers: type[msgspec.Struct] | None = None
+    """Request headers, each a field whose encoded name is the header's."""
+    media: Media = "application/json"
+    """Media type of the request's body."""
+    status: tuple[int, ...] = (200,)
+    """Documented statuses of success, the usual one first."""
+    idempotent: bool = False
+    """Whether a POST or PATCH does no more when it is sent twice."""
+    bucket: Bucket = "other"
+    """The rate limit it counts against: 600, 60,000 or 3,000 requests a minute."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again when nobody knows what became of it."""
+        return self.idempotent or self.method in {"GET", "QUERY", "DELETE"}
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the path's parameters, in order."""
+        return tuple(_PARAMETER.findall(self.path))
+
+    def target(self, path: Mapping[str, str], query: msgspec.Struct | str | None = None) -> str:
+        """Return path and query, percent-encoded once.
+
+        Raises `SegmentError` for a parameter that is not one plain path segment.
+        """
+        target = self.path
+        for name in self.parameters:
+            target = target.replace(f"{{{name}}}", segment(name, path[name]), 1)
+        encoded = query if isinstance(query, str) else encode_query(query)
+        return f"{target}?{encoded}" if encoded else target
+
+    def encode(self, body: object) -> bytes | None:
+        """Return the bytes of a JSON or text *body*; None when there is none."""
+        if body is None:
+            return None
+        if isinstance(body, str):
+            return body.encode()
+        return _ENCODE.encode(body)
+
+    def decode(self, body: bytes) -> R:
+        """Return what *body* holds; raises `msgspec.DecodeError` when it is something else."""
+        if self.returns is type(None):
+            return cast(R, None)
+        if self.returns is bytes:
+            return cast(R, body)
+        if self.returns is str:
+            return cast(R, body.decode(errors="replace"))
+        return self._decoder.decode(body)
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[R]:
+        return msgspec.json.Decoder(self.returns)
+
+
+def segment(name: str, value: object) -> str:
+    """Return *value* as one percent-encoded path segment, or raise `SegmentError`."""
+    if not isinstance(value, str):
+        raise SegmentError(name, value, f"is {type(value).__name__}, not a string")
+    if not value:
+        raise SegmentError(name, value, "is empty")
+    if not value.strip("."):
+        raise SegmentError(name, value, "is a dot segment, which names another resource")
+    if len(value) > _LONGEST_SEGMENT:
+        raise SegmentError(name, value, f"is longer than {_LONGEST_SEGMENT} characters")
+    found = _UNSAFE.search(value)
+    if found:
+        raise SegmentError(name, value, f"contains {found.group()!r}, which no id has")
+    try:
+        return quote(value, safe=":@=+,;~!$&'()*")
+    except UnicodeEncodeError:
+        raise SegmentError(name, value, "is not valid Unicode") from None
+
+
+def encode_query(query: msgspec.Struct | None) -> str:
+    """Return the query string of *query*, without the fields that were left out."""
+    if query is None:
+        return ""
+    # Through msgspec first, so that a datetime is written as the API reads it.
+    fields = cast("dict[str, Any]", msgspec.to_builtins(query))
+    return urlencode({name: value for name, value in fields.items() if value is not None})
+
+
+def encode_headers(headers: msgspec.Struct | None) -> dict[str, str]:
+    """Return the header fields of *headers*, without those that were left out."""
+    if headers is None:
+        return {}
+    fields = cast("dict[str, str | None]", msgspec.to_builtins(headers))
+    return {name: value for name, value in fields.items() if value is not None}

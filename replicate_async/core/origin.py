@@ -1,0 +1,238 @@
+"""Which URLs belong to the API that the client was pointed at.
+
+The API answers with URLs (`next`, `urls.get`, `urls.stream`, output files, redirects) and models
+print URLs of their own, so each one is untrusted. `Base` says what may be done with it: be asked
+as an API call, carry the token, or be fetched without it. The parser here is narrower than
+`urllib.parse` and yarl on purpose: what they would repair or guess at is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+__all__ = ["Base", "Origin"]
+
+# ASCII matters: without it IGNORECASE lets U+017F stand for "s" and U+212A for "k".
+_FLAGS: Final = re.ASCII | re.IGNORECASE
+_URL: Final = re.compile(r"(https?)://([^/?#]+)([^?#]*)(\?[^#]*)?(#.*)?", _FLAGS)
+_AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?", _FLAGS)
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+# URL parsers take a host whose last label looks like this for an IPv4 address.
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PORTS: Final = {"http": 80, "https": 443}
+_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".localdomain", ".home.arpa")
+
+
+class Origin(NamedTuple):
+    """Scheme, host (lower case, IPv6 in brackets, otherwise as written) and port of a URL."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}"
+
+
+class _Absolute(NamedTuple):
+    origin: Origin
+    path: str
+    query: str
+    fragment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The address of the API: every URL that the API hands out is judged against it."""
+
+    origin: Origin
+    prefix: str
+
+    @classmethod
+    def parse(cls, base_url: str, *, allow_insecure: bool = False) -> Base:
+        """Parse a base URL; a path that does not end in `/v1` gets it appended.
+
+        Plain `http` is taken for loopback hosts only, unless *allow_insecure*. Raises
+        `ValueError`, whose message shows no part of the URL but its host.
+        """
+        if not _is_clean(base_url):
+            raise ValueError(
+                "The base URL has a space, a control character or a backslash in it; remove it."
+            )
+        match = _URL.fullmatch(base_url)
+        if match is None:
+            raise ValueError(
+                "The base URL must be absolute and start with https:// (or http:// on loopback), "
+                'for example "https://api.replicate.com/v1".'
+            )
+        if "@" in match[2]:
+            raise ValueError(
+                "The base URL must not hold a user name or password; pass the token as api_token."
+            )
+        if match[4] is not None or match[5] is not None:
+            raise ValueError("The base URL must not have a query (?) or a fragment (#).")
+        url = _absolute(base_url)
+        if url is None:
+            raise ValueError(
+                "The host of the base URL must be an ASCII DNS name or a complete IP address, "
+                "with a port from 1 to 65535 or none; write international names in punycode."
+            )
+        path = url.path.removesuffix("/")
+        if not _is_plain_path(path):
+            raise ValueError(
+                "The path of the base URL must be ASCII, without empty or dot segments."
+            )
+        if url.origin.scheme == "http" and not (_is_loopback(url.origin.host) or allow_insecure):
+            raise ValueError(
+                f"The base URL would send the token unencrypted to {url.origin.host}; use https, "
+                "or pass allow_insecure=True if the network in between is yours."
+            )
+        return cls(url.origin, path if path.endswith("/v1") else f"{path}/v1")
+
+    @property
+    def url(self) -> str:
+        """The base URL in its normal form, ending in `/v1`."""
+        return f"{self.origin}{self.prefix}"
+
+    def target(self, url: str, *, upgrade: bool = False) -> str | None:
+        """Reduce *url* to path and query under the prefix, or None if it is not an API URL of ours.
+
+        Takes absolute URLs on exactly this origin and references that start with one "/". With
+        *upgrade*, `http` on its default port stands for our `https` origin on its own: right
+        where nothing but the result is used, as for `next`.
+        """
+        found = self._own(url, upgrade=upgrade)
+        if found is None or not found.startswith(f"{self.prefix}/"):
+            return None
+        return found[len(self.prefix) :]
+
+    def same_origin_target(self, url: str) -> str | None:
+        """Reduce *url* to its whole path and query, or None if it is not on this origin.
+
+        For the `Location` of a redirect, which may leave the prefix.
+        """
+        return self._own(url)
+
+    def owns(self, url: str) -> bool:
+        """Tell whether *url* is absolute and on exactly this origin, and so may get the token."""
+        return not url.startswith("/") and self._own(url) is not None
+
+    def may_fetch(self, url: str, *, any_port: bool = False) -> bool:
+        """Tell whether *url* may be fetched without the token: a stream or an output file.
+
+        Our own origin always may; so may `https` on a public DNS name, on the default port unless
+        *any_port*. Addresses and names that only mean something inside a network are refused; if
+        this base is itself on loopback, any port of loopback is allowed. A name may still resolve
+        to a private address: whoever connects checks that.
+        """
+        found = _absolute(url)
+        if found is None:
+            return False
+        origin = found.origin
+        if origin == self.origin:
+            return True
+        if _is_loopback(self.origin.host) and _is_loopback(origin.host):
+            return True
+        if origin.scheme != "https" or not _is_public_name(origin.host):
+            return False
+        return any_port or origin.port == _PORTS["https"]
+
+    def _own(self, url: str, *, upgrade: bool = False) -> str | None:
+        """Path and query of *url* if it is on this origin, else None."""
+        if url.startswith("/"):
+            if not _is_clean(url) or "#" in url:
+                return None
+            path, mark, query = url.partition("?")
+            query = mark + query
+        else:
+            found = _absolute(url)
+            if found is None or found.fragment:
+                return None
+            origin, path, query, _ = found
+            if upgrade and origin.scheme == "http" and origin.port == _PORTS["http"]:
+                origin = Origin("https", origin.host, _PORTS["https"])
+            if origin != self.origin:
+                return None
+            path = path or "/"
+        if not _is_plain_path(path) or not query.isascii():
+            return None
+        return path + query
+
+
+def _absolute(url: str) -> _Absolute | None:
+    if not _is_clean(url):
+        return None
+    match = _URL.fullmatch(url)
+    if match is None:
+        return None
+    authority = _AUTHORITY.fullmatch(match[2])
+    if authority is None:
+        return None
+    scheme, host = match[1].lower(), authority[1].lower()
+    port = int(authority[2]) if authority[2] else _PORTS[scheme]
+    if port > 65535 or not _is_host(host):
+        return None
+    return _Absolute(Origin(scheme, host, port), match[3], match[4] or "", match[5] or "")
+
+
+def _is_clean(url: str) -> bool:
+    # isprintable refuses controls, every space but U+0020, bidi marks and lone surrogates.
+    return url.isprintable() and " " not in url and "\\" not in url
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("["):
+        return _is_ipv6(host)
+    if _NAME.fullmatch(host) is None or len(host) > 253:
+        return False
+    last = host.removesuffix(".").rpartition(".")[2]
+    return _NUMBER.fullmatch(last) is None or _ipv4(host) is not None
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host[1:-1])
+    except AddressValueError:
+        return False
+    return True
+
+
+def _ipv4(host: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(host)
+    except AddressValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("localhost", "[::1]"):
+        return True
+    address = _ipv4(host)
+    return address is not None and address.is_loopback
+
+
+def _is_public_name(host: str) -> bool:
+    """Whether a well-formed *host* is a name of the public DNS, not an address."""
+    if host.startswith("[") or host.endswith(".") or "." not in host:
+        return False
+    return _ipv4(host) is None and not host.endswith(_PRIVATE_SUFFIXES)
+
+
+def _is_plain_path(path: str) -> bool:
+    """Whether *path* means the same to every server: ASCII, no empty and no dot segments."""
+    if not path.isascii() or "//" in path or _PERCENT.search(path):
+        return False
+    # Proxies decode once more than they should; three rounds cover what is seen in the wild.
+    for _ in range(4):
+        segments = path.replace("\\", "/").split("/")
+        if "." in segments or ".." in segments:
+            return False
+        path = unquote(path, encoding="latin-1")
+    return True

@@ -1,0 +1,452 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_async.core.origin import Base, Origin
+
+API = Base.parse("https://api.replicate.com")
+LOCAL = Base.parse("http://127.0.0.1:8000")
+PROXY = Base.parse("https://proxy.example/replicate")
+
+
+class Vector(TypedDict):
+    base_url: NotRequired[str]
+    url: str
+    route: str
+    may_request: bool
+    may_send_token: bool
+    why: str
+
+
+def read_vectors() -> list[Vector]:
+    text = (Path(__file__).parents[1] / "data" / "urls.json").read_text("utf-8")
+    vectors: list[Vector] = json.loads(text)["vectors"]
+    return vectors
+
+
+VECTORS = read_vectors()
+
+
+def judge(base: Base, route: str, url: str) -> tuple[bool, bool]:
+    """Whether *url* may be requested, and with the token, when it comes by *route*."""
+    if route == "page.next":
+        allowed = base.target(url, upgrade=True) is not None
+    elif route in {"urls.get", "urls.cancel"}:
+        allowed = base.target(url) is not None
+    elif route.startswith("redirect"):
+        allowed = base.same_origin_target(url) is not None
+    elif route == "urls.stream":
+        return base.may_fetch(url), base.owns(url)
+    else:
+        assert route == "output file"
+        return base.may_fetch(url, any_port=True), base.owns(url)
+    return allowed, allowed
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[f"{i}" for i in range(len(VECTORS))])
+def test_every_url_vector_is_judged_as_written(vector: Vector) -> None:
+    base = Base.parse(vector.get("base_url", "https://api.replicate.com"))
+    expected = (vector["may_request"], vector["may_send_token"])
+    assert judge(base, vector["route"], vector["url"]) == expected, vector["why"]
+
+
+# None of these may be asked with the token, by any route.
+NOT_OURS = [
+    "",
+    " ",
+    "predictions",
+    "?cursor=abc",
+    "#x",
+    ".",
+    "../predictions",
+    "//api.replicate.com/v1/predictions",
+    "///v1/predictions",
+    "/\\evil.example/v1/predictions",
+    "\\\\evil.example/v1/predictions",
+    "/v1//evil.example",
+    "/v1/../account",
+    "/v1/./predictions",
+    "/v1/predictions/..",
+    "/v1/%2e%2e/account",
+    "/v1/%2E./account",
+    "/v1/%252e%252e/account",
+    "/v1/%25%32%65%25%32%65/account",
+    "/v1/..%2faccount",
+    "/v1/..%5caccount",
+    "/v1/x%2f..%2fy",
+    "/v1/%",
+    "/v1/%zz",
+    "/v1/%2",
+    "/v1/predictions\n",
+    "/v1/predictions\r\nX-Evil: 1",
+    "/v1/predictions\tx",
+    "/v1/predictions\x00",
+    "/v1/predictions x",
+    "/v1/pr\u00e9dictions",
+    "/v1/predictions?x=\u00e9",
+    "/v1/predictions?x=\u2028",
+    "/v1/predictions#x",
+    " https://api.replicate.com/v1/predictions",
+    "https://api.replicate.com/v1/predictions ",
+    "https://api.replicate.com/v1/predictions#",
+    "https://api.replicate.com/v1/predictions#@evil.example",
+    "https://api.replicate.com/v1/../predictions",
+    "https://api.replicate.com/v1/%2e%2e/predictions",
+    "https://api.replicate.com//evil.example/v1/predictions",
+    "https://api.replicate.com:/v1/predictions",
+    "https://api.replicate.com:0/v1/predictions",
+    "https://api.replicate.com:0443/v1/predictions",
+    "https://api.replicate.com:65979/v1/predictions",
+    "https://api.replicate.com:99999/v1/predictions",
+    "https://api.replicate.com:443443443443443/v1/predictions",
+    "https://api.replicate.com:+443/v1/predictions",
+    "https://api.replicate.com:-443/v1/predictions",
+    "https://api.replicate.com:4 43/v1/predictions",
+    "https://api.replicate.com:\u0664\u0664\u0663/v1/predictions",
+    "https://api.replicate.com:443:443/v1/predictions",
+    "https://api.replicate.com:443@evil.example/v1/predictions",
+    "https://@api.replicate.com/v1/predictions",
+    "https://:@api.replicate.com/v1/predictions",
+    "https://evil.example@api.replicate.com/v1/predictions",
+    "https://api.replicate.com%40evil.example/v1/predictions",
+    "https://api.replicate.com%00.evil.example/v1/predictions",
+    "https://api.replicate.com%2f.evil.example/v1/predictions",
+    "https://api%2ereplicate%2ecom/v1/predictions",
+    "https://api.replicate.com;evil.example/v1/predictions",
+    "https://api.replicate.com,evil.example/v1/predictions",
+    "https://api.replicate.com&evil.example/v1/predictions",
+    "https://api.replicate.com\u2025/v1/predictions",
+    "https://api\u3002replicate\u3002com/v1/predictions",
+    "https://\uff41pi.replicate.com/v1/predictions",
+    "https://api.replicate.\u212aom/v1/predictions",
+    "http\u017f://api.replicate.com/v1/predictions",
+    "https://api.replicate.com\u200b/v1/predictions",
+    "https://api.replicate.com\u00ad/v1/predictions",
+    "https://\u202eapi.replicate.com/v1/predictions",
+    "https://api.replicate.com\ud800/v1/predictions",
+    "https://api\t.replicate.com/v1/predictions",
+    "ht\ntps://api.replicate.com/v1/predictions",
+    "https:api.replicate.com/v1/predictions",
+    "https:///api.replicate.com/v1/predictions",
+    "https:////api.replicate.com/v1/predictions",
+    "https:\\/\\/api.replicate.com/v1/predictions",
+    "https:/\\api.replicate.com/v1/predictions",
+    "://api.replicate.com/v1/predictions",
+    "wss://api.replicate.com/v1/predictions",
+    "data:text/plain,https://api.replicate.com/v1/predictions",
+    "blob:https://api.replicate.com/v1/predictions",
+    "view-source:https://api.replicate.com/v1/predictions",
+    "replicate.com/v1/predictions",
+    "https://replicate.com/v1/predictions",
+    "https://api.replicate.com.:443/v1/predictions",
+    "https://.api.replicate.com/v1/predictions",
+    "https://api..replicate.com/v1/predictions",
+    "https://x.api.replicate.com/v1/predictions",
+    "https://api.replicate.co/v1/predictions",
+    "https://[api.replicate.com]/v1/predictions",
+    "https://[::1]/v1/predictions",
+    "https://[::1/v1/predictions",
+    "https://[::1]api.replicate.com/v1/predictions",
+    "https://[fe80::1%25eth0]/v1/predictions",
+]
+
+
+@pytest.mark.parametrize("url", NOT_OURS, ids=ascii)
+def test_hostile_urls_never_get_the_token(url: str) -> None:
+    assert API.target(url) is None
+    assert API.target(url, upgrade=True) is None
+    assert API.same_origin_target(url) is None
+    assert not API.owns(url)
+
+
+# These may not even be fetched without the token.
+NOT_FETCHED = [
+    "http://replicate.delivery/x.png",
+    "https://localhost/x",
+    "https://LOCALHOST/x",
+    "https://x.localhost/x",
+    "https://localhost./x",
+    "https://localhost.localdomain/x",
+    "https://metadata/x",
+    "https://metadata.google.internal/x",
+    "https://printer.local/x",
+    "https://router.home.arpa/x",
+    "https://127.0.0.1/x",
+    "https://127.0.0.1./x",
+    "https://10.0.0.1/x",
+    "https://8.8.8.8/x",
+    "https://127.1/x",
+    "https://0/x",
+    "https://0177.0.0.1/x",
+    "https://0x7f.0.0.1/x",
+    "https://0x7f000001/x",
+    "https://0x7f.1/x",
+    "https://evil.0x/x",
+    "https://1.2.3.4.5/x",
+    "https://999.1.1.1/x",
+    "https://017700000001/x",
+    "https://[::]/x",
+    "https://[::1]/x",
+    "https://[fd00::1]/x",
+    "https://[::ffff:a9fe:a9fe]/x",
+    "https://[64:ff9b::7f00:1]/x",
+    "https://evil.example./x",
+    "https://-evil.example/x",
+    "https://evil-.example/x",
+    "https://evil..example/x",
+    "https://" + "a" * 64 + ".example/x",
+    "https://" + "a." * 130 + "example/x",
+    "https://evil.example:/x",
+    "https://evil.example:70000/x",
+    "https://user@evil.example/x",
+    "https://evil.example\\@replicate.delivery/x",
+    "https://evil.example/a b",
+    "https://evil.example/a\nb",
+    "https://evil%2eexample/x",
+    "https://\u0435vil.example/x",
+    "https://169\u30024.169.254/x",
+    "https://\u2460\u2461\u2466.0.0.1/x",
+    "https:evil.example/x",
+    "//evil.example/x",
+    "/v1/predictions",
+    "x.png",
+    "data:image/png;base64,AAAA",
+    "file:///etc/passwd",
+    "gopher://evil.example/x",
+]
+
+
+@pytest.mark.parametrize("url", NOT_FETCHED, ids=ascii)
+def test_private_or_malformed_urls_are_not_fetched(url: str) -> None:
+    assert not API.may_fetch(url)
+    assert not API.may_fetch(url, any_port=True)
+    assert not API.owns(url)
+
+
+def test_output_files_may_be_on_any_port_and_streams_may_not() -> None:
+    assert API.may_fetch("https://files.example:8443/x.png", any_port=True)
+    assert not API.may_fetch("https://files.example:8443/x.png")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://replicate.delivery/pbxt/abc/caf\u00e9.png",
+        "https://replicate.delivery/a//b/../c.png",
+        "https://replicate.delivery/video.mp4#t=10",
+        "https://xn--caf-dma.example",
+        "https://files.example?x=1",
+        "https://my_bucket.s3.example/x|y",
+        "https://1.2.3.4.example/x",
+    ],
+    ids=ascii,
+)
+def test_unusual_but_public_file_urls_are_fetched_without_the_token(url: str) -> None:
+    assert API.may_fetch(url)
+    assert not API.owns(url)
+
+
+def test_only_a_loopback_base_reaches_loopback() -> None:
+    for url in (
+        "http://127.0.0.1:9000/x",
+        "http://127.8.8.8:1/x",
+        "http://localhost/x",
+        "https://localhost:8443/x",
+        "http://[::1]:9000/x",
+    ):
+        assert LOCAL.may_fetch(url)
+        assert not LOCAL.owns(url)
+        assert not API.may_fetch(url, any_port=True)
+    assert LOCAL.may_fetch("http://127.0.0.1:8000/files/x")
+    assert LOCAL.owns("http://127.0.0.1:8000/files/x")
+    for url in ("http://10.0.0.1/x", "http://files.example/x", "http://127.1/x", "http://0/x"):
+        assert not LOCAL.may_fetch(url, any_port=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://api.replicate.com/v1/predictions?cursor=a%3D%3D", "/predictions?cursor=a%3D%3D"),
+        ("HTTPS://API.Replicate.Com:443/v1/predictions", "/predictions"),
+        ("/v1/models/a/b/versions?cursor=x/../y", "/models/a/b/versions?cursor=x/../y"),
+        ("/v1/predictions?next=https://evil.example", "/predictions?next=https://evil.example"),
+        ("/v1/predictions?", "/predictions?"),
+        ("/v1/models/a/b..c/versions", "/models/a/b..c/versions"),
+    ],
+)
+def test_our_urls_are_reduced_to_path_and_query(url: str, target: str) -> None:
+    assert API.target(url) == target
+    assert API.same_origin_target(url) == f"/v1{target}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.replicate.com/",
+        "https://api.replicate.com",
+        "https://api.replicate.com/v1",
+        "https://api.replicate.com/v1?x=1",
+        "https://api.replicate.com/v2/predictions",
+        "https://api.replicate.com/v10/predictions",
+        "https://api.replicate.com/V1/predictions",
+        "/predictions",
+    ],
+)
+def test_urls_outside_the_prefix_are_followed_by_redirects_only(url: str) -> None:
+    assert API.target(url) is None
+    assert API.same_origin_target(url) is not None
+
+
+def test_a_path_is_never_empty_in_a_redirect() -> None:
+    assert API.same_origin_target("https://api.replicate.com") == "/"
+    assert API.same_origin_target("https://api.replicate.com?x=1") == "/?x=1"
+
+
+def test_the_prefix_of_a_proxy_is_kept_out_of_the_target() -> None:
+    assert PROXY.target("https://proxy.example/replicate/v1/account") == "/account"
+    assert PROXY.target("/replicate/v1/account") == "/account"
+    assert PROXY.target("/v1/account") is None
+    assert PROXY.target("https://proxy.example/other/v1/account") is None
+    assert PROXY.same_origin_target("/login") == "/login"
+
+
+def test_upgrade_takes_plain_http_for_our_own_https_origin_only() -> None:
+    url = "http://api.replicate.com/v1/deployments?cursor=x"
+    assert API.target(url, upgrade=True) == "/deployments?cursor=x"
+    assert API.target(url) is None
+    assert API.target("http://api.replicate.com:80/v1/account", upgrade=True) == "/account"
+    assert API.target("http://api.replicate.com:443/v1/account", upgrade=True) is None
+    assert API.target("http://api.replicate.com:8080/v1/account", upgrade=True) is None
+    assert API.target("http://evil.example/v1/account", upgrade=True) is None
+    other_port = Base.parse("https://api.example:8443")
+    assert other_port.target("http://api.example/v1/account", upgrade=True) is None
+    plain = Base.parse("http://localhost")
+    assert plain.target("https://localhost/v1/account", upgrade=True) is None
+    assert plain.target("http://localhost/v1/account", upgrade=True) == "/account"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url", "prefix"),
+    [
+        ("https://api.replicate.com", "https://api.replicate.com/v1", "/v1"),
+        ("https://api.replicate.com/", "https://api.replicate.com/v1", "/v1"),
+        ("https://api.replicate.com/v1", "https://api.replicate.com/v1", "/v1"),
+        ("HTTPS://API.replicate.com:443/v1/", "https://api.replicate.com/v1", "/v1"),
+        ("https://proxy.example/replicate", "https://proxy.example/replicate/v1", "/replicate/v1"),
+        ("https://proxy.example/a/v1/", "https://proxy.example/a/v1", "/a/v1"),
+        ("https://proxy.example/v12", "https://proxy.example/v12/v1", "/v12/v1"),
+        ("https://proxy.example:8443/v1", "https://proxy.example:8443/v1", "/v1"),
+        ("https://10.0.0.1", "https://10.0.0.1/v1", "/v1"),
+        ("http://localhost:8000", "http://localhost:8000/v1", "/v1"),
+        ("http://127.5.0.1:80", "http://127.5.0.1/v1", "/v1"),
+        ("http://[::1]:8000/", "http://[::1]:8000/v1", "/v1"),
+    ],
+)
+def test_base_urls_have_one_normal_form(base_url: str, url: str, prefix: str) -> None:
+    base = Base.parse(base_url)
+    assert (base.url, base.prefix) == (url, prefix)
+    assert Base.parse(base.url) == base
+    assert base.target(f"{url}/account") == "/account"
+    assert base.owns(f"{url}/account")
+
+
+def test_the_origin_is_scheme_host_and_port() -> None:
+    assert API.origin == Origin("https", "api.replicate.com", 443)
+    assert str(API.origin) == "https://api.replicate.com"
+    assert str(LOCAL.origin) == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("", "absolute"),
+        ("api.replicate.com", "absolute"),
+        ("ftp://api.replicate.com", "absolute"),
+        ("https:/api.replicate.com", "absolute"),
+        ("https://", "absolute"),
+        ("https:///v1", "absolute"),
+        ("https://api.replicate.com\n", "control character"),
+        (" https://api.replicate.com", "space"),
+        ("https:\\\\api.replicate.com", "backslash"),
+        ("https://user:r8_sentinel@api.replicate.com", "api_token"),
+        ("https://r8_sentinel@api.replicate.com", "api_token"),
+        ("https://api.replicate.com?token=r8_sentinel", "query"),
+        ("https://api.replicate.com/v1#r8_sentinel", "fragment"),
+        ("https://127.1", "host"),
+        ("https://2130706433", "host"),
+        ("https://0x7f.1", "host"),
+        ("https://1.2.3.400", "host"),
+        ("https://api.replicate.com:0", "port"),
+        ("https://api.replicate.com:65536", "port"),
+        ("https://\u0430pi.replicate.com", "punycode"),
+        ("https://api%2ereplicate.com", "host"),
+        ("https://[::1", "host"),
+        ("https://[::zz]", "host"),
+        ("https://[1.2.3.4]", "host"),
+        ("https://api.replicate.com/a/../v1", "dot segments"),
+        ("https://api.replicate.com//v1", "empty"),
+        ("https://api.replicate.com/v\u00e9", "ASCII"),
+        ("http://api.replicate.com", "allow_insecure"),
+        ("http://10.0.0.1", "allow_insecure"),
+        ("http://0.0.0.0:8000", "allow_insecure"),
+        ("http://localhost.evil.example", "allow_insecure"),
+        ("http://127.0.0.1.evil.example", "allow_insecure"),
+        ("http://localhost.", "allow_insecure"),
+        ("http://[::ffff:127.0.0.1]", "allow_insecure"),
+    ],
+    ids=ascii,
+)
+def test_a_bad_base_url_is_refused_with_the_reason(base_url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        Base.parse(base_url)
+    assert "sentinel" not in str(caught.value)
+
+
+def test_plain_http_is_taken_on_request() -> None:
+    base = Base.parse("http://replicate:8000", allow_insecure=True)
+    assert base.url == "http://replicate:8000/v1"
+    assert base.may_fetch("http://replicate:8000/files/x")
+    assert not base.may_fetch("http://other:8000/files/x", any_port=True)
+
+
+HOSTS = st.text(st.characters(blacklist_characters="/?#"), max_size=40)
+
+
+@given(HOSTS, st.sampled_from(["https://", "http://", "//", "https:", "https:/", "\\\\"]))
+def test_no_other_authority_is_ours(authority: str, start: str) -> None:
+    url = f"{start}{authority}/v1/predictions"
+    if start == "https://" and authority.lower() in {"api.replicate.com", "api.replicate.com:443"}:
+        return
+    assert not API.owns(url)
+    assert API.target(url) is None
+    assert API.same_origin_target(url) is None
+
+
+@given(st.text(max_size=60) | st.from_regex(r"(https?:)?/?/?[a-z.]*(:[0-9]*)?[/%.25eE\\a]*"))
+def test_what_is_accepted_goes_back_to_our_origin(text: str) -> None:
+    for url in (text, f"/{text}", f"https://api.replicate.com/{text}", f"/v1/{text}"):
+        found = API.same_origin_target(url)
+        if found is None:
+            assert not API.owns(url)
+            continue
+        assert found.startswith("/")
+        assert not found.startswith("//")
+        assert found.isascii()
+        assert found.isprintable()
+        assert not {"..", "."} & set(found.partition("?")[0].split("/"))
+        assert API.owns(f"https://api.replicate.com{found}")
+
+
+@given(
+    st.from_regex(
+        r"/v1/[a-z0-9]{1,8}(/[A-Za-z0-9_.-]{1,9}x)*(\?[a-zA-Z0-9=&%/?:]*)?", fullmatch=True
+    )
+)
+def test_what_the_api_would_send_is_accepted_unchanged(path: str) -> None:
+    assert API.target(f"https://api.replicate.com{path}") == path.removeprefix("/v1")

@@ -1,0 +1,75 @@
+"""What a change is checked with: `nox` runs lint, types and tests; `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_missing_interpreters = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; `nox -s lint -- --fix` repairs what it can."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy and pyright, and that the public interface is wholly typed."""
+    session.install("-e", ".[cli,test]", "nox", *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "replicate_async", "--ignoreexternal")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests under coverage; arguments go to pytest."""
+    session.install("-e", ".[cli,test]")
+    session.run("pytest", *(session.posargs or ["--cov"]))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages and llms.txt into docs/_build/html; a warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-nW", "--keep-going", "docs", "docs/_build/html")
+
+
+@nox.session
+@nox.parametrize("release", ["1.0.7", "2.0.0b4"])
+def peers(session: nox.Session, release: str) -> None:
+    """Run a published client of the service against the embedded server."""
+    session.install("-e", ".", f"replicate=={release}")
+    session.run("python", "tests/peers/run.py", release, *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Drive the embedded server with schemathesis from its own openapi.json."""
+    session.install("-e", ".", *group("fuzz"))
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the client against the embedded server; arguments choose what."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the client for a long time under scripted trouble and look for leaks."""
+    session.install("-e", ".[test]")
+    session.run("python", "tests/soak/run.py", *session.posargs)

@@ -156,9 +156,10 @@ class Base:
             if found is None or found.fragment:
                 return None
             origin, path, query, _ = found
-            if upgrade and origin.scheme == "http" and origin.port == _PORTS["http"]:
-                origin = Origin("https", origin.host, _PORTS["https"])
-            if origin != self.origin:
+            ours = [self.origin]
+            if upgrade and self.origin == ("https", self.origin.host, 443):
+                ours.append(Origin("http", self.origin.host, 80))
+            if origin not in ours:
                 return None
             path = path or "/"
         if not _is_plain_path(path) or not query.isascii():

@@ -1,0 +1,3 @@
+"""Tests, laid out like the package; `support` holds what they share."""
+
+from __future__ import annotations

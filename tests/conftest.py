@@ -1,0 +1,48 @@
+"""Fixtures for every test: the event loop, and the watch over the token."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.support.sentinel import SecretWatch, shows_secret
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def secret_watch() -> Iterator[SecretWatch]:
+    """Fail any test during which a secret was logged, at whatever level and by whomever."""
+    watch, root = SecretWatch(), logging.getLogger()
+    level = root.level
+    root.addHandler(watch)
+    root.setLevel(logging.DEBUG)
+    yield watch
+    root.removeHandler(watch)
+    root.setLevel(level)
+    assert not watch.leaks, f"a secret was logged: {watch.leaks}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail any test that printed a secret or that failed with one in its report."""
+    report = yield
+    shown = [report.longreprtext, *(text for _, text in report.sections)]
+    if any(shows_secret(text) for text in shown):
+        report.outcome = "failed"
+        report.sections = []
+        report.longrepr = f"{report.nodeid}: a secret was printed ({report.when})"
+    return report
+
+
+def pytest_warning_recorded(
+    warning_message: object,
+) -> None:
+    """Fail the run if a warning shows a secret."""
+    if shows_secret(str(warning_message)):
+        pytest.exit("a secret was shown by a warning", returncode=1)

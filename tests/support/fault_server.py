@@ -1,0 +1,240 @@
+"""A server written on raw sockets, so that answers can break at any byte; it keeps the true record.
+
+It parses just enough of a request to know where it ends, remembers every byte that it received and
+what it acted on, and sends whatever the test's answer says: broken framing, half a status line, a
+reset in the middle of the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self, SupportsIndex
+
+from tests.support.wire import LIMIT, Answer, Ending, Request, read_body, read_head
+
+Handler = Callable[[Request], Answer]
+
+CREATES: Final = re.compile(
+    r"POST /v1/(predictions|models|deployments|files"
+    r"|(models|deployments)/[^/]+/[^/]+/predictions"
+    r"|models/[^/]+/[^/]+/versions/[^/]+/trainings)"
+)
+
+
+@dataclass
+class Connection:
+    """One accepted connection, with everything that came over it."""
+
+    index: int
+    received: bytearray = field(default_factory=bytearray)
+    requests: int = 0
+    open: bool = True
+
+
+class RecordingReader(asyncio.StreamReader):
+    """A stream reader that keeps a copy of every byte fed to it."""
+
+    def __init__(self, record: bytearray) -> None:
+        super().__init__(limit=LIMIT)
+        self._record = record
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self._record.extend(data)
+        super().feed_data(data)
+
+
+class FaultServer:
+    """A loopback HTTP/1.1 server that answers what *handler* says, byte for byte.
+
+    *early*, when given, is asked with the head alone, before the body is read: an answer from it
+    is sent at once and the connection ended as it says. *backlog* is the kernel's accept queue.
+    """
+
+    def __init__(
+        self, handler: Handler, *, early: Callable[[Request], Answer | None] | None = None
+    ):
+        self.handler = handler
+        self.connections: list[Connection] = []
+        self.requests: list[Request] = []
+        self.acted: list[Request] = []
+        self.errors: list[Exception] = []
+        self.port = 0
+        self._early = early
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin}/v1"
+
+    @property
+    def creations(self) -> int:
+        """How many paid-for or lasting things were made here."""
+        return sum(1 for request in self.acted if is_create(request))
+
+    @property
+    def open_connections(self) -> int:
+        return sum(1 for connection in self.connections if connection.open)
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(bytes(connection.received) for connection in self.connections)
+
+    async def until_idle(self) -> None:
+        """Wait until every connection is over."""
+        async with asyncio.timeout(2):
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    def forget(self) -> None:
+        """Start the record anew; connections that are open stay in it."""
+        self.connections = [connection for connection in self.connections if connection.open]
+        self.requests.clear()
+        self.acted.clear()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocol, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+        if exc is None and self.errors:
+            raise ExceptionGroup("the fault server itself failed", self.errors)
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection."""
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def _protocol(self) -> asyncio.StreamReaderProtocol:
+        connection = Connection(len(self.connections))
+        self.connections.append(connection)
+
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._serve(connection, reader, writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        return asyncio.StreamReaderProtocol(RecordingReader(connection.received), serve)
+
+    async def _serve(
+        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.transport.set_write_buffer_limits(high=0)
+        try:
+            while await self._exchange(connection, reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            pass  # the client went away, which is its right
+        except Exception as error:  # noqa: BLE001 - a bug of the handler must fail the test, not the client
+            self.errors.append(error)
+        finally:
+            connection.open = False
+            writer.close()
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await writer.wait_closed()
+
+    async def _exchange(
+        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        head = await read_head(reader)
+        if not head:
+            return False
+        answer = self._early and self._early(Request(connection.index, head, b"", b""))
+        if answer is None:
+            raw_body, body = await read_body(reader, head)
+            request = Request(connection.index, head, raw_body, body)
+            connection.requests += 1
+            self.requests.append(request)
+            answer = self.handler(request)
+            if answer.acts:
+                self.acted.append(request)
+        await send(writer, answer)
+        if answer.ending is Ending.KEEP and answer.framing != "close":
+            return True
+        await end(reader, writer, answer.ending)
+        return False
+
+
+def is_create(request: Request) -> bool:
+    """Tell whether *request* is one that must never be repeated blindly."""
+    return CREATES.fullmatch(f"{request.method} {request.path}") is not None
+
+
+async def send(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    """Write the bytes of *answer*, in its rhythm, up to its cut."""
+    await asyncio.sleep(answer.delay)
+    data = answer.sent()
+    step = answer.step or max(len(data), 1)
+    for start in range(0, len(data), step):
+        writer.write(data[start : start + step])
+        await writer.drain()
+        if answer.pause and start + step < len(data):
+            await asyncio.sleep(answer.pause)
+    for piece in answer.source() if answer.source else ():
+        writer.write(piece)
+        await writer.drain()
+
+
+async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ending: Ending) -> None:
+    """End the connection in the way of *ending*; a hang lasts until the client leaves."""
+    if ending is Ending.RESET:
+        reset(writer)
+    elif ending in {Ending.HANG, Ending.HALF_CLOSE}:
+        if ending is Ending.HALF_CLOSE:
+            writer.write_eof()
+        while await reader.read(65536):
+            pass
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Drop the connection so that the peer sees a reset and not an orderly end."""
+    peer: socket.socket = writer.get_extra_info("socket")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def script(*answers: Answer) -> Handler:
+    """Answer the first request with the first answer and so on; the last one serves for ever."""
+    rest = list(answers)
+
+    def handler(_request: Request) -> Answer:
+        return rest.pop(0) if len(rest) > 1 else rest[0]
+
+    return handler
+
+
+class Stranger(FaultServer):
+    """Another origin, where nothing of ours may arrive; it answers whatever it is asked."""
+
+    def __init__(self, answer: Answer | None = None):
+        super().__init__(script(answer or Answer(body=b"{}")))
+
+    def assert_untouched(self) -> None:
+        assert not self.connections, f"a stranger was connected to: {self.received!r}"
+
+    def assert_never_saw(self, secrets: Iterable[str]) -> None:
+        for secret in secrets:
+            assert secret.encode() not in self.received, "a stranger was sent a secret"

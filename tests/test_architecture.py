@@ -1,0 +1,149 @@
+"""Who may import whom, read from the source, so that an import inside a function counts too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "replicate_async"
+
+CLIENT_SIDE = {"core", "errors", "refs", "schemas", "files", "runs", "resources"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "core": set(),
+    "errors": {"core"},
+    "refs": {"core", "errors"},
+    "schemas": {"core"},
+    "webhooks": {"core", "errors", "schemas"},
+    "files": {"core", "errors", "refs", "schemas"},
+    "runs": {"core", "errors", "refs", "schemas", "files"},
+    "resources": CLIENT_SIDE,
+    "transport": {"core", "errors"},
+    "client": CLIENT_SIDE | {"transport"},
+    "__init__": CLIENT_SIDE | {"client", "webhooks"},
+    "local": CLIENT_SIDE | {"webhooks"},
+    "web": CLIENT_SIDE | {"client", "webhooks"},
+    "cli": CLIENT_SIDE | {"__init__", "client", "local", "webhooks"},
+    "__main__": {"__init__", "cli"},
+}
+"""For each part, the other parts that it may import when it runs."""
+
+MAY_IMPORT_AIOHTTP = {"transport", "local", "web"}
+DOES_IO = ("aiohttp", "anyio", "asyncio", "httpx", "httpx_sse", "socket", "ssl", "urllib.request")
+
+
+class Import(NamedTuple):
+    module: str
+    line: int
+    for_types_only: bool
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    """Return the layer of a source file: the package below ours, or the module's own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[Import]:
+    tree = ast.parse(path.read_text(), str(path))
+    return list(_imports(tree, path, for_types_only=False))
+
+
+def _imports(node: ast.AST, path: Path, *, for_types_only: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(alias.name, child.lineno, for_types_only)
+        elif isinstance(child, ast.ImportFrom):
+            base = _absolute(child, path)
+            for alias in child.names:
+                yield Import(f"{base}.{alias.name}", child.lineno, for_types_only)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from _imports(child, path, for_types_only=True)
+        else:
+            yield from _imports(child, path, for_types_only=for_types_only)
+
+
+def _absolute(node: ast.ImportFrom, path: Path) -> str:
+    if not node.level:
+        return node.module or ""
+    package = ("replicate_async", *path.relative_to(PACKAGE).parent.parts)
+    base = package[: len(package) - node.level + 1]
+    return ".".join((*base, node.module) if node.module else base)
+
+
+def imported_part(module: str) -> str | None:
+    """Return the layer that *module* names, or None when it is not ours."""
+    root, *rest = module.split(".")
+    if root != "replicate_async":
+        return None
+    if not rest or (len(rest) == 1 and not _is_part(rest[0])):
+        return "__init__"
+    return rest[0]
+
+
+def _is_part(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+def named(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", sources(), ids=named)
+def test_a_part_imports_only_the_parts_below_it(path: Path) -> None:
+    layer = part(path)
+
+    wrong = [
+        f"{path}:{found.line} imports {found.module}"
+        for found in imports(path)
+        if not found.for_types_only
+        and (target := imported_part(found.module)) not in {None, layer}
+        and target not in MAY_IMPORT[layer]
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", sources(), ids=named)
+def test_aiohttp_is_imported_only_where_the_network_is(path: Path) -> None:
+    roots = {found.module.split(".")[0] for found in imports(path)}
+
+    assert "aiohttp" not in roots or part(path) in MAY_IMPORT_AIOHTTP
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "core").rglob("*.py")), ids=named)
+def test_the_core_does_no_io_and_knows_nothing_above_it(path: Path) -> None:
+    for found in imports(path):
+        assert imported_part(found.module) in {None, "core"}, found
+        assert not any(f"{found.module}.".startswith(f"{name}.") for name in DOES_IO), found
+
+
+def test_the_parts_form_no_circle() -> None:
+    graph: dict[str, set[str]] = {part(path): set() for path in sources()}
+    for path in sources():
+        targets = (imported_part(f.module) for f in imports(path) if not f.for_types_only)
+        graph[part(path)] |= {target for target in targets if target} - {part(path)}
+
+    while leaves := {layer for layer, below in graph.items() if not below & graph.keys()}:
+        graph = {layer: below for layer, below in graph.items() if layer not in leaves}
+
+    assert graph == {}
+
+
+def test_importing_the_package_loads_no_http_library() -> None:
+    program = "import sys, replicate_async; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert {"aiohttp", "httpx", "httpx_sse"}.isdisjoint(loaded)

@@ -1,0 +1,144 @@
+"""Every Python snippet in the README and the docs runs, against an embedded server.
+
+A page is one program: its snippets run in order and share their names, with `await` at top level.
+A snippet that calls `asyncio.run` is a program of its own and runs as one. A fence that says
+```` ```python notest: reason ```` does not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from inspect import iscoroutine
+from pathlib import Path
+from types import FunctionType
+from typing import NamedTuple
+
+import anyio
+import pytest
+
+from replicate_async.local import LocalReplicate
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+FENCE = re.compile(r"^( *)```python([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+class Snippet(NamedTuple):
+    line: int
+    info: str
+    source: str
+
+
+def snippets(page: Path) -> list[Snippet]:
+    text = page.read_text()
+    return [
+        Snippet(
+            line=text.count("\n", 0, match.start(3)) + 1,
+            info=match[2].strip(),
+            source=re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE),
+        )
+        for match in FENCE.finditer(text)
+    ]
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalReplicate]:
+    async with LocalReplicate() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(server: LocalReplicate, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setenv("REPLICATE_API_TOKEN", server.api_token)
+    monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
+    return {**os.environ, "PYTHONWARNINGS": "error"}
+
+
+async def run_program(source: str, environment: dict[str, str], folder: Path) -> str:
+    process = await anyio.run_process(
+        [sys.executable, "-c", source], env=environment, cwd=folder, check=False
+    )
+    assert process.returncode == 0, process.stderr.decode()
+    return process.stdout.decode()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=named)
+async def test_the_snippets_of_a_page_run(
+    page: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__page__"}
+
+    for snippet in snippets(page):
+        if snippet.info.startswith("notest"):
+            continue
+        if "asyncio.run(" in snippet.source:
+            await run_program(snippet.source, environment, tmp_path)
+            continue
+        # Empty lines before it, so that a traceback names the line of the page.
+        source = "\n" * (snippet.line - 1) + snippet.source
+        code = compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = FunctionType(code, names)()
+        if iscoroutine(result):
+            await result
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_snippet_that_does_not_run_says_why(page: Path) -> None:
+    for snippet in snippets(page):
+        assert not snippet.info or re.fullmatch(r"notest: \w.+", snippet.info), (page, snippet)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("example", EXAMPLES, ids=named)
+async def test_an_example_runs(example: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    assert await run_program(example.read_text(), environment, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!\w+:)([^)#\s]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def command(name: str) -> str:
+    """Return the command of the README that a comment gives this *name*."""
+    text = (ROOT / "README.md").read_text()
+    match = re.search(rf"<!-- command: {name} -->\n```\w*\n(.+?)\n```", text, re.DOTALL)
+    assert match is not None
+    return match[1]
+
+
+def test_the_first_command_of_the_readme_streams_a_story(tmp_path: Path) -> None:
+    *_, last = command("first").split("&&")
+    program, *arguments = shlex.split(last)
+
+    assert program == ".venv/bin/replicate-async"
+    ran = subprocess.run(
+        [sys.executable, "-m", "replicate_async", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "REPLICATE_API_TOKEN": "", "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.split()) >= 20
+
+
+def test_the_second_command_of_the_readme_runs_the_tests() -> None:
+    assert command("test") == "pip install -e '.[cli,test]' && pytest"

@@ -1,0 +1,81 @@
+"""What `from replicate_async import ...` offers is written down, complete and in order."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import replicate_async
+
+PACKAGES = [
+    "replicate_async",
+    "replicate_async.local",
+    "replicate_async.resources",
+    "replicate_async.schemas",
+]
+
+
+def ruff_order(name: str) -> tuple[int, str]:
+    """Constants first, then classes, then the rest, as the linter sorts them."""
+    constant = re.fullmatch(r"[A-Z][A-Z0-9_]+", name) is not None
+    return (0 if constant else 1 if name[0].isupper() else 2, name)
+
+
+def defined_or_imported(module: ModuleType) -> set[str]:
+    """Return the public names that the module's own source binds, submodules left out."""
+    body = ast.parse(Path(str(module.__file__)).read_text()).body
+    names: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("replicate_async"):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {
+        name
+        for name in names
+        if not name.startswith("_") and not isinstance(getattr(module, name), ModuleType)
+    }
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_all_is_sorted(name: str) -> None:
+    exported = list(importlib.import_module(name).__all__)
+
+    assert exported == sorted(exported, key=ruff_order)
+    assert len(exported) == len(set(exported))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_all_is_complete_and_true(name: str) -> None:
+    module = importlib.import_module(name)
+
+    assert defined_or_imported(module) <= set(module.__all__)
+    assert [missing for missing in module.__all__ if not hasattr(module, missing)] == []
+
+
+def test_every_error_can_be_imported_from_the_top() -> None:
+    errors = importlib.import_module("replicate_async.errors")
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, replicate_async.ReplicateError)
+    }
+
+    assert classes <= set(replicate_async.__all__)
+
+
+@pytest.mark.parametrize("name", replicate_async.__all__)
+def test_every_public_class_and_function_has_a_docstring(name: str) -> None:
+    value = getattr(replicate_async, name)
+
+    if isinstance(value, type) or callable(value):
+        assert (value.__doc__ or "").strip()

@@ -1,0 +1,115 @@
+"""What goes over the wire, both ways, as msgspec structs.
+
+Responses require only what a client cannot do without, ignore fields that they do not know and
+leave enums open: the API's answers vary with the age of what they describe. Everything else is
+None when it was absent or null. Requests are exact, and a server can validate with them.
+
+Snapshots are pure data: they hold no client, do not change, compare, copy and pickle.
+"""
+
+from __future__ import annotations
+
+from replicate_async.schemas.account import Account
+from replicate_async.schemas.collections import Collection, CollectionItem
+from replicate_async.schemas.deployments import (
+    CreateDeployment,
+    Deployment,
+    Release,
+    ReleaseConfiguration,
+    UpdateDeployment,
+)
+from replicate_async.schemas.enums import (
+    AccountType,
+    ModelVisibility,
+    SortBy,
+    SortDirection,
+    Source,
+    Status,
+    Visibility,
+    WebhookEvent,
+)
+from replicate_async.schemas.files import Checksums, CreateFile, DownloadFile, File, FileURLs
+from replicate_async.schemas.hardware import Hardware
+from replicate_async.schemas.models import (
+    CreateModel,
+    ExamplePrediction,
+    ListModels,
+    Model,
+    UpdateModel,
+)
+from replicate_async.schemas.output import Progress, decode_output
+from replicate_async.schemas.page import Page
+from replicate_async.schemas.predictions import (
+    CreatePrediction,
+    CreatePredictionHeaders,
+    CreateVersionPrediction,
+    ListPredictions,
+    Prediction,
+    PredictionURLs,
+    Run,
+)
+from replicate_async.schemas.problem import InvalidField, Problem
+from replicate_async.schemas.search import (
+    SearchCollection,
+    SearchModel,
+    SearchModelMetadata,
+    SearchPage,
+    SearchQuery,
+    SearchResults,
+)
+from replicate_async.schemas.trainings import CreateTraining, Training, TrainingOutput
+from replicate_async.schemas.versions import Version
+from replicate_async.schemas.webhooks import WebhookSecret
+
+__all__ = [
+    "Account",
+    "AccountType",
+    "Checksums",
+    "Collection",
+    "CollectionItem",
+    "CreateDeployment",
+    "CreateFile",
+    "CreateModel",
+    "CreatePrediction",
+    "CreatePredictionHeaders",
+    "CreateTraining",
+    "CreateVersionPrediction",
+    "Deployment",
+    "DownloadFile",
+    "ExamplePrediction",
+    "File",
+    "FileURLs",
+    "Hardware",
+    "InvalidField",
+    "ListModels",
+    "ListPredictions",
+    "Model",
+    "ModelVisibility",
+    "Page",
+    "Prediction",
+    "PredictionURLs",
+    "Problem",
+    "Progress",
+    "Release",
+    "ReleaseConfiguration",
+    "Run",
+    "SearchCollection",
+    "SearchModel",
+    "SearchModelMetadata",
+    "SearchPage",
+    "SearchQuery",
+    "SearchResults",
+    "SortBy",
+    "SortDirection",
+    "Source",
+    "Status",
+    "Training",
+    "TrainingOutput",
+    "UpdateDeployment",
+    "UpdateModel",
+    "Version",
+    "Visibility",
+    "WebhookEvent",
+    "WebhookSecret",
+    "decode_output",
+]

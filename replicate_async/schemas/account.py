@@ -1,0 +1,17 @@
+"""The account a token belongs to."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from replicate_async.schemas.enums import AccountType
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A user or an organization."""
+
+    username: str
+    type: AccountType | None = None
+    name: str | None = None
+    github_url: str | None = None
+    avatar_url: str | None = None

@@ -1,0 +1,63 @@
+"""Files that were uploaded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+BinaryContent: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "binary"})]
+
+
+class FileURLs(Struct, frozen=True, kw_only=True):
+    """Where a file is."""
+
+    get: str
+    """What to pass as a model's input; fetching it gives the file's metadata, not its bytes."""
+
+
+class Checksums(Struct, frozen=True, kw_only=True):
+    """Digests of a file's content, in hexadecimal."""
+
+    sha256: str | None = None
+    md5: str | None = None
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """A file that was uploaded, kept for 24 hours."""
+
+    id: str
+    name: str | None = None
+    content_type: str | None = None
+    size: int | None = None
+    """Bytes."""
+    etag: str | None = None
+    checksums: Checksums | None = None
+    metadata: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    urls: FileURLs
+
+
+class CreateFile(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The parts of files.create, which is sent as multipart/form-data."""
+
+    content: BinaryContent
+    filename: Annotated[str, Meta(max_length=255)] | None = None
+    """At most 255 bytes of UTF-8."""
+    type: str = "application/octet-stream"
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class DownloadFile(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The query of files.download."""
+
+    owner: str
+    """The username of the account that uploaded the file."""
+    expiry: Annotated[int, Meta(extra_json_schema={"format": "int64"})]
+    """Unix time at which the signature stops being good."""
+    signature: str
+    """HMAC-SHA256 of "{owner} {id} {expiry}", in base64."""

@@ -1,0 +1,107 @@
+"""Models: what can be run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from replicate_async.schemas.enums import (
+    ModelVisibility,
+    SortBy,
+    SortDirection,
+    Source,
+    Status,
+    Visibility,
+)
+from replicate_async.schemas.predictions import PredictionURLs
+from replicate_async.schemas.versions import Version
+
+
+class ExamplePrediction(Struct, frozen=True, kw_only=True):
+    """The run that shows what a model does.
+
+    It may be of any age and lack anything, and it does not stop a listing of models if it does:
+    hence it is no `Prediction`. ``client.predictions.get`` fetches no example of another account.
+    """
+
+    id: str | None = None
+    model: str | None = None
+    version: str | None = None
+    input: dict[str, Any] | None = None
+    output: Any = None
+    error: str | None = None
+    logs: str | None = None
+    status: Status | None = None
+    source: Source | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    metrics: dict[str, Any] | None = None
+    urls: PredictionURLs | None = None
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model: a name, what is said about it, and its latest version."""
+
+    owner: str
+    name: str
+    url: str | None = None
+    """Its page on the web site."""
+    description: str | None = None
+    visibility: ModelVisibility | None = None
+    github_url: str | None = None
+    paper_url: str | None = None
+    license_url: str | None = None
+    weights_url: str | None = None
+    cover_image_url: str | None = None
+    run_count: int | None = None
+    is_official: bool | None = None
+    default_example: ExamplePrediction | None = None
+    latest_version: Version | None = None
+    """None for a model that no version was pushed to."""
+    created_at: datetime | None = None
+
+
+class CreateModel(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The body of models.create."""
+
+    owner: str
+    """Your username, or an organization of yours."""
+    name: str
+    visibility: Visibility
+    hardware: str
+    """A hardware ``sku``."""
+    description: str | None = None
+    github_url: str | None = None
+    paper_url: str | None = None
+    license_url: str | None = None
+    cover_image_url: str | None = None
+
+
+class UpdateModel(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The body of models.update; what is left out stays as it is."""
+
+    description: str | None = None
+    readme: str | None = None
+    """Markdown."""
+    github_url: str | None = None
+    paper_url: str | None = None
+    weights_url: str | None = None
+    license_url: str | None = None
+
+
+class ListModels(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The query of models.list."""
+
+    sort_by: (
+        Annotated[SortBy, Meta(extra_json_schema={"default": "latest_version_created_at"})] | None
+    ) = None
+    sort_direction: Annotated[SortDirection, Meta(extra_json_schema={"default": "desc"})] | None = (
+        None
+    )

@@ -1,0 +1,32 @@
+"""One page of a listing."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+T = TypeVar("T")
+
+
+class Page(Struct, Generic[T], frozen=True, kw_only=True):
+    """A page of a listing, with links as the API gave them."""
+
+    next: str | None = None
+    previous: str | None = None
+    results: list[T]
+
+    @property
+    def next_url(self) -> str | None:
+        """The URL of the next page, or None on the last one."""
+        return _link(self.next)
+
+    @property
+    def previous_url(self) -> str | None:
+        """The URL of the page before, or None on the first one."""
+        return _link(self.previous)
+
+
+def _link(url: str | None) -> str | None:
+    # The document's own example writes the end of a listing as the text "null".
+    return None if url in {"", "null"} else url

@@ -1,0 +1,150 @@
+"""Predictions: a run of a model, as it stood when the API was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from replicate_async.schemas.enums import Source, Status, WebhookEvent
+from replicate_async.schemas.output import Progress, decode_output, error_code
+
+T = TypeVar("T")
+
+_TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
+_RUNNING = frozenset({"starting", "processing"})
+
+
+class PredictionURLs(Struct, frozen=True, kw_only=True, gc=False):
+    """Where a prediction or training is."""
+
+    get: str | None = None
+    cancel: str | None = None
+    stream: str | None = None
+    """Server-sent events of the output, for versions that can stream."""
+    web: str | None = None
+
+
+class Run(Struct, frozen=True, kw_only=True, gc=False):
+    """What predictions and trainings have in common."""
+
+    id: str
+    model: str | None = None
+    """The model as "owner/name"; may be an alias of the one that was asked for."""
+    version: str | None = None
+    """A version id, or ``hidden`` for an official model."""
+    input: dict[str, Any] | None = None
+    """As given; emptied an hour after the end."""
+    error: str | None = None
+    """Why it failed; may be an empty string when it did not."""
+    logs: str | None = None
+    """All that was logged so far, lines ending in ``\\n``."""
+    status: Status
+    source: Source | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    metrics: dict[str, Any] | None = None
+    """Such as ``predict_time`` and ``total_time``, in seconds."""
+    webhook: str | None = None
+    webhook_events_filter: list[str] | None = None
+    urls: PredictionURLs
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, whatever the way."""
+        if self.status in _TERMINAL:
+            return True
+        return self.status not in _RUNNING and self.completed_at is not None
+
+    @property
+    def progress(self) -> Progress | None:
+        """The last progress bar in the logs, or None without one."""
+        return Progress.parse(self.logs)
+
+    @property
+    def error_code(self) -> str | None:
+        """The code in the error, such as ``E1001`` (out of memory), or None."""
+        return error_code(self.error)
+
+
+class Prediction(Run, frozen=True, kw_only=True, gc=False):
+    """A run of a model, as it stood when the API was asked.
+
+    Only ``id``, ``status`` and ``urls`` are always there.
+    """
+
+    output: Any = None
+    """What the model gave so far; what it is, the version's ``openapi_schema`` says."""
+    data_removed: bool | None = None
+    """Whether input, output and logs are gone, which happens an hour after the end."""
+    deadline: datetime | None = None
+    """When it is canceled, if ``Cancel-After`` asked for that."""
+    deployment: str | None = None
+    """The deployment that it was made with."""
+
+    def output_as(self, type: type[T]) -> T:
+        """Return the output as a *type*, which is anything that msgspec decodes.
+
+        `str` joins a list of text chunks. Raises `msgspec.ValidationError` when the output is
+        something else, which includes none.
+        """
+        return decode_output(self.output, type)
+
+
+class CreatePrediction(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The body of models.predictions.create and deployments.predictions.create."""
+
+    input: Mapping[str, Any]
+    webhook: str | None = None
+    """An https URL to call when something happens."""
+    webhook_events_filter: Sequence[WebhookEvent] | None = None
+    """What to call it for; the API's default is ``output`` and ``completed``."""
+    stream: bool = False
+    """Deprecated: the API ignores it."""
+
+
+class CreateVersionPrediction(
+    CreatePrediction, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The body of predictions.create."""
+
+    version: str
+    """A version id, "owner/name:id", or "owner/name" of an official model."""
+
+
+class CreatePredictionHeaders(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    rename={"prefer": "Prefer", "cancel_after": "Cancel-After"},
+):
+    """The headers of the three operations that create a prediction."""
+
+    # Documented and not enforced: any other preference is one that the server does not honour.
+    prefer: (
+        Annotated[str, Meta(extra_json_schema={"pattern": "^wait(=([1-9]|[1-9][0-9]|60))?$"})]
+        | None
+    ) = None
+    """``wait`` or ``wait=n``: hold the answer for up to n (1 to 60) seconds."""
+    cancel_after: str | None = None
+    """Seconds, or hours, minutes and seconds as in ``1h30m45s``; 5 seconds to 24 hours."""
+
+
+class ListPredictions(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The query of predictions.list."""
+
+    created_after: datetime | None = None
+    """Inclusive."""
+    created_before: datetime | None = None
+    """Exclusive."""
+    source: Literal["web"] | None = None
+    """Only those made on the web site, of the last 14 days."""

@@ -1,0 +1,33 @@
+"""The body of an answer that says no."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class InvalidField(Struct, frozen=True, kw_only=True):
+    """A part of the request that did not pass validation."""
+
+    type: str | None = None
+    """What rule it broke, such as ``required`` or ``number_lte``."""
+    field: str | None = None
+    """Where it is, such as ``input.width``; empty for the body itself."""
+    description: str | None = None
+    """What is wrong, in words."""
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """A problem body of RFC 9457, with what this API adds to it."""
+
+    type: str | None = None
+    title: str | None = None
+    status: int | None = None
+    detail: Any = None
+    """What is wrong: a string, except in answers of containers and proxies."""
+    instance: str | None = None
+    invalid_fields: list[InvalidField] | None = None
+    """The broken rules of a 422."""
+    retry_after: int | float | None = None
+    """Seconds to wait after a 429."""

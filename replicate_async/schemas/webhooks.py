@@ -1,0 +1,14 @@
+"""The key that webhooks are signed with."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class WebhookSecret(Struct, frozen=True, kw_only=True):
+    """The signing secret of an account, ``whsec_`` and base64; its repr does not show it."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "WebhookSecret(key='whsec_***')"

@@ -1,0 +1,257 @@
+"""What the body and the headers of an error answer say.
+
+The API answers with `application/problem+json`, but also with plain `{"detail": ...}` objects,
+with maps of fields to messages, and, when a proxy answers in its place, with HTML or nothing at
+all. Each of them becomes a `Problem` with one readable line; nothing here raises.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final, TypeGuard
+
+import msgspec
+
+__all__ = ["InvalidField", "Problem", "parse", "retry_after"]
+
+_LONGEST: Final = 300
+_LARGEST: Final = 1 << 20
+_MOST_FIELDS: Final = 50
+_DEEPEST: Final = 8
+
+# Members of a problem object (RFC 9457) that name no field of the request.
+_MEMBERS: Final = frozenset(
+    {"title", "status", "type", "instance", "invalid_fields", "retry_after", "code"}
+)
+
+_TOKEN: Final = re.compile(r"\br8_\w+|\b(Bearer)\s+[^\s'\"<]{16,}")
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_SPOKEN_WAIT: Final = re.compile(
+    r"(?:resets|available) in ~?\s?((?:[0-9.]+\s?(?:hours?|minutes?|seconds?|[hms])\s?)+)"
+)
+_SPOKEN_PART: Final = re.compile(r"([0-9.]+)\s?([hms])")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+# No wait is a billion seconds long: a larger number is a time since 1970.
+_EPOCH: Final = 1e9
+
+
+class InvalidField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that the API refuses: its path ("input.prompt"), a type of error, a description."""
+
+    field: str = ""
+    type: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an error answer said.
+
+    *detail* is one readable line and never empty; *title* is empty when there is none.
+    *retry_after* is the body's own member, in seconds; the function `retry_after` reads the
+    headers too. *raw* is the beginning of the body, cleaned.
+    """
+
+    status: int
+    title: str
+    detail: str
+    invalid_fields: tuple[InvalidField, ...] = ()
+    retry_after: float | None = None
+    raw: str = ""
+
+    def __str__(self) -> str:
+        if not self.title or self.title in self.detail:
+            return self.detail
+        return _line(f"{self.title}: {self.detail}")
+
+
+def parse(status: int, content_type: str, body: bytes) -> Problem:
+    """Read the body of an answer with an error *status*, whatever it holds."""
+    text = body[:_LARGEST].decode("utf-8", "replace").removeprefix("\ufeff")
+    raw = _line(text[: 4 * _LONGEST])
+    if not raw:
+        return Problem(status, "", f"{_phrase(status)} (the answer has no body)")
+    if "html" in content_type.lower() or text[:200].lstrip().lower().startswith(("<!doc", "<html")):
+        return Problem(status, "", _page(text), raw=raw)
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return Problem(status, "", raw, raw=raw)
+    if _is_object(value):
+        return _problem_object(status, value, raw)
+    fields = tuple(_fields(value))
+    return Problem(status, "", _summary(fields) or raw, _named(fields), raw=raw)
+
+
+def _problem_object(status: int, members: Mapping[str, object], raw: str) -> Problem:
+    title = _string(members.get("title"))
+    said = next((members[key] for key in ("detail", "error", "message") if members.get(key)), None)
+    if said is None:
+        said = {key: value for key, value in members.items() if key not in _MEMBERS}
+    found = tuple(_fields(said))
+    listed = members.get("invalid_fields")
+    fields = tuple(_fields(listed)) if _is_list(listed) else found
+    return Problem(
+        status,
+        title,
+        _summary(found) or _summary(fields) or title or _phrase(status),
+        _named(fields),
+        _seconds(members.get("retry_after")),
+        raw,
+    )
+
+
+def _fields(value: object) -> Iterator[InvalidField]:
+    """Yield the messages of *value* with the paths under which they stand."""
+    found = 0
+    # A stack, because the body decides how deep this goes.
+    stack: list[tuple[str, object, int]] = [("", value, 0)]
+    while stack and found < _MOST_FIELDS:
+        path, item, depth = stack.pop()
+        if isinstance(item, str):
+            if description := _line(item):
+                found += 1
+                yield InvalidField(field=_line(path), description=description)
+        elif _is_list(item) and depth < _DEEPEST:
+            stack.extend((path, child, depth + 1) for child in reversed(item[:_MOST_FIELDS]))
+        elif _is_object(item) and depth < _DEEPEST:
+            if field := _described(path, item):
+                found += 1
+                yield field
+            else:
+                inner = list(item.items())[:_MOST_FIELDS]
+                stack.extend((_join(path, k), v, depth + 1) for k, v in reversed(inner))
+
+
+def _described(path: str, members: Mapping[str, object]) -> InvalidField | None:
+    """Read an object that describes one error: the API's own way, or FastAPI's."""
+    description = _string(members.get("description")) or _string(members.get("msg"))
+    if not description:
+        return None
+    where = _string(members.get("field"))
+    location = members.get("loc")
+    if _is_list(location):
+        steps = [str(step) for step in location[:_DEEPEST] if isinstance(step, str | int)]
+        where = ".".join(steps[1:] if steps[:1] == ["body"] else steps)
+    return InvalidField(
+        field=_line(_join(path, where) if where else path),
+        type=_string(members.get("type")),
+        description=description,
+    )
+
+
+def _join(path: str, name: str) -> str:
+    # Django REST framework's name for what is wrong with the whole.
+    if name in {"non_field_errors", "__all__"}:
+        return path
+    return f"{path}.{name}" if path else name
+
+
+def _named(fields: tuple[InvalidField, ...]) -> tuple[InvalidField, ...]:
+    return tuple(field for field in fields if field.field or field.type)
+
+
+def _summary(fields: tuple[InvalidField, ...]) -> str:
+    said = (f"{f.field}: {f.description}" if f.field else f.description for f in fields)
+    return _line("; ".join(part for part in said if part))
+
+
+def _page(text: str) -> str:
+    # `find` and not a regular expression: the time must not grow with the square of the page.
+    lower = text.lower()
+    opened = lower.find(">", start) if (start := lower.find("<title")) >= 0 else -1
+    end = lower.find("</title", opened)
+    inner = text[opened + 1 : end][: 4 * _LONGEST] if 0 <= opened < end else ""
+    title = _line(" ".join(html.unescape(inner).split()))
+    return _line(f"an HTML page titled '{title}'" if title else "an HTML page without a title")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
+def _line(text: str) -> str:
+    """Return *text* as one short line that is safe to print."""
+    # Lists of the API start each line with a dash.
+    text = re.sub(r"(^|\n)- ", r"\1", text[: 40 * _LONGEST].strip())
+    text = "; ".join(part.strip() for part in text.split("\n") if part.strip())
+    text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+    text = _TOKEN.sub(lambda match: f"{match[1]} [hidden]" if match[1] else "[hidden]", text)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _string(value: object) -> str:
+    return _line(value) if isinstance(value, str) else ""
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+def retry_after(headers: Mapping[str, str], problem: Problem, *, now: float) -> float | None:
+    """Return the seconds that the server asks to wait, or None if it does not say.
+
+    In this order: the `retry-after` header (seconds or a date), the body's `retry_after`, the
+    `ratelimit-reset` header of a 429, and "resets in ~30s" in the text. What makes no sense (a
+    negative number, no number, an impossible date) is passed over. The names in *headers* are in
+    lower case; *now* is Unix time, and counts only for a date in an answer without its own `date`.
+    """
+    waits = _waits(headers, problem, now)
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _waits(headers: Mapping[str, str], problem: Problem, now: float) -> Iterator[float | None]:
+    header = headers.get("retry-after", "")
+    yield _seconds(header)
+    if (until := _timestamp(header)) is not None:
+        answered = _timestamp(headers.get("date", ""))
+        yield max(0.0, until - (now if answered is None else answered))
+    yield problem.retry_after
+    if problem.status == 429 and (reset := _seconds(headers.get("ratelimit-reset"))) is not None:
+        yield reset if reset < _EPOCH else max(0.0, reset - now)
+    if spoken := _SPOKEN_WAIT.search(problem.detail):
+        parts = _SPOKEN_PART.findall(spoken[1])
+        numbers = [(_seconds(number), _UNITS[unit]) for number, unit in parts]
+        yield sum(number * unit for number, unit in numbers if number is not None) or None
+
+
+def _seconds(value: object) -> float | None:
+    """Return *value* as a finite number of seconds, 0 or more; None if it is something else."""
+    if isinstance(value, str):
+        value = float(value) if _NUMBER.fullmatch(value := value.strip(" \t")) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if 0 <= number < math.inf else None
+
+
+def _timestamp(date: str) -> float | None:
+    """Return a date in any of HTTP's three formats, or ISO 8601, as Unix time."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(date.strip())
+            # Without a zone it is UTC: HTTP's dates are.
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None

@@ -9,6 +9,7 @@ Snapshots are pure data: they hold no client, do not change, compare, copy and p
 
 from __future__ import annotations
 
+from replicate_async.core.problem import InvalidField
 from replicate_async.schemas.account import Account
 from replicate_async.schemas.collections import Collection, CollectionItem
 from replicate_async.schemas.deployments import (
@@ -18,18 +19,9 @@ from replicate_async.schemas.deployments import (
     ReleaseConfiguration,
     UpdateDeployment,
 )
-from replicate_async.schemas.enums import (
-    AccountType,
-    ModelVisibility,
-    SortBy,
-    SortDirection,
-    Source,
-    Status,
-    Visibility,
-    WebhookEvent,
-)
 from replicate_async.schemas.files import Checksums, CreateFile, DownloadFile, File, FileURLs
 from replicate_async.schemas.hardware import Hardware
+from replicate_async.schemas.lenient import decode_leniently
 from replicate_async.schemas.models import (
     CreateModel,
     ExamplePrediction,
@@ -48,7 +40,7 @@ from replicate_async.schemas.predictions import (
     PredictionURLs,
     Run,
 )
-from replicate_async.schemas.problem import InvalidField, Problem
+from replicate_async.schemas.problem import Problem
 from replicate_async.schemas.search import (
     SearchCollection,
     SearchModel,
@@ -58,10 +50,23 @@ from replicate_async.schemas.search import (
     SearchResults,
 )
 from replicate_async.schemas.trainings import CreateTraining, Training, TrainingOutput
+from replicate_async.schemas.values import (
+    URL,
+    AccountType,
+    ModelVisibility,
+    SortBy,
+    SortDirection,
+    Source,
+    Status,
+    Timestamp,
+    Visibility,
+    WebhookEvent,
+)
 from replicate_async.schemas.versions import Version
 from replicate_async.schemas.webhooks import WebhookSecret
 
 __all__ = [
+    "URL",
     "Account",
     "AccountType",
     "Checksums",
@@ -103,6 +108,7 @@ __all__ = [
     "SortDirection",
     "Source",
     "Status",
+    "Timestamp",
     "Training",
     "TrainingOutput",
     "UpdateDeployment",
@@ -111,5 +117,6 @@ __all__ = [
     "Visibility",
     "WebhookEvent",
     "WebhookSecret",
+    "decode_leniently",
     "decode_output",
 ]

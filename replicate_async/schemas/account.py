@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from replicate_async.schemas.enums import AccountType
+from replicate_async.schemas.values import URL, AccountType
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -13,5 +13,5 @@ class Account(Struct, frozen=True, kw_only=True):
     username: str
     type: AccountType | None = None
     name: str | None = None
-    github_url: str | None = None
-    avatar_url: str | None = None
+    github_url: URL | None = None
+    avatar_url: URL | None = None

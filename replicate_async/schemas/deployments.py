@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
 from replicate_async.schemas.account import Account
+from replicate_async.schemas.values import Timestamp
 
 MinInstances: TypeAlias = Annotated[int, Meta(ge=0, le=5)]
 MaxInstances: TypeAlias = Annotated[int, Meta(ge=0, le=20)]
@@ -30,7 +30,7 @@ class Release(Struct, frozen=True, kw_only=True):
     model: str | None = None
     """The model as "owner/name"."""
     version: str | None = None
-    created_at: datetime | None = None
+    created_at: Timestamp | None = None
     created_by: Account | None = None
     configuration: ReleaseConfiguration | None = None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, field
+
+from replicate_async.schemas.values import URL, Timestamp
 
 BinaryContent: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "binary"})]
 
@@ -13,7 +14,7 @@ BinaryContent: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "b
 class FileURLs(Struct, frozen=True, kw_only=True):
     """Where a file is."""
 
-    get: str
+    get: URL
     """What to pass as a model's input; fetching it gives the file's metadata, not its bytes."""
 
 
@@ -35,8 +36,8 @@ class File(Struct, frozen=True, kw_only=True):
     etag: str | None = None
     checksums: Checksums | None = None
     metadata: dict[str, Any] | None = None
-    created_at: datetime | None = None
-    expires_at: datetime | None = None
+    created_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
     urls: FileURLs
 
 

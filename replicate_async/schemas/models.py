@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from replicate_async.schemas.enums import (
+from replicate_async.schemas.predictions import PredictionURLs
+from replicate_async.schemas.values import (
+    URL,
     ModelVisibility,
     SortBy,
     SortDirection,
     Source,
     Status,
+    Timestamp,
     Visibility,
 )
-from replicate_async.schemas.predictions import PredictionURLs
 from replicate_async.schemas.versions import Version
 
 
@@ -35,9 +36,9 @@ class ExamplePrediction(Struct, frozen=True, kw_only=True):
     logs: str | None = None
     status: Status | None = None
     source: Source | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
+    created_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    completed_at: Timestamp | None = None
     metrics: dict[str, Any] | None = None
     urls: PredictionURLs | None = None
 
@@ -47,21 +48,21 @@ class Model(Struct, frozen=True, kw_only=True):
 
     owner: str
     name: str
-    url: str | None = None
+    url: URL | None = None
     """Its page on the web site."""
     description: str | None = None
     visibility: ModelVisibility | None = None
-    github_url: str | None = None
-    paper_url: str | None = None
-    license_url: str | None = None
-    weights_url: str | None = None
-    cover_image_url: str | None = None
+    github_url: URL | None = None
+    paper_url: URL | None = None
+    license_url: URL | None = None
+    weights_url: URL | None = None
+    cover_image_url: URL | None = None
     run_count: int | None = None
     is_official: bool | None = None
     default_example: ExamplePrediction | None = None
     latest_version: Version | None = None
     """None for a model that no version was pushed to."""
-    created_at: datetime | None = None
+    created_at: Timestamp | None = None
 
 
 class CreateModel(

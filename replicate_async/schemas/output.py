@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 
@@ -51,15 +51,12 @@ def decode_output(output: object, type: type[T]) -> T:
     try:
         return msgspec.convert(output, type)
     except msgspec.ValidationError as error:
-        if isinstance(output, list):
-            chunks = cast("list[Any]", output)
-            if all(isinstance(chunk, str) for chunk in chunks):
-                try:
-                    return msgspec.convert("".join(chunks), type)
-                except msgspec.ValidationError:
-                    pass  # what is wrong with the list says more
+        problem = error  # says more than what is wrong with the joined text
+    try:
+        return msgspec.convert("".join(msgspec.convert(output, list[str])), type)
+    except msgspec.ValidationError:
         name = getattr(type, "__name__", None) or str(type)
-        raise msgspec.ValidationError(f"The output is not {name}: {error}") from None
+        raise msgspec.ValidationError(f"The output is not {name}: {problem}") from None
 
 
 def error_code(error: str | None) -> str | None:

@@ -6,16 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-
-class InvalidField(Struct, frozen=True, kw_only=True):
-    """A part of the request that did not pass validation."""
-
-    type: str | None = None
-    """What rule it broke, such as ``required`` or ``number_lte``."""
-    field: str | None = None
-    """Where it is, such as ``input.width``; empty for the body itself."""
-    description: str | None = None
-    """What is wrong, in words."""
+from replicate_async.core.problem import InvalidField
 
 
 class Problem(Struct, frozen=True, kw_only=True):

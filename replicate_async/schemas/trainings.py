@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from replicate_async.schemas.enums import WebhookEvent
 from replicate_async.schemas.predictions import Run
+from replicate_async.schemas.values import WebhookEvent
 
 
 class TrainingOutput(Struct, frozen=True, kw_only=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+
+from replicate_async.schemas.values import Timestamp
 
 
 class Version(Struct, frozen=True, kw_only=True):
@@ -13,7 +14,7 @@ class Version(Struct, frozen=True, kw_only=True):
 
     id: str
     """64 hexadecimal digits."""
-    created_at: datetime | None = None
+    created_at: Timestamp | None = None
     cog_version: str | None = None
     """What built it; not always a version number (``dev``, ``0.1.3+shimmed``)."""
     openapi_schema: dict[str, Any] | None = None

@@ -1,14 +1,21 @@
-"""Closed sets of words in the API's document, left open for words it does not know yet.
+"""Values that several structs have: timestamps, URLs and words from a list.
 
-A response decodes whatever word comes; editors still complete the known ones, and the generated
-OpenAPI document still lists them. Requests take the known words only.
+In a response, a list of words is open: any other word decodes too, while editors complete the known
+ones and the generated OpenAPI document lists them. Requests take the known words only.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
+
+Timestamp: TypeAlias = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
+"""A time with 0 to 9 fractional digits, rounded to microseconds."""
+
+URL: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+"""An absolute URL, as it came."""
 
 # The second half of each union looks redundant to a checker, and is what keeps the enum open. A
 # type checker shows the words, and msgspec takes any string; `extra_json_schema` puts them where a

@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator
 from inspect import iscoroutine
 from pathlib import Path
+from pkgutil import resolve_name
 from types import FunctionType
 from typing import NamedTuple
 
@@ -47,6 +48,14 @@ def snippets(page: Path) -> list[Snippet]:
         )
         for match in FENCE.finditer(text)
     ]
+
+
+def named_objects() -> set[str]:
+    """Return the functions and modules that the architecture page names, from the package down."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {path.stem for path in (ROOT / "replicate_async").iterdir()}
+    found: set[str] = set(re.findall(r"`([a-z]\w*\.[\w.]*\w)`", text))
+    return {name for name in found if name.split(".")[0] in modules and not name.endswith(".py")}
 
 
 def named(path: Path) -> str:
@@ -105,13 +114,20 @@ def test_a_snippet_that_does_not_run_says_why(page: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)
 async def test_an_example_runs(example: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    assert await run_program(example.read_text(), environment, tmp_path)
+    program = await anyio.Path(example).read_text()
+
+    assert await run_program(program, environment, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!\w+:)([^)#\s]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", sorted(named_objects()))
+def test_the_architecture_page_names_what_exists(name: str) -> None:
+    assert resolve_name(f"replicate_async.{name}")
 
 
 def command(name: str) -> str:

@@ -1,0 +1,200 @@
+"""Writes the reference page: operations from their endpoints, names from `__all__`.
+
+The page holds three comments, `<!-- operations -->`, `<!-- schemas -->` and `<!-- names -->`, each
+replaced here. Nothing on it is kept by hand, so it cannot fall behind.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+import replicate_async
+from replicate_async.resources import ENDPOINTS
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+    from replicate_async.core.endpoint import Endpoint
+
+Structs = dict[str, type[msgspec.Struct]]
+
+
+def render(text: str) -> str:
+    """Return the page with the generated parts in place of their comments."""
+    client = replicate_async.Replicate("r8_reference", base_url="http://127.0.0.1:1")
+    structs = _structs()
+    generated = {
+        "operations": "\n".join(_operation(client, *item) for item in sorted(ENDPOINTS.items())),
+        "schemas": "\n".join(_schema(name, cls, structs) for name, cls in sorted(structs.items())),
+        "names": "\n".join(_name(name) for name in replicate_async.__all__ if name not in structs),
+    }
+    return re.sub(r"<!-- (operations|schemas|names) -->", lambda found: generated[found[1]], text)
+
+
+def _structs() -> Structs:
+    """Return every struct that an operation takes or returns, and those within them, by name."""
+    found: Structs = {}
+    for endpoint in ENDPOINTS.values():
+        for type_ in (endpoint.takes, endpoint.query, endpoint.headers, endpoint.returns):
+            _collect(type_, found)
+    return found
+
+
+def _collect(type_: object, found: Structs) -> None:
+    cls = get_origin(type_) or type_
+    if isinstance(cls, type) and issubclass(cls, msgspec.Struct) and cls.__name__ not in found:
+        found[cls.__name__] = cls
+        for field in msgspec.structs.fields(cls):
+            _collect(field.type, found)
+    for argument in get_args(type_):
+        _collect(argument, found)
+
+
+def _operation(client: object, operation: str, endpoint: Endpoint[Any]) -> str:
+    method = client
+    for name in operation.split("."):
+        method = getattr(method, name)
+    lines = [
+        f"### {operation}",
+        "",
+        f"`{endpoint.method} /v1{endpoint.path}`",
+        "",
+        "```text",
+        _signature(f"client.{operation}", method),
+        "```",
+        "",
+        _docstring(method),
+        "",
+        *_facts(endpoint),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(endpoint: Endpoint[Any]) -> Iterator[str]:
+    for label, type_ in (("Query", endpoint.query), ("Headers", endpoint.headers)):
+        if type_ is not None:
+            yield f"- {label}: {_link(type_)}"
+    if endpoint.takes is not None:
+        yield f"- Body: {_link(endpoint.takes)} as `{endpoint.media}`"
+    statuses = " or ".join(map(str, endpoint.status))
+    what = "nothing" if endpoint.returns is type(None) else _link(endpoint.returns)
+    yield f"- Returns: {what}, with status {statuses}"
+    again = "repeated" if endpoint.repeatable else "**never repeated**"
+    yield f"- After an ambiguous failure: {again}"
+    yield f"- Errors of its own: {', '.join(_errors(endpoint))}"
+
+
+def _errors(endpoint: Endpoint[Any]) -> Iterator[str]:
+    """Name the errors that depend on the operation; any call may raise the others."""
+    if endpoint.parameters:
+        yield "`NotFoundError`"
+    if endpoint.takes is not None or endpoint.query is not None:
+        yield "`UnprocessableEntityError`"
+    if not endpoint.repeatable:
+        yield "`AmbiguousCreateError`"
+    if get_origin(endpoint.returns) is not None and endpoint.method in {"GET", "QUERY"}:
+        yield "`ForeignURLError`, `PaginationLoopError`"
+    if not (endpoint.parameters or endpoint.takes or endpoint.query):
+        yield "none"
+
+
+def _schema(name: str, cls: type[msgspec.Struct], structs: Structs) -> str:
+    notes = _attribute_docs(cls)
+    rows = [
+        f"| `{field.encode_name}` | {_type(field.type, structs)} "
+        f"| {'yes' if field.required else ''} | {notes.get(field.name, '')} |"
+        for field in msgspec.structs.fields(cls)
+    ]
+    table = ["| field | type | always there | |", "|---|---|---|---|", *rows] if rows else []
+    return "\n".join([f"### {name}", "", _docstring(cls), "", *table, ""])
+
+
+def _attribute_docs(cls: type[msgspec.Struct]) -> dict[str, str]:
+    """Return the first sentence of the string below each field in the source."""
+    module = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    body = next(node for node in module.body if isinstance(node, ast.ClassDef))
+    notes: dict[str, str] = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
+                notes[name] = _markdown(" ".join(text.split())).replace("|", "\\|")
+    return notes
+
+
+def _name(name: str) -> str:
+    value = getattr(replicate_async, name)
+    if isinstance(value, type) and issubclass(value, replicate_async.ReplicateError):
+        return ""  # the errors have a page of their own
+    if not callable(value) or get_origin(value) is not None:
+        return ""
+    lines = [f"### {name}", "", "```text", _signature(name, value), "```", "", _docstring(value)]
+    if isinstance(value, type):
+        for attribute, method in vars(value).items():
+            if not attribute.startswith("_") and inspect.isfunction(method):
+                bound = _signature(f"{name}.{attribute}", method, bound=True)
+                lines += ["", "```text", bound, "```", "", _docstring(method)]
+    return "\n".join([*lines, ""])
+
+
+def _signature(name: str, callable_: Any, *, bound: bool = False) -> str:
+    try:
+        signature = inspect.signature(callable_)
+    except ValueError:
+        return name
+    parameters = list(signature.parameters.values())[1 if bound else 0 :]
+    signature = signature.replace(parameters=parameters)
+    text = re.sub(r"'([^']*)'", r"\1", str(signature)).replace("collections.abc.", "")
+    text = text.replace("-> None", "") if isinstance(callable_, type) else text
+    kind = "await " if inspect.iscoroutinefunction(callable_) else ""
+    whole = f"{kind}{name}{text}".rstrip()
+    if len(whole) <= 96:
+        return whole
+    return re.sub(r", (?=\*|\w+:)", ",\n    ", whole)
+
+
+def _docstring(value: object) -> str:
+    return _markdown(inspect.getdoc(value) or "")
+
+
+def _markdown(text: str) -> str:
+    """Turn the docstrings' double backticks into Markdown's single ones."""
+    return re.sub(r"``([^`]+)``", r"`\1`", text)
+
+
+def _link(type_: object) -> str:
+    return _type(type_, _structs())
+
+
+def _type(type_: object, structs: Structs) -> str:
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin in {Union, UnionType}:
+        return " or ".join(_type(argument, structs) for argument in arguments)
+    if origin is Literal:
+        return ", ".join(f"`{argument}`" for argument in arguments)
+    if type_ is type(None):
+        return "null"
+    name = getattr(origin or type_, "__name__", str(type_))
+    label = f"[{name}](#{name.lower()})" if name in structs else f"`{name}`"
+    if arguments and origin is not None:
+        return f"{label} of {', '.join(_type(argument, structs) for argument in arguments)}"
+    return label
+
+
+def _replace(_app: Sphinx, docname: str, source: list[str]) -> None:
+    if docname == "reference":
+        source[0] = render(source[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("source-read", _replace)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
+from typing import Final, Protocol, TypeAlias, cast, overload, runtime_checkable
 
 import msgspec
 
@@ -32,7 +32,7 @@ class _HasItems(Protocol):
 Headers: TypeAlias = Mapping[str, str] | _HasItems | Iterable[tuple[_Text, _Text]]
 """A mapping, any framework's header object, or (name, value) pairs, as in an ASGI scope."""
 
-RunT = TypeVar("RunT", bound=Prediction | Training)
+_Kind: TypeAlias = type[Prediction] | type[Training]
 
 
 def verify(
@@ -72,16 +72,26 @@ def unwrap(
     headers: Headers,
     secret: str | Sequence[str],
     *,
-    type: type[RunT],
+    type: type[Prediction],
     tolerance: float | None = 300,
     now: float | None = None,
-) -> RunT: ...
+) -> Prediction: ...
+@overload
 def unwrap(
     body: bytes | str,
     headers: Headers,
     secret: str | Sequence[str],
     *,
-    type: type[RunT] | None = None,
+    type: type[Training],
+    tolerance: float | None = 300,
+    now: float | None = None,
+) -> Training: ...
+def unwrap(
+    body: bytes | str,
+    headers: Headers,
+    secret: str | Sequence[str],
+    *,
+    type: _Kind | None = None,
     tolerance: float | None = 300,
     now: float | None = None,
 ) -> Prediction | Training:
@@ -245,7 +255,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _decode(raw: bytes, kind: type[Prediction | Training]) -> Prediction | Training:
+def _decode(raw: bytes, kind: _Kind) -> Prediction | Training:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError:

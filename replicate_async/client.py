@@ -1,0 +1,273 @@
+"""The client: resources, and `Replicate.call`, through which every operation goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+
+import msgspec
+
+from replicate_async.config import read_base, read_timeout, read_token, read_user_agent
+from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers
+from replicate_async.core.limits import Limits, Pacer
+from replicate_async.core.multipart import Multipart
+from replicate_async.core.origin import Base
+from replicate_async.core.poll import Poll
+from replicate_async.core.retry import Budget, Retry
+from replicate_async.core.timeout import Timeout
+from replicate_async.errors import AmbiguousDecodeError, DecodeError, InvalidArgumentError
+from replicate_async.resources._base import NO_PATH
+from replicate_async.resources._create import Deadline, Input, Wait
+from replicate_async.resources.account import AccountResource
+from replicate_async.resources.collections import Collections
+from replicate_async.resources.deployments import Deployments
+from replicate_async.resources.files import Files
+from replicate_async.resources.hardware import HardwareResource
+from replicate_async.resources.models import Models
+from replicate_async.resources.predictions import Predictions
+from replicate_async.resources.search import search
+from replicate_async.resources.trainings import Trainings
+from replicate_async.resources.webhooks import Webhooks
+from replicate_async.runs.run import run_to_end
+from replicate_async.runs.wait import PREDICTION_TIMEOUT
+from replicate_async.schemas import SearchResults, WebhookEvent
+from replicate_async.sender import Request, Sender
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from replicate_async.transport import Response
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_SNIPPET: Final = 200
+
+
+class Replicate:
+    """A client of the Replicate API.
+
+    *api_token* is taken from REPLICATE_API_TOKEN and *base_url* from REPLICATE_BASE_URL when they
+    are not given; the token goes to the base URL's origin and nowhere else. *timeout* is a
+    `Timeout`, or a number of seconds for its ``read``. *retry* says how failed requests are
+    repeated, *limits* how requests are paced. *session* is an ``aiohttp.ClientSession`` to use and
+    leave open; by default the client makes one at its first request, for the running event loop.
+    A base URL with ``http:`` is refused unless it is on this machine, or *allow_insecure*.
+
+    Use it with ``async with``, or call ``aclose()`` at the end. Raises `InvalidArgumentError` for
+    a token or base URL that cannot be right.
+    """
+
+    def __init__(
+        self,
+        api_token: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: Retry | None = None,
+        limits: Limits | None = None,
+        session: aiohttp.ClientSession | None = None,
+        user_agent: str | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        # Here and not above: `import replicate_async` stays quick for those who only want types.
+        from replicate_async.transport import Transport  # noqa: PLC0415 - imports aiohttp
+
+        retry = retry or Retry()
+        limits = limits or Limits()
+        self._sender = Sender(
+            base=read_base(base_url, allow_insecure=allow_insecure),
+            token=read_token(api_token),
+            user_agent=read_user_agent(user_agent),
+            timeout=read_timeout(timeout),
+            retry=retry,
+            budget=Budget(retry.budget),
+            pacer=Pacer(limits),
+            transport=Transport(session=session, connects=limits.connects),
+        )
+        self._latest_versions: dict[str, str] = {}
+        self._make_resources()
+
+    def _make_resources(self) -> None:
+        self.account = AccountResource(self)
+        self.collections = Collections(self)
+        self.deployments = Deployments(self)
+        self.files = Files(self)
+        self.hardware = HardwareResource(self)
+        self.models = Models(self)
+        self.predictions = Predictions(self)
+        self.trainings = Trainings(self)
+        self.webhooks = Webhooks(self)
+
+    @property
+    def base(self) -> Base:
+        """Where the API is."""
+        return self._sender.base
+
+    @property
+    def latest_versions(self) -> dict[str, str]:
+        """Community models that were looked up, and the version each had."""
+        return self._latest_versions
+
+    def with_options(
+        self,
+        *,
+        api_token: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: Retry | None = None,
+        limits: Limits | None = None,
+        user_agent: str | None = None,
+    ) -> Self:
+        """Return a copy with other options; it shares the connections, so closing one closes all."""
+        sender = self._sender
+        if api_token is not None:
+            sender = replace(sender, token=read_token(api_token))
+        if timeout is not None:
+            sender = replace(sender, timeout=read_timeout(timeout))
+        if retry is not None:
+            sender = replace(sender, retry=retry, budget=Budget(retry.budget))
+        if limits is not None:
+            sender = replace(sender, pacer=Pacer(limits))
+        if user_agent is not None:
+            sender = replace(sender, user_agent=read_user_agent(user_agent))
+        copy = object.__new__(type(self))
+        copy._sender = sender
+        copy._latest_versions = self._latest_versions
+        copy._make_resources()
+        return copy
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; the client cannot be used after that."""
+        await self._sender.transport.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Replicate {self.base.url} {self._sender.transport.state}>"
+
+    async def search(self, query: str, *, limit: int | None = None) -> SearchResults:
+        """Search models, collections and documentation pages; a beta of the API.
+
+        *limit*, 1 to 50 and 20 unless set, is for the models (search).
+        """
+        return await search(self, query, limit)
+
+    @overload
+    async def run(
+        self,
+        ref: str,
+        input: Input | None = None,
+        *,
+        type: type[T],
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        timeout: float | None = PREDICTION_TIMEOUT,
+        poll: Poll | None = None,
+    ) -> T: ...
+
+    @overload
+    async def run(
+        self,
+        ref: str,
+        input: Input | None = None,
+        *,
+        type: None = None,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        timeout: float | None = PREDICTION_TIMEOUT,
+        poll: Poll | None = None,
+    ) -> Any: ...
+
+    async def run(
+        self,
+        ref: str,
+        input: Input | None = None,
+        *,
+        type: type[T] | None = None,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        timeout: float | None = PREDICTION_TIMEOUT,  # noqa: ASYNC109 - as in predictions.wait
+        poll: Poll | None = None,
+    ) -> T | Any:
+        """Run a model to its end and return its output, whole.
+
+        *ref* and the options are those of ``predictions.create``, *timeout* and *poll* those of
+        ``predictions.wait``. *type* decodes the output, such as ``type=str`` for the text of a
+        language model; `DecodeError` says that it is something else. Raises `PredictionFailed`,
+        `PredictionCanceled` or `PredictionAborted` with the prediction. When the task is cancelled
+        or waiting fails, the prediction is cancelled.
+        """
+        prediction = await run_to_end(
+            self.predictions.create(
+                ref,
+                input,
+                wait=wait,
+                cancel_after=cancel_after,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+            ),
+            # By its id: the URLs in the answer play no part, so a gateway need not rewrite them.
+            lambda made: self.predictions.wait(made.id, timeout=timeout, poll=poll),
+            self.predictions.cancel,
+        )
+        if type is None:
+            return prediction.output
+        try:
+            return prediction.output_as(type)
+        except msgspec.ValidationError as error:
+            raise DecodeError(f"{prediction.id}: {error}") from None
+
+    async def call(
+        self,
+        endpoint: Endpoint[R],
+        path: Mapping[str, str] = NO_PATH,
+        *,
+        query: msgspec.Struct | str | None = None,
+        headers: msgspec.Struct | None = None,
+        body: object = None,
+        hold: float = 0.0,
+    ) -> R:
+        """Send a request for *endpoint* and return what it answers.
+
+        *query*, *headers* and *body* are its structs; *hold* is how many seconds beyond the read
+        timeout the API may keep silent. Raises `APIStatusError` for an error status,
+        `APIConnectionError` when no answer came, `AmbiguousCreateError` when a create may have
+        happened, `DecodeError` for an answer that is not as documented.
+        """
+        try:
+            target = endpoint.target(path, query)
+        except SegmentError as error:
+            raise InvalidArgumentError(f"{error}.") from None
+        encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
+        request = Request(endpoint, target, encode_headers(headers), encoded, hold)
+        response = await self._sender.send(request)
+        try:
+            return endpoint.decode(response.body)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            fault = self._undecodable(request, response, str(error))
+        raise fault
+
+    def _undecodable(self, request: Request, response: Response, reason: str) -> DecodeError:
+        content_type = response.headers.get("Content-Type", "")
+        text = self._sender.token.hidden_in(response.body[:_SNIPPET]).decode(errors="replace")
+        snippet = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        cls = DecodeError if request.endpoint.repeatable else AmbiguousDecodeError
+        return cls(
+            f"{request.operation} answered {response.status} with "
+            f"{content_type or 'no content type'}, which is not what the API documents ({reason}): "
+            f"{snippet!r}. Is base_url the API, or a proxy's own page?",
+            status=response.status,
+            content_type=content_type or None,
+            snippet=snippet,
+        )

@@ -1,0 +1,79 @@
+"""The client's own arguments, checked before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.core.origin import Base
+from replicate_async.core.timeout import Timeout
+from replicate_async.core.token import Token
+from replicate_async.errors import InvalidArgumentError
+
+DEFAULT_BASE_URL: Final = "https://api.replicate.com/v1"
+
+
+def read_token(given: str | None) -> Token:
+    """Return the token that was *given*, or that of REPLICATE_API_TOKEN."""
+    name, text = "api_token", given
+    if text is None:
+        name, text = "REPLICATE_API_TOKEN", os.environ.get("REPLICATE_API_TOKEN", "")
+        if text != text.strip():
+            warnings.warn(
+                "REPLICATE_API_TOKEN has white space around it, which was ignored.", stacklevel=4
+            )
+            text = text.strip()
+        if not text:
+            raise InvalidArgumentError(
+                "There is no API token: set REPLICATE_API_TOKEN or pass api_token=. Tokens are at "
+                "https://replicate.com/account/api-tokens."
+            )
+    try:
+        return Token(text)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{name} {error}.") from None
+
+
+def read_base(given: str | None, *, allow_insecure: bool) -> Base:
+    """Return the base URL that was *given*, or that of REPLICATE_BASE_URL, or the API's own."""
+    name, url = "base_url", given
+    if url is None:
+        name = "REPLICATE_BASE_URL"
+        url = os.environ.get(name) or DEFAULT_BASE_URL
+    try:
+        return Base.parse(url.strip(), allow_insecure=allow_insecure)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{name}: {error}") from None
+
+
+def read_timeout(given: Timeout | float | None) -> Timeout:
+    """Return *given* as a `Timeout`; a number is the seconds of its ``read``."""
+    if isinstance(given, Timeout):
+        return given
+    try:
+        return Timeout() if given is None else Timeout(read=given)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"timeout: {error}") from None
+
+
+def read_user_agent(given: str | None) -> str:
+    """Return the User-Agent that was *given*, or this package's own."""
+    if given is None:
+        return f"replicate-async/{_version()}"
+    if not given or not given.isascii() or not given.isprintable():
+        raise InvalidArgumentError(
+            f"user_agent={shorten(given)} must be printable ASCII, such as 'my-app/1.0'."
+        )
+    return given
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("replicate-async")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"

@@ -1,0 +1,408 @@
+"""What can go wrong, as a tree.
+
+    ReplicateError
+    ├── InvalidArgumentError            an argument is wrong; nothing was sent (a ValueError too)
+    ├── ClientStateError                closed client, wrong thread or loop (a RuntimeError too)
+    ├── APIConnectionError              no answer: refused, reset, DNS
+    │   ├── APITimeoutError             no answer in time
+    │   ├── TLSError                    the certificate or the handshake is wrong
+    │   └── TruncatedBodyError          the answer broke off
+    ├── APIStatusError                  the API answered with an error status
+    │   ├── BadRequestError             400
+    │   ├── AuthenticationError         401
+    │   ├── PaymentRequiredError        402
+    │   ├── PermissionDeniedError       403
+    │   ├── NotFoundError               404
+    │   ├── ConflictError               409
+    │   ├── ContentTooLargeError        413
+    │   ├── UnprocessableEntityError    422, with ``invalid_fields``
+    │   ├── RateLimitError              429, with ``retry_after``
+    │   └── ServerError                 5xx
+    ├── AmbiguousCreateError            a create that may or may not have happened
+    │   ├── AmbiguousConnectionError    an APIConnectionError too: the answer was lost
+    │   ├── AmbiguousTimeoutError       an APITimeoutError too: no answer in time
+    │   ├── AmbiguousConflictError      a ConflictError too: 409
+    │   ├── AmbiguousServerError        a ServerError too: 5xx
+    │   ├── AmbiguousStatusError        an APIStatusError too: 408
+    │   └── AmbiguousDecodeError        a DecodeError too: accepted, and answered unreadably
+    ├── DecodeError                     the answer is not what the API documents
+    ├── ForeignURLError                 a URL that must not see the token; nothing was sent
+    ├── RedirectError                   a redirect that must not be followed
+    ├── PaginationLoopError             a listing whose pages go round
+    ├── PredictionError                 a run that ended without success, with ``prediction``
+    │   ├── PredictionFailed
+    │   ├── PredictionCanceled
+    │   └── PredictionAborted
+    ├── WaitError                       waiting ended before the run did
+    │   ├── WaitTimeout
+    │   └── PredictionGone
+    ├── StreamError                     a stream that cannot be read on
+    │   ├── StreamResponseError         wrong status or media type
+    │   ├── StreamLimitError            an event larger than the limit
+    │   ├── StreamIncomplete            ended without ``done``
+    │   └── StreamRestarted             began again where it should have gone on
+    └── WebhookVerificationError        a request that the webhook secret does not vouch for
+
+Every error survives pickling, and none holds the API token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from replicate_async.core.problem import InvalidField, Problem
+    from replicate_async.core.retry import Phase
+    from replicate_async.schemas import Prediction, Training
+
+
+class ReplicateError(Exception):
+    """The root of everything this package raises."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        # The default would call the class with its message alone, and lose what else it carries.
+        return _restore, (type(self), self.args), self.__dict__.copy()
+
+
+def _restore(cls: type[ReplicateError], args: tuple[object, ...]) -> ReplicateError:
+    return cls.__new__(cls, *args)
+
+
+class InvalidArgumentError(ReplicateError, ValueError):
+    """An argument that cannot be right; nothing was sent."""
+
+
+class ClientStateError(ReplicateError, RuntimeError):
+    """A client that is closed, or used from another thread than the one its loop runs in."""
+
+
+class APIConnectionError(ReplicateError):
+    """No answer came: the connection was refused, reset or closed, or the host is unknown.
+
+    ``phase`` is "not_sent" when the request cannot have reached the API, else "ambiguous".
+    """
+
+    def __init__(self, message: str, *, phase: Phase = "ambiguous") -> None:
+        super().__init__(message)
+        self.phase: Phase = phase
+
+
+class APITimeoutError(APIConnectionError):
+    """No answer came in time; ``Replicate(timeout=...)`` sets the limits."""
+
+
+class TLSError(APIConnectionError):
+    """The server's certificate or the TLS handshake is wrong; this is not repeated."""
+
+
+class TruncatedBodyError(APIConnectionError):
+    """The answer broke off before its end, or its framing is wrong."""
+
+
+class APIStatusError(ReplicateError):
+    """The API answered with an error status.
+
+    ``status`` is the HTTP status, ``problem`` what the body said, ``operation`` the operationId's
+    method and path, ``retry_after`` the seconds that the API asked to wait (None when it did not).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        problem: Problem,
+        operation: str,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem
+        self.operation = operation
+        self.retry_after = retry_after
+
+    @property
+    def detail(self) -> str:
+        """What the API said, in one line."""
+        return self.problem.detail
+
+    @property
+    def invalid_fields(self) -> Sequence[InvalidField]:
+        """The fields that a 422 names; empty for other statuses."""
+        return self.problem.invalid_fields
+
+
+class BadRequestError(APIStatusError):
+    """400: the API cannot read the request."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the token is missing or wrong; set REPLICATE_API_TOKEN or pass ``api_token=``."""
+
+
+class PaymentRequiredError(APIStatusError):
+    """402: the account has no credit for this model."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the token's account may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such thing, or it belongs to another account."""
+
+
+class ConflictError(APIStatusError):
+    """409: it contradicts the present state, such as a name that is taken."""
+
+
+class ContentTooLargeError(APIStatusError):
+    """413: the upload is larger than the API takes (100 MB for files)."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: the input does not fit the model; ``invalid_fields`` says where."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests; ``retry_after`` is how many seconds to wait, when the API said."""
+
+
+class ServerError(APIStatusError):
+    """5xx: the API, or a proxy before it, failed."""
+
+
+class AmbiguousCreateError(ReplicateError):
+    """A create that may or may not have happened; it was not sent again.
+
+    The API has no idempotency key, so sending it again could start, and bill, a second run. Look
+    for it with ``predictions.list(created_after=error.sent_at)`` before trying again. ``sent_at``
+    is the time at which it was sent.
+    """
+
+    may_have_been_created = True
+    sent_at: datetime | None = None
+
+
+class AmbiguousConnectionError(AmbiguousCreateError, APIConnectionError):
+    """The connection broke after a create was sent."""
+
+
+class AmbiguousTimeoutError(AmbiguousCreateError, APITimeoutError):
+    """No answer to a create came in time."""
+
+
+class AmbiguousStatusError(AmbiguousCreateError, APIStatusError):
+    """408: a proxy gave up on a create that may have happened."""
+
+
+class AmbiguousConflictError(AmbiguousCreateError, ConflictError):
+    """409 to a create: the thing may exist, perhaps from this very request."""
+
+
+class AmbiguousServerError(AmbiguousCreateError, ServerError):
+    """5xx to a create: it may have happened before the failure."""
+
+
+class DecodeError(ReplicateError):
+    """The answer is not what the API documents: HTML from a proxy, broken JSON, a missing id.
+
+    ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show what came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        content_type: str | None = None,
+        snippet: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.content_type = content_type
+        self.snippet = snippet
+
+
+class AmbiguousDecodeError(AmbiguousCreateError, DecodeError):
+    """A create that was accepted, and whose answer cannot be read."""
+
+
+class ForeignURLError(ReplicateError):
+    """A URL that is not the API's own, where the token must not go; nothing was sent.
+
+    ``url`` is the URL as it was given.
+    """
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class RedirectError(ReplicateError):
+    """A redirect that was not followed: to another origin, of a request with a body, or a loop."""
+
+    def __init__(self, message: str, *, status: int, location: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.location = location
+
+
+class PaginationLoopError(ReplicateError):
+    """A listing whose ``next`` names a page that was already read."""
+
+
+class PredictionError(ReplicateError):
+    """A run that ended without success; ``prediction`` is its last state."""
+
+    def __init__(self, message: str, *, prediction: Prediction) -> None:
+        super().__init__(message)
+        self.prediction = prediction
+
+
+class PredictionFailed(PredictionError):  # noqa: N818 - a name of the contract
+    """The model failed; ``prediction.error`` and ``prediction.logs`` say why."""
+
+
+class PredictionCanceled(PredictionError):  # noqa: N818 - a name of the contract
+    """The run was canceled, by someone or by its deadline."""
+
+
+class PredictionAborted(PredictionError):  # noqa: N818 - a name of the contract
+    """The deadline passed before the run began; it was not billed."""
+
+
+class WaitError(ReplicateError):
+    """Waiting ended before the run did; ``last`` is the state seen last."""
+
+    def __init__(self, message: str, *, last: Prediction | Training | None) -> None:
+        super().__init__(message)
+        self.last = last
+
+
+class WaitTimeout(WaitError):  # noqa: N818 - reads like asyncio's own names
+    """The run did not end in time; it goes on, and waiting may be taken up again."""
+
+
+class PredictionGone(WaitError):  # noqa: N818 - reads like the status 410
+    """The run was there and is no more: it was deleted while it was waited for."""
+
+
+class StreamError(ReplicateError):
+    """A stream that cannot be read on; ``text`` is what had arrived."""
+
+    def __init__(self, message: str, *, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class StreamResponseError(StreamError):
+    """The stream's URL answered with another status or media type than a stream has."""
+
+    def __init__(self, message: str, *, status: int, content_type: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.content_type = content_type
+
+
+class StreamLimitError(StreamError):
+    """An event larger than the limit (16 MiB unless set)."""
+
+
+class StreamIncomplete(StreamError):  # noqa: N818 - reads like asyncio's IncompleteReadError
+    """The stream ended without ``done`` and the run has no end either."""
+
+
+class StreamRestarted(StreamError):  # noqa: N818 - says what happened
+    """The stream began again without ids, so what was read already cannot be told apart."""
+
+
+class WebhookVerificationError(ReplicateError):
+    """A request that the webhook secret does not vouch for; answer it with 400.
+
+    ``reason`` names the check that failed, such as "timestamp_too_old".
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: ContentTooLargeError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+_ADVICE: dict[int, str] = {
+    401: "Set REPLICATE_API_TOKEN or pass api_token= a token from replicate.com/account/api-tokens.",
+    402: "Add credit to the account, or run a model that it covers.",
+    403: "Use a token of an account that may do this.",
+    404: "Check the name or id, and that it belongs to the token's account.",
+    413: "Send a smaller file, or host it yourself and pass its URL.",
+    422: "Correct the input; models.versions.get(...).openapi_schema describes it.",
+    429: "Wait, then try again; Limits(...) paces requests on this side.",
+}
+
+_AMBIGUOUS_ADVICE = (
+    "It may have been created all the same, so it was not sent again: look for it in the listing "
+    "before you create another."
+)
+
+
+def status_error(
+    problem: Problem, *, operation: str, retry_after: float | None, ambiguous: bool = False
+) -> APIStatusError:
+    """Return the error for an answer with an error status, ready to be raised.
+
+    *ambiguous* says that it answers a create which may have happened.
+    """
+    status = problem.status
+    cls = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    advice = _ADVICE.get(status, "Try again later." if status >= 500 else "")
+    if ambiguous:
+        cls = _AMBIGUOUS.get(cls, AmbiguousStatusError)
+        advice = _AMBIGUOUS_ADVICE
+    said = str(problem).rstrip(".")
+    return cls(
+        f"{operation} answered {status}: {said}. {advice}".rstrip(),
+        status=status,
+        problem=problem,
+        operation=operation,
+        retry_after=retry_after,
+    )
+
+
+def ambiguous_connection_error(error: APIConnectionError, operation: str) -> AmbiguousCreateError:
+    """Return *error*, which broke off the create *operation*, as what it means."""
+    timed_out = isinstance(error, APITimeoutError)
+    cls = AmbiguousTimeoutError if timed_out else AmbiguousConnectionError
+    return cls(f"{operation}: {error} {_AMBIGUOUS_ADVICE}")
+
+
+_AMBIGUOUS: dict[type[APIStatusError], type[APIStatusError]] = {
+    ConflictError: AmbiguousConflictError,
+    ServerError: AmbiguousServerError,
+}
+
+
+def prediction_error(prediction: Prediction) -> PredictionError:
+    """Return the error for a *prediction* that ended without success."""
+    model = f" of {prediction.model}" if prediction.model else ""
+    said = f": {prediction.error}" if prediction.error else ""
+    if prediction.status == "canceled":
+        cls, what = PredictionCanceled, "was canceled"
+    elif prediction.status == "aborted":
+        cls, what = PredictionAborted, "was aborted: its deadline passed before it began"
+    else:
+        cls, what = PredictionFailed, f"ended as {prediction.status}"
+    return cls(f"prediction {prediction.id}{model} {what}{said}", prediction=prediction)

@@ -1,0 +1,1 @@
+"""Files that go into a model and files that come out."""

@@ -1,0 +1,172 @@
+"""Deployments: a version kept running under a name of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from replicate_async.core.endpoint import Endpoint
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.refs import parse_model, parse_version_id
+from replicate_async.resources._base import Caller, Listing, Resource
+from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.schemas import (
+    CreateDeployment,
+    CreatePrediction,
+    CreatePredictionHeaders,
+    Deployment,
+    Page,
+    Prediction,
+    UpdateDeployment,
+    WebhookEvent,
+)
+
+LIST: Final = Endpoint("GET", "/deployments", returns=Page[Deployment])
+CREATE: Final = Endpoint("POST", "/deployments", takes=CreateDeployment, returns=Deployment)
+GET: Final = Endpoint(
+    "GET", "/deployments/{deployment_owner}/{deployment_name}", returns=Deployment
+)
+# Not idempotent: every update makes a release of its own.
+UPDATE: Final = Endpoint(
+    "PATCH",
+    "/deployments/{deployment_owner}/{deployment_name}",
+    takes=UpdateDeployment,
+    returns=Deployment,
+)
+DELETE: Final = Endpoint(
+    "DELETE",
+    "/deployments/{deployment_owner}/{deployment_name}",
+    returns=type(None),
+    status=(204,),
+)
+CREATE_PREDICTION: Final = Endpoint(
+    "POST",
+    "/deployments/{deployment_owner}/{deployment_name}/predictions",
+    takes=CreatePrediction,
+    headers=CreatePredictionHeaders,
+    returns=Prediction,
+    status=(201, 202),
+    bucket="create",
+)
+
+_MOST_MIN_INSTANCES: Final = 5
+_MOST_MAX_INSTANCES: Final = 20
+
+
+class DeploymentPredictions(Resource):
+    """Runs on a deployment; ``client.deployments.predictions``."""
+
+    async def create(
+        self,
+        deployment: str,
+        input: Input | None = None,
+        *,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+    ) -> Prediction:
+        """Start a prediction on the deployment "owner/name".
+
+        The options are those of ``client.predictions.create`` (deployments.predictions.create).
+        """
+        return await create_prediction(
+            self._client,
+            CREATE_PREDICTION,
+            parse_model(deployment, "deployment").path("deployment"),
+            input=input,
+            wait=wait,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+        )
+
+
+class Deployments(Resource):
+    """Versions kept running under names of your own; ``client.deployments``."""
+
+    __slots__ = ("predictions",)
+
+    def __init__(self, client: Caller) -> None:
+        super().__init__(client)
+        self.predictions = DeploymentPredictions(client)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        model: str,
+        version: str,
+        hardware: str,
+        min_instances: int,
+        max_instances: int,
+    ) -> Deployment:
+        """Deploy a *version* (its id) of the *model* "owner/name" under *name*.
+
+        The owner is the token's account. *hardware* is a ``sku`` of ``client.hardware.list()``,
+        *min_instances* goes from 0 to 5, *max_instances* from 0 to 20. Never sent twice: raises
+        `AmbiguousCreateError` when its fate is unknown (deployments.create).
+        """
+        parse_model(f"owner/{name}", "name")
+        _check_instances(min_instances, max_instances)
+        body = CreateDeployment(
+            name=name,
+            model=str(parse_model(model)),
+            version=parse_version_id(version, "version"),
+            hardware=hardware,
+            min_instances=min_instances,
+            max_instances=max_instances,
+        )
+        return await self._client.call(CREATE, body=body)
+
+    async def get(self, deployment: str) -> Deployment:
+        """Fetch the deployment "owner/name" with its current release (deployments.get)."""
+        return await self._client.call(GET, _path(deployment))
+
+    async def update(
+        self,
+        deployment: str,
+        *,
+        version: str | None = None,
+        hardware: str | None = None,
+        min_instances: int | None = None,
+        max_instances: int | None = None,
+    ) -> Deployment:
+        """Make a new release of "owner/name" with what is given changed.
+
+        Each update raises ``current_release.number``, so it is never sent twice: raises
+        `AmbiguousCreateError` when its fate is unknown (deployments.update).
+        """
+        _check_instances(min_instances, max_instances)
+        body = UpdateDeployment(
+            version=None if version is None else parse_version_id(version, "version"),
+            hardware=hardware,
+            min_instances=min_instances,
+            max_instances=max_instances,
+        )
+        return await self._client.call(UPDATE, _path(deployment), body=body)
+
+    async def delete(self, deployment: str) -> None:
+        """Delete "owner/name", which must have been unused for 15 minutes (deployments.delete)."""
+        await self._client.call(DELETE, _path(deployment))
+
+    def list(self) -> Listing[Deployment]:
+        """Iterate over the account's deployments (deployments.list)."""
+        return Listing(self._client, LIST)
+
+
+def _path(deployment: str) -> dict[str, str]:
+    return parse_model(deployment, "deployment").path("deployment")
+
+
+def _check_instances(minimum: int | None, maximum: int | None) -> None:
+    for name, value, most in (
+        ("min_instances", minimum, _MOST_MIN_INSTANCES),
+        ("max_instances", maximum, _MOST_MAX_INSTANCES),
+    ):
+        if value is not None and not 0 <= value <= most:
+            raise InvalidArgumentError(f"{name}={value!r} is out of range; it goes from 0 to {most}.")
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise InvalidArgumentError(
+            f"min_instances={minimum} is more than max_instances={maximum}; lower one."
+        )

@@ -1,0 +1,114 @@
+"""Files: uploads that inputs refer to."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import AsyncIterable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from replicate_async.core.endpoint import Endpoint, shorten
+from replicate_async.core.multipart import Content, Multipart, Part
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.resources._base import Listing, Resource
+from replicate_async.schemas import CreateFile, DownloadFile, File, Page
+
+LIST: Final = Endpoint("GET", "/files", returns=Page[File])
+CREATE: Final = Endpoint(
+    "POST", "/files", takes=CreateFile, media="multipart/form-data", returns=File, status=(201,)
+)
+GET: Final = Endpoint("GET", "/files/{file_id}", returns=File)
+DELETE: Final = Endpoint("DELETE", "/files/{file_id}", returns=type(None), status=(204,))
+DOWNLOAD: Final = Endpoint(
+    "GET", "/files/{file_id}/download", query=DownloadFile, returns=bytes
+)
+
+_LONGEST_FILENAME: Final = 255
+_SECONDS_FOR_UPLOAD: Final = 600.0
+"""How long the API may stay silent while 100 MB are on their way to it."""
+
+
+class Files(Resource):
+    """Uploads that inputs refer to; ``client.files``."""
+
+    async def create(
+        self,
+        content: bytes | Path | BinaryIO | AsyncIterable[bytes],
+        *,
+        filename: str | None = None,
+        type: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> File:
+        """Upload a file of at most 100 MB, kept for 24 hours; pass the `File` in an input.
+
+        *content* is bytes, a `Path`, a file opened for reading bytes (read from where it stands),
+        or an async iterator of bytes; it is sent as a stream. *filename* (at most 255 bytes) and
+        *type*, the media type, are taken from the path if not given. Never sent twice when it may
+        have arrived: raises `AmbiguousCreateError` then, `ContentTooLargeError` when it is too
+        large (files.create).
+        """
+        name = filename or _name_of(content)
+        _check_header("filename", name)
+        if len(name.encode()) > _LONGEST_FILENAME:
+            raise InvalidArgumentError(
+                f"filename={shorten(name)} is longer than {_LONGEST_FILENAME} bytes; shorten it."
+            )
+        content_type = type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        _check_header("type", content_type)
+        parts = [Part("content", _checked(content), name, content_type, _position(content))]
+        if metadata:
+            encoded = msgspec.json.encode(dict(metadata))
+            parts.append(Part("metadata", encoded, content_type="application/json"))
+        return await self._client.call(
+            CREATE, body=Multipart(tuple(parts)), hold=_SECONDS_FOR_UPLOAD
+        )
+
+    async def get(self, file_id: str) -> File:
+        """Fetch what is known of an upload; raises `NotFoundError` after it expired (files.get)."""
+        return await self._client.call(GET, {"file_id": file_id})
+
+    async def delete(self, file_id: str) -> None:
+        """Delete an upload; raises `NotFoundError` when there is none (files.delete)."""
+        await self._client.call(DELETE, {"file_id": file_id})
+
+    async def download(self, file_id: str, *, owner: str, expiry: int, signature: str) -> bytes:
+        """Fetch the bytes of an upload with the parts of a signed URL.
+
+        *signature* is the base64 HMAC-SHA256 of "{owner} {file_id} {expiry}" under the Files API's
+        signing secret, *expiry* a Unix time (files.download).
+        """
+        query = DownloadFile(owner=owner, expiry=expiry, signature=signature)
+        return await self._client.call(DOWNLOAD, {"file_id": file_id}, query=query)
+
+    def list(self) -> Listing[File]:
+        """Iterate over the account's uploads, in no particular order (files.list)."""
+        return Listing(self._client, LIST)
+
+
+def _checked(content: Content) -> Content:
+    if isinstance(content, bytes | Path | AsyncIterable) or hasattr(content, "read"):
+        return content
+    raise InvalidArgumentError(
+        f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a pathlib.Path, "
+        "a file opened with 'rb', or an async iterator of bytes."
+    )
+
+
+def _name_of(content: Content) -> str:
+    if isinstance(content, Path):
+        return content.name
+    name = getattr(content, "name", None)
+    return Path(name).name if isinstance(name, str) and Path(name).name else "file"
+
+
+def _position(content: Content) -> int:
+    if isinstance(content, bytes | Path | AsyncIterable):
+        return 0
+    return content.tell() if content.seekable() else 0
+
+
+def _check_header(argument: str, value: str) -> None:
+    if not value.isprintable():
+        raise InvalidArgumentError(f"{argument}={shorten(value)} has a control character in it.")

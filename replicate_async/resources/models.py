@@ -1,0 +1,234 @@
+"""Models: what can be run, their versions, examples and readmes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from replicate_async.core.endpoint import Endpoint
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.refs import parse_model, parse_version_id
+from replicate_async.resources._base import Caller, Listing, Resource
+from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.schemas import (
+    CreateModel,
+    CreatePrediction,
+    CreatePredictionHeaders,
+    ListModels,
+    Model,
+    Page,
+    Prediction,
+    UpdateModel,
+    Version,
+    Visibility,
+    WebhookEvent,
+)
+
+LIST: Final = Endpoint("GET", "/models", query=ListModels, returns=Page[Model])
+CREATE: Final = Endpoint("POST", "/models", takes=CreateModel, returns=Model, status=(201,))
+SEARCH: Final = Endpoint("QUERY", "/models", takes=str, media="text/plain", returns=Page[Model])
+GET: Final = Endpoint("GET", "/models/{model_owner}/{model_name}", returns=Model)
+UPDATE: Final = Endpoint(
+    "PATCH",
+    "/models/{model_owner}/{model_name}",
+    takes=UpdateModel,
+    returns=Model,
+    idempotent=True,
+)
+DELETE: Final = Endpoint(
+    "DELETE", "/models/{model_owner}/{model_name}", returns=type(None), status=(204,)
+)
+LIST_EXAMPLES: Final = Endpoint(
+    "GET", "/models/{model_owner}/{model_name}/examples", returns=Page[Prediction]
+)
+GET_README: Final = Endpoint("GET", "/models/{model_owner}/{model_name}/readme", returns=str)
+CREATE_PREDICTION: Final = Endpoint(
+    "POST",
+    "/models/{model_owner}/{model_name}/predictions",
+    takes=CreatePrediction,
+    headers=CreatePredictionHeaders,
+    returns=Prediction,
+    status=(201, 202),
+    bucket="create",
+)
+LIST_VERSIONS: Final = Endpoint(
+    "GET", "/models/{model_owner}/{model_name}/versions", returns=Page[Version]
+)
+GET_VERSION: Final = Endpoint(
+    "GET", "/models/{model_owner}/{model_name}/versions/{version_id}", returns=Version
+)
+DELETE_VERSION: Final = Endpoint(
+    "DELETE",
+    "/models/{model_owner}/{model_name}/versions/{version_id}",
+    returns=type(None),
+    status=(202,),
+)
+
+
+class ModelPredictions(Resource):
+    """Runs of official models; ``client.models.predictions``."""
+
+    async def create(
+        self,
+        model: str,
+        input: Input | None = None,
+        *,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+    ) -> Prediction:
+        """Start a prediction with the official model "owner/name".
+
+        The options are those of ``client.predictions.create``, which takes community models too;
+        this raises `NotFoundError` for them (models.predictions.create).
+        """
+        return await create_prediction(
+            self._client,
+            CREATE_PREDICTION,
+            parse_model(model).path("model"),
+            input=input,
+            wait=wait,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+        )
+
+
+class ModelVersions(Resource):
+    """Versions of a model; ``client.models.versions``."""
+
+    async def get(self, model: str, version_id: str) -> Version:
+        """Fetch a version of "owner/name"; its ``openapi_schema`` describes the model's input.
+
+        Raises `NotFoundError` when there is none (models.versions.get).
+        """
+        path = parse_model(model).path("model")
+        return await self._client.call(
+            GET_VERSION, path | {"version_id": parse_version_id(version_id)}
+        )
+
+    async def delete(self, model: str, version_id: str) -> None:
+        """Delete a version and all its predictions and files, which takes the API some minutes.
+
+        Only the owner of a private model may, and only while nothing else uses the version
+        (models.versions.delete).
+        """
+        path = parse_model(model).path("model")
+        await self._client.call(DELETE_VERSION, path | {"version_id": parse_version_id(version_id)})
+
+    def list(self, model: str) -> Listing[Version]:
+        """Iterate over the versions of "owner/name", newest first (models.versions.list)."""
+        return Listing(self._client, LIST_VERSIONS, parse_model(model).path("model"))
+
+
+class ModelExamples(Resource):
+    """Saved examples of a model; ``client.models.examples``."""
+
+    def list(self, model: str) -> Listing[Prediction]:
+        """Iterate over the examples of "owner/name" (models.examples.list)."""
+        return Listing(self._client, LIST_EXAMPLES, parse_model(model).path("model"))
+
+
+class ModelReadme(Resource):
+    """The readme of a model; ``client.models.readme``."""
+
+    async def get(self, model: str) -> str:
+        """Fetch the readme of "owner/name" as Markdown.
+
+        Raises `NotFoundError` when it has none (models.readme.get).
+        """
+        return await self._client.call(GET_README, parse_model(model).path("model"))
+
+
+class Models(Resource):
+    """What can be run; ``client.models``."""
+
+    __slots__ = ("examples", "predictions", "readme", "versions")
+
+    def __init__(self, client: Caller) -> None:
+        super().__init__(client)
+        self.examples = ModelExamples(client)
+        self.predictions = ModelPredictions(client)
+        self.readme = ModelReadme(client)
+        self.versions = ModelVersions(client)
+
+    async def create(
+        self,
+        model: str,
+        *,
+        visibility: Visibility,
+        hardware: str,
+        description: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        license_url: str | None = None,
+        cover_image_url: str | None = None,
+    ) -> Model:
+        """Create the model "owner/name", empty until a version is pushed or trained.
+
+        *hardware* is a ``sku`` of ``client.hardware.list()``. An account may have 1,000 models.
+        Never sent twice: raises `AmbiguousCreateError` when its fate is unknown (models.create).
+        """
+        ref = parse_model(model)
+        body = CreateModel(
+            owner=ref.owner,
+            name=ref.name,
+            visibility=visibility,
+            hardware=hardware,
+            description=description,
+            github_url=github_url,
+            paper_url=paper_url,
+            license_url=license_url,
+            cover_image_url=cover_image_url,
+        )
+        return await self._client.call(CREATE, body=body)
+
+    async def get(self, model: str) -> Model:
+        """Fetch the model "owner/name"; raises `NotFoundError` when there is none (models.get)."""
+        return await self._client.call(GET, parse_model(model).path("model"))
+
+    async def update(
+        self,
+        model: str,
+        *,
+        description: str | None = None,
+        readme: str | None = None,
+        github_url: str | None = None,
+        paper_url: str | None = None,
+        weights_url: str | None = None,
+        license_url: str | None = None,
+    ) -> Model:
+        """Change what is said about "owner/name"; what is left out stays (models.update)."""
+        body = UpdateModel(
+            description=description,
+            readme=readme,
+            github_url=github_url,
+            paper_url=paper_url,
+            weights_url=weights_url,
+            license_url=license_url,
+        )
+        return await self._client.call(UPDATE, parse_model(model).path("model"), body=body)
+
+    async def delete(self, model: str) -> None:
+        """Delete "owner/name", which must be yours, private and without versions (models.delete)."""
+        await self._client.call(DELETE, parse_model(model).path("model"))
+
+    def search(self, query: str) -> Listing[Model]:
+        """Iterate over public models that match *query*, the best first (models.search)."""
+        if not query.strip():
+            raise InvalidArgumentError(f"query={query!r} is empty; say what to search for.")
+        return Listing(self._client, SEARCH, body=query)
+
+    def list(
+        self,
+        *,
+        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
+        sort_direction: Literal["asc", "desc"] | None = None,
+    ) -> Listing[Model]:
+        """Iterate over public models, by default those with the newest version first.
+
+        (models.list)
+        """
+        query = ListModels(sort_by=sort_by, sort_direction=sort_direction)
+        return Listing(self._client, LIST, query=query)

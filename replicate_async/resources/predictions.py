@@ -1,0 +1,164 @@
+"""Predictions: runs of a model, from the request to a terminal state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+from replicate_async.core.endpoint import Endpoint
+from replicate_async.core.poll import Poll
+from replicate_async.errors import InvalidArgumentError, NotFoundError
+from replicate_async.refs import ModelRef, parse_version
+from replicate_async.resources import models
+from replicate_async.resources._base import Listing, Resource, run_id
+from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
+from replicate_async.schemas import (
+    CreatePredictionHeaders,
+    CreateVersionPrediction,
+    ListPredictions,
+    Page,
+    Prediction,
+    WebhookEvent,
+)
+
+CREATE: Final = Endpoint(
+    "POST",
+    "/predictions",
+    takes=CreateVersionPrediction,
+    headers=CreatePredictionHeaders,
+    returns=Prediction,
+    status=(201, 202),
+    bucket="create",
+)
+GET: Final = Endpoint("GET", "/predictions/{prediction_id}", returns=Prediction, bucket="get")
+CANCEL: Final = Endpoint(
+    "POST", "/predictions/{prediction_id}/cancel", returns=Prediction, idempotent=True
+)
+LIST: Final = Endpoint("GET", "/predictions", query=ListPredictions, returns=Page[Prediction])
+
+
+class Predictions(Resource):
+    """Runs of a model; ``client.predictions``."""
+
+    async def create(
+        self,
+        version: str,
+        input: Input | None = None,
+        *,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+    ) -> Prediction:
+        """Start a prediction and return it as the API first sees it, usually ``starting``.
+
+        *version* is "owner/name" (an official model; for any other, its latest version is looked up
+        once and remembered), "owner/name:version" or a version id. *input* is a mapping or a
+        msgspec Struct; inputs that are None are left out. *wait* (1 to 60 seconds, True for 60)
+        asks the API to hold its answer until the output is there, which it may not be even then.
+        *cancel_after* (5 seconds to 24 hours; seconds, timedelta or "1h30m") ends the run by itself.
+        *webhook* is an https URL that is called when something happens, by default at outputs and
+        at the end; *webhook_events_filter* picks from start, output, logs and completed.
+
+        Never sent twice when it may have been acted on: raises `AmbiguousCreateError` then,
+        `UnprocessableEntityError` for a wrong input or version, `NotFoundError` for an unknown
+        model (predictions.create, models.predictions.create).
+        """
+        ref = parse_version(version)
+        version_id = ref.version
+        if ref.model is not None and version_id is None:
+            version_id = self._client.latest_versions.get(str(ref.model))
+            if version_id is None:
+                try:
+                    return await create_prediction(
+                        self._client,
+                        models.CREATE_PREDICTION,
+                        ref.model.path("model"),
+                        input=input,
+                        wait=wait,
+                        cancel_after=cancel_after,
+                        webhook=webhook,
+                        webhook_events_filter=webhook_events_filter,
+                    )
+                except NotFoundError as error:
+                    version_id = await self._latest_version(ref.model, error)
+        return await create_prediction(
+            self._client,
+            CREATE,
+            version=version_id,
+            input=input,
+            wait=wait,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+        )
+
+    async def _latest_version(self, ref: ModelRef, not_official: NotFoundError) -> str:
+        """Look up the version to run of a community model, which has no endpoint of its own."""
+        model = await self._client.call(models.GET, ref.path("model"))
+        if model.latest_version is None:
+            raise not_official
+        self._client.latest_versions[str(ref)] = model.latest_version.id
+        return model.latest_version.id
+
+    async def get(self, prediction_id: str | Prediction) -> Prediction:
+        """Fetch a prediction as it stands now, by its id or a snapshot of it.
+
+        Raises `NotFoundError` when it is unknown or another account's (predictions.get).
+        """
+        return await self._client.call(GET, {"prediction_id": run_id(self._client, prediction_id)})
+
+    async def cancel(self, prediction_id: str | Prediction) -> Prediction:
+        """Stop a prediction and return it; one that has ended is returned unchanged.
+
+        Raises `NotFoundError` when it is unknown (predictions.cancel).
+        """
+        return await self._client.call(
+            CANCEL, {"prediction_id": run_id(self._client, prediction_id)}
+        )
+
+    async def wait(
+        self,
+        prediction: Prediction | str,
+        *,
+        timeout: float | None = PREDICTION_TIMEOUT,  # noqa: ASYNC109 - bounds a poll loop, on by default
+        poll: Poll | None = None,
+    ) -> Prediction:
+        """Poll until a prediction has ended, and return it as it ended: also when it failed.
+
+        *timeout* is in seconds, 35 minutes unless set (the API stops runs after 30), None for no
+        limit; past it `WaitTimeout` is raised and the prediction goes on. *poll* sets the pace.
+        Raises `PredictionGone` if it is deleted meanwhile.
+        """
+        last = None if isinstance(prediction, str) else prediction
+        return await wait_for(
+            self.get,
+            run_id(self._client, prediction),
+            last=last,
+            timeout=timeout,
+            poll=poll or Poll(),
+        )
+
+    def list(
+        self,
+        *,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        source: Literal["web"] | None = None,
+    ) -> Listing[Prediction]:
+        """Iterate over the account's predictions, newest first.
+
+        *created_after* is inclusive, *created_before* exclusive; both need a time zone.
+        ``source="web"`` keeps those made on the website in the last 14 days (predictions.list).
+        """
+        for name, value in (("created_after", created_after), ("created_before", created_before)):
+            if value is not None and value.utcoffset() is None:
+                raise InvalidArgumentError(
+                    f"{name}={value!r} has no time zone; write datetime(..., tzinfo=UTC)."
+                )
+        query = ListPredictions(
+            created_after=created_after, created_before=created_before, source=source
+        )
+        return Listing(self._client, LIST, query=query)

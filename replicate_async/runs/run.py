@@ -1,0 +1,81 @@
+"""Running a model to its end, and stopping it when nobody wants the end any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+
+from replicate_async.errors import ReplicateError, prediction_error
+from replicate_async.schemas import Prediction
+
+CANCEL_WITHIN: Final = 5.0
+"""Seconds that leaving early may take to cancel the prediction."""
+
+Cancel = Callable[[str], Awaitable[Prediction]]
+
+
+async def run_to_end(
+    create: Awaitable[Prediction],
+    wait: Callable[[Prediction], Awaitable[Prediction]],
+    cancel: Cancel,
+) -> Prediction:
+    """Create a prediction, wait for it and return it succeeded.
+
+    Raises `PredictionFailed`, `PredictionCanceled` or `PredictionAborted`. When the task is
+    cancelled, or waiting fails, the prediction is cancelled too: nobody pays for an answer that
+    nobody reads.
+    """
+    prediction = await created(create, cancel)
+    if not prediction.done:
+        try:
+            prediction = await wait(prediction)
+        except BaseException:
+            await cancel_quietly(cancel, prediction.id)
+            raise
+    if prediction.status != "succeeded":
+        raise prediction_error(prediction)
+    return prediction
+
+
+async def created(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:
+    """Await *create*; when the task is cancelled meanwhile, cancel what it creates.
+
+    The request may have left already. Dropping its answer would leave a prediction running whose
+    id nobody knows, so the answer is awaited a little longer, and then cancelled.
+    """
+    creating = asyncio.ensure_future(create)
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        await _cancel_created(creating, cancel)
+        raise
+
+
+async def _cancel_created(creating: asyncio.Future[Prediction], cancel: Cancel) -> None:
+    try:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_WITHIN):
+            try:
+                prediction = await asyncio.shield(creating)
+            except ReplicateError:
+                return
+            await cancel_quietly(cancel, prediction.id)
+    finally:
+        if not creating.done():
+            creating.cancel()
+        elif not creating.cancelled():
+            creating.exception()  # it was seen: asyncio need not report it
+
+
+async def cancel_quietly(cancel: Cancel, prediction_id: str) -> None:
+    """Cancel a prediction, within `CANCEL_WITHIN` seconds and whatever cancels this task.
+
+    Its failure is swallowed: it must not hide why the prediction is given up.
+    """
+    with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_WITHIN):
+        try:
+            await cancel(prediction_id)
+        except ReplicateError:
+            return

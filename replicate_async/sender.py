@@ -1,0 +1,246 @@
+"""One request, sent until it is answered for good: the pace, the repeats, the redirects.
+
+`Sender.send` decides what is repeated (`core/retry.py` says how), `Sender._exchange` keeps the pace
+and hands over to the transport. The token is attached here, to requests whose URL is built from
+the configured base and to streams on its very origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from replicate_async.core import problem as problems
+from replicate_async.core.endpoint import Endpoint, shorten
+from replicate_async.core.limits import Pacer
+from replicate_async.core.multipart import Multipart
+from replicate_async.core.origin import Base
+from replicate_async.core.retry import Budget, Failure, Retry, phase_of_status
+from replicate_async.core.timeout import Timeout
+from replicate_async.core.token import SecretHeaders, Token
+from replicate_async.errors import (
+    AmbiguousCreateError,
+    APIConnectionError,
+    APIStatusError,
+    ForeignURLError,
+    RedirectError,
+    ReplicateError,
+    TLSError,
+    ambiguous_connection_error,
+    status_error,
+)
+
+if TYPE_CHECKING:
+    from replicate_async.transport import ByteStream, Response, Transport
+
+_ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
+_MOST_REDIRECTS: Final = 3
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+
+_log = logging.getLogger("replicate_async")
+
+
+class Request(NamedTuple):
+    """A request, ready to be sent any number of times."""
+
+    endpoint: Endpoint[Any]
+    target: str
+    """Path below the base URL, and query."""
+    headers: Mapping[str, str]
+    body: bytes | Multipart | None
+    hold: float
+    """Seconds that the API may keep silent, beyond the read timeout."""
+
+    @property
+    def operation(self) -> str:
+        """Method and path template, for messages; ids and queries stay out of them."""
+        return f"{self.endpoint.method} {self.endpoint.path}"
+
+    @property
+    def replayable(self) -> bool:
+        """Whether its body can be sent a second time."""
+        return not isinstance(self.body, Multipart) or self.body.replayable
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What sending needs: where to, as whom, how patiently, over what."""
+
+    base: Base
+    token: Token
+    user_agent: str
+    timeout: Timeout
+    retry: Retry
+    budget: Budget
+    pacer: Pacer
+    transport: Transport
+
+    async def send(self, request: Request) -> Response:
+        """Send *request* until it is answered for good, and return a success.
+
+        Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError` or `RedirectError`.
+        """
+        attempt = 0
+        paid: Failure | None = None
+        while True:
+            attempt += 1
+            sent_at = datetime.now(UTC)
+            fault: ReplicateError
+            try:
+                response = await self._exchange(request)
+            except APIConnectionError as error:
+                fault, failure = error, Failure(error.phase)
+            else:
+                if response.status < 300:
+                    self.budget.refund(paid)
+                    return response
+                fault, failure = self._refusal(request, response)
+            delay = self._delay(request, attempt, fault, failure)
+            if failure is None or delay is None or not self.budget.spend(failure):
+                break
+            _log.debug("%s: %s; again in %.2f s", request.operation, type(fault).__name__, delay)
+            paid = failure
+            try:
+                await asyncio.sleep(delay)
+            except asyncio.CancelledError:
+                self.budget.refund(paid)
+                raise
+        if isinstance(fault, AmbiguousCreateError):
+            fault.sent_at = sent_at
+        raise fault
+
+    def _delay(
+        self, request: Request, attempt: int, fault: ReplicateError, failure: Failure | None
+    ) -> float | None:
+        if failure is None or isinstance(fault, TLSError) or not request.replayable:
+            return None
+        dice = random.random()  # noqa: S311 - jitter is no secret
+        return self.retry.delay(
+            attempt, failure, repeatable=request.endpoint.repeatable, dice=dice
+        )
+
+    async def _exchange(self, request: Request) -> Response:
+        """Send *request* once and follow redirects that stay at home."""
+        endpoint = request.endpoint
+        headers = SecretHeaders(request.headers)
+        headers["Authorization"] = self.token.bearer
+        headers["User-Agent"] = self.user_agent
+        headers["Accept"] = _ACCEPT.get(endpoint.returns, "application/json")
+        if isinstance(request.body, bytes):
+            headers["Content-Type"] = endpoint.media
+        url = f"{self.base.url}{request.target}"
+        response = await self._send_once(request, url, headers)
+        redirects = 0
+        while 300 <= response.status < 400:
+            url = self._redirected(request, response, redirects)
+            redirects += 1
+            response = await self._send_once(request, url, headers)
+        return response
+
+    async def _send_once(
+        self, request: Request, url: str, headers: Mapping[str, str]
+    ) -> Response:
+        """Wait for the turn of *request*, send it to *url* and read the answer."""
+        endpoint = request.endpoint
+        bucket = self.pacer.bucket(endpoint.bucket)
+        if bucket.reserve(monotonic()) > 0:
+            await bucket.turn(bucket.place, monotonic, asyncio.sleep)
+        try:
+            response = await self.transport.send(
+                endpoint.method,
+                url,
+                headers=headers,
+                body=request.body,
+                timeout=self.timeout,
+                hold=request.hold,
+            )
+        except APIConnectionError as error:
+            if error.phase == "not_sent" or endpoint.repeatable:
+                raise
+            raise ambiguous_connection_error(error, request.operation) from None
+        if response.status != HTTPStatus.TOO_MANY_REQUESTS:
+            remaining = response.headers.get("ratelimit-remaining", "")
+            bucket.observed(
+                monotonic(),
+                int(remaining) if _COUNT.fullmatch(remaining) else None,
+                _seconds(response.headers.get("ratelimit-reset", "")),
+            )
+        return response
+
+    def _redirected(self, request: Request, response: Response, before: int) -> str:
+        """Return the URL on our own origin that *response* redirects to."""
+        location = response.headers.get("Location", "")
+        target = self.base.same_origin_target(location)
+        if target is None or request.endpoint.method != "GET" or before >= _MOST_REDIRECTS:
+            raise RedirectError(
+                f"{request.operation} was redirected ({response.status}) to {shorten(location)}; "
+                f"only a GET is followed, only on the origin of base_url, {_MOST_REDIRECTS} times "
+                "at most.",
+                status=response.status,
+                location=location,
+            )
+        return f"{self.base.origin}{target}"
+
+    def _refusal(
+        self, request: Request, response: Response
+    ) -> tuple[APIStatusError, Failure | None]:
+        """Return the error for a *response* that is no success, and how it bears on repeating.
+
+        The failure is None when asking again would bring the same answer.
+        """
+        body = response.body
+        problem = problems.parse(
+            response.status, response.headers.get("Content-Type", ""), self.token.hidden_in(body)
+        )
+        after = problems.retry_after(response.headers, problem, now=time())
+        phase = phase_of_status(response.status)
+        error = status_error(
+            problem,
+            operation=request.operation,
+            retry_after=after,
+            ambiguous=phase == "ambiguous" and not request.endpoint.repeatable,
+        )
+        if phase is None:
+            return error, None
+        if phase == "refused":
+            self.pacer.bucket(request.endpoint.bucket).throttled(monotonic(), after)
+        return error, Failure(phase, retry_after=after, throttled=response.status == 429)
+
+    async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
+        """Open the event stream at *url*; the token goes along only to our own origin.
+
+        Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
+        """
+        if not self.base.may_fetch(url):
+            raise ForeignURLError(
+                f"The stream is said to be at {shorten(url)}, which is no public https URL; it "
+                "was not asked for.",
+                url=url,
+            )
+        headers = SecretHeaders(
+            {
+                "Accept": "text/event-stream",
+                "Cache-Control": "no-store",
+                # An encoder would hold events back until it has enough of them to write.
+                "Accept-Encoding": "identity",
+                "User-Agent": self.user_agent,
+            }
+        )
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id
+        if not self.base.owns(url):
+            return await self.transport.strangers.open(url, headers=headers, timeout=self.timeout)
+        headers["Authorization"] = self.token.bearer
+        return await self.transport.open(url, headers=headers, timeout=self.timeout)
+
+
+def _seconds(header: str) -> float:
+    return float(header) if _COUNT.fullmatch(header) else 0.0

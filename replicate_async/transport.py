@@ -1,0 +1,380 @@
+"""The network: the only module of the client that knows aiohttp.
+
+Its errors are ours from here on. No aiohttp exception escapes, not even as a cause: some of them
+print the request's headers, and with them the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from replicate_async.core.multipart import Multipart
+from replicate_async.core.timeout import Timeout
+from replicate_async.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ClientStateError,
+    DecodeError,
+    InvalidArgumentError,
+    ReplicateError,
+    TLSError,
+    TruncatedBodyError,
+)
+
+LARGEST_BODY: Final = 64 * 1024 * 1024
+"""Decompressed bytes of an answer; more is refused while it is read."""
+
+# Shorter than servers keep idle connections, so that a create seldom meets one being closed.
+_IDLE: Final = 10.0
+_ABANDONED: Final[list[aiohttp.ClientSession]] = []
+
+
+class Response(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Header names in any case."""
+    body: bytes
+
+
+class ByteStream:
+    """An answer that is read as it comes."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self) -> bytes:
+        """Return what has come, at least one byte; empty at the end."""
+        try:
+            return await self._response.content.readany()
+        except _NETWORK_ERRORS as error:
+            fault = _translated(error)
+        raise fault
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return at most the first *limit* bytes of what is left."""
+        body = bytearray()
+        while len(body) < limit and (chunk := await self.read()):
+            body += chunk
+        return bytes(body[:limit])
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._response.close()
+
+
+class Transport:
+    """Sessions of aiohttp: one for an event loop, made at its first request.
+
+    *connects* is how many connections may be in the making at a time, so that ten thousand tasks
+    can start together. A *session* of the caller's is used as it is, and left open.
+    """
+
+    def __init__(
+        self, *, session: aiohttp.ClientSession | None = None, connects: int = 200
+    ) -> None:
+        self._given = session
+        self._connects = connects
+        self._session: aiohttp.ClientSession | None = session
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closer: AsyncGenerator[None] | None = None
+        self._strangers: Transport | None = None
+        self.closed = False
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | Multipart | None,
+        timeout: Timeout,
+        hold: float = 0.0,
+    ) -> Response:
+        """Send a request and read the answer, of at most `LARGEST_BODY` bytes.
+
+        The server may keep silent for *hold* seconds beyond the read timeout.
+        """
+        session = self._ready() or await self._open()
+        limits = _limits(timeout.connect, timeout.read + hold)
+        if isinstance(body, Multipart):
+            async with _form(body) as form:
+                return await _exchange(session, method, url, headers, form, limits)
+        return await _exchange(session, method, url, headers, body, limits)
+
+    async def open(
+        self, url: str, *, headers: Mapping[str, str], timeout: Timeout
+    ) -> ByteStream:
+        """Send a GET and return the answer, to be read as it comes."""
+        session = self._ready() or await self._open()
+        limits = _limits(timeout.connect, timeout.stream)
+        return ByteStream(await _begin(session, "GET", url, headers, None, limits))
+
+    @property
+    def strangers(self) -> Transport:
+        """The transport for hosts that are not the API's.
+
+        A session of the caller's may carry headers and cookies of its own, which are not theirs
+        to see.
+        """
+        if self._given is None:
+            return self
+        if self._strangers is None:
+            self._strangers = Transport(connects=self._connects)
+        return self._strangers
+
+    async def aclose(self) -> None:
+        """Close the connections; the transport cannot be used after that."""
+        self.closed = True
+        if self._strangers is not None:
+            await self._strangers.aclose()
+        if self._closer is not None and asyncio.get_running_loop() is self._loop:
+            await self._closer.aclose()
+        elif self._given is None:
+            self._abandon()
+        self._session = None
+
+    def _ready(self) -> aiohttp.ClientSession | None:
+        """Return the session, unless one is to be made for this loop."""
+        if self.closed:
+            raise ClientStateError("The client is closed; make a new one, or close it later.")
+        if (
+            self._loop is asyncio.get_running_loop()
+            and self._pid == os.getpid()
+            and self._session is not None
+        ):
+            return self._session
+        return None
+
+    async def _open(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        forked = self._pid != os.getpid()
+        if self._loop is not None and self._loop is not loop and not forked:
+            self._check_thread(self._loop)
+        if self._given is not None:
+            self._loop, self._pid = loop, os.getpid()
+            self._session = self._given
+            return self._given
+        self._abandon()
+        session = _session(self._connects)
+        self._session, self._loop, self._pid = session, loop, os.getpid()
+        # A loop that ends closes its asynchronous generators, and this one the session with it:
+        # nothing is left open where nobody called aclose(), and a second loop finds a clean slate.
+        self._closer = _closing(session)
+        await anext(self._closer)
+        return session
+
+    def _check_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop.is_running():
+            raise ClientStateError(
+                "The client is used from a second event loop while its first one runs; make one "
+                "client for each, or come back to the first with asyncio.run_coroutine_threadsafe."
+            )
+
+    def _abandon(self) -> None:
+        """Let go of a session whose loop is gone, or is another process's."""
+        session, self._session, self._closer = self._session, None, None
+        if session is None or session.closed or session is self._given:
+            return
+        if self._pid != os.getpid():
+            # The sockets are the parent's: closing them here would shut down its TLS sessions.
+            _ABANDONED.append(session)
+        else:
+            session.detach()
+
+    @property
+    def state(self) -> str:
+        """Whether it is "idle" (no session yet), "open" or "closed"."""
+        return "closed" if self.closed else "open" if self._session is not None else "idle"
+
+    def __repr__(self) -> str:
+        return f"<Transport {self.state}>"
+
+
+async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that makes a bounded number of connections at a time."""
+
+    def __init__(self, connects: int) -> None:
+        super().__init__(limit=0, keepalive_timeout=_IDLE)  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
+        self._turn = asyncio.Semaphore(connects)
+
+    async def _create_connection(
+        self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        # The clock starts when it is a connection's turn: waiting for it is not the server's doing.
+        async with self._turn:
+            try:
+                async with asyncio.timeout(timeout.sock_connect):
+                    return await super()._create_connection(req, traces, timeout)
+            except TimeoutError:
+                raise aiohttp.ConnectionTimeoutError(
+                    f"no connection within {timeout.sock_connect} s"
+                ) from None
+
+
+def _session(connects: int) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=_Connector(connects),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent",),
+        trust_env=False,
+        raise_for_status=False,
+    )
+
+
+@lru_cache(maxsize=64)
+def _limits(connect: float, read: float) -> aiohttp.ClientTimeout:
+    # aiohttp's own "connect" would count the wait for a turn to connect, too.
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
+
+
+async def _begin(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    data: bytes | aiohttp.FormData | None,
+    limits: aiohttp.ClientTimeout,
+) -> aiohttp.ClientResponse:
+    """Send a request and return when the head of the answer is there."""
+    try:
+        # A context manager would cost a tenth of the call; whoever reads the body sees to its end.
+        return await session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=data,
+            timeout=limits,
+            allow_redirects=False,
+        )
+    except _NETWORK_ERRORS as error:
+        fault = _translated(error)
+    # Out here, so that the original is not even the context of what is raised.
+    raise fault
+
+
+async def _exchange(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    data: bytes | aiohttp.FormData | None,
+    limits: aiohttp.ClientTimeout,
+) -> Response:
+    """Send a request and read the whole answer."""
+    response = await _begin(session, method, url, headers, data, limits)
+    try:
+        return Response(response.status, response.headers, await _read(response))
+    except _NETWORK_ERRORS as error:
+        fault = _translated(error)
+    finally:
+        # The end of the body has released the connection; one that is not there yet never will.
+        if not response.content.at_eof():
+            response.close()
+    raise fault
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length <= LARGEST_BODY and "Content-Encoding" not in response.headers:
+        return await response.read()
+    body = bytearray()
+    # By chunks, so that a small answer that inflates without end stops at the limit.
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise DecodeError(
+                f"The answer is larger than {LARGEST_BODY:,} bytes; it was not read to its end.",
+                status=response.status,
+                content_type=response.headers.get("Content-Type"),
+            )
+    return bytes(body)
+
+
+@asynccontextmanager
+async def _form(body: Multipart) -> AsyncGenerator[aiohttp.FormData]:
+    """Open what *body* is made of, at its start, for as long as it is sent."""
+    form = aiohttp.FormData(quote_fields=False)
+    async with AsyncExitStack() as files:
+        for part in body.parts:
+            content: Any = part.content
+            if isinstance(content, Path):
+                try:
+                    file = await asyncio.to_thread(content.open, "rb")
+                except OSError as error:
+                    raise InvalidArgumentError(
+                        f"content={str(content)!r} cannot be read: {error.strerror}."
+                    ) from None
+                content = files.enter_context(file)
+            elif not isinstance(content, bytes) and part.replayable:
+                await asyncio.to_thread(content.seek, part.position)
+            form.add_field(
+                part.name, content, filename=part.filename, content_type=part.content_type
+            )
+        yield form
+
+
+# Everything that aiohttp and the sockets under it raise; a ValueError comes from a header or a
+# chunk that its parsers cannot make sense of.
+_NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+
+
+def _translated(error: BaseException) -> APIConnectionError:
+    """Return our error for one of the network's; nothing of the original is kept but its kind."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return APITimeoutError(
+            "No connection in time; check the network, or raise Timeout(connect=...).",
+            phase="not_sent",
+        )
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        return _unconnected(error)
+    if isinstance(error, TimeoutError):
+        return APITimeoutError(
+            "The server did not answer in time; raise Timeout(read=...) if it may take longer."
+        )
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return TruncatedBodyError("The answer broke off before its end.")
+    if isinstance(error, aiohttp.ClientResponseError | ValueError):
+        return TruncatedBodyError("The answer is not well-formed HTTP.")
+    return APIConnectionError(
+        f"The connection broke before the answer came ({type(error).__name__})."
+    )
+
+
+def _unconnected(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError,
+) -> APIConnectionError:
+    where = f"{error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        message = f"The certificate of {where} is not valid for that name; check base_url."
+        return TLSError(message, phase="not_sent")
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        message = f"The TLS handshake with {where} failed; check base_url."
+        return TLSError(message, phase="not_sent")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        what = f"The name {error.host} could not be looked up"
+    else:
+        what = f"No connection to {where} ({error.strerror or type(error).__name__})"
+    return APIConnectionError(f"{what}; check base_url and the network.", phase="not_sent")

@@ -1,0 +1,60 @@
+"""What a type checker makes of the client; never run, only checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_type
+
+from replicate_async import (
+    Account,
+    Hardware,
+    Listing,
+    Page,
+    Prediction,
+    Replicate,
+    Training,
+    Version,
+    webhooks,
+)
+
+
+async def runs(client: Replicate) -> None:
+    assert_type(await client.run("owner/name", {"prompt": "Hi"}), Any)
+    assert_type(await client.run("owner/name", {"prompt": "Hi"}, type=str), str)
+    assert_type(await client.run("owner/name", type=list[float]), list[float])
+    assert_type(await client.run("owner/name", type=dict[str, int]), dict[str, int])
+
+
+async def predictions(client: Replicate) -> None:
+    prediction = await client.predictions.create("owner/name", {"prompt": "Hi"}, wait=10)
+    assert_type(prediction, Prediction)
+    assert_type(await client.predictions.wait(prediction), Prediction)
+    assert_type(await client.predictions.wait(prediction.id, timeout=None), Prediction)
+    assert_type(prediction.output, Any)
+    assert_type(prediction.output_as(str), str)
+    assert_type(prediction.done, bool)
+    assert_type(client.predictions.list(), Listing[Prediction])
+
+
+async def listings(client: Replicate) -> None:
+    async for prediction in client.predictions.list():
+        assert_type(prediction, Prediction)
+    async for page in client.trainings.list().pages():
+        assert_type(page, Page[Training])
+    async for version in client.models.versions.list("owner/name"):
+        assert_type(version, Version)
+
+
+async def others(client: Replicate) -> None:
+    assert_type(await client.account.get(), Account)
+    assert_type(await client.hardware.list(), Sequence[Hardware])
+    assert_type(await client.models.readme.get("owner/name"), str)
+    assert_type(await client.trainings.wait("id"), Training)
+    async with client as entered:
+        assert_type(entered, Replicate)
+    assert_type(client.with_options(timeout=5), Replicate)
+
+
+def received(body: bytes, headers: dict[str, str]) -> None:
+    assert_type(webhooks.unwrap(body, headers, "whsec_"), Prediction | Training)
+    assert_type(webhooks.unwrap(body, headers, "whsec_", type=Prediction), Prediction)

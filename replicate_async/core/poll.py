@@ -32,8 +32,8 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     quarter of a second. From then on the wait is a quarter of the time that the run has had its
     status, up to *starting* seconds while it waits for a machine (5) and *processing* seconds
     while it works (2). A random fifth is taken off, so that the runs of a batch spread out. With
-    the defaults a run is looked at about 5 times in its first second, 14 times in ten seconds and
-    27 times in a minute of waiting, 44 times in a minute of work.
+    the defaults a run is looked at about 5 times in its first second, 16 times in ten seconds and
+    29 times in a minute of waiting, 44 times in a minute of work.
 
     Raises `ValueError` unless `0 < first <= processing` and `first <= starting`.
     """

@@ -1,0 +1,31 @@
+"""Models that every embedded server has, each of them really computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from replicate_async.local.builtins import (
+    echo,
+    fail,
+    frames,
+    hello_world,
+    mandelbrot,
+    slow,
+    storyteller,
+)
+from replicate_async.local.function import ModelFunction
+
+BUILTINS: Final[Mapping[str, Callable[[], ModelFunction]]] = MappingProxyType(
+    {
+        hello_world.NAME: hello_world.model,
+        echo.NAME: echo.model,
+        fail.NAME: fail.model,
+        frames.NAME: frames.model,
+        mandelbrot.NAME: mandelbrot.model,
+        slow.NAME: slow.model,
+        storyteller.NAME: storyteller.model,
+    }
+)
+"""What makes each model, by its "owner/name"."""

@@ -1,0 +1,87 @@
+"""A thread for one run, so that a model that blocks never blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+
+class RunThread:
+    """Calls functions one after another, all in one thread and in one context.
+
+    The thread starts with the first call. It is a daemon: code that never returns is left behind
+    and keeps neither the run nor the program waiting.
+    """
+
+    def __init__(self, context: contextvars.Context) -> None:
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._started = False
+        self.busy = False
+        """Whether a call is being executed, or was left behind."""
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Return what *function* returns; a cancelled caller does not wait for it."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def job() -> None:
+            try:
+                result = self._context.run(function)
+            # A future cannot hold StopIteration, and SystemExit must not end the thread in silence.
+            except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+                self._settle(future, None, RuntimeError(f"the model raised {error!r}"))
+            except BaseException as error:  # noqa: BLE001 - it is the caller who gets it
+                self._settle(future, None, error)
+            else:
+                self._settle(future, result, None)
+
+        self.busy = True
+        self._start()
+        self._jobs.put(job)
+        return await future
+
+    def finish(self, last: Callable[[], object] | None = None) -> None:
+        """End the thread once it has done what it was given, and *last* after that."""
+        if not self._started:
+            return
+        if last is not None:
+
+            def closing() -> None:
+                with suppress(BaseException):
+                    self._context.run(last)
+
+            self._jobs.put(closing)
+        self._jobs.put(None)
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._work, name="model", daemon=True).start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _settle(
+        self, future: asyncio.Future[T], result: T | None, error: BaseException | None
+    ) -> None:
+        def settle() -> None:
+            self.busy = False
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(cast("T", result))
+
+        # The loop may be gone by the time that a thread left behind comes back.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(settle)

@@ -1,0 +1,43 @@
+"""An embedded server for the Replicate HTTP API, which runs Python functions as models.
+
+    async with LocalReplicate() as server:
+        client = Replicate(server.api_token, base_url=server.url)
+
+It keeps real state, on loopback and in memory, and answers as the service does.
+"""
+
+from __future__ import annotations
+
+from replicate_async.local.annotations import (
+    AsyncConcatenateIterator,
+    ConcatenateIterator,
+    Input,
+    InputFile,
+    OutputFile,
+    Secret,
+    Weights,
+)
+from replicate_async.local.console import current_run, log
+from replicate_async.local.faults import Fault, Faults
+from replicate_async.local.function import ModelFunction
+from replicate_async.local.server import LocalReplicate, serve
+from replicate_async.local.settings import RateLimits, Settings
+
+__all__ = [
+    "AsyncConcatenateIterator",
+    "ConcatenateIterator",
+    "Fault",
+    "Faults",
+    "Input",
+    "InputFile",
+    "LocalReplicate",
+    "ModelFunction",
+    "OutputFile",
+    "RateLimits",
+    "Secret",
+    "Settings",
+    "Weights",
+    "current_run",
+    "log",
+    "serve",
+]

@@ -1,0 +1,235 @@
+"""The HTTP side: routes made from the endpoints, and what every request goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from yarl import URL
+
+from replicate_async.core.endpoint import Endpoint
+from replicate_async.local import faults, openapi
+from replicate_async.local.answers import Handler, django_answer
+from replicate_async.local.backend import Backend
+from replicate_async.local.calls import Call, read_body, read_query, segment_problem
+from replicate_async.local.faults import Fault
+from replicate_async.local.files import OUTPUTS
+from replicate_async.local.problems import Problem, django, not_found, problem, unauthenticated
+from replicate_async.local.routes import HANDLERS
+from replicate_async.local.settings import LOOPBACK
+from replicate_async.local.state import Account
+from replicate_async.local.uploads import answer_delivery
+from replicate_async.resources import ENDPOINTS
+
+logger = logging.getLogger("replicate_async.local")
+
+# Documented with `security: []`.
+OPEN = frozenset({"search"})
+# Their answers show no rate limit, and their parameters are refused in words of their own.
+_OWN_QUERY = frozenset({"search", "files.download"})
+_EDGE = frozenset({"predictions.create", "predictions.get", "trainings.create"})
+_SCHEMES = frozenset({"bearer", "token"})
+
+WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """The application that answers for a backend."""
+
+    def __init__(self, backend: Backend, names: frozenset[str]) -> None:
+        self._backend = backend
+        self._names = names | frozenset(LOOPBACK) | frozenset(backend.settings.host_names)
+        self.app = web.Application(middlewares=[self._guarded])
+        self._add_routes()
+
+    def _add_routes(self) -> None:
+        router = self.app.router
+        # Ahead of files.get, whose paths these look like.
+        for path in ("/v1/files/{token:bcwr-[a-z2-7]{52}}", "/v1/streams/{token}"):
+            router.add_route("GET", path, self._stream)
+        router.add_route("GET", OUTPUTS + "/{token}/{name}", self._deliver)
+        router.add_route("HEAD", OUTPUTS + "/{token}/{name}", self._deliver)
+        router.add_route("GET", "/v1/openapi.json", self._describe)
+        allowed = _allowed()
+        for operation, endpoint in ENDPOINTS.items():
+            allow = allowed[endpoint.path]
+            answer = self._answering(operation, endpoint, HANDLERS[operation], allow)
+            router.add_route(endpoint.method, f"/v1{endpoint.path}", answer)
+            if endpoint.method == "GET":
+                router.add_route("HEAD", f"/v1{endpoint.path}", answer)
+        for path, allow in allowed.items():
+            router.add_route("OPTIONS", f"/v1{path}", _options(path, allow))
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
+        """Turn whatever goes wrong into an answer of the API's own form."""
+        try:
+            self._check_host(request)
+            response = await handler(request)
+        except Problem as refusal:
+            response = refusal.response()
+        except web.HTTPException as error:
+            response = _translated(request, error).response()
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            response = problem(500, "The embedded server has a defect; see its log").response()
+        if not response.prepared:
+            response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+    def _check_host(self, request: web.Request) -> None:
+        """Refuse names that are not the server's: a page elsewhere may have bound one to us."""
+        try:
+            host = URL(f"http://{request.host}").host or ""
+        except ValueError:
+            host = ""
+        if host in self._names or _is_address(host):
+            return
+        raise problem(421, "This server does not answer for the host that was asked for")
+
+    def _answering(
+        self, operation: str, endpoint: Endpoint[Any], handler: Handler, allow: str
+    ) -> WebHandler:
+        """Return what answers *operation*."""
+        backend = self._backend
+        shows_limit = not operation.startswith("files.")
+
+        async def perform(request: web.Request) -> web.Response:
+            account = self._authenticate(request, operation)
+            limits = backend.limiter.take(account.username, endpoint.bucket)
+            try:
+                segment_problem(request)
+                query = None if operation in _OWN_QUERY else read_query(request, endpoint)
+                body = await read_body(request, endpoint, backend.settings.max_body)
+                call = Call(backend, request, operation, endpoint, account, body, query)
+                response = await handler(call)
+            except Problem as refusal:
+                response = refusal.response()
+            if shows_limit:
+                response.headers.update(limits)
+            if shows_limit and operation not in _EDGE:
+                response.headers["Allow"] = allow
+            return response
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            fault = backend.faults.take(operation)
+            if fault is None:
+                return await perform(request)
+            return await _spoiled(request, perform, fault)
+
+        return answer
+
+    def _authenticate(self, request: web.Request, operation: str) -> Account:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip()
+        account = None
+        if scheme.lower() in _SCHEMES and token:
+            account = self._backend.state.account_of(token)
+        if account is None and operation in OPEN:
+            return _ANYBODY
+        if account is None:
+            raise unauthenticated(given=bool(token))
+        return account
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        fault = self._backend.faults.take("streams")
+        if fault is None:
+            return await self._backend.streams.subscribe(request)
+        if fault.delay:
+            await asyncio.sleep(fault.delay)
+        if fault.replaces:
+            return fault.answer()
+        response = await self._backend.streams.subscribe(request, fault)
+        faults.hang_up(request, reset=fault.reset)
+        return response
+
+    async def _deliver(self, request: web.Request) -> web.StreamResponse:
+        async def perform(request: web.Request) -> web.Response:
+            return answer_delivery(request, self._backend.files.deliveries.get(request.path))
+
+        fault = self._backend.faults.take("delivery")
+        if fault is None:
+            return await perform(request)
+        return await _spoiled(request, perform, fault)
+
+    async def _describe(self, _request: web.Request) -> web.Response:
+        return web.Response(body=openapi.document(), content_type="application/json")
+
+
+_ANYBODY = Account(username="", name="")
+
+
+async def _spoiled(
+    request: web.Request,
+    perform: Callable[[web.Request], Awaitable[web.Response]],
+    fault: Fault,
+) -> web.StreamResponse:
+    """Answer as *fault* says."""
+    if fault.delay:
+        await asyncio.sleep(fault.delay)
+    response: web.Response | None = None
+    if fault.perform:
+        try:
+            response = await perform(request)
+        except Problem as refusal:
+            response = refusal.response()
+    if fault.replaces or response is None:
+        response = fault.answer()
+    response.headers.update(fault.mark)
+    response.headers.update(fault.headers)
+    await faults.deliver(request, response, fault)
+    return response
+
+
+def _allowed() -> dict[str, str]:
+    """Return the `Allow` header of every path, in the service's order."""
+    methods: dict[str, list[str]] = {}
+    for endpoint in ENDPOINTS.values():
+        methods.setdefault(endpoint.path, []).append(endpoint.method)
+    order = ["GET", "POST", "PATCH", "DELETE", "QUERY"]
+    allowed: dict[str, str] = {}
+    for path, found in methods.items():
+        names = sorted(found, key=order.index)
+        if "GET" in names:
+            names.append("HEAD")
+        allowed[path] = ", ".join([*names, "OPTIONS"])
+    return allowed
+
+
+def _options(path: str, allow: str) -> WebHandler:
+    async def answer(_request: web.Request) -> web.Response:
+        response = django_answer(
+            {
+                "name": path.rpartition("/")[2].strip("{}").replace("_", " ").title(),
+                "description": "",
+                "renders": ["application/json"],
+                "parses": ["application/json"],
+            }
+        )
+        response.headers["Allow"] = allow
+        return response
+
+    return answer
+
+
+def _translated(request: web.Request, error: web.HTTPException) -> Problem:
+    """Return the problem that stands for an exception of aiohttp's."""
+    if isinstance(error, web.HTTPNotFound):
+        return not_found()
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allow = ", ".join(sorted(error.allowed_methods))
+        return django(405, f'Method "{request.method}" not allowed.', Allow=allow)
+    return problem(error.status, error.reason)
+
+
+def _is_address(host: str) -> bool:
+    """Return whether *host* is an address: no name, so nobody can have bound it to another."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""The parts of a server, put together."""
+
+from __future__ import annotations
+
+from replicate_async.local.clock import Clock
+from replicate_async.local.context import Fetcher
+from replicate_async.local.faults import Faults
+from replicate_async.local.files import FileStore
+from replicate_async.local.guard import Guard
+from replicate_async.local.ratelimit import RateLimiter
+from replicate_async.local.runner import Runner
+from replicate_async.local.settings import Settings
+from replicate_async.local.state import State
+from replicate_async.local.streams import Streams
+from replicate_async.local.views import Views
+from replicate_async.local.webhooks import Webhooks
+
+
+class Backend:
+    """Everything that answers requests, without the HTTP."""
+
+    def __init__(self, settings: Settings, faults: Faults) -> None:
+        self.settings = settings
+        self.faults = faults
+        self.clock = Clock()
+        self.files = FileStore(self.clock, settings.file_expiry, settings.stored_files)
+        self.state = State(self.clock, self.files)
+        self.views = Views(settings)
+        self.limiter = RateLimiter(settings.rate_limits, self.clock)
+        self.streams = Streams(
+            self.clock, idle_timeout=settings.stream_idle_timeout, linger=settings.stream_linger
+        )
+        guard = Guard(settings.allow_hosts)
+        self.fetcher = Fetcher(guard, settings.max_file)
+        self.webhooks = Webhooks(
+            settings, self.clock, guard, self.fetcher, self.views.webhook_run
+        )
+        self.runner = Runner(settings, self.clock, self.files, self.fetcher)
+
+    async def close(self) -> None:
+        """Cancel runs, give up webhooks, forget timers."""
+        await self.runner.close()
+        await self.webhooks.close()
+        await self.fetcher.close()
+        self.clock.close()

@@ -1,0 +1,74 @@
+"""Where the server may be sent: its webhooks and file inputs name hosts that strangers chose."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from aiohttp import DefaultResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+ANYWHERE = "*"
+
+
+class Guard:
+    """The hosts that may be reached; an address is checked again after it was looked up."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    def allows(self, url: URL) -> bool:
+        """Return whether *url* may be asked for; plain http only where it is named by host."""
+        host = (url.host or "").lower()
+        if not host or url.scheme not in {"http", "https"}:
+            return False
+        if host in self._hosts:
+            return True
+        if ANYWHERE not in self._hosts or url.scheme != "https":
+            return False
+        address = _address(host)
+        return address is None or address.is_global
+
+    def allows_address(self, host: str, address: str) -> bool:
+        """Return whether *host* may be reached at *address*."""
+        found = _address(address)
+        if found is None:
+            return False
+        if found.is_loopback or found.is_global:
+            return host.lower() in self._hosts or found.is_global
+        # A private address must have been allowed by name: a public name that leads to it is not.
+        return host.lower() in self._hosts
+
+
+class GuardedResolver(AbstractResolver):
+    """Looks hosts up, and leaves out the addresses that the guard forbids."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of *host* that may be reached."""
+        found = await self._resolver.resolve(host, port, family)
+        allowed = [entry for entry in found if self._guard.allows_address(host, entry["host"])]
+        if not allowed:
+            raise OSError(f"{host} leads to an address that must not be reached")
+        return allowed
+
+    async def close(self) -> None:
+        """Close the resolver below."""
+        await self._resolver.close()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found

@@ -1,0 +1,278 @@
+"""An embedded server that speaks the Replicate HTTP API and runs Python functions as models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiohttp import web
+
+from replicate_async.local import ids
+from replicate_async.local.app import Api
+from replicate_async.local.backend import Backend
+from replicate_async.local.builtins import BUILTINS
+from replicate_async.local.faults import Faults
+from replicate_async.local.function import ModelFunction
+from replicate_async.local.settings import Settings
+from replicate_async.local.state import NAME, Account, Collection, Model
+from replicate_async.local.webhooks import Attempt
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_BUILTIN_COLLECTION = "built-in"
+# How long a request may still take once the server closes.
+_GRACE = 0.25
+
+
+class LocalReplicate:
+    """A server for the Replicate API on this machine, as an async context manager.
+
+    It keeps real state and really runs its models: the built-in ones (`local/storyteller` and
+    others, unless *builtins* is false), those of *models*, which maps "owner/name" to functions,
+    and those registered with `model`. *port* 0 takes a free one. *api_token* is made up unless
+    given, and belongs to the user *username*. *faults* and *settings* say what should go wrong, and
+    how the server behaves; nothing goes wrong by itself.
+
+    A server starts once; leaving the context cancels every run and closes every connection.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        api_token: str | None = None,
+        username: str = "dev",
+        models: Mapping[str, Callable[..., object] | ModelFunction] | None = None,
+        builtins: bool = True,
+        faults: Faults | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.faults = faults or Faults()
+        self.api_token = api_token or ids.api_token()
+        self.username = username
+        self._host = host
+        self._port = port
+        self._backend = Backend(self.settings, self.faults)
+        self._account = Account(username=username, name=username.title())
+        self._backend.state.add_account(self._account, self.api_token)
+        self._runner: web.AppRunner | None = None
+        self._closed = False
+        if builtins:
+            self._add_builtins()
+        for ref, function in (models or {}).items():
+            self.add_model(ref, function)
+
+    def __repr__(self) -> str:
+        return f"<LocalReplicate {self.origin if self._runner else 'not started'}>"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, such as "http://127.0.0.1:8080"."""
+        if self._runner is None:
+            raise RuntimeError("the server is not running; use it in an async with statement")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def url(self) -> str:
+        """The API's base URL, which ends in ``/v1``; pass it as *base_url* to a client."""
+        return f"{self.origin}/v1"
+
+    @property
+    def webhook_attempts(self) -> Sequence[Attempt]:
+        """What webhooks were sent lately, and what came of each try."""
+        return list(self._backend.webhooks.attempts)
+
+    def model(
+        self,
+        ref: str,
+        *,
+        train: Callable[..., object] | None = None,
+        description: str | None = None,
+        visibility: str = "public",
+        official: bool = False,
+        hidden: bool = False,
+        readme: str | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+    ) -> Callable[[F], F]:
+        """Return a decorator that registers a function as the newest version of the model *ref*.
+
+        The function's parameters are the model's inputs and what it returns its output; an async
+        function or a generator of either kind will do. *train* makes it trainable. *official*
+        models can be run without naming a version; *hidden* ones show ``hidden`` for it.
+        *examples* are inputs, which run when the model's examples are first asked for.
+        """
+
+        def register(function: F) -> F:
+            made = ModelFunction(function, train=train, description=description, name=ref)
+            self.add_model(
+                ref,
+                made,
+                visibility=visibility,
+                official=official,
+                hidden=hidden,
+                readme=readme,
+                examples=examples,
+            )
+            return function
+
+        return register
+
+    def add_model(
+        self,
+        ref: str,
+        function: Callable[..., object] | ModelFunction,
+        *,
+        visibility: str = "public",
+        official: bool = False,
+        hidden: bool = False,
+        readme: str | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """Register *function* as the newest version of the model *ref* and return the version's id.
+
+        Options are those of `model`. Raises `ValueError` for a *ref* that is not "owner/name".
+        """
+        if not isinstance(function, ModelFunction):
+            function = ModelFunction(function, name=ref)
+        state = self._backend.state
+        model = state.models.get(ref)
+        if model is None:
+            owner, name = _split(ref)
+            model = Model(owner, name, state.clock.stamp(), visibility=visibility)
+            state.models[ref] = model
+            if owner not in {"local", "replicate"}:
+                # So that the token can train into the model and delete it.
+                self._account.organizations.add(owner)
+        model.description = function.description or model.description
+        model.official = official or model.official
+        model.hidden = hidden or model.hidden
+        model.readme = readme if readme is not None else model.readme
+        model.example_inputs = examples or model.example_inputs
+        return state.add_version(model, function).id
+
+    def add_account(
+        self, username: str, *, type: str = "user", api_token: str | None = None
+    ) -> str:
+        """Add a second account, a "user" or an "organization", and return its API token."""
+        token = api_token or ids.api_token()
+        account = Account(username=username, name=username.title(), type=type)
+        self._backend.state.add_account(account, token)
+        return token
+
+    def add_collection(
+        self, slug: str, models: Sequence[str], *, name: str | None = None, description: str = ""
+    ) -> None:
+        """Make a collection of *models*, each an "owner/name" that is registered already."""
+        state = self._backend.state
+        title = name or slug.replace("-", " ").capitalize()
+        state.collections[slug] = Collection(
+            slug, title, description, [state.models[ref] for ref in models]
+        )
+
+    def sign_download(self, file_id: str, *, expiry: int) -> dict[str, str]:
+        """Return the query of files.download for a file of the token's account.
+
+        The service gives its signing key to nobody over the API; a test needs a way.
+        """
+        signature = self._backend.files.signature(self.username, file_id, expiry)
+        return {"owner": self.username, "expiry": str(expiry), "signature": signature}
+
+    def advance(self, seconds: float) -> None:
+        """Move the server's clock forward: deadlines, expiries and retries fall due.
+
+        So tests of what takes an hour take no time; nothing runs backwards.
+        """
+        self._backend.clock.advance(seconds)
+
+    async def start(self) -> None:
+        """Listen; `async with` does this."""
+        if self._runner is not None or self._closed:
+            raise RuntimeError("a LocalReplicate starts once; make another one")
+        names = frozenset({self._host.lower()})
+        self._runner = web.AppRunner(
+            Api(self._backend, names).app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=_GRACE,
+        )
+        self._runner.app.on_shutdown.append(self._shut_down)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
+        except OSError:
+            await self.close()
+            raise
+        self._port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Cancel every run and close every connection; `async with` does this."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _shut_down(self, _app: web.Application) -> None:
+        await self._backend.close()
+
+    def _add_builtins(self) -> None:
+        for ref, make in BUILTINS.items():
+            # The specification's own example is a community model, which needs its version named.
+            self.add_model(ref, make(), official=ref.startswith("local/"))
+        self.add_collection(
+            _BUILTIN_COLLECTION,
+            list(BUILTINS),
+            name="Built-in models",
+            description="Models that come with the embedded server",
+        )
+
+
+async def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    api_token: str | None = None,
+    models: Mapping[str, Callable[..., object] | ModelFunction] | None = None,
+    builtins: bool = True,
+    settings: Settings | None = None,
+    ready: Callable[[LocalReplicate], None] | None = None,
+) -> None:
+    """Run a server until the task is cancelled; *ready* is called once it listens.
+
+    Options are those of `LocalReplicate`.
+    """
+    server = LocalReplicate(
+        host, port, api_token=api_token, models=models, builtins=builtins, settings=settings
+    )
+    async with server:
+        if ready is not None:
+            ready(server)
+        await asyncio.Event().wait()
+
+
+def _split(ref: str) -> tuple[str, str]:
+    owner, slash, name = ref.partition("/")
+    if not (slash and NAME.fullmatch(owner) and NAME.fullmatch(name)):
+        raise ValueError(
+            f'{ref!r} is not "owner/name" of lower-case letters, digits, dashes, dots and "_"'
+        )
+    return owner, name

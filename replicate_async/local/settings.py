@@ -1,0 +1,69 @@
+"""What can be turned on an embedded server, and to what it stands when nobody does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """Requests a minute, by bucket; zero is no limit."""
+
+    create: int = 600
+    get: int = 60_000
+    other: int = 3_000
+
+    @classmethod
+    def off(cls) -> RateLimits:
+        """Return limits that limit nothing, for load tests."""
+        return cls(create=0, get=0, other=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How an embedded server behaves; times are in seconds, sizes in bytes."""
+
+    rate_limits: RateLimits = RateLimits()
+    concurrency: int = 100
+    """Runs at once; further ones stay `starting` until there is room."""
+    cold_start: float = 0.0
+    """How long the first run of each version stays `starting`."""
+    run_timeout: float = 1800.0
+    """How long a run may take before it fails."""
+    data_retention: float = 3600.0
+    """When the input values, output and logs of a finished run are removed."""
+    file_expiry: float = 24 * 3600.0
+    sync_wait_cap: float = 60.0
+    """The longest that `Prefer: wait` holds a request open."""
+    sync_answer: Literal["succeeded", "processing"] = "succeeded"
+    """Status of a run that ended within the wait: the service has answered with either."""
+    cancel_after_minimum: float = 5.0
+    cancel_after_maximum: float = 24 * 3600.0
+    shape: Literal["nulls", "absent"] = "nulls"
+    """Whether a fresh run shows an empty output as null, or leaves the key out as in 2023."""
+    timestamp_digits: int | None = None
+    """Fractional digits of every timestamp; None for 3 or 6, as the service's two halves differ."""
+    stream_logs: bool = False
+    """Whether streams carry `logs` events, which clients accept but the API does not document."""
+    stream_idle_timeout: float = 300.0
+    """How long a stream may be silent before it is closed with nchan's 408 comment."""
+    stream_linger: float = 1.0
+    """How long a stream stays open after its `done`."""
+    webhook_throttle: float = 0.5
+    webhook_timeout: float = 5.0
+    webhook_retry_span: float = 60.0
+    """How long after completion the terminal webhook is still tried."""
+    allow_hosts: tuple[str, ...] = LOOPBACK
+    """Hosts that webhooks and file inputs may reach; "*" adds every public address."""
+    host_names: tuple[str, ...] = ()
+    """Further names by which clients may address the server in `Host`."""
+    max_body: int = 20 * 1024 * 1024
+    max_file: int = 100 * 1000 * 1000
+    max_models: int = 1000
+    stored_files: int = 2 * 1000 * 1000 * 1000
+    """Bytes of uploads and outputs held in memory before the oldest output is dropped."""
+    page_size: int = 100
+    model_page_size: int = 25

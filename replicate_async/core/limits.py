@@ -231,7 +231,7 @@ class TokenBucket:
         self._rate = rate
         self._interval = 1 / rate
         self._depth = (burst - 1) * self._interval + _INSTANT
-        self._due = now + max(line, 1 - burst) * self._interval
+        self._due = now + line * self._interval
 
     def _open(self, now: float, remaining: int | None) -> None:
         """Hand out more of the burst: as much as the server says it has, else one an answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
@@ -251,11 +252,14 @@ class Replicate:
             raise InvalidArgumentError(f"{error}.") from None
         encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
         request = Request(endpoint, target, encode_headers(headers), encoded, hold)
+        sent_at = datetime.now(UTC)
         response = await self._sender.send(request)
         try:
             return endpoint.decode(response.body)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             fault = self._undecodable(request, response, str(error))
+        if isinstance(fault, AmbiguousDecodeError):
+            fault.sent_at = sent_at
         raise fault
 
     def _undecodable(self, request: Request, response: Response, reason: str) -> DecodeError:

@@ -28,8 +28,10 @@ from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import SecretHeaders, Token
 from replicate_async.errors import (
     AmbiguousCreateError,
+    AmbiguousDecodeError,
     APIConnectionError,
     APIStatusError,
+    DecodeError,
     ForeignURLError,
     RedirectError,
     ReplicateError,
@@ -98,6 +100,8 @@ class Sender:
                 response = await self._exchange(request)
             except APIConnectionError as error:
                 fault, failure = error, Failure(error.phase)
+            except AmbiguousDecodeError as error:
+                fault, failure = error, None
             else:
                 if response.status < 300:
                     self.budget.refund(paid)
@@ -166,6 +170,14 @@ class Sender:
             if error.phase == "not_sent" or endpoint.repeatable:
                 raise
             raise ambiguous_connection_error(error, request.operation) from None
+        except DecodeError as error:
+            if endpoint.repeatable:
+                raise
+            raise AmbiguousDecodeError(
+                f"{request.operation}: {error}",
+                status=error.status,
+                content_type=error.content_type,
+            ) from None
         if response.status != HTTPStatus.TOO_MANY_REQUESTS:
             remaining = response.headers.get("ratelimit-remaining", "")
             bucket.observed(

@@ -46,6 +46,10 @@ class Response(NamedTuple):
     """Header names in any case."""
     body: bytes
 
+    def __repr__(self) -> str:
+        # Prompts and outputs, and a token that the server echoes, do not belong into tracebacks.
+        return f"<Response {self.status}, {len(self.body)} bytes>"
+
 
 class ByteStream:
     """An answer that is read as it comes."""
@@ -235,13 +239,17 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _session(connects: int) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=_Connector(connects),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent",),
         trust_env=False,
         raise_for_status=False,
     )
+    # aiohttp sends a read a second time when the connection breaks, whatever the retry policy and
+    # its budget say: an outage would get twice the traffic. It has no public switch for that.
+    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return session
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "ext"))
@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "ext"))
 project = "replicate-async"
 author = "the replicate-async maintainers"
 copyright = f"2026, {author}"  # noqa: A001 - Sphinx reads this name
-release = version("replicate-async")
+release = version = metadata.version("replicate-async")
 
 extensions = ["myst_parser", "reference", "llms"]
 exclude_patterns = ["_build", "examples", "ext"]

@@ -1,6 +1,6 @@
-"""Writes llms.txt (a list of the pages) and llms-full.txt (all of them) beside the HTML.
+"""Writes llms.txt (a list of the pages), the pages' Markdown, and llms-full.txt (all of it).
 
-Both are for language models, which read Markdown better than HTML: https://llmstxt.org.
+They are for language models, which read Markdown better than HTML: https://llmstxt.org.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def _write(app: Sphinx, failure: Exception | None) -> None:
     index, full = ["# replicate-async\n", f"> {_first_paragraph(source / 'index.md')}\n"], []
     for page in _pages(source):
         text = reference.render(page.read_text())
-        text = re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL)
+        text = re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL).strip()
         title = re.search(r"^# (.+)$", text, re.MULTILINE)
-        link = page.relative_to(source).with_suffix(".html").as_posix()
+        link = page.relative_to(source).as_posix()
+        (out / link).write_text(f"{text}\n")
         index.append(f"- [{title[1] if title else link}]({link}): {_first_paragraph(page)}")
-        full.append(text.strip())
+        full.append(text)
     (out / "llms.txt").write_text(
         "\n".join([*index, "", "All of it in one file: llms-full.txt", ""])
     )

@@ -31,10 +31,13 @@ def render(text: str) -> str:
     """Return the page with the generated parts in place of their comments."""
     client = replicate_async.Replicate("r8_reference", base_url="http://127.0.0.1:1")
     structs = _structs()
+    names = sorted(set(replicate_async.__all__) - {*structs})
     generated = {
         "operations": "\n".join(_operation(client, *item) for item in sorted(ENDPOINTS.items())),
         "schemas": "\n".join(_schema(name, cls, structs) for name, cls in sorted(structs.items())),
-        "names": "\n".join(_name(name) for name in replicate_async.__all__ if name not in structs),
+        "names": "\n".join(filter(None, map(_name, names))),
+            filter(None, map(_name, sorted(set(replicate_async.__all__) - {*structs})))
+        ),
     }
     return re.sub(r"<!-- (operations|schemas|names) -->", lambda found: generated[found[1]], text)
 
@@ -93,18 +96,16 @@ def _facts(endpoint: Endpoint[Any]) -> Iterator[str]:
     yield f"- Errors of its own: {', '.join(_errors(endpoint))}"
 
 
-def _errors(endpoint: Endpoint[Any]) -> Iterator[str]:
+def _errors(endpoint: Endpoint[Any]) -> list[str]:
     """Name the errors that depend on the operation; any call may raise the others."""
-    if endpoint.parameters:
-        yield "`NotFoundError`"
-    if endpoint.takes is not None or endpoint.query is not None:
-        yield "`UnprocessableEntityError`"
-    if not endpoint.repeatable:
-        yield "`AmbiguousCreateError`"
-    if get_origin(endpoint.returns) is not None and endpoint.method in {"GET", "QUERY"}:
-        yield "`ForeignURLError`, `PaginationLoopError`"
-    if not (endpoint.parameters or endpoint.takes or endpoint.query):
-        yield "none"
+    conditions = {
+        "NotFoundError": endpoint.parameters,
+        "UnprocessableEntityError": endpoint.takes or endpoint.query,
+        "AmbiguousCreateError": not endpoint.repeatable,
+        "ForeignURLError": get_origin(endpoint.returns) is replicate_async.Page,
+        "PaginationLoopError": get_origin(endpoint.returns) is replicate_async.Page,
+    }
+    return [f"`{name}`" for name, holds in conditions.items() if holds] or ["none"]
 
 
 def _schema(name: str, cls: type[msgspec.Struct], structs: Structs) -> str:
@@ -136,7 +137,9 @@ def _name(name: str) -> str:
         return ""  # the errors have a page of their own
     if not callable(value) or get_origin(value) is not None:
         return ""
-    lines = [f"### {name}", "", "```text", _signature(name, value), "```", "", _docstring(value)]
+    lines = [f"### {name}", "", _docstring(value)]
+    if not inspect.isclass(value) or "client" not in inspect.signature(value).parameters:
+        lines[1:1] = ["", "```text", _signature(name, value), "```"]
     if isinstance(value, type):
         for attribute, method in vars(value).items():
             if not attribute.startswith("_") and inspect.isfunction(method):
@@ -152,13 +155,16 @@ def _signature(name: str, callable_: Any, *, bound: bool = False) -> str:
         return name
     parameters = list(signature.parameters.values())[1 if bound else 0 :]
     signature = signature.replace(parameters=parameters)
-    text = re.sub(r"'([^']*)'", r"\1", str(signature)).replace("collections.abc.", "")
+    # Annotations are strings here, and shown as such.
+    text = re.sub(r"""(: |-> )(["'])(.*?)\2""", r"\1\3", str(signature))
     text = text.replace("-> None", "") if isinstance(callable_, type) else text
     kind = "await " if inspect.iscoroutinefunction(callable_) else ""
     whole = f"{kind}{name}{text}".rstrip()
     if len(whole) <= 96:
         return whole
-    return re.sub(r", (?=\*|\w+:)", ",\n    ", whole)
+    arguments, end, returned = text[1:].rpartition(")")
+    lines = [f"    {argument},\n" for argument in re.split(r", (?=\*|\w+:)", arguments)]
+    return f"{kind}{name}(\n{''.join(lines)}{end}{returned}".rstrip()
 
 
 def _docstring(value: object) -> str:

@@ -48,7 +48,9 @@ class CreateFile(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     filename: Annotated[str, Meta(max_length=255)] | None = None
     """At most 255 bytes of UTF-8."""
     type: str = "application/octet-stream"
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Annotated[dict[str, Any], Meta(extra_json_schema={"default": {}})] = field(
+        default_factory=dict[str, Any]
+    )
 
 
 class DownloadFile(

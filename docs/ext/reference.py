@@ -36,8 +36,6 @@ def render(text: str) -> str:
         "operations": "\n".join(_operation(client, *item) for item in sorted(ENDPOINTS.items())),
         "schemas": "\n".join(_schema(name, cls, structs) for name, cls in sorted(structs.items())),
         "names": "\n".join(filter(None, map(_name, names))),
-            filter(None, map(_name, sorted(set(replicate_async.__all__) - {*structs})))
-        ),
     }
     return re.sub(r"<!-- (operations|schemas|names) -->", lambda found: generated[found[1]], text)
 

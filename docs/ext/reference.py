@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -180,6 +180,8 @@ def _link(type_: object) -> str:
 
 def _type(type_: object, structs: Structs) -> str:
     origin, arguments = get_origin(type_), get_args(type_)
+    if origin is Annotated:
+        return _type(arguments[0], structs) + "".join(map(_bounds, arguments[1:]))
     if origin in {Union, UnionType}:
         return " or ".join(_type(argument, structs) for argument in arguments)
     if origin is Literal:
@@ -191,6 +193,13 @@ def _type(type_: object, structs: Structs) -> str:
     if arguments and origin is not None:
         return f"{label} of {', '.join(_type(argument, structs) for argument in arguments)}"
     return label
+
+
+def _bounds(meta: object) -> str:
+    if not isinstance(meta, msgspec.Meta):
+        return ""
+    bounds = {"from": meta.ge, "above": meta.gt, "to": meta.le, "below": meta.lt}
+    return "".join(f" {word} {value}" for word, value in bounds.items() if value is not None)
 
 
 def _replace(_app: Sphinx, docname: str, source: list[str]) -> None:

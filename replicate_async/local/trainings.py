@@ -40,7 +40,7 @@ async def create(call: Call) -> web.Response:
     if not version.function.trainable:
         raise problem(422, "The specified version cannot be trained", title="Not trainable")
     schema = version.function.openapi_schema
-    check_input(validate(body.input, schema, root="training_input"))
+    check_input(validate(body.input, schema, root="training_input", component="TrainingInput"))
     check_webhook(body.webhook)
     run = Run(
         id=ids.run_id(),

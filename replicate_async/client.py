@@ -75,11 +75,16 @@ class Replicate:
         # Here and not above: `import replicate_async` stays quick for those who only want types.
         from replicate_async.transport import Transport  # noqa: PLC0415 - imports aiohttp
 
+        try:
+            base = read_base(base_url, allow_insecure=allow_insecure)
+            token = read_token(api_token)
+        finally:
+            del api_token, base_url  # tracebacks may be printed with their locals
         retry = retry or Retry()
         limits = limits or Limits()
         self._sender = Sender(
-            base=read_base(base_url, allow_insecure=allow_insecure),
-            token=read_token(api_token),
+            base=base,
+            token=token,
             user_agent=read_user_agent(user_agent),
             timeout=read_timeout(timeout),
             retry=retry,
@@ -123,7 +128,10 @@ class Replicate:
         """Return a copy with other options; it shares the connections, so closing one closes all."""
         sender = self._sender
         if api_token is not None:
-            sender = replace(sender, token=read_token(api_token))
+            try:
+                sender = replace(sender, token=read_token(api_token))
+            finally:
+                del api_token  # tracebacks may be printed with their locals
         if timeout is not None:
             sender = replace(sender, timeout=read_timeout(timeout))
         if retry is not None:

@@ -32,10 +32,11 @@ def read_token(given: str | None) -> Token:
                 "There is no API token: set REPLICATE_API_TOKEN or pass api_token=. Tokens are at "
                 "https://replicate.com/account/api-tokens."
             )
-    try:
+    flaw = Token.flaw(text)
+    if flaw is None:
         return Token(text)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{name} {error}.") from None
+    del given, text  # tracebacks may be printed with their locals
+    raise InvalidArgumentError(f"{name} {flaw}.")
 
 
 def read_base(given: str | None, *, allow_insecure: bool) -> Base:
@@ -47,7 +48,9 @@ def read_base(given: str | None, *, allow_insecure: bool) -> Base:
     try:
         return Base.parse(url.strip(), allow_insecure=allow_insecure)
     except ValueError as error:
-        raise InvalidArgumentError(f"{name}: {error}") from None
+        flaw = str(error)
+    del given, url  # there may be a password in it, and tracebacks may be printed with their locals
+    raise InvalidArgumentError(f"{name}: {flaw}")
 
 
 def read_timeout(given: Timeout | float | None) -> Timeout:

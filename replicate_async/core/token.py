@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -11,16 +12,22 @@ class Token:
     __slots__ = ("_bearer",)
 
     def __init__(self, text: str) -> None:
-        """Check *text*; raises `ValueError`, whose message does not show it."""
+        """Wrap *text*, in which `flaw` finds nothing."""
+        # In a closure and not an attribute: vars(), debuggers and error reporters print those.
+        self._bearer: Callable[[], str] = lambda: f"Bearer {text}"
+
+    @staticmethod
+    def flaw(text: str) -> str | None:
+        """Return what is wrong with *text*, without showing it; None if it may be a token."""
+        # Returned and not raised: a traceback would hold the frame, and the frame the text.
         if not text:
-            raise ValueError("is empty")
+            return "is empty"
         if not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError(
+            return (
                 f"has a space, a line break or another character that no token has ({len(text)} "
                 'characters in all); give the token alone, without "Bearer" and without quotes'
             )
-        # In a closure and not an attribute: vars(), debuggers and error reporters print those.
-        self._bearer = lambda: f"Bearer {text}"
+        return None
 
     @property
     def bearer(self) -> str:

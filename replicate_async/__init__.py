@@ -59,6 +59,15 @@ from replicate_async.errors import (
     WebhookVerificationError,
 )
 from replicate_async.resources._base import Listing
+from replicate_async.runs.events import (
+    DoneEvent,
+    ErrorEvent,
+    LogsEvent,
+    OutputEvent,
+    StreamEvent,
+    UnknownEvent,
+)
+from replicate_async.runs.stream import Stream
 from replicate_async.schemas import (
     Account,
     Collection,
@@ -97,14 +106,18 @@ __all__ = [
     "ContentTooLargeError",
     "DecodeError",
     "Deployment",
+    "DoneEvent",
+    "ErrorEvent",
     "File",
     "ForeignURLError",
     "Hardware",
     "InvalidArgumentError",
     "Limits",
     "Listing",
+    "LogsEvent",
     "Model",
     "NotFoundError",
+    "OutputEvent",
     "Page",
     "PaginationLoopError",
     "PaymentRequiredError",
@@ -125,7 +138,9 @@ __all__ = [
     "Retry",
     "SearchResults",
     "ServerError",
+    "Stream",
     "StreamError",
+    "StreamEvent",
     "StreamIncomplete",
     "StreamLimitError",
     "StreamResponseError",
@@ -134,6 +149,7 @@ __all__ = [
     "Timeout",
     "Training",
     "TruncatedBodyError",
+    "UnknownEvent",
     "UnprocessableEntityError",
     "Version",
     "WaitError",

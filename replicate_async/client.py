@@ -31,8 +31,11 @@ from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
 from replicate_async.runs.run import run_to_end
+from replicate_async.runs.source import ByteStream
+from replicate_async.runs.stream import OnExit, Stream
 from replicate_async.runs.wait import PREDICTION_TIMEOUT
 from replicate_async.schemas import SearchResults, WebhookEvent
+from replicate_async.schemas.lenient import decode_leniently
 from replicate_async.sender import Request, Sender
 
 if TYPE_CHECKING:
@@ -237,6 +240,43 @@ class Replicate:
         except msgspec.ValidationError as error:
             raise DecodeError(f"{prediction.id}: {error}") from None
 
+    def stream(
+        self,
+        ref: str,
+        input: Input | None = None,  # noqa: A002 - the API's own word
+        *,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        on_exit: OnExit = "cancel",
+        poll: Poll | None = None,
+    ) -> Stream:
+        """Run a model and follow its output as it is made; use it with ``async with``.
+
+        *ref* and the options are those of ``predictions.create``. When the block is left early,
+        the prediction is cancelled, unless ``on_exit="continue"``. *poll* sets the pace for models
+        without a stream. See `Stream` for what it yields and raises.
+        """
+        return self.predictions.create_and_stream(
+            lambda: self.predictions.create(
+                ref,
+                input,
+                cancel_after=cancel_after,
+                webhook=webhook,
+                webhook_events_filter=webhook_events_filter,
+            ),
+            on_exit=on_exit,
+            poll=poll,
+        )
+
+    async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
+        """Open the event stream at *url*, which ``urls.stream`` of a prediction names.
+
+        The token goes along only to our own origin. Raises `ForeignURLError` for a URL that is
+        not fit to be fetched, without fetching it.
+        """
+        return await self._sender.open_stream(url, last_event_id)
+
     async def call(
         self,
         endpoint: Endpoint[R],
@@ -263,7 +303,10 @@ class Replicate:
         sent_at = datetime.now(UTC)
         response = await self._sender.send(request)
         try:
-            return endpoint.decode(response.body)
+            try:
+                return endpoint.decode(response.body)
+            except msgspec.ValidationError:
+                return decode_leniently(response.body, endpoint.returns)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             fault = self._undecodable(request, response, str(error))
         if isinstance(fault, AmbiguousDecodeError):

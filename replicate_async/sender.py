@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 _log = logging.getLogger("replicate_async")
@@ -127,9 +128,7 @@ class Sender:
         if failure is None or isinstance(fault, TLSError) or not request.replayable:
             return None
         dice = random.random()  # noqa: S311 - jitter is no secret
-        return self.retry.delay(
-            attempt, failure, repeatable=request.endpoint.repeatable, dice=dice
-        )
+        return self.retry.delay(attempt, failure, repeatable=request.endpoint.repeatable, dice=dice)
 
     async def _exchange(self, request: Request) -> Response:
         """Send *request* once and follow redirects that stay at home."""
@@ -149,9 +148,7 @@ class Sender:
             response = await self._send_once(request, url, headers)
         return response
 
-    async def _send_once(
-        self, request: Request, url: str, headers: Mapping[str, str]
-    ) -> Response:
+    async def _send_once(self, request: Request, url: str, headers: Mapping[str, str]) -> Response:
         """Wait for the turn of *request*, send it to *url* and read the answer."""
         endpoint = request.endpoint
         bucket = self.pacer.bucket(endpoint.bucket)
@@ -231,12 +228,28 @@ class Sender:
 
         Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
         """
-        if not self.base.may_fetch(url):
-            raise ForeignURLError(
-                f"The stream is said to be at {shorten(url)}, which is no public https URL; it "
-                "was not asked for.",
-                url=url,
-            )
+        for _ in range(_MOST_REDIRECTS + 1):
+            if not self.base.may_fetch(url):
+                raise ForeignURLError(
+                    f"The stream is said to be at {shorten(url)}, which is no public https URL; "
+                    "it was not asked for.",
+                    url=url,
+                )
+            stream = await self._open_once(url, last_event_id)
+            if stream.status not in _REDIRECTS:
+                return stream
+            stream.close()
+            location = stream.headers.get("Location", "")
+            if location.startswith("/") and not location.startswith("//"):
+                location = "/".join(url.split("/", 3)[:3]) + location
+            url = location
+        raise RedirectError(
+            f"The stream was redirected more than {_MOST_REDIRECTS} times.",
+            status=stream.status,
+            location=url,
+        )
+
+    async def _open_once(self, url: str, last_event_id: str) -> ByteStream:
         headers = SecretHeaders(
             {
                 "Accept": "text/event-stream",

@@ -36,13 +36,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One dispatched event.
 
     `id` is the last event id at that moment, so an event without an id of its own repeats its
-    predecessor's. `retry` is in milliseconds, and None unless this event brought a valid one.
+    predecessor's; `has_id` tells the two apart. `retry` is in milliseconds, and None unless this
+    event brought a valid one.
     """
 
     event: str = "message"
     data: str = ""
     id: str = ""
     retry: int | None = None
+    has_id: bool = False
 
 
 class Parser:
@@ -86,6 +88,7 @@ class Parser:
         self._data = bytearray()  # not a list: many short lines would take many times their bytes
         self._event = ""
         self._event_retry: int | None = None
+        self._has_id = False
         self._held = 0  # bytes of the fields received since the last blank line
 
     def feed(self, data: bytes) -> list[Event]:
@@ -157,10 +160,12 @@ class Parser:
             if other:
                 self._take_block(other.encode(), events)
                 continue
+            value = lines.replace("\ndata: ", "\n") if "\n" in lines else lines
             if id_:
                 self._id = self.last_event_id = id_
-            value = lines.replace("\ndata: ", "\n") if "\n" in lines else lines
-            events.append(Event(event=event or "message", data=value, id=self.last_event_id))
+                events.append(Event(event=event or "message", data=value, id=id_, has_id=True))
+            else:
+                events.append(Event(event=event or "message", data=value, id=self.last_event_id))
 
     def _take_block(self, data: bytes, events: list[Event]) -> None:
         at = 0
@@ -211,6 +216,7 @@ class Parser:
             if b"\0" not in line:
                 self._held += len(line) - start
                 self._id = line[start:].decode(errors="replace")
+                self._has_id = True
         elif name == b"retry" and line[start:].isdigit():
             # 20 digits decide whether the number is beyond the maximum; int() refuses thousands.
             digits = line[start:].lstrip(b"0")[:20]
@@ -227,6 +233,7 @@ class Parser:
                     data=self._data.decode(errors="replace"),
                     id=self._id,
                     retry=self._event_retry,
+                    has_id=self._has_id,
                 )
             )
         self._begin_block()

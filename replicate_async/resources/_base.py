@@ -11,6 +11,7 @@ import msgspec
 from replicate_async.core.endpoint import Endpoint, shorten
 from replicate_async.core.origin import Base
 from replicate_async.errors import ForeignURLError, PaginationLoopError
+from replicate_async.runs.source import ByteStream
 from replicate_async.schemas import Page, Prediction, Training
 
 R = TypeVar("R")
@@ -43,6 +44,10 @@ class Caller(Protocol):
         hold: float = 0.0,
     ) -> R:
         """Send a request for *endpoint* and return what it answers."""
+        ...
+
+    async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
+        """Open the event stream at *url*, to go on after *last_event_id*."""
         ...
 
 
@@ -93,9 +98,7 @@ class Listing(Generic[T]):
         query: msgspec.Struct | str | None = self._query
         seen: set[str] = set()
         while True:
-            page = await self._client.call(
-                self._endpoint, self._path, query=query, body=self._body
-            )
+            page = await self._client.call(self._endpoint, self._path, query=query, body=self._body)
             yield page
             if not page.next_url:
                 return

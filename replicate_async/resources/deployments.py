@@ -165,7 +165,9 @@ def _check_instances(minimum: int | None, maximum: int | None) -> None:
         ("max_instances", maximum, _MOST_MAX_INSTANCES),
     ):
         if value is not None and not 0 <= value <= most:
-            raise InvalidArgumentError(f"{name}={value!r} is out of range; it goes from 0 to {most}.")
+            raise InvalidArgumentError(
+                f"{name}={value!r} is out of range; it goes from 0 to {most}."
+            )
     if minimum is not None and maximum is not None and minimum > maximum:
         raise InvalidArgumentError(
             f"min_instances={minimum} is more than max_instances={maximum}; lower one."

@@ -21,9 +21,7 @@ CREATE: Final = Endpoint(
 )
 GET: Final = Endpoint("GET", "/files/{file_id}", returns=File)
 DELETE: Final = Endpoint("DELETE", "/files/{file_id}", returns=type(None), status=(204,))
-DOWNLOAD: Final = Endpoint(
-    "GET", "/files/{file_id}/download", query=DownloadFile, returns=bytes
-)
+DOWNLOAD: Final = Endpoint("GET", "/files/{file_id}/download", query=DownloadFile, returns=bytes)
 
 _LONGEST_FILENAME: Final = 255
 _SECONDS_FOR_UPLOAD: Final = 600.0

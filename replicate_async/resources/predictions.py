@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -13,6 +13,7 @@ from replicate_async.refs import ModelRef, parse_version
 from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
 from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.runs.stream import OnExit, Runs, Stream, check_on_exit
 from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
 from replicate_async.schemas import (
     CreatePredictionHeaders,
@@ -140,6 +141,42 @@ class Predictions(Resource):
             timeout=timeout,
             poll=poll or Poll(),
         )
+
+    def stream(
+        self,
+        prediction: Prediction | str,
+        *,
+        last_event_id: str | None = None,
+        on_exit: OnExit = "continue",
+        poll: Poll | None = None,
+    ) -> Stream:
+        """Follow the output of a prediction that was created already; use it with ``async with``.
+
+        *last_event_id* is where another stream of it left off. The prediction runs on when the
+        block is left early, unless ``on_exit="cancel"``. *poll* sets the pace for models without
+        a stream. See `Stream` for what it yields and raises.
+        """
+        prediction_id = run_id(self._client, prediction)
+
+        async def known() -> Prediction:
+            return await self.get(prediction_id) if isinstance(prediction, str) else prediction
+
+        return Stream(
+            self._runs(),
+            known,
+            on_exit=check_on_exit(on_exit),
+            last_event_id=last_event_id or "",
+            poll=poll,
+        )
+
+    def _runs(self) -> Runs:
+        return Runs(self._client.open_stream, self.get, self.cancel)
+
+    def create_and_stream(
+        self, create: Callable[[], Awaitable[Prediction]], *, on_exit: OnExit, poll: Poll | None
+    ) -> Stream:
+        """Follow the prediction that *create* makes; what ``client.stream`` stands on."""
+        return Stream(self._runs(), create, on_exit=check_on_exit(on_exit), poll=poll)
 
     def list(
         self,

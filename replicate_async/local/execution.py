@@ -78,12 +78,13 @@ class ActiveRun:
 
 
 async def execute(
-    function: Callable[[], object], context: RunContext, *, iterates: bool
+    function: Callable[[], object], context: RunContext, *, iterates: bool, grace: float = GRACE
 ) -> AsyncGenerator[object]:
     """Run *function* and yield what it returns, or each of its items if it *iterates*.
 
     The model takes its next step when the caller asks for the next item. Closing this generator, or
-    cancelling the task that reads it, stops the model at its next step.
+    cancelling the task that reads it, stops the model at its next step; one that has not come back
+    after *grace* seconds is left behind.
     """
     run = ActiveRun(context)
     variables = contextvars.copy_context()
@@ -101,17 +102,17 @@ async def execute(
     finally:
         run.stopping = not task.done()
         if run.stopping:
-            await _stop(task)
+            await _stop(task, grace)
         run.end()
     if task.cancelled():
         raise RuntimeError("the model cancelled itself")
     task.result()
 
 
-async def _stop(task: asyncio.Task[None]) -> None:
+async def _stop(task: asyncio.Task[None], grace: float) -> None:
     task.cancel()
     with anyio.CancelScope(shield=True):
-        await asyncio.wait({task}, timeout=GRACE)
+        await asyncio.wait({task}, timeout=grace)
     if task.done():
         _retrieve(task)
     else:

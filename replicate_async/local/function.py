@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -26,7 +25,7 @@ from replicate_async.local.signature import (
     yields_files,
 )
 from replicate_async.local.validation import check
-from replicate_async.local.values import RunContext, dump, load
+from replicate_async.local.values import Folder, RunContext, dump, load
 
 __all__ = ["ModelFunction", "OutputFile", "RunContext"]
 
@@ -136,14 +135,10 @@ class ModelFunction:
         input: Mapping[str, Any],
         context: RunContext,
     ) -> AsyncGenerator[object]:
-        with tempfile.TemporaryDirectory(
-            prefix="replicate-async-", ignore_cleanup_errors=True
-        ) as folder:
-            arguments = await _arguments(signature, input, context, Path(folder))
-            if signature.weights is not None and self.weights is not None:
+        with Folder() as folder:
+            arguments = await _arguments(signature, input, context, folder)
+            if signature.weights is not None:
                 arguments[signature.weights] = self.weights
-            elif signature.weights is not None:
-                arguments[signature.weights] = None
             call = partial(function, **arguments)
             async with aclosing(execute(call, context, iterates=signature.is_iterator)) as results:
                 async for result in results:
@@ -168,7 +163,7 @@ class ModelFunction:
 
 
 async def _arguments(
-    signature: Signature, input: Mapping[str, Any], context: RunContext, folder: Path
+    signature: Signature, input: Mapping[str, Any], context: RunContext, folder: Folder
 ) -> dict[str, object]:
     arguments: dict[str, object] = {}
     for parameter in signature.parameters:

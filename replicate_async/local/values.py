@@ -6,11 +6,12 @@ import asyncio
 import math
 import mimetypes
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args, get_origin
+from typing import Any, Protocol, Self, cast, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -53,7 +54,34 @@ class RunContext(Protocol):
         ...
 
 
-async def load(value: object, hint: Any, context: RunContext, folder: Path) -> Any:
+class Folder:
+    """A run's folder for input files: made for the first of them, removed after the run."""
+
+    def __init__(self) -> None:
+        self._made: tempfile.TemporaryDirectory[str] | None = None
+        self._files = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._made is not None:
+            self._made.cleanup()
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a file that keeps its name, in a folder of its own."""
+        if self._made is None:
+            self._made = tempfile.TemporaryDirectory(
+                prefix="replicate-async-", ignore_cleanup_errors=True
+            )
+        self._files += 1
+        path = Path(self._made.name, str(self._files), name)
+        path.parent.mkdir()
+        path.write_bytes(data)
+        return path
+
+
+async def load(value: object, hint: Any, context: RunContext, folder: Folder) -> Any:
     """Return an input's JSON *value* as its annotation has it; files are fetched.
 
     Files that the model wants as a path are written into *folder*.
@@ -86,7 +114,7 @@ def _convert(value: object, hint: Any) -> Any:
     return value
 
 
-async def _load_file(url: str, hint: Any, context: RunContext, folder: Path) -> object:
+async def _load_file(url: str, hint: Any, context: RunContext, folder: Folder) -> object:
     data = await context.fetch(url)
     name, content_type = describe_file(url)
     if hint is InputFile:
@@ -94,14 +122,7 @@ async def _load_file(url: str, hint: Any, context: RunContext, folder: Path) -> 
     if hint is OutputFile:
         return OutputFile(data, name, content_type)
 
-    def write() -> Path:
-        number = len(list(folder.iterdir()))
-        path = folder / str(number) / name
-        path.parent.mkdir()
-        path.write_bytes(data)
-        return path
-
-    return await asyncio.to_thread(write)
+    return await asyncio.to_thread(folder.write, name, data)
 
 
 def describe_file(url: str) -> tuple[str, str | None]:

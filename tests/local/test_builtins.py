@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import struct
 import zlib
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from replicate_async.local.builtins import BUILTINS
@@ -125,6 +128,19 @@ async def test_slow_shows_how_far_it_is() -> None:
     ]
 
 
+async def test_slow_stops_when_it_is_cancelled() -> None:
+    context = RecordingContext()
+    task = asyncio.create_task(run("local/slow", context, seconds=60, steps=6))
+    with anyio.fail_after(5):
+        while not context.logs:
+            await anyio.lowlevel.checkpoint()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert context.logs.splitlines()[-1] == "Stopped after 0 of 6 steps"
+
+
 class TestStoryteller:
     async def test_a_seed_repeats_a_story(self) -> None:
         first, again, other = [
@@ -220,6 +236,15 @@ class TestPictures:
         assert colors[:3] != b"\0\0\0", "the corner is not"
         assert context.logs.startswith("Rendering 31x21 with 50 iterations\n")
         assert context.logs.splitlines()[-1].startswith("100%|██████████| 16/16 [")
+
+    async def test_a_cancelled_rendering_ends_early(self) -> None:
+        context = RecordingContext()
+        context.canceled = True
+
+        await run("local/mandelbrot", context, width=16, height=16)
+
+        assert context.logs.splitlines()[-1].startswith("  6%|")
+        assert set(pixels(context.saved[0].data)[2][3 * 16 :]) == {0}
 
     async def test_frames_are_files_one_after_another(self) -> None:
         context = RecordingContext()

@@ -1,5 +1,4 @@
 # Models print, and where it goes is what is tested.
-# ruff: noqa: T201
 from __future__ import annotations
 
 import asyncio
@@ -7,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, redirect_stdout
+from contextlib import aclosing, redirect_stdout, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +25,7 @@ from replicate_async.local.annotations import (
     Weights,
 )
 from replicate_async.local.console import LineBuffer, current_run, log
+from replicate_async.local.execution import execute
 from replicate_async.local.function import ModelFunction
 from tests.local.recording import RecordingContext
 
@@ -277,6 +277,17 @@ class TestOutputs:
         ]
         assert context.saved[0] == OutputFile(b"png", "cat.png", "image/png")
 
+    async def test_numbers_of_numpy_are_numbers(self) -> None:
+        class Array:
+            def tolist(self) -> list[float]:
+                return [0.5, 1.0]
+
+        def predict() -> list[list[float]]:
+            arrays: Any = [Array()]
+            return arrays  # type: ignore[no-any-return]  # stands in for numpy's
+
+        assert await outputs(predict) == [[[0.5, 1.0]]]
+
     @pytest.mark.parametrize(
         ("value", "words"),
         [
@@ -423,6 +434,60 @@ class TestStopping:
         await asyncio.sleep(0)
         assert context.logs == "stuck\n", "what it says later is nobody's"
 
+    async def test_an_asynchronous_model_that_will_not_stop_is_left_behind(self) -> None:
+        release = asyncio.Event()
+        ended: list[str] = []
+
+        async def stubborn() -> AsyncIterator[int]:
+            yield 1
+            while not release.is_set():
+                with suppress(asyncio.CancelledError):
+                    await release.wait()
+            ended.append("at last")
+
+        async def read() -> None:
+            async with aclosing(
+                execute(stubborn, RecordingContext(), iterates=True, grace=0.01)
+            ) as run:
+                async for _ in run:
+                    started.set()
+
+        started = asyncio.Event()
+        task = asyncio.create_task(read())
+        await started.wait()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert not ended
+        release.set()
+        await until(lambda: bool(ended))
+
+    async def test_a_generator_still_in_its_step_closes_after_it(self) -> None:
+        steps: list[str] = []
+        entered, release = threading.Event(), threading.Event()
+
+        def generator() -> Iterator[int]:
+            try:
+                entered.set()
+                release.wait(5)
+                steps.append("step")
+                yield 1
+                steps.append("another step")
+            finally:
+                steps.append("closed")
+
+        task = asyncio.create_task(outputs(generator))
+        await until(entered.is_set)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        release.set()
+        await until(lambda: "closed" in steps)
+
+        assert steps == ["step", "closed"]
+
     async def test_blocking_code_can_ask_whether_it_was_cancelled(self) -> None:
         context = RecordingContext()
 
@@ -467,6 +532,32 @@ class TestLogs:
         assert contexts["a"].logs == "a 0\na 1\n"
         assert contexts["b"].logs == "b 0\nb 1\n"
         assert console.getvalue() == "the server's own\n"
+
+    async def test_the_stream_inside_a_model_is_still_a_stream(self) -> None:
+        def predict() -> bool:
+            sys.stdout.writelines(["one\n", "two\n"])
+            sys.stdout.flush()
+            return sys.stdout.isatty()
+
+        context = RecordingContext()
+        with redirect_stdout(StringIO()):
+            assert await outputs(predict, {}, context) == [False]
+
+        assert context.logs == "one\ntwo\n"
+
+    async def test_a_stream_that_somebody_else_put_in_place_stays(self) -> None:
+        mine = StringIO()
+
+        async def predict() -> str:
+            sys.stdout = mine
+            return "done"
+
+        before = sys.stdout
+        try:
+            await outputs(predict)
+            assert sys.stdout is mine
+        finally:
+            sys.stdout = before
 
     async def test_an_unfinished_line_is_kept(self) -> None:
         context = RecordingContext()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.local.validation import detail_text, json_type, validate
+from replicate_async.local.validation import check, detail_text, json_type, validate
 from replicate_async.schemas import InvalidField
 
 Json = Any
@@ -223,6 +223,40 @@ def test_a_union_reports_the_alternative_that_came_closest() -> None:
         ("number_any_of", "input.either", "Must validate at least one schema (anyOf)"),
         ("string_lte", "input.either", "String length must be less than or equal to 3"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "types"),
+    [
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1, ["number_one_of"]),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1.5, []),
+        ({"oneOf": [{"type": "integer"}]}, "a", ["number_one_of", "invalid_type"]),
+        ({"allOf": [{"minimum": 1}, {"maximum": 3}]}, 4, ["number_lte", "number_all_of"]),
+        ({"not": {"type": "string"}}, "a", ["number_not"]),
+        ({"const": "a"}, "b", ["const"]),
+        ({"multipleOf": 8}, 12, ["multiple_of"]),
+        ({"multipleOf": 0}, 12, []),
+        ({"exclusiveMinimum": 1}, 1, ["number_gt"]),
+        ({"exclusiveMaximum": 1}, 1, ["number_lt"]),
+        ({"minProperties": 1}, {}, ["array_min_properties"]),
+        ({"maxProperties": 1}, {"a": 1, "b": 2}, ["array_max_properties"]),
+        ({"additionalProperties": {"type": "integer"}}, {"a": "b"}, ["invalid_type"]),
+        ({"type": ["string", "null"]}, None, []),
+        ({"type": ["string", "null"]}, 1, ["invalid_type"]),
+        ({"enum": [1, 2]}, True, ["enum"]),
+        ({"enum": [1, 2]}, 2.0, []),
+        ({"type": "string", "format": "date-time"}, "2024-08-22T12:26:51Z", []),
+        ({"type": "string", "format": "date-time"}, "2024-08-22", ["format"]),
+        ({"type": "string", "format": "date-time"}, "soon", ["format"]),
+        ({"type": "string", "format": "uri"}, "http://[", ["format"]),
+        ({"type": "string", "format": "unheard-of"}, "", []),
+    ],
+)
+def test_the_rarer_rules(schema: dict[str, Any], value: object, types: list[str]) -> None:
+    fields = check({"value": value}, {"properties": {"value": schema}}, {})
+
+    assert [field.type for field in fields] == types
+    assert all(field.field.startswith("input.value") for field in fields)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from replicate_async.local.function import ModelFunction
 NAME: Final = "local/echo"
 
 
-def predict(value: Annotated[object, Input(description="Any JSON value")]) -> object:
+async def predict(value: Annotated[object, Input(description="Any JSON value")]) -> object:
     """Return the value unchanged."""
     return value
 

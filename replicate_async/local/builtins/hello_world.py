@@ -10,7 +10,7 @@ from replicate_async.local.function import ModelFunction
 NAME: Final = "replicate/hello-world"
 
 
-def predict(text: Annotated[str, Input(description="Text to prefix with 'hello '")]) -> str:
+async def predict(text: Annotated[str, Input(description="Text to prefix with 'hello '")]) -> str:
     """A tiny model that says hello"""  # noqa: D400, D401 - the specification's words
     return f"hello {text}"
 

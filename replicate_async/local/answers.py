@@ -34,12 +34,14 @@ def edge_answer(
     )
 
 
-def held_answer(value: Any, status: int, headers: Mapping[str, str]) -> web.Response:
-    """Answer as the edge does after `Prefer: wait`: no line feed, and the charset named."""
+def held_answer(
+    value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Answer as the edge does about files and after `Prefer: wait`: charset, but no line feed."""
     return web.Response(
         status=status,
         body=_ENCODE(value),
-        headers={"Content-Type": "application/json; charset=UTF-8", **headers},
+        headers={"Content-Type": "application/json; charset=UTF-8", **(headers or {})},
     )
 
 

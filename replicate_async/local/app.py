@@ -15,7 +15,7 @@ from replicate_async.core.endpoint import Endpoint
 from replicate_async.local import faults, openapi
 from replicate_async.local.answers import Handler, django_answer
 from replicate_async.local.backend import Backend
-from replicate_async.local.calls import Call, read_body, read_query, segment_problem
+from replicate_async.local.calls import Call, base_of, read_body, read_query, segment_problem
 from replicate_async.local.faults import Fault
 from replicate_async.local.files import OUTPUTS
 from replicate_async.local.problems import Problem, django, not_found, problem, unauthenticated
@@ -74,6 +74,8 @@ class Api:
             response = refusal.response()
         except web.HTTPException as error:
             response = _translated(request, error).response()
+        except ConnectionError:
+            raise  # the client has gone
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             response = problem(500, "The embedded server has a defect; see its log").response()
@@ -156,8 +158,10 @@ class Api:
             return await perform(request)
         return await _spoiled(request, perform, fault)
 
-    async def _describe(self, _request: web.Request) -> web.Response:
-        return web.Response(body=openapi.document(), content_type="application/json")
+    async def _describe(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=openapi.document(base_of(request)), content_type="application/json"
+        )
 
 
 _ANYBODY = Account(username="", name="")

@@ -32,14 +32,13 @@ class Backend:
         )
         guard = Guard(settings.allow_hosts)
         self.fetcher = Fetcher(guard, settings.max_file)
-        self.webhooks = Webhooks(
-            settings, self.clock, guard, self.fetcher, self.views.webhook_run
-        )
+        self.webhooks = Webhooks(settings, self.clock, guard, self.fetcher, self.views.webhook_run)
         self.runner = Runner(settings, self.clock, self.files, self.fetcher)
 
     async def close(self) -> None:
         """Cancel runs, give up webhooks, forget timers."""
         await self.runner.close()
+        self.streams.close()
         await self.webhooks.close()
         await self.fetcher.close()
         self.clock.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -16,8 +15,9 @@ from replicate_async.local.backend import Backend
 from replicate_async.local.problems import django, invalid, not_found, problem
 from replicate_async.local.state import Account
 from replicate_async.local.validation import check, detail_text
+from replicate_async.schemas.document import JSONSchema, schema_components
 
-_REF_TEMPLATE = "#/components/schemas/{name}"
+_SCHEMAS: dict[type[Any], tuple[JSONSchema, dict[str, JSONSchema]]] = {}
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE | re.ASCII)
 
 
@@ -71,7 +71,7 @@ async def read_body(request: web.Request, endpoint: Endpoint[Any], limit: int) -
     return convert(value, endpoint.takes)
 
 
-def convert(value: Any, kind: type) -> Any:
+def convert(value: Any, kind: type[Any]) -> Any:
     """Return *value* as a *kind*, or raise the 422 that says what its schema forbids."""
     schema, components = _schema(kind)
     fields = check(value, schema, components, root="")
@@ -121,7 +121,8 @@ def _text(raw: bytes) -> str:
         raise problem(400, "The body is not UTF-8") from None
 
 
-@cache
-def _schema(kind: type) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF_TEMPLATE)
-    return schema, components
+def _schema(kind: type[Any]) -> tuple[JSONSchema, dict[str, JSONSchema]]:
+    if kind not in _SCHEMAS:
+        (schema,), components = schema_components([kind])
+        _SCHEMAS[kind] = schema, components
+    return _SCHEMAS[kind]

@@ -17,8 +17,8 @@ class Timer:
 
     __slots__ = ("_call",)
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call: Callable[[], object] | None = call
 
     def cancel(self) -> None:
         """Forget the call."""
@@ -50,7 +50,7 @@ class Clock:
         self._last = max(round(self.now(), 6), round(self._last + _MICROSECOND, 6))
         return self._last
 
-    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
+    def call_at(self, when: float, call: Callable[[], object]) -> Timer:
         """Arrange for *call* at the time *when*."""
         timer = Timer(call)
         heapq.heappush(self._timers, (when, next(self._order), timer))
@@ -58,7 +58,7 @@ class Clock:
             self._arm()
         return timer
 
-    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+    def call_later(self, delay: float, call: Callable[[], object]) -> Timer:
         """Arrange for *call* in *delay* seconds."""
         return self.call_at(self.now() + delay, call)
 

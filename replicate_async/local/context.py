@@ -73,9 +73,7 @@ class Fetcher:
 class Context:
     """The run that a function is part of: its logs, its metrics, its files."""
 
-    def __init__(
-        self, run: Run, files: FileStore, fetcher: Fetcher, settings: Settings
-    ) -> None:
+    def __init__(self, run: Run, files: FileStore, fetcher: Fetcher, settings: Settings) -> None:
         self._run = run
         self._files = files
         self._fetcher = fetcher
@@ -108,10 +106,10 @@ class Context:
     def _own(self, path: str) -> bytes:
         if path.startswith(OUTPUTS) and path in self._files.deliveries:
             return self._files.deliveries[path].content
-        head, _, id = path.rpartition("/")
+        head, _, file_id = path.rpartition("/")
         try:
             if head == "/v1/files":
-                return self._files.find(id, self._run.account.username).content
+                return self._files.find(file_id, self._run.account.username).content
         except Problem:
             pass
         raise FetchError(f"There is no file at {path}; it may have expired")

@@ -34,12 +34,8 @@ class Guard:
     def allows_address(self, host: str, address: str) -> bool:
         """Return whether *host* may be reached at *address*."""
         found = _address(address)
-        if found is None:
-            return False
-        if found.is_loopback or found.is_global:
-            return host.lower() in self._hosts or found.is_global
         # A private address must have been allowed by name: a public name that leads to it is not.
-        return host.lower() in self._hosts
+        return found is not None and (found.is_global or host.lower() in self._hosts)
 
 
 class GuardedResolver(AbstractResolver):

@@ -109,7 +109,7 @@ async def answer_create(
     if run.status == "succeeded" and call.backend.settings.sync_answer == "processing":
         view = _early(call.backend, view)
     told = {"Preference-Applied": headers["Prefer"].strip(), "Location": view["urls"]["get"]}
-    return held_answer(view, 201 if run.terminal else 202, told)
+    return held_answer(view, 201 if run.terminal else 202, headers=told)
 
 
 def start(backend: Backend, run: Run) -> None:
@@ -165,14 +165,20 @@ def find_run(call: Call, id: str) -> Run:
 def find_version(call: Call, text: str) -> tuple[Model, Version]:
     """Return what "id", "owner/name:id" or "owner/name" of an official model names."""
     state = call.backend.state
-    ref, colon, id = text.rpartition(":") if "/" in text and ":" in text else (text, "", "")
+    ref, colon, version_id = text.partition(":")
     if "/" not in text:
         found = state.version(text, call.account) if _VERSION_ID.fullmatch(text) else None
     else:
         model = state.models.get(ref)
         version = None
         if model is not None and (model.visibility == "public" or call.account.owns(model.owner)):
-            version = model.versions.get(id) if colon else model.latest if model.official else None
+            version = (
+                model.versions.get(version_id)
+                if colon
+                else model.latest
+                if model.official
+                else None
+            )
         found = (model, version) if model is not None and version is not None else None
     if found is None:
         raise version_refused()
@@ -276,7 +282,7 @@ def _early(backend: Backend, view: dict[str, Any]) -> dict[str, Any]:
 
 def _inline(backend: Backend, output: Any) -> Any:
     if isinstance(output, list):
-        return [_inline(backend, item) for item in cast("list[Any]", output)]
+        return [_inline(backend, item) for item in cast("Sequence[Any]", output)]
     if isinstance(output, str) and OUTPUTS in output:
         delivery = backend.files.deliveries.get(output[output.index(OUTPUTS) :])
         if delivery is not None:

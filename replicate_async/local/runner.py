@@ -21,7 +21,9 @@ Work = Callable[[Run, Context], Awaitable[None]]
 class Runner:
     """Carries runs out, so many at once."""
 
-    def __init__(self, settings: Settings, clock: Clock, files: FileStore, fetcher: Fetcher) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, files: FileStore, fetcher: Fetcher
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._files = files

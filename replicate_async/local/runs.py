@@ -97,8 +97,9 @@ class Run:
             self.first_output = self.clock.now()
         self.outputs += 1
         if part:
-            self.output = self.output if isinstance(self.output, list) else []
-            self.output.append(value)
+            parts: list[Any] = [] if self.output is None else self.output
+            parts.append(value)
+            self.output = parts
         else:
             self.output = value
         if self.stream is not None:

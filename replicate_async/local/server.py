@@ -198,6 +198,8 @@ class LocalReplicate:
             Api(self._backend, names).app,
             access_log=None,
             handle_signals=False,
+            # A client that goes away takes its request along, though not the run it made.
+            handler_cancellation=True,
             shutdown_timeout=_GRACE,
         )
         self._runner.app.on_shutdown.append(self._shut_down)

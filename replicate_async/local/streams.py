@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -57,7 +58,7 @@ class Stream:
         self._second = second
         self._ids.append((second, self._count))
         self._events.append(encode(event, data, id=f"{second}:{self._count}"))
-        self._wake()
+        self.nudge()
 
     def end(self, how: Ending, detail: str = "") -> None:
         """Add the events that end the stream."""
@@ -66,14 +67,14 @@ class Stream:
         reason: dict[str, Any] = {} if how == "succeeded" else {"reason": how}
         self.send("done", msgspec.json.encode(reason).decode())
         self.done = True
-        self._wake()
+        self.nudge()
 
     def forget(self) -> None:
         """Drop all events, as when the data of the run is removed."""
         self.done = True
         self._events.clear()
         self._ids.clear()
-        self._wake()
+        self.nudge()
 
     def after(self, last_event_id: str) -> int:
         """Return where to go on for a subscriber that has seen *last_event_id*."""
@@ -81,7 +82,7 @@ class Stream:
         if match is None:
             return 0
         seen = (int(match[1]), int(match[2]))
-        return next((at for at, id in enumerate(self._ids) if id > seen), len(self._ids))
+        return bisect_right(self._ids, seen)
 
     def event(self, at: int) -> bytes:
         """Return the bytes of one event."""
@@ -101,7 +102,8 @@ class Stream:
         """Wait for an event that is not there yet, or the end."""
         await self._changed.wait()
 
-    def _wake(self) -> None:
+    def nudge(self) -> None:
+        """Wake everybody who waits for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -114,6 +116,7 @@ class Streams:
         self._idle_timeout = idle_timeout
         self._linger = linger
         self._streams: dict[str, Stream] = {}
+        self._closing = False
 
     def open(self, *, files: bool) -> Stream:
         """Make a stream."""
@@ -121,7 +124,15 @@ class Streams:
         self._streams[stream.path] = stream
         return stream
 
-    async def subscribe(self, request: web.Request, fault: Fault | None = None) -> web.StreamResponse:
+    def close(self) -> None:
+        """Let all subscribers go, once they have what there is."""
+        self._closing = True
+        for stream in self._streams.values():
+            stream.nudge()
+
+    async def subscribe(
+        self, request: web.Request, fault: Fault | None = None
+    ) -> web.StreamResponse:
         """Send the events of the stream that *request* names until it ends or the client goes."""
         stream = self._streams.get(request.path)
         if stream is None:
@@ -156,6 +167,8 @@ class Streams:
 
     async def _more(self, stream: Stream) -> bool:
         """Wait for events; False when the stream was silent, or over, for too long."""
+        if self._closing:
+            return False
         limit = self._linger if stream.done else self._idle_timeout
         try:
             async with asyncio.timeout(limit):

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import BodyPartReader, MultipartReader, web
 from yarl import URL
 
-from replicate_async.local.answers import Handler, edge_answer
+from replicate_async.local.answers import Handler, held_answer
 from replicate_async.local.calls import Call
 from replicate_async.local.files import Delivery, StoredFile
 from replicate_async.local.pages import paginate
@@ -32,7 +32,7 @@ async def list_all(call: Call) -> web.Response:
         position=lambda stored: stored.created,
         view=lambda stored: _view(call, stored),
     )
-    return edge_answer(page)
+    return held_answer(page)
 
 
 async def create(call: Call) -> web.Response:
@@ -54,12 +54,12 @@ async def create(call: Call) -> web.Response:
         content_type=kind,
         metadata=_metadata(form.get("metadata", "")),
     )
-    return edge_answer(_view(call, stored), 201)
+    return held_answer(_view(call, stored), 201)
 
 
 async def get(call: Call) -> web.Response:
     """Answer files.get: what is known of the file, not its content."""
-    return edge_answer(_view(call, _find(call)))
+    return held_answer(_view(call, _find(call)))
 
 
 async def delete(call: Call) -> web.Response:
@@ -72,14 +72,14 @@ async def delete(call: Call) -> web.Response:
 async def download(call: Call) -> web.Response:
     """Answer files.download, if owner, expiry and signature agree."""
     files, query = call.backend.files, call.request.query
-    owner, expiry, id = query.get("owner", ""), query.get("expiry", ""), call.path["file_id"]
+    owner, expiry, file_id = query.get("owner", ""), query.get("expiry", ""), call.path["file_id"]
     if not (expiry.isascii() and expiry.isdigit() and len(expiry) < 16):
         raise file_not_found()
-    expected = files.signature(owner, id, int(expiry)).encode()
+    expected = files.signature(owner, file_id, int(expiry)).encode()
     given = query.get("signature", "").encode("utf-8", "surrogatepass")
     if not hmac.compare_digest(expected, given) or int(expiry) <= call.backend.clock.now():
         raise file_not_found()
-    stored = files.find(id, owner)
+    stored = files.find(file_id, owner)
     return web.Response(
         body=stored.content,
         headers={

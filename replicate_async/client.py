@@ -19,7 +19,8 @@ from replicate_async.core.retry import Budget, Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import AmbiguousDecodeError, DecodeError, InvalidArgumentError
 from replicate_async.resources._base import NO_PATH
-from replicate_async.resources._create import Deadline, Input, Wait
+from replicate_async.resources._create import Input
+from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources.account import AccountResource
 from replicate_async.resources.collections import Collections
 from replicate_async.resources.deployments import Deployments
@@ -128,7 +129,7 @@ class Replicate:
         limits: Limits | None = None,
         user_agent: str | None = None,
     ) -> Self:
-        """Return a copy with other options; it shares the connections, so closing one closes all."""
+        """Return a copy with other options, over the same connections: closing one closes both."""
         sender = self._sender
         if api_token is not None:
             try:
@@ -209,7 +210,7 @@ class Replicate:
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        timeout: float | None = PREDICTION_TIMEOUT,  # noqa: ASYNC109 - as in predictions.wait
+        timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
     ) -> T | Any:
         """Run a model to its end and return its output, whole.
@@ -243,7 +244,7 @@ class Replicate:
     def stream(
         self,
         ref: str,
-        input: Input | None = None,  # noqa: A002 - the API's own word
+        input: Input | None = None,
         *,
         cancel_after: Deadline = None,
         webhook: str | None = None,

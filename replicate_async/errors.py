@@ -344,7 +344,7 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 _ADVICE: dict[int, str] = {
-    401: "Set REPLICATE_API_TOKEN or pass api_token= a token from replicate.com/account/api-tokens.",
+    401: "Set REPLICATE_API_TOKEN, or pass api_token=, to a token of replicate.com/account.",
     402: "Add credit to the account, or run a model that it covers.",
     403: "Use a token of an account that may do this.",
     404: "Check the name or id, and that it belongs to the token's account.",

@@ -228,7 +228,8 @@ class Sender:
 
         Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
         """
-        for _ in range(_MOST_REDIRECTS + 1):
+        redirects = 0
+        while True:
             if not self.base.may_fetch(url):
                 raise ForeignURLError(
                     f"The stream is said to be at {shorten(url)}, which is no public https URL; "
@@ -240,14 +241,15 @@ class Sender:
                 return stream
             stream.close()
             location = stream.headers.get("Location", "")
-            if location.startswith("/") and not location.startswith("//"):
-                location = "/".join(url.split("/", 3)[:3]) + location
-            url = location
-        raise RedirectError(
-            f"The stream was redirected more than {_MOST_REDIRECTS} times.",
-            status=stream.status,
-            location=url,
-        )
+            if not location or redirects == _MOST_REDIRECTS:
+                raise RedirectError(
+                    f"The stream was redirected ({stream.status}) to {shorten(location)}; "
+                    f"{_MOST_REDIRECTS} redirects at most are followed.",
+                    status=stream.status,
+                    location=location,
+                )
+            redirects += 1
+            url = _joined(url, location)
 
     async def _open_once(self, url: str, last_event_id: str) -> ByteStream:
         headers = SecretHeaders(
@@ -269,3 +271,11 @@ class Sender:
 
 def _seconds(header: str) -> float:
     return float(header) if _COUNT.fullmatch(header) else 0.0
+
+
+def _joined(url: str, location: str) -> str:
+    """Return the URL that *location* in an answer from *url* means; judging it is not done here."""
+    if location.startswith("/") and not location.startswith("//"):
+        scheme, _, host = url.split("/", 3)[:3]
+        return f"{scheme}//{host}{location}"
+    return location

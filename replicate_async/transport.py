@@ -25,7 +25,6 @@ from replicate_async.errors import (
     ClientStateError,
     DecodeError,
     InvalidArgumentError,
-    ReplicateError,
     TLSError,
     TruncatedBodyError,
 )
@@ -121,9 +120,7 @@ class Transport:
                 return await _exchange(session, method, url, headers, form, limits)
         return await _exchange(session, method, url, headers, body, limits)
 
-    async def open(
-        self, url: str, *, headers: Mapping[str, str], timeout: Timeout
-    ) -> ByteStream:
+    async def open(self, url: str, *, headers: Mapping[str, str], timeout: Timeout) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes."""
         session = self._ready() or await self._open()
         limits = _limits(timeout.connect, timeout.stream)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 import msgspec
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.files.inputs import encode_input
 from replicate_async.resources._base import NO_PATH, Caller
-from replicate_async.resources._options import check_events, check_webhook, hold
+from replicate_async.resources._options import Deadline, Wait, check_events, check_webhook, hold
 from replicate_async.schemas import (
     CreatePrediction,
     CreateVersionPrediction,
@@ -19,8 +18,6 @@ from replicate_async.schemas import (
 )
 
 Input = Mapping[str, object] | msgspec.Struct
-Wait = int | bool | None
-Deadline = int | str | timedelta | None
 
 
 async def create_prediction(

@@ -21,6 +21,10 @@ _DURATION: Final = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASC
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+Wait = int | bool | None
+Deadline = int | str | timedelta | None
+
+
 class Hold(NamedTuple):
     """The headers of a create, and how many seconds the API may hold its answer for them."""
 
@@ -28,7 +32,7 @@ class Hold(NamedTuple):
     seconds: float
 
 
-def hold(wait: int | bool | None, cancel_after: int | str | timedelta | None) -> Hold:
+def hold(wait: Wait, cancel_after: Deadline) -> Hold:
     """Return the headers that say how long to wait and when to give up."""
     prefer, seconds = _prefer(wait)
     deadline = _cancel_after(cancel_after)
@@ -37,7 +41,7 @@ def hold(wait: int | bool | None, cancel_after: int | str | timedelta | None) ->
     return Hold(CreatePredictionHeaders(prefer=prefer, cancel_after=deadline), seconds)
 
 
-def _prefer(wait: int | bool | None) -> tuple[str | None, float]:
+def _prefer(wait: Wait) -> tuple[str | None, float]:
     if wait is None or wait is False:
         return None, 0.0
     if wait is True:
@@ -50,7 +54,7 @@ def _prefer(wait: int | bool | None) -> tuple[str | None, float]:
     return f"wait={wait}", float(wait)
 
 
-def _cancel_after(value: int | str | timedelta | None) -> str | None:
+def _cancel_after(value: Deadline) -> str | None:
     if value is None:
         return None
     seconds = _duration(value)

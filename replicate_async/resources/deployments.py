@@ -9,7 +9,8 @@ from replicate_async.core.endpoint import Endpoint
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.refs import parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
-from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.resources._create import Input, create_prediction
+from replicate_async.resources._options import Deadline, Wait
 from replicate_async.schemas import (
     CreateDeployment,
     CreatePrediction,

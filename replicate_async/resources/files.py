@@ -64,7 +64,7 @@ class Files(Resource):
         )
 
     async def get(self, file_id: str) -> File:
-        """Fetch what is known of an upload; raises `NotFoundError` after it expired (files.get)."""
+        """Fetch what is known of an upload; `NotFoundError` once it has expired (files.get)."""
         return await self._client.call(GET, {"file_id": file_id})
 
     async def delete(self, file_id: str) -> None:
@@ -89,7 +89,7 @@ def _checked(content: Content) -> Content:
     if isinstance(content, bytes | Path | AsyncIterable) or hasattr(content, "read"):
         return content
     raise InvalidArgumentError(
-        f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a pathlib.Path, "
+        f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a Path, "
         "a file opened with 'rb', or an async iterator of bytes."
     )
 

@@ -9,7 +9,8 @@ from replicate_async.core.endpoint import Endpoint
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.refs import parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
-from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.resources._create import Input, create_prediction
+from replicate_async.resources._options import Deadline, Wait
 from replicate_async.schemas import (
     CreateModel,
     CreatePrediction,
@@ -211,7 +212,10 @@ class Models(Resource):
         return await self._client.call(UPDATE, parse_model(model).path("model"), body=body)
 
     async def delete(self, model: str) -> None:
-        """Delete "owner/name", which must be yours, private and without versions (models.delete)."""
+        """Delete "owner/name", which must be yours, private and empty of versions.
+
+        (models.delete)
+        """
         await self._client.call(DELETE, parse_model(model).path("model"))
 
     def search(self, query: str) -> Listing[Model]:

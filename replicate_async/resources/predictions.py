@@ -12,7 +12,8 @@ from replicate_async.errors import InvalidArgumentError, NotFoundError
 from replicate_async.refs import ModelRef, parse_version
 from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
-from replicate_async.resources._create import Deadline, Input, Wait, create_prediction
+from replicate_async.resources._create import Input, create_prediction
+from replicate_async.resources._options import Deadline, Wait
 from replicate_async.runs.stream import OnExit, Runs, Stream, check_on_exit
 from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
 from replicate_async.schemas import (
@@ -59,7 +60,7 @@ class Predictions(Resource):
         once and remembered), "owner/name:version" or a version id. *input* is a mapping or a
         msgspec Struct; inputs that are None are left out. *wait* (1 to 60 seconds, True for 60)
         asks the API to hold its answer until the output is there, which it may not be even then.
-        *cancel_after* (5 seconds to 24 hours; seconds, timedelta or "1h30m") ends the run by itself.
+        *cancel_after* (5 seconds to 24 hours; seconds, timedelta or "1h30m") ends the run.
         *webhook* is an https URL that is called when something happens, by default at outputs and
         at the end; *webhook_events_filter* picks from start, output, logs and completed.
 
@@ -124,7 +125,7 @@ class Predictions(Resource):
         self,
         prediction: Prediction | str,
         *,
-        timeout: float | None = PREDICTION_TIMEOUT,  # noqa: ASYNC109 - bounds a poll loop, on by default
+        timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
     ) -> Prediction:
         """Poll until a prediction has ended, and return it as it ended: also when it failed.

@@ -75,7 +75,7 @@ class Trainings(Resource):
         self,
         training: Training | str,
         *,
-        timeout: float | None = TRAINING_TIMEOUT,  # noqa: ASYNC109 - bounds a poll loop, on by default
+        timeout: float | None = TRAINING_TIMEOUT,
         poll: Poll | None = None,
     ) -> Training:
         """Poll until a training has ended, and return it as it ended: also when it failed.

@@ -15,7 +15,7 @@ class DefaultWebhookSecret(Resource):
     """The account's webhook secret; ``client.webhooks.default.secret``."""
 
     async def get(self) -> WebhookSecret:
-        """Fetch the secret; keep ``secret.key``, it seldom changes (webhooks.default.secret.get)."""
+        """Fetch the secret; keep its ``key``, it seldom changes (webhooks.default.secret.get)."""
         return await self._client.call(GET_SECRET)
 
 

@@ -24,7 +24,7 @@ class OutputEvent(Struct, frozen=True, gc=False):
 
 
 class LogsEvent(Struct, frozen=True, gc=False):
-    """Lines that were logged; ``str(event)`` is empty, so that printing events prints the output."""
+    """Lines that were logged; ``str(event)`` is empty: printing events prints the output."""
 
     data: str
     id: str = ""

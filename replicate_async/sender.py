@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 _ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 _log = logging.getLogger("replicate_async")
 
@@ -95,7 +92,7 @@ class Sender:
         paid: Failure | None = None
         while True:
             attempt += 1
-            sent_at = datetime.now(UTC)
+            sent_at = time()
             fault: ReplicateError
             try:
                 response = await self._exchange(request)
@@ -119,7 +116,7 @@ class Sender:
                 self.budget.refund(paid)
                 raise
         if isinstance(fault, AmbiguousCreateError):
-            fault.sent_at = sent_at
+            fault.sent_at = datetime.fromtimestamp(sent_at, UTC)
         raise fault
 
     def _delay(
@@ -175,13 +172,10 @@ class Sender:
                 status=error.status,
                 content_type=error.content_type,
             ) from None
-        if response.status != HTTPStatus.TOO_MANY_REQUESTS:
-            remaining = response.headers.get("ratelimit-remaining", "")
-            bucket.observed(
-                monotonic(),
-                int(remaining) if _COUNT.fullmatch(remaining) else None,
-                _seconds(response.headers.get("ratelimit-reset", "")),
-            )
+        if response.status != 429:
+            remaining = _number(response.headers.get("ratelimit-remaining"))
+            reset = _number(response.headers.get("ratelimit-reset")) if remaining == 0 else None
+            bucket.observed(monotonic(), remaining, float(reset or 0))
         return response
 
     def _redirected(self, request: Request, response: Response, before: int) -> str:
@@ -269,8 +263,8 @@ class Sender:
         return await self.transport.open(url, headers=headers, timeout=self.timeout)
 
 
-def _seconds(header: str) -> float:
-    return float(header) if _COUNT.fullmatch(header) else 0.0
+def _number(header: str | None) -> int | None:
+    return int(header) if header and len(header) < 10 and header.isdecimal() else None
 
 
 def _joined(url: str, location: str) -> str:

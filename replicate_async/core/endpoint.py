@@ -27,6 +27,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 # a proxy that decodes the path before it routes.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f/\\?#%]")
 _LONGEST_SEGMENT = 512
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,512}")  # what nearly every id is; the rest looks closer
 
 
 class SegmentError(ValueError):
@@ -81,16 +82,22 @@ class Endpoint(Generic[R]):
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the path's parameters, in order."""
-        return tuple(_PARAMETER.findall(self.path))
+        return self._template[1]
+
+    @cached_property
+    def _template(self) -> tuple[str, tuple[str, ...]]:
+        """The path as a format string, and the names of what goes into it."""
+        return _PARAMETER.sub("%s", self.path), tuple(_PARAMETER.findall(self.path))
 
     def target(self, path: Mapping[str, str], query: msgspec.Struct | str | None = None) -> str:
         """Return path and query, percent-encoded once.
 
         Raises `SegmentError` for a parameter that is not one plain path segment.
         """
-        target = self.path
-        for name in self.parameters:
-            target = target.replace(f"{{{name}}}", segment(name, path[name]), 1)
+        template, names = self._template
+        target = template % tuple([segment(name, path[name]) for name in names])
+        if query is None:
+            return target
         encoded = query if isinstance(query, str) else encode_query(query)
         return f"{target}?{encoded}" if encoded else target
 
@@ -121,6 +128,8 @@ def segment(name: str, value: object) -> str:
     """Return *value* as one percent-encoded path segment, or raise `SegmentError`."""
     if not isinstance(value, str):
         raise SegmentError(name, value, f"is {type(value).__name__}, not a string")
+    if _PLAIN.fullmatch(value):
+        return value
     if not value:
         raise SegmentError(name, value, "is empty")
     if not value.strip("."):
@@ -136,10 +145,8 @@ def segment(name: str, value: object) -> str:
         raise SegmentError(name, value, "is not valid Unicode") from None
 
 
-def encode_query(query: msgspec.Struct | None) -> str:
+def encode_query(query: msgspec.Struct) -> str:
     """Return the query string of *query*, without the fields that were left out."""
-    if query is None:
-        return ""
     # Through msgspec first, so that a datetime is written as the API reads it.
     fields = cast("dict[str, Any]", msgspec.to_builtins(query))
     return urlencode({name: value for name, value in fields.items() if value is not None})

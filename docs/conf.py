@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent / "ext"))
 
 project = "replicate-async"
 author = "the replicate-async maintainers"
-copyright = f"2026, {author}"  # noqa: A001 - Sphinx reads this name
+copyright = f"2026, {author}"
 release = version = metadata.version("replicate-async")
 
 extensions = ["myst_parser", "reference", "llms"]

@@ -23,11 +23,12 @@ from typing import NamedTuple
 import anyio
 import pytest
 
+import replicate_async
 from replicate_async.local import LocalReplicate
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-PAGES = [page for page in PAGES if "_build" not in page.parts]
+FOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [page for page in FOUND if "_build" not in page.parts]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 FENCE = re.compile(r"^( *)```python([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -128,6 +129,18 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("name", sorted(named_objects()))
 def test_the_architecture_page_names_what_exists(name: str) -> None:
     assert resolve_name(f"replicate_async.{name}")
+
+
+def test_the_page_on_errors_has_every_error() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text()
+    errors = {
+        name
+        for name in replicate_async.__all__
+        if isinstance(value := getattr(replicate_async, name), type)
+        and issubclass(value, replicate_async.ReplicateError)
+    }
+
+    assert {name for name in errors if f"`{name}`" not in text} == set()
 
 
 def command(name: str) -> str:

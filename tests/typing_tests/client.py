@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_type
 
+from httpx_sse import ServerSentEvent
+
 from replicate_async import (
     Account,
+    DoneEvent,
+    ErrorEvent,
     Hardware,
     Listing,
+    LogsEvent,
+    OutputEvent,
     Page,
     Prediction,
     Replicate,
+    Stream,
     Training,
+    UnknownEvent,
     Version,
     webhooks,
 )
@@ -58,3 +66,16 @@ async def others(client: Replicate) -> None:
 def received(body: bytes, headers: dict[str, str]) -> None:
     assert_type(webhooks.unwrap(body, headers, "whsec_"), Prediction | Training)
     assert_type(webhooks.unwrap(body, headers, "whsec_", type=Prediction), Prediction)
+
+
+async def streams(client: Replicate) -> None:
+    async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
+        assert_type(stream, Stream)
+        async for event in stream:
+            assert_type(event, OutputEvent | LogsEvent | ErrorEvent | DoneEvent | UnknownEvent)
+            assert_type(str(event), str)
+        async for text in stream.text():
+            assert_type(text, str)
+        async for raw in stream.raw():
+            assert_type(raw, ServerSentEvent)
+        assert_type(await stream.final(), Prediction)

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +35,8 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 
 # Shorter than servers keep idle connections, so that a create seldom meets one being closed.
 _IDLE: Final = 10.0
+_LARGEST_PIECE: Final = 1024 * 1024
+"""Bytes that are sent at once; aiohttp warns of more."""
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
@@ -118,7 +121,8 @@ class Transport:
         if isinstance(body, Multipart):
             async with _form(body) as form:
                 return await _exchange(session, method, url, headers, form, limits)
-        return await _exchange(session, method, url, headers, body, limits)
+        data = None if body is None else _in_pieces(body)
+        return await _exchange(session, method, url, headers, data, limits)
 
     async def open(self, url: str, *, headers: Mapping[str, str], timeout: Timeout) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes."""
@@ -260,7 +264,7 @@ async def _begin(
     method: str,
     url: str,
     headers: Mapping[str, str],
-    data: bytes | aiohttp.FormData | None,
+    data: bytes | BytesIO | aiohttp.FormData | None,
     limits: aiohttp.ClientTimeout,
 ) -> aiohttp.ClientResponse:
     """Send a request and return when the head of the answer is there."""
@@ -285,7 +289,7 @@ async def _exchange(
     method: str,
     url: str,
     headers: Mapping[str, str],
-    data: bytes | aiohttp.FormData | None,
+    data: bytes | BytesIO | aiohttp.FormData | None,
     limits: aiohttp.ClientTimeout,
 ) -> Response:
     """Send a request and read the whole answer."""
@@ -333,12 +337,19 @@ async def _form(body: Multipart) -> AsyncGenerator[aiohttp.FormData]:
                         f"content={str(content)!r} cannot be read: {error.strerror}."
                     ) from None
                 content = files.enter_context(file)
-            elif not isinstance(content, bytes) and part.replayable:
+            elif isinstance(content, bytes):
+                content = _in_pieces(content)
+            elif part.replayable:
                 await asyncio.to_thread(content.seek, part.position)
             form.add_field(
                 part.name, content, filename=part.filename, content_type=part.content_type
             )
         yield form
+
+
+def _in_pieces(data: bytes) -> bytes | BytesIO:
+    """Return *data* so that sending it holds nobody else up: large data is sent piece by piece."""
+    return data if len(data) <= _LARGEST_PIECE else BytesIO(data)
 
 
 # Everything that aiohttp and the sockets under it raise; a ValueError comes from a header or a

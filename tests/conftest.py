@@ -1,18 +1,36 @@
-"""Fixtures for every test: the event loop, and the watch over the token."""
+"""Fixtures for every test: the event loop, an embedded server, and the watch over the token."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
-from tests.support.sentinel import SecretWatch, shows_secret
+from replicate_async import Replicate, Retry
+from replicate_async.local import LocalReplicate
+from tests.support.sentinel import TOKEN, SecretWatch, hidden, shows_secret
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LocalReplicate]:
+    """An embedded server of its own, whose account is "dev"."""
+    async with LocalReplicate(api_token=TOKEN, username="dev") as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: LocalReplicate) -> AsyncIterator[Replicate]:
+    """A client of `server` that sends every request once."""
+    async with Replicate(
+        server.api_token, base_url=server.url, retry=Retry(attempts=1)
+    ) as connected:
+        yield connected
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +53,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     shown = [report.longreprtext, *(text for _, text in report.sections)]
     if any(shows_secret(text) for text in shown):
         report.outcome = "failed"
-        report.sections = []
-        report.longrepr = f"{report.nodeid}: a secret was printed ({report.when})"
+        said = hidden(report.longreprtext)
+        report.longrepr = f"{said}\n{report.nodeid}: a secret was printed ({report.when})"
+        report.sections = [(title, hidden(text)) for title, text in report.sections]
     return report
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Connection:
     """One accepted connection, with everything that came over it."""
 
     index: int
-    received: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray, repr=False)
     requests: int = 0
     open: bool = True
 
@@ -54,11 +55,15 @@ class FaultServer:
     """A loopback HTTP/1.1 server that answers what *handler* says, byte for byte.
 
     *early*, when given, is asked with the head alone, before the body is read: an answer from it
-    is sent at once and the connection ended as it says. *backlog* is the kernel's accept queue.
+    is sent at once and the connection ended as it says. *tls* makes it speak https.
     """
 
     def __init__(
-        self, handler: Handler, *, early: Callable[[Request], Answer | None] | None = None
+        self,
+        handler: Handler,
+        *,
+        early: Callable[[Request], Answer | None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ):
         self.handler = handler
         self.connections: list[Connection] = []
@@ -67,12 +72,13 @@ class FaultServer:
         self.errors: list[Exception] = []
         self.port = 0
         self._early = early
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -105,7 +111,9 @@ class FaultServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, "127.0.0.1", self.port)
+        self._server = await loop.create_server(
+            self._protocol, "127.0.0.1", self.port, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -229,11 +237,11 @@ def script(*answers: Answer) -> Handler:
 class Stranger(FaultServer):
     """Another origin, where nothing of ours may arrive; it answers whatever it is asked."""
 
-    def __init__(self, answer: Answer | None = None):
-        super().__init__(script(answer or Answer(body=b"{}")))
+    def __init__(self, answer: Answer | None = None, *, tls: ssl.SSLContext | None = None):
+        super().__init__(script(answer or Answer(body=b"{}")), tls=tls)
 
     def assert_untouched(self) -> None:
-        assert not self.connections, f"a stranger was connected to: {self.received!r}"
+        assert not self.connections, f"a stranger was connected to, and asked {self.requests}"
 
     def assert_never_saw(self, secrets: Iterable[str]) -> None:
         for secret in secrets:

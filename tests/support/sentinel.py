@@ -32,6 +32,13 @@ def shows_secret(text: str | bytes) -> bool:
     return any(needle in words for needle in _NEEDLES)
 
 
+def hidden(text: str) -> str:
+    """Return *text* with every secret blotted out."""
+    for needle in _NEEDLES:
+        text = text.replace(needle, "[secret]")
+    return text
+
+
 def assert_silent(text: str | bytes, where: str) -> None:
     """Fail, without repeating the secret, if *text* shows it."""
     if shows_secret(text):

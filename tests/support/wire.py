@@ -25,14 +25,17 @@ class Ending(enum.Enum):
     HANG = "hang"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Request:
-    """One request, with the bytes as they came."""
+    """One request, with the bytes as they came; its repr keeps the token to itself."""
 
     connection: int
     head: bytes
     raw_body: bytes
     body: bytes
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target}>"
 
     @property
     def raw(self) -> bytes:

@@ -338,7 +338,8 @@ async def _form(body: Multipart) -> AsyncGenerator[aiohttp.FormData]:
                     ) from None
                 content = files.enter_context(file)
             elif isinstance(content, bytes):
-                content = _in_pieces(content)
+                # Bare bytes without a filename are what aiohttp is about to read another way.
+                content = _in_pieces(content) if part.filename else BytesIO(content)
             elif part.replayable:
                 await asyncio.to_thread(content.seek, part.position)
             form.add_field(

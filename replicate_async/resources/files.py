@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import mimetypes
+import re
 from collections.abc import AsyncIterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -24,6 +26,9 @@ DELETE: Final = Endpoint("DELETE", "/files/{file_id}", returns=type(None), statu
 DOWNLOAD: Final = Endpoint("GET", "/files/{file_id}/download", query=DownloadFile, returns=bytes)
 
 _LONGEST_FILENAME: Final = 255
+_MEDIA_TYPE: Final = re.compile(
+    r"[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+( *;[\x20-\x7e]*)?", re.ASCII
+)
 _SECONDS_FOR_UPLOAD: Final = 600.0
 """How long the API may stay silent while 100 MB are on their way to it."""
 
@@ -54,7 +59,7 @@ class Files(Resource):
                 f"filename={shorten(name)} is longer than {_LONGEST_FILENAME} bytes; shorten it."
             )
         content_type = type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-        _check_header("type", content_type)
+        _check_media_type(content_type)
         parts = [Part("content", _checked(content), name, content_type, _position(content))]
         if metadata:
             encoded = msgspec.json.encode(dict(metadata))
@@ -86,7 +91,8 @@ class Files(Resource):
 
 
 def _checked(content: Content) -> Content:
-    if isinstance(content, bytes | Path | AsyncIterable) or hasattr(content, "read"):
+    binary = not isinstance(content, io.TextIOBase) and hasattr(content, "read")
+    if binary or isinstance(content, bytes | Path | AsyncIterable):
         return content
     raise InvalidArgumentError(
         f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a Path, "
@@ -110,3 +116,10 @@ def _position(content: Content) -> int:
 def _check_header(argument: str, value: str) -> None:
     if not value.isprintable():
         raise InvalidArgumentError(f"{argument}={shorten(value)} has a control character in it.")
+
+
+def _check_media_type(value: str) -> None:
+    if not _MEDIA_TYPE.fullmatch(value):
+        raise InvalidArgumentError(
+            f"type={shorten(value)} is not a media type; give one such as 'image/png'."
+        )

@@ -166,6 +166,7 @@ def test_the_first_command_of_the_readme_streams_a_story(tmp_path: Path) -> None
     )
 
     assert ran.returncode == 0, ran.stderr
+    assert "Traceback" not in ran.stderr
     assert len(ran.stdout.split()) >= 20
 
 

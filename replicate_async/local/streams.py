@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from bisect import bisect_right
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -147,13 +148,14 @@ class Streams:
                 **({} if fault is None else fault.mark),
             }
         )
-        await response.prepare(request)
-        await response.write(PRELUDE)
         at = stream.after(last)
-        if fault is None:
-            await self._follow(stream, response, at)
-        else:
-            await self._disturb(stream, response, at, fault)
+        with suppress(ConnectionResetError):  # the client went
+            await response.prepare(request)
+            await response.write(PRELUDE)
+            if fault is None:
+                await self._follow(stream, response, at)
+            else:
+                await self._disturb(stream, response, at, fault)
         return response
 
     async def _follow(self, stream: Stream, response: web.StreamResponse, at: int) -> None:

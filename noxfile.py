@@ -51,7 +51,7 @@ def docs(session: nox.Session) -> None:
 def peers(session: nox.Session, release: str) -> None:
     """Run a published client of the service against the embedded server."""
     session.install("-e", ".", f"replicate=={release}")
-    session.run("python", "tests/peers/run.py", release, *session.posargs)
+    session.run("python", "-m", "tests.peers.run", release, *session.posargs)
 
 
 @nox.session

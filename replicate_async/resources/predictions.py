@@ -14,7 +14,8 @@ from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
 from replicate_async.resources._create import Input, create_prediction
 from replicate_async.resources._options import Deadline, Wait
-from replicate_async.runs.stream import OnExit, Runs, Stream, check_on_exit
+from replicate_async.runs.follow import Runs
+from replicate_async.runs.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
 from replicate_async.schemas import (
     CreatePredictionHeaders,

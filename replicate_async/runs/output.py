@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
@@ -10,33 +10,67 @@ from replicate_async.core.sse import Event
 from replicate_async.errors import StreamIncomplete, StreamRestarted
 from replicate_async.schemas import Prediction
 
+_MOST_PIECES: Final = 1024
+
 
 class Delivered:
-    """The output that a stream's reader has had, so that the rest can be told from it."""
+    """What a stream's reader has had, so that the rest of a run can be told from it.
 
-    __slots__ = ("_parts", "files", "logged", "unknown", "unmarked")
+    *streamed* says that it comes as server-sent events, in which every line end is a LF. *files*
+    says that the parts of the output are files: their URLs may change, their number does not.
+    *unknown* says that the reader had output before, which nobody here has seen.
+    """
 
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self.files = False
-        """Whether the parts are files; their URLs may change, their number does not."""
-        self.logged = 0
-        """Characters of the logs that were handed on."""
-        self.unknown = False
-        """Whether the reader had output before this stream, which nobody here has seen."""
+    __slots__ = (
+        "_count",
+        "_failed",
+        "_files",
+        "_logged",
+        "_streamed",
+        "_text",
+        "_unknown",
+        "unmarked",
+    )
+
+    def __init__(
+        self, *, streamed: bool = False, files: bool = False, unknown: bool = False
+    ) -> None:
+        self._streamed = streamed
+        self._files = files
+        self._unknown = unknown
+        self._text: list[str] = []
+        self._count = 0
+        self._logged = 0
+        self._failed = False
         self.unmarked = False
-        """Whether a part came without an id, so that a server cannot resume after it."""
-
-    def add(self, part: str, *, marked: bool) -> None:
-        """Note a *part* that is handed on; *marked* if it had an id."""
-        self._parts.append(part)
-        if not marked:
-            self.unmarked = True
+        """Whether something came without an id, so that a server cannot resume after it."""
 
     @property
     def text(self) -> str:
-        """All parts as one text."""
-        return "" if self.files else "".join(self._parts)
+        """All parts of the output as one text."""
+        return "" if self._files else "".join(self._text)
+
+    def add(self, events: list[Event]) -> None:
+        """Note *events* that are handed on."""
+        text = self._text
+        before = len(text)
+        for event in events:
+            if event.event == "output":
+                text.append(event.data)
+            elif event.event == "logs":
+                self._logged += len(event.data)
+            elif event.event == "error":
+                self._failed = True
+            else:
+                continue
+            if not event.has_id or not event.id:
+                self.unmarked = True
+        self._count += len(text) - before
+        if self._files:
+            text.clear()
+        elif len(text) > _MOST_PIECES:
+            # A piece of four letters takes the memory of sixty.
+            text[:] = ["".join(text)]
 
     def rest_of(self, prediction: Prediction) -> list[Event]:
         """Return what *prediction* has beyond what was handed on, and its end if it has ended.
@@ -44,51 +78,60 @@ class Delivered:
         Raises `StreamRestarted` when its output is not a continuation of that, and
         `StreamIncomplete` when the output is gone.
         """
-        events: list[Event] = []
-        logs = prediction.logs or ""
-        if len(logs) > self.logged:
-            events.append(Event(event="logs", data=logs[self.logged :]))
-        events += (Event(event="output", data=part) for part in self._left(prediction))
+        events = [] if self._unknown else self._logs_left(prediction)
+        events += [Event(event="output", data=part) for part in self._output_left(prediction)]
         if not prediction.done:
             return events
         if prediction.status == "succeeded":
             return [*events, Event(event="done", data="{}")]
         if prediction.status in {"canceled", "aborted"}:
             return [*events, Event(event="done", data='{"reason": "canceled"}')]
-        detail = msgspec.json.encode({"detail": prediction.error or "the run failed"}).decode()
-        return [
-            *events,
-            Event(event="error", data=detail),
-            Event(event="done", data='{"reason": "error"}'),
-        ]
+        if not self._failed:
+            detail = msgspec.json.encode({"detail": prediction.error or "the run failed"})
+            events.append(Event(event="error", data=detail.decode()))
+        return [*events, Event(event="done", data='{"reason": "error"}')]
 
-    def _left(self, prediction: Prediction) -> list[str]:
-        if prediction.output is None:
-            if prediction.data_removed and prediction.status == "succeeded":
-                raise StreamIncomplete(
-                    f"The stream of {prediction.id} broke off, and its output has been removed "
-                    "since; run the model again.",
-                    text=self.text,
-                )
+    def _logs_left(self, prediction: Prediction) -> list[Event]:
+        logs = prediction.logs or ""
+        left = (_as_streamed(logs) if self._streamed else logs)[self._logged :]
+        return [Event(event="logs", data=left)] if left else []
+
+    def _output_left(self, prediction: Prediction) -> list[str]:
+        output: object = prediction.output
+        if output is None and not (prediction.data_removed and prediction.status == "succeeded"):
             return []
-        if self.unknown:
-            raise StreamIncomplete(
-                f"The stream of {prediction.id} was resumed and broke off; read the whole output "
-                "with predictions.get.",
-                text=self.text,
-            )
-        parts = _parts(prediction.output)
-        had = len(self._parts)
-        if self.files or parts[:had] == self._parts:
-            return parts[had:]
-        whole, text = _as_streamed("".join(parts)), self.text
-        if not whole.startswith(text):
-            raise StreamRestarted(
-                f"The output of {prediction.id} is not a continuation of what was streamed; read "
-                "it whole with predictions.get.",
-                text=text,
-            )
-        return [whole[len(text) :]] if len(whole) > len(text) else []
+        if not prediction.done and not isinstance(output, str | list):
+            return []  # an object may still change; what was handed on may not
+        if self._unknown and prediction.done and prediction.status != "succeeded":
+            return []  # its error says more than that a part of the output is missing
+        if self._unknown or output is None:
+            raise self._incomplete(prediction)
+        parts = _parts(output)
+        return parts[self._count :] if self._files else self._text_left(prediction, parts)
+
+    def _incomplete(self, prediction: Prediction) -> StreamIncomplete:
+        if prediction.output is None:
+            what = "its output has been removed since; run the model again."
+        else:
+            what = "it was resumed in the middle; read the whole output with predictions.get."
+        message = f"The stream of {prediction.id} broke off, and {what}"
+        return StreamIncomplete(message, text=self.text)
+
+    def _text_left(self, prediction: Prediction, parts: list[str]) -> list[str]:
+        if self._streamed:
+            parts = [_as_streamed(part) for part in parts]
+        text, whole = self.text, "".join(parts)
+        if "".join(parts[: self._count]) == text:
+            return parts[self._count :]
+        if whole.startswith(text):
+            return [whole[len(text) :]]
+        if prediction.status != "succeeded" and text.startswith(whole):
+            return []  # the stream was ahead of what the API knows, or still keeps
+        raise StreamRestarted(
+            f"The output of {prediction.id} is not a continuation of what was streamed; read "
+            "it whole with predictions.get.",
+            text=text,
+        )
 
 
 def _parts(output: object) -> list[str]:
@@ -102,5 +145,4 @@ def _part(item: object) -> str:
 
 
 def _as_streamed(text: str) -> str:
-    # Within a server-sent event every line end is a LF.
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -72,10 +72,25 @@ async def _cancel_created(creating: asyncio.Future[Prediction], cancel: Cancel) 
 async def cancel_quietly(cancel: Cancel, prediction_id: str) -> None:
     """Cancel a prediction, within `CANCEL_WITHIN` seconds and whatever cancels this task.
 
-    Its failure is swallowed: it must not hide why the prediction is given up.
+    Its failure is swallowed: it must not hide why the prediction is given up. A cancel of this
+    task that comes meanwhile is raised at the end.
     """
-    with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_WITHIN):
-        try:
-            await cancel(prediction_id)
-        except ReplicateError:
-            return
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CANCEL_WITHIN
+    canceling = asyncio.ensure_future(cancel(prediction_id))
+    interrupted: asyncio.CancelledError | None = None
+    # The shield keeps off anyio's scopes, which cancel again and again; asyncio cancels once.
+    with anyio.CancelScope(shield=True):
+        while not canceling.done() and (left := deadline - loop.time()) > 0:
+            try:
+                await asyncio.wait({canceling}, timeout=left)
+            except asyncio.CancelledError as cancelled:
+                interrupted = cancelled
+    if not canceling.done():
+        canceling.cancel()
+    elif not canceling.cancelled():
+        error = canceling.exception()
+        if error is not None and not isinstance(error, ReplicateError):
+            raise error
+    if interrupted is not None:
+        raise interrupted

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
+from array import array
 from collections.abc import Awaitable, Callable, Mapping
-from time import monotonic, time
 from typing import Final, Protocol
 
 from replicate_async.core import problem as problems
@@ -20,7 +21,9 @@ from replicate_async.errors import (
     APITimeoutError,
     StreamLimitError,
     StreamResponseError,
+    TLSError,
 )
+from replicate_async.runs.wait import Sleep
 
 
 class ByteStream(Protocol):
@@ -62,67 +65,102 @@ _IDLE: Final = 5.0
 _LARGEST_BODY: Final = 64 * 1024
 
 
+def pause_before(barren: int, retry: int | None, dice: float) -> float:
+    """Return the seconds before the next connection, after *barren* ones that brought nothing.
+
+    *retry* is the pause in milliseconds that the server asked for, *dice* is uniform in [0, 1).
+    """
+    jitter = dice * min(_BACKOFF_CAP, math.ldexp(_BACKOFF_BASE, min(barren, 16)))
+    if retry is not None:
+        asked = min(max(retry / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        return asked + jitter if barren else asked
+    return max(_SHORTEST_PAUSE, jitter) if barren else jitter
+
+
+def can_be_sent(event_id: str) -> bool:
+    """Tell whether *event_id* fits into a header."""
+    return all(char >= " " and char != "\x7f" for char in event_id)
+
+
 class EventSource:
     """The events at *url*, each once and in order.
 
-    ``fruitless`` counts the connections in a row that broke at once and brought nothing,
-    ``brought_nothing`` says whether the last one did.
+    Events with an id are told apart by it, those without are handed on as they come. `progressed`
+    says whether the last connection brought an event with an id, and `fruitless` counts those in a
+    row that broke without. `resumable` is false once the ids say nothing: when two events had the
+    same one, or the last one does not fit into a header.
     """
 
     __slots__ = (
+        "_accepted",
+        "_barren",
+        "_clock",
+        "_dice",
+        "_ids",
         "_limit",
         "_open",
         "_opened_at",
         "_parser",
         "_pause",
         "_reconnecting",
-        "_replay",
-        "_seen",
+        "_replayed",
+        "_sleep",
         "_stream",
-        "_unsorted",
         "_url",
-        "brought_nothing",
         "fruitless",
+        "progressed",
+        "resumable",
     )
 
-    def __init__(self, open_stream: Open, url: str, *, last_event_id: str, limit: int) -> None:
+    def __init__(
+        self,
+        open_stream: Open,
+        url: str,
+        *,
+        last_event_id: str,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
         self._open = open_stream
         self._url = url
         self._limit = limit
+        self._clock = clock
+        self._sleep = sleep
+        self._dice = dice
         self._parser = Parser(limit, last_event_id=last_event_id)
         self._stream: ByteStream | None = None
         self._opened_at = 0.0
         self._pause: float | None = None
         self._reconnecting = False
-        self._replay = False
-        self._seen: set[str] = set()
-        self._unsorted: list[Event] = []
+        self._accepted = False
+        self._barren = 0
+        # Hashes of the ids that were handed on: a stream may be long, and there may be thousands.
+        self._ids = array("q")
+        self._replayed: set[int] | None = None
         self.fruitless = 0
-        self.brought_nothing = True
-
-    @property
-    def last_event_id(self) -> str:
-        """The id to resume after: that of the last event that was complete."""
-        return self._parser.last_event_id
+        self.progressed = False
+        self.resumable = True
 
     async def read(self) -> list[Event]:
-        """Return the next events, or an empty list when the connection ended.
+        """Return the next events, or an empty list when there is no connection any more.
 
-        The next call makes another connection, after a pause. Raises `StreamResponseError` for an
-        answer that is no stream, `StreamLimitError` for an event that is too large, and
-        `ForeignURLError` for a URL that must not be asked.
+        The next call makes another one, after a pause. Raises `StreamResponseError` for an answer
+        that is no stream, `StreamLimitError` for an event that is too large, and what opening the
+        URL raises other than for a connection that failed.
         """
         while True:
             stream = self._stream or await self._connect()
             if stream is None:
                 return []
-            idle = False
             try:
                 chunk = await stream.read()
             except APIConnectionError as error:
-                chunk, idle = b"", isinstance(error, APITimeoutError)
+                self._ended(idle=isinstance(error, APITimeoutError))
+                return []
             if not chunk:
-                self._ended(idle=idle)
+                self._ended(idle=(self._parser.last_comment or "").startswith("408:"))
                 return []
             if events := self._parse(chunk):
                 return events
@@ -141,35 +179,42 @@ class EventSource:
             raise StreamLimitError(
                 f"An event of the stream is larger than {self._limit:,} bytes; it was not read."
             ) from None
-        if self._replay:
-            events = self._new(events)
-        if events:
-            self.fruitless = 0
-            # Looked through only when a connection breaks, which few do.
-            self._unsorted += events
+        if self._replayed is not None:
+            events = self._new(events, self._replayed)
+        if ids := [hash(event.id) for event in events if event.has_id]:
+            self._ids.extend(ids)
+            self.progressed = True
+            self.fruitless = self._barren = 0
         return events
 
-    def _new(self, events: list[Event]) -> list[Event]:
+    def _new(self, events: list[Event], replayed: set[int]) -> list[Event]:
         """Return *events* without those that the server sends once more after a reconnect."""
+        new: list[Event] = []
         for at, event in enumerate(events):
-            if not event.has_id or event.id not in self._seen:
-                self._replay = False
-                return events[at:]
-        return []
+            if not event.has_id:
+                new.append(event)
+            elif hash(event.id) not in replayed:
+                self._replayed = None
+                return new + events[at:]
+        return new
 
     async def _connect(self) -> ByteStream | None:
         if self._reconnecting:
-            await asyncio.sleep(self._next_pause())
+            await self._sleep(self._next_pause())
         self._reconnecting = True
-        self._opened_at = monotonic()
+        self.progressed = False
+        self._parser.last_comment = None
+        self._opened_at = self._clock()
         try:
             stream = await self._open(self._url, self._parser.last_event_id)
+        except TLSError:
+            raise
         except APIConnectionError:
-            self.brought_nothing = True
-            self.fruitless += 1
+            self._ended(idle=False)
             return None
         content_type = stream.headers.get("Content-Type", "")
         if stream.status == 200 and _is_event_stream(content_type):
+            self._accepted = True
             self._stream = stream
             return stream
         try:
@@ -179,16 +224,22 @@ class EventSource:
         return None
 
     async def _refused(self, stream: ByteStream, content_type: str) -> None:
-        """Note when to ask again, or raise the error that the answer stands for."""
+        """Note when to ask again, or raise the error that the answer stands for.
+
+        A server that asks for patience gets it, and so does one that has sent events before: it
+        may be in the middle of a restart.
+        """
         try:
             body = await stream.read_all(_LARGEST_BODY)
         except APIConnectionError:
             body = b""
         problem = problems.parse(stream.status, content_type, body)
-        if stream.status in {429, 503}:
-            after = problems.retry_after(stream.headers, problem, now=time())
+        if stream.status == 429 or stream.status >= 500:
+            after = problems.retry_after(stream.headers, problem, now=time.time())
+            if after is None and self._accepted:
+                after = 0.0
             if after is not None and after <= _LONGEST_WAIT:
-                self.fruitless += 1
+                self._ended(idle=False)
                 self._pause = after
                 return
         if stream.status == 200:
@@ -203,27 +254,20 @@ class EventSource:
         """Close what is left of a connection, and make ready for the next."""
         self.close()
         self._parser.close()
-        comment = self._parser.last_comment or ""
-        idle = idle or comment.startswith("408:") or monotonic() - self._opened_at > _IDLE
-        self.brought_nothing = not self._unsorted
-        if self._unsorted:
-            self._seen.update(event.id for event in self._unsorted if event.has_id)
-            self._unsorted.clear()
-            self.fruitless = 0
-        elif not idle:
-            self.fruitless += 1
-        self._replay = bool(self._seen)
+        lasted = self._clock() - self._opened_at > _IDLE
+        if not self.progressed:
+            self._barren = 0 if lasted else self._barren + 1
+            if not (idle or lasted):
+                self.fruitless += 1
+        seen = set(self._ids)
+        self.resumable = len(seen) == len(self._ids) and can_be_sent(self._parser.last_event_id)
+        self._replayed = seen or None
 
     def _next_pause(self) -> float:
+        pause = pause_before(self._barren, self._parser.retry, self._dice())
         if self._pause is not None:
-            pause, self._pause = self._pause, None
-            return pause
-        ceiling = min(_BACKOFF_CAP, math.ldexp(_BACKOFF_BASE, min(self.fruitless, 16)))
-        jitter = random.random() * ceiling  # noqa: S311 - jitter is no secret
-        if self._parser.retry is None:
-            return max(_SHORTEST_PAUSE, jitter) if self.fruitless else jitter
-        asked = min(max(self._parser.retry / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        return asked + (jitter if self.fruitless else 0.0)
+            pause, self._pause = max(pause, self._pause), None
+        return pause
 
 
 def _is_event_stream(content_type: str) -> bool:

@@ -1,0 +1,250 @@
+"""Following one prediction to its end: over connections, by polling, or both in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from operator import length_hint
+from time import monotonic
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from replicate_async.core.poll import Poll
+from replicate_async.core.sse import Event
+from replicate_async.errors import (
+    APIConnectionError,
+    APIStatusError,
+    ClientStateError,
+    DecodeError,
+    StreamError,
+    StreamIncomplete,
+    StreamLimitError,
+    StreamResponseError,
+    prediction_error,
+)
+from replicate_async.runs.events import done_reason, error_detail
+from replicate_async.runs.output import Delivered
+from replicate_async.runs.source import EventSource, Open
+from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
+from replicate_async.schemas import Prediction
+
+LARGEST_EVENT: Final = 16 * 1024 * 1024
+"""Bytes that one event may have."""
+
+_MOST_FRUITLESS: Final = 5
+
+
+class Runs(NamedTuple):
+    """What a stream needs of the client."""
+
+    open: Open
+    get: Callable[[str], Awaitable[Prediction]]
+    cancel: Callable[[str], Awaitable[Prediction]]
+
+
+class Follower:
+    """The events of *prediction* after the one with *last_event_id*, in batches.
+
+    `ready` iterates over the batch at hand, and whoever takes an event from it has had it; `more`
+    waits for the next batch.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_changed_at",
+        "_delivered",
+        "_detail",
+        "_earlier_id",
+        "_heard_at",
+        "_poll",
+        "_polls",
+        "_reading",
+        "_reason",
+        "_runs",
+        "_source",
+        "closed",
+        "over",
+        "prediction",
+        "ready",
+    )
+
+    def __init__(
+        self, runs: Runs, prediction: Prediction, *, last_event_id: str, poll: Poll, largest: int
+    ) -> None:
+        self._runs = runs
+        self.prediction = prediction
+        self._poll = poll
+        self._polls = 0
+        self._batch: list[Event] = []
+        self.ready: Iterator[Event] = iter(self._batch)
+        self._earlier_id = last_event_id
+        self._reason: str | None = None
+        self._detail = ""
+        self._reading = False
+        self._heard_at = self._changed_at = monotonic()
+        self.over = False
+        """Whether the end of the run is known, though the reader may not have got there."""
+        self.closed = False
+        url = prediction.urls.stream
+        self._source: EventSource | None = None
+        if url:
+            self._source = EventSource(runs.open, url, last_event_id=last_event_id, limit=largest)
+        self._delivered = Delivered(
+            streamed=bool(url),
+            files=urlsplit(url or "").path.startswith("/v1/files/"),
+            unknown=bool(last_event_id),
+        )
+
+    @property
+    def last_event_id(self) -> str:
+        """The id of the last event that was taken."""
+        taken = len(self._batch) - length_hint(self.ready)
+        return self._batch[taken - 1].id if taken else self._earlier_id
+
+    def close(self) -> None:
+        """Close the connection at once; nothing can be read any more but what is ready."""
+        self.closed = True
+        self._drop_source()
+
+    async def more(self) -> bool:
+        """Wait for events, which are `ready` then; False at the end of a success."""
+        while not self.over:
+            if self.closed:
+                raise ClientStateError("The stream is closed; read it inside 'async with'.")
+            if self._reading:
+                raise ClientStateError("The stream is being read by another task; one can.")
+            self._reading = True
+            try:
+                source = self._source
+                events = await (self._ask() if source is None else self._listen(source))
+            finally:
+                self._reading = False
+            if events:
+                self._hand_over(events)
+                return True
+        await self._raise_failure()
+        return False
+
+    def _hand_over(self, events: list[Event]) -> None:
+        self._earlier_id = self.last_event_id
+        for at, event in enumerate(events):
+            if event.event == "done":
+                del events[at + 1 :]
+                self._reason = done_reason(event.data)
+                self.over = True
+                self._drop_source()
+                break
+            if event.event == "error":
+                self._detail = error_detail(event.data)
+        self._delivered.add(events)
+        self._batch = events
+        self.ready = iter(events)
+
+    async def _listen(self, source: EventSource) -> list[Event]:
+        """Return what comes over the connection; look after the run if nothing does."""
+        try:
+            events = await source.read()
+        except StreamResponseError as refusal:
+            return await self._consult(source, refusal)
+        except StreamLimitError as error:
+            error.text = self._delivered.text
+            raise
+        if events:
+            self._heard_at = monotonic()
+        elif self.closed:
+            pass
+        elif self._delivered.unmarked or not source.resumable:
+            # Without ids a server can only begin again: the rest is to be had from the run alone.
+            self._drop_source()
+        elif not source.progressed:
+            return await self._consult(source, None)
+        return events
+
+    async def _consult(
+        self, source: EventSource, refusal: StreamResponseError | None
+    ) -> list[Event]:
+        """Ask for the run itself after a connection that brought nothing.
+
+        Returns its rest when it has ended. Raises *refusal*, or `StreamIncomplete`, when there is
+        no way on.
+        """
+        try:
+            prediction = await self._runs.get(self.prediction.id)
+        except (APIStatusError, APIConnectionError, DecodeError):
+            pass
+        else:
+            self.prediction = prediction
+            if prediction.done:
+                self._drop_source()
+                return self._delivered.rest_of(prediction)
+        if refusal is not None:
+            refusal.text = self._delivered.text
+            raise refusal
+        silent = monotonic() - self._heard_at
+        if source.fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
+            raise StreamIncomplete(
+                f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
+                f"{source.fruitless} connections, and no end of the prediction is to be seen; go "
+                "on later with predictions.stream(id, last_event_id=...).",
+                text=self._delivered.text,
+            )
+        return []
+
+    async def _ask(self) -> list[Event]:
+        """Follow a run without a stream: ask for it, and return what was added."""
+        prediction = self.prediction
+        if self._polls or not prediction.done:
+            self._polls += 1
+            pause = self._poll.delay(
+                prediction.status,
+                monotonic() - self._changed_at,
+                self._polls,
+                random.random(),  # noqa: S311 - jitter is no secret
+            )
+            await asyncio.sleep(pause)
+            prediction = await self._runs.get(prediction.id)
+            if prediction.status != self.prediction.status:
+                self._changed_at = monotonic()
+            self.prediction = prediction
+        return self._delivered.rest_of(prediction)
+
+    async def _raise_failure(self) -> None:
+        """Raise the error for a run that ended without success."""
+        if self._reason is None:
+            return
+        try:
+            prediction = await self.final()
+        except APIStatusError:
+            said = self._detail or f"done: {self._reason}"
+            raise StreamError(
+                f"{self.prediction.id} ended without success ({said}).", text=self._delivered.text
+            ) from None
+        if prediction.status != "succeeded":
+            if self._detail and not prediction.error:
+                prediction = msgspec.structs.replace(prediction, error=self._detail)
+            raise prediction_error(prediction)
+
+    def _drop_source(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    async def final(self) -> Prediction:
+        """Return the prediction as it ended; what was not read before is not read any more."""
+        prediction = self.prediction
+        self._drop_source()
+        self._earlier_id = self.last_event_id
+        self._batch, self.ready = [], iter(())
+        if not prediction.done:
+            self.prediction = prediction = await wait_for(
+                self._runs.get,
+                prediction.id,
+                last=None,
+                timeout=PREDICTION_TIMEOUT,
+                poll=self._poll,
+            )
+        self.over = True
+        return prediction

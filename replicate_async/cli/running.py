@@ -1,0 +1,263 @@
+"""``run`` and ``stream``: a model run to its end, and stopped when nobody waits for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, cast
+
+import anyio
+from cyclopts import Parameter
+
+from replicate_async import Prediction, PredictionError, Replicate, UnprocessableEntityError
+from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
+from replicate_async.cli.failure import UsageError
+from replicate_async.cli.output import (
+    Status,
+    is_url,
+    note,
+    write,
+    write_json,
+    write_json_line,
+    write_output,
+)
+from replicate_async.cli.schema import Interface
+from replicate_async.cli.values import FileArgument, read_inputs
+from replicate_async.core.poll import Poll
+from replicate_async.core.problem import InvalidField
+from replicate_async.errors import ReplicateError, prediction_error
+from replicate_async.files.inputs import LARGEST_DATA_URL
+from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
+from replicate_async.runs.run import cancel_quietly, created
+from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
+
+Ref = Annotated[str, Parameter(name="model", help='"owner/name", "owner/name:version" or an id.')]
+Inputs = Annotated[
+    str,
+    Parameter(
+        name="input",
+        help="key=value, by the model's schema; key=@file sends a file, key:=JSON a JSON value.",
+    ),
+]
+Logs = Annotated[bool, Parameter(help="Print what the model logs, on stderr.", show_default=False)]
+
+
+async def run(
+    ref: Ref, /, *inputs: Inputs, logs: Logs = False, options: Options = DEFAULTS
+) -> None:
+    """Run a model to its end and print its output.
+
+    Ctrl-C cancels the prediction. The token is read from REPLICATE_API_TOKEN.
+    """
+    async with connect(options) as client, _started(client, ref, inputs, options) as begun:
+        prediction, interface, status = begun
+        printed = 0
+
+        async def look(prediction_id: str) -> Prediction:
+            nonlocal printed
+            seen = await client.predictions.get(prediction_id)
+            printed = _write_logs(seen, printed, status) if logs else 0
+            status.follow(seen)
+            return seen
+
+        prediction = await wait_for(
+            look, prediction.id, last=prediction, timeout=PREDICTION_TIMEOUT, poll=Poll()
+        )
+        if logs:
+            _write_logs(prediction, printed, status)
+        status.clear()
+        if options.json:
+            write_json(prediction)
+        if prediction.status != "succeeded":
+            raise prediction_error(prediction)
+        if not options.json:
+            write_output(prediction.output, joined=interface.is_text)
+            _warn_of_loss(interface, options)
+
+
+async def stream(
+    ref: Ref, /, *inputs: Inputs, logs: Logs = False, options: Options = DEFAULTS
+) -> None:
+    """Run a model and print its output as it is made.
+
+    Ctrl-C cancels the prediction. The token is read from REPLICATE_API_TOKEN.
+    """
+    async with connect(options) as client, _started(client, ref, inputs, options) as begun:
+        prediction, interface, status = begun
+        printer = _Printer(status, interface)
+        try:
+            async with client.predictions.stream(prediction) as events:
+                async for event in events:
+                    if options.json:
+                        status.clear()
+                        write_json_line(_as_json(event))
+                    else:
+                        printer.show(event, logs=logs)
+            if logs and not printer.logged and not options.json:
+                # The API does not say that streams have logs, and most have none.
+                status.clear()
+                _write_logs(await client.predictions.get(prediction.id), 0, status)
+        finally:
+            printer.end()
+        if not options.json:
+            _warn_of_loss(interface, options)
+
+
+def _warn_of_loss(interface: Interface, options: Options) -> None:
+    if options.local and interface.gives_files:
+        note(
+            "These files were the embedded server's, and are gone with it; to keep them, start "
+            "'replicate-async serve' and leave out --local."
+        )
+
+
+class _Printer:
+    """Prints events, and knows whether the cursor stands at the beginning of a line."""
+
+    def __init__(self, status: Status, interface: Interface) -> None:
+        self._status = status
+        self._lines = interface.gives_items
+        self._unknown = not interface.output
+        self._open = False
+        self.logged = False
+
+    def show(self, event: StreamEvent, *, logs: bool) -> None:
+        if isinstance(event, LogsEvent) and logs:
+            self._status.clear()
+            self.logged = True
+            self.end()
+            write(event.data if event.data.endswith("\n") else f"{event.data}\n", logs=True)
+        elif isinstance(event, OutputEvent) and event.data:
+            self._status.clear()
+            whole = self._lines or (self._unknown and is_url(event.data))
+            text = f"{event.data}\n" if whole else event.data
+            write(text)
+            self._open = not text.endswith("\n")
+
+    def end(self) -> None:
+        """End the line that was begun."""
+        self._status.clear()
+        if self._open:
+            self._open = False
+            write("\n")
+
+
+@asynccontextmanager
+async def _started(
+    client: Replicate, ref: str, arguments: Sequence[str], options: Options
+) -> AsyncGenerator[tuple[Prediction, Interface, Status]]:
+    """Create the prediction that the command asks for; cancel it, and say so, if left early."""
+    status = Status()
+    status.show(ref)
+    try:
+        interface = await describe(client, ref, local=options.local)
+        given = read_inputs(arguments, interface)
+        inputs = {key: await _sendable(client, value) for key, value in given.items()}
+        stopping = _Stopping(client, status)
+        prediction = await _created(client, stopping, interface, ref, inputs)
+        status.follow(prediction)
+        try:
+            yield prediction, interface, status
+        except PredictionError:
+            raise
+        except BaseException as reason:
+            stopping.quiet = isinstance(reason, BrokenPipeError)
+            await cancel_quietly(stopping.cancel, prediction.id)
+            raise
+    finally:
+        status.clear()
+
+
+async def _created(
+    client: Replicate,
+    stopping: _Stopping,
+    interface: Interface,
+    ref: str,
+    inputs: Mapping[str, object],
+) -> Prediction:
+    create: Awaitable[Prediction] = client.predictions.create(ref, inputs)
+    try:
+        return await created(create, stopping.cancel)
+    except UnprocessableEntityError as error:
+        if not error.invalid_fields:
+            raise
+        wrong = "; ".join(_said_of(field) for field in error.invalid_fields)
+        raise UsageError(wrong, interface.listing()) from None
+
+
+def _said_of(field: InvalidField) -> str:
+    name = ".".join(field.field.split(".")[1:])
+    return f"{name}: {field.description}" if name else field.description
+
+
+class _Stopping:
+    """Cancels a prediction and says what came of it."""
+
+    def __init__(self, client: Replicate, status: Status) -> None:
+        self._client = client
+        self._status = status
+        self.quiet = False
+
+    async def cancel(self, prediction_id: str) -> Prediction:
+        self._status.clear()
+        try:
+            prediction = await self._client.predictions.cancel(prediction_id)
+        except (ReplicateError, asyncio.CancelledError):
+            self._say(f"could not cancel prediction {prediction_id}; it may be running still")
+            raise
+        if prediction.done and prediction.status != "canceled":
+            self._say(f"prediction {prediction_id} had {prediction.status} already")
+        else:
+            self._say(f"canceled prediction {prediction_id}")
+        return prediction
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            note(text)
+
+
+async def _sendable(client: Replicate, value: object) -> object:
+    """Return *value* with its files as data URLs, and as uploads where they are too large."""
+    if isinstance(value, list):
+        return [await _sendable(client, item) for item in cast("list[object]", value)]
+    if not isinstance(value, FileArgument):
+        return value
+    path = anyio.Path(value.path)
+    if (await path.stat()).st_size > LARGEST_DATA_URL:
+        return await client.files.create(value.path)
+    kind = mimetypes.guess_type(value.path.name)[0] or "application/octet-stream"
+    return data_url(await path.read_bytes(), kind)
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Return *content* as a data URL of the media type *kind*."""
+    from base64 import b64encode  # noqa: PLC0415 - only for files
+
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def _write_logs(prediction: Prediction, printed: int, status: Status) -> int:
+    """Write what *prediction* logged beyond the first *printed* characters."""
+    logs = prediction.logs or ""
+    if len(logs) > printed:
+        status.clear()
+        fresh = logs[printed:]
+        ended = fresh.endswith("\n") or not prediction.done
+        write(fresh if ended else f"{fresh}\n", logs=True)
+    return max(printed, len(logs))
+
+
+def _as_json(event: StreamEvent) -> dict[str, Any]:
+    if isinstance(event, OutputEvent):
+        name, data = "output", event.data
+    elif isinstance(event, LogsEvent):
+        name, data = "logs", event.data
+    elif isinstance(event, ErrorEvent):
+        return {"event": "error", "id": event.id, "detail": event.detail}
+    elif isinstance(event, DoneEvent):
+        return {"event": "done", "id": event.id, "reason": event.reason}
+    else:
+        name, data = event.event, event.data
+    return {"event": name, "id": event.id, "data": data}

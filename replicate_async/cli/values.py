@@ -1,0 +1,229 @@
+"""``key=value`` as it is typed, made into what the model's schema asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import msgspec
+
+from replicate_async.cli.failure import UsageError
+from replicate_async.cli.schema import (
+    Interface,
+    ModelInput,
+    Schema,
+    alternatives,
+    listed,
+    mapping,
+    resolve,
+    shown,
+    type_words,
+)
+
+_YES: Final = {"true", "yes", "on", "1"}
+_NO: Final = {"false", "no", "off", "0"}
+_SHAPE: Final = 'inputs are given as key=value, key=@file or key:=JSON, such as prompt="Once upon"'
+
+
+@dataclass(frozen=True)
+class FileArgument:
+    """``key=@path``: a file whose content is to be sent."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``key=value`` or ``key:=JSON``, taken apart."""
+
+    key: str
+    value: str
+    form: Literal["text", "file", "json"]
+
+    @classmethod
+    def parse(cls, argument: str) -> Pair:
+        """Take *argument* apart; raises `UsageError` if it is neither."""
+        key, equals, value = argument.partition("=")
+        if not equals or not key.strip(":"):
+            raise UsageError(f"{argument!r} is no input: {_SHAPE}.")
+        if key.endswith(":"):
+            return cls(key[:-1], value, "json")
+        if value.startswith("@") and len(value) > 1:
+            return cls(key, value[1:], "file")
+        return cls(key, value, "text")
+
+
+def read_inputs(arguments: Sequence[str], interface: Interface) -> dict[str, object]:
+    """Return the input that *arguments* make, coerced by the model's own schema.
+
+    Files stay `FileArgument`. A key given several times makes a list where one is taken. Raises
+    `UsageError`, with the list of inputs, for unknown keys and values of another type.
+    """
+    given: dict[str, list[Pair]] = {}
+    for argument in arguments:
+        pair = Pair.parse(argument)
+        given.setdefault(pair.key, []).append(pair)
+    return {key: _read(key, pairs, interface) for key, pairs in given.items()}
+
+
+def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
+    known = _known(key, interface)
+    try:
+        if known is None:
+            values = [_guess(pair) for pair in pairs]
+            return values[0] if len(values) == 1 else values
+        if known.schema.get("type") == "array":
+            return _array(pairs, known)
+        return _typed(_only(pairs), known.schema, known.components)
+    except ValueError as error:
+        raise UsageError(f"{key} {error}.", interface.listing()) from None
+
+
+def _only(pairs: Sequence[Pair]) -> Pair:
+    if len(pairs) > 1:
+        raise ValueError("is given more than once, and takes one value")
+    return pairs[0]
+
+
+def _known(key: str, interface: Interface) -> ModelInput | None:
+    if interface.inputs is None:
+        return None
+    found = interface.inputs.get(key)
+    if found is None:
+        close = get_close_matches(key, list(interface.inputs), n=1)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        raise UsageError(f"{interface.ref} has no input {key!r}{hint}", interface.listing())
+    return found
+
+
+def _array(pairs: Sequence[Pair], known: ModelInput) -> object:
+    first = pairs[0]
+    if len(pairs) == 1 and (first.form == "json" or first.value.lstrip().startswith("[")):
+        value = _json(first.value)
+        if not isinstance(value, list):
+            raise ValueError(f"takes a {known.type}, not {shown(value)}")
+        return cast("list[object]", value)
+    items = resolve(mapping(known.schema.get("items")), known.components)
+    return [_typed(pair, items, known.components) for pair in pairs]
+
+
+def _typed(pair: Pair, schema: Schema, components: Schema) -> object:
+    if pair.form == "json":
+        return _json(pair.value)
+    if pair.form == "text":
+        return coerce(pair.value, schema, components)
+    if schema.get("type") == "string" and schema.get("format") != "uri":
+        return coerce(_text_of(pair.value), schema, components)
+    return FileArgument(_existing(pair.value))
+
+
+def coerce(text: str, schema: Schema, components: Schema) -> object:
+    """Return *text* as a resolved *schema* asks; raises `ValueError` that says what it takes."""
+    parts = alternatives(schema, components) or [schema]
+    if len(parts) == 1 and (choices := listed(parts[0].get("enum"))):
+        return _choice(text, choices)
+    # Every text is a string, so that is what it is only if it is nothing else.
+    for part in sorted(parts, key=lambda part: part.get("type") == "string"):
+        choices = listed(part.get("enum"))
+        try:
+            if choices:
+                return _choice(text, choices)
+            return _READERS.get(str(part.get("type")), _loose)(text)
+        except ValueError:
+            continue
+    raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(text)!r}")
+
+
+def _choice(text: str, choices: Sequence[object]) -> object:
+    for choice in choices:
+        if text == (choice if isinstance(choice, str) else shown(choice)):
+            return choice
+    words = ", ".join(str(choice) for choice in choices)
+    raise ValueError(f"takes one of {words}, not {shown(text)!r}")
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in _YES | _NO:
+        raise ValueError("neither true nor false")
+    return word in _YES
+
+
+def _object(text: str) -> object:
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise ValueError("no object")  # noqa: TRY004 - one kind of error for all readers
+    return cast("dict[str, object]", value)
+
+
+def _list(text: str) -> object:
+    value = _json(text)
+    if not isinstance(value, list):
+        raise ValueError("no list")  # noqa: TRY004 - one kind of error for all readers
+    return cast("list[object]", value)
+
+
+def _json(text: str) -> object:
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise ValueError(f"is not JSON: {shown(text)}") from None
+    return value
+
+
+def _loose(text: str) -> object:
+    """Return *text* as JSON if it is any, such as 3 or [1, 2], else as it stands."""
+    try:
+        return _json(text)
+    except ValueError:
+        return text
+
+
+_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "integer": int,
+    "number": _number,
+    "boolean": _boolean,
+    "object": _object,
+    "array": _list,
+    "string": str,
+}
+
+
+def _guess(pair: Pair) -> object:
+    if pair.form == "file":
+        return FileArgument(_existing(pair.value))
+    return _json(pair.value) if pair.form == "json" else _loose(pair.value)
+
+
+def _existing(name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"names a file that is not there: {shown(name)}")
+    return path
+
+
+def _text_of(name: str) -> str:
+    try:
+        return _existing(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"takes text, and {shown(name)} is none") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read from {shown(name)}: {error.strerror}") from None
+
+
+def _article(words: str) -> str:
+    return f"an {words}" if words[0] in "aeio" else f"a {words}"

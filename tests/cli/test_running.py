@@ -1,0 +1,200 @@
+"""``run`` and ``stream``, as programs, against an embedded server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from replicate_async import Prediction, Replicate
+from replicate_async.local import LocalReplicate
+from tests.cli.program import Ran, ended, environment, run, start
+
+pytestmark = pytest.mark.anyio
+
+
+async def first_prediction(client: Replicate) -> Prediction:
+    """Wait until the server knows one."""
+    while True:
+        async for prediction in client.predictions.list():
+            return prediction
+        await asyncio.sleep(0.02)
+
+
+async def test_values_are_what_the_schema_says(server: LocalReplicate) -> None:
+    ran = await run(
+        "run",
+        "acme/shapes",
+        "name=007",
+        "count=3",
+        "ratio=2",
+        "loud=yes",
+        "kind=square",
+        "sizes=1",
+        "sizes=2",
+        'extra={"a": [true]}',
+        server=server,
+    )
+
+    assert ran.code == 0, ran.err
+    assert ran.err == ""
+    assert json.loads(ran.out) == {
+        "name": "007",
+        "count": 3,
+        "ratio": 2,
+        "loud": True,
+        "kind": "square",
+        "sizes": [1, 2],
+        "extra": {"a": [True]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(("nmae=x",), "acme/shapes has no input 'nmae'; did you mean name?", id="key"),
+        pytest.param(
+            ("name=x", "count=many"), "count takes an integer 1..9, not 'many'", id="type"
+        ),
+        pytest.param(("name=x", "count=10"), "count: Must be less than or equal to 9", id="bound"),
+        pytest.param((), "name is required", id="missing"),
+    ],
+)
+async def test_a_wrong_input_is_one_line_and_the_list_of_inputs(
+    server: LocalReplicate, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = await run("run", "acme/shapes", *arguments, server=server)
+
+    first, _, rest = ran.err.partition("\n")
+    assert ran.code == 2
+    assert ran.out == ""
+    assert first.startswith(f"error: {said}")
+    listed = [line.split()[0] for line in rest.splitlines()[2:]]
+    assert listed == ["name", "count", "ratio", "loud", "kind", "sizes", "extra"]
+    assert "round | square" in rest
+
+
+async def test_a_file_is_sent_with_its_type(server: LocalReplicate, tmp_path: Path) -> None:
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    small.write_bytes(b"x" * 10)
+    large.write_bytes(b"x" * 300_000)
+
+    first = await run("run", "acme/measure", f"file=@{small}", server=server)
+    second = await run("run", "acme/measure", f"file=@{large}", server=server)
+
+    assert (first.out, first.err) == ("10 bytes of image/png\n", "")
+    assert second.out.startswith("300000 bytes of ")
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        uploads = [(f.name, f.content_type) async for f in client.files.list()]
+    assert uploads == [("large.png", "image/png")]
+
+
+async def test_a_text_streams_as_text_with_one_last_newline(server: LocalReplicate) -> None:
+    ran = await run("stream", "acme/spell", "word=straße", server=server)
+
+    assert ran == Ran(0, "straße\n", "")
+
+
+async def test_files_stream_as_a_url_on_each_line(server: LocalReplicate) -> None:
+    ran = await run("stream", "acme/pictures", server=server)
+
+    assert ran.code == 0
+    assert [line.rpartition("/")[2] for line in ran.out.splitlines()] == ["0.png", "1.png"]
+
+
+async def test_events_are_lines_of_json_when_asked_for(server: LocalReplicate) -> None:
+    ran = await run("stream", "acme/spell", "word=ab", "--json", server=server)
+
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert [event["event"] for event in events] == ["output", "output", "done"]
+    assert [event.get("data") for event in events] == ["a", "b", None]
+    assert all(event["id"] for event in events)
+
+
+async def test_a_failed_run_is_one_line_after_its_output(server: LocalReplicate) -> None:
+    streamed = await run("stream", "local/fail", "after=1", "message=no luck", server=server)
+    whole = await run("run", "local/fail", "message=no luck", "--json", server=server)
+
+    assert streamed.code == whole.code == 1
+    assert streamed.out == "piece 1 \n"
+    assert streamed.err.count("\n") == 1
+    assert streamed.err.startswith("error: prediction ")
+    assert streamed.err.endswith("no luck\n")
+    assert json.loads(whole.out)["status"] == "failed"
+    assert whole.err.startswith("error: prediction ")
+
+
+async def test_logs_go_to_stderr_if_asked_for(server: LocalReplicate) -> None:
+    whole = await run("run", "local/slow", "seconds=0", "steps=1", "--logs", server=server)
+    streamed = await run("stream", "local/slow", "seconds=0", "steps=1", "--logs", server=server)
+
+    assert whole.out == streamed.out == "waited 0 seconds in 1 steps\n"
+    assert whole.err.count("100%") == streamed.err.count("100%") == 1
+
+
+async def test_local_needs_neither_server_nor_token() -> None:
+    ran = await run("run", "replicate/hello-world", "text=Ada", "--local")
+    unknown = await run("run", "acme/none", "--local")
+
+    assert ran == Ran(0, "hello Ada\n", "")
+    assert unknown.code == 1
+    assert unknown.err.startswith("error: The embedded server has no model acme/none;")
+    assert unknown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "stream"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "kill"]
+)
+async def test_a_signal_cancels_the_prediction_and_says_so(
+    server: LocalReplicate, command: str, number: signal.Signals, code: int
+) -> None:
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        process = await start(command, "local/slow", "seconds=50", env=environment(server))
+        made = await first_prediction(client)
+
+        process.send_signal(number)
+        ran = await ended(process)
+
+        assert ran == Ran(code, "", f"canceled prediction {made.id}\n")
+        assert (await client.predictions.get(made.id)).status == "canceled"
+
+
+async def test_a_second_signal_ends_it_at_once(server: LocalReplicate) -> None:
+    server.faults.add("predictions.cancel", delay=30)
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        process = await start("run", "local/slow", "seconds=50", env=environment(server))
+        await first_prediction(client)
+
+        process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(3):
+            ran = await ended(process)
+
+    assert (ran.code, ran.out) == (130, "")
+
+
+async def test_a_reader_that_leaves_gets_no_complaint_and_cancels(server: LocalReplicate) -> None:
+    reader, writer = os.pipe()
+    process = await start(
+        "stream",
+        "local/storyteller",
+        "prompt=The sea",
+        "max_tokens=10000",
+        env=environment(server),
+        stdout=writer,
+    )
+    os.close(writer)
+
+    assert await asyncio.to_thread(os.read, reader, 1)
+    os.close(reader)
+    _, said = await process.communicate()
+
+    assert (process.returncode, said) == (141, b"")
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        assert [p.status async for p in client.predictions.list()] == ["canceled"]

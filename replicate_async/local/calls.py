@@ -61,6 +61,8 @@ async def read_body(request: web.Request, endpoint: Endpoint[Any], limit: int) -
         return None
     raw = await read_limited(request, limit)
     if endpoint.takes is str:
+        if not raw:
+            raise problem(400, "The body is empty; send what to search for")
         return _text(raw)
     if not _JSON.fullmatch(request.content_type) and raw:
         raise django(415, f'Unsupported media type "{request.content_type}" in request.')
@@ -78,7 +80,8 @@ def convert(value: Any, kind: type[Any]) -> Any:
     if fields:
         raise invalid(detail_text(fields), fields)
     try:
-        return msgspec.convert(value, kind)
+        # JSON Schema calls 3.0 an integer.
+        return msgspec.convert(value, kind, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
         raise problem(422, str(error), title="Input validation failed") from None
 
@@ -90,8 +93,11 @@ def read_query(request: web.Request, endpoint: Endpoint[Any]) -> Any:
         return None
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
     given = {name: value for name, value in request.query.items() if name in names}
-    if any(len(request.query.getall(name)) > 1 for name in given):
-        raise django(400, "A query parameter may be given once only.")
+    for name, value in given.items():
+        if len(request.query.getall(name)) > 1:
+            raise django(400, f"The query parameter {name} may be given once only.")
+        if value.lower() == "null":  # which msgspec would take for null
+            raise django(400, f"The query parameter {name} cannot be null.")
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:

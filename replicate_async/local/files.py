@@ -69,7 +69,7 @@ class FileStore:
     clock: Clock
     expiry: float
     capacity: int
-    signing_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    signing_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     uploads: dict[str, StoredFile] = field(default_factory=dict[str, StoredFile])
     deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
     _delivered: int = 0

@@ -137,12 +137,12 @@ class LocalReplicate:
 
         Options are those of `model`. Raises `ValueError` for a *ref* that is not "owner/name".
         """
+        owner, name = _split(ref)
         if not isinstance(function, ModelFunction):
             function = ModelFunction(function, name=ref)
         state = self._backend.state
         model = state.models.get(ref)
         if model is None:
-            owner, name = _split(ref)
             model = Model(owner, name, state.clock.stamp(), visibility=visibility)
             state.models[ref] = model
             if owner not in {"local", "replicate"}:

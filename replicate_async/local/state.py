@@ -39,7 +39,7 @@ class Account:
     name: str
     type: str = "user"
     organizations: set[str] = field(default_factory=set[str])
-    webhook_key: str = field(default_factory=ids.webhook_secret)
+    webhook_key: str = field(default_factory=ids.webhook_secret, repr=False)
     runs: list[Run] = field(default_factory=list["Run"])
     """Predictions and trainings, oldest first."""
 

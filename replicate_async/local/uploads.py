@@ -17,7 +17,6 @@ from replicate_async.local.pages import paginate
 from replicate_async.local.problems import JSON, Problem, file_not_found, not_found, problem
 
 OCTETS = "application/octet-stream"
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}(?:\s*;[\x20-\x7e]{0,127})?", re.ASCII)
 _LONGEST_NAME = 255
 _FIELD_LIMIT = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -45,8 +44,6 @@ async def create(call: Call) -> web.Response:
     if len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
         raise problem(400, "The filename must be at most 255 bytes long")
     kind = form.get("type") or form.get("content.type") or OCTETS
-    if not _MEDIA_TYPE.fullmatch(kind):
-        raise problem(400, "The type is not a media type such as image/png")
     stored = call.backend.files.upload(
         call.account.username,
         content,

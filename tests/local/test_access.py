@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+
+from replicate_async.local import LocalReplicate, RateLimits, Settings
+from replicate_async.local.openapi import document
+from replicate_async.resources import ENDPOINTS
+from tests.local.wire import Wire, header
+from tests.support.sentinel import TOKEN
+
+pytestmark = pytest.mark.anyio
+
+
+async def raw(server: LocalReplicate, request: bytes) -> bytes:
+    """Send bytes and return what comes back before the server hangs up."""
+    parts = urlsplit(server.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(request)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_every_operation_but_search_needs_the_token(wire: Wire) -> None:
+    for operation, endpoint in ENDPOINTS.items():
+        path = endpoint.path.replace("{", "").replace("}", "")
+        answer = await wire.ask(endpoint.method, path, token=None)
+
+        if operation == "search":
+            assert answer.status == 400
+            continue
+        assert answer.status == 401, operation
+        assert header(answer, "ratelimit-remaining") is None
+        assert header(answer, "Content-Type") == "application/problem+json"
+        assert answer.json == {
+            "title": "Unauthenticated",
+            "detail": "You did not pass an authentication token",
+            "status": 401,
+        }
+
+
+async def test_a_wrong_token_is_refused_in_98_bytes(wire: Wire) -> None:
+    answer = await wire.ask("GET", "/account", token="r8_" + "x" * 37)
+
+    assert answer.status == 401
+    assert len(answer.body) == 98
+    assert answer.json["detail"] == "You did not pass a valid authentication token"
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN}", 200),
+        (f"Token {TOKEN}", 200),
+        (f"TOKEN  {TOKEN}", 200),
+        (TOKEN, 401),
+        (f"Basic {TOKEN}", 401),
+        ("Bearer ", 401),
+        ("Token", 401),
+    ],
+    ids=range(8),
+)
+async def test_both_schemes_are_understood(wire: Wire, value: str, status: int) -> None:
+    answer = await wire.ask("GET", "/account", headers={"Authorization": value}, token=None)
+
+    assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example:8080", 421),
+        ("a b", 421),
+    ],
+)
+async def test_other_hosts_are_not_answered_for(wire: Wire, host: str, status: int) -> None:
+    assert (await wire.ask("GET", "/account", headers={"Host": host})).status == status
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/none", "/v2/account", "//v1/account"])
+async def test_unknown_routes_are_not_found(wire: Wire, path: str) -> None:
+    answer = await wire.ask("GET", wire.server.origin + path)
+
+    assert answer.status == 404
+    assert answer.json == {
+        "detail": "The requested resource could not be found.",
+        "status": 404,
+    }
+
+
+async def test_other_methods_are_not_allowed(wire: Wire) -> None:
+    answer = await wire.ask("PUT", "/account")
+
+    assert (answer.status, answer.json) == (405, {"detail": 'Method "PUT" not allowed.'})
+    assert header(answer, "Allow") == "GET,HEAD,OPTIONS".replace(",", ", ")
+
+
+async def test_head_and_options_answer(wire: Wire) -> None:
+    head = await wire.ask("HEAD", "/account")
+    options = await wire.ask("OPTIONS", "/models/acme/echo", token=None)
+
+    assert (head.status, head.body) == (200, b"")
+    assert int(head.headers["Content-Length"]) > 0
+    assert options.status == 200
+    assert header(options, "Allow") == "GET, PATCH, DELETE, HEAD, OPTIONS"
+
+
+async def test_no_other_origin_is_let_in(wire: Wire) -> None:
+    answer = await wire.ask("GET", "/account", headers={"Origin": "https://evil.example"})
+
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+    assert header(answer, "X-Content-Type-Options") == "nosniff"
+
+
+class TestLowLimits:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(rate_limits=RateLimits(create=1, get=0, other=2))
+
+    async def test_one_too_many_is_told_when_to_come_back(self, wire: Wire) -> None:
+        first = await wire.ask("GET", "/account")
+        await wire.ask("GET", "/account")
+        refused = await wire.ask("GET", "/account")
+
+        assert header(first, "ratelimit-remaining") == "1"
+        assert refused.status == 429
+        assert header(refused, "Retry-After") == "30"
+        assert header(refused, "Content-Type") == "application/problem+json"
+        assert refused.json == {
+            "detail": "Request was throttled. Your rate limit resets in ~30s.",
+            "status": 429,
+            "retry_after": 30,
+        }
+        wire.server.advance(30)
+        assert (await wire.ask("GET", "/account")).status == 200
+
+    async def test_no_limit_has_no_headers(self, wire: Wire) -> None:
+        answer = await wire.ask("GET", "/predictions/x")
+
+        assert header(answer, "ratelimit-remaining") is None
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x00\xff\x00\xff\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /v1/account HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: x\r\n\r\n",
+        b"GET /%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /v1/predictions/\xff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"POST /v1/predictions HTTP/1.0\r\nHost: \r\n\r\n",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_garbage_is_a_bad_request_and_no_crash(
+    server: LocalReplicate, wire: Wire, request_bytes: bytes
+) -> None:
+    answer = await raw(server, request_bytes)
+
+    assert answer.split()[1] in {b"400", b"401", b"404", b"421"}
+    assert (await wire.ask("GET", "/account")).status == 200
+
+
+async def test_every_operation_is_described(wire: Wire) -> None:
+    described = (await wire.ask("GET", "/openapi.json", token=None)).json
+
+    found = {
+        operation["operationId"]: (method.upper(), path)
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert found == {name: (item.method, item.path) for name, item in ENDPOINTS.items()}
+    assert described["servers"] == [{"url": wire.server.url}]
+    assert document("http://x") == document("http://x")
+
+
+def test_a_server_that_does_not_run_has_no_url() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = LocalReplicate().url
+
+
+async def test_a_server_starts_once(server: LocalReplicate) -> None:
+    with pytest.raises(RuntimeError, match="starts once"):
+        await server.start()
+
+
+async def test_a_taken_port_is_an_error_and_leaves_nothing_open(server: LocalReplicate) -> None:
+    port = urlsplit(server.url).port or 0
+
+    with pytest.raises(OSError, match="address already in use"):
+        async with LocalReplicate(port=port):
+            pass
+
+
+def test_names_of_models_are_checked() -> None:
+    with pytest.raises(ValueError, match="owner/name"):
+        LocalReplicate(models={"nope": print})
+
+
+async def test_repr_shows_no_token(server: LocalReplicate) -> None:
+    assert TOKEN not in repr(server)
+    assert server.origin in repr(server)

@@ -60,7 +60,6 @@ UNREADABLE: Final = {
     + b"[" * 100_000
     + b"]" * 100_000
     + b"}",
-    "a year of five digits": WHOLE.replace(b"2026-", b"12026-"),
 }
 
 
@@ -80,6 +79,7 @@ async def test_a_body_that_cannot_be_read_is_a_decode_error(name: str) -> None:
 
 UNUSUAL: Final = {
     "unknown fields": WHOLE[:-1] + b', "new": {"deep": [1]}}',
+    "a year of five digits": WHOLE.replace(b"2026-", b"12026-"),
     "an unknown status": WHOLE.replace(b'"succeeded"', b'"resting"'),
     "a key twice": WHOLE[:-1] + b', "model": "acme/again"}',
     "a byte order mark": b"\xef\xbb\xbf" + WHOLE,

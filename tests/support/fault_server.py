@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, SupportsIndex
@@ -74,7 +74,7 @@ class FaultServer:
         self._early = early
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], int] = {}
 
     @property
     def origin(self) -> str:
@@ -100,8 +100,14 @@ class FaultServer:
     async def until_idle(self) -> None:
         """Wait until every connection is over."""
         async with asyncio.timeout(2):
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            while self._serving:
+                await asyncio.wait(self._serving)
+
+    async def until_closed(self, indexes: Container[int]) -> None:
+        """Wait until the connections with *indexes* are over."""
+        waiting = [task for task, index in self._serving.items() if index in indexes]
+        async with asyncio.timeout(2):
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     def forget(self) -> None:
         """Start the record anew; connections that are open stay in it."""
@@ -131,9 +137,9 @@ class FaultServer:
         """Stop listening and drop every connection."""
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
+        for task in self._serving:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await self._server.wait_closed()
 
     def _protocol(self) -> asyncio.StreamReaderProtocol:
@@ -142,8 +148,8 @@ class FaultServer:
 
         def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.create_task(self._serve(connection, reader, writer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._serving[task] = connection.index
+            task.add_done_callback(self._serving.pop)
 
         return asyncio.StreamReaderProtocol(RecordingReader(connection.received), serve)
 

@@ -30,9 +30,15 @@ def problem(status: int, detail: str = "The service said no.", **headers: str) -
 
 
 def prediction(
-    base_url: str, *, id: str = PREDICTION_ID, status: str = "succeeded", output: object = "Hello."
+    base_url: str,
+    *,
+    id: str = PREDICTION_ID,
+    status: str = "succeeded",
+    output: object = "Hello.",
+    stream: str | None = None,
 ) -> dict[str, object]:
     done = status in {"succeeded", "failed", "canceled", "aborted"}
+    streamed = {} if stream is None else {"stream": stream}
     return {
         "id": id,
         "model": "replicate/hello-world",
@@ -51,6 +57,7 @@ def prediction(
             "get": f"{base_url}/predictions/{id}",
             "cancel": f"{base_url}/predictions/{id}/cancel",
             "web": f"https://replicate.com/p/{id}",
+            **streamed,
         },
     }
 
@@ -121,6 +128,23 @@ def account() -> dict[str, object]:
         "name": "Acme Corp, Inc.",
         "github_url": "https://github.com/acme",
     }
+
+
+def events(*names_and_data: tuple[str, str], done: str | None = "{}") -> bytes:
+    """Write events as the real service does, with ids that count up, and *done* at the end."""
+    ended = () if done is None else (("done", done),)
+    text = [": hi\n\n"]
+    for number, (name, data) in enumerate((*names_and_data, *ended)):
+        lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+        text.append(f"event: {name}\nid: 1690212292:{number}\n{lines}\n")
+    return "".join(text).encode()
+
+
+def stream_answer(body: bytes, **headers: str) -> Answer:
+    """Answer with an event stream that ends with the connection."""
+    named = tuple((name.replace("_", "-"), text) for name, text in headers.items())
+    content = (("Content-Type", "text/event-stream; charset=utf-8"),)
+    return Answer(headers=content + named, body=body, framing="close")
 
 
 def page(

@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from replicate_async.core.endpoint import Endpoint, shorten
+from replicate_async.core.endpoint import Endpoint, encode_query, shorten
 from replicate_async.core.origin import Base
 from replicate_async.errors import ForeignURLError, PaginationLoopError
 from replicate_async.runs.source import ByteStream
@@ -96,7 +96,7 @@ class Listing(Generic[T]):
     async def pages(self) -> AsyncIterator[Page[T]]:
         """Iterate over the pages, each a `Page` with ``results``, ``next`` and ``previous``."""
         query: msgspec.Struct | str | None = self._query
-        seen: set[str] = set()
+        seen = {"" if self._query is None else encode_query(self._query)}
         while True:
             page = await self._client.call(self._endpoint, self._path, query=query, body=self._body)
             yield page

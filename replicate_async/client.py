@@ -100,15 +100,15 @@ class Replicate:
         self._make_resources()
 
     def _make_resources(self) -> None:
-        self.account = AccountResource(self)
-        self.collections = Collections(self)
-        self.deployments = Deployments(self)
-        self.files = Files(self)
-        self.hardware = HardwareResource(self)
-        self.models = Models(self)
-        self.predictions = Predictions(self)
-        self.trainings = Trainings(self)
-        self.webhooks = Webhooks(self)
+        self.account: AccountResource = AccountResource(self)
+        self.collections: Collections = Collections(self)
+        self.deployments: Deployments = Deployments(self)
+        self.files: Files = Files(self)
+        self.hardware: HardwareResource = HardwareResource(self)
+        self.models: Models = Models(self)
+        self.predictions: Predictions = Predictions(self)
+        self.trainings: Trainings = Trainings(self)
+        self.webhooks: Webhooks = Webhooks(self)
 
     @property
     def base(self) -> Base:

@@ -323,7 +323,8 @@ class StreamRestarted(StreamError):  # noqa: N818 - says what happened
 class WebhookVerificationError(ReplicateError):
     """A request that the webhook secret does not vouch for; answer it with 400.
 
-    ``reason`` names the check that failed, such as "timestamp_too_old".
+    ``reason`` names the check that failed: "InvalidSecret", "MissingHeader", "InvalidTimestamp" or
+    "InvalidSignature".
     """
 
     def __init__(self, message: str, *, reason: str) -> None:
@@ -399,10 +400,10 @@ def prediction_error(prediction: Prediction) -> PredictionError:
     """Return the error for a *prediction* that ended without success."""
     model = f" of {prediction.model}" if prediction.model else ""
     said = f": {prediction.error}" if prediction.error else ""
+    cls: type[PredictionError] = PredictionFailed
+    what = f"ended as {prediction.status}"
     if prediction.status == "canceled":
         cls, what = PredictionCanceled, "was canceled"
     elif prediction.status == "aborted":
         cls, what = PredictionAborted, "was aborted: its deadline passed before it began"
-    else:
-        cls, what = PredictionFailed, f"ended as {prediction.status}"
     return cls(f"prediction {prediction.id}{model} {what}{said}", prediction=prediction)

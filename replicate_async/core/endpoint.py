@@ -7,10 +7,10 @@ page all read the same values, so they cannot drift apart.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -111,17 +111,18 @@ class Endpoint(Generic[R]):
 
     def decode(self, body: bytes) -> R:
         """Return what *body* holds; raises `msgspec.DecodeError` when it is something else."""
-        if self.returns is type(None):
-            return cast(R, None)
-        if self.returns is bytes:
-            return cast(R, body)
-        if self.returns is str:
-            return cast(R, body.decode(errors="replace"))
-        return self._decoder.decode(body)
+        return self._reader(body)
 
     @cached_property
-    def _decoder(self) -> msgspec.json.Decoder[R]:
-        return msgspec.json.Decoder(self.returns)
+    def _reader(self) -> Callable[[bytes], R]:
+        return _READERS.get(self.returns) or msgspec.json.Decoder(self.returns).decode
+
+
+_READERS: Final[Mapping[type, Callable[[bytes], Any]]] = {
+    type(None): lambda _: None,
+    bytes: bytes,
+    str: lambda body: body.decode(errors="replace"),
+}
 
 
 def segment(name: str, value: object) -> str:
@@ -145,8 +146,10 @@ def segment(name: str, value: object) -> str:
         raise SegmentError(name, value, "is not valid Unicode") from None
 
 
-def encode_query(query: msgspec.Struct) -> str:
+def encode_query(query: msgspec.Struct | None) -> str:
     """Return the query string of *query*, without the fields that were left out."""
+    if query is None:
+        return ""
     # Through msgspec first, so that a datetime is written as the API reads it.
     fields = cast("dict[str, Any]", msgspec.to_builtins(query))
     return urlencode({name: value for name, value in fields.items() if value is not None})

@@ -46,7 +46,7 @@ def _prefer(wait: Wait) -> tuple[str | None, float]:
         return None, 0.0
     if wait is True:
         return "wait", float(LONGEST_WAIT)
-    if not isinstance(wait, int) or not 1 <= wait <= LONGEST_WAIT:  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+    if type(wait) is not int or not 1 <= wait <= LONGEST_WAIT:
         raise InvalidArgumentError(
             f"wait={wait!r} is not a whole number of seconds from 1 to {LONGEST_WAIT}; leave it "
             "out to get the prediction back at once."

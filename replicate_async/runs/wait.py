@@ -35,7 +35,7 @@ async def wait_for(
     run_id: str,
     *,
     last: RunT | None,
-    timeout: float | None,  # noqa: ASYNC109 - bounds a poll loop, and says what was seen last
+    timeout: float | None,
     poll: Poll,
     clock: Callable[[], float] = time.monotonic,
     sleep: Sleep = asyncio.sleep,

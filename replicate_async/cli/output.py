@@ -84,9 +84,11 @@ def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in header:
-        # An id that was cut short is good for nothing.
-        table.add_column(name, no_wrap=True, overflow="fold" if name == "id" else "ellipsis")
+    for number, name in enumerate(header):
+        # Only the last is cut short: half an id or a name is good for nothing.
+        last = number == len(header) - 1
+        width = 0 if last else max(len(row[number]) for row in [header, *rows])
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console().print(table)

@@ -47,6 +47,11 @@ class Pair:
     @classmethod
     def parse(cls, argument: str) -> Pair:
         """Take *argument* apart; raises `UsageError` if it is neither."""
+        if not argument.isascii():
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"{argument!a} is not UTF-8; send it as key=@file.") from None
         key, equals, value = argument.partition("=")
         if not equals or not key.strip(":"):
             raise UsageError(f"{argument!r} is no input: {_SHAPE}.")
@@ -146,9 +151,16 @@ def _choice(text: str, choices: Sequence[object]) -> object:
     raise ValueError(f"takes one of {words}, not {shown(text)!r}")
 
 
+def _integer(text: str) -> int:
+    number = int(text)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError("more than JSON readers can hold")
+    return number
+
+
 def _number(text: str) -> float:
     try:
-        return int(text)
+        return _integer(text)
     except ValueError:
         number = float(text)
     if not math.isfinite(number):
@@ -194,7 +206,7 @@ def _loose(text: str) -> object:
 
 
 _READERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "integer": int,
+    "integer": _integer,
     "number": _number,
     "boolean": _boolean,
     "object": _object,

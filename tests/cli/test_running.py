@@ -195,6 +195,6 @@ async def test_a_reader_that_leaves_gets_no_complaint_and_cancels(server: LocalR
     os.close(reader)
     _, said = await process.communicate()
 
-    assert (process.returncode, said) == (141, b"")
+    assert (process.returncode, said) == (141, b""), said
     async with Replicate(server.api_token, base_url=server.url) as client:
         assert [p.status async for p in client.predictions.list()] == ["canceled"]

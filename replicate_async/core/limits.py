@@ -121,7 +121,7 @@ class TokenBucket:
         self._cut_at: float | None = None
         self._resumes = -math.inf
         self._target = self._rate
-        self.place = 0
+        self.place: int = 0
         """The place in the line that the latest `reserve` took."""
 
     @property
@@ -253,9 +253,9 @@ class Pacer:
     def __init__(self, limits: Limits) -> None:
         on = limits.enabled
         creates = limits.creates_per_minute if on else None
-        self.create = TokenBucket(creates, opening=_OPENING)
-        self.get = TokenBucket(limits.get_per_minute if on else None)
-        self.other = TokenBucket(limits.other_per_minute if on else None)
+        self.create: TokenBucket = TokenBucket(creates, opening=_OPENING)
+        self.get: TokenBucket = TokenBucket(limits.get_per_minute if on else None)
+        self.other: TokenBucket = TokenBucket(limits.other_per_minute if on else None)
 
     def bucket(self, name: BucketName) -> TokenBucket:
         """Return the bucket that an endpoint's requests are counted in."""

@@ -64,7 +64,7 @@ class Parser:
             raise ValueError(f"max_event_bytes must be at least 1, not {max_event_bytes}")
         self._max = max_event_bytes
         self._whole = min(max_event_bytes, _STEP)
-        self.last_event_id = last_event_id
+        self.last_event_id: str = last_event_id
         self.retry: int | None = None
         self.last_comment: str | None = None
         self.close()
@@ -224,7 +224,7 @@ class Parser:
 
     def _dispatch(self, events: list[Event]) -> None:
         # The id counts from here even when there is no data and thus no event.
-        self.last_event_id = self._id
+        self.last_event_id: str = self._id
         if self._data:
             self._data.pop()
             events.append(

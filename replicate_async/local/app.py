@@ -25,7 +25,7 @@ from replicate_async.local.state import Account
 from replicate_async.local.uploads import answer_delivery
 from replicate_async.resources import ENDPOINTS
 
-logger = logging.getLogger("replicate_async.local")
+logger: logging.Logger = logging.getLogger("replicate_async.local")
 
 # Documented with `security: []`.
 OPEN = frozenset({"search"})
@@ -43,7 +43,7 @@ class Api:
     def __init__(self, backend: Backend, names: frozenset[str]) -> None:
         self._backend = backend
         self._names = names | frozenset(LOOPBACK) | frozenset(backend.settings.host_names)
-        self.app = web.Application(middlewares=[self._guarded])
+        self.app: web.Application = web.Application(middlewares=[self._guarded])
         self._add_routes()
 
     def _add_routes(self) -> None:

@@ -22,18 +22,20 @@ class Backend:
     def __init__(self, settings: Settings, faults: Faults) -> None:
         self.settings = settings
         self.faults = faults
-        self.clock = Clock()
-        self.files = FileStore(self.clock, settings.file_expiry, settings.stored_files)
-        self.state = State(self.clock, self.files)
-        self.views = Views(settings)
-        self.limiter = RateLimiter(settings.rate_limits, self.clock)
-        self.streams = Streams(
+        self.clock: Clock = Clock()
+        self.files: FileStore = FileStore(self.clock, settings.file_expiry, settings.stored_files)
+        self.state: State = State(self.clock, self.files)
+        self.views: Views = Views(settings)
+        self.limiter: RateLimiter = RateLimiter(settings.rate_limits, self.clock)
+        self.streams: Streams = Streams(
             self.clock, idle_timeout=settings.stream_idle_timeout, linger=settings.stream_linger
         )
         guard = Guard(settings.allow_hosts)
-        self.fetcher = Fetcher(guard, settings.max_file)
-        self.webhooks = Webhooks(settings, self.clock, guard, self.fetcher, self.views.webhook_run)
-        self.runner = Runner(settings, self.clock, self.files, self.fetcher)
+        self.fetcher: Fetcher = Fetcher(guard, settings.max_file)
+        self.webhooks: Webhooks = Webhooks(
+            settings, self.clock, guard, self.fetcher, self.views.webhook_run
+        )
+        self.runner: Runner = Runner(settings, self.clock, self.files, self.fetcher)
 
     async def close(self) -> None:
         """Cancel runs, give up webhooks, forget timers."""

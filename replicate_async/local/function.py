@@ -58,10 +58,10 @@ class ModelFunction:
         name: str = "",
         weights: bytes | None = None,
     ) -> None:
-        self.description = description if description is not None else _summary(predict)
+        self.description: str | None = description if description is not None else _summary(predict)
         self.name = name
         self.weights = weights
-        self.trainable = train is not None
+        self.trainable: bool = train is not None
         self._predict = predict
         self._train = train
         builder = SchemaBuilder()
@@ -86,10 +86,10 @@ class ModelFunction:
             "paths": {},
             "components": {"schemas": self._components},
         }
-        self.version_id = self._version_id()
-        self.is_iterator = self._signature.is_iterator
-        self.file_stream = yields_files(self._signature)
-        self.streams = self.file_stream or (self.is_iterator and self._signature.item is str)
+        self.version_id: str = self._version_id()
+        self.is_iterator: bool = self._signature.is_iterator
+        self.file_stream: bool = yields_files(self._signature)
+        self.streams: bool = self.file_stream or (self.is_iterator and self._signature.item is str)
 
     async def execute(self, input: Mapping[str, Any], context: RunContext) -> AsyncGenerator[Any]:
         """Run the model and yield its output as JSON values, one for each item of an iterator.

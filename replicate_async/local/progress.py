@@ -17,7 +17,7 @@ class Progress:
 
     def __init__(self, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
-        self.done = 0
+        self.done: int = 0
         self._clock = clock
         self._started = clock()
         log(progress_line(0, total, 0.0))

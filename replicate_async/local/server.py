@@ -50,9 +50,9 @@ class LocalReplicate:
         faults: Faults | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.settings = settings or Settings()
-        self.faults = faults or Faults()
-        self.api_token = api_token or ids.api_token()
+        self.settings: Settings = settings or Settings()
+        self.faults: Faults = faults or Faults()
+        self.api_token: str = api_token or ids.api_token()
         self.username = username
         self._host = host
         self._port = port

@@ -38,7 +38,7 @@ class Stream:
 
     def __init__(self, clock: Clock, *, files: bool) -> None:
         token = ids.capability()
-        self.path = f"/v1/files/bcwr-{token}" if files else f"/v1/streams/{token}"
+        self.path: str = f"/v1/files/bcwr-{token}" if files else f"/v1/streams/{token}"
         self.done = False
         self._clock = clock
         self._second = 0
@@ -72,7 +72,7 @@ class Stream:
 
     def forget(self) -> None:
         """Drop all events, as when the data of the run is removed."""
-        self.done = True
+        self.done: bool = True
         self._events.clear()
         self._ids.clear()
         self.nudge()

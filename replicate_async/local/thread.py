@@ -43,7 +43,7 @@ class RunThread:
             else:
                 self._settle(future, result, None)
 
-        self.busy = True
+        self.busy: bool = True
         self._start()
         self._jobs.put(job)
         return await future

@@ -90,7 +90,7 @@ class Deployments(Resource):
 
     def __init__(self, client: Caller) -> None:
         super().__init__(client)
-        self.predictions = DeploymentPredictions(client)
+        self.predictions: DeploymentPredictions = DeploymentPredictions(client)
 
     async def create(
         self,

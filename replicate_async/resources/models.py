@@ -149,10 +149,10 @@ class Models(Resource):
 
     def __init__(self, client: Caller) -> None:
         super().__init__(client)
-        self.examples = ModelExamples(client)
-        self.predictions = ModelPredictions(client)
-        self.readme = ModelReadme(client)
-        self.versions = ModelVersions(client)
+        self.examples: ModelExamples = ModelExamples(client)
+        self.predictions: ModelPredictions = ModelPredictions(client)
+        self.readme: ModelReadme = ModelReadme(client)
+        self.versions: ModelVersions = ModelVersions(client)
 
     async def create(
         self,

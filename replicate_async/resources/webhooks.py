@@ -26,7 +26,7 @@ class DefaultWebhook(Resource):
 
     def __init__(self, client: Caller) -> None:
         super().__init__(client)
-        self.secret = DefaultWebhookSecret(client)
+        self.secret: DefaultWebhookSecret = DefaultWebhookSecret(client)
 
 
 class Webhooks(Resource):
@@ -36,4 +36,4 @@ class Webhooks(Resource):
 
     def __init__(self, client: Caller) -> None:
         super().__init__(client)
-        self.default = DefaultWebhook(client)
+        self.default: DefaultWebhook = DefaultWebhook(client)

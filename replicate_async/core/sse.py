@@ -224,7 +224,7 @@ class Parser:
 
     def _dispatch(self, events: list[Event]) -> None:
         # The id counts from here even when there is no data and thus no event.
-        self.last_event_id: str = self._id
+        self.last_event_id = self._id
         if self._data:
             self._data.pop()
             events.append(

@@ -27,7 +27,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457, and not an error
         self.status = status
         self.body = body
         self.content_type = content_type
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
     def response(self) -> web.Response:
         """Return the answer that says so."""

@@ -39,7 +39,7 @@ class Stream:
     def __init__(self, clock: Clock, *, files: bool) -> None:
         token = ids.capability()
         self.path: str = f"/v1/files/bcwr-{token}" if files else f"/v1/streams/{token}"
-        self.done = False
+        self.done: bool = False
         self._clock = clock
         self._second = 0
         self._count = 0
@@ -72,7 +72,7 @@ class Stream:
 
     def forget(self) -> None:
         """Drop all events, as when the data of the run is removed."""
-        self.done: bool = True
+        self.done = True
         self._events.clear()
         self._ids.clear()
         self.nudge()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
@@ -54,21 +55,46 @@ class Response(NamedTuple):
 
 
 class ByteStream:
-    """An answer that is read as it comes."""
+    """An answer that is read as it comes, and that may be silent for *limit* seconds at a time.
 
-    __slots__ = ("_response", "headers", "status")
+    aiohttp would set its own timer anew for every segment, which takes longer than to read a small
+    one. Here one timer looks from time to time how long a read has been waiting.
+    """
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_limit",
+        "_loop",
+        "_response",
+        "_silent",
+        "_timer",
+        "_waiting_since",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, response: aiohttp.ClientResponse, limit: float) -> None:
         self._response = response
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._silent = False
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = None
+            response.connection.protocol.start_timeout()
+        self._timer = self._look_after(limit)
 
     async def read(self) -> bytes:
         """Return what has come, at least one byte; empty at the end."""
+        self._waiting_since = self._loop.time()
         try:
             return await self._response.content.readany()
         except _NETWORK_ERRORS as error:
-            fault = _translated(error)
+            fault = _translated(TimeoutError() if self._silent else error)
+        finally:
+            self._waiting_since = None
         raise fault
 
     async def read_all(self, limit: int) -> bytes:
@@ -80,7 +106,29 @@ class ByteStream:
 
     def close(self) -> None:
         """Close the connection at once."""
+        self._timer.cancel()
         self._response.close()
+
+    def _look_after(self, seconds: float) -> asyncio.TimerHandle:
+        # Weak, so that a stream that nobody holds any more does not live on.
+        me: weakref.ref[ByteStream] = weakref.ref(self)
+        return self._loop.call_later(seconds, _look, me)
+
+    def look(self) -> None:
+        """Close the connection if a read has waited for too long, else look again later."""
+        left = self._limit
+        if self._waiting_since is not None:
+            left += self._waiting_since - self._loop.time()
+        if left > 0:
+            self._timer = self._look_after(left)
+        else:
+            self._silent = True
+            self._response.close()
+
+
+def _look(stream: weakref.ref[ByteStream]) -> None:
+    if (found := stream()) is not None:
+        found.look()
 
 
 class Transport:
@@ -128,7 +176,7 @@ class Transport:
         """Send a GET and return the answer, to be read as it comes."""
         session = self._ready() or await self._open()
         limits = _limits(timeout.connect, timeout.stream)
-        return ByteStream(await _begin(session, "GET", url, headers, None, limits))
+        return ByteStream(await _begin(session, "GET", url, headers, None, limits), timeout.stream)
 
     @property
     def strangers(self) -> Transport:

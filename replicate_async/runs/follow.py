@@ -75,7 +75,7 @@ class Follower:
         self, runs: Runs, prediction: Prediction, *, last_event_id: str, poll: Poll, largest: int
     ) -> None:
         self._runs = runs
-        self.prediction = prediction
+        self.prediction: Prediction = prediction
         self._poll = poll
         self._polls = 0
         self._batch: list[Event] = []
@@ -85,9 +85,9 @@ class Follower:
         self._detail = ""
         self._reading = False
         self._heard_at = self._changed_at = monotonic()
-        self.over = False
+        self.over: bool = False
         """Whether the end of the run is known, though the reader may not have got there."""
-        self.closed = False
+        self.closed: bool = False
         url = prediction.urls.stream
         self._source: EventSource | None = None
         if url:
@@ -112,14 +112,21 @@ class Follower:
     async def more(self) -> bool:
         """Wait for events, which are `ready` then; False at the end of a success."""
         while not self.over:
-            if self.closed:
-                raise ClientStateError("The stream is closed; read it inside 'async with'.")
             if self._reading:
                 raise ClientStateError("The stream is being read by another task; one can.")
             self._reading = True
             try:
                 source = self._source
-                events = await (self._ask() if source is None else self._listen(source))
+                if source is None:
+                    events = await self._ask()
+                else:
+                    # Right here: whatever stands between takes its time for every event.
+                    events = await source.read() or await self._reconsider(source)
+            except StreamResponseError as refusal:
+                events = await self._consult(refusal)
+            except StreamLimitError as error:
+                error.text = self._delivered.text
+                raise
             finally:
                 self._reading = False
             if events:
@@ -129,43 +136,41 @@ class Follower:
         return False
 
     def _hand_over(self, events: list[Event]) -> None:
-        self._earlier_id = self.last_event_id
+        for event in events:
+            if event.event != "output":
+                self._look_through(events)
+                break
+        if self._batch:
+            self._earlier_id = self._batch[-1].id
+        self._delivered.add(events)
+        self._batch = events
+        self.ready = iter(events)
+
+    def _look_through(self, events: list[Event]) -> None:
         for at, event in enumerate(events):
             if event.event == "done":
                 del events[at + 1 :]
                 self._reason = done_reason(event.data)
                 self.over = True
                 self._drop_source()
-                break
+                return
             if event.event == "error":
                 self._detail = error_detail(event.data)
-        self._delivered.add(events)
-        self._batch = events
-        self.ready = iter(events)
 
-    async def _listen(self, source: EventSource) -> list[Event]:
-        """Return what comes over the connection; look after the run if nothing does."""
-        try:
-            events = await source.read()
-        except StreamResponseError as refusal:
-            return await self._consult(source, refusal)
-        except StreamLimitError as error:
-            error.text = self._delivered.text
-            raise
-        if events:
-            self._heard_at = monotonic()
-        elif self.closed:
-            pass
-        elif self._delivered.unmarked or not source.resumable:
+    async def _reconsider(self, source: EventSource) -> list[Event]:
+        """Decide how to go on after a connection that ended."""
+        if self.closed:
+            return []
+        marks = self._delivered.marks()
+        if marks is None or not source.resume(marks):
             # Without ids a server can only begin again: the rest is to be had from the run alone.
             self._drop_source()
         elif not source.progressed:
-            return await self._consult(source, None)
-        return events
+            return await self._consult(None)
+        self._heard_at = monotonic()
+        return []
 
-    async def _consult(
-        self, source: EventSource, refusal: StreamResponseError | None
-    ) -> list[Event]:
+    async def _consult(self, refusal: StreamResponseError | None) -> list[Event]:
         """Ask for the run itself after a connection that brought nothing.
 
         Returns its rest when it has ended. Raises *refusal*, or `StreamIncomplete`, when there is
@@ -183,11 +188,12 @@ class Follower:
         if refusal is not None:
             refusal.text = self._delivered.text
             raise refusal
+        fruitless = self._source.fruitless if self._source is not None else 0
         silent = monotonic() - self._heard_at
-        if source.fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
+        if fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
             raise StreamIncomplete(
                 f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
-                f"{source.fruitless} connections, and no end of the prediction is to be seen; go "
+                f"{fruitless} connections, and no end of the prediction is to be seen; go "
                 "on later with predictions.stream(id, last_event_id=...).",
                 text=self._delivered.text,
             )
@@ -195,6 +201,8 @@ class Follower:
 
     async def _ask(self) -> list[Event]:
         """Follow a run without a stream: ask for it, and return what was added."""
+        if self.closed:
+            raise ClientStateError("The stream is closed; read it inside 'async with'.")
         prediction = self.prediction
         if self._polls or not prediction.done:
             self._polls += 1

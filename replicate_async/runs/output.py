@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Final, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from replicate_async.errors import StreamIncomplete, StreamRestarted
 from replicate_async.schemas import Prediction
 
 _MOST_PIECES: Final = 1024
+_MOST_RECENT: Final = 256
 
 
 class Delivered:
@@ -25,11 +27,13 @@ class Delivered:
         "_count",
         "_failed",
         "_files",
+        "_ids",
         "_logged",
+        "_recent",
         "_streamed",
         "_text",
         "_unknown",
-        "unmarked",
+        "_unmarked",
     )
 
     def __init__(
@@ -38,33 +42,55 @@ class Delivered:
         self._streamed = streamed
         self._files = files
         self._unknown = unknown
+        self._recent: list[Event] = []
         self._text: list[str] = []
+        # Hashes, since a stream may be long, and there may be thousands.
+        self._ids = array("q")
         self._count = 0
         self._logged = 0
         self._failed = False
-        self.unmarked = False
-        """Whether something came without an id, so that a server cannot resume after it."""
+        self._unmarked = False
+
+    def add(self, events: list[Event]) -> None:
+        """Note *events* that are handed on."""
+        # Looked through many at a time, which costs a third of doing it one by one.
+        self._recent += events
+        if len(self._recent) >= _MOST_RECENT:
+            self._sort()
 
     @property
     def text(self) -> str:
         """All parts of the output as one text."""
+        self._sort()
         return "" if self._files else "".join(self._text)
 
-    def add(self, events: list[Event]) -> None:
-        """Note *events* that are handed on."""
-        text = self._text
+    def marks(self) -> set[int] | None:
+        """Return the hashes of all ids, or None when a server cannot resume by them.
+
+        That is when a part of the output, of the logs or an error came without one, and when two
+        events had the same one.
+        """
+        self._sort()
+        marks = set(self._ids)
+        return None if self._unmarked or len(marks) < len(self._ids) else marks
+
+    def _sort(self) -> None:
+        text, recent = self._text, self._recent
         before = len(text)
-        for event in events:
+        for event in recent:
             if event.event == "output":
                 text.append(event.data)
             elif event.event == "logs":
                 self._logged += len(event.data)
             elif event.event == "error":
                 self._failed = True
-            else:
+            elif not event.has_id:
                 continue
-            if not event.has_id or not event.id:
-                self.unmarked = True
+            if event.has_id and event.id:
+                self._ids.append(hash(event.id))
+            else:
+                self._unmarked = True
+        recent.clear()
         self._count += len(text) - before
         if self._files:
             text.clear()
@@ -78,6 +104,7 @@ class Delivered:
         Raises `StreamRestarted` when its output is not a continuation of that, and
         `StreamIncomplete` when the output is gone.
         """
+        self._sort()
         events = [] if self._unknown else self._logs_left(prediction)
         events += [Event(event="output", data=part) for part in self._output_left(prediction)]
         if not prediction.done:

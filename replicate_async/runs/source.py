@@ -10,7 +10,6 @@ import asyncio
 import math
 import random
 import time
-from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
@@ -85,10 +84,8 @@ def can_be_sent(event_id: str) -> bool:
 class EventSource:
     """The events at *url*, each once and in order.
 
-    Events with an id are told apart by it, those without are handed on as they come. `progressed`
-    says whether the last connection brought an event with an id, and `fruitless` counts those in a
-    row that broke without. `resumable` is false once the ids say nothing: when two events had the
-    same one, or the last one does not fit into a header.
+    `progressed` says whether the last connection brought an event with an id, and `fruitless`
+    counts those in a row that broke without.
     """
 
     __slots__ = (
@@ -96,7 +93,6 @@ class EventSource:
         "_barren",
         "_clock",
         "_dice",
-        "_ids",
         "_limit",
         "_open",
         "_opened_at",
@@ -109,7 +105,6 @@ class EventSource:
         "_url",
         "fruitless",
         "progressed",
-        "resumable",
     )
 
     def __init__(
@@ -136,12 +131,9 @@ class EventSource:
         self._reconnecting = False
         self._accepted = False
         self._barren = 0
-        # Hashes of the ids that were handed on: a stream may be long, and there may be thousands.
-        self._ids = array("q")
         self._replayed: set[int] | None = None
-        self.fruitless = 0
+        self.fruitless: int = 0
         self.progressed = False
-        self.resumable = True
 
     async def read(self) -> list[Event]:
         """Return the next events, or an empty list when there is no connection any more.
@@ -165,6 +157,14 @@ class EventSource:
             if events := self._parse(chunk):
                 return events
 
+    def resume(self, seen: set[int]) -> bool:
+        """Drop the events whose hashed ids were *seen* should they come once more.
+
+        Returns false if the last id cannot be sent to the server, so that it cannot resume.
+        """
+        self._replayed = seen or None
+        return can_be_sent(self._parser.last_event_id)
+
     def close(self) -> None:
         """Close the connection at once."""
         if self._stream is not None:
@@ -181,8 +181,7 @@ class EventSource:
             ) from None
         if self._replayed is not None:
             events = self._new(events, self._replayed)
-        if ids := [hash(event.id) for event in events if event.has_id]:
-            self._ids.extend(ids)
+        if not self.progressed and any(event.has_id for event in events):
             self.progressed = True
             self.fruitless = self._barren = 0
         return events
@@ -259,9 +258,6 @@ class EventSource:
             self._barren = 0 if lasted else self._barren + 1
             if not (idle or lasted):
                 self.fruitless += 1
-        seen = set(self._ids)
-        self.resumable = len(seen) == len(self._ids) and can_be_sent(self._parser.last_event_id)
-        self._replayed = seen or None
 
     def _next_pause(self) -> float:
         pause = pause_before(self._barren, self._parser.retry, self._dice())

@@ -79,13 +79,16 @@ def _say_ready(server: LocalReplicate, *, own_token: bool, json: bool) -> None:
         ready = {"url": server.url, "api_token": server.api_token if own_token else None}
         write_json_line(ready)
         return
-    shown = server.api_token if own_token else "...  # the one that you gave"
+    # A token that was given is known, and may be one that serves elsewhere too.
+    token = server.api_token if own_token else "(the one that you gave)"
+    exported = token if own_token else "..."
     write(
-        f"Serving the Replicate API at {server.url}, with the token "
-        f"{shown if own_token else 'that you gave'}. Ctrl-C stops it.\n\n"
+        f"Serving the Replicate API at {server.url}\n"
+        f"The token is {token}\n\n"
         f"  export REPLICATE_BASE_URL={server.url}\n"
-        f"  export REPLICATE_API_TOKEN={shown}\n\n"
+        f"  export REPLICATE_API_TOKEN={exported}\n\n"
         'Then, in another terminal: replicate-async stream local/storyteller prompt="Once upon"\n'
+        "Ctrl-C stops the server.\n"
     )
 
 

@@ -86,7 +86,7 @@ class Api:
     def _check_host(self, request: web.Request) -> None:
         """Refuse names that are not the server's: a page elsewhere may have bound one to us."""
         try:
-            host = URL(f"http://{request.host}").host or ""
+            host = URL(f"http://{request.headers.get('Host', '')}").host or ""
         except ValueError:
             host = ""
         if host in self._names or _is_address(host):

@@ -72,6 +72,7 @@ class FileStore:
     signing_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     uploads: dict[str, StoredFile] = field(default_factory=dict[str, StoredFile])
     deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+    _uploaded: int = 0
     _delivered: int = 0
 
     def upload(
@@ -98,8 +99,17 @@ class FileStore:
             sha256=hashlib.sha256(content).hexdigest(),
         )
         self.uploads[stored.id] = stored
-        self.clock.call_at(stored.expires, lambda: self.uploads.pop(stored.id, None))
+        self._uploaded += len(content)
+        self.clock.call_at(stored.expires, lambda: self.remove(stored.id))
+        while self._uploaded > self.capacity and len(self.uploads) > 1:
+            self.remove(next(iter(self.uploads)))
         return stored
+
+    def remove(self, id: str) -> None:
+        """Drop an upload."""
+        stored = self.uploads.pop(id, None)
+        if stored is not None:
+            self._uploaded -= len(stored.content)
 
     def uploads_of(self, account: Account) -> list[StoredFile]:
         """Return the uploads of *account*, oldest first."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import anyio
 from aiohttp import web
 
 from replicate_async.local import ids
@@ -231,7 +232,9 @@ class LocalReplicate:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        # In a cancelled scope of anyio's every await is cut short, and much would stay open.
+        with anyio.CancelScope(shield=True):
+            await self.close()
 
     async def _shut_down(self, _app: web.Application) -> None:
         await self._backend.close()

@@ -64,6 +64,6 @@ class Settings:
     max_file: int = 100 * 1000 * 1000
     max_models: int = 1000
     stored_files: int = 2 * 1000 * 1000 * 1000
-    """Bytes of uploads and outputs held in memory before the oldest output is dropped."""
+    """Bytes of uploads, and of output files, held in memory before the oldest is dropped."""
     page_size: int = 100
     model_page_size: int = 25

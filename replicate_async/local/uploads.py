@@ -62,7 +62,7 @@ async def get(call: Call) -> web.Response:
 async def delete(call: Call) -> web.Response:
     """Answer files.delete."""
     stored = _find(call)
-    del call.backend.files.uploads[stored.id]
+    call.backend.files.remove(stored.id)
     return web.Response(status=204, headers={"Content-Type": "text/plain; charset=UTF-8"})
 
 

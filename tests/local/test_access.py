@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from replicate_async.local import LocalReplicate, RateLimits, Settings
@@ -162,7 +164,6 @@ class TestLowLimits:
         b"POST /v1/predictions HTTP/1.0\r\nHost: \r\n\r\n",
     ],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_garbage_is_a_bad_request_and_no_crash(
     server: LocalReplicate, wire: Wire, request_bytes: bytes
 ) -> None:
@@ -188,6 +189,21 @@ async def test_every_operation_is_described(wire: Wire) -> None:
 def test_a_server_that_does_not_run_has_no_url() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         _ = LocalReplicate().url
+
+
+async def test_nothing_is_left_when_the_scope_is_cancelled() -> None:
+    before = asyncio.all_tasks()
+    server = LocalReplicate(api_token=TOKEN)
+    with anyio.CancelScope() as scope:
+        async with server, Wire(server) as wire:
+            created = await wire.ask("POST", "/models/local/slow/predictions", json={"input": {}})
+            assert created.status == 201
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    assert asyncio.all_tasks() == before
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = server.url
 
 
 async def test_a_server_starts_once(server: LocalReplicate) -> None:

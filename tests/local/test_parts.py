@@ -142,6 +142,19 @@ def test_a_public_name_for_a_private_address_is_refused(
     assert Guard(hosts).allows_address(host, address) is allowed
 
 
+@pytest.mark.anyio
+async def test_old_uploads_make_room_for_new_ones() -> None:
+    clock = Clock()
+    store = FileStore(clock, expiry=10, capacity=10)
+    for name in ("a", "b"):
+        store.upload("dev", b"x" * 6, name=name, content_type="text/plain", metadata={})
+
+    assert [stored.name for stored in store.uploads.values()] == ["b"]
+    clock.advance(11)
+    assert store.uploads == {}
+    clock.close()
+
+
 def test_old_outputs_make_room_for_new_ones() -> None:
     store = FileStore(Clock(), expiry=1, capacity=10)
     first = store.deliver(b"x" * 6, name="a", content_type="text/plain")

@@ -223,6 +223,19 @@ async def test_a_subscriber_that_does_not_read_holds_up_nobody(
         assert (await streamed(wire, url)).count("event: output") == 64
 
 
+async def test_closing_lets_subscribers_go(server: LocalReplicate, wire: Wire) -> None:
+    @server.model("acme/endless")
+    async def endless() -> AsyncIterator[str]:
+        yield "one"
+        await asyncio.Event().wait()
+
+    prediction = await wire.run("acme/endless", {})
+    async with wire.session.get(prediction["urls"]["stream"]) as response:
+        await server.close()
+
+        assert b'data: {"reason":"canceled"}' in await response.read()
+
+
 def test_ids_count_within_a_second() -> None:
     clock = Clock()
     stream = Stream(clock, files=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 import msgspec
 
 from replicate_async.config import read_base, read_timeout, read_token, read_user_agent
-from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers
+from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
 from replicate_async.core.limits import Limits, Pacer
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
@@ -297,9 +297,14 @@ class Replicate:
         """
         try:
             target = endpoint.target(path, query)
+            encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
         except SegmentError as error:
-            raise InvalidArgumentError(f"{error}.") from None
-        encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
+            raise InvalidArgumentError(f"{error}; give it as the API shows it.") from None
+        except UnicodeEncodeError as error:
+            text = shorten(error.object)
+            raise InvalidArgumentError(
+                f"{text} is not valid Unicode ({error.reason}); decode it with the right encoding."
+            ) from None
         request = Request(endpoint, target, encode_headers(headers), encoded, hold)
         sent_at = datetime.now(UTC)
         response = await self._sender.send(request)

@@ -44,6 +44,8 @@ class VersionRef(NamedTuple):
 
 def parse_model(ref: str, argument: str = "model") -> ModelRef:
     """Return the owner and name in *ref*; raises `InvalidArgumentError` naming *argument*."""
+    if "/" not in str(ref):
+        raise _wrong(argument, ref, 'must be "owner/name"')
     parsed = parse_version(ref, argument)
     if parsed.model is None or parsed.version is not None:
         raise _wrong(argument, ref, 'must be "owner/name", without a version')
@@ -73,7 +75,10 @@ def parse_version_id(version: str, argument: str = "version_id", *, given: objec
     An id is 64 hexadecimal characters, but official models have shown others ("dp-..."), so only
     what is plainly cut short, or no id at all, is refused.
     """
-    given = version if given is None else given
+    if given is None:
+        given = version
+        if not version:
+            raise _wrong(argument, given, "must be a version id, 64 hexadecimal characters")
     if not version:
         raise _wrong(argument, given, "has no version after the colon; add one or drop the colon")
     if _CUT_VERSION_ID.fullmatch(version) and not _VERSION_ID.fullmatch(version):
@@ -93,6 +98,14 @@ def _bare_version(argument: str, ref: str) -> str:
             f"hexadecimal characters (it has {len(ref)})",
         )
     return ref
+
+
+def check_name(argument: str, name: str) -> None:
+    """Raise `InvalidArgumentError` naming *argument* unless *name* can be that of a thing."""
+    if not _NAME.fullmatch(str(name)):
+        raise _wrong(
+            argument, name, "must be a name of lower-case letters, digits, '.', '_' and '-'"
+        )
 
 
 def _check_name(argument: str, ref: str, part: str, value: str) -> None:

@@ -38,11 +38,21 @@ def encode_input(given: Mapping[str, object] | msgspec.Struct | None) -> dict[st
             f"input={shorten(given)} is a {type(given).__name__}; it must be a mapping such as "
             '{"prompt": "..."}, or a msgspec Struct.'
         )
-    return {
-        _key(name, "input"): _plain(value, f"input[{name!r}]")
-        for name, value in given.items()
-        if value is not None
-    }
+    left = {name: value for name, value in given.items() if value is not None}
+    return encode_json(left, "input")
+
+
+def encode_json(given: Mapping[str, object], argument: str) -> dict[str, Any]:
+    """Return *given* as plain JSON values; raises `InvalidArgumentError` naming the key."""
+    try:
+        return {
+            _key(name, argument): _plain(value, f"{argument}[{name!r}]")
+            for name, value in given.items()
+        }
+    except RecursionError:
+        raise InvalidArgumentError(
+            f"{argument} is nested too deep for JSON, or holds itself."
+        ) from None
 
 
 def _plain(value: object, where: str) -> object:
@@ -86,12 +96,12 @@ def _by_msgspec(value: object, where: str) -> object:
     try:
         plain: object = msgspec.to_builtins(value, enc_hook=_refuse)
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"{where}: {error}") from None
+        raise InvalidArgumentError(f"{where}: {error}.") from None
     return plain
 
 
 def _refuse(value: object) -> object:
     raise TypeError(
-        f"a {type(value).__name__} cannot be sent as JSON; convert it to plain values, or upload "
-        "a file with client.files.create(...) and pass the File it returns"
+        f"a value of type {type(value).__name__} cannot be sent as JSON; convert it to plain "
+        "values, or upload a file with client.files.create(...) and pass the File it returns"
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from replicate_async.core.endpoint import Endpoint, encode_query, shorten
 from replicate_async.core.origin import Base
-from replicate_async.errors import ForeignURLError, PaginationLoopError
+from replicate_async.errors import ForeignURLError, InvalidArgumentError, PaginationLoopError
 from replicate_async.runs.source import ByteStream
 from replicate_async.schemas import Page, Prediction, Training
 
@@ -135,6 +135,11 @@ def run_id(client: Caller, run: Prediction | Training | str) -> str:
     """
     if isinstance(run, str):
         return run
+    if not isinstance(run, Prediction | Training):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise InvalidArgumentError(
+            f"prediction_id={shorten(run)} is a {type(run).__name__}; give an id, or the "
+            "Prediction or Training itself."
+        )
     for url in (run.urls.get, run.urls.cancel):
         if url is not None and client.base.target(url) is None:
             raise ForeignURLError(

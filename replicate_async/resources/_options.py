@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
@@ -66,11 +66,13 @@ def _cancel_after(value: Deadline) -> str | None:
     return value if isinstance(value, str) else f"{seconds}s"
 
 
-def _duration(value: int | str | timedelta) -> int | None:
+def _duration(value: object) -> int | None:
     if isinstance(value, timedelta):
         return int(value.total_seconds())
     if isinstance(value, int):
         return None if isinstance(value, bool) else value
+    if not isinstance(value, str):
+        return None
     if value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     match = _DURATION.fullmatch(value)
@@ -84,27 +86,65 @@ def check_webhook(url: str | None) -> str | None:
     """Return *url* if a webhook can be sent there: https, or http on this machine."""
     if url is None:
         return None
-    parts = urlsplit(url) if url.isprintable() and " " not in url else None
+    parts = _split(url)
+    host = parts.hostname if parts is not None else None
     if (
         parts is not None
-        and parts.hostname
-        and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
+        and host
+        and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))
     ):
         return url
     # Only scheme and host are shown: people put secrets into the query of their webhooks.
-    shown = f"{parts.scheme}://{parts.hostname or ''}…" if parts is not None else "that"
+    shown = f"a URL of {parts.scheme}://{host}" if parts is not None and host else "no whole URL"
     raise InvalidArgumentError(
         f"webhook is {shown}, which cannot be called; it must be an absolute https:// URL."
     )
+
+
+def _split(url: object) -> SplitResult | None:
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        return None
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def check_events(events: Sequence[WebhookEvent] | None) -> list[WebhookEvent] | None:
     """Return *events* as a list if each is one that the API sends."""
     if events is None:
         return None
-    for event in (events,) if isinstance(events, str) else events:
-        if event not in EVENTS or isinstance(events, str):
-            raise InvalidArgumentError(
-                f"webhook_events_filter={shorten(events)} is not a list of {', '.join(EVENTS)}."
-            )
+    if not _is_list(events) or any(event not in EVENTS for event in events):
+        raise InvalidArgumentError(
+            f"webhook_events_filter={shorten(events)} is not a list of {', '.join(EVENTS)}."
+        )
     return list(events)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def check_choice(argument: str, value: str | None, choices: Sequence[str]) -> None:
+    """Raise `InvalidArgumentError` unless *value* is one of *choices*, or left out."""
+    if value is not None and value not in choices:
+        raise InvalidArgumentError(
+            f"{argument}={shorten(value)} must be one of {', '.join(map(repr, choices))}."
+        )
+
+
+def check_text(argument: str, value: object) -> None:
+    """Raise `InvalidArgumentError` unless *value* is text that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgumentError(f"{argument}={shorten(value)} must be a string, and not empty.")
+
+
+def check_count(argument: str, value: object, least: int, most: int) -> None:
+    """Raise `InvalidArgumentError` unless *value* is a whole number in range, or left out."""
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidArgumentError(
+            f"{argument}={shorten(value)} is out of range; it is a whole number from {least} to "
+            f"{most}."
+        )

@@ -7,10 +7,10 @@ from typing import Final
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.refs import parse_model, parse_version_id
+from replicate_async.refs import check_name, parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
 from replicate_async.resources._create import Input, create_prediction
-from replicate_async.resources._options import Deadline, Wait
+from replicate_async.resources._options import Deadline, Wait, check_count, check_text
 from replicate_async.schemas import (
     CreateDeployment,
     CreatePrediction,
@@ -108,7 +108,8 @@ class Deployments(Resource):
         *min_instances* goes from 0 to 5, *max_instances* from 0 to 20. Never sent twice: raises
         `AmbiguousCreateError` when its fate is unknown (deployments.create).
         """
-        parse_model(f"owner/{name}", "name")
+        check_name("name", name)
+        check_text("hardware", hardware)
         _check_instances(min_instances, max_instances)
         body = CreateDeployment(
             name=name,
@@ -165,10 +166,7 @@ def _check_instances(minimum: int | None, maximum: int | None) -> None:
         ("min_instances", minimum, _MOST_MIN_INSTANCES),
         ("max_instances", maximum, _MOST_MAX_INSTANCES),
     ):
-        if value is not None and not 0 <= value <= most:
-            raise InvalidArgumentError(
-                f"{name}={value!r} is out of range; it goes from 0 to {most}."
-            )
+        check_count(name, value, 0, most)
     if minimum is not None and maximum is not None and minimum > maximum:
         raise InvalidArgumentError(
             f"min_instances={minimum} is more than max_instances={maximum}; lower one."

@@ -14,6 +14,7 @@ import msgspec
 from replicate_async.core.endpoint import Endpoint, shorten
 from replicate_async.core.multipart import Content, Multipart, Part
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.files.inputs import encode_json
 from replicate_async.resources._base import Listing, Resource
 from replicate_async.schemas import CreateFile, DownloadFile, File, Page
 
@@ -62,7 +63,7 @@ class Files(Resource):
         _check_media_type(content_type)
         parts = [Part("content", _checked(content), name, content_type, _position(content))]
         if metadata:
-            encoded = msgspec.json.encode(dict(metadata))
+            encoded = msgspec.json.encode(_plain(metadata))
             parts.append(Part("metadata", encoded, content_type="application/json"))
         return await self._client.call(
             CREATE, body=Multipart(tuple(parts)), hold=_SECONDS_FOR_UPLOAD
@@ -97,6 +98,14 @@ def _checked(content: Content) -> Content:
     raise InvalidArgumentError(
         f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a Path, "
         "a file opened with 'rb', or an async iterator of bytes."
+    )
+
+
+def _plain(metadata: Mapping[str, object]) -> dict[str, object]:
+    if isinstance(metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        return encode_json(metadata, "metadata")
+    raise InvalidArgumentError(
+        f'metadata={shorten(metadata)} must be a mapping such as {{"customer": 7}}.'
     )
 
 

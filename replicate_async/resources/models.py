@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, get_args
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.refs import parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
 from replicate_async.resources._create import Input, create_prediction
-from replicate_async.resources._options import Deadline, Wait
+from replicate_async.resources._options import Deadline, Wait, check_choice, check_text
 from replicate_async.schemas import (
     CreateModel,
     CreatePrediction,
@@ -19,6 +19,8 @@ from replicate_async.schemas import (
     Model,
     Page,
     Prediction,
+    SortBy,
+    SortDirection,
     UpdateModel,
     Version,
     Visibility,
@@ -172,6 +174,8 @@ class Models(Resource):
         Never sent twice: raises `AmbiguousCreateError` when its fate is unknown (models.create).
         """
         ref = parse_model(model)
+        check_choice("visibility", visibility, get_args(Visibility))
+        check_text("hardware", hardware)
         body = CreateModel(
             owner=ref.owner,
             name=ref.name,
@@ -227,12 +231,14 @@ class Models(Resource):
     def list(
         self,
         *,
-        sort_by: Literal["model_created_at", "latest_version_created_at"] | None = None,
-        sort_direction: Literal["asc", "desc"] | None = None,
+        sort_by: SortBy | None = None,
+        sort_direction: SortDirection | None = None,
     ) -> Listing[Model]:
         """Iterate over public models, by default those with the newest version first.
 
         (models.list)
         """
+        check_choice("sort_by", sort_by, get_args(SortBy))
+        check_choice("sort_direction", sort_direction, get_args(SortDirection))
         query = ListModels(sort_by=sort_by, sort_direction=sort_direction)
         return Listing(self._client, LIST, query=query)

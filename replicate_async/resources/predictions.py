@@ -13,7 +13,7 @@ from replicate_async.refs import ModelRef, parse_version
 from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
 from replicate_async.resources._create import Input, create_prediction
-from replicate_async.resources._options import Deadline, Wait
+from replicate_async.resources._options import Deadline, Wait, check_choice
 from replicate_async.runs.follow import Runs
 from replicate_async.runs.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
@@ -193,11 +193,16 @@ class Predictions(Resource):
         ``source="web"`` keeps those made on the website in the last 14 days (predictions.list).
         """
         for name, value in (("created_after", created_after), ("created_before", created_before)):
-            if value is not None and value.utcoffset() is None:
+            if value is not None and not _is_aware(value):
                 raise InvalidArgumentError(
-                    f"{name}={value!r} has no time zone; write datetime(..., tzinfo=UTC)."
+                    f"{name}={value!r} is no time with a zone; write datetime(..., tzinfo=UTC)."
                 )
+        check_choice("source", source, ("web",))
         query = ListPredictions(
             created_after=created_after, created_before=created_before, source=source
         )
         return Listing(self._client, LIST, query=query)
+
+
+def _is_aware(moment: object) -> bool:
+    return isinstance(moment, datetime) and moment.utcoffset() is not None

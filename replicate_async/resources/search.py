@@ -7,6 +7,7 @@ from typing import Final
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.resources._base import Caller
+from replicate_async.resources._options import check_count
 from replicate_async.schemas import SearchQuery, SearchResults
 
 SEARCH: Final = Endpoint("GET", "/search", returns=SearchResults, query=SearchQuery)
@@ -16,6 +17,5 @@ async def search(client: Caller, query: str, limit: int | None) -> SearchResults
     """Search models, collections and pages for *query*."""
     if not query.strip():
         raise InvalidArgumentError(f"query={query!r} is empty; say what to search for.")
-    if limit is not None and not 1 <= limit <= 50:
-        raise InvalidArgumentError(f"limit={limit!r} is out of range; it goes from 1 to 50.")
+    check_count("limit", limit, 1, 50)
     return await client.call(SEARCH, query=SearchQuery(query=query, limit=limit))

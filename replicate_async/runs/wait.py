@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
 from replicate_async.core.poll import Poll
-from replicate_async.errors import NotFoundError, PredictionGone, WaitTimeout
+from replicate_async.errors import InvalidArgumentError, NotFoundError, PredictionGone, WaitTimeout
 from replicate_async.schemas import Prediction, Training
 
 PREDICTION_TIMEOUT: Final = 35 * 60.0
@@ -45,6 +45,7 @@ async def wait_for(
 
     *last* is the state known already, which spares asking when it is an end.
     """
+    _check_timeout(timeout)
     started = changed = clock()
     deadline = None if timeout is None else started + timeout
     attempt = 0
@@ -73,6 +74,14 @@ async def wait_for(
             changed = clock()
         last, seen = run, True
     return last
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is None or (isinstance(timeout, int | float) and timeout >= 0):
+        return
+    raise InvalidArgumentError(
+        f"timeout={timeout!r} must be a number of seconds, 0 or more, or None for no limit."
+    )
 
 
 def _timed_out(run_id: str, timeout: float | None, last: Prediction | Training | None) -> str:

@@ -55,10 +55,10 @@ def peers(session: nox.Session, release: str) -> None:
 
 
 @nox.session
-def fuzz(session: nox.Session) -> None:
+def schemathesis(session: nox.Session) -> None:
     """Drive the embedded server with schemathesis from its own openapi.json."""
     session.install("-e", ".", *group("fuzz"))
-    session.run("python", "tests/fuzz/run.py", *session.posargs)
+    session.run("python", "-m", "tests.fuzz.run", *session.posargs)
 
 
 @nox.session

@@ -105,12 +105,15 @@ def read_query(request: web.Request, endpoint: Endpoint[Any]) -> Any:
 
 
 async def read_limited(request: web.Request, limit: int) -> bytes:
-    """Return the body, at most *limit* bytes of it; raises the 413 `Problem`."""
+    """Return the body, at most *limit* bytes of it; raises the `Problem` that it earns."""
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise problem(413, f"Request bodies must be at most {limit} bytes long")
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise problem(413, f"Request bodies must be at most {limit} bytes long")
+    except web.RequestPayloadError:
+        raise problem(400, "The body is not in the encoding that its header names") from None
     return bytes(body)
 
 

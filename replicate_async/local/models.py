@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import msgspec
 from aiohttp import web
@@ -18,6 +19,11 @@ from replicate_async.local.state import HARDWARE, NAME, Model, Version
 from replicate_async.schemas import CreatePrediction
 
 _LINKS = ("github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
+
+_URL = re.compile(
+    r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#](?:[!$&-;=?-Z_a-z~]|%[0-9a-f]{2})*)?",
+    re.IGNORECASE,
+)
 
 
 async def list_all(call: Call) -> web.Response:
@@ -64,8 +70,7 @@ async def create(call: Call) -> web.Response:
         visibility=body.visibility,
         hardware=body.hardware,
     )
-    for name in _LINKS:
-        model.links[name] = getattr(body, name, None)
+    model.links |= {name: _link(name, getattr(body, name, None)) for name in _LINKS}
     state.models[model.ref] = model
     return django_answer(call.backend.views.model(model), 201)
 
@@ -79,12 +84,10 @@ async def update(call: Call) -> web.Response:
     """Answer models.update; what the body leaves out stays."""
     model = _owned(call)
     changes = msgspec.structs.asdict(call.body)
+    links = {name: changes.pop(name, None) for name in _LINKS}
+    model.links |= {name: _link(name, url) for name, url in links.items() if url is not None}
     for name, value in changes.items():
-        if value is None:
-            continue
-        if name in _LINKS:
-            model.links[name] = value
-        else:
+        if value is not None:
             setattr(model, name, value)
     return django_answer(call.backend.views.model(model))
 
@@ -177,6 +180,13 @@ def _owned(call: Call) -> Model:
     if not call.account.owns(model.owner):
         raise not_found()
     return model
+
+
+def _link(name: str, url: str | None) -> str | None:
+    """Return *url* as it is kept, none at all for an empty one."""
+    if url and not _URL.fullmatch(url):
+        raise django(400, f"{name}: Enter a valid URL.")
+    return url or None
 
 
 def _version(call: Call, model: Model) -> Version:

@@ -46,6 +46,8 @@ async def test_a_model_is_made_without_versions(wire: Wire) -> None:
         ({"name": "Not A Name"}, 400),
         ({"name": "../x"}, 400),
         ({"hardware": "abacus"}, 400),
+        ({"license_url": "MIT"}, 400),
+        ({"paper_url": "javascript:alert(1)"}, 400),
         ({"visibility": "secret"}, 422),
         ({"readme": "x"}, 422),
     ],

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from replicate_async.core.endpoint import Endpoint
@@ -26,6 +27,15 @@ from replicate_async.local.uploads import answer_delivery
 from replicate_async.resources import ENDPOINTS
 
 logger: logging.Logger = logging.getLogger("replicate_async.local")
+http_logger: logging.Logger = logging.getLogger("replicate_async.local.http")
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Leave out what the parser says of garbage: it repeats the line, and so perhaps a token."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+http_logger.addFilter(_is_worth_logging)
 
 # Documented with `security: []`.
 OPEN = frozenset({"search"})

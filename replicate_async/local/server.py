@@ -11,7 +11,7 @@ import anyio
 from aiohttp import web
 
 from replicate_async.local import ids
-from replicate_async.local.app import Api
+from replicate_async.local.app import Api, http_logger
 from replicate_async.local.backend import Backend
 from replicate_async.local.builtins import BUILTINS
 from replicate_async.local.faults import Faults
@@ -198,6 +198,7 @@ class LocalReplicate:
         self._runner = web.AppRunner(
             Api(self._backend, names).app,
             access_log=None,
+            logger=http_logger,
             handle_signals=False,
             # A client that goes away takes its request along, though not the run it made.
             handler_cancellation=True,

@@ -173,6 +173,17 @@ async def test_garbage_is_a_bad_request_and_no_crash(
     assert (await wire.ask("GET", "/account")).status == 200
 
 
+async def test_a_token_in_a_broken_header_is_not_logged(
+    server: LocalReplicate, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = f"GET / HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\0\r\n\r\n".encode()
+
+    answer = await raw(server, broken)
+
+    assert answer.startswith(b"HTTP/1.0 400")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_every_operation_is_described(wire: Wire) -> None:
     described = (await wire.ask("GET", "/openapi.json", token=None)).json
 

@@ -174,6 +174,24 @@ def test_a_forked_child_makes_connections_of_its_own_and_leaves_the_parents_alon
     assert [each.requests for each in server.connections] == [2, 1]
 
 
+@pytest.mark.anyio
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_a_child_forked_inside_a_running_loop_makes_connections_of_its_own() -> None:
+    with ServerThread() as server:
+        client = client_of(server)
+
+        async def ask() -> None:
+            assert (await client.account.get()).username == "acme"
+
+        await ask()
+        in_child(lambda: asyncio.run(ask()))
+        await ask()
+        await client.aclose()
+
+    assert [each.requests for each in server.connections] == [2, 1]
+
+
 def in_child(work: Callable[[], None]) -> None:
     pid = os.fork()
     if pid == 0:

@@ -25,7 +25,7 @@ class RunThread:
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._started = False
-        self.busy = False
+        self.busy: bool = False
         """Whether a call is being executed, or was left behind."""
 
     async def call(self, function: Callable[[], T]) -> T:
@@ -43,7 +43,7 @@ class RunThread:
             else:
                 self._settle(future, result, None)
 
-        self.busy: bool = True
+        self.busy = True
         self._start()
         self._jobs.put(job)
         return await future

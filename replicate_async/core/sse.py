@@ -56,7 +56,8 @@ class Parser:
     `last_event_id` is what a reconnect must send (nothing when empty): the id as of the last blank
     line, whatever a half-received event says. `retry` is the reconnection time last received, in
     milliseconds, or None. `last_comment` is the text after the colon of the stream's latest comment
-    line, at most its first 1,024 bytes, or None.
+    line, at most its first 1,024 bytes, or None. `failed` says that the next `feed` will
+    raise, whatever it is given.
     """
 
     def __init__(self, max_event_bytes: int = 16 * 1024 * 1024, *, last_event_id: str = "") -> None:
@@ -78,7 +79,7 @@ class Parser:
         self._at_start = True
         self._head: bytes = b""  # the part of a byte order mark received so far
         self._after_cr = False
-        self._failed = False
+        self.failed = False
         self._line = bytearray()
         self._id = self.last_event_id
         self._begin_block()
@@ -106,7 +107,7 @@ class Parser:
         ):
             self._take_blocks(data, events)
             return events
-        if self._failed:
+        if self.failed:
             raise self._too_large()
         try:
             if len(data) <= _STEP:
@@ -116,7 +117,7 @@ class Parser:
                     self._feed(data[start : start + _STEP], events)
         except EventTooLarge:
             self.close()
-            self._failed = True
+            self.failed = True
             if not events:
                 raise
         else:

@@ -204,8 +204,7 @@ class Follower:
         if self.closed:
             raise ClientStateError("The stream is closed; read it inside 'async with'.")
         prediction = self.prediction
-        if self._polls or not prediction.done:
-            self._polls += 1
+        if self._polls and not prediction.done:
             pause = self._poll.delay(
                 prediction.status,
                 monotonic() - self._changed_at,
@@ -217,6 +216,7 @@ class Follower:
             if prediction.status != self.prediction.status:
                 self._changed_at = monotonic()
             self.prediction = prediction
+        self._polls += 1
         return self._delivered.rest_of(prediction)
 
     async def _raise_failure(self) -> None:

@@ -133,7 +133,7 @@ class Delivered:
             return []  # its error says more than that a part of the output is missing
         if self._unknown or output is None:
             raise self._incomplete(prediction)
-        parts = _parts(output)
+        parts = _parts(prediction.output)
         return parts[self._count :] if self._files else self._text_left(prediction, parts)
 
     def _incomplete(self, prediction: Prediction) -> StreamIncomplete:

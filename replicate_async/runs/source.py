@@ -146,6 +146,8 @@ class EventSource:
             stream = self._stream or await self._connect()
             if stream is None:
                 return []
+            if self._parser.failed:
+                self._parse(b"")
             try:
                 chunk = await stream.read()
             except APIConnectionError as error:

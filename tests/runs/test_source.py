@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+
+import pytest
+from multidict import CIMultiDict
+
+from replicate_async import APIConnectionError, APITimeoutError, StreamLimitError
+from replicate_async.core.sse import encode
+from replicate_async.errors import StreamResponseError, TLSError
+from replicate_async.runs.source import EventSource, can_be_sent, pause_before
+
+pytestmark = pytest.mark.anyio
+
+Step = bytes | Exception
+
+
+class Connection:
+    """An answer that gives what it was told to, and then ends."""
+
+    def __init__(
+        self,
+        *steps: Step,
+        status: int = 200,
+        content_type: str = "text/event-stream",
+        headers: Mapping[str, str] | None = None,
+        lasts: float = 0.0,
+    ) -> None:
+        self.status = status
+        self.headers: Mapping[str, str] = CIMultiDict(
+            {"Content-Type": content_type, **(headers or {})}
+        )
+        self.steps = list(steps)
+        self.lasts = lasts
+        self.closed = False
+        self.clock: Clock | None = None
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(0)
+        if not self.steps:
+            if self.clock is not None:
+                self.clock.now += self.lasts
+            return b""
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    async def read_all(self, limit: int) -> bytes:
+        return (await self.read())[:limit]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, delay: float, /) -> Awaitable[object]:
+        self.slept.append(delay)
+        return asyncio.sleep(0)
+
+
+class Line:
+    """Connections in turn, and what was asked of each."""
+
+    def __init__(self, *connections: Connection | Exception, limit: int = 1000) -> None:
+        self.connections = list(connections)
+        self.asked: list[str] = []
+        self.clock = Clock()
+        self.source = EventSource(
+            self.open,
+            "https://x/stream",
+            last_event_id="",
+            limit=limit,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+            dice=lambda: 0.5,
+        )
+
+    async def open(self, url: str, last_event_id: str) -> Connection:
+        assert url == "https://x/stream"
+        self.asked.append(last_event_id)
+        found = self.connections.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        found.clock = self.clock
+        return found
+
+    async def data(self) -> list[str]:
+        return [event.data for event in await self.source.read()]
+
+
+def event(id: str | None, data: str = "x") -> bytes:
+    return encode("output", data, id=id)
+
+
+@pytest.mark.parametrize(
+    ("barren", "retry", "pause"),
+    [
+        (0, None, 0.125),
+        (1, None, 0.25),
+        (5, None, 4.0),
+        (6, None, 4.0),
+        (9999, None, 4.0),
+        (0, 0, 0.1),
+        (0, 500, 0.5),
+        (0, 10**15, 30.0),
+        (1, 0, 0.35),
+        (9999, 10**15, 34.0),
+    ],
+)
+def test_the_pause_grows_and_has_bounds(barren: int, retry: int | None, pause: float) -> None:
+    assert pause_before(barren, retry, 0.5) == pytest.approx(pause)
+
+
+def test_the_pause_after_nothing_is_never_none() -> None:
+    assert pause_before(3, None, 0.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("event_id", "fits"),
+    [("", True), ("1690212292:0", True), ("…", True), ("\x01", False), ("a\rb", False)],
+)
+def test_ids_with_controls_cannot_be_sent(event_id: str, fits: bool) -> None:
+    assert can_be_sent(event_id) is fits
+
+
+async def test_a_partial_event_is_dropped_and_resumed_before() -> None:
+    line = Line(Connection(event("1", "a") + event("2", "b")[:-1]), Connection(event("2", "b")))
+    assert await line.data() == ["a"]
+    assert await line.data() == []
+    assert await line.data() == ["b"]
+    assert line.asked == ["", "1"]
+
+
+async def test_the_same_id_is_sent_again_after_a_second_cut() -> None:
+    line = Line(Connection(event("1")), Connection(b": hi\n\n"), Connection(event("2", "b")))
+    for expected in (["x"], [], [], ["b"]):
+        assert await line.data() == expected
+    assert line.asked == ["", "1", "1"]
+
+
+async def test_what_was_seen_is_dropped_up_to_the_first_that_is_new() -> None:
+    again = event("1") + encode("note", "between") + event("2") + event("3", "c") + event("2", "d")
+    line = Line(Connection(event("1") + event("2")), Connection(again))
+    assert await line.data() == ["x", "x"]
+    assert await line.data() == []
+    assert line.source.resume({hash("1"), hash("2")})
+    assert await line.data() == ["between", "c", "d"]
+
+
+async def test_a_connection_of_repeats_alone_is_no_progress() -> None:
+    line = Line(Connection(event("1")), Connection(event("1")))
+    await line.data()
+    await line.data()
+    line.source.resume({hash("1")})
+    assert await line.data() == []
+    assert line.source.fruitless == 1
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        Connection(b":408: 408 Request Timeout\n\n"),
+        Connection(b": hi\n\n", lasts=5.1),
+        Connection(APITimeoutError("silence")),
+    ],
+    ids=["408", "long", "silent"],
+)
+async def test_an_idle_end_is_no_failure(ended: Connection) -> None:
+    line = Line(ended)
+    assert await line.data() == []
+    assert line.source.fruitless == 0
+    assert ended.closed
+
+
+async def test_an_old_408_does_not_excuse_a_new_failure() -> None:
+    line = Line(Connection(b":408: 408 Request Timeout\n\n"), Connection(), Connection())
+    for _ in range(3):
+        assert await line.data() == []
+    assert line.source.fruitless == 2
+
+
+async def test_connections_that_end_at_once_get_slower_even_when_idle() -> None:
+    line = Line(*(Connection(b":408:\n\n") for _ in range(5)))
+    for _ in range(5):
+        assert await line.data() == []
+    assert line.clock.slept == [0.25, 0.5, 1.0, 2.0]
+
+
+async def test_progress_forgives() -> None:
+    refused = APIConnectionError("refused")
+    line = Line(refused, refused, refused, Connection(event("1")), refused)
+    for expected in ([], [], [], ["x"], [], []):
+        assert await line.data() == expected
+    assert line.source.fruitless == 1
+    assert line.clock.slept == [0.25, 0.5, 1.0, 0.125]
+
+
+async def test_a_server_that_asks_for_patience_gets_it() -> None:
+    busy = [Connection(b"{}", status=503, headers={"Retry-After": "7"}) for _ in range(2)]
+    line = Line(*busy, Connection(event("1")))
+    assert await line.data() == []
+    assert line.source.fruitless == 1
+    assert not line.source.progressed
+    assert await line.data() == []
+    assert await line.data() == ["x"]
+    assert line.clock.slept == [7.0, 7.0]
+    assert all(connection.closed for connection in busy)
+
+
+async def test_a_server_without_a_stream_yet_is_not_asked_blindly() -> None:
+    line = Line(Connection(b'{"detail": "down"}', status=503))
+    with pytest.raises(StreamResponseError, match="down"):
+        await line.source.read()
+
+
+async def test_a_server_that_restarts_is_asked_again() -> None:
+    line = Line(Connection(event("1")), Connection(b"", status=502), Connection(event("2", "b")))
+    for expected in (["x"], [], [], ["b"]):
+        assert await line.data() == expected
+
+
+async def test_a_bad_certificate_is_not_tried_again() -> None:
+    line = Line(TLSError("wrong name"))
+    with pytest.raises(TLSError):
+        await line.source.read()
+
+
+async def test_an_event_above_the_limit_is_given_up() -> None:
+    large = Connection(event("1") + b"data: " + b"x" * 2000)
+    line = Line(large)
+    assert await line.data() == ["x"]
+    with pytest.raises(StreamLimitError, match="1,000 bytes"):
+        await line.source.read()
+    assert large.closed
+
+
+async def test_a_cancelled_pause_is_waited_again() -> None:
+    line = Line(Connection(event("1")), Connection(event("2", "b")))
+    await line.data()
+    await line.data()
+    task = asyncio.ensure_future(line.data())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await line.data() == ["b"]
+    assert len(line.clock.slept) == 2

@@ -1,0 +1,500 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+import pytest
+
+from replicate_async import (
+    ClientStateError,
+    DoneEvent,
+    ErrorEvent,
+    InvalidArgumentError,
+    LogsEvent,
+    OutputEvent,
+    PredictionCanceled,
+    PredictionFailed,
+    Replicate,
+    StreamIncomplete,
+    StreamLimitError,
+    StreamRestarted,
+    Timeout,
+)
+from replicate_async.core.sse import encode
+from replicate_async.runs.follow import Runs
+from replicate_async.runs.stream import OnExit, Stream
+from replicate_async.schemas import Prediction
+from tests.runs.service import QUICK, Run, Service, cut_at, output, text_of
+from tests.support.cancel_sweep import cancel_sweep
+from tests.support.replies import stream_answer
+from tests.support.wire import Answer, Ending
+
+pytestmark = pytest.mark.anyio
+
+WORDS: Final = ["Once", " upon", " a\ntime", "", " ✨", "\n\n", " there", " was"] * 4
+TEXT: Final = "".join(WORDS)
+
+
+async def collect(opened: Stream, events: list[object]) -> None:
+    """Add all events to *events*, those before an error too."""
+    async with opened as stream:
+        async for event in stream:
+            events.append(event)  # noqa: PERF401 - a comprehension would lose those before an error
+
+
+def cutting(run: Run, at: int, ending: Ending, *, back: int = 0) -> Callable[[int, str], Answer]:
+    """Cut the first connection at a byte, and resume *back* events too early."""
+
+    def answer(connection: int, last: str) -> Answer:
+        if connection == 0:
+            return cut_at(run.rest(""), at, ending)
+        names = [event.split(b"id: ")[1].split(b"\n")[0].decode() for event in run.events]
+        place = names.index(last) - back if last else -1
+        return stream_answer(run.rest(names[place] if place >= 0 else ""))
+
+    return answer
+
+
+async def test_a_cut_at_every_byte_gives_the_exact_text() -> None:
+    events = output(WORDS)
+    size = len(b"".join(events)) + len(b": hi\n\n")
+    assert size > 1500
+    runs: dict[str, Run] = {}
+    for at in range(size):
+        run = runs[f"p{at}"] = Run(events, output=WORDS)
+        run.answers = cutting(run, at, [Ending.CLOSE, Ending.RESET][at % 2], back=at // 2 % 3)
+    service = Service(**runs)
+    gate = asyncio.Semaphore(50)
+
+    async def check(client: Replicate, id: str) -> None:
+        async with gate:
+            assert await text_of(client, id) == TEXT, id
+
+    async with service.server, service.client() as client:
+        await asyncio.gather(*(check(client, id) for id in runs))
+    assert all(1 <= len(run.resumed_after) <= 3 for run in runs.values())
+
+
+async def test_two_hundred_streams_under_resets_lose_nothing() -> None:
+    dice = Random(7)
+    words = [f" {at}" for at in range(20)]
+
+    def unlucky(run: Run) -> Callable[[int, str], Answer]:
+        def answer(_connection: int, last: str) -> Answer:
+            at = next((at for at, e in enumerate(run.events) if f"id: {last}\n".encode() in e), -1)
+            if at >= 0 and dice.random() < 0.3:
+                at = max(-1, at - dice.randint(1, 2))
+            body = b"".join(run.events[at + 1 :])
+            if any(dice.random() < 0.01 for _ in run.events[at + 1 :]):
+                return cut_at(body, dice.randrange(len(body)), Ending.RESET)
+            return replace(stream_answer(body), ending=Ending.HANG)
+
+        return answer
+
+    runs = {f"p{at}": Run(output(words), output=words) for at in range(200)}
+    for run in runs.values():
+        run.answers = unlucky(run)
+    service = Service(**runs)
+    async with service.server, service.client() as client:
+        texts = await asyncio.gather(*(text_of(client, id) for id in runs))
+    assert set(texts) == {"".join(words)}
+    assert sum(len(run.resumed_after) for run in runs.values()) > 210
+
+
+@pytest.mark.parametrize("at", [100, 500])
+async def test_a_server_that_begins_again_is_not_read_twice(at: int) -> None:
+    run = Run(output(WORDS), output=WORDS)
+    run.answers = lambda connection, _last: (
+        stream_answer(run.rest("")) if connection else cut_at(run.rest(""), at, Ending.CLOSE)
+    )
+    service = Service(run)
+    async with service.server, service.client() as client:
+        assert await text_of(client) == TEXT
+    assert len(run.resumed_after) == 2
+    assert run.polls == 1  # that of the test
+
+
+async def test_events_without_ids_are_finished_from_the_run() -> None:
+    run = Run(output(WORDS, ids=False), output=WORDS)
+    run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.RESET)
+
+    def finish(run: Run) -> None:
+        if run.polls == 4:
+            run.status = "succeeded"
+
+    run.polled = finish
+    service = Service(run)
+    async with service.server, service.client() as client:
+        assert await text_of(client) == TEXT
+    assert len(run.resumed_after) == 1
+
+
+async def test_ids_that_are_all_the_same_are_not_trusted() -> None:
+    events = [encode("output", word, id="1") for word in WORDS]
+    run = Run(events, output=WORDS)
+    run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.CLOSE)
+    service = Service(run)
+    run.polled = lambda run: setattr(run, "status", "succeeded" if run.polls > 1 else run.status)
+    async with service.server, service.client() as client:
+        assert await text_of(client) == TEXT
+    assert len(run.resumed_after) == 1
+
+
+async def test_events_without_ids_are_not_followed_by_another_text() -> None:
+    run = Run(output(WORDS, ids=False), output=["Something else"])
+    run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.CLOSE)
+    service = Service(run)
+    read: list[object] = []
+    async with service.server, service.client() as client:
+        with pytest.raises(StreamRestarted) as caught:
+            await collect(client.predictions.stream("p", poll=QUICK), read)
+    assert caught.value.text == "".join(map(str, read)) != ""
+
+
+async def test_a_reader_goes_on_elsewhere_after_any_event() -> None:
+    run = Run(output(WORDS), output=WORDS)
+    service = Service(run)
+    async with service.server, service.client() as client:
+        for stop in range(1, len(WORDS), 3):
+            text = ""
+            async with client.predictions.stream("p") as stream:
+                assert stream.last_event_id == ""
+                words = stream.text()
+                for _ in range(stop):
+                    text += await anext(words)
+                last = stream.last_event_id
+            assert last == f"1690212292:{stop - 1}"
+            assert text + await text_of(client, last_event_id=last) == TEXT
+
+
+async def test_a_loop_that_was_left_is_taken_up_by_the_next() -> None:
+    service = Service(Run(output(WORDS)))
+    async with service.server, service.client() as client, client.predictions.stream("p") as stream:
+        async for event in stream:
+            assert event == OutputEvent("Once", "1690212292:0")
+            break
+        async for word in stream.text():
+            assert word == " upon"
+            break
+        raw = await anext(stream.raw())
+        assert (raw.event, raw.data, raw.id) == ("output", " a\ntime", "1690212292:2")
+        rest = [event async for event in stream]
+    assert "".join(map(str, rest)) == "".join(WORDS[3:])
+    assert rest[-1] == DoneEvent(None, "1690212293:0")
+
+
+async def test_silence_opens_the_stream_again() -> None:
+    run = Run(output(WORDS))
+    run.answers = lambda connection, last: (
+        stream_answer(run.rest(last))
+        if connection == 2
+        else cut_at(run.rest(last), 400, Ending.HANG)
+    )
+    service = Service(run)
+    async with service.server, service.client(Timeout(stream=0.02)) as client:
+        assert await text_of(client) == TEXT
+    assert len(run.resumed_after) == 3
+
+
+async def test_silence_before_the_head_is_no_answer_either() -> None:
+    run = Run(output(WORDS))
+    run.answers = lambda connection, last: (
+        stream_answer(run.rest(last)) if connection else Answer(raw=b"", ending=Ending.HANG)
+    )
+    service = Service(run)
+    async with service.server, service.client(Timeout(stream=0.02)) as client:
+        assert await text_of(client) == TEXT
+
+
+async def test_a_reader_that_takes_its_time_is_not_silence() -> None:
+    run = Run(output(WORDS))
+    service = Service(run)
+    async with (
+        service.server,
+        service.client(Timeout(stream=0.02)) as client,
+        client.predictions.stream("p") as stream,
+    ):
+        words = stream.text()
+        text = await anext(words)
+        await asyncio.sleep(0.06)
+        text += "".join([word async for word in words])
+    assert text == TEXT
+    assert len(run.resumed_after) == 1
+
+
+async def test_a_stream_that_never_gets_on_is_given_up() -> None:
+    run = Run(output(WORDS))
+    run.answers = lambda _connection, _last: cut_at(
+        b"retry: 1\n\n" + b"".join(run.events[:2]), 10_000, Ending.CLOSE
+    )
+    service = Service(run)
+    async with service.server, service.client() as client:
+        with pytest.raises(StreamIncomplete) as caught:
+            await text_of(client)
+    assert caught.value.text == "Once upon"
+    assert len(run.resumed_after) == 7
+
+
+@pytest.mark.parametrize("growing", ["str", "list", "nothing until the end"])
+async def test_a_run_without_a_stream_is_polled(growing: str) -> None:
+    words = WORDS[:6]
+
+    def grow(run: Run) -> None:
+        had = words[: run.polls]
+        run.logs = "".join(f"{at}\n" for at in range(run.polls))
+        if growing == "list":
+            run.output = had
+        elif growing == "str":
+            run.output = "".join(had)
+        if run.polls >= 8:
+            run.status, run.output = "succeeded", words
+
+    run = Run(streamed=False, polled=grow)
+    service = Service(run)
+    async with (
+        service.server,
+        service.client() as client,
+        client.predictions.stream("p", poll=QUICK) as stream,
+    ):
+        events = [event async for event in stream]
+        assert stream.last_event_id == ""
+    assert "".join(map(str, events)) == "".join(words)
+    logs = [event.data for event in events if isinstance(event, LogsEvent)]
+    assert "".join(logs) == "".join(f"{at}\n" for at in range(8))
+    assert len(logs) == 8
+    if growing == "list":
+        assert [event.data for event in events if isinstance(event, OutputEvent)] == words
+    assert events[-1] == DoneEvent()
+
+
+async def test_a_run_that_ended_long_ago_needs_no_stream() -> None:
+    run = Run(output=["Hello", " you"], status="succeeded")
+    run.answers = lambda _connection, _last: Answer(status=410, body=b"{}")
+    service = Service(run)
+    async with service.server, service.client() as client:
+        assert await text_of(client) == "Hello you"
+
+
+@pytest.mark.parametrize("said", ['{"detail": "no luck (E1001)"}', "no luck (E1001)"])
+async def test_the_models_error_reaches_the_caller(said: str) -> None:
+    reason = encode("done", '{"reason": "error"}', id="3")
+    run = Run([*output(["a"])[:1], encode("error", said, id="2"), reason])
+    run.polled = lambda run: setattr(run, "status", "failed" if run.polls > 1 else run.status)
+    service = Service(run)
+    events: list[object] = []
+    async with service.server, service.client() as client:
+        with pytest.raises(PredictionFailed, match="no luck") as caught:
+            await collect(client.predictions.stream("p", poll=QUICK), events)
+    assert events[1:] == [ErrorEvent("no luck (E1001)", "2"), DoneEvent("error", "3")]
+    assert caught.value.prediction.error_code == "E1001"
+
+
+async def test_a_run_that_was_canceled_says_so() -> None:
+    run = Run([encode("done", '{"reason": "canceled"}', id="1")], status="canceled")
+    service = Service(run)
+    async with service.server, service.client() as client:
+        with pytest.raises(PredictionCanceled):
+            await text_of(client)
+        async with client.predictions.stream("p") as stream:
+            assert (await stream.final()).status == "canceled"
+
+
+async def test_final_waits_for_the_end() -> None:
+    run = Run(output(WORDS), output=WORDS)
+    run.polled = lambda run: setattr(run, "status", "succeeded" if run.polls > 3 else run.status)
+    service = Service(run)
+    async with (
+        service.server,
+        service.client() as client,
+        client.stream("acme/echo", {}, poll=QUICK) as stream,
+    ):
+        assert await anext(stream.text()) == "Once"
+        assert (await stream.final()).output == WORDS
+        assert [event async for event in stream] == []
+    assert run.canceled == 0
+
+
+class Stop(Exception):  # noqa: N818 - no error, a way out
+    pass
+
+
+async def leave_by_break(stream: Stream) -> None:
+    async for _ in stream.text():
+        break
+
+
+async def leave_by_error(stream: Stream) -> None:
+    async for _ in stream:
+        raise Stop
+
+
+async def leave_by_cancel(stream: Stream) -> None:
+    async for _ in stream.raw():
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+
+LEAVES: Final = [leave_by_break, leave_by_error, leave_by_cancel]
+
+
+@pytest.mark.parametrize("leave", LEAVES)
+@pytest.mark.parametrize("on_exit", ["cancel", "continue"])
+async def test_leaving_early_hangs_up(
+    leave: Callable[[Stream], Awaitable[None]], on_exit: OnExit
+) -> None:
+    run = Run(output(WORDS)[:-1])
+    service = Service(run)
+
+    async def main(client: Replicate) -> None:
+        async with client.stream("acme/echo", {}, on_exit=on_exit) as stream:
+            await leave(stream)
+
+    async with service.server, service.client() as client:
+        await asyncio.gather(asyncio.ensure_future(main(client)), return_exceptions=True)
+        await service.closed()
+    assert run.canceled == (on_exit == "cancel")
+
+
+async def test_a_second_cancel_does_not_keep_the_prediction_alive() -> None:
+    run = Run(output(WORDS)[:-1])
+    service = Service(run)
+    inside = asyncio.Event()
+
+    async def main(client: Replicate) -> None:
+        async with client.stream("acme/echo", {}) as stream:
+            async for _ in stream:
+                inside.set()
+
+    async with service.server, service.client() as client:
+        task = asyncio.create_task(main(client))
+        await inside.wait()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert run.canceled == 1
+
+
+async def test_a_stream_that_continues_survives_a_cancel_on_the_way_in() -> None:
+    run = Run(output(WORDS))
+    service = Service(run)
+
+    async def scenario() -> None:
+        async with service.client() as client, client.predictions.stream("p") as stream:
+            async for _ in stream:
+                pass
+
+    async with service.server:
+        sweep = await cancel_sweep(
+            scenario, open_connections=lambda: service.server.open_connections
+        )
+    sweep.assert_clean()
+    assert run.canceled == 0
+
+
+async def test_a_cancel_during_a_reconnect_leaves_nothing_open() -> None:
+    run = Run(output(WORDS))
+    run.answers = lambda _connection, last: cut_at(
+        run.rest(last) if last == "1690212292:20" else run.rest(last)[:800], 10_000, Ending.RESET
+    )
+    service = Service(run)
+
+    async def scenario() -> None:
+        async with service.client() as client, client.stream("acme/echo", {}, poll=QUICK) as stream:
+            async for _ in stream:
+                pass
+
+    async with service.server:
+        sweep = await cancel_sweep(
+            scenario, open_connections=lambda: service.server.open_connections, limit=60
+        )
+    assert [fault for fault in sweep.faults if "did not end" not in fault] == []
+
+
+async def test_a_slow_reader_holds_the_server_up() -> None:
+    sent = 0
+
+    def flood() -> Iterator[bytes]:
+        nonlocal sent
+        for at in range(100_000):
+            piece = encode("output", "x" * 4096, id=f"{at}:0")
+            sent += len(piece)
+            yield piece
+
+    head = stream_answer(b"").head()
+    run = Run(answers=lambda _connection, _last: Answer(raw=head, source=flood))
+    service = Service(run)
+    async with service.server, service.client() as client, client.predictions.stream("p") as stream:
+        words = stream.text()
+        for _ in range(20):
+            await anext(words)
+            await asyncio.sleep(0.005)
+        ahead = sent
+        await asyncio.sleep(0.05)
+        assert sent == ahead
+    # What the kernel's two socket buffers hold, a few MiB, and little more.
+    assert ahead < 16 * 1024 * 1024
+
+
+async def test_an_event_above_the_limit_ends_the_stream() -> None:
+    run = Run([encode("output", "a", id="1"), encode("output", "b" * 5000, id="2")])
+    service = Service(run)
+    async with service.server, service.client() as client:
+        runs = Runs(client.open_stream, client.predictions.get, client.predictions.cancel)
+        known: Prediction = await client.predictions.get("p")
+
+        async def start() -> Prediction:
+            return known
+
+        with pytest.raises(StreamLimitError, match="4,000 bytes") as caught:
+            await collect(Stream(runs, start, on_exit="continue", largest_event=4000), [])
+        await service.closed()
+    assert caught.value.text == "a"
+
+
+async def test_a_stream_is_entered_once_and_read_inside() -> None:
+    service = Service(Run(output(WORDS)))
+    async with service.server, service.client() as client:
+        stream = client.stream("acme/echo", {})
+        for early in (stream.__aiter__, stream.text, stream.raw, lambda: stream.prediction):
+            with pytest.raises(ClientStateError, match="async with"):
+                early()
+        assert repr(stream) == "<Stream not begun>"
+        await stream.aclose()
+        async with stream:
+            assert repr(stream) == "<Stream p open>"
+        with pytest.raises(ClientStateError, match="once"):
+            await stream.__aenter__()
+        with pytest.raises(ClientStateError, match="closed"):
+            await anext(stream.text())
+    assert len([each for each in service.server.acted if each.method == "POST"]) == 2
+
+
+async def test_closing_wakes_the_reader() -> None:
+    service = Service(Run(output(WORDS)[:-1]))
+    reading = asyncio.Event()
+
+    async def read(stream: Stream) -> None:
+        async for event in stream:
+            if event.id.endswith(f":{len(WORDS) - 1}"):
+                asyncio.get_running_loop().call_later(0.01, reading.set)
+
+    async with service.server, service.client() as client, client.predictions.stream("p") as stream:
+        task = asyncio.create_task(read(stream))
+        await reading.wait()
+        with pytest.raises(ClientStateError, match="another task"):
+            await anext(stream.text())
+        await stream.aclose()
+        with pytest.raises(ClientStateError, match="closed"):
+            await task
+
+
+async def test_an_id_that_is_none_is_refused() -> None:
+    service = Service(Run())
+    async with service.server, service.client() as client:
+        with pytest.raises(InvalidArgumentError, match="control"):
+            client.predictions.stream("p", last_event_id="1\r\nX: y")

@@ -222,6 +222,7 @@ class Sender:
 
         Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
         """
+        own = True
         redirects = 0
         while True:
             if not self.base.may_fetch(url):
@@ -230,7 +231,9 @@ class Sender:
                     "it was not asked for.",
                     url=url,
                 )
-            stream = await self._open_once(url, last_event_id)
+            # Once a stranger has chosen the path, it is no request of ours any more.
+            own = own and self.base.owns(url)
+            stream = await self._open_once(url, last_event_id, own=own)
             if stream.status not in _REDIRECTS:
                 return stream
             stream.close()
@@ -245,7 +248,7 @@ class Sender:
             redirects += 1
             url = _joined(url, location)
 
-    async def _open_once(self, url: str, last_event_id: str) -> ByteStream:
+    async def _open_once(self, url: str, last_event_id: str, *, own: bool) -> ByteStream:
         headers = SecretHeaders(
             {
                 "Accept": "text/event-stream",
@@ -257,7 +260,7 @@ class Sender:
         )
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
-        if not self.base.owns(url):
+        if not own:
             return await self.transport.strangers.open(url, headers=headers, timeout=self.timeout)
         headers["Authorization"] = self.token.bearer
         return await self.transport.open(url, headers=headers, timeout=self.timeout)

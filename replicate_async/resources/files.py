@@ -30,8 +30,9 @@ _LONGEST_FILENAME: Final = 255
 _MEDIA_TYPE: Final = re.compile(
     r"[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+( *;[\x20-\x7e]*)?", re.ASCII
 )
-_SECONDS_FOR_UPLOAD: Final = 600.0
-"""How long the API may stay silent while 100 MB are on their way to it."""
+_SLOWEST_UPLOAD: Final = 200_000
+"""Bytes a second; the API is silent while an upload is on its way to it."""
+_LONGEST_UPLOAD: Final = 600.0
 
 
 class Files(Resource):
@@ -65,9 +66,7 @@ class Files(Resource):
         if metadata:
             encoded = msgspec.json.encode(_plain(metadata))
             parts.append(Part("metadata", encoded, content_type="application/json"))
-        return await self._client.call(
-            CREATE, body=Multipart(tuple(parts)), hold=_SECONDS_FOR_UPLOAD
-        )
+        return await self._client.call(CREATE, body=Multipart(tuple(parts)), hold=_hold(content))
 
     async def get(self, file_id: str) -> File:
         """Fetch what is known of an upload; `NotFoundError` once it has expired (files.get)."""
@@ -89,6 +88,12 @@ class Files(Resource):
     def list(self) -> Listing[File]:
         """Iterate over the account's uploads, in no particular order (files.list)."""
         return Listing(self._client, LIST)
+
+
+def _hold(content: Content) -> float:
+    if isinstance(content, bytes):
+        return min(len(content) / _SLOWEST_UPLOAD, _LONGEST_UPLOAD)
+    return _LONGEST_UPLOAD
 
 
 def _checked(content: Content) -> Content:

@@ -230,6 +230,18 @@ async def test_a_stream_redirected_to_a_stranger_leaves_the_token_behind() -> No
     assert len(stranger.requests) == 1
 
 
+async def test_a_stranger_that_redirects_home_gets_no_request_with_the_token() -> None:
+    service = Service(stream_answer(STREAM))
+    async with service.server:
+        led = (("Location", f"{service.server.url}/stream"),)
+        async with Stranger(Answer(status=307, headers=led)) as stranger:
+            service.url = f"{stranger.origin}/streams/abc"
+            async with client_of(service.server) as client:
+                assert await read(client) == TEXT
+
+    assert service.stream_requests[0].header("authorization") is None
+
+
 @pytest.mark.parametrize(
     "url",
     [

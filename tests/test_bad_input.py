@@ -1,0 +1,520 @@
+"""What cannot be right is refused before anything is sent, by an error that says what would be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, cast
+
+import pytest
+
+from replicate_async import InvalidArgumentError, Replicate, ReplicateError
+from tests.support.fault_server import Stranger
+from tests.support.sentinel import TOKEN, assert_clean
+
+VERSION: Final = "f" * 64
+CUT: Final = "f" * 63
+LONG: Final = "a" * 600
+NAMES: Final = "it takes lower-case letters, digits, '.', '_' and '-'."
+WAIT: Final = (
+    "is not a whole number of seconds from 1 to 60; leave it out to get the prediction back at "
+    "once."
+)
+DEADLINE: Final = (
+    "is not between 5 seconds and 24 hours; give seconds, a timedelta, or a string such as "
+    '"90s", "5m" or "1h30m".'
+)
+WEBHOOK: Final = "which cannot be called; it must be an absolute https:// URL."
+EVENTS: Final = "is not a list of start, output, logs, completed."
+SHOWN: Final = "give it as the API shows it."
+
+# Whatever a program without a type checker may hand over.
+Call = Callable[[Any], Awaitable[object]]
+
+
+def create(**options: object) -> Call:
+    """Return a call that creates a prediction with *options*."""
+    return lambda client: client.predictions.create("acme/echo", {}, **options)
+
+
+def given(value: object) -> Call:
+    """Return a call that creates a prediction with *value* among its input."""
+    return lambda client: client.predictions.create("acme/echo", {"value": value})
+
+
+def first(listing: Any) -> Awaitable[object]:
+    return cast("Awaitable[object]", anext(aiter(listing)))
+
+
+def deploy(**changes: object) -> Call:
+    arguments: dict[str, object] = {
+        "name": "prod",
+        "model": "acme/echo",
+        "version": VERSION,
+        "hardware": "cpu",
+        "min_instances": 0,
+        "max_instances": 1,
+    }
+    return lambda client: client.deployments.create(**arguments | changes)
+
+
+class Odd:
+    """Nothing that JSON knows."""
+
+
+def endless() -> list[object]:
+    """Return a list that holds itself."""
+    items: list[object] = []
+    items.append(items)
+    return items
+
+
+MODELS: Final[Sequence[tuple[object, str]]] = [
+    ("", "model='' must be \"owner/name\"."),
+    ("echo", "model='echo' must be \"owner/name\"."),
+    (VERSION, f"model='{VERSION}' must be \"owner/name\"."),
+    ("acme/", f"model='acme/' has no name; {NAMES}"),
+    ("/echo", f"model='/echo' has no owner; {NAMES}"),
+    ("/", f"model='/' has no owner; {NAMES}"),
+    ("a/b/c", "model='a/b/c' has more than one slash; it must be \"owner/name\"."),
+    ("a/b:", "model='a/b:' has no version after the colon; add one or drop the colon."),
+    ("a/b:" + VERSION, f"model='a/b:{VERSION}' must be \"owner/name\", without a version."),
+    ("../b", f"model='../b' has the owner '..'; {NAMES}"),
+    ("a/..", f"model='a/..' has the name '..'; {NAMES}"),
+    ("a/.", f"model='a/.' has the name '.'; {NAMES}"),
+    ("Acme/echo", "model='Acme/echo' has an upper-case owner; write 'acme/echo'."),
+    ("a b/c", f"model='a b/c' has the owner 'a b'; {NAMES}"),
+    ("a/b?c", f"model='a/b?c' has the name 'b?c'; {NAMES}"),
+    ("a/b%2f", f"model='a/b%2f' has the name 'b%2f'; {NAMES}"),
+    ("a/b\n", f"model='a/b\\n' has the name 'b\\n'; {NAMES}"),
+    ("a/b\x00", f"model='a/b\\x00' has the name 'b\\x00'; {NAMES}"),
+    ("é/b", f"model='é/b' has the owner 'é'; {NAMES}"),
+    (None, 'model=None must be "owner/name".'),
+    (7, 'model=7 must be "owner/name".'),
+    (LONG + "/b", f"model_owner='{'a' * 78}… is longer than 512 characters; {SHOWN}"),
+]
+TAKE_A_MODEL: Final[dict[str, Callable[[Any, object], Awaitable[object]]]] = {
+    "models.get": lambda c, ref: c.models.get(ref),
+    "models.update": lambda c, ref: c.models.update(ref, description="x"),
+    "models.delete": lambda c, ref: c.models.delete(ref),
+    "models.readme.get": lambda c, ref: c.models.readme.get(ref),
+    "models.examples.list": lambda c, ref: first(c.models.examples.list(ref)),
+    "models.versions.list": lambda c, ref: first(c.models.versions.list(ref)),
+    "models.versions.get": lambda c, ref: c.models.versions.get(ref, VERSION),
+    "models.versions.delete": lambda c, ref: c.models.versions.delete(ref, VERSION),
+    "models.predictions.create": lambda c, ref: c.models.predictions.create(ref, {}),
+}
+
+IDS: Final[Sequence[tuple[object, str]]] = [
+    ("", "='' is empty"),
+    (".", "='.' is a dot segment, which names another resource"),
+    ("..", "='..' is a dot segment, which names another resource"),
+    ("a/b", "='a/b' contains '/', which no id has"),
+    ("a\\b", "='a\\\\b' contains '\\\\', which no id has"),
+    ("a?b", "='a?b' contains '?', which no id has"),
+    ("a#b", "='a#b' contains '#', which no id has"),
+    ("a%2e", "='a%2e' contains '%', which no id has"),
+    ("a b", "='a b' contains ' ', which no id has"),
+    ("a\r\nX: y", "='a\\r\\nX: y' contains '\\r', which no id has"),
+    ("\x00", "='\\x00' contains '\\x00', which no id has"),
+    ("\ud800", "='\\ud800' is not valid Unicode"),
+    (LONG, f"='{'a' * 78}… is longer than 512 characters"),
+]
+TAKE_AN_ID: Final[dict[str, tuple[str, Callable[[Any, object], Awaitable[object]]]]] = {
+    "predictions.get": ("prediction_id", lambda c, one: c.predictions.get(one)),
+    "predictions.cancel": ("prediction_id", lambda c, one: c.predictions.cancel(one)),
+    "predictions.wait": ("prediction_id", lambda c, one: c.predictions.wait(one)),
+    "trainings.get": ("training_id", lambda c, one: c.trainings.get(one)),
+    "trainings.cancel": ("training_id", lambda c, one: c.trainings.cancel(one)),
+    "trainings.wait": ("training_id", lambda c, one: c.trainings.wait(one)),
+    "files.get": ("file_id", lambda c, one: c.files.get(one)),
+    "files.delete": ("file_id", lambda c, one: c.files.delete(one)),
+    "files.download": (
+        "file_id",
+        lambda c, one: c.files.download(one, owner="dev", expiry=1, signature="x"),
+    ),
+    "collections.get": ("collection_slug", lambda c, one: c.collections.get(one)),
+}
+
+CALLS: Final[Sequence[tuple[Call, str]]] = [
+    # What to run.
+    (
+        lambda c: c.predictions.create(""),
+        'version=\'\' is empty; give "owner/name", "owner/name:version" or an id.',
+    ),
+    (
+        lambda c: c.predictions.create("abc"),
+        (
+            'version=\'abc\' is neither "owner/name", "owner/name:version" nor an id of 64 '
+            "lower-case hexadecimal characters (it has 3)."
+        ),
+    ),
+    (
+        lambda c: c.predictions.create(f"acme/echo:{CUT}"),
+        (
+            f"version='acme/echo:{CUT}' has a version id of 63 characters; an id is 64 lower-case "
+            "hexadecimal characters."
+        ),
+    ),
+    (lambda c: c.predictions.create(None), 'version=None must be a string such as "owner/name".'),
+    (
+        lambda c: c.deployments.predictions.create("prod", {}),
+        "deployment='prod' must be \"owner/name\".",
+    ),
+    (
+        lambda c: c.deployments.get("a/b/c"),
+        "deployment='a/b/c' has more than one slash; it must be \"owner/name\".",
+    ),
+    (
+        lambda c: c.models.versions.get("a/b", ""),
+        "version_id='' must be a version id, 64 hexadecimal characters.",
+    ),
+    (
+        lambda c: c.models.versions.delete("a/b", ".."),
+        "version_id='..' has a malformed version id; it is 64 hexadecimal characters.",
+    ),
+    (
+        lambda c: c.predictions.get(None),
+        "prediction_id=None is a NoneType; give an id, or the Prediction or Training itself.",
+    ),
+    # How to run it.
+    (create(wait=0), f"wait=0 {WAIT}"),
+    (create(wait=61), f"wait=61 {WAIT}"),
+    (create(wait=-1), f"wait=-1 {WAIT}"),
+    (create(wait=1.5), f"wait=1.5 {WAIT}"),
+    (create(wait="5"), f"wait='5' {WAIT}"),
+    (create(cancel_after=4), f"cancel_after=4 {DEADLINE}"),
+    (create(cancel_after=86401), f"cancel_after=86401 {DEADLINE}"),
+    (create(cancel_after=5.5), f"cancel_after=5.5 {DEADLINE}"),
+    (create(cancel_after=True), f"cancel_after=True {DEADLINE}"),
+    (create(cancel_after=""), f"cancel_after='' {DEADLINE}"),
+    (create(cancel_after="4s"), f"cancel_after='4s' {DEADLINE}"),
+    (create(cancel_after="25h"), f"cancel_after='25h' {DEADLINE}"),
+    (create(cancel_after="30s1m"), f"cancel_after='30s1m' {DEADLINE}"),
+    (create(cancel_after="5 minutes"), f"cancel_after='5 minutes' {DEADLINE}"),
+    (create(cancel_after="90s\r\nX: y"), f"cancel_after='90s\\r\\nX: y' {DEADLINE}"),
+    (create(cancel_after="٩٠"), f"cancel_after='٩٠' {DEADLINE}"),
+    (
+        create(cancel_after=timedelta(days=2)),
+        f"cancel_after=datetime.timedelta(days=2) {DEADLINE}",
+    ),
+    (
+        create(webhook="http://example.com/hook?secret=hush"),
+        f"webhook is a URL of http://example.com, {WEBHOOK}",
+    ),
+    (create(webhook="ftp://example.com"), f"webhook is a URL of ftp://example.com, {WEBHOOK}"),
+    (create(webhook=""), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook="/hook"), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook="https://"), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook="https://[::1"), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook="https://example.com/\n"), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook=5), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook_events_filter="start"), f"webhook_events_filter='start' {EVENTS}"),
+    (create(webhook_events_filter=["begin"]), f"webhook_events_filter=['begin'] {EVENTS}"),
+    (create(webhook_events_filter=5), f"webhook_events_filter=5 {EVENTS}"),
+    (
+        lambda c: c.predictions.wait("abc", timeout=-1),
+        "timeout=-1 must be a number of seconds, 0 or more, or None for no limit.",
+    ),
+    (
+        lambda c: c.trainings.wait("abc", timeout=math.nan),
+        "timeout=nan must be a number of seconds, 0 or more, or None for no limit.",
+    ),
+    (
+        lambda c: c.stream("acme/echo", {}, on_exit="stop").__aenter__(),
+        'on_exit=\'stop\' must be "cancel" or "continue".',
+    ),
+    (lambda c: c.stream("acme/echo", {}, webhook="x").__aenter__(), f"no whole URL, {WEBHOOK}"),
+    (lambda c: c.run("acme/echo", {}, wait=0), f"wait=0 {WAIT}"),
+    # What to run it with.
+    (
+        lambda c: c.predictions.create("acme/echo", [1]),
+        'input=[1] is a list; it must be a mapping such as {"prompt": "..."}, or a msgspec Struct.',
+    ),
+    (lambda c: c.predictions.create("acme/echo", "prompt"), "input='prompt' is a str; it must be"),
+    (
+        lambda c: c.predictions.create("acme/echo", {1: 2}),
+        "input has the key 1; keys must be strings.",
+    ),
+    (given([{"b": {1: 2}}]), "input['value']['b'] has the key 1; keys must be strings."),
+    (given(math.nan), "input['value'] is nan, which JSON cannot say."),
+    (given([1, {"b": -math.inf}]), "input['value']['b'] is -inf, which JSON cannot say."),
+    (given(Odd()), "input['value']: a value of type Odd cannot be sent as JSON; convert it to"),
+    (given({"b": [1j]}), "input['value']['b']: a value of type complex cannot be sent as JSON;"),
+    (given("a\ud800"), "'a\\ud800' is not valid Unicode (surrogates not allowed); decode it"),
+    (given(endless()), "input is nested too deep for JSON, or holds itself."),
+    (
+        given([bytes(300_000)]),
+        (
+            "input['value'] holds 300,000 bytes; above 256,000 upload it with "
+            "client.files.create(...) and pass the File in its place."
+        ),
+    ),
+    # Trainings.
+    (
+        lambda c: c.trainings.create("acme/echo", destination="acme/new", input={}),
+        (
+            "version='acme/echo' must be \"owner/name:version\": a training names both the model "
+            "and the version it starts from."
+        ),
+    ),
+    (
+        lambda c: c.trainings.create(VERSION, destination="acme/new", input={}),
+        f"version='{VERSION}' must be \"owner/name:version\":",
+    ),
+    (
+        lambda c: c.trainings.create(f"a/b:{VERSION}", destination="new", input={}),
+        "destination='new' must be \"owner/name\".",
+    ),
+    (
+        lambda c: c.trainings.create(f"a/b:{VERSION}", destination="a/c", input={"x": math.nan}),
+        "input['x'] is nan, which JSON cannot say.",
+    ),
+    # Models and deployments.
+    (
+        lambda c: c.models.create("a/b", visibility="secret", hardware="cpu"),
+        "visibility='secret' must be one of 'public', 'private'.",
+    ),
+    (
+        lambda c: c.models.create("a/b", visibility="public", hardware=" "),
+        "hardware=' ' must be a string, and not empty.",
+    ),
+    (lambda c: c.models.update("a/b", description="\ud800"), "'\\ud800' is not valid Unicode"),
+    (lambda c: first(c.models.search(" ")), "query=' ' is empty; say what to search for."),
+    (
+        lambda c: first(c.models.list(sort_by="name")),
+        "sort_by='name' must be one of 'model_created_at', 'latest_version_created_at'.",
+    ),
+    (
+        lambda c: first(c.models.list(sort_direction="up")),
+        "sort_direction='up' must be one of 'asc', 'desc'.",
+    ),
+    (
+        deploy(name="acme/prod"),
+        "name='acme/prod' must be a name of lower-case letters, digits, '.', '_' and '-'.",
+    ),
+    (deploy(name=""), "name='' must be a name of lower-case letters, digits, '.', '_' and '-'."),
+    (deploy(model="echo"), "model='echo' must be \"owner/name\"."),
+    (deploy(hardware=""), "hardware='' must be a string, and not empty."),
+    (deploy(version=CUT), f"version='{CUT}' has a version id of 63 characters;"),
+    (
+        deploy(min_instances=6),
+        "min_instances=6 is out of range; it is a whole number from 0 to 5.",
+    ),
+    (
+        deploy(max_instances=21),
+        "max_instances=21 is out of range; it is a whole number from 0 to 20.",
+    ),
+    (deploy(min_instances=-1), "min_instances=-1 is out of range"),
+    (deploy(min_instances=0.5), "min_instances=0.5 is out of range"),
+    (deploy(min_instances=True), "min_instances=True is out of range"),
+    (deploy(min_instances="1"), "min_instances='1' is out of range"),
+    (
+        deploy(min_instances=2),
+        "min_instances=2 is more than max_instances=1; lower one.",
+    ),
+    # Listings and search.
+    (
+        lambda c: first(c.predictions.list(created_after=datetime(2026, 1, 1))),  # noqa: DTZ001 - the mistake
+        (
+            "created_after=datetime.datetime(2026, 1, 1, 0, 0) is no time with a zone; write "
+            "datetime(..., tzinfo=UTC)."
+        ),
+    ),
+    (
+        lambda c: first(c.predictions.list(created_before=date(2026, 1, 1))),
+        "created_before=datetime.date(2026, 1, 1) is no time with a zone;",
+    ),
+    (
+        lambda c: first(c.predictions.list(created_before="2026-01-01")),
+        "created_before='2026-01-01' is no time with a zone;",
+    ),
+    (lambda c: first(c.predictions.list(source="api")), "source='api' must be one of 'web'."),
+    (lambda c: c.search(""), "query='' is empty; say what to search for."),
+    (lambda c: c.search("\ud800"), "is not valid Unicode"),
+    (lambda c: c.search("x", limit=0), "limit=0 is out of range; it is a whole number from 1 to"),
+    (lambda c: c.search("x", limit=51), "limit=51 is out of range"),
+    (lambda c: c.search("x", limit="5"), "limit='5' is out of range"),
+    # Files.
+    (
+        lambda c: c.files.create("words"),
+        (
+            "content='words' is a str; give bytes, a Path, a file opened with 'rb', or an async "
+            "iterator of bytes."
+        ),
+    ),
+    (lambda c: c.files.create(None), "content=None is a NoneType; give bytes"),
+    (
+        lambda c: c.files.create(b"", filename="a\r\nb"),
+        "filename='a\\r\\nb' has a control character in it.",
+    ),
+    (
+        lambda c: c.files.create(b"", filename="é" * 128),
+        "is longer than 255 bytes; shorten it.",
+    ),
+    (
+        lambda c: c.files.create(b"", type="image/png\r\nX: y"),
+        "type='image/png\\r\\nX: y' is not a media type; give one such as 'image/png'.",
+    ),
+    (
+        lambda c: c.files.create(b"", metadata={"a": Odd()}),
+        "metadata['a']: a value of type Odd cannot be sent as JSON;",
+    ),
+    (lambda c: c.files.create(b"", metadata={"a": math.nan}), "metadata['a'] is nan, which JSON"),
+    (
+        lambda c: c.files.create(b"", metadata=[1]),
+        'metadata=[1] must be a mapping such as {"customer": 7}.',
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+async def nobody(anyio_backend: str) -> AsyncIterator[Stranger]:
+    """A server that must not be called on."""
+    async with Stranger() as server:
+        yield server
+
+
+async def refused(server: Stranger, call: Call) -> str:
+    """Make *call*, which must be refused without a request; gives the message."""
+    async with Replicate(TOKEN, base_url=server.url) as client:
+        with pytest.raises(InvalidArgumentError) as caught:
+            await call(client)
+    assert_clean(caught.value)
+    assert isinstance(caught.value, ValueError)
+    server.assert_untouched()
+    return str(caught.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("ref", "message"), MODELS)
+@pytest.mark.parametrize("operation", TAKE_A_MODEL)
+async def test_a_name_of_a_model_is_checked(
+    nobody: Stranger, operation: str, ref: object, message: str
+) -> None:
+    assert await refused(nobody, lambda c: TAKE_A_MODEL[operation](c, ref)) == message
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("id", "message"), IDS)
+@pytest.mark.parametrize("operation", TAKE_AN_ID)
+async def test_an_id_is_one_segment_of_a_path(
+    nobody: Stranger, operation: str, id: object, message: str
+) -> None:
+    argument, call = TAKE_AN_ID[operation]
+
+    assert await refused(nobody, lambda c: call(c, id)) == f"{argument}{message}; {SHOWN}"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("call", "message"),
+    CALLS,
+    ids=[f"{at} {message[:40]}" for at, (_, message) in enumerate(CALLS)],
+)
+async def test_an_argument_is_checked_before_anything_is_sent(
+    nobody: Stranger, call: Call, message: str
+) -> None:
+    said = await refused(nobody, call)
+
+    if message.endswith("."):
+        assert said.endswith(message)
+    else:
+        assert message in said
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["r8 x", "r8_x\n", "\r8_x", "r8_\x00", "r8_\xe9", "r8_\u2028", "Bearer r8_x", " r8_x", "\x7f"],
+)
+def test_a_token_that_cannot_be_one_is_refused_unseen(token: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Replicate(token)
+
+    assert str(caught.value) == (
+        "api_token has a space, a line break or another character that no token has "
+        f'({len(token)} characters in all); give the token alone, without "Bearer" and without '
+        "quotes."
+    )
+
+
+def test_a_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+
+    with pytest.raises(InvalidArgumentError, match="api_token is empty"):
+        Replicate("")
+    with pytest.raises(InvalidArgumentError, match="set REPLICATE_API_TOKEN or pass api_token="):
+        Replicate()
+
+
+def test_a_refused_token_is_not_in_the_traceback() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Replicate(TOKEN + "\n")
+    assert_clean(caught.value)
+    with pytest.raises(InvalidArgumentError) as caught:
+        Replicate(TOKEN).with_options(api_token=TOKEN + " ")
+    assert_clean(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.com/v1",
+        "http://192.168.0.1",
+        "ftp://api.example.com",
+        "api.example.com",
+        "https://",
+        "https://user:word@api.example.com",
+        "https://api.example.com/v1?x=1",
+        "https://api.example.com/v1#x",
+        "https://api.example.com\\@evil.com",
+        "https://api.example.com/\r\nX: y",
+        "https://api.example.com:99999",
+        "//api.example.com",
+        " ",
+    ],
+)
+def test_a_base_url_is_that_of_an_api(url: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^base_url: "):
+        Replicate(TOKEN, base_url=url)
+
+
+def test_plain_http_is_for_this_machine_or_for_those_who_insist() -> None:
+    for url in ("http://127.0.0.1:8080", "http://localhost/v1", "http://[::1]:8080/v1"):
+        assert Replicate(TOKEN, base_url=url).base.url.startswith(url.removesuffix("/v1"))
+    insisted = Replicate(TOKEN, base_url="http://api.example.com", allow_insecure=True)
+    assert insisted.base.url == "http://api.example.com/v1"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, "5"])
+def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^timeout: "):
+        Replicate(TOKEN, timeout=timeout)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "ä"])
+def test_a_user_agent_is_printable(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="must be printable ASCII"):
+        Replicate(TOKEN, user_agent=name)
+
+
+@pytest.mark.anyio
+async def test_what_is_right_at_the_edge_is_sent() -> None:
+    aware = datetime(2026, 1, 1, tzinfo=UTC)
+    calls: list[Callable[[Replicate], Awaitable[object]]] = [
+        lambda c: c.predictions.create("a/b-c.d_e", {}, wait=1, cancel_after=5),
+        lambda c: c.predictions.create("a/b", {}, wait=60, cancel_after="24h"),
+        lambda c: c.predictions.create("a/b", {}, webhook="http://localhost/x"),
+        lambda c: first(c.predictions.list(created_after=aware, created_before=aware)),
+        lambda c: c.files.create(b"", filename="é" * 127),
+        lambda c: c.search("x", limit=50),
+        lambda c: c.predictions.get("a..b"),
+    ]
+    async with Stranger() as server, Replicate(TOKEN, base_url=server.url) as client:
+        for call in calls:
+            with suppress(ReplicateError):  # the answer is that of a stranger
+                await call(client)
+
+    assert len(server.requests) == len(calls)

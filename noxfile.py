@@ -26,7 +26,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that the public interface is wholly typed."""
-    session.install("-e", ".[cli,test]", "nox", *group("types"))
+    session.install("-e", ".[cli,test]", "nox", *group("types"), *group("web"), *group("browser"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "replicate_async", "--ignoreexternal")
@@ -37,6 +37,13 @@ def tests(session: nox.Session) -> None:
     """Run the tests under coverage; arguments go to pytest."""
     session.install("-e", ".[cli,test]")
     session.run("pytest", *(session.posargs or ["--cov"]))
+
+
+@nox.session
+def web(session: nox.Session) -> None:
+    """Try the responses on more ASGI servers, and the recipes on more frameworks."""
+    session.install("-e", ".[test]", *group("web"))
+    session.run("pytest", "tests/web", *session.posargs)
 
 
 @nox.session

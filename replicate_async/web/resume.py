@@ -1,0 +1,83 @@
+"""Ids of relayed events, from which a browser that comes back goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from replicate_async.errors import InvalidArgumentError
+
+_END: Final = "end"
+_ID: Final = re.compile(
+    r"(?P<prediction>[A-Za-z0-9_-]{1,64})/(?:end|(?P<sent>[0-9]{1,12})/(?P<event>[\x20-\x7e]{0,200}))"
+)
+_FIT_FOR_A_HEADER: Final = re.compile(r"[\x20-\x7e]{0,200}")
+
+
+class ResumePoint(NamedTuple):
+    """Where a browser left off; `resume_point` reads it from a request.
+
+    *prediction_id* and *last_event_id* are what ``predictions.stream`` takes. *sent* is how many
+    characters of output the browser has had, which places it where events have no id of their
+    own. *over* says that it has seen the end: answer 204, and it will not come again.
+    """
+
+    prediction_id: str
+    last_event_id: str = ""
+    sent: int = 0
+    over: bool = False
+
+    def __str__(self) -> str:
+        if self.over:
+            return end_id(self.prediction_id)
+        return event_id(self.prediction_id, self.sent, self.last_event_id)
+
+    @classmethod
+    def parse(cls, text: str) -> ResumePoint:
+        """Return the point that an event's id stands for; raises `InvalidArgumentError`."""
+        match = _ID.fullmatch(text)
+        if match is None:
+            raise InvalidArgumentError("This is not the id of an event that was relayed.")
+        if match["sent"] is None:
+            return cls(match["prediction"], over=True)
+        return cls(match["prediction"], match["event"], int(match["sent"]))
+
+
+def event_id(prediction_id: str, sent: int, upstream: str) -> str:
+    """Return the id of an event after which *sent* characters of output are with the browser."""
+    if not _FIT_FOR_A_HEADER.fullmatch(upstream):
+        upstream = ""
+    return f"{prediction_id}/{sent}/{upstream}"
+
+
+def end_id(prediction_id: str) -> str:
+    """Return the id of the last event of a prediction."""
+    return f"{prediction_id}/{_END}"
+
+
+def resume_point(
+    headers: Mapping[str, str],
+    query: Mapping[str, str] | None = None,
+    *,
+    prediction_id: str | None = None,
+) -> ResumePoint | None:
+    """Return where the browser that sends this request left off, or None if it starts afresh.
+
+    An ``EventSource`` says so in the header ``Last-Event-ID`` when it reconnects; a page that was
+    loaded again can say so in *query*, as ``last_event_id``, where the header goes first. An id
+    that means nothing, or belongs to another prediction than *prediction_id*, counts for none.
+    """
+    sources = [_value(headers, "last-event-id")]
+    if query is not None:
+        sources.append(query.get("last_event_id", ""))
+    for text in sources:
+        match = _ID.fullmatch(text)
+        if match is not None and prediction_id in {None, match["prediction"]}:
+            return ResumePoint.parse(text)
+    return None
+
+
+def _value(headers: Mapping[str, str], name: str) -> str:
+    """Return a header's value, whatever the case of its name."""
+    return next((value for key, value in headers.items() if key.lower() == name), "")

@@ -1,0 +1,56 @@
+"""Plain text, for ``fetch`` and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from replicate_async.errors import StreamError
+from replicate_async.runs.events import DoneEvent, ErrorEvent, OutputEvent, StreamEvent
+from replicate_async.web.feed import EventStream
+from replicate_async.web.relay import relay
+
+TEXT_HEADERS: Final[dict[str, str]] = {
+    "Content-Type": "text/plain; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of an answer with bare text: not cached, compressed or held back on the way."""
+
+
+def to_text(stream: EventStream) -> AsyncGenerator[bytes, None]:
+    """Yield the output of an entered *stream* as UTF-8 text, as it comes.
+
+    There is no room for heartbeats or for errors in it: what goes wrong is raised, so that the
+    connection breaks off and the reader does not take a part for the whole. `StreamError` stands
+    for a model that failed; one that was canceled just ends.
+    """
+    return relay(stream, _Text(), None)
+
+
+class _Text:
+    def __init__(self) -> None:
+        self.over = False
+        self._failure: str | None = None
+
+    def start(self) -> str:
+        return ""
+
+    def ping(self) -> str:
+        return ""
+
+    def encode(self, events: Sequence[StreamEvent]) -> str:
+        for event in events:
+            if isinstance(event, ErrorEvent):
+                self._failure = event.detail
+            self.over = self.over or isinstance(event, DoneEvent)
+        return "".join(event.data for event in events if isinstance(event, OutputEvent))
+
+    def failed(self, error: Exception) -> str:
+        raise error
+
+    def end(self) -> str:
+        if self._failure is not None:
+            raise StreamError(f"The model failed: {self._failure}")
+        return ""

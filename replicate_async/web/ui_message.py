@@ -1,0 +1,131 @@
+"""The UI message stream of the AI SDK, version 1, which React's ``useChat`` reads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from mimetypes import guess_type
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
+from replicate_async.web.failure import public_message
+from replicate_async.web.feed import EventStream
+from replicate_async.web.relay import Explain, relay
+from replicate_async.web.sse import PING, SSE_HEADERS
+
+UI_MESSAGE_STREAM_HEADERS: Final[dict[str, str]] = {
+    **SSE_HEADERS,
+    "x-vercel-ai-ui-message-stream": "v1",
+}
+"""Headers of an answer to ``useChat``; by the last one it knows the protocol."""
+
+_TEXT_ID: Final = "text"
+_DONE: Final = "data: [DONE]\n\n"
+
+
+def to_ui_message_stream(
+    stream: EventStream,
+    *,
+    ping: float | None = 15,
+    message_id: str | None = None,
+    logs: bool = False,
+    explain: Explain = public_message,
+) -> AsyncGenerator[bytes, None]:
+    """Yield an entered *stream* as a message for ``useChat``, as it comes.
+
+    Text comes as deltas (all that is ready in one), files as file parts, and with *logs* the logs
+    as transient ``data-logs`` parts. *message_id* is the prediction's id unless set. *explain* puts
+    an error into words. *ping* is the seconds of silence before a comment keeps the connection
+    open.
+    """
+    encoding = _Message(stream, message_id, explain, logs=logs)
+    return relay(stream, encoding, ping)
+
+
+class _Message:
+    def __init__(
+        self, stream: EventStream, message_id: str | None, explain: Explain, *, logs: bool
+    ) -> None:
+        self.over = False
+        prediction = stream.prediction
+        self._id = message_id or prediction.id
+        self._files = urlsplit(prediction.urls.stream or "").path.startswith("/v1/files/")
+        self._explain = explain
+        self._logs = logs
+        self._in_text = False
+        self._failed = False
+        self._reason: str | None = None
+
+    def start(self) -> str:
+        return _chunk(type="start", messageId=self._id) + _chunk(type="start-step")
+
+    def ping(self) -> str:
+        return PING
+
+    def encode(self, events: Sequence[StreamEvent]) -> str:
+        parts: list[str] = []
+        text: list[str] = []
+        for event in events:
+            if isinstance(event, OutputEvent) and not self._files:
+                text.append(event.data)
+                continue
+            parts.append(self._delta("".join(text)))
+            text.clear()
+            parts.append(self._other(event))
+        parts.append(self._delta("".join(text)))
+        return "".join(parts)
+
+    def failed(self, error: Exception) -> str:
+        return self._error(self._explain(error)) + self.end()
+
+    def end(self) -> str:
+        self.over = True
+        if self._failed:
+            return _DONE
+        if self._reason is not None:
+            return f"{self._end_text()}{_chunk(type='abort')}{_DONE}"
+        finish = _chunk(type="finish-step") + _chunk(type="finish", finishReason="stop")
+        return f"{self._end_text()}{finish}{_DONE}"
+
+    def _other(self, event: StreamEvent) -> str:
+        if isinstance(event, OutputEvent):
+            return _file(event.data) if event.data else ""
+        if isinstance(event, LogsEvent) and self._logs:
+            return _chunk(type="data-logs", data=event.data, transient=True)
+        if isinstance(event, ErrorEvent):
+            return self._error(event.detail)
+        if isinstance(event, DoneEvent):
+            self.over = True
+            self._reason = event.reason
+        return ""
+
+    def _delta(self, text: str) -> str:
+        if not text:
+            return ""
+        opening = "" if self._in_text else _chunk(type="text-start", id=_TEXT_ID)
+        self._in_text = True
+        return opening + _chunk(type="text-delta", id=_TEXT_ID, delta=text)
+
+    def _end_text(self) -> str:
+        if not self._in_text:
+            return ""
+        self._in_text = False
+        return _chunk(type="text-end", id=_TEXT_ID)
+
+    def _error(self, words: str) -> str:
+        self._failed = True
+        return self._end_text() + _chunk(type="error", errorText=words)
+
+
+def _file(url: str) -> str:
+    if url.startswith("data:"):
+        media = url[5:].partition(",")[0].partition(";")[0]
+    else:
+        media = guess_type(urlsplit(url).path)[0] or ""
+    return _chunk(type="file", url=url, mediaType=media or "application/octet-stream")
+
+
+def _chunk(**fields: object) -> str:
+    return f"data: {msgspec.json.encode(fields).decode()}\n\n"

@@ -1,0 +1,57 @@
+"""An embedded server with models that talk, keep silent or talk too much, and a client of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from replicate_async import Replicate
+from replicate_async.local import AsyncConcatenateIterator, LocalReplicate
+
+
+async def trickle() -> AsyncConcatenateIterator[str]:
+    """Give a token now and then."""
+    for count in range(10_000):
+        yield f"token{count} "
+        await asyncio.sleep(0.02)
+
+
+async def silent() -> AsyncConcatenateIterator[str]:
+    """Give one token, and no more for a long time."""
+    yield "wait"
+    await asyncio.sleep(1000)
+
+
+async def flood() -> AsyncConcatenateIterator[str]:
+    """Give more than anybody can take."""
+    for _ in range(1_000_000):
+        yield "x" * 20_000
+        await asyncio.sleep(0)
+
+
+async def greet(name: str) -> AsyncConcatenateIterator[str]:
+    """Give a few tokens."""
+    for part in ("Hello", ",", f" {name}", "!\n", "How are you?"):
+        yield part
+        await asyncio.sleep(0.01)
+
+
+async def broken() -> AsyncConcatenateIterator[str]:
+    """Give a token and fail."""
+    yield "so far"
+    raise RuntimeError("out of memory")
+
+
+@pytest.fixture
+async def server(server: LocalReplicate) -> LocalReplicate:
+    for function in (trickle, silent, flood, greet, broken):
+        server.model(f"acme/{function.__name__}", official=True)(function)
+    return server
+
+
+@pytest.fixture
+async def client(server: LocalReplicate) -> AsyncIterator[Replicate]:
+    async with Replicate(server.api_token, base_url=server.url) as connected:
+        yield connected

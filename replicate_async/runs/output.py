@@ -84,7 +84,7 @@ class Delivered:
                 self._logged += len(event.data)
             elif event.event == "error":
                 self._failed = True
-            elif not event.has_id:
+            elif not (event.has_id and event.id):
                 continue
             if event.has_id and event.id:
                 self._ids.append(hash(event.id))

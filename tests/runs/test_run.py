@@ -1,0 +1,301 @@
+"""Running a model to its end: what comes back, what is raised, what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+import pytest
+
+from replicate_async import (
+    APIStatusError,
+    DecodeError,
+    Poll,
+    PredictionAborted,
+    PredictionCanceled,
+    PredictionError,
+    PredictionFailed,
+    Replicate,
+    ServerError,
+    UnprocessableEntityError,
+    WaitTimeout,
+)
+from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings
+from replicate_async.local.files import OUTPUTS
+from tests.support.embedded import embedded, until
+from tests.support.fault_server import FaultServer, script
+from tests.support.replies import json_answer, prediction
+from tests.support.sentinel import TOKEN
+
+pytestmark = pytest.mark.anyio
+
+QUICK: Final = Poll(first=0.01)
+
+
+class Gate:
+    """A model that a test lets in and out."""
+
+    def __init__(self, server: LocalReplicate) -> None:
+        self.entered = asyncio.Event()
+        self.open = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+        @server.model("acme/gate", official=True)
+        async def gate(text: str = "done") -> str:
+            self.entered.set()
+            try:
+                await self.open.wait()
+            except asyncio.CancelledError:
+                self.stopped.set()
+                raise
+            return text
+
+
+@pytest.fixture
+def gate(server: LocalReplicate) -> Gate:
+    return Gate(server)
+
+
+async def statuses(client: Replicate) -> list[str]:
+    return [item.status async for item in client.predictions.list()]
+
+
+async def test_the_output_comes_back_whole(client: Replicate) -> None:
+    assert await client.run("local/echo", {"value": {"a": [1, None]}}) == {"a": [1, None]}
+    assert await client.run("replicate/hello-world", {"text": "Alice"}, wait=5) == "hello Alice"
+
+
+async def test_a_text_in_pieces_is_a_list_or_a_string(
+    server: LocalReplicate, client: Replicate
+) -> None:
+    @server.model("acme/count", official=True)
+    def count(to: int) -> ConcatenateIterator[str]:
+        yield from (f"{number} " for number in range(to))
+
+    assert await client.run("acme/count", {"to": 3}) == ["0 ", "1 ", "2 "]
+    assert await client.run("acme/count", {"to": 3}, type=str) == "0 1 2 "
+    assert await client.run("acme/count", {"to": 3}, type=list[str]) == ["0 ", "1 ", "2 "]
+    assert await client.run("acme/count", {"to": 0}, type=str) == ""
+
+
+class Point(msgspec.Struct):
+    x: int
+    y: float = 0.0
+
+
+async def test_the_output_is_decoded_as_it_is_asked_for(client: Replicate) -> None:
+    assert await client.run("local/echo", {"value": {"x": 1}}, type=Point) == Point(x=1)
+    assert await client.run("local/echo", {"value": [[1, 2]]}, type=list[tuple[int, int]]) == [
+        (1, 2)
+    ]
+    assert await client.run("local/echo", {"value": 7}, type=int) == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("seven", int), ({"y": 1}, Point), ([1, "a"], str), ({"a": 1}, str)]
+)
+async def test_an_output_of_another_kind_is_a_decode_error(
+    client: Replicate, value: object, kind: type
+) -> None:
+    with pytest.raises(DecodeError, match=f"^\\w{{26}}: The output is not {kind.__name__}: "):
+        await client.run("local/echo", {"value": value}, type=kind)
+
+
+async def test_a_partial_output_is_never_taken_for_the_whole() -> None:
+    def body(status: str, output: object) -> dict[str, object]:
+        return prediction(server.url, status=status) | {"output": output}
+
+    server = FaultServer(script())
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        server.handler = script(
+            json_answer(body("processing", ["Once", " upon"]), 201),
+            json_answer(body("processing", ["Once", " upon", " a"])),
+            json_answer(body("succeeded", ["Once", " upon", " a", " time"])),
+        )
+        text = await client.run("acme/echo", {}, wait=1, type=str, poll=QUICK)
+
+    assert text == "Once upon a time"
+    assert [request.method for request in server.requests] == ["POST", "GET", "GET"]
+
+
+async def test_an_answer_that_is_only_early_is_asked_for_again() -> None:
+    async with embedded(Settings(sync_answer="processing")) as (_, client):
+        made = await client.predictions.create("local/mandelbrot", {"width": 16}, wait=10)
+        output = await client.run("local/mandelbrot", {"width": 16}, wait=10)
+
+    assert made.status == "processing"
+    assert str(made.output).startswith("data:image/png")
+    assert OUTPUTS in output
+
+
+async def test_a_failure_is_raised_with_the_prediction(client: Replicate) -> None:
+    for wait in (None, 5):
+        with pytest.raises(PredictionFailed) as caught:
+            await client.run("local/fail", {"message": "no luck", "after": 2}, wait=wait)
+
+        failed = caught.value.prediction
+        assert (failed.status, failed.error) == ("failed", "no luck")
+        assert failed.output == ["piece 1 ", "piece 2 "]
+        assert str(caught.value) == (
+            f"prediction {failed.id} of local/fail ended as failed: no luck"
+        )
+
+
+async def test_a_run_that_someone_cancels_is_raised_as_canceled(
+    client: Replicate, gate: Gate
+) -> None:
+    running = asyncio.ensure_future(client.run("acme/gate", poll=QUICK))
+    await gate.entered.wait()
+    (made,) = [item async for item in client.predictions.list()]
+
+    await client.predictions.cancel(made)
+
+    with pytest.raises(PredictionCanceled) as caught:
+        await running
+    assert caught.value.prediction.id == made.id
+
+
+async def test_a_run_that_never_began_is_raised_as_aborted() -> None:
+    async with embedded(Settings(cold_start=60)) as (server, client):
+        creating = client.run("local/echo", {"value": 1}, cancel_after=5, poll=QUICK)
+        running = asyncio.ensure_future(creating)
+        async with asyncio.timeout(5):
+            while await statuses(client) != ["starting"]:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.005)
+        server.advance(6)
+        with pytest.raises(PredictionAborted, match="its deadline passed before it began"):
+            await running
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("failed", PredictionFailed),
+        ("canceled", PredictionCanceled),
+        ("aborted", PredictionAborted),
+        ("exploded", PredictionFailed),
+    ],
+)
+async def test_an_end_without_success_is_raised_whatever_the_output(
+    status: str, error: type[PredictionError]
+) -> None:
+    server = FaultServer(script())
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        ended = prediction(server.url, status=status)
+        ended |= {"output": ["some"], "completed_at": "2026-01-01T00:00:00Z"}
+        server.handler = script(json_answer(ended, 201))
+        with pytest.raises(error) as caught:
+            await client.run("acme/echo")
+
+    assert caught.value.prediction.output == ["some"]
+    assert len(server.requests) == 1
+
+
+async def test_cancelling_the_task_cancels_the_prediction(client: Replicate, gate: Gate) -> None:
+    running = asyncio.ensure_future(client.run("acme/gate"))
+    await gate.entered.wait()
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert await statuses(client) == ["canceled"]
+    await gate.stopped.wait()
+
+
+async def test_cancelling_the_task_while_the_create_is_held_cancels_the_prediction(
+    client: Replicate, gate: Gate, server: LocalReplicate
+) -> None:
+    running = asyncio.ensure_future(client.run("acme/gate", wait=1))
+    await gate.entered.wait()
+
+    running.cancel()
+    await asyncio.sleep(0)
+    server.advance(2)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert await statuses(client) == ["canceled"]
+
+
+async def test_cancelling_the_task_while_the_create_is_under_way_cancels_the_prediction(
+    server: LocalReplicate, client: Replicate, gate: Gate
+) -> None:
+    fault = server.faults.add("models.predictions.create", delay=0.1)
+    running = asyncio.ensure_future(client.run("acme/gate"))
+    await until(lambda: fault.happened)
+    assert await statuses(client) == []
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert await statuses(client) == ["canceled"]
+
+
+async def test_a_timeout_around_the_run_cancels_the_prediction(
+    client: Replicate, gate: Gate
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await client.run("acme/gate")
+
+    assert await statuses(client) == ["canceled"]
+
+
+async def test_the_end_of_patience_cancels_the_prediction(client: Replicate, gate: Gate) -> None:
+    with pytest.raises(WaitTimeout):
+        await client.run("acme/gate", timeout=0.05)
+
+    assert await statuses(client) == ["canceled"]
+
+
+async def test_a_wait_that_fails_cancels_the_prediction(
+    server: LocalReplicate, client: Replicate, gate: Gate
+) -> None:
+    server.faults.add("predictions.get", status=500)
+
+    with pytest.raises(ServerError):
+        await client.run("acme/gate", poll=QUICK)
+
+    assert await statuses(client) == ["canceled"]
+
+
+async def test_a_cancel_that_fails_does_not_hide_why(
+    server: LocalReplicate, client: Replicate, gate: Gate
+) -> None:
+    server.faults.add("predictions.cancel", status=500)
+    running = asyncio.ensure_future(client.run("acme/gate"))
+    await gate.entered.wait()
+
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_what_cannot_be_created_leaves_nothing_behind(client: Replicate) -> None:
+    refusals: list[tuple[str, type[APIStatusError]]] = [("local/echo", UnprocessableEntityError)]
+    for ref, error in refusals:
+        with pytest.raises(error):
+            await client.run(ref)
+
+    assert await statuses(client) == []
+
+
+async def test_a_task_cancelled_before_it_began_creates_nothing(client: Replicate) -> None:
+    running = asyncio.ensure_future(client.run("local/echo", {"value": 1}))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert await statuses(client) == []
+
+
+async def test_many_runs_at_once_each_get_their_own_output(client: Replicate) -> None:
+    outputs = await asyncio.gather(
+        *(client.run("local/echo", {"value": number}, poll=QUICK) for number in range(40))
+    )
+
+    assert outputs == list(range(40))

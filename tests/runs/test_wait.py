@@ -1,0 +1,279 @@
+"""Waiting for a run, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import pytest
+
+from replicate_async import (
+    APIConnectionError,
+    NotFoundError,
+    Poll,
+    Prediction,
+    PredictionGone,
+    Replicate,
+    Training,
+    WaitTimeout,
+)
+from replicate_async.core.problem import parse
+from replicate_async.errors import status_error
+from replicate_async.local import LocalReplicate
+from replicate_async.runs.wait import wait_for
+from tests.support.replies import prediction
+
+pytestmark = pytest.mark.anyio
+
+TERMINAL: Final = ("succeeded", "failed", "canceled", "aborted")
+FLAT: Final = Poll(first=1.0, starting=1.0, processing=1.0)
+
+
+def run(status: str, **changes: object) -> Prediction:
+    body = prediction("https://api.replicate.com/v1", id="abc", status=status) | changes
+    return msgspec.convert(body, Prediction)
+
+
+def not_found() -> Exception:
+    problem = parse(404, "application/json", b'{"detail":"Not found"}')
+    return status_error(problem, operation="GET /predictions", retry_after=None)
+
+
+class World:
+    """A clock, a sleep that moves it, and an API that answers as it was told."""
+
+    def __init__(self, *answers: Prediction | Exception, takes: float = 0.0) -> None:
+        self.now = 100.0
+        self.asked_at: list[float] = []
+        self.slept: list[float] = []
+        self._answers = list(answers)
+        self._takes = takes
+
+    async def fetch(self, run_id: str) -> Prediction:
+        assert run_id == "abc"
+        self.asked_at.append(self.now - 100.0)
+        self.now += self._takes
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def sleep(self, delay: float) -> None:
+        assert delay >= 0
+        self.slept.append(delay)
+        self.now += delay
+
+    async def wait(
+        self,
+        last: Prediction | None = None,
+        *,
+        timeout: float | None = 600.0,
+        poll: Poll = FLAT,
+        dice: float = 0.0,
+    ) -> Prediction:
+        return await wait_for(
+            self.fetch,
+            "abc",
+            last=last,
+            timeout=timeout,
+            poll=poll,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            dice=lambda: dice,
+        )
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+async def test_a_run_is_asked_for_until_it_has_ended(status: str) -> None:
+    world = World(run("starting"), run("processing"), run(status))
+
+    assert (await world.wait()).status == status
+    assert world.asked_at == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+async def test_a_run_that_is_known_to_have_ended_is_not_asked_for(status: str) -> None:
+    world = World(run("processing"))
+    ended = run(status)
+
+    assert await world.wait(ended) is ended
+    assert (world.asked_at, world.slept) == ([], [])
+
+
+async def test_what_is_known_to_run_is_asked_for_after_a_pause() -> None:
+    world = World(run("succeeded"))
+
+    await world.wait(run("starting"))
+
+    assert world.asked_at == [1.0]
+
+
+async def test_an_unknown_status_is_waited_through_until_there_is_an_end() -> None:
+    going = run("warming-up")
+    over = run("exploded", completed_at="2026-03-16T12:00:00Z")
+    world = World(going, going, over)
+
+    assert (await world.wait()).status == "exploded"
+    assert len(world.asked_at) == 3
+
+
+async def test_an_unfinished_run_is_not_over_for_being_timestamped() -> None:
+    odd = run("processing", completed_at="2026-03-16T12:00:00Z")
+    world = World(odd, run("succeeded"))
+
+    assert (await world.wait()).status == "succeeded"
+
+
+async def test_a_run_may_be_unknown_just_after_it_was_made() -> None:
+    world = World(not_found(), not_found(), not_found(), run("succeeded"))
+
+    assert (await world.wait(run("starting"))).status == "succeeded"
+    assert len(world.asked_at) == 4
+
+
+async def test_a_run_that_stays_unknown_is_not_found() -> None:
+    world = World(not_found())
+
+    with pytest.raises(NotFoundError):
+        await world.wait()
+
+    assert 5.0 < world.asked_at[-1] <= 7.0
+
+
+async def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
+    world = World(run("processing"), not_found())
+
+    with pytest.raises(PredictionGone) as caught:
+        await world.wait()
+
+    assert str(caught.value) == (
+        "abc was deleted while it was waited for; it was last seen processing."
+    )
+    assert caught.value.last == run("processing")
+    assert len(world.asked_at) == 2
+
+
+async def test_another_error_is_the_waits_own() -> None:
+    world = World(run("processing"), APIConnectionError("No network."))
+
+    with pytest.raises(APIConnectionError, match="No network"):
+        await world.wait()
+
+
+async def test_waiting_ends_at_its_timeout_and_not_before() -> None:
+    world = World(run("processing"))
+
+    with pytest.raises(WaitTimeout) as caught:
+        await world.wait(timeout=10.5)
+
+    assert world.now - 100.0 == pytest.approx(10.5)
+    assert world.asked_at == [float(second) for second in range(11)]
+    assert caught.value.last == run("processing")
+    assert str(caught.value) == (
+        "abc is still processing after 10.5 s of waiting; it goes on. Wait again, cancel it, or "
+        "pass a longer timeout=."
+    )
+
+
+async def test_a_timeout_of_nothing_asks_once() -> None:
+    ended, going = World(run("succeeded")), World(run("starting"))
+
+    assert (await ended.wait(timeout=0)).status == "succeeded"
+    with pytest.raises(WaitTimeout):
+        await going.wait(timeout=0)
+    assert going.asked_at == [0.0]
+
+
+async def test_slow_answers_count_as_waiting() -> None:
+    world = World(run("processing"), takes=4.0)
+
+    with pytest.raises(WaitTimeout):
+        await world.wait(timeout=10.0)
+
+    assert world.asked_at == [0.0, 5.0]
+
+
+async def test_without_a_timeout_there_is_no_end_to_patience() -> None:
+    world = World(*[run("starting")] * 20_000, run("succeeded"))
+
+    assert (await world.wait(timeout=None)).status == "succeeded"
+    assert world.now > 20_000
+
+
+async def test_the_pace_slackens_and_quickens_again_with_the_status() -> None:
+    poll = Poll()
+    world = World(*[run("starting")] * 30, *[run("processing")] * 30, run("succeeded"))
+
+    await world.wait(poll=poll)
+
+    pauses = world.slept
+    assert pauses[0] == pytest.approx(0.1)
+    assert pauses[28] == pytest.approx(poll.starting)
+    assert pauses[30] < 1.0
+    assert max(pauses[30:]) == pytest.approx(poll.processing)
+    assert all(later >= earlier for earlier, later in zip(pauses[:29], pauses[1:29], strict=False))
+
+
+async def test_the_dice_shorten_the_pauses() -> None:
+    even, lucky = (World(run("starting"), run("starting"), run("succeeded")) for _ in range(2))
+
+    await even.wait(dice=0.0)
+    await lucky.wait(dice=0.999)
+
+    assert even.slept == [1.0, 1.0]
+    assert all(0.8 <= pause < 0.81 for pause in lucky.slept)
+
+
+async def test_a_minute_of_work_is_asked_for_some_dozens_of_times() -> None:
+    world = World(run("processing"))
+
+    with pytest.raises(WaitTimeout):
+        await world.wait(poll=Poll(), timeout=60.0)
+
+    assert 30 < len(world.asked_at) < 60
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+async def test_a_client_waits_for_a_run(
+    server: LocalReplicate, client: Replicate, by_id: bool
+) -> None:
+    made = await client.predictions.create("local/slow", {"seconds": 0.05, "steps": 1})
+
+    ended = await client.predictions.wait(made.id if by_id else made, poll=Poll(first=0.01))
+
+    assert (ended.id, ended.status) == (made.id, "succeeded")
+    assert await client.predictions.wait(ended) is ended
+
+
+async def test_a_client_returns_a_failure_as_it_is(client: Replicate) -> None:
+    made = await client.predictions.create("local/fail", {"message": "no luck"})
+
+    ended = await client.predictions.wait(made)
+
+    assert (ended.status, ended.error) == ("failed", "no luck")
+
+
+async def test_a_clients_patience_ends_and_the_run_goes_on(client: Replicate) -> None:
+    made = await client.predictions.create("local/slow", {"seconds": 60})
+
+    with pytest.raises(WaitTimeout) as caught:
+        await client.predictions.wait(made, timeout=0.05)
+
+    assert caught.value.last is not None
+    assert (await client.predictions.get(made)).status == "processing"
+
+
+async def test_waiting_for_what_never_was_is_no_endless_wait() -> None:
+    world = World(not_found())
+
+    with pytest.raises(WaitTimeout, match="abc was never seen after 3 s"):
+        await world.wait(timeout=3.0)
+
+
+def test_trainings_and_predictions_end_alike() -> None:
+    kinds: Sequence[type[Prediction | Training]] = (Prediction, Training)
+    for kind in kinds:
+        for status in TERMINAL:
+            body = {"id": "abc", "status": status, "urls": {}}
+            assert msgspec.convert(body, kind).done

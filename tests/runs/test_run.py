@@ -11,6 +11,7 @@ import pytest
 from replicate_async import (
     APIStatusError,
     DecodeError,
+    NotFoundError,
     Poll,
     PredictionAborted,
     PredictionCanceled,
@@ -276,7 +277,10 @@ async def test_a_cancel_that_fails_does_not_hide_why(
 
 
 async def test_what_cannot_be_created_leaves_nothing_behind(client: Replicate) -> None:
-    refusals: list[tuple[str, type[APIStatusError]]] = [("local/echo", UnprocessableEntityError)]
+    refusals: list[tuple[str, type[APIStatusError]]] = [
+        ("local/echo", UnprocessableEntityError),
+        ("acme/nothing", NotFoundError),
+    ]
     for ref, error in refusals:
         with pytest.raises(error):
             await client.run(ref)

@@ -70,7 +70,7 @@ def schemathesis(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the client against the embedded server; arguments choose what."""
+    """Measure the client against others; `-- --write` puts the table into benchmarks/README.md."""
     session.install("-e", ".")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

@@ -1,0 +1,3 @@
+"""Measurements: `python -m benchmarks`."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The clients that are measured."""
+
+from __future__ import annotations

@@ -1,0 +1,41 @@
+"""`replicate` 1.0.7."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+from benchmarks.contestant import Contestant
+
+_VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+
+
+class Legacy:
+    """The client of 1.0.7, by its asynchronous methods."""
+
+    def __init__(self, url: str) -> None:
+        os.environ["REPLICATE_POLL_INTERVAL"] = "0.000001"
+        replicate: Any = import_module("replicate")
+        self._client = replicate.Client("r8_benchmark", base_url=url.removesuffix("/v1"))
+
+    async def get(self, id: str) -> None:
+        """Ask for a prediction."""
+        prediction = await self._client.predictions.async_get(id)
+        assert prediction.id == id
+
+    async def cycle(self) -> None:
+        """Create a prediction and wait for it."""
+        prediction = await self._client.predictions.async_create(_VERSION, {"text": "Alice"})
+        await prediction.async_wait()
+        assert prediction.status == "succeeded"
+
+    async def page(self) -> None:
+        """List a page."""
+        page = await self._client.predictions.async_list()
+        assert len(page) == 100
+
+
+def connect(url: str) -> Contestant:
+    """Return the client, connected to *url*."""
+    return Legacy(url)

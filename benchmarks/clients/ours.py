@@ -1,0 +1,39 @@
+"""`replicate_async`, as its users have it, but for limits and pauses that would be waited for."""
+
+from __future__ import annotations
+
+from benchmarks.contestant import Contestant
+from replicate_async import Limits, Poll, Replicate
+
+# High and not lifted: keeping the pace is part of every call.
+_LIMITS = Limits(creates_per_minute=6e7, other_per_minute=6e7, get_per_minute=6e7)
+_POLL = Poll(first=1e-6, starting=1e-6, processing=1e-6)
+_VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+
+
+class Ours:
+    """The client of this package."""
+
+    def __init__(self, url: str) -> None:
+        self._client = Replicate("r8_benchmark", base_url=url, limits=_LIMITS)
+
+    async def get(self, id: str) -> None:
+        """Ask for a prediction."""
+        prediction = await self._client.predictions.get(id)
+        assert prediction.id == id
+
+    async def cycle(self) -> None:
+        """Create a prediction and wait for it."""
+        prediction = await self._client.predictions.create(_VERSION, {"text": "Alice"})
+        prediction = await self._client.predictions.wait(prediction.id, poll=_POLL)
+        assert prediction.status == "succeeded"
+
+    async def page(self) -> None:
+        """List a page."""
+        async for page in self._client.predictions.list().pages():
+            assert len(page.results) == 100
+
+
+def connect(url: str) -> Contestant:
+    """Return the client, connected to *url*."""
+    return Ours(url)

@@ -46,6 +46,8 @@ IMPORTS: Final = {
     "replicate 2.0.0b4": "import replicate; replicate.AsyncReplicate(bearer_token='r8_x').models",
 }
 
+Costs = Mapping[str, Sequence[float]]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -107,8 +109,8 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def measure_calls(rounds: int, cases: Sequence[Case]) -> Mapping[str, Mapping[str, float]]:
-    """Return the median microseconds of CPU by case and client."""
+def measure_calls(rounds: int, cases: Sequence[Case]) -> Mapping[str, Costs]:
+    """Return the microseconds of CPU by case, client and round."""
     with ExitStack() as stack:
         server = Process(stack, sys.executable, "-m", "benchmarks.server")
         url = f"http://127.0.0.1:{server.read()}/v1"
@@ -124,14 +126,11 @@ def measure_calls(rounds: int, cases: Sequence[Case]) -> Mapping[str, Mapping[st
                     calls = case.slow_calls if CLIENTS[title][1] else case.calls
                     cost = worker.ask(f"{case.operation} {case.in_flight} {calls}")
                     found.setdefault(case.title, {}).setdefault(title, []).append(cost)
-    return {
-        case: {title: statistics.median(costs) for title, costs in by_client.items()}
-        for case, by_client in found.items()
-    }
+    return found
 
 
-def measure_imports(rounds: int) -> Mapping[str, float]:
-    """Return the median microseconds of CPU that imports take, without Python's own start."""
+def measure_imports(rounds: int) -> Costs:
+    """Return the microseconds of CPU that imports take by round, without Python's own start."""
     statements = {"": ("pass", sys.executable)} | {
         title: (code, python_for(CLIENTS[title][1] if title in CLIENTS else None))
         for title, code in IMPORTS.items()
@@ -140,9 +139,9 @@ def measure_imports(rounds: int) -> Mapping[str, float]:
     for _ in range(rounds + 1):
         for title, (code, python) in statements.items():
             found[title].append(_cpu_of([python, "-c", code]))
+    start = statistics.median(found.pop("")[1:])
     # The first round may have compiled.
-    medians = {title: statistics.median(costs[1:]) for title, costs in found.items()}
-    return {title: cost - medians[""] for title, cost in medians.items() if title}
+    return {title: [cost - start for cost in costs[1:]] for title, costs in found.items()}
 
 
 def _cpu_of(command: Sequence[str]) -> float:
@@ -152,7 +151,7 @@ def _cpu_of(command: Sequence[str]) -> float:
     return (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) * 1e6
 
 
-def table(calls: Mapping[str, Mapping[str, float]], imports: Mapping[str, float]) -> str:
+def table(calls: Mapping[str, Costs], imports: Costs) -> str:
     """Return the figures as Markdown; ratios are to this package."""
     titles = list(CLIENTS)
     lines = [
@@ -162,12 +161,17 @@ def table(calls: Mapping[str, Mapping[str, float]], imports: Mapping[str, float]
     for case, by_client in calls.items():
         lines.append(_row(case, [by_client[title] for title in titles]))
     lines.append(_row("import", [imports[title] for title in titles]))
-    lines.append(f"| import, and make a client | {_cost(imports[f'{OURS}, and a client'])} | | | |")
+    both = _cost(statistics.median(imports[f"{OURS}, and a client"]))
+    lines.append(f"| import, and make a client | {both} | | | |")
     return "\n".join(lines)
 
 
-def _row(title: str, costs: Sequence[float]) -> str:
-    cells = [_cost(costs[0]), *(f"{_cost(cost)} ({_ratio(cost / costs[0])})" for cost in costs[1:])]
+def _row(title: str, costs: Sequence[Sequence[float]]) -> str:
+    cells = [_cost(statistics.median(costs[0]))]
+    for other in costs[1:]:
+        # Of the same round, so that what disturbed both does not show.
+        ratio = statistics.median(b / a for a, b in zip(costs[0], other, strict=True))
+        cells.append(f"{_cost(statistics.median(other))} ({_ratio(ratio)})")
     return f"| {title} | {' | '.join(cells)} |"
 
 

@@ -281,6 +281,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         lambda c: c.models.create("a/b", visibility="public", hardware=" "),
         "hardware=' ' must be a string, and not empty.",
     ),
+    (lambda c: c.deployments.update("a/b"), "has nothing to change; give version="),
     (lambda c: c.models.update("a/b", description="\ud800"), "'\\ud800' is not valid Unicode"),
     (lambda c: first(c.models.search(" ")), "query=' ' is empty; say what to search for."),
     (

@@ -136,8 +136,9 @@ class Deployments(Resource):
     ) -> Deployment:
         """Make a new release of "owner/name" with what is given changed.
 
-        Each update raises ``current_release.number``, so it is never sent twice: raises
-        `AmbiguousCreateError` when its fate is unknown (deployments.update).
+        Each update raises ``current_release.number``, so one that changes nothing is refused, and
+        none is ever sent twice: raises `AmbiguousCreateError` when its fate is unknown
+        (deployments.update).
         """
         _check_instances(min_instances, max_instances)
         body = UpdateDeployment(
@@ -146,6 +147,11 @@ class Deployments(Resource):
             min_instances=min_instances,
             max_instances=max_instances,
         )
+        if body == UpdateDeployment():
+            raise InvalidArgumentError(
+                "deployments.update has nothing to change; give version=, hardware=, "
+                "min_instances= or max_instances=."
+            )
         return await self._client.call(UPDATE, _path(deployment), body=body)
 
     async def delete(self, deployment: str) -> None:

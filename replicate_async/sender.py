@@ -223,6 +223,7 @@ class Sender:
         Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
         """
         own = True
+        await self.transport.turn()
         redirects = 0
         while True:
             if not self.base.may_fetch(url):

@@ -47,6 +47,22 @@ def web(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Drive the example pages with Chromium, which has to be installed; SCREENSHOTS is a folder."""
+    session.install("-e", ".[test]", *group("browser"))
+    session.run("pytest", "tests/browser/check_pages.py", *session.posargs)
+
+
+@nox.session
+def usechat(session: nox.Session) -> None:
+    """Read message streams with the npm package that React's useChat comes with; needs Node."""
+    session.install("-e", ".[test]")
+    folder = session.create_tmp()
+    session.run("npm", "install", "--silent", "--prefix", folder, "ai@6", external=True)
+    session.run("pytest", "tests/usechat/check_messages.py", env={"NODE_FOLDER": folder})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the pages and llms.txt into docs/_build/html; a warning is an error."""
     session.install("-e", ".", *group("docs"))

@@ -29,7 +29,9 @@ from replicate_async.local import LocalReplicate
 ROOT = Path(__file__).parent.parent
 FOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 PAGES = [page for page in FOUND if "_build" not in page.parts]
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+PROGRAMS = sorted((ROOT / "docs" / "examples").glob("*.py"))
+# Those that serve run until they are told to end; tests/web/test_examples.py does.
+EXAMPLES = [path for path in PROGRAMS if "--port" not in path.read_text()]
 FENCE = re.compile(r"^( *)```python([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 

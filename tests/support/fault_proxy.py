@@ -263,4 +263,5 @@ class FaultProxy:
                     writer.write(piece)
                 await writer.drain()
         if writer.can_write_eof():
-            writer.write_eof()
+            with contextlib.suppress(OSError):  # the other side may have gone meanwhile
+                writer.write_eof()

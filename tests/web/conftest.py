@@ -44,9 +44,16 @@ async def broken() -> AsyncConcatenateIterator[str]:
     raise RuntimeError("out of memory")
 
 
+async def chat(prompt: str, max_tokens: int = 0) -> AsyncConcatenateIterator[str]:
+    """Answer a prompt; to "wait", take forever."""
+    for part in ("You said: ", prompt, f" ({max_tokens})."):
+        yield part
+        await asyncio.sleep(1000 if prompt == "wait" else 0.01)
+
+
 @pytest.fixture
 async def server(server: LocalReplicate) -> LocalReplicate:
-    for function in (trickle, silent, flood, greet, broken):
+    for function in (trickle, silent, flood, greet, broken, chat):
         server.model(f"acme/{function.__name__}", official=True)(function)
     return server
 

@@ -1,0 +1,85 @@
+"""A story, streamed with Litestar; the prediction is cancelled when the reader leaves.
+
+pip install replicate-async litestar uvicorn
+python docs/examples/litestar_recipe.py --local      # needs no account
+curl -N 'http://127.0.0.1:8000/story?prompt=The+sea'
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+
+import uvicorn
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+from litestar.params import FromQuery
+from litestar.response import Stream
+
+from replicate_async import Replicate, ReplicateError
+from replicate_async.local import LocalReplicate
+from replicate_async.web import (
+    SSE_HEADERS,
+    Audience,
+    FollowedStream,
+    error_headers,
+    error_status,
+    public_message,
+    to_sse,
+)
+
+
+def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
+    @get("/story")
+    async def story(prompt: FromQuery[str]) -> Stream:
+        # Created here, and not in the body, so that a refusal still has a status of its own.
+        prediction = await client.predictions.create(model, {"prompt": prompt})
+        audience.expect(prediction)
+        return Stream(body(audience.follow(prediction)), headers=SSE_HEADERS)
+
+    def refused(_: Request[None, None, State], error: ReplicateError) -> Response[dict[str, str]]:
+        return Response(
+            {"detail": public_message(error)},
+            status_code=error_status(error),
+            headers=error_headers(error),
+        )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
+        async with client, audience:
+            yield
+
+    return Litestar([story], exception_handlers={ReplicateError: refused}, lifespan=[lifespan])
+
+
+async def body(stream: FollowedStream) -> AsyncIterator[bytes]:
+    async with stream, aclosing(to_sse(stream)) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--local", action="store_true", help="use the embedded server")
+    parser.add_argument("--model", default="local/storyteller")
+    parser.add_argument("--port", type=int, default=8000)
+    args = parser.parse_args()
+
+    async with AsyncExitStack() as stack:
+        if args.local:
+            local = await stack.enter_async_context(LocalReplicate())
+            client = Replicate(local.api_token, base_url=local.url)
+        else:
+            client = Replicate()
+        app = make_app(client, Audience(client, grace=0.2), args.model)
+        print(f"curl -N 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
+        config = uvicorn.Config(
+            app, port=args.port, log_level="warning", timeout_graceful_shutdown=1
+        )
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,3 @@
+"""Message streams read by the AI SDK itself; `nox -s usechat` runs these."""
+
+from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
@@ -306,7 +307,7 @@ class Replicate:
                 f"{text} is not valid Unicode ({error.reason}); decode it with the right encoding."
             ) from None
         request = Request(endpoint, target, encode_headers(headers), encoded, hold)
-        sent_at = datetime.now(UTC)
+        sent_at = time()
         response = await self._sender.send(request)
         try:
             try:
@@ -316,7 +317,7 @@ class Replicate:
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             fault = self._undecodable(request, response, str(error))
         if isinstance(fault, AmbiguousDecodeError):
-            fault.sent_at = sent_at
+            fault.sent_at = datetime.fromtimestamp(sent_at, UTC)
         raise fault
 
     def _undecodable(self, request: Request, response: Response, reason: str) -> DecodeError:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -54,7 +54,7 @@ class Request(NamedTuple):
     endpoint: Endpoint[Any]
     target: str
     """Path below the base URL, and query."""
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     body: bytes | Multipart | None
     hold: float
     """Seconds that the API may keep silent, beyond the read timeout."""
@@ -82,12 +82,17 @@ class Sender:
     budget: Budget
     pacer: Pacer
     transport: Transport
+    _prepared: dict[tuple[str, str], SecretHeaders] = field(
+        default_factory=dict[tuple[str, str], SecretHeaders], init=False, repr=False, compare=False
+    )
 
     async def send(self, request: Request) -> Response:
         """Send *request* until it is answered for good, and return a success.
 
         Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError` or `RedirectError`.
         """
+        url = f"{self.base.url}{request.target}"
+        headers = self._headers(request)
         attempt = 0
         paid: Failure | None = None
         while True:
@@ -95,7 +100,7 @@ class Sender:
             sent_at = time()
             fault: ReplicateError
             try:
-                response = await self._exchange(request)
+                response = await self._exchange(request, url, headers)
             except APIConnectionError as error:
                 fault, failure = error, Failure(error.phase)
             except AmbiguousDecodeError as error:
@@ -127,26 +132,31 @@ class Sender:
         dice = random.random()  # noqa: S311 - jitter is no secret
         return self.retry.delay(attempt, failure, repeatable=request.endpoint.repeatable, dice=dice)
 
-    async def _exchange(self, request: Request) -> Response:
-        """Send *request* once and follow redirects that stay at home."""
-        endpoint = request.endpoint
-        headers = SecretHeaders(request.headers)
-        headers["Authorization"] = self.token.bearer
-        headers["User-Agent"] = self.user_agent
-        headers["Accept"] = _ACCEPT.get(endpoint.returns, "application/json")
-        if isinstance(request.body, bytes):
-            headers["Content-Type"] = endpoint.media
-        url = f"{self.base.url}{request.target}"
-        response = await self._send_once(request, url, headers)
-        redirects = 0
-        while 300 <= response.status < 400:
-            url = self._redirected(request, response, redirects)
-            redirects += 1
-            response = await self._send_once(request, url, headers)
-        return response
+    def _headers(self, request: Request) -> SecretHeaders:
+        """Return the headers of *request*; but for its own, few requests differ in them."""
+        accept = _ACCEPT.get(request.endpoint.returns, "application/json")
+        media = request.endpoint.media if isinstance(request.body, bytes) else ""
+        headers = self._prepared.get((accept, media))
+        if headers is None:
+            headers = SecretHeaders(
+                {
+                    "Authorization": self.token.bearer,
+                    "User-Agent": self.user_agent,
+                    "Accept": accept,
+                }
+            )
+            if media:
+                headers["Content-Type"] = media
+            self._prepared[accept, media] = headers
+        return SecretHeaders(headers | request.headers) if request.headers else headers
 
-    async def _send_once(self, request: Request, url: str, headers: Mapping[str, str]) -> Response:
-        """Wait for the turn of *request*, send it to *url* and read the answer."""
+    async def _exchange(
+        self, request: Request, url: str, headers: SecretHeaders, redirects: int = 0
+    ) -> Response:
+        """Send *request* to *url* when its turn has come, and read the answer.
+
+        Redirects that stay at home are followed.
+        """
         endpoint = request.endpoint
         bucket = self.pacer.bucket(endpoint.bucket)
         if bucket.reserve(monotonic()) > 0:
@@ -176,6 +186,9 @@ class Sender:
             remaining = _number(response.headers.get("ratelimit-remaining"))
             reset = _number(response.headers.get("ratelimit-reset")) if remaining == 0 else None
             bucket.observed(monotonic(), remaining, float(reset or 0))
+        if 300 <= response.status < 400:
+            elsewhere = self._redirected(request, response, redirects)
+            return await self._exchange(request, elsewhere, headers, redirects + 1)
         return response
 
     def _redirected(self, request: Request, response: Response, before: int) -> str:

@@ -339,7 +339,6 @@ def _session(connects: int) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         connector=_Connector(connects),
         cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent",),
         trust_env=False,
         raise_for_status=False,
     )

@@ -81,7 +81,7 @@ class ByteStream:
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._silent = False
-        self.status = response.status
+        self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         if response.connection is not None and response.connection.protocol is not None:
             response.connection.protocol.read_timeout = None
@@ -151,7 +151,7 @@ class Transport:
         self._turnstile = _Turnstile()
         self._closer: AsyncGenerator[None] | None = None
         self._strangers: Transport | None = None
-        self.closed = False
+        self.closed: bool = False
 
     async def send(
         self,

@@ -79,7 +79,7 @@ class Parser:
         self._at_start = True
         self._head: bytes = b""  # the part of a byte order mark received so far
         self._after_cr = False
-        self.failed = False
+        self.failed: bool = False
         self._line = bytearray()
         self._id = self.last_event_id
         self._begin_block()

@@ -133,7 +133,7 @@ class EventSource:
         self._barren = 0
         self._replayed: set[int] | None = None
         self.fruitless: int = 0
-        self.progressed = False
+        self.progressed: bool = False
 
     async def read(self) -> list[Event]:
         """Return the next events, or an empty list when there is no connection any more.

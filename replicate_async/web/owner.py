@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Coroutine
 
 import anyio
 
 from replicate_async.errors import ClientStateError, ReplicateError
 from replicate_async.web.feed import EventStream
-
-logger = logging.getLogger("replicate_async.web")
+from replicate_async.web.relay import logger
 
 
 async def enter(stream: EventStream) -> None:

@@ -28,8 +28,8 @@ from replicate_async.web.ui_message import UI_MESSAGE_STREAM_HEADERS, to_ui_mess
 
 try:
     from starlette.responses import JSONResponse, Response
-except ImportError as missing:
-    raise ImportError("This needs Starlette: pip install starlette, or fastapi.") from missing
+except ImportError as _missing:
+    raise ImportError("This needs Starlette: pip install starlette, or fastapi.") from _missing
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -42,6 +42,7 @@ class _StreamResponse(Response):
     """An answer made of the pieces of a stream, which it owns."""
 
     own_headers: Mapping[str, str]
+    """What the format needs."""
 
     def __init__(
         self,
@@ -59,9 +60,11 @@ class _StreamResponse(Response):
         self._stream = stream
 
     def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
+        """Encode the stream."""
         raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
         if scope["method"] == "HEAD":
             # Starlette's routes answer it like a GET, and it must not run a model.
             await self._start(send)
@@ -111,7 +114,7 @@ class SSEResponse(_StreamResponse):
     back, and the stream is not entered.
     """
 
-    own_headers = SSE_HEADERS
+    own_headers: Mapping[str, str] = SSE_HEADERS
 
     def __init__(
         self,
@@ -148,7 +151,7 @@ class SSEResponse(_StreamResponse):
 class TextResponse(_StreamResponse):
     """An answer with the bare text of the output; see `to_text`."""
 
-    own_headers = TEXT_HEADERS
+    own_headers: Mapping[str, str] = TEXT_HEADERS
 
     def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
         """Encode the stream."""
@@ -158,7 +161,7 @@ class TextResponse(_StreamResponse):
 class UIMessageResponse(_StreamResponse):
     """An answer to React's ``useChat``; the options are those of `to_ui_message_stream`."""
 
-    own_headers = UI_MESSAGE_STREAM_HEADERS
+    own_headers: Mapping[str, str] = UI_MESSAGE_STREAM_HEADERS
 
     def __init__(
         self,

@@ -1,9 +1,12 @@
 """An asyncio-first, fully typed client of the Replicate HTTP API.
 
-from replicate_async import Replicate
+    from replicate_async import Replicate
 
-async with Replicate() as client:
-output = await client.run("owner/name", {"prompt": "Hi"})
+    async with Replicate() as client:
+        output = await client.run("owner/name", {"prompt": "Hi"})
+
+`replicate_async.local` is a server that speaks the same API, `replicate_async.webhooks` verifies
+what the API sends, and `replicate_async.schemas` has every struct.
 """
 
 from __future__ import annotations

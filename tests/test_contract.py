@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, get_args, get_origin
 
 import msgspec
@@ -285,7 +285,7 @@ def test_a_method_returns_what_its_operation_answers(idle: Replicate, name: str)
         assert get_origin(returned) is Listing
         assert get_args(returned) == get_args(answer)
     elif get_origin(answer) is list:
-        assert get_origin(returned) is Sequence
+        assert get_origin(returned) is list
         assert get_args(returned) == get_args(answer)
     else:
         assert returned is answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import builtins
 from typing import Final
 
 from replicate_async.core.endpoint import Endpoint
@@ -15,6 +15,6 @@ LIST: Final = Endpoint("GET", "/hardware", returns=list[Hardware])
 class HardwareResource(Resource):
     """Hardware that models can run on; ``client.hardware``."""
 
-    async def list(self) -> Sequence[Hardware]:
+    async def list(self) -> builtins.list[Hardware]:
         """Fetch the hardware on offer: a plain list, there are no pages (hardware.list)."""
         return await self._client.call(LIST)

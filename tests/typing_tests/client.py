@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, assert_type
 
 from httpx_sse import ServerSentEvent
@@ -55,7 +54,7 @@ async def listings(client: Replicate) -> None:
 
 async def others(client: Replicate) -> None:
     assert_type(await client.account.get(), Account)
-    assert_type(await client.hardware.list(), Sequence[Hardware])
+    assert_type(await client.hardware.list(), list[Hardware])
     assert_type(await client.models.readme.get("owner/name"), str)
     assert_type(await client.trainings.wait("id"), Training)
     async with client as entered:

@@ -240,13 +240,23 @@ def _raw(body: object) -> bytes:
 def _select(headers: Headers) -> dict[str, list[str]]:
     """Collect the values of the three headers; what is not text is as good as absent."""
     found: dict[str, list[str]] = {_ID: [], _TIMESTAMP: [], _SIGNATURE: []}
-    pairs = headers.items() if isinstance(headers, _HasItems) else headers
-    for name, value in cast("Iterable[tuple[object, object]]", pairs):
+    for name, value in _pairs(headers):
         key = _text(name)
         text = _text(value)
         if key is not None and text is not None and (values := found.get(key.lower())) is not None:
             values.append(text)
     return found
+
+
+def _pairs(headers: object) -> list[tuple[object, object]]:
+    given = headers.items() if isinstance(headers, _HasItems) else headers
+    try:
+        return [(name, value) for name, value in cast("Iterable[tuple[object, object]]", given)]
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(
+            f"The headers are a {type(headers).__name__}; pass the request's headers as its "
+            "framework has them, a mapping, or (name, value) pairs."
+        ) from None
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,7 @@ import json
 import traceback
 from email.message import Message
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 from hypothesis import given
@@ -198,6 +198,12 @@ def test_a_parsed_body_is_refused_with_advice() -> None:
     parsed: object = {"test": 1}
     with pytest.raises(InvalidArgumentError, match="raw bytes"):
         verify(parsed, signed(b"{}"), SECRET)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # a mistake callers make
+
+
+@pytest.mark.parametrize("headers", [None, 5, "webhook-id", [1], ["ab", "abc"]])
+def test_headers_that_are_none_are_refused_with_advice(headers: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="pass the request's headers as its framework"):
+        verify(b"{}", headers, SECRET)
 
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
 
-from replicate_async.config import read_base, read_timeout, read_token, read_user_agent
+from replicate_async.config import (
+    read_base,
+    read_options,
+    read_timeout,
+    read_token,
+    read_user_agent,
+)
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
 from replicate_async.core.limits import Limits, Pacer
 from replicate_async.core.multipart import Multipart
@@ -85,8 +91,8 @@ class Replicate:
             token = read_token(api_token)
         finally:
             del api_token, base_url  # tracebacks may be printed with their locals
-        retry = retry or Retry()
-        limits = limits or Limits()
+        retry = read_options(Retry, retry, "retry")
+        limits = read_options(Limits, limits, "limits")
         self._sender = Sender(
             base=base,
             token=token,
@@ -140,9 +146,10 @@ class Replicate:
         if timeout is not None:
             sender = replace(sender, timeout=read_timeout(timeout))
         if retry is not None:
+            retry = read_options(Retry, retry, "retry")
             sender = replace(sender, retry=retry, budget=Budget(retry.budget))
         if limits is not None:
-            sender = replace(sender, pacer=Pacer(limits))
+            sender = replace(sender, pacer=Pacer(read_options(Limits, limits, "limits")))
         if user_agent is not None:
             sender = replace(sender, user_agent=read_user_agent(user_agent))
         copy = object.__new__(type(self))
@@ -222,6 +229,8 @@ class Replicate:
         `PredictionCanceled` or `PredictionAborted` with the prediction. When the task is cancelled
         or waiting fails, the prediction is cancelled.
         """
+        if type is not None:
+            _check_type(type)
         prediction = await run_to_end(
             self.predictions.create(
                 ref,
@@ -333,3 +342,16 @@ class Replicate:
             content_type=content_type or None,
             snippet=snippet,
         )
+
+
+def _check_type(type: object) -> None:
+    """Raise for a type that no output can be decoded as, before a run is paid for."""
+    try:
+        msgspec.convert(None, type)
+    except msgspec.ValidationError:
+        pass
+    except TypeError as error:
+        raise InvalidArgumentError(
+            f"type={shorten(type)} is nothing to decode as ({error}); give a type such as str, "
+            "list[str] or a msgspec Struct."
+        ) from None

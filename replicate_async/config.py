@@ -6,13 +6,17 @@ import os
 import warnings
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, TypeVar
 
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.limits import Limits
 from replicate_async.core.origin import Base
+from replicate_async.core.retry import Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
 from replicate_async.errors import InvalidArgumentError
+
+Options = TypeVar("Options", Limits, Retry)
 
 DEFAULT_BASE_URL: Final = "https://api.replicate.com/v1"
 
@@ -45,6 +49,8 @@ def read_base(given: str | None, *, allow_insecure: bool) -> Base:
     if url is None:
         name = "REPLICATE_BASE_URL"
         url = os.environ.get(name) or DEFAULT_BASE_URL
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise InvalidArgumentError(f"{name} is a {type(url).__name__}; it must be a string.")
     try:
         return Base.parse(url.strip(), allow_insecure=allow_insecure)
     except ValueError as error:
@@ -67,9 +73,25 @@ def read_user_agent(given: str | None) -> str:
     """Return the User-Agent that was *given*, or this package's own."""
     if given is None:
         return f"replicate-async/{_version()}"
-    if not given or not given.isascii() or not given.isprintable():
+    if not _is_text(given):
         raise InvalidArgumentError(
             f"user_agent={shorten(given)} must be printable ASCII, such as 'my-app/1.0'."
+        )
+    return given
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and value.isascii() and value.isprintable()
+
+
+def read_options(kind: type[Options], given: Options | None, argument: str) -> Options:
+    """Return *given*, or the defaults of its *kind*; raises naming *argument* for anything else."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        name = kind.__name__
+        raise InvalidArgumentError(
+            f"{argument}={shorten(given)} is a {type(given).__name__}; pass {name}(...)."
         )
     return given
 

@@ -77,7 +77,7 @@ def parse_version_id(version: str, argument: str = "version_id", *, given: objec
     """
     if given is None:
         given = version
-        if not version:
+        if not version or not isinstance(version, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
             raise _wrong(argument, given, "must be a version id, 64 hexadecimal characters")
     if not version:
         raise _wrong(argument, given, "has no version after the colon; add one or drop the colon")

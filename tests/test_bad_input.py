@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -62,6 +63,19 @@ def deploy(**changes: object) -> Call:
 
 class Odd:
     """Nothing that JSON knows."""
+
+
+class Unreadable(io.BytesIO):
+    """A file that is open for writing only."""
+
+    def readable(self) -> bool:
+        return False
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(b"x")
+    file.close()
+    return file
 
 
 def endless() -> list[object]:
@@ -172,6 +186,10 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         "version_id='' must be a version id, 64 hexadecimal characters.",
     ),
     (
+        lambda c: c.models.versions.get("a/b", 5),
+        "version_id=5 must be a version id, 64 hexadecimal characters.",
+    ),
+    (
         lambda c: c.models.versions.delete("a/b", ".."),
         "version_id='..' has a malformed version id; it is 64 hexadecimal characters.",
     ),
@@ -228,6 +246,13 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     (lambda c: c.stream("acme/echo", {}, webhook="x").__aenter__(), f"no whole URL, {WEBHOOK}"),
     (lambda c: c.run("acme/echo", {}, wait=0), f"wait=0 {WAIT}"),
+    (
+        lambda c: c.run("acme/echo", {}, type="str"),
+        (
+            "type='str' is nothing to decode as (Type ''str'' is not supported); give a type such "
+            "as str, list[str] or a msgspec Struct."
+        ),
+    ),
     # What to run it with.
     (
         lambda c: c.predictions.create("acme/echo", [1]),
@@ -334,6 +359,8 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     (lambda c: first(c.predictions.list(source="api")), "source='api' must be one of 'web'."),
     (lambda c: c.search(""), "query='' is empty; say what to search for."),
+    (lambda c: c.search(5), "query=5 is not a string; say what to search for."),
+    (lambda c: first(c.models.search(None)), "query=None is not a string; say what to search for."),
     (lambda c: c.search("\ud800"), "is not valid Unicode"),
     (lambda c: c.search("x", limit=0), "limit=0 is out of range; it is a whole number from 1 to"),
     (lambda c: c.search("x", limit=51), "limit=51 is out of range"),
@@ -351,6 +378,17 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         lambda c: c.files.create(b"", filename="a\r\nb"),
         "filename='a\\r\\nb' has a control character in it.",
     ),
+    (lambda c: c.files.create(b"", filename=5), "filename=5 must be a string."),
+    (lambda c: c.files.create(b"", type=5), "type=5 is not a media type; give one such as"),
+    (
+        lambda c: c.files.create(closed()),
+        "is closed; pass it inside its 'with' block, or its Path.",
+    ),
+    (
+        lambda c: c.files.create(Unreadable()),
+        "is open for writing only; open it with 'rb'.",
+    ),
+    (lambda c: c.files.create(Odd()), "is a Odd; give bytes, a Path, a file opened with 'rb'"),
     (
         lambda c: c.files.create(b"", filename="é" * 128),
         "is longer than 255 bytes; shorten it.",
@@ -439,6 +477,25 @@ def test_a_token_that_cannot_be_one_is_refused_unseen(token: str) -> None:
         f'({len(token)} characters in all); give the token alone, without "Bearer" and without '
         "quotes."
     )
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("api_token", 5, "api_token is a int; it must be a string."),
+        ("api_token", b"r8_x", "api_token is a bytes; it must be a string."),
+        ("base_url", b"https://api.example.com", "base_url is a bytes; it must be a string."),
+        ("retry", 3, "retry=3 is a int; pass Retry(...)."),
+        ("limits", False, "limits=False is a bool; pass Limits(...)."),
+        ("user_agent", 5, "user_agent=5 must be printable ASCII, such as 'my-app/1.0'."),
+    ],
+)
+def test_an_option_of_another_type_is_refused(argument: str, value: object, message: str) -> None:
+    client: Any = Replicate
+    with pytest.raises(InvalidArgumentError) as caught:
+        client(**{"api_token": TOKEN, argument: value})
+
+    assert str(caught.value) == message
 
 
 def test_a_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

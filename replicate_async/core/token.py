@@ -17,9 +17,11 @@ class Token:
         self._bearer: Callable[[], str] = lambda: f"Bearer {text}"
 
     @staticmethod
-    def flaw(text: str) -> str | None:
+    def flaw(text: object) -> str | None:
         """Return what is wrong with *text*, without showing it; None if it may be a token."""
         # Returned and not raised: a traceback would hold the frame, and the frame the text.
+        if not isinstance(text, str):
+            return f"is a {type(text).__name__}; it must be a string"
         if not text:
             return "is empty"
         if not text.isascii() or not text.isprintable() or " " in text:

@@ -139,6 +139,13 @@ def check_text(argument: str, value: object) -> None:
         raise InvalidArgumentError(f"{argument}={shorten(value)} must be a string, and not empty.")
 
 
+def check_search(query: object) -> None:
+    """Raise `InvalidArgumentError` unless *query* is text to search for."""
+    if not isinstance(query, str) or not query.strip():
+        what = "is empty" if isinstance(query, str) else "is not a string"
+        raise InvalidArgumentError(f"query={shorten(query)} {what}; say what to search for.")
+
+
 def check_count(argument: str, value: object, least: int, most: int) -> None:
     """Raise `InvalidArgumentError` unless *value* is a whole number in range, or left out."""
     if value is None:

@@ -7,7 +7,7 @@ import mimetypes
 import re
 from collections.abc import AsyncIterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import msgspec
 
@@ -55,14 +55,11 @@ class Files(Resource):
         large (files.create).
         """
         name = filename or _name_of(content)
-        _check_header("filename", name)
-        if len(name.encode()) > _LONGEST_FILENAME:
-            raise InvalidArgumentError(
-                f"filename={shorten(name)} is longer than {_LONGEST_FILENAME} bytes; shorten it."
-            )
+        _check_filename(name)
         content_type = type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         _check_media_type(content_type)
-        parts = [Part("content", _checked(content), name, content_type, _position(content))]
+        checked = _checked(content)
+        parts = [Part("content", checked, name, content_type, _position(checked))]
         if metadata:
             encoded = msgspec.json.encode(_plain(metadata))
             parts.append(Part("metadata", encoded, content_type="application/json"))
@@ -97,13 +94,56 @@ def _hold(content: Content) -> float:
 
 
 def _checked(content: Content) -> Content:
-    binary = not isinstance(content, io.TextIOBase) and hasattr(content, "read")
-    if binary or isinstance(content, bytes | Path | AsyncIterable):
+    if isinstance(content, bytes | Path | AsyncIterable):
         return content
+    if _is_binary(content):
+        return _readable(content)
     raise InvalidArgumentError(
         f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a Path, "
         "a file opened with 'rb', or an async iterator of bytes."
     )
+
+
+def _is_binary(content: object) -> bool:
+    methods = ("read", "readable", "seekable", "seek", "tell")
+    return all(hasattr(content, name) for name in methods) and not isinstance(
+        content, io.TextIOBase
+    )
+
+
+def _readable(file: BinaryIO) -> BinaryIO:
+    """Return *file* if it can be read, as a kind of file that aiohttp knows."""
+    try:
+        readable = file.readable()
+    except ValueError:
+        raise InvalidArgumentError(
+            f"content={shorten(file)} is closed; pass it inside its 'with' block, or its Path."
+        ) from None
+    if not readable:
+        raise InvalidArgumentError(
+            f"content={shorten(file)} is open for writing only; open it with 'rb'."
+        )
+    # What tempfile.NamedTemporaryFile returns is a file in all but its class.
+    return file if isinstance(file, io.IOBase) else cast("BinaryIO", _Lent(file))
+
+
+class _Lent(io.IOBase):
+    """A file of a class that aiohttp does not know, by its methods."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _plain(metadata: Mapping[str, object]) -> dict[str, object]:
@@ -127,13 +167,19 @@ def _position(content: Content) -> int:
     return content.tell() if content.seekable() else 0
 
 
-def _check_header(argument: str, value: str) -> None:
-    if not value.isprintable():
-        raise InvalidArgumentError(f"{argument}={shorten(value)} has a control character in it.")
+def _check_filename(name: object) -> None:
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"filename={shorten(name)} must be a string.")
+    if not name.isprintable():
+        raise InvalidArgumentError(f"filename={shorten(name)} has a control character in it.")
+    if len(name.encode()) > _LONGEST_FILENAME:
+        raise InvalidArgumentError(
+            f"filename={shorten(name)} is longer than {_LONGEST_FILENAME} bytes; shorten it."
+        )
 
 
-def _check_media_type(value: str) -> None:
-    if not _MEDIA_TYPE.fullmatch(value):
+def _check_media_type(value: object) -> None:
+    if not isinstance(value, str) or not _MEDIA_TYPE.fullmatch(value):
         raise InvalidArgumentError(
             f"type={shorten(value)} is not a media type; give one such as 'image/png'."
         )

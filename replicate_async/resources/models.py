@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from typing import Final, get_args
 
 from replicate_async.core.endpoint import Endpoint
-from replicate_async.errors import InvalidArgumentError
 from replicate_async.refs import parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
 from replicate_async.resources._create import Input, create_prediction
-from replicate_async.resources._options import Deadline, Wait, check_choice, check_text
+from replicate_async.resources._options import (
+    Deadline,
+    Wait,
+    check_choice,
+    check_search,
+    check_text,
+)
 from replicate_async.schemas import (
     CreateModel,
     CreatePrediction,
@@ -224,8 +229,7 @@ class Models(Resource):
 
     def search(self, query: str) -> Listing[Model]:
         """Iterate over public models that match *query*, the best first (models.search)."""
-        if not query.strip():
-            raise InvalidArgumentError(f"query={query!r} is empty; say what to search for.")
+        check_search(query)
         return Listing(self._client, SEARCH, body=query)
 
     def list(

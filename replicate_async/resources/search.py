@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from replicate_async.core.endpoint import Endpoint
-from replicate_async.errors import InvalidArgumentError
 from replicate_async.resources._base import Caller
-from replicate_async.resources._options import check_count
+from replicate_async.resources._options import check_count, check_search
 from replicate_async.schemas import SearchQuery, SearchResults
 
 SEARCH: Final = Endpoint("GET", "/search", returns=SearchResults, query=SearchQuery)
@@ -15,7 +14,6 @@ SEARCH: Final = Endpoint("GET", "/search", returns=SearchResults, query=SearchQu
 
 async def search(client: Caller, query: str, limit: int | None) -> SearchResults:
     """Search models, collections and pages for *query*."""
-    if not query.strip():
-        raise InvalidArgumentError(f"query={query!r} is empty; say what to search for.")
+    check_search(query)
     check_count("limit", limit, 1, 50)
     return await client.call(SEARCH, query=SearchQuery(query=query, limit=limit))

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -94,6 +96,20 @@ async def test_a_file_in_memory_has_no_name_of_its_own(
 
     assert file.name == "file"
     assert await content_of(server, client, file) == b"abc"
+
+
+async def test_a_temporary_file_is_read_like_any_other(
+    server: LocalReplicate, client: Replicate
+) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".txt") as opened:
+        opened.write(b"cut: whole")
+        opened.seek(5)
+
+        file = await client.files.create(cast("BinaryIO", opened))
+
+        assert not opened.closed
+    assert file.name == Path(opened.name).name
+    assert await content_of(server, client, file) == b"whole"
 
 
 async def test_an_async_iterator_is_uploaded_as_it_comes(

@@ -25,10 +25,11 @@ async def silent() -> AsyncConcatenateIterator[str]:
 
 
 async def flood() -> AsyncConcatenateIterator[str]:
-    """Give more than anybody can take."""
-    for _ in range(1_000_000):
+    """Give 10 MB at once, which is more than all buffers on the way hold, and then no end."""
+    for _ in range(500):
         yield "x" * 20_000
         await asyncio.sleep(0)
+    await asyncio.sleep(1000)
 
 
 async def greet(name: str) -> AsyncConcatenateIterator[str]:

@@ -24,6 +24,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _BUILTIN_COLLECTION = "built-in"
 # How long a request may still take once the server closes.
+# An address to listen at is none to connect to, and a client refuses to send its token there.
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _GRACE = 0.25
 
 
@@ -75,7 +77,8 @@ class LocalReplicate:
         """Scheme, host and port, such as "http://127.0.0.1:8080"."""
         if self._runner is None:
             raise RuntimeError("the server is not running; use it in an async with statement")
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = _LOOPBACK_OF.get(self._host, self._host)
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self._port}"
 
     @property

@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from replicate_async import Replicate
 from replicate_async.local import LocalReplicate, RateLimits, Settings
 from replicate_async.local.openapi import document
 from replicate_async.resources import ENDPOINTS
@@ -238,3 +239,13 @@ def test_names_of_models_are_checked() -> None:
 async def test_repr_shows_no_token(server: LocalReplicate) -> None:
     assert TOKEN not in repr(server)
     assert server.origin in repr(server)
+
+
+async def test_a_server_for_every_interface_says_how_to_reach_it_from_here() -> None:
+    async with (
+        LocalReplicate("0.0.0.0", builtins=False) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
+    ):
+        account = await client.account.get()
+
+    assert account.username == server.username

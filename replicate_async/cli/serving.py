@@ -55,14 +55,13 @@ async def serve(
     from replicate_async.local import LocalReplicate  # noqa: PLC0415 - so that --help is quick
 
     server = LocalReplicate(host, port, api_token=token or None)
-    for argument in model:
-        _add(server, argument)
+    added = [_add(server, argument) for argument in model]
     try:
         await server.start()
     except OSError as error:
         raise _not_listening(host, port, error) from None
     try:
-        _say_ready(server, own_token=not token, json=json)
+        _say_ready(server, added, own_token=not token, json=json)
         if host not in _HERE:
             note(
                 f"warning: {host} may be reached by other machines, and tokens go over it in clear"
@@ -74,7 +73,7 @@ async def serve(
             note("stopped")
 
 
-def _say_ready(server: LocalReplicate, *, own_token: bool, json: bool) -> None:
+def _say_ready(server: LocalReplicate, added: list[str], *, own_token: bool, json: bool) -> None:
     if json:
         ready = {"url": server.url, "api_token": server.api_token if own_token else None}
         write_json_line(ready)
@@ -82,9 +81,10 @@ def _say_ready(server: LocalReplicate, *, own_token: bool, json: bool) -> None:
     # A token that was given is known, and may be one that serves elsewhere too.
     token = server.api_token if own_token else "(the one that you gave)"
     exported = token if own_token else "..."
+    yours = f"Of your own it has {', '.join(added)}\n" if added else ""
     write(
         f"Serving the Replicate API at {server.url}\n"
-        f"The token is {token}\n\n"
+        f"The token is {token}\n{yours}\n"
         f"  export REPLICATE_BASE_URL={server.url}\n"
         f"  export REPLICATE_API_TOKEN={exported}\n\n"
         'Then, in another terminal: replicate-async stream local/storyteller prompt="Once upon"\n'
@@ -92,8 +92,8 @@ def _say_ready(server: LocalReplicate, *, own_token: bool, json: bool) -> None:
     )
 
 
-def _add(server: LocalReplicate, argument: str) -> None:
-    """Register the function that ``--model`` names."""
+def _add(server: LocalReplicate, argument: str) -> str:
+    """Register the function that ``--model`` names; returns the model's name."""
     ref, equals, path = argument.rpartition("=")
     module_name, colon, name = path.partition(":")
     if not (colon and module_name and name) or (equals and not ref):
@@ -116,10 +116,12 @@ def _add(server: LocalReplicate, argument: str) -> None:
         ) from None
     if not callable(function):
         raise UsageError(f"--model {argument}: it is a {type(function).__name__}, not a function.")
+    ref = ref or f"{server.username}/{_model_name(name)}"
     try:
-        server.add_model(ref or f"{server.username}/{_model_name(name)}", function)
+        server.add_model(ref, function)
     except (TypeError, ValueError) as error:
         raise CommandError(f"--model {argument}: {one_line(error)}") from None
+    return ref
 
 
 def _model_name(name: str) -> str:

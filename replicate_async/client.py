@@ -225,7 +225,8 @@ class Replicate:
 
         *ref* and the options are those of ``predictions.create``, *timeout* and *poll* those of
         ``predictions.wait``. *type* decodes the output, such as ``type=str`` for the text of a
-        language model; `DecodeError` says that it is something else. Raises `PredictionFailed`,
+        language model; `DecodeError`, with the
+        prediction, says that it is something else. Raises `PredictionFailed`,
         `PredictionCanceled` or `PredictionAborted` with the prediction. When the task is cancelled
         or waiting fails, the prediction is cancelled.
         """
@@ -249,7 +250,9 @@ class Replicate:
         try:
             return prediction.output_as(type)
         except msgspec.ValidationError as error:
-            raise DecodeError(f"{prediction.id}: {error}") from None
+            fault = DecodeError(f"{prediction.id}: {error}")
+            fault.prediction = prediction
+            raise fault from None
 
     def stream(
         self,

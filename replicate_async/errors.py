@@ -24,15 +24,17 @@
     │   ├── AmbiguousConflictError      a ConflictError too: 409
     │   ├── AmbiguousServerError        a ServerError too: 5xx
     │   ├── AmbiguousStatusError        an APIStatusError too: 408
-    │   └── AmbiguousDecodeError        a DecodeError too: accepted, and answered unreadably
+    │   ├── AmbiguousDecodeError        a DecodeError too: accepted, and answered unreadably
+    │   └── AmbiguousRedirectError      a RedirectError too: perhaps done, and answered elsewhere
     ├── DecodeError                     the answer is not what the API documents
     ├── ForeignURLError                 a URL that must not see the token; nothing was sent
     ├── RedirectError                   a redirect that must not be followed
     ├── PaginationLoopError             a listing whose pages go round
-    ├── PredictionError                 a run that ended without success, with ``prediction``
+    ├── PredictionError                 a run that has no output to give, with ``prediction``
     │   ├── PredictionFailed
     │   ├── PredictionCanceled
-    │   └── PredictionAborted
+    │   ├── PredictionAborted
+    │   └── OutputRemoved               it succeeded, and the output is gone
     ├── WaitError                       waiting ended before the run did
     │   ├── WaitTimeout
     │   └── PredictionGone
@@ -210,8 +212,11 @@ class AmbiguousServerError(AmbiguousCreateError, ServerError):
 class DecodeError(ReplicateError):
     """The answer is not what the API documents: HTML from a proxy, broken JSON, a missing id.
 
-    ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show what came.
+    ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show what came;
+    ``prediction`` is there when it is an output that could not be decoded.
     """
+
+    prediction: Prediction | None = None
 
     def __init__(
         self,
@@ -251,12 +256,16 @@ class RedirectError(ReplicateError):
         self.location = location
 
 
+class AmbiguousRedirectError(AmbiguousCreateError, RedirectError):
+    """A create answered with a redirect to see other things, as after it was done."""
+
+
 class PaginationLoopError(ReplicateError):
     """A listing whose ``next`` names a page that was already read."""
 
 
 class PredictionError(ReplicateError):
-    """A run that ended without success; ``prediction`` is its last state."""
+    """A run that has no output to give; ``prediction`` is its last state."""
 
     def __init__(self, message: str, *, prediction: Prediction) -> None:
         super().__init__(message)
@@ -273,6 +282,10 @@ class PredictionCanceled(PredictionError):  # noqa: N818 - a name of the contrac
 
 class PredictionAborted(PredictionError):  # noqa: N818 - a name of the contract
     """The deadline passed before the run began; it was not billed."""
+
+
+class OutputRemoved(PredictionError):  # noqa: N818 - says what happened
+    """The run succeeded, but the API has removed its output, an hour after the end."""
 
 
 class WaitError(ReplicateError):

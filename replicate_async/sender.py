@@ -27,6 +27,7 @@ from replicate_async.core.token import SecretHeaders, Token
 from replicate_async.errors import (
     AmbiguousCreateError,
     AmbiguousDecodeError,
+    AmbiguousRedirectError,
     APIConnectionError,
     APIStatusError,
     DecodeError,
@@ -103,7 +104,7 @@ class Sender:
                 response = await self._exchange(request, url, headers)
             except APIConnectionError as error:
                 fault, failure = error, Failure(error.phase)
-            except AmbiguousDecodeError as error:
+            except (AmbiguousDecodeError, AmbiguousRedirectError) as error:
                 fault, failure = error, None
             else:
                 if response.status < 300:
@@ -196,10 +197,13 @@ class Sender:
         location = response.headers.get("Location", "")
         target = self.base.same_origin_target(location)
         if target is None or request.endpoint.method != "GET" or before >= _MOST_REDIRECTS:
-            raise RedirectError(
+            # 307 and 308 say that nothing was done yet; the others may follow what was done.
+            undone = request.endpoint.repeatable or response.status in {307, 308}
+            cls = RedirectError if undone else AmbiguousRedirectError
+            raise cls(
                 f"{request.operation} was redirected ({response.status}) to {shorten(location)}; "
                 f"only a GET is followed, only on the origin of base_url, {_MOST_REDIRECTS} times "
-                "at most.",
+                "at most. Check base_url.",
                 status=response.status,
                 location=location,
             )

@@ -10,12 +10,12 @@ import asyncio
 import os
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
 from yarl import URL
@@ -170,8 +170,14 @@ class Transport:
         session = self._ready() or await self._open()
         limits = _limits(timeout.connect, timeout.read + hold)
         if isinstance(body, Multipart):
-            async with _form(body) as form:
-                return await _exchange(session, method, url, headers, form, limits)
+            async with _form(body) as (form, sources):
+                try:
+                    return await _exchange(session, method, url, headers, form, limits)
+                except APIConnectionError:
+                    # What broke may be the caller's own iterator, whose error says more.
+                    for source in sources:
+                        source.raise_failure()
+                    raise
         data = None if body is None else _in_pieces(body)
         return await _exchange(session, method, url, headers, data, limits)
 
@@ -418,9 +424,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 @asynccontextmanager
-async def _form(body: Multipart) -> AsyncGenerator[aiohttp.FormData]:
+async def _form(body: Multipart) -> AsyncGenerator[tuple[aiohttp.FormData, list[_Source]]]:
     """Open what *body* is made of, at its start, for as long as it is sent."""
     form = aiohttp.FormData(quote_fields=False)
+    sources: list[_Source] = []
     async with AsyncExitStack() as files:
         for part in body.parts:
             content: Any = part.content
@@ -437,10 +444,38 @@ async def _form(body: Multipart) -> AsyncGenerator[aiohttp.FormData]:
                 content = _in_pieces(content) if part.filename else BytesIO(content)
             elif part.replayable:
                 await asyncio.to_thread(content.seek, part.position)
+            elif isinstance(content, AsyncIterable):
+                content = _Source(cast("AsyncIterable[object]", content))
+                sources.append(content)
             form.add_field(
                 part.name, content, filename=part.filename, content_type=part.content_type
             )
-        yield form
+        yield form, sources
+
+
+class _Source:
+    """The caller's iterator of bytes; keeps its failure, which aiohttp replaces by its own."""
+
+    def __init__(self, chunks: AsyncIterable[object]) -> None:
+        self._chunks = chunks
+        self._failure: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                if not isinstance(chunk, bytes | bytearray):
+                    raise InvalidArgumentError(  # noqa: TRY301 - it is one failure among others
+                        f"content yielded a {type(chunk).__name__}; it must yield bytes."
+                    )
+                yield bytes(chunk)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def raise_failure(self) -> None:
+        """Raise what the iterator raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
 
 
 def _in_pieces(data: bytes) -> bytes | BytesIO:
@@ -467,12 +502,14 @@ def _translated(error: BaseException) -> APIConnectionError:
             "The server did not answer in time; raise Timeout(read=...) if it may take longer."
         )
     if isinstance(error, aiohttp.ClientPayloadError):
-        return TruncatedBodyError("The answer broke off before its end.")
+        return TruncatedBodyError(
+            "The answer broke off before its end, or cannot be decompressed; try again."
+        )
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
-        return TruncatedBodyError("The answer is not well-formed HTTP.")
-    return APIConnectionError(
-        f"The connection broke before the answer came ({type(error).__name__})."
-    )
+        return TruncatedBodyError(
+            "The answer is not well-formed HTTP; is base_url an HTTP server, and the right port?"
+        )
+    return APIConnectionError("The connection broke before the answer came; try again.")
 
 
 def _unconnected(

@@ -19,6 +19,7 @@ from replicate_async.errors import (
     AmbiguousConnectionError,
     AmbiguousCreateError,
     AmbiguousDecodeError,
+    AmbiguousRedirectError,
     AmbiguousServerError,
     AmbiguousStatusError,
     AmbiguousTimeoutError,
@@ -34,6 +35,7 @@ from replicate_async.errors import (
     ForeignURLError,
     InvalidArgumentError,
     NotFoundError,
+    OutputRemoved,
     PaginationLoopError,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -280,8 +282,15 @@ def every_error() -> Iterator[ReplicateError]:
     for odd in (DecodeError, AmbiguousDecodeError):
         yield odd("Message.", status=200, content_type="text/html", snippet="<p>")
     yield ForeignURLError("Message.", url="https://example.com")
-    yield RedirectError("Message.", status=302, location="https://example.com")
-    for ended in (PredictionError, PredictionFailed, PredictionCanceled, PredictionAborted):
+    for led in (RedirectError, AmbiguousRedirectError):
+        yield led("Message.", status=302, location="https://example.com")
+    for ended in (
+        PredictionError,
+        PredictionFailed,
+        PredictionCanceled,
+        PredictionAborted,
+        OutputRemoved,
+    ):
         yield ended("Message.", prediction=snapshot())
     for waited in (WaitError, WaitTimeout, PredictionGone):
         yield waited("Message.", last=snapshot())

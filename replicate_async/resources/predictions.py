@@ -141,7 +141,7 @@ class Predictions(Resource):
             run_id(self._client, prediction),
             last=last,
             timeout=timeout,
-            poll=poll or Poll(),
+            poll=poll,
         )
 
     def stream(

@@ -89,7 +89,7 @@ class Trainings(Resource):
             run_id(self._client, training),
             last=last,
             timeout=timeout,
-            poll=poll or Poll(),
+            poll=poll,
         )
 
     def list(self) -> Listing[Training]:

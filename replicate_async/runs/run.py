@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from replicate_async.errors import ReplicateError, prediction_error
+from replicate_async.errors import OutputRemoved, ReplicateError, prediction_error
 from replicate_async.schemas import Prediction
 
 CANCEL_WITHIN: Final = 5.0
@@ -24,9 +24,9 @@ async def run_to_end(
 ) -> Prediction:
     """Create a prediction, wait for it and return it succeeded.
 
-    Raises `PredictionFailed`, `PredictionCanceled` or `PredictionAborted`. When the task is
-    cancelled, or waiting fails, the prediction is cancelled too: nobody pays for an answer that
-    nobody reads.
+    Raises `PredictionFailed`, `PredictionCanceled`, `PredictionAborted` or `OutputRemoved`. When
+    the task is cancelled, or waiting fails, the prediction is cancelled too: nobody pays for an
+    answer that nobody reads.
     """
     prediction = await created(create, cancel)
     if not prediction.done:
@@ -37,6 +37,12 @@ async def run_to_end(
             raise
     if prediction.status != "succeeded":
         raise prediction_error(prediction)
+    if prediction.output is None and prediction.data_removed:
+        raise OutputRemoved(
+            f"prediction {prediction.id} succeeded, but its output has been removed since, which "
+            "happens an hour after the end; run it again.",
+            prediction=prediction,
+        )
     return prediction
 
 

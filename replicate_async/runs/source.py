@@ -1,6 +1,6 @@
 """Events over as many connections as it takes.
 
-`EventSource` knows server-sent events and nothing of predictions; `runs/stream.py` gives the
+`EventSource` knows server-sent events and nothing of predictions; `runs/follow.py` gives the
 events meaning, and decides what to do when reconnecting leads nowhere.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError
@@ -11,6 +11,7 @@ from replicate_async.runs.events import OutputEvent, StreamEvent, typed
 from replicate_async.runs.follow import LARGEST_EVENT, Follower, Runs
 from replicate_async.runs.run import cancel_quietly, created
 from replicate_async.runs.source import can_be_sent
+from replicate_async.runs.wait import check_poll
 from replicate_async.schemas import Prediction
 
 if TYPE_CHECKING:
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
 
 OnExit = Literal["cancel", "continue"]
 
-_POLL: Final = Poll()
-
 
 def check_on_exit(on_exit: OnExit) -> OnExit:
     """Return *on_exit* if it is one of the two; raises `InvalidArgumentError`."""
-    if on_exit not in {"cancel", "continue"}:
+    if on_exit not in ("cancel", "continue"):  # a tuple, as a set would hash what it was given
         raise InvalidArgumentError(f'on_exit={on_exit!r} must be "cancel" or "continue".')
     return on_exit
 
@@ -71,7 +70,7 @@ class Stream:
         self._start: Callable[[], Awaitable[Prediction]] | None = start
         self._on_exit = on_exit
         self._first_event_id = last_event_id
-        self._poll = poll or _POLL
+        self._poll = check_poll(poll)
         self._largest_event = largest_event
         self._follower: Follower | None = None
 

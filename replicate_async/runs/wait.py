@@ -19,6 +19,9 @@ TRAINING_TIMEOUT: Final = 24 * 60 * 60.0
 _SETTLING: Final = 5.0
 """Seconds in which a run that was just created may still be unknown to the replica asked."""
 
+_SHORTEST_LOOK: Final = 1.0
+"""Seconds that a look may take which begins just before the end of the waiting."""
+
 RunT = TypeVar("RunT", Prediction, Training)
 
 
@@ -36,7 +39,7 @@ async def wait_for(
     *,
     last: RunT | None,
     timeout: float | None,
-    poll: Poll,
+    poll: Poll | None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Sleep = asyncio.sleep,
     dice: Callable[[], float] = random.random,
@@ -46,6 +49,7 @@ async def wait_for(
     *last* is the state known already, which spares asking when it is an end.
     """
     _check_timeout(timeout)
+    poll = check_poll(poll)
     started = changed = clock()
     deadline = None if timeout is None else started + timeout
     attempt = 0
@@ -59,8 +63,15 @@ async def wait_for(
                 raise WaitTimeout(_timed_out(run_id, timeout, last), last=last)
             await sleep(pause)
         attempt += 1
+        left = None if deadline is None else max(_SHORTEST_LOOK, deadline - clock())
+        look = asyncio.timeout(left)
         try:
-            run = await fetch(run_id)
+            async with look:
+                run = await fetch(run_id)
+        except TimeoutError:
+            if not look.expired():
+                raise
+            raise WaitTimeout(_timed_out(run_id, timeout, last), last=last) from None
         except NotFoundError as error:
             if seen:
                 raise PredictionGone(
@@ -74,6 +85,15 @@ async def wait_for(
             changed = clock()
         last, seen = run, True
     return last
+
+
+def check_poll(poll: object) -> Poll:
+    """Return *poll*, or the usual pace when it is None; raises `InvalidArgumentError`."""
+    if poll is None:
+        return Poll()
+    if isinstance(poll, Poll):
+        return poll
+    raise InvalidArgumentError(f"poll={poll!r} must be a Poll(...), or None for the usual pace.")
 
 
 def _check_timeout(timeout: object) -> None:

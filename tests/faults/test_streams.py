@@ -257,6 +257,7 @@ async def test_a_stranger_that_redirects_home_gets_no_request_with_the_token() -
         "http://evil.example/",
         "/v1/stream",
         " ",
+        "http://[bad",
     ],
 )
 async def test_a_stream_that_leads_where_it_must_not_is_not_asked_for(url: str) -> None:

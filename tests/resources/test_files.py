@@ -218,6 +218,25 @@ async def test_an_upload_that_may_have_arrived_is_not_sent_again(
     assert len([file async for file in client.files.list()]) == 1
 
 
+async def test_what_an_iterator_raises_is_what_the_upload_raises(client: Replicate) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise LookupError("the disk is gone")
+
+    with pytest.raises(LookupError, match="the disk is gone"):
+        await client.files.create(broken())
+
+    assert [file async for file in client.files.list()] == []
+
+
+async def test_an_iterator_of_text_is_refused(client: Replicate) -> None:
+    async def text() -> AsyncIterator[str]:
+        yield "some"
+
+    with pytest.raises(InvalidArgumentError, match="content yielded a str; it must yield bytes"):
+        await client.files.create(text())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
+
+
 async def test_a_path_that_cannot_be_read_is_named(client: Replicate, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         await client.files.create(tmp_path / "nothing.txt")

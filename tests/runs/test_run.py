@@ -12,6 +12,7 @@ from replicate_async import (
     APIStatusError,
     DecodeError,
     NotFoundError,
+    OutputRemoved,
     Poll,
     PredictionAborted,
     PredictionCanceled,
@@ -99,8 +100,13 @@ async def test_the_output_is_decoded_as_it_is_asked_for(client: Replicate) -> No
 async def test_an_output_of_another_kind_is_a_decode_error(
     client: Replicate, value: object, kind: type
 ) -> None:
-    with pytest.raises(DecodeError, match=f"^\\w{{26}}: The output is not {kind.__name__}: "):
+    with pytest.raises(
+        DecodeError, match=f"^\\w{{26}}: The output is not {kind.__name__}: "
+    ) as caught:
         await client.run("local/echo", {"value": value}, type=kind)
+
+    assert caught.value.prediction is not None
+    assert caught.value.prediction.output == value
 
 
 async def test_a_partial_output_is_never_taken_for_the_whole() -> None:
@@ -167,6 +173,17 @@ async def test_a_run_that_never_began_is_raised_as_aborted() -> None:
         server.advance(6)
         with pytest.raises(PredictionAborted, match="its deadline passed before it began"):
             await running
+
+
+async def test_an_output_that_was_removed_is_not_taken_for_none() -> None:
+    server = FaultServer(script())
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        ended = prediction(server.url, status="succeeded") | {"output": None, "data_removed": True}
+        server.handler = script(json_answer(ended, 201))
+        with pytest.raises(OutputRemoved, match="its output has been removed since") as caught:
+            await client.run("acme/echo")
+
+    assert caught.value.prediction.data_removed
 
 
 @pytest.mark.parametrize(

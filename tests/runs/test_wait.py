@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,6 +11,7 @@ import pytest
 
 from replicate_async import (
     APIConnectionError,
+    InvalidArgumentError,
     NotFoundError,
     Poll,
     Prediction,
@@ -174,6 +176,29 @@ async def test_waiting_ends_at_its_timeout_and_not_before() -> None:
         "abc is still processing after 10.5 s of waiting; it goes on. Wait again, cancel it, or "
         "pass a longer timeout=."
     )
+
+
+async def test_an_answer_that_does_not_come_ends_at_the_timeout_too() -> None:
+    async def silent(_: str) -> Prediction:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with asyncio.timeout(10):
+        with pytest.raises(WaitTimeout, match=r"was never seen after 0\.01 s of waiting"):
+            await wait_for(silent, "abc", last=None, timeout=0.01, poll=None)
+
+
+async def test_a_timeout_of_the_fetch_itself_is_not_taken_for_the_waits() -> None:
+    async def impatient(_: str) -> Prediction:
+        raise TimeoutError("of somebody else")
+
+    with pytest.raises(TimeoutError, match="of somebody else"):
+        await wait_for(impatient, "abc", last=None, timeout=5, poll=None)
+
+
+async def test_a_pace_is_a_poll(client: Replicate) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"poll=0.5 must be a Poll"):
+        await client.predictions.wait("abc", poll=0.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
 
 async def test_a_timeout_of_nothing_asks_once() -> None:

@@ -1,8 +1,8 @@
 """Measure the client against others, and write the table into `benchmarks/README.md`.
 
-    python -m benchmarks [--rounds N] [--only PART] [--write]
+    python -m benchmarks [calls | streams] [--rounds N] [--only PART] [--write]
 
-Every client has a process of its own, the two peers in virtual environments made for them under
+Every client has a process of its own, the peers in virtual environments made for them under
 `.nox`; the load server is yet another process. The rounds take turns, so that what else happens on
 the machine happens to all, and each figure is the median of the rounds.
 """
@@ -16,19 +16,18 @@ import resource
 import statistics
 import subprocess
 import sys
-import venv
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-ROOT: Final = Path(__file__).parent.parent
+from benchmarks import streams
+from benchmarks.process import ROOT, Process, python_for
+
 README: Final = ROOT / "benchmarks" / "README.md"
-START: Final = "<!-- table: start -->"
-END: Final = "<!-- table: end -->"
 
 BARE: Final = "aiohttp + msgspec"
 OURS: Final = "replicate_async"
@@ -70,45 +69,6 @@ CASES: Final = (
 )
 
 
-def python_for(release: str | None) -> str:
-    """Return the interpreter of an environment with that `replicate`, made if need be."""
-    if release is None:
-        return sys.executable
-    home = ROOT / ".nox" / f"bench-{release}"
-    python = home / "bin" / "python"
-    if not python.exists():
-        venv.create(home, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"replicate=={release}"], check=True)
-    return str(python)
-
-
-class Process:
-    """A process that answers a line with a line."""
-
-    def __init__(self, stack: ExitStack, *command: str) -> None:
-        self._process = stack.enter_context(
-            subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        )
-
-    def read(self) -> str:
-        """Return the next line."""
-        return _pipe(self._process.stdout).readline().strip()
-
-    def ask(self, line: str) -> float:
-        """Send a line and return the number that it is answered with."""
-        stdin = _pipe(self._process.stdin)
-        stdin.write(f"{line}\n")
-        stdin.flush()
-        return float(self.read())
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe
-
-
 def measure_calls(rounds: int, cases: Sequence[Case]) -> Mapping[str, Costs]:
     """Return the microseconds of CPU by case, client and round."""
     with ExitStack() as stack:
@@ -124,7 +84,7 @@ def measure_calls(rounds: int, cases: Sequence[Case]) -> Mapping[str, Costs]:
             for case in cases:
                 for title, worker in workers.items():
                     calls = case.slow_calls if CLIENTS[title][1] else case.calls
-                    cost = worker.ask(f"{case.operation} {case.in_flight} {calls}")
+                    [cost] = worker.ask(f"{case.operation} {case.in_flight} {calls}")
                     found.setdefault(case.title, {}).setdefault(title, []).append(cost)
     return found
 
@@ -197,22 +157,34 @@ def machine() -> str:
     )
 
 
+def put(part: str, text: str) -> None:
+    """Put *text* into the README, where *part* belongs."""
+    start, end = f"<!-- {part}: start -->", f"<!-- {part}: end -->"
+    before, _, rest = README.read_text(encoding="utf-8").partition(start)
+    after = rest.partition(end)[2]
+    README.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Measure, and print or write the table."""
+    """Measure, and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help='"calls" or "streams"; both when left out')
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="cases whose title contains this")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--only", default="", help="cases of calls whose title contains this")
+    parser.add_argument("--write", action="store_true", help="put the tables into the README")
     options = parser.parse_args()
-    cases = [case for case in CASES if options.only in case.title]
-    calls = measure_calls(options.rounds, cases)
-    imports = measure_imports(options.rounds)
-    text = f"{table(calls, imports)}\n\n{machine()}; medians of {options.rounds} rounds."
-    print(text)
-    if options.write:
-        before, _, rest = README.read_text().partition(START)
-        after = rest.partition(END)[2]
-        README.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}")
+    tables: dict[str, str] = {}
+    if "calls" in options.parts or not options.parts:
+        cases = [case for case in CASES if options.only in case.title]
+        calls = measure_calls(options.rounds, cases)
+        tables["table"] = table(calls, measure_imports(options.rounds))
+    if "streams" in options.parts or not options.parts:
+        tables["streams"] = streams.tables(streams.measure(options.rounds))
+    for part, text in tables.items():
+        said = f"{text}\n\n{machine()}; medians of {options.rounds} rounds."
+        print(said)
+        if options.write:
+            put(part, said)
 
 
 if __name__ == "__main__":

@@ -1,245 +1,196 @@
-"""Streams over a socket: events a second, CPU and memory, beside aiohttp and httpx-sse.
+"""Streams over a socket: events a second, CPU and memory, beside others on the same bytes.
 
-    python benchmarks/streams.py [rounds]
-
-A server in another process sends the same bytes to each reader: bare aiohttp, which only counts
-them, httpx-sse on aiohttp's lines, and our `Stream`. "burst" sends 64 events in a segment as fast
-as it can be read, "single" one event at a time, as models do. CPU is the client process's own, and
-rounds alternate; each figure is the median of them. One JSON line at the end has them all.
+`python -m benchmarks streams` measures; the rounds take turns as those of the calls do.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import multiprocessing
 import statistics
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
-import msgspec
-from httpx_sse._decoders import SSEDecoder, SSELineDecoder
+from benchmarks import sse_parser
+from benchmarks.process import Process, python_for
 
-from replicate_async import Limits, Prediction, Replicate
-from replicate_async.core.sse import encode
+OURS: Final = "replicate_async, typed events"
+TEXT: Final = "replicate_async, `.text()`"
+RELAY: Final = "replicate_async, `to_sse`"
+BARE: Final = "aiohttp, bytes"
+PUBLISHED: Final = ("replicate 1.0.7", "replicate 2.0.0b4 on aiohttp")
 
-TOKENS: Final = [" the", " quick", " brown", " fox", ",", " jumps", " naïve", "."]
-HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hi\n\n"
-)
-DONE_LINE: Final = b"event: done"
-DONE: Final = encode("done", "{}", id="1690212293:0")
-BURST: Final = 64
-SILENT: Final = 5_000
-SPAWN: Final = multiprocessing.get_context("spawn")
-
-Reader = Callable[["Bench", str], Awaitable[int | None]]
+ONE: Final = "one stream"
+MANY: Final = "1,000 streams"
+PACED: Final = "one event at a time"
+MEMORY: Final = "memory of one of 1,000"
+MORE_MEMORY: Final = "memory of one of 5,000"
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send what the path says: /v1/streams/{events}/{events a segment}/{pause in ms}."""
-    try:
-        target = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
-        events, segment, pause = (int(part) for part in target.split(b"/")[-3:])
-        writer.write(HEAD)
-        sent = 0
-        while sent < events:
-            upto = min(sent + segment, events)
-            writer.write(
-                b"".join(
-                    encode("output", TOKENS[at % len(TOKENS)], id=f"1690212292:{at}")
-                    for at in range(sent, upto)
-                )
-                if segment == 1 or sent == 0 or upto == events
-                else _segment(sent, upto)
-            )
-            sent = upto
-            await writer.drain()
-            if pause:
-                await asyncio.sleep(pause / 1000)
-        if events:
-            writer.write(DONE)
-            await writer.drain()
-        await reader.read()
-    except (ConnectionError, asyncio.IncompleteReadError):
-        pass
-    finally:
-        writer.close()
+@dataclass(frozen=True)
+class Reader:
+    """Something that reads streams."""
+
+    module: str
+    way: str
+    environment: str | None = None
+    one: int = 50_000
+    """Events of the single stream: what is read in a few tenths of a second."""
+    opens_slowly: bool = False
+    """Whether 1,000 streams take so long to open that one round has to do, and 5,000 minutes."""
 
 
-_SEGMENTS: dict[tuple[int, int], bytes] = {}
-
-
-def _segment(start: int, end: int) -> bytes:
-    key = (start, end)
-    if key not in _SEGMENTS:
-        _SEGMENTS[key] = b"".join(
-            encode("output", TOKENS[at % len(TOKENS)], id=f"1690212292:{at}")
-            for at in range(start, end)
-        )
-    return _SEGMENTS[key]
-
-
-def serve(port: multiprocessing.SimpleQueue[int]) -> None:
-    """Run the server until the process is ended."""
-
-    async def main() -> None:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=4096)
-        port.put(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(main())
-
-
-class Bench:
-    """What every reader is given: a session, a client, and where the server is."""
-
-    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
-        self.origin = f"http://127.0.0.1:{port}"
-        self.session = session
-        self.client = Replicate("token", base_url=self.origin, limits=Limits(enabled=False))
-
-    def prediction(self, path: str) -> Prediction:
-        """Return a running prediction whose stream is at *path*."""
-        urls = {"stream": self.origin + path}
-        return msgspec.convert({"id": "p", "status": "processing", "urls": urls}, Prediction)
-
-
-async def bare(bench: Bench, path: str) -> None:
-    """Read the bytes with aiohttp, and look for no more than the end."""
-    async with bench.session.get(bench.origin + path) as response:
-        while DONE_LINE not in await response.content.readany():
-            pass
-
-
-async def httpx_sse(bench: Bench, path: str) -> int:
-    """Read with the decoders of httpx-sse on top of aiohttp."""
-    lines, decoder, count = SSELineDecoder(), SSEDecoder(), 0
-    async with bench.session.get(bench.origin + path) as response:
-        while chunk := await response.content.readany():
-            for line in lines.decode(chunk.decode(errors="replace")):
-                event = decoder.decode(line)
-                if event is not None:
-                    if event.event == "done":
-                        return count
-                    count += event.event == "output"
-    return count
-
-
-async def events(bench: Bench, path: str) -> int:
-    """Read typed events."""
-    count = 0
-    async with bench.client.predictions.stream(bench.prediction(path)) as stream:
-        async for event in stream:
-            count += event.__class__.__name__ == "OutputEvent"
-    return count
-
-
-async def text(bench: Bench, path: str) -> int:
-    """Read chunks of text."""
-    count = 0
-    async with bench.client.predictions.stream(bench.prediction(path)) as stream:
-        async for _ in stream.text():
-            count += 1
-    return count
-
-
-READERS: Final[dict[str, Reader]] = {
-    "aiohttp, bytes": bare,
-    "httpx-sse on aiohttp": httpx_sse,
-    "Stream, typed": events,
-    "Stream, text": text,
+READERS: Final = {
+    OURS: Reader("ours", "typed", one=200_000),
+    TEXT: Reader("ours", "text", one=200_000),
+    RELAY: Reader("ours", "relay", one=100_000),
+    BARE: Reader("bare", "bytes", one=400_000),
+    "httpx-sse on aiohttp": Reader("httpx_sse", "aiohttp", one=100_000),
+    "httpx-sse on httpx": Reader("httpx_sse", "httpx"),
+    PUBLISHED[0]: Reader("legacy", "stream", "1.0.7", one=20_000, opens_slowly=True),
+    PUBLISHED[1]: Reader("stainless", "beta", "2.0.0b4-aiohttp"),
+    "openai": Reader("stainless", "openai", "openai", one=20_000),
 }
 
-
-async def measure(bench: Bench, reader: Reader, path: str, streams: int, each: int) -> list[float]:
-    """Return events a second and microseconds of CPU an event."""
-    start, cpu = time.perf_counter(), time.process_time()
-    counts = await asyncio.gather(*(reader(bench, path) for _ in range(streams)))
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - start
-    if any(count not in {each, None} for count in counts):
-        raise AssertionError(f"{reader.__name__} read {set(counts)} events and not {each}")
-    return [each * streams / wall, cpu / (each * streams) * 1e6]
+Found = dict[str, dict[str, list[float]]]
+"""Figures by case, reader and round."""
 
 
-def resident() -> int:
-    """Return the resident memory of this process in bytes."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+def measure(rounds: int) -> Found:
+    """Return the events a second, microseconds of CPU and bytes."""
+    found: Found = {}
+
+    def note(case: str, title: str, figure: float) -> None:
+        found.setdefault(case, {}).setdefault(title, []).append(figure)
+
+    with ExitStack() as stack:
+        server = Process(stack, sys.executable, "-m", "benchmarks.stream_server")
+        port = server.read()
+
+        def start(reader: Reader) -> Process:
+            module = ["-m", "benchmarks.stream_worker", reader.module, reader.way, port]
+            process = Process(stack, python_for(reader.environment), *module)
+            # One after the other, since to let streams go is to let all of them go.
+            process.read()
+            return process
+
+        workers = {title: start(reader) for title, reader in READERS.items()}
+        for turn in range(rounds):
+            print(f"round {turn + 1} of {rounds}", file=sys.stderr)
+            _parse(note)
+            for title, worker in workers.items():
+                note(ONE, title, worker.ask(f"read 1 {READERS[title].one} 64 0")[0])
+            for title, worker in workers.items():
+                note(PACED, title, worker.ask("read 100 20 1 50")[1])
+            for title, reader in READERS.items():
+                if turn and reader.opens_slowly:
+                    continue
+                crowd = start(reader)
+                size, speed, _ = crowd.ask("hold 1000 256 64 0")
+                crowd.stop()
+                note(MANY, title, speed)
+                note(MEMORY, title, size)
+        for title, reader in READERS.items():
+            if not reader.opens_slowly:
+                crowd = start(reader)
+                note(MORE_MEMORY, title, crowd.ask("hold 5000 0 1 0")[0])
+                crowd.stop()
+    return found
 
 
-def memory(port: int, name: str, taken: multiprocessing.SimpleQueue[float]) -> None:
-    """Put the bytes that an open, silent stream takes, in a process that holds nothing else."""
-
-    async def hold() -> None:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            bench = Bench(port, session)
-            async with bench.client:
-                await READERS[name](bench, "/v1/streams/1/1/0")
-                before = resident()
-                tasks = [
-                    asyncio.ensure_future(READERS[name](bench, "/v1/streams/0/1/0"))
-                    for _ in range(SILENT)
-                ]
-                await asyncio.sleep(SILENT / 500)
-                taken.put((resident() - before) / SILENT)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    asyncio.run(hold())
+def _parse(note: Callable[[str, str, float], None]) -> None:
+    for shape, tokens in sse_parser.SHAPES.items():
+        for per_chunk in (1, 8, 64):
+            chunks = sse_parser.chunks_of(tokens, per_chunk)
+            case = f"{shape}, {per_chunk} a chunk"
+            # The first pass of each is for the caches.
+            for _ in range(2):
+                ours = sse_parser.nanoseconds(sse_parser.ours, chunks)
+                theirs = sse_parser.nanoseconds(sse_parser.theirs, chunks)
+            note(case, OURS, ours)
+            note(case, "httpx-sse", theirs)
 
 
-CASES: Final[dict[str, tuple[int, int, int, int]]] = {
-    # streams, events each, events a segment, pause between segments in ms
-    "one stream, burst": (1, 200_000, BURST, 0),
-    "1,000 streams, burst": (1_000, 512, BURST, 0),
-    "50 streams, single": (50, 400, 1, 5),
-}
+def tables(found: Found) -> str:
+    """Return the figures as Markdown."""
+    return f"{_readers(found)}\n\n{_parsers(found)}\n\n{_goals(found)}"
 
 
-async def main(port: int, rounds: int) -> None:
-    """Measure everything and print it."""
-    figures: dict[str, dict[str, list[float]]] = {}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        bench = Bench(port, session)
-        async with bench.client:
-            for case, (streams, each, segment, pause) in CASES.items():
-                path = f"/v1/streams/{each}/{segment}/{pause}"
-                for reader in READERS.values():
-                    await measure(bench, reader, path, streams, each)
-                runs = [
-                    [
-                        await measure(bench, reader, path, streams, each)
-                        for reader in READERS.values()
-                    ]
-                    for _ in range(rounds)
-                ]
-                print(case)
-                figures[case] = {}
-                for at, name in enumerate(READERS):
-                    speed, cpu = (statistics.median(run[at][i] for run in runs) for i in (0, 1))
-                    figures[case][name] = [round(speed), round(cpu, 2)]
-                    print(f"  {name:24} {speed:12,.0f} events/s {cpu:8.2f} µs of CPU an event")
-    print(f"{SILENT:,} streams, silent")
-    figures["silent"] = {}
-    for name in READERS:
-        taken: multiprocessing.SimpleQueue[float] = SPAWN.SimpleQueue()
-        holder = SPAWN.Process(target=memory, args=(port, name, taken))
-        holder.start()
-        figures["silent"][name] = [round(await asyncio.to_thread(taken.get))]
-        await asyncio.to_thread(holder.join)
-        print(f"  {name:24} {figures['silent'][name][0] / 1024:12.1f} KiB a stream")
-    print(json.dumps(figures))
+def _readers(found: Found) -> str:
+    cases = {
+        ONE: "events/s, one stream",
+        MANY: "events/s, 1,000 streams",
+        PACED: "CPU of an event that comes alone",
+        MEMORY: "memory, 1,000 open",
+        MORE_MEMORY: "memory, 5,000 open",
+    }
+    lines = [f"| | {' | '.join(cases.values())} |", f"|---|{'---:|' * len(cases)}"]
+    for title in READERS:
+        cells: list[str] = []
+        for case in cases:
+            figures = found[case].get(title)
+            if not figures:
+                cells.append("not measured")
+                continue
+            figure = statistics.median(figures)
+            if case in {ONE, MANY}:
+                said, times = f"{figure:,.0f}", ratio(found, case, OURS, title)
+            else:
+                said = f"{figure:,.0f} µs" if case == PACED else f"{figure / 1000:,.1f} kB"
+                times = ratio(found, case, title, OURS)
+            cells.append(said if title == OURS else f"{said} ({times:.2f} x)")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    ports: multiprocessing.SimpleQueue[int] = SPAWN.SimpleQueue()
-    server = SPAWN.Process(target=serve, args=(ports,), daemon=True)
-    server.start()
-    asyncio.run(main(ports.get(), int(sys.argv[1]) if len(sys.argv) > 1 else 5))
-    server.terminate()
+def _parsers(found: Found) -> str:
+    lines = ["| parser alone | replicate_async | httpx-sse |", "|---|---:|---:|"]
+    for case, figures in found.items():
+        if "httpx-sse" in figures:
+            ours, theirs = (statistics.median(figures[title]) for title in (OURS, "httpx-sse"))
+            times = ratio(found, case, "httpx-sse", OURS)
+            lines.append(f"| {case} | {ours:,.0f} ns | {theirs:,.0f} ns ({times:.2f} x) |")
+    return "\n".join(lines)
+
+
+def _goals(found: Found) -> str:
+    def over_published(case: str) -> str:
+        return f"{min(ratio(found, case, TEXT, title) for title in PUBLISHED):.1f} x"
+
+    def typed_over_published(case: str) -> str:
+        return f"{min(ratio(found, case, OURS, title) for title in PUBLISHED):.1f} x"
+
+    def parser(per_chunk: int) -> str:
+        return f"{ratio(found, f'tokens, {per_chunk} a chunk', 'httpx-sse', OURS):.2f} x"
+
+    bare = [f"{ratio(found, PACED, title, BARE):.2f} x" for title in (OURS, TEXT)]
+    memory = statistics.median(found[MORE_MEMORY][OURS]) / 1000
+    rows = [
+        ("parser over httpx-sse, an event a chunk", "2 x or more", parser(1)),
+        ("parser over httpx-sse, 64 events a chunk", "3.5 x or more", parser(64)),
+    ]
+    for case in (ONE, MANY):
+        measured = f"{typed_over_published(case)} typed, {over_published(case)} `.text()`"
+        rows.append((f"{case}, over the best published client", "4 x or more", measured))
+    rows += [
+        (
+            "CPU of an event that comes alone, over bare aiohttp",
+            "1.3 x or less",
+            f"{bare[0]} typed, {bare[1]} `.text()`",
+        ),
+        ("memory of a stream when 5,000 are open", "20 kB or less", f"{memory:.1f} kB"),
+        (
+            "`to_sse`, one stream",
+            "150,000 events/s or more",
+            f"{statistics.median(found[ONE][RELAY]):,.0f}",
+        ),
+    ]
+    lines = [f"| {goal} | {wanted} | {measured} |" for goal, wanted, measured in rows]
+    return "\n".join(["| goal | | measured |", "|---|---|---|", *lines])
+
+
+def ratio(found: Mapping[str, Mapping[str, Sequence[float]]], case: str, a: str, b: str) -> float:
+    """Return how many times *b* is in *a*: of the same round, the median of the rounds."""
+    # One that is measured in a single round is compared within that.
+    return statistics.median(x / y for x, y in zip(found[case][a], found[case][b], strict=False))

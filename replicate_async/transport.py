@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
@@ -31,6 +30,7 @@ from replicate_async.errors import (
     TLSError,
     TruncatedBodyError,
 )
+from replicate_async.turnstile import Turnstile
 
 LARGEST_BODY: Final = 64 * 1024 * 1024
 """Decompressed bytes of an answer; more is refused while it is read."""
@@ -39,7 +39,6 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 _IDLE: Final = 10.0
 _LARGEST_PIECE: Final = 1024 * 1024
 """Bytes that are sent at once; aiohttp warns of more."""
-_PER_TURN: Final = 16
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
@@ -148,7 +147,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
-        self._turnstile = _Turnstile()
+        self._turnstile = Turnstile()
         self._closer: AsyncGenerator[None] | None = None
         self._strangers: Transport | None = None
         self.closed: bool = False
@@ -270,47 +269,6 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"<Transport {self.state}>"
-
-
-class _Turnstile:
-    """Lets a few tasks through in each turn of the event loop.
-
-    To begin a request takes a fraction of a millisecond. Ten thousand tasks that start together
-    would hold up everything else for seconds.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._left = _PER_TURN
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def enter(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # The first task since all were through, or the first of another loop.
-            self._loop, self._left = loop, _PER_TURN
-            self._waiting.clear()
-            loop.call_soon(self._turn, loop)
-        if self._left and not self._waiting:
-            self._left -= 1
-            return
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        await turn
-
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop is not self._loop:
-            return
-        self._left = _PER_TURN
-        while self._left and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._left -= 1
-        if self._left < _PER_TURN:
-            loop.call_soon(self._turn, loop)
-        else:
-            self._loop = None
 
 
 async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:

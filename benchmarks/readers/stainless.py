@@ -36,7 +36,7 @@ def connect(origin: str, way: str) -> Callable[[str], Awaitable[int]]:
         )
 
     # Both are private: what is public parses the data of every event as JSON.
-    http, make_decoder = client._client, client._make_sse_decoder  # noqa: SLF001
+    http, make_decoder = client._client, client._make_sse_decoder  # noqa: SLF001 - they have no public name
 
     async def read(path: str) -> int:
         count = 0

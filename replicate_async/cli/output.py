@@ -115,8 +115,8 @@ class Status:
             return
         if self._live is None or self._spinner is None:
             from rich.console import Console  # noqa: PLC0415 - only where a terminal shows it
-            from rich.live import Live  # noqa: PLC0415
-            from rich.spinner import Spinner  # noqa: PLC0415
+            from rich.live import Live  # noqa: PLC0415 - rich is slow to import
+            from rich.spinner import Spinner  # noqa: PLC0415 - as above
 
             self._spinner = Spinner("dots", style="cyan")
             self._live = Live(

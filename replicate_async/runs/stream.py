@@ -198,7 +198,7 @@ class _RawEvents(_Reader):
 
     async def __anext__(self) -> ServerSentEvent:
         # Imported where it is asked for: it brings httpx along.
-        from httpx_sse import ServerSentEvent  # noqa: PLC0415
+        from httpx_sse import ServerSentEvent  # noqa: PLC0415 - brings httpx
 
         follower = self._follower
         while True:

@@ -189,7 +189,7 @@ async def test_a_throttled_upload_is_sent_again_from_its_start(kind: str, tmp_pa
         after(problem(429, Retry_After="0"), problem(429, Retry_After="0")) as server,
         client_of(server) as client,
     ):
-        await client.files.create(content, filename="data.bin")  # type: ignore[arg-type]
+        await client.files.create(content, filename="data.bin")  # type: ignore[arg-type] # as untyped callers do
 
     expected = data[10:] if kind == "file" else data
     assert [expected in request.body for request in server.requests] == [True] * 3

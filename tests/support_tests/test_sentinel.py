@@ -132,7 +132,7 @@ def test_a_thing_without_it_is_opaque() -> None:
 
 
 def test_a_record_is_searched_in_all_its_parts() -> None:
-    watch, log = SecretWatch(), logging.getLogger("some.library")
+    watch, log = SecretWatch(), logging.getLogger("another.package")
     log.addHandler(watch)
     log.propagate = False
 
@@ -144,7 +144,7 @@ def test_a_record_is_searched_in_all_its_parts() -> None:
     except ValueError:
         log.exception("failed")
 
-    assert watch.leaks == ["a record of the logger some.library"] * 3
+    assert watch.leaks == ["a record of the logger another.package"] * 3
 
 
 FAULTY = """

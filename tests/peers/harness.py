@@ -121,7 +121,8 @@ class Flows:
 
 def report(flows: Flows, server: Server, chosen: str) -> int:
     """Run the flows whose titles contain *chosen*, a line for each; return how many failed."""
-    passed = failed = 0
+    passed = 0
+    failed: list[str] = []
     for title, flow in flows:
         if chosen not in title:
             continue
@@ -130,14 +131,14 @@ def report(flows: Flows, server: Server, chosen: str) -> int:
             if done is not None:
                 asyncio.run(_finish(done))
         except Exception:  # noqa: BLE001 - whatever a peer raises is a failed flow
-            failed += 1
+            failed.append(title)
             print(f"FAIL  {title}", flush=True)
             traceback.print_exc(file=sys.stdout)
         else:
             passed += 1
             print(f"ok    {title}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return failed or not passed
+    print(f"{passed} passed, {len(failed)} failed", *failed, sep="\n  ")
+    return len(failed) or not passed
 
 
 async def _finish(done: Awaitable[None]) -> None:

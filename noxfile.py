@@ -26,7 +26,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that the public interface is wholly typed."""
-    session.install("-e", ".[cli,test]", "nox", *group("types"), *group("web"), *group("browser"))
+    tools = [*group("types"), *group("web"), *group("browser"), *group("integrations")]
+    session.install("-e", ".[cli,test]", "nox", *tools)
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "replicate_async", "--ignoreexternal")
@@ -44,6 +45,13 @@ def web(session: nox.Session) -> None:
     """Try the responses on more ASGI servers, and the recipes on more frameworks."""
     session.install("-e", ".[test]", *group("web"))
     session.run("pytest", "tests/web", *session.posargs)
+
+
+@nox.session
+def integrations(session: nox.Session) -> None:
+    """Try data frames, Dask workers and a Redis server, which has to be installed."""
+    session.install("-e", ".[cli,test]", *group("integrations"))
+    session.run("pytest", "tests/integrations", *session.posargs)
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, Literal
@@ -13,7 +14,7 @@ from replicate_async.refs import ModelRef, parse_version
 from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
 from replicate_async.resources._create import Input, create_prediction
-from replicate_async.resources._options import Deadline, Wait, check_choice
+from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
 from replicate_async.runs.follow import Runs
 from replicate_async.runs.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
@@ -149,16 +150,20 @@ class Predictions(Resource):
         prediction: Prediction | str,
         *,
         last_event_id: str | None = None,
+        received: int | None = None,
         on_exit: OnExit = "continue",
         poll: Poll | None = None,
     ) -> Stream:
         """Follow the output of a prediction that was created already; use it with ``async with``.
 
-        *last_event_id* is where another stream of it left off. The prediction runs on when the
-        block is left early, unless ``on_exit="cancel"``. *poll* sets the pace for models without
+        *last_event_id* is where another stream of it left off, *received* how many characters of
+        output that had brought, so that the rest can be had from the prediction itself when its
+        stream has expired. The prediction runs on when the block is left early, unless
+        ``on_exit="cancel"``. *poll* sets the pace for models without
         a stream. See `Stream` for what it yields and raises.
         """
         prediction_id = run_id(self._client, prediction)
+        check_count("received", received, 0, sys.maxsize)
 
         async def known() -> Prediction:
             return await self.get(prediction_id) if isinstance(prediction, str) else prediction
@@ -168,6 +173,7 @@ class Predictions(Resource):
             known,
             on_exit=check_on_exit(on_exit),
             last_event_id=last_event_id or "",
+            received=received,
             poll=poll,
         )
 

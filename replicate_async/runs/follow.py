@@ -71,7 +71,14 @@ class Follower:
     )
 
     def __init__(
-        self, runs: Runs, prediction: Prediction, *, last_event_id: str, poll: Poll, largest: int
+        self,
+        runs: Runs,
+        prediction: Prediction,
+        *,
+        last_event_id: str,
+        received: int | None,
+        poll: Poll,
+        largest: int,
     ) -> None:
         self._runs = runs
         self.prediction: Prediction = prediction
@@ -94,7 +101,8 @@ class Follower:
         self._delivered = Delivered(
             streamed=bool(url),
             files=_leads_to_files(url or ""),
-            unknown=bool(last_event_id),
+            resumed=bool(last_event_id),
+            received=received,
         )
 
     @property

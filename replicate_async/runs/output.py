@@ -20,7 +20,8 @@ class Delivered:
 
     *streamed* says that it comes as server-sent events, in which every line end is a LF. *files*
     says that the parts of the output are files: their URLs may change, their number does not.
-    *unknown* says that the reader had output before, which nobody here has seen.
+    *resumed* says that the reader had output before, which nobody here has seen; *received* is how
+    many characters that was, if that is known.
     """
 
     __slots__ = (
@@ -29,19 +30,26 @@ class Delivered:
         "_files",
         "_ids",
         "_logged",
+        "_received",
         "_recent",
+        "_resumed",
         "_streamed",
         "_text",
-        "_unknown",
         "_unmarked",
     )
 
     def __init__(
-        self, *, streamed: bool = False, files: bool = False, unknown: bool = False
+        self,
+        *,
+        streamed: bool = False,
+        files: bool = False,
+        resumed: bool = False,
+        received: int | None = None,
     ) -> None:
         self._streamed = streamed
         self._files = files
-        self._unknown = unknown
+        self._resumed = resumed
+        self._received = received if resumed and not files else None
         self._recent: list[Event] = []
         self._text: list[str] = []
         # Hashes, since a stream may be long, and there may be thousands.
@@ -105,7 +113,7 @@ class Delivered:
         `StreamIncomplete` when the output is gone.
         """
         self._sort()
-        events = [] if self._unknown else self._logs_left(prediction)
+        events = [] if self._resumed else self._logs_left(prediction)
         events += [Event(event="output", data=part) for part in self._output_left(prediction)]
         if not prediction.done:
             return events
@@ -129,9 +137,10 @@ class Delivered:
             return []
         if not prediction.done and not isinstance(output, str | list):
             return []  # an object may still change; what was handed on may not
-        if self._unknown and prediction.done and prediction.status != "succeeded":
+        lost = self._resumed and self._received is None
+        if lost and prediction.done and prediction.status != "succeeded":
             return []  # its error says more than that a part of the output is missing
-        if self._unknown or output is None:
+        if lost or output is None:
             raise self._incomplete(prediction)
         parts = _parts(prediction.output)
         return parts[self._count :] if self._files else self._text_left(prediction, parts)
@@ -147,18 +156,35 @@ class Delivered:
     def _text_left(self, prediction: Prediction, parts: list[str]) -> list[str]:
         if self._streamed:
             parts = [_as_streamed(part) for part in parts]
+        missing = 0
+        if self._received:
+            parts, missing = _beyond(parts, self._received)
         text, whole = self.text, "".join(parts)
+        if missing and prediction.status == "succeeded":
+            raise self._restarted(prediction)
         if "".join(parts[: self._count]) == text:
             return parts[self._count :]
         if whole.startswith(text):
             return [whole[len(text) :]]
         if prediction.status != "succeeded" and text.startswith(whole):
             return []  # the stream was ahead of what the API knows, or still keeps
-        raise StreamRestarted(
+        raise self._restarted(prediction)
+
+    def _restarted(self, prediction: Prediction) -> StreamRestarted:
+        return StreamRestarted(
             f"The output of {prediction.id} is not a continuation of what was streamed; read "
             "it whole with predictions.get.",
-            text=text,
+            text=self.text,
         )
+
+
+def _beyond(parts: list[str], characters: int) -> tuple[list[str], int]:
+    """Return *parts* without their first *characters*, and how many of those there are not."""
+    for at, part in enumerate(parts):
+        if characters < len(part):
+            return [part[characters:], *parts[at + 1 :]], 0
+        characters -= len(part)
+    return [], characters
 
 
 def _parts(output: object) -> list[str]:

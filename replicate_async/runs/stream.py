@@ -48,6 +48,7 @@ class Stream:
         "_largest_event",
         "_on_exit",
         "_poll",
+        "_received",
         "_runs",
         "_start",
     )
@@ -59,6 +60,7 @@ class Stream:
         *,
         on_exit: OnExit,
         last_event_id: str = "",
+        received: int | None = None,
         poll: Poll | None = None,
         largest_event: int = LARGEST_EVENT,
     ) -> None:
@@ -70,6 +72,7 @@ class Stream:
         self._start: Callable[[], Awaitable[Prediction]] | None = start
         self._on_exit = on_exit
         self._first_event_id = last_event_id
+        self._received = received
         self._poll = check_poll(poll)
         self._largest_event = largest_event
         self._follower: Follower | None = None
@@ -101,6 +104,7 @@ class Stream:
             self._runs,
             prediction,
             last_event_id=self._first_event_id,
+            received=self._received,
             poll=self._poll,
             largest=self._largest_event,
         )

@@ -54,8 +54,9 @@ class Audience:
 
         It is what the encoders and responses take, in the place of a stream.
         """
+        at = resume or ResumePoint("")
         stream = self._client.predictions.stream(
-            prediction, last_event_id=resume.last_event_id if resume is not None else None
+            prediction, last_event_id=at.last_event_id, received=at.sent
         )
         return FollowedStream(self, stream)
 

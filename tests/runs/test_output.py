@@ -99,11 +99,29 @@ def test_output_that_is_gone_is_not_a_success() -> None:
 
 def test_a_reader_who_came_later_is_not_given_what_it_may_have_had() -> None:
     with pytest.raises(StreamIncomplete):
-        Delivered(unknown=True).rest_of(run(["Hello"], "succeeded", logs="log"))
-    assert left(Delivered(unknown=True), run(["Hello"], "failed", logs="log")) == [
+        Delivered(resumed=True).rest_of(run(["Hello"], "succeeded", logs="log"))
+    assert left(Delivered(resumed=True), run(["Hello"], "failed", logs="log")) == [
         ("error", '{"detail":"the run failed"}'),
         ("done", '{"reason": "error"}'),
     ]
+
+
+def test_a_reader_who_knows_how_much_it_had_is_given_the_rest() -> None:
+    done = run(["Hel", "lo", " you\r\n", "!"], "succeeded", logs="log")
+
+    later = had(Delivered(streamed=True, resumed=True, received=4), "o")
+    assert left(later, done) == [("output", " you\n"), ("output", "!"), ("done", "{}")]
+    at_the_end = Delivered(streamed=True, resumed=True, received=11)
+    assert left(at_the_end, done) == [("done", "{}")]
+    behind = had(Delivered(streamed=True, resumed=True, received=4), "o")
+    assert left(behind, run(["Hel"])) == []
+
+
+def test_a_reader_who_had_more_than_there_is_had_something_else() -> None:
+    with pytest.raises(StreamRestarted):
+        Delivered(resumed=True, received=6).rest_of(run(["Hello"], "succeeded"))
+    with pytest.raises(StreamRestarted):
+        had(Delivered(resumed=True, received=3), "x").rest_of(run(["Hello"], "succeeded"))
 
 
 def test_an_object_is_handed_on_when_it_is_complete() -> None:

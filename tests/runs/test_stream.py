@@ -278,6 +278,18 @@ async def test_a_run_that_ended_long_ago_needs_no_stream() -> None:
         assert await text_of(client) == "Hello you"
 
 
+async def test_a_stream_that_expired_meanwhile_goes_on_from_the_run() -> None:
+    run = Run(output=["Hello", " you", "!"], status="succeeded")
+    run.answers = lambda _connection, _last: Answer(status=410, body=b"{}")
+    service = Service(run)
+    async with (
+        service.server,
+        service.client() as client,
+        client.predictions.stream("p", last_event_id="7:0", received=6) as stream,
+    ):
+        assert [piece async for piece in stream.text()] == ["you", "!"]
+
+
 @pytest.mark.parametrize("said", ['{"detail": "no luck (E1001)"}', "no luck (E1001)"])
 async def test_the_models_error_reaches_the_caller(said: str) -> None:
     reason = encode("done", '{"reason": "error"}', id="3")

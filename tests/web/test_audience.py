@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from replicate_async import OutputEvent, Prediction, Replicate
-from replicate_async.web import Audience, FollowedStream, resume_point, to_sse
+from replicate_async.web import Audience, FollowedStream, ResumePoint, resume_point, to_sse
+from tests.runs.service import Run, Service
+from tests.support.wire import Answer
 from tests.web.browser import assert_canceled
 from tests.web.script import events
 
@@ -98,3 +100,18 @@ async def test_following_twice_from_the_same_stream_counts_once(client: Replicat
         await stream.aclose()
 
     assert (await client.predictions.get(prediction)).status == "canceled"
+
+
+async def test_a_browser_that_comes_back_after_the_stream_expired_gets_the_rest() -> None:
+    run = Run(output=["Hello", " you", "!"], status="succeeded")
+    run.answers = lambda _connection, _last: Answer(status=410, body=b"{}")
+    service = Service(run)
+    point = ResumePoint("p", "7:0", sent=5)
+    async with service.server, service.client() as client, Audience(client) as audience:
+        async with audience.follow("p", resume=point) as stream:
+            got = [piece async for piece in to_sse(stream, resume=point)]
+
+    assert [event.data for event in events(b"".join(got)) if event.event == "output"] == [
+        " you",
+        "!",
+    ]

@@ -35,6 +35,8 @@ class Run:
     resumed_after: list[str] = field(default_factory=list[str])
     polls: int = 0
     canceled: int = 0
+    cancels: Answer | None = None
+    """How a cancel is answered, if not by the run as it is then."""
     polled: Callable[[Run], None] | None = None
 
     def rest(self, last_event_id: str) -> bytes:
@@ -86,6 +88,8 @@ class Service:
             run.canceled += 1
             if run.status in {"starting", "processing"}:
                 run.status = "canceled"
+            if run.cancels is not None:
+                return run.cancels
         else:
             run.polls += 1
             if run.polled is not None:

@@ -371,6 +371,18 @@ async def test_leaving_early_hangs_up(
     assert run.canceled == (on_exit == "cancel")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(30)
+async def test_leaving_does_not_wait_for_ever_for_the_cancel_to_be_answered() -> None:
+    run = Run(output(WORDS)[:-1], cancels=Answer(cut=0, ending=Ending.HANG))
+    service = Service(run)
+    async with service.server, service.client(Timeout(read=600.0)) as client:
+        async with client.stream("acme/echo", {}) as stream:
+            await leave_by_break(stream)
+        assert run.canceled == 1
+        await service.closed()
+
+
 async def test_a_second_cancel_does_not_keep_the_prediction_alive() -> None:
     run = Run(output(WORDS)[:-1])
     service = Service(run)

@@ -43,6 +43,10 @@
     │   ├── StreamLimitError            an event larger than the limit
     │   ├── StreamIncomplete            ended without ``done``
     │   └── StreamRestarted             began again where it should have gone on
+    ├── FileError                       a file that cannot be read or saved, with ``path``
+    │   ├── TargetExistsError           there is one of that name already
+    │   ├── FileTooLargeError           it is larger than was allowed
+    │   └── OutputExpired               the output is not there any more
     └── WebhookVerificationError        a request that the webhook secret does not vouch for
 
 Every error survives pickling, and none holds the API token.
@@ -55,6 +59,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from replicate_async.core.problem import InvalidField, Problem
     from replicate_async.core.retry import Phase
@@ -331,6 +336,30 @@ class StreamIncomplete(StreamError):  # noqa: N818 - reads like asyncio's Incomp
 
 class StreamRestarted(StreamError):  # noqa: N818 - says what happened
     """The stream began again without ids, so what was read already cannot be told apart."""
+
+
+class FileError(ReplicateError):
+    """A file that cannot be read or saved; ``path`` is where it was to be, if it was to be saved.
+
+    A full disk, a folder that is not there or not writable, a symbolic link in the way, a data URL
+    that is none, a host that answers with an error. Nothing half-written is left.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class TargetExistsError(FileError):
+    """A file of that name is there already; it was not touched."""
+
+
+class FileTooLargeError(FileError):
+    """A file larger than was allowed, or one that decompresses without end."""
+
+
+class OutputExpired(FileError):  # noqa: N818 - says what happened
+    """The host has the output no more, and the prediction names no other place for it."""
 
 
 class WebhookVerificationError(ReplicateError):

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
+_MOST_FILE_REDIRECTS: Final = 5
+_FILE_BUFFER: Final = 1024 * 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _log = logging.getLogger("replicate_async")
@@ -279,9 +281,100 @@ class Sender:
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
         if not own:
-            return await self.transport.strangers.open(url, headers=headers, timeout=self.timeout)
+            strangers = self.transport.strangers(self.base)
+            return await strangers.open(url, headers=headers, timeout=self.timeout)
         headers["Authorization"] = self.token.bearer
         return await self.transport.open(url, headers=headers, timeout=self.timeout)
+
+    async def open_file(self, url: str, *, start: int = 0, validator: str = "") -> ByteStream:
+        """Open the file at *url*, from byte *start* on if it is still the one with *validator*.
+
+        Repeated until it is answered for good, whatever the status. The token goes along only to
+        the API's own uploads. Raises `ForeignURLError` for a URL that is not fit to be fetched.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            answer, failure = await self._try_file(url, start, validator)
+            if failure is None or isinstance(answer, TLSError):
+                break
+            dice = random.random()  # noqa: S311 - jitter is no secret
+            delay = self.retry.delay(attempt, failure, repeatable=True, dice=dice)
+            if delay is None or not self.budget.spend(failure):
+                break
+            if not isinstance(answer, APIConnectionError):
+                answer.close()
+            await asyncio.sleep(delay)
+        if isinstance(answer, APIConnectionError):
+            raise answer
+        return answer
+
+    async def _try_file(
+        self, url: str, start: int, validator: str
+    ) -> tuple[ByteStream | APIConnectionError, Failure | None]:
+        try:
+            stream = await self._open_redirected(url, start, validator)
+        except APIConnectionError as error:
+            return error, Failure(error.phase)
+        return stream, self._file_failure(stream)
+
+    @staticmethod
+    def _file_failure(stream: ByteStream) -> Failure | None:
+        phase = phase_of_status(stream.status)
+        if phase is None:
+            return None
+        said = problems.parse(stream.status, "", b"")
+        after = problems.retry_after(stream.headers, said, now=time())
+        return Failure(phase, retry_after=after, throttled=stream.status == 429)
+
+    async def _open_redirected(self, url: str, start: int, validator: str) -> ByteStream:
+        own = True
+        await self.transport.turn()
+        for left in range(_MOST_FILE_REDIRECTS, -1, -1):
+            if not self.base.may_fetch(url, any_port=True):
+                raise ForeignURLError(
+                    f"The file is said to be at {shorten(url)}, which is no public https URL; "
+                    "it was not asked for.",
+                    url=url,
+                )
+            # Once a stranger has chosen the path, it is no request of ours any more.
+            own = own and self.base.owns(url)
+            stream = await self._open_file_once(url, start, validator, own=own)
+            if stream.status not in _REDIRECTS:
+                return stream
+            stream.close()
+            location = stream.headers.get("Location", "")
+            if not location or not left:
+                break
+            url = _joined(url, location)
+        raise RedirectError(
+            f"The file was redirected ({stream.status}) to {shorten(location)}; "
+            f"{_MOST_FILE_REDIRECTS} redirects at most are followed.",
+            status=stream.status,
+            location=location,
+        )
+
+    async def _open_file_once(
+        self, url: str, start: int, validator: str, *, own: bool
+    ) -> ByteStream:
+        # As few headers as there can be: whoever delivers the file is a stranger.
+        headers = SecretHeaders(
+            {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": self.user_agent}
+        )
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            headers["If-Range"] = validator
+        transport = self.transport.strangers(self.base)
+        if own and (self.base.target(url) or "").startswith("/files/"):
+            headers["Authorization"] = self.token.bearer
+            transport = self.transport
+        return await transport.open(
+            url,
+            headers=headers,
+            timeout=self.timeout,
+            silence=self.timeout.read,
+            buffer=_FILE_BUFFER,
+        )
 
 
 def _number(header: str | None) -> int | None:

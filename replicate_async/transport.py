@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,16 +18,20 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from replicate_async.core.multipart import Multipart
+from replicate_async.core.origin import Base
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import (
     APIConnectionError,
     APITimeoutError,
     ClientStateError,
     DecodeError,
+    ForeignURLError,
     InvalidArgumentError,
+    ReplicateError,
     TLSError,
     TruncatedBodyError,
 )
@@ -39,6 +44,7 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 _IDLE: Final = 10.0
 _LARGEST_PIECE: Final = 1024 * 1024
 """Bytes that are sent at once; aiohttp warns of more."""
+_BUFFER: Final = 64 * 1024
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
@@ -136,14 +142,20 @@ class Transport:
     """Sessions of aiohttp: one for an event loop, made at its first request.
 
     *connects* is how many connections may be in the making at a time, so that ten thousand tasks
-    can start together. A *session* of the caller's is used as it is, and left open.
+    can start together. A *session* of the caller's is used as it is, and left open. With
+    *strangers_of*, connections are made to the addresses that this base allows only.
     """
 
     def __init__(
-        self, *, session: aiohttp.ClientSession | None = None, connects: int = 200
+        self,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        connects: int = 200,
+        strangers_of: Base | None = None,
     ) -> None:
         self._given = session
         self._connects = connects
+        self._strangers_of = strangers_of
         self._session: aiohttp.ClientSession | None = session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -180,27 +192,38 @@ class Transport:
         data = None if body is None else _in_pieces(body)
         return await _exchange(session, method, url, headers, data, limits)
 
-    async def open(self, url: str, *, headers: Mapping[str, str], timeout: Timeout) -> ByteStream:
-        """Send a GET and return the answer, to be read as it comes."""
+    async def open(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: Timeout,
+        silence: float | None = None,
+        buffer: int = _BUFFER,
+    ) -> ByteStream:
+        """Send a GET and return the answer, to be read as it comes.
+
+        It may be silent for *silence* seconds at a time, those of a stream unless set, and twice
+        *buffer* bytes of it are read ahead.
+        """
         session = self._ready() or await self._open()
-        limits = _limits(timeout.connect, timeout.stream)
-        return ByteStream(await _begin(session, "GET", url, headers, None, limits), timeout.stream)
+        silence = timeout.stream if silence is None else silence
+        limits = _limits(timeout.connect, silence)
+        response = await _begin(session, "GET", url, headers, None, limits, buffer)
+        return ByteStream(response, silence)
 
     async def turn(self) -> None:
         """Wait until it is this task's turn to begin with a request."""
         await self._turnstile.enter()
 
-    @property
-    def strangers(self) -> Transport:
-        """The transport for hosts that are not the API's.
+    def strangers(self, base: Base) -> Transport:
+        """Return the transport for hosts that are not the API's, which is at *base*.
 
         A session of the caller's may carry headers and cookies of its own, which are not theirs
-        to see.
+        to see; and where their names lead is looked at before a connection is made.
         """
-        if self._given is None:
-            return self
         if self._strangers is None:
-            self._strangers = Transport(connects=self._connects)
+            self._strangers = Transport(connects=self._connects, strangers_of=base)
         return self._strangers
 
     async def aclose(self) -> None:
@@ -236,7 +259,7 @@ class Transport:
             self._session = self._given
             return self._given
         self._abandon()
-        session = _session(self._connects)
+        session = _session(self._connects, self._strangers_of)
         self._session, self._loop, self._pid = session, loop, os.getpid()
         # A loop that ends closes its asynchronous generators, and this one the session with it:
         # nothing is left open where nobody called aclose(), and a second loop finds a clean slate.
@@ -281,8 +304,8 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
 class _Connector(aiohttp.TCPConnector):
     """A connector that makes a bounded number of connections at a time."""
 
-    def __init__(self, connects: int) -> None:
-        super().__init__(limit=0, keepalive_timeout=_IDLE)  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
+    def __init__(self, connects: int, resolver: AbstractResolver | None) -> None:
+        super().__init__(limit=0, keepalive_timeout=_IDLE, resolver=resolver)  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
         self._turn = asyncio.Semaphore(connects)
 
     async def _create_connection(
@@ -299,9 +322,42 @@ class _Connector(aiohttp.TCPConnector):
                 ) from None
 
 
-def _session(connects: int) -> aiohttp.ClientSession:
+class _InwardError(OSError):
+    """A name that leads to an address where strangers must not send us."""
+
+    def __init__(self, host: str, address: str) -> None:
+        super().__init__(f"{host} leads to {address}")
+        self.host = host
+        self.address = address
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up, and refuses those that lead where *base* does not allow.
+
+    What is checked here is what is connected to: a name may mean something else the next moment.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._resolver = aiohttp.DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        for entry in found:
+            if not self._base.may_connect(host, entry["host"]):
+                raise _InwardError(host, entry["host"])
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def _session(connects: int, strangers_of: Base | None) -> aiohttp.ClientSession:
+    resolver = None if strangers_of is None else _Resolver(strangers_of)
     session = aiohttp.ClientSession(
-        connector=_Connector(connects),
+        connector=_Connector(connects, resolver),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         raise_for_status=False,
@@ -325,6 +381,7 @@ async def _begin(
     headers: Mapping[str, str],
     data: bytes | BytesIO | aiohttp.FormData | None,
     limits: aiohttp.ClientTimeout,
+    buffer: int = _BUFFER,
 ) -> aiohttp.ClientResponse:
     """Send a request and return when the head of the answer is there."""
     try:
@@ -336,9 +393,10 @@ async def _begin(
             data=data,
             timeout=limits,
             allow_redirects=False,
+            read_bufsize=buffer,
         )
     except _NETWORK_ERRORS as error:
-        fault = _translated(error)
+        fault = _inward(error, url) or _translated(error)
     # Out here, so that the original is not even the context of what is raised.
     raise fault
 
@@ -468,6 +526,18 @@ def _translated(error: BaseException) -> APIConnectionError:
             "The answer is not well-formed HTTP; is base_url an HTTP server, and the right port?"
         )
     return APIConnectionError("The connection broke before the answer came; try again.")
+
+
+def _inward(error: BaseException, url: str) -> ReplicateError | None:
+    """Return what *error* is if it says that the host of *url* is none to connect to."""
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorDNSError) else None
+    if not isinstance(reason, _InwardError):
+        return None
+    return ForeignURLError(
+        f"{reason.host} leads to {reason.address}, which is not a public address; nothing was "
+        "sent there.",
+        url=url,
+    )
 
 
 def _unconnected(

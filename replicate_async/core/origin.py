@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["Base", "Origin"]
+__all__ = ["Base", "Origin", "origin_of"]
 
 # ASCII matters: without it IGNORECASE lets U+017F stand for "s" and U+212A for "k".
 _FLAGS: Final = re.ASCII | re.IGNORECASE
@@ -26,6 +26,8 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
+# An IPv4 address behind a translator; where names are looked up through one, all have such.
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".localdomain", ".home.arpa")
 
 
@@ -144,6 +146,16 @@ class Base:
             return False
         return any_port or origin.port == _PORTS["https"]
 
+    def may_connect(self, host: str, address: str) -> bool:
+        """Tell whether *host*, of a URL that `may_fetch` allows, may be reached at *address*.
+
+        What a name leads to must be a public address, or else it leads into somebody's network.
+        Our own host may be anywhere, and so may all if it is on loopback.
+        """
+        if host.lower() == self.origin.host or _is_loopback(self.origin.host):
+            return True
+        return _is_public_address(address)
+
     def _own(self, url: str, *, upgrade: bool = False) -> str | None:
         """Path and query of *url* if it is on this origin, else None."""
         if url.startswith("/"):
@@ -165,6 +177,12 @@ class Base:
         if not _is_plain_path(path) or not query.isascii():
             return None
         return path + query
+
+
+def origin_of(url: str) -> Origin | None:
+    """Return the origin of *url*, or None if it is no absolute http URL that all read alike."""
+    found = _absolute(url)
+    return None if found is None else found.origin
 
 
 def _absolute(url: str) -> _Absolute | None:
@@ -224,6 +242,19 @@ def _is_public_name(host: str) -> bool:
     if host.startswith("[") or host.endswith(".") or "." not in host:
         return False
     return _ipv4(host) is None and not host.endswith(_PRIVATE_SUFFIXES)
+
+
+def _is_public_address(address: str) -> bool:
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _TRANSLATED:
+            inner = IPv4Address(found.packed[-4:])
+        found = inner or found
+    return found.is_global and not found.is_multicast
 
 
 def _is_plain_path(path: str) -> bool:

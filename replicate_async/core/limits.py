@@ -48,28 +48,31 @@ _INSTANT: Final = 1e-6
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests a client sends a minute, and how many connections it opens at a time.
 
-    The defaults are the API's documented limits: 600 creations of predictions, 60,000
-    `predictions.get`, 3,000 of everything else. Nine tenths of a minute's allowance may leave at
-    once, of creations 40 until the first answer shows that the account has the usual limit.
-    None lifts one limit and `enabled=False` all three; *connects* (200) bounds the connections
-    being opened at the same time.
+    The defaults are the API's documented limits: 600 *creates* of predictions, 60,000 *gets*
+    (`predictions.get`), 3,000 *others*. *burst* creates may leave at once after a silence; unless
+    set, nine tenths of a minute's allowance may, and 40 until the first answer shows that the
+    account has the usual limit. None lifts one limit and `enabled=False` all three; *connects*
+    (200) bounds the connections being opened at the same time.
 
     Raises `ValueError` for values that make no sense.
     """
 
-    creates_per_minute: float | None = 600
-    other_per_minute: float | None = 3000
-    get_per_minute: float | None = 60_000
+    creates: float | None = 600
+    gets: float | None = 60_000
+    others: float | None = 3_000
+    burst: int | None = None
     connects: int = 200
     enabled: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("creates_per_minute", "other_per_minute", "get_per_minute"):
+        for name in ("creates", "gets", "others"):
             rate: float | None = getattr(self, name)
             if rate is not None and not 0 < rate < math.inf:
                 raise ValueError(
                     f"Limits({name}={rate}): use a number above 0, or None for no limit."
                 )
+        if self.burst is not None and self.burst < 1:
+            raise ValueError(f"Limits(burst={self.burst}): use 1 or more, or None.")
         if self.connects < 1:
             raise ValueError(f"Limits(connects={self.connects}): use 1 or more.")
 
@@ -252,10 +255,11 @@ class Pacer:
 
     def __init__(self, limits: Limits) -> None:
         on = limits.enabled
-        creates = limits.creates_per_minute if on else None
-        self.create: TokenBucket = TokenBucket(creates, opening=_OPENING)
-        self.get: TokenBucket = TokenBucket(limits.get_per_minute if on else None)
-        self.other: TokenBucket = TokenBucket(limits.other_per_minute if on else None)
+        opening = _OPENING if limits.burst is None else None
+        creates = limits.creates if on else None
+        self.create: TokenBucket = TokenBucket(creates, burst=limits.burst, opening=opening)
+        self.get: TokenBucket = TokenBucket(limits.gets if on else None)
+        self.other: TokenBucket = TokenBucket(limits.others if on else None)
 
     def bucket(self, name: BucketName) -> TokenBucket:
         """Return the bucket that an endpoint's requests are counted in."""

@@ -267,6 +267,12 @@ def test_the_opening_is_handed_out_until_an_answer_shows_what_is_left() -> None:
     assert bucket.wait(600, 0.1) == pytest.approx(5.9, abs=0.2)
 
 
+def test_the_burst_of_creates_is_an_option() -> None:
+    pacer = Pacer(Limits(burst=7))
+    assert sum(pacer.create.reserve(0.0) == 0 for _ in range(100)) == 7
+    assert sum(pacer.other.reserve(0.0) == 0 for _ in range(100)) == 100
+
+
 def test_without_headers_each_answer_opens_one_more() -> None:
     bucket = TokenBucket(600, opening=1)
     places = [(bucket.reserve(0.0), bucket.place)[1] for _ in range(4)]
@@ -361,7 +367,7 @@ def test_the_line_keeps_its_order_whatever_happens(
     [
         pytest.param(Limits(enabled=False), id="all lifted"),
         pytest.param(
-            Limits(creates_per_minute=None, other_per_minute=None, get_per_minute=None),
+            Limits(creates=None, others=None, gets=None),
             id="each lifted",
         ),
     ],
@@ -384,9 +390,10 @@ def test_each_bucket_has_its_documented_rate() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        pytest.param(lambda: Limits(creates_per_minute=0), "creates_per_minute=0", id="none"),
-        pytest.param(lambda: Limits(get_per_minute=-1), "get_per_minute=-1", id="negative"),
-        pytest.param(lambda: Limits(other_per_minute=math.nan), "other_per_minute=nan", id="nan"),
+        pytest.param(lambda: Limits(creates=0), "creates=0", id="none"),
+        pytest.param(lambda: Limits(gets=-1), "gets=-1", id="negative"),
+        pytest.param(lambda: Limits(others=math.nan), "others=nan", id="nan"),
+        pytest.param(lambda: Limits(burst=0), r"burst=0\): use 1", id="no burst"),
         pytest.param(lambda: Limits(connects=0), r"connects=0\): use 1", id="no connection"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Other libraries: data frames, progress bars, Redis, Dask. Each needs its extra."""

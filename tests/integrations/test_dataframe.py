@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pytest
+
+from replicate_async import InvalidArgumentError
+from replicate_async.integrations.dataframe import (
+    as_text,
+    is_dataframe,
+    length,
+    rows,
+    with_results,
+)
+
+pytest.importorskip("narwhals", reason="the integrations session installs it")
+pl = pytest.importorskip("polars")
+pd = pytest.importorskip("pandas")
+pa = pytest.importorskip("pyarrow")
+
+DATA: dict[str, list[Any]] = {
+    "prompt": ["a", None, "c"],
+    "n": [1, None, 3],
+    "x": [0.5, 1.5, 2.5],
+    "at": [date(2026, 1, 1), None, date(2026, 1, 2)],
+}
+ROWS = [dict(zip(DATA, values, strict=True)) for values in zip(*DATA.values(), strict=True)]
+MAKERS: list[Callable[[Any], Any]] = [
+    pl.DataFrame,
+    lambda data: pl.DataFrame(data).lazy(),
+    pd.DataFrame,
+    lambda data: pd.DataFrame(data).convert_dtypes(),
+    pa.table,
+]
+NAMES = ["polars", "polars lazy", "pandas", "pandas with NA", "pyarrow"]
+
+
+@dataclass
+class Result:
+    index: int
+    output: Any = None
+    error: Exception | None = None
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=NAMES)
+def test_rows_are_inputs_and_what_is_missing_is_none(make: Callable[[Any], Any]) -> None:
+    frame = make(DATA)
+
+    assert is_dataframe(frame)
+    assert length(frame) == 3
+    assert list(rows(frame)) == ROWS
+    # A number that became a float for the gap in its column is a whole number again.
+    assert [type(row["n"]) for row in rows(frame)] == [int, type(None), int]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=NAMES)
+def test_results_come_back_as_columns_of_the_same_kind_of_frame(make: Callable[[Any], Any]) -> None:
+    frame = make(DATA)
+    results = [Result(2, ["he", "llo"]), Result(0, {"a": [1]}), Result(1, error=ValueError("bad"))]
+
+    made = with_results(frame, results, output="text")
+
+    lazy = hasattr(frame, "collect")
+    assert type(made) is type(frame.collect() if lazy else frame)
+    got = list(rows(made))
+    assert [row["text"] for row in got] == ['{"a":[1]}', None, "hello"]
+    assert [row["error"] for row in got] == [None, "bad", None]
+    assert [row["prompt"] for row in got] == ["a", None, "c"]
+
+
+def test_the_index_of_a_pandas_frame_stays() -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b"]}, index=[7, 3])
+
+    made = with_results(frame, [Result(0, "A"), Result(1, "B")])
+
+    assert list(made.index) == [7, 3]
+    assert list(made["output"]) == ["A", "B"]
+
+
+def test_a_row_without_a_result_has_neither() -> None:
+    made = with_results(pl.DataFrame({"prompt": ["a", "b"]}), [Result(1, "B")])
+
+    assert made["output"].to_list() == [None, "B"]
+    assert made["error"].to_list() == [None, None]
+
+
+def test_a_column_of_that_name_is_not_overwritten() -> None:
+    with pytest.raises(InvalidArgumentError, match="output="):
+        with_results(pl.DataFrame({"output": ["a"]}), [])
+
+
+@pytest.mark.parametrize("value", [{"prompt": "a"}, [{"prompt": "a"}], "text", None])
+def test_what_is_no_frame_is_told_apart(value: object) -> None:
+    assert not is_dataframe(value)
+    with pytest.raises(InvalidArgumentError, match="no data frame"):
+        list(rows(value))
+
+
+def test_a_cell_holds_text() -> None:
+    assert as_text(None) is None
+    assert as_text("a") == "a"
+    assert as_text(["a", "b"]) == "ab"
+    assert as_text([1, "b"]) == '[1,"b"]'
+    assert as_text(float("nan")) == "null"

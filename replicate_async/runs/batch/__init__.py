@@ -1,0 +1,1 @@
+"""Running a model over many inputs, each created once; ``client.batch``."""

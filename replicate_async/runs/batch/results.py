@@ -1,0 +1,147 @@
+"""What a batch says: about each item, on the way, and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from replicate_async.errors import AmbiguousCreateError, ReplicateError
+from replicate_async.schemas import Prediction
+
+T = TypeVar("T")
+
+ItemInput: TypeAlias = Mapping[str, object] | msgspec.Struct
+"""One input of a batch, which is that of ``predictions.create``."""
+
+
+class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """How one item of a batch ended: with an output, or with an error."""
+
+    key: str
+    """What names the item in the journal and in the names of its files."""
+    index: int
+    """Its place in the inputs, from 0."""
+    input: ItemInput
+    """As it was given."""
+    prediction: Prediction | None = None
+    """The prediction as it ended; None when there is none, or none that is known."""
+    output: T | None = None
+    """What the model gave, decoded when the batch has a *type*; None beside an error."""
+    error: ReplicateError | None = None
+    attempts: int = 0
+    """The predictions that were started for it; more than 1 only with *retries*."""
+    created_at: datetime | None = None
+    """When its last prediction was started."""
+    finished_at: datetime | None = None
+    """When it ended, by the API's clock if it said so."""
+    resumed: bool = False
+    """Whether an earlier run of the batch had started it already."""
+    files: tuple[Path, ...] = ()
+    """Where its output files were saved, with *save_files*."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return self.error is None
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether a prediction may or may not have been created; nothing was guessed."""
+        return isinstance(self.error, AmbiguousCreateError)
+
+    def unwrap(self) -> T:
+        """Return the output, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.output  # type: ignore[return-value]  # pyright: ignore[reportReturnType] - an output may be None, and then T has it
+
+    @property
+    def predict_seconds(self) -> float:
+        """The seconds that the model ran for the prediction, which is what is billed."""
+        return predict_seconds(self.prediction)
+
+
+class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a batch has come; what *on_progress* is called with."""
+
+    total: int | None
+    """The number of inputs, when they have a length."""
+    ok: int
+    failed: int
+    """Items with an error, without the uncertain ones."""
+    uncertain: int
+    resumed: int
+    """Items among all these that an earlier run had started."""
+    running: int
+    """Items that were begun and have not ended."""
+    created: int
+    """Predictions that this run has started."""
+    predict_seconds: float
+    """Seconds that the models ran for what has ended."""
+    seconds: float
+    """Since the batch began."""
+    rate: float
+    """Items that ended in a second, over the last half minute, without those replayed."""
+    eta: float | None
+    """Seconds until the end at this rate; None when that cannot be said."""
+
+    @property
+    def done(self) -> int:
+        """Items that have ended, whatever the way."""
+        return self.ok + self.failed + self.uncertain
+
+
+class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch came to; ``batch.summary``, at any time."""
+
+    total: int | None
+    """The number of inputs, when they have a length."""
+    ok: int
+    failed: int
+    """Items with an error, without the uncertain ones."""
+    uncertain: int
+    resumed: int
+    """Items among all these that an earlier run had started."""
+    created: int
+    """Predictions that this run has started."""
+    retried: int
+    """Predictions among these that repeated a failed one."""
+    planned: int
+    """In a dry run: items that would be created."""
+    requests: int
+    """Requests that the client sent meanwhile."""
+    seconds: float
+    predict_seconds: float
+    """Seconds that the models ran, replayed items left out."""
+    throughput: float
+    """Items that ended in a second, replayed items left out."""
+    stopped: str | None
+    """Why it ended before its inputs did: "stop", "max_seconds", "max_predictions", "left" or
+    "error"; None when it came to their end."""
+
+    @property
+    def done(self) -> int:
+        """Items that have ended, whatever the way."""
+        return self.ok + self.failed + self.uncertain
+
+    def __str__(self) -> str:
+        parts = [f"{self.ok:,} ok"]
+        for name in ("failed", "uncertain", "resumed", "planned"):
+            count: int = getattr(self, name)
+            if count:
+                parts.append(f"{count:,} {name}")
+        return (
+            f"{', '.join(parts)} in {self.seconds:.1f} s ({self.throughput:.1f} items/s, "
+            f"{self.predict_seconds:.1f} predict seconds)"
+        )
+
+
+def predict_seconds(prediction: Prediction | None) -> float:
+    """Return how long the model ran, by the prediction's metrics; 0.0 when they do not say."""
+    metrics = prediction.metrics if prediction is not None else None
+    value = (metrics or {}).get("predict_time")
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -94,8 +94,8 @@ def schemathesis(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the client against others; `-- --write` puts the table into benchmarks/README.md."""
-    session.install("-e", ".")
+    """Measure the client against others: `-- --quick`, or `-- --write` for benchmarks/README.md."""
+    session.install("-e", ".[fast]", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

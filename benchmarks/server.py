@@ -2,8 +2,10 @@
 
     python -m benchmarks.server
 
-Prints its port and serves until its standard input ends. A prediction made by POST is `starting`,
-then `processing` for two looks, then `succeeded`; any other is over already.
+Prints its port and serves until its standard input ends, on uvloop where that is installed. A
+prediction made by POST is `starting`, then `processing` for two looks, then `succeeded`; with
+``Prefer: wait`` it is over at once, and so is any other. ``GET /files/SIZE`` is a file of that many
+bytes, and what is uploaded to ``POST /v1/files`` is counted and forgotten.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import asyncio
 import itertools
 import json
 import sys
-from typing import Final
+from importlib.util import find_spec
+from typing import Final, cast
+
+from benchmarks.worker import run
 
 LOOKS: Final = 3
 
@@ -89,8 +94,8 @@ class Server(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        # uvloop's are no subclasses.
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole request."""
@@ -113,6 +118,9 @@ class Server(asyncio.Protocol):
 
     def _answer(self, head: bytes) -> bytes:
         method, path, _ = head.split(b" ", 2)
+        if method == b"POST" and b"\r\nprefer: wait" in head.lower():
+            id = b"made%022x" % next(self._ids)
+            return answer(b"201 Created", _SHAPES["succeeded"].replace(b"~" * 26, id))
         if method == b"POST" and path == _PATH:
             id = b"made%022x" % next(self._ids)
             self._looks[id] = LOOKS
@@ -135,11 +143,11 @@ class Server(asyncio.Protocol):
 async def main() -> None:
     """Serve until the standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main(), "uvloop" if find_spec("uvloop") else "asyncio")

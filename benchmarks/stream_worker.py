@@ -1,18 +1,19 @@
 """A reader of streams in a process of its own, that does what it is told and says what it cost.
 
-    python -m benchmarks.stream_worker READER WAY PORT
+    python -m benchmarks.stream_worker READER WAY LOOP PORT
 
-Lines of input and what they are answered with: "read STREAMS EVENTS SEGMENT PAUSE" with the
-events a second, and the microseconds of this process's CPU that an event took, from when all
-streams were open; "hold STREAMS EVENTS SEGMENT PAUSE" first with the bytes of memory that each
-stream takes while it is open and silent, which only a process that has read nothing else can tell.
-With no EVENTS, that is all. The first line of output says that it is ready.
+A question is how many streams to open, of how many events, in segments of how many, and with what
+pause between them. The answer has the bytes of memory that each stream takes while it is open and
+silent, which only a process that has read nothing else can tell, and from when all were open, the
+events a second and the microseconds of this process's CPU for each. With no events, the memory is
+all, and the process ends. The first line of output says that it is ready.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from benchmarks.worker import run
 
 Read = Callable[[str], Awaitable[int | None]]
 """Reads the stream at a path to its end, and returns how many parts of output there were."""
@@ -86,15 +89,20 @@ async def main(name: str, way: str, port: int) -> None:
     await _measure(read, port, 1, 1, 1, 0)
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        operation, *numbers = line.split()
-        streams, events, segment, pause = map(int, numbers)
-        speed, cpu, size = await _measure(read, port, streams, events, segment, pause)
-        print(*((size, speed, cpu) if operation == "hold" else (speed, cpu)), flush=True)
-        if not events:
+        question: dict[str, int] = json.loads(line)
+        answer: object
+        try:
+            speed, cpu, size = await _measure(read, port, **question)
+            answer = {"speed": speed, "cpu": cpu, "size": size}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            answer = {"error": f"{type(error).__name__}: {error}"[:200]}
+        print(json.dumps(answer), flush=True)
+        if not question["events"]:
             break
     # As a program at its end would: nobody waits for connections to close.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    reader, way, loop, port = sys.argv[1:]
+    run(main(reader, way, int(port)), loop)

@@ -1,4 +1,4 @@
-"""`replicate` 2.0.0b4."""
+"""`replicate` 2.0.0b4, on httpx or on aiohttp."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import os
 from importlib import import_module
 from typing import Any
 
-from benchmarks.contestant import Contestant
+from benchmarks.contestants import Client
 
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+_REF = "meta/meta-llama-3-8b-instruct"
 
 
 class Beta:
     """The asynchronous client of 2.0.0b4."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, way: str) -> None:
         os.environ["REPLICATE_POLL_INTERVAL"] = "0.000001"
         replicate: Any = import_module("replicate")
-        self._client = replicate.AsyncReplicate(bearer_token="r8_benchmark", base_url=url)
+        http = replicate.DefaultAioHttpClient() if way == "aiohttp" else None
+        self._client = replicate.AsyncReplicate(
+            bearer_token="r8_benchmark", base_url=url, http_client=http
+        )
 
     async def get(self, id: str) -> None:
         """Ask for a prediction."""
@@ -32,12 +36,17 @@ class Beta:
         prediction = await self._client.predictions.wait(prediction.id)
         assert prediction.status == "succeeded"
 
+    async def held(self) -> None:
+        """Run a model by one held request."""
+        output = await self._client.run(_REF, input={"text": "Alice"}, wait=True)
+        assert output
+
     async def page(self) -> None:
         """List a page."""
         page = await self._client.predictions.list()
         assert len(page.results) == 100
 
 
-def connect(url: str) -> Contestant:
+def connect(url: str, way: str = "httpx") -> Client:
     """Return the client, connected to *url*."""
-    return Beta(url)
+    return Beta(url, way)

@@ -6,9 +6,10 @@ import os
 from importlib import import_module
 from typing import Any
 
-from benchmarks.contestant import Contestant
+from benchmarks.contestants import Client
 
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+_REF = "meta/meta-llama-3-8b-instruct"
 
 
 class Legacy:
@@ -30,12 +31,17 @@ class Legacy:
         await prediction.async_wait()
         assert prediction.status == "succeeded"
 
+    async def held(self) -> None:
+        """Run a model by one held request."""
+        output = await self._client.async_run(_REF, {"text": "Alice"}, wait=True)
+        assert output
+
     async def page(self) -> None:
         """List a page."""
         page = await self._client.predictions.async_list()
         assert len(page) == 100
 
 
-def connect(url: str) -> Contestant:
+def connect(url: str) -> Client:
     """Return the client, connected to *url*."""
     return Legacy(url)

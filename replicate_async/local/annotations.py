@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import types
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import (
     Annotated,
     Any,
+    BinaryIO,
     Final,
     Literal,
     NewType,
@@ -110,13 +112,55 @@ class Secret:
         return "Secret('**********')"
 
 
-@dataclass(frozen=True)
 class InputFile:
-    """A file that was given as an input, already fetched."""
+    """A file that was given as an input, already fetched.
 
-    data: bytes
-    name: str = "input"
-    content_type: str | None = None
+    A large one is on disk until the run ends, and is read when `data` is asked for; `open` reads it
+    piece by piece.
+    """
+
+    __slots__ = ("_data", "_path", "content_type", "name")
+
+    def __init__(
+        self, data: bytes | Path, name: str = "input", content_type: str | None = None
+    ) -> None:
+        self._data = data if isinstance(data, bytes) else None
+        self._path = data if isinstance(data, Path) else None
+        self.name = name
+        self.content_type = content_type
+
+    @property
+    def data(self) -> bytes:
+        """Everything in it; kept in memory from then on."""
+        if self._data is None:
+            self._data = b"" if self._path is None else self._path.read_bytes()
+        return self._data
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is on disk; None for a small one."""
+        return self._path
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self.data) if self._path is None else self._path.stat().st_size
+
+    def open(self) -> BinaryIO:
+        """Open it for reading bytes."""
+        return io.BytesIO(self.data) if self._path is None else self._path.open("rb")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, InputFile):
+            return NotImplemented
+        known = (self.name, self.content_type) == (other.name, other.content_type)
+        return known and self.data == other.data
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.content_type))
+
+    def __repr__(self) -> str:
+        return f"InputFile(name={self.name!r}, content_type={self.content_type!r})"
 
 
 @dataclass(frozen=True)

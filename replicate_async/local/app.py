@@ -17,13 +17,13 @@ from replicate_async.local import faults, openapi
 from replicate_async.local.answers import Handler, django_answer
 from replicate_async.local.backend import Backend
 from replicate_async.local.calls import Call, base_of, read_body, read_query, segment_problem
+from replicate_async.local.delivery import answer_delivery
 from replicate_async.local.faults import Fault
 from replicate_async.local.files import OUTPUTS
 from replicate_async.local.problems import Problem, django, not_found, problem, unauthenticated
 from replicate_async.local.routes import HANDLERS
 from replicate_async.local.settings import LOOPBACK
 from replicate_async.local.state import Account
-from replicate_async.local.uploads import answer_delivery
 from replicate_async.resources import ENDPOINTS
 
 logger: logging.Logger = logging.getLogger("replicate_async.local")
@@ -61,8 +61,8 @@ class Api:
         # Ahead of files.get, whose paths these look like.
         for path in ("/v1/files/{token:bcwr-[a-z2-7]{52}}", "/v1/streams/{token}"):
             router.add_route("GET", path, self._stream)
-        router.add_route("GET", OUTPUTS + "/{token}/{name}", self._deliver)
-        router.add_route("HEAD", OUTPUTS + "/{token}/{name}", self._deliver)
+        for method in ("GET", "HEAD"):
+            router.add_route(method, OUTPUTS + "/{token}/{name}", self._deliver)
         router.add_route("GET", "/v1/openapi.json", self._describe)
         allowed = _allowed()
         for operation, endpoint in ENDPOINTS.items():

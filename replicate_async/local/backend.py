@@ -43,4 +43,5 @@ class Backend:
         self.streams.close()
         await self.webhooks.close()
         await self.fetcher.close()
+        await self.files.close()
         self.clock.close()

@@ -5,21 +5,26 @@ from __future__ import annotations
 import base64
 import binascii
 import mimetypes
-from pathlib import PurePath
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from yarl import URL
 
-from replicate_async.local.files import OUTPUTS, FileStore
-from replicate_async.local.function import OutputFile
+from replicate_async.local.annotations import InputFile
+from replicate_async.local.contents import Content, Incoming
+from replicate_async.local.files import OUTPUTS, FileStore, url_of
 from replicate_async.local.guard import Guard, GuardedResolver
+from replicate_async.local.names import safe_name
 from replicate_async.local.problems import Problem
 from replicate_async.local.runs import Run
 from replicate_async.local.settings import Settings
+from replicate_async.local.values import Folder, describe_file
 
-OCTETS = "application/octet-stream"
+OCTETS: Final = "application/octet-stream"
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 
 
 class FetchError(Exception):
@@ -34,20 +39,19 @@ class Fetcher:
         self._limit = limit
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, url: URL) -> bytes:
-        """Return what is at *url*; follows no redirects."""
+    async def fetch(self, url: URL, into: Incoming) -> str | None:
+        """Write what is at *url* to *into* and return its media type; follows no redirects."""
         if not self._guard.allows(url):
             raise FetchError(f"{url.host} is not a host that this server fetches files from")
         try:
             async with self.session.get(url, allow_redirects=False) as response:
                 if response.status != 200:
                     raise FetchError(f"{url.host} answered {response.status}")
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(64 * 1024):
-                    body += chunk
-                    if len(body) > self._limit:
+                async for chunk in response.content.iter_any():
+                    await into.write(chunk)
+                    if into.size > self._limit:
                         raise FetchError(f"The file at {url.host} is too large")
-                return bytes(body)
+                return response.headers.get("Content-Type")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise FetchError(f"{url.host}: {type(error).__name__}") from error
 
@@ -94,37 +98,57 @@ class Context:
         if not self._run.terminal:
             self._run.metrics[name] = value
 
-    async def fetch(self, url: str) -> bytes:
-        """Return the bytes of a file input: a data URL, a file of this server's, or elsewhere."""
+    async def fetch(self, url: str, folder: Folder) -> InputFile:
+        """Return a file input: a data URL, a file of this server's, or one from elsewhere.
+
+        A large one is written into *folder*.
+        """
+        name, content_type = describe_file(url)
         if url.startswith("data:"):
-            return data_url_bytes(url)
+            return InputFile(data_url_bytes(url), name, content_type)
         parsed = _parse(url)
         if str(parsed.origin()) == self._run.base:
-            return self._own(parsed.path)
-        return await self._fetcher.fetch(parsed)
-
-    def _own(self, path: str) -> bytes:
-        if path.startswith(OUTPUTS) and path in self._files.deliveries:
-            return self._files.deliveries[path].content
-        head, _, file_id = path.rpartition("/")
+            return await self._own(parsed.path, folder)
+        async with self._files.receive() as incoming:
+            said = await self._fetcher.fetch(parsed, incoming)
+            content = await incoming.finish()
         try:
+            return await _given(content, name, said or content_type, folder)
+        finally:
+            content.discard()
+
+    async def _own(self, path: str, folder: Folder) -> InputFile:
+        try:
+            if path.startswith(OUTPUTS):
+                made = self._files.deliveries[path]
+                return await _given(made.content, made.name, made.content_type, folder)
+            head, _, file_id = path.rpartition("/")
             if head == "/v1/files":
-                return self._files.find(file_id, self._run.account.username).content
-        except Problem:
+                stored = self._files.find(file_id, self._run.account.username)
+                name = safe_name(stored.name, "input")
+                return await _given(stored.content, name, stored.content_type, folder)
+        except (KeyError, Problem, FileNotFoundError):
             pass
         raise FetchError(f"There is no file at {path}; it may have expired")
 
-    async def save(self, file: OutputFile) -> str:
+    async def save(self, content: bytes | Path, name: str, content_type: str | None) -> str:
         """Keep an output file and return its URL."""
-        name = PurePath(file.name or "output").name or "output"
-        kind = file.content_type or mimetypes.guess_type(name)[0] or OCTETS
-        return self.keep(file.data, name=name, content_type=kind)
-
-    def keep(self, content: bytes, *, name: str, content_type: str) -> str:
-        """Keep *content* as an output file and return its URL."""
-        delivery = self._files.deliver(content, name=name, content_type=content_type)
+        kept = await self._files.keep(content)
+        kind = content_type or mimetypes.guess_type(name)[0] or OCTETS
+        # It becomes a header, and a model says what it likes.
+        kind = kind if _MEDIA_TYPE.fullmatch(kind) else OCTETS
+        delivery = self._files.deliver(kept, name=name, content_type=kind)
         self._run.files.append(delivery.path)
-        return f"{self._run.base}{delivery.path}"
+        return url_of(delivery, self._run.base)
+
+
+async def _given(content: Content, name: str, kind: str | None, folder: Folder) -> InputFile:
+    """Return *content* as a model gets it: a copy of its own, which it may do with as it likes."""
+    if content.path is None:
+        return InputFile(await content.read(), name, kind)
+    path = await folder.place(name)
+    await content.copy_to(path)
+    return InputFile(path, name, kind)
 
 
 def data_url_bytes(url: str) -> bytes:

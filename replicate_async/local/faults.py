@@ -7,18 +7,24 @@ Nothing happens unless it was added, and every answer that was touched says so i
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from replicate_async.local.delivery import ContentPayload
 from replicate_async.local.problems import PROBLEM_JSON, throttled
 
 MARK = "replicate-local-fault"
 EVERYTHING = "*"
+_BUFFER: Final = 1024 * 1024
+_PATIENCE: Final = 0.001
 
 
 @dataclass
@@ -149,13 +155,17 @@ async def deliver(request: web.Request, response: web.StreamResponse, fault: Fau
     transport = request.transport
     if transport is None:
         return True
-    raw = _raw(request, response)
-    end = len(raw) if fault.cut_after is None else min(fault.cut_after, len(raw))
-    piece = 64 if fault.pause else max(1, end)
-    for start in range(0, end, piece):
-        if fault.pause and start:
+    left = math.inf if fault.cut_after is None else fault.cut_after
+    async with aclosing(_raw(request, response, 64 if fault.pause else None)) as pieces:
+        async for piece in pieces:
+            transport.write(piece if len(piece) <= left else piece[: int(left)])
+            left -= len(piece)
+            if left <= 0 or transport.is_closing():
+                break
             await asyncio.sleep(fault.pause)
-        transport.write(raw[start : min(start + piece, end)])
+            # A transport tells nobody but its protocol that it has room again.
+            while transport.get_write_buffer_size() > _BUFFER and not transport.is_closing():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(_PATIENCE)
     hang_up(request, reset=fault.reset)
     return True
 
@@ -175,11 +185,26 @@ def hang_up(request: web.Request, *, reset: bool) -> None:
         transport.close()
 
 
-def _raw(request: web.Request, response: web.Response) -> bytes:
-    """Return the bytes of *response* as they would travel."""
-    body = response.body if isinstance(response.body, bytes) else b""
+async def _raw(
+    request: web.Request, response: web.Response, size: int | None
+) -> AsyncGenerator[bytes]:
+    """Yield the bytes of *response* as they would travel, in pieces of at most *size*."""
+    body = response.body
+    payload = body if isinstance(body, ContentPayload) else None
+    data = body if isinstance(body, bytes) else b""
+    length = response.headers.get("Content-Length") or (payload.size if payload else len(data))
     lines = [f"HTTP/1.1 {response.status} {response.reason}"]
-    headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    headers = {**response.headers, "Content-Length": str(length), "Connection": "close"}
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    head = "\r\n".join(lines) + "\r\n\r\n"
-    return head.encode() + (b"" if request.method == "HEAD" else body)
+    rest = b"" if request.method == "HEAD" else data
+    for piece in _cut("\r\n".join([*lines, "", ""]).encode() + rest, size):
+        yield piece
+    if payload is not None:
+        async for chunk in payload.chunks():
+            for piece in _cut(chunk, size):
+                yield piece
+
+
+def _cut(data: bytes, size: int | None) -> list[bytes]:
+    step = size or max(1, len(data))
+    return [data[start : start + step] for start in range(0, len(data), step)]

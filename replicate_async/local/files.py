@@ -1,17 +1,22 @@
-"""Files: uploads by id, outputs by a capability in their URL, and how a run fetches either."""
+"""Files: uploads by id, outputs by a capability in their URL; both expire."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock, timestamp
+from replicate_async.local.contents import IN_MEMORY, Content, Disk, Incoming, in_memory
+from replicate_async.local.names import safe_name
 from replicate_async.local.problems import file_not_found
 
 if TYPE_CHECKING:
@@ -28,22 +33,21 @@ class StoredFile:
     owner: str
     name: str
     content_type: str
-    content: bytes
+    content: Content
     metadata: Mapping[str, Any]
     created: float
     expires: float
-    md5: str
-    sha256: str
 
     def view(self, base: str, digits: int) -> dict[str, Any]:
         """Return the file as the API shows it."""
+        content = self.content
         return {
             "id": self.id,
             "name": self.name,
             "content_type": self.content_type,
-            "size": len(self.content),
-            "etag": self.md5,
-            "checksums": {"sha256": self.sha256, "md5": self.md5},
+            "size": content.size,
+            "etag": content.md5,
+            "checksums": {"sha256": content.sha256, "md5": content.md5},
             "metadata": self.metadata,
             "created_at": timestamp(self.created, digits),
             "expires_at": timestamp(self.expires, digits),
@@ -56,15 +60,14 @@ class Delivery:
     """An output file of a run; whoever knows its path may read it."""
 
     path: str
-    content: bytes
+    name: str
+    content: Content
     content_type: str
-    etag: str
-    created: float
 
 
 @dataclass
 class FileStore:
-    """The files of a server, in memory; uploads expire, outputs go with the data of their run."""
+    """The files of a server; uploads expire, outputs go with the data of their run."""
 
     clock: Clock
     expiry: float
@@ -72,19 +75,36 @@ class FileStore:
     signing_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     uploads: dict[str, StoredFile] = field(default_factory=dict[str, StoredFile])
     deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+    """Output files by their path, which is not percent-encoded."""
+    _disk: Disk = field(default_factory=Disk)
     _uploaded: int = 0
     _delivered: int = 0
+
+    def receive(self) -> Incoming:
+        """Return what takes the bytes of a file, and is left with what `upload` keeps."""
+        return Incoming(self._disk)
+
+    async def keep(self, source: bytes | Path) -> Content:
+        """Return *source* as content: a copy where it is a path or large."""
+        if isinstance(source, bytes) and len(source) <= IN_MEMORY:
+            return in_memory(source)
+        async with self.receive() as incoming:
+            if isinstance(source, Path):
+                await incoming.copy(source)
+            else:
+                await incoming.write(source)
+            return await incoming.finish()
 
     def upload(
         self,
         owner: str,
-        content: bytes,
+        content: Content,
         *,
         name: str,
         content_type: str,
         metadata: Mapping[str, Any],
     ) -> StoredFile:
-        """Keep an upload until it expires."""
+        """Keep an upload until it expires, and drop the oldest ones if there is no room for it."""
         now = self.clock.stamp()
         stored = StoredFile(
             id=ids.file_id(),
@@ -95,11 +115,9 @@ class FileStore:
             metadata=metadata,
             created=now,
             expires=now + self.expiry,
-            md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
-            sha256=hashlib.sha256(content).hexdigest(),
         )
         self.uploads[stored.id] = stored
-        self._uploaded += len(content)
+        self._uploaded += content.size
         self.clock.call_at(stored.expires, lambda: self.remove(stored.id))
         while self._uploaded > self.capacity and len(self.uploads) > 1:
             self.remove(next(iter(self.uploads)))
@@ -109,7 +127,8 @@ class FileStore:
         """Drop an upload."""
         stored = self.uploads.pop(id, None)
         if stored is not None:
-            self._uploaded -= len(stored.content)
+            self._uploaded -= stored.content.size
+            stored.content.discard()
 
     def uploads_of(self, account: Account) -> list[StoredFile]:
         """Return the uploads of *account*, oldest first."""
@@ -128,23 +147,35 @@ class FileStore:
         digest = hmac.digest(self.signing_secret, message, hashlib.sha256)
         return base64.b64encode(digest).decode()
 
-    def deliver(self, content: bytes, *, name: str, content_type: str) -> Delivery:
+    def deliver(self, content: Content, *, name: str, content_type: str) -> Delivery:
         """Keep an output file, and drop the oldest ones if there is no room for it."""
-        delivery = Delivery(
-            path=f"{OUTPUTS}/{ids.capability()}/{name}",
-            content=content,
-            content_type=content_type,
-            etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            created=self.clock.now(),
-        )
+        name = safe_name(name, "output")
+        delivery = Delivery(f"{OUTPUTS}/{ids.capability()}/{name}", name, content, content_type)
         self.deliveries[delivery.path] = delivery
-        self._delivered += len(content)
+        self._delivered += content.size
         while self._delivered > self.capacity and len(self.deliveries) > 1:
             self.withdraw(next(iter(self.deliveries)))
         return delivery
+
+    def delivery_at(self, url: str) -> Delivery | None:
+        """Return the output file that *url*, or the path in it, names."""
+        _, found, rest = url.partition(OUTPUTS)
+        return self.deliveries.get(unquote(found + rest))
 
     def withdraw(self, path: str) -> None:
         """Drop an output file."""
         delivery = self.deliveries.pop(path, None)
         if delivery is not None:
-            self._delivered -= len(delivery.content)
+            self._delivered -= delivery.content.size
+            delivery.content.discard()
+
+    async def close(self) -> None:
+        """Drop everything."""
+        self.uploads.clear()
+        self.deliveries.clear()
+        await asyncio.to_thread(self._disk.close)
+
+
+def url_of(delivery: Delivery, base: str) -> str:
+    """Return the URL of an output file below *base*, scheme and host."""
+    return base + quote(delivery.path)

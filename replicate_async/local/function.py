@@ -135,7 +135,7 @@ class ModelFunction:
         input: Mapping[str, Any],
         context: RunContext,
     ) -> AsyncGenerator[object]:
-        with Folder() as folder:
+        async with Folder() as folder:
             arguments = await _arguments(signature, input, context, folder)
             if signature.weights is not None:
                 arguments[signature.weights] = self.weights

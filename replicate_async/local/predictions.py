@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import mimetypes
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,6 @@ from replicate_async.local import ids
 from replicate_async.local.answers import Handler, django_answer, edge_answer, held_answer
 from replicate_async.local.backend import Backend
 from replicate_async.local.calls import Call
-from replicate_async.local.files import OUTPUTS
 from replicate_async.local.pages import paginate
 from replicate_async.local.problems import invalid, not_found, problem, version_refused
 from replicate_async.local.runner import predict
@@ -107,7 +105,7 @@ async def answer_create(
     await _hold(call.backend, run, wait)
     view = call.backend.views.edge_run(run, call.base)
     if run.status == "succeeded" and call.backend.settings.sync_answer == "processing":
-        view = _early(call.backend, view)
+        view = await _early(call.backend, view)
     told = {"Preference-Applied": headers["Prefer"].strip(), "Location": view["urls"]["get"]}
     return held_answer(view, 201 if run.terminal else 202, headers=told)
 
@@ -269,27 +267,25 @@ async def _hold(backend: Backend, run: Run, seconds: float) -> None:
         timer.cancel()
 
 
-def _early(backend: Backend, view: dict[str, Any]) -> dict[str, Any]:
+async def _early(backend: Backend, view: dict[str, Any]) -> dict[str, Any]:
     """Return *view* as it was just before the end: all outputs there, files as data URLs."""
     left = {"started_at", "completed_at", "metrics"}
     kept = {key: value for key, value in view.items() if key not in left}
     return kept | {
         "status": "processing",
         "logs": "",
-        "output": _inline(backend, view["output"]),
+        "output": await _inline(backend, view["output"]),
     }
 
 
-def _inline(backend: Backend, output: Any) -> Any:
+async def _inline(backend: Backend, output: Any) -> Any:
     if isinstance(output, list):
-        return [_inline(backend, item) for item in cast("Sequence[Any]", output)]
-    if isinstance(output, str) and OUTPUTS in output:
-        delivery = backend.files.deliveries.get(output[output.index(OUTPUTS) :])
-        if delivery is not None:
-            data = base64.b64encode(delivery.content).decode()
-            kind = delivery.content_type or mimetypes.guess_type(delivery.path)[0]
-            return f"data:{kind};base64,{data}"
-    return output
+        return [await _inline(backend, item) for item in cast("Sequence[Any]", output)]
+    delivery = backend.files.delivery_at(output) if isinstance(output, str) else None
+    if delivery is None:
+        return output
+    data = base64.b64encode(await delivery.content.read()).decode()
+    return f"data:{delivery.content_type};base64,{data}"
 
 
 def _seconds(moment: datetime) -> float:

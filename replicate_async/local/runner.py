@@ -135,7 +135,7 @@ def train(state: State) -> Work:
         weights = await function.execute_training(run.input, context)
         if run.terminal or run.destination is None:
             return
-        url = context.keep(weights, name="weights.bin", content_type="application/octet-stream")
+        url = await context.save(weights, "weights.bin", "application/octet-stream")
         version = state.add_version(run.destination, function.with_weights(weights))
         run.put({"version": f"{run.destination.ref}:{version.id}", "weights": url}, part=False)
 

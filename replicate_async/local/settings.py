@@ -34,8 +34,9 @@ class Settings:
     run_timeout: float = 1800.0
     """How long a run may take before it fails."""
     data_retention: float = 3600.0
-    """When the input values, output and logs of a finished run are removed."""
+    """When the input values, output, output files and logs of a finished run are removed."""
     file_expiry: float = 24 * 3600.0
+    """How long an upload is kept."""
     sync_wait_cap: float = 60.0
     """The longest that `Prefer: wait` holds a request open."""
     sync_answer: Literal["succeeded", "processing"] = "succeeded"
@@ -62,8 +63,9 @@ class Settings:
     """Further names by which clients may address the server in `Host`."""
     max_body: int = 20 * 1024 * 1024
     max_file: int = 100 * 1000 * 1000
+    """Where uploads, and file inputs from elsewhere, are too large."""
     max_models: int = 1000
     stored_files: int = 2 * 1000 * 1000 * 1000
-    """Bytes of uploads, and of output files, held in memory before the oldest is dropped."""
+    """Bytes of uploads, and of output files, kept before the oldest is dropped."""
     page_size: int = 100
     model_page_size: int = 25

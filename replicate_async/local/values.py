@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import mimetypes
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, cast, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
+import anyio
 import msgspec
 
 from replicate_async.local.annotations import (
@@ -27,6 +26,8 @@ from replicate_async.local.annotations import (
     peel,
     split_optional,
 )
+from replicate_async.local.contents import Disk
+from replicate_async.local.names import safe_name
 
 
 class RunContext(Protocol):
@@ -40,12 +41,15 @@ class RunContext(Protocol):
         """Set one of the prediction's metrics."""
         ...
 
-    async def fetch(self, url: str) -> bytes:
-        """Read an input file: an https or data URL, or one of the server's own files."""
+    async def fetch(self, url: str, folder: Folder) -> InputFile:
+        """Get an input file: an https or data URL, or one of the server's own files.
+
+        A large one is written into *folder*.
+        """
         ...
 
-    async def save(self, file: OutputFile) -> str:
-        """Keep an output file and return its URL."""
+    async def save(self, content: bytes | Path, name: str, content_type: str | None) -> str:
+        """Keep an output file and return its URL; a file at a path is copied."""
         ...
 
     @property
@@ -58,26 +62,29 @@ class Folder:
     """A run's folder for input files: made for the first of them, removed after the run."""
 
     def __init__(self) -> None:
-        self._made: tempfile.TemporaryDirectory[str] | None = None
-        self._files = 0
+        self._disk = Disk()
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if self._made is not None:
-            self._made.cleanup()
+    async def __aexit__(self, *exception: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await asyncio.to_thread(self._disk.close)
 
-    def write(self, name: str, data: bytes) -> Path:
-        """Write a file that keeps its name, in a folder of its own."""
-        if self._made is None:
-            self._made = tempfile.TemporaryDirectory(
-                prefix="replicate-async-", ignore_cleanup_errors=True
-            )
-        self._files += 1
-        path = Path(self._made.name, str(self._files), name)
-        path.parent.mkdir()
-        path.write_bytes(data)
+    async def place(self, name: str) -> Path:
+        """Return where a file may be written that keeps its name, in a folder of its own."""
+
+        def place() -> Path:
+            path = self._disk.place() / name
+            path.parent.mkdir()
+            return path
+
+        return await asyncio.to_thread(place)
+
+    async def write(self, name: str, data: bytes) -> Path:
+        """Write such a file."""
+        path = await self.place(name)
+        await asyncio.to_thread(path.write_bytes, data)
         return path
 
 
@@ -115,14 +122,13 @@ def _convert(value: object, hint: Any) -> Any:
 
 
 async def _load_file(url: str, hint: Any, context: RunContext, folder: Folder) -> object:
-    data = await context.fetch(url)
-    name, content_type = describe_file(url)
+    file = await context.fetch(url, folder)
     if hint is InputFile:
-        return InputFile(data, name, content_type)
+        return file
     if hint is OutputFile:
-        return OutputFile(data, name, content_type)
-
-    return await asyncio.to_thread(folder.write, name, data)
+        data = await asyncio.to_thread(lambda: file.data)
+        return OutputFile(data, file.name, file.content_type)
+    return file.path or await folder.write(file.name, file.data)
 
 
 def describe_file(url: str) -> tuple[str, str | None]:
@@ -130,8 +136,7 @@ def describe_file(url: str) -> tuple[str, str | None]:
     if url.startswith("data:"):
         content_type = url[len("data:") :].partition(",")[0].partition(";")[0] or "text/plain"
         return f"input{mimetypes.guess_extension(content_type) or ''}", content_type
-    last = unquote(urlsplit(url).path).replace("\\", "/").rpartition("/")[2]
-    name = re.sub(r"[^\w.-]", "_", last).lstrip(".")[-100:] or "input"
+    name = safe_name(unquote(urlsplit(url).path), "input")
     return name, mimetypes.guess_type(name)[0]
 
 
@@ -145,7 +150,7 @@ async def dump(value: object, context: RunContext) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Path | InputFile | OutputFile):
-        return await context.save(await _as_output(value))
+        return await _save(value, context)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"the model's output holds {value}, which JSON cannot say")
@@ -153,11 +158,11 @@ async def dump(value: object, context: RunContext) -> Any:
     return await _dump_container(value, context)
 
 
-async def _as_output(file: Path | InputFile | OutputFile) -> OutputFile:
+async def _save(file: Path | InputFile | OutputFile, context: RunContext) -> str:
     if isinstance(file, Path):
-        data = await asyncio.to_thread(file.read_bytes)
-        return OutputFile(data, file.name, mimetypes.guess_type(file.name)[0])
-    return OutputFile(file.data, file.name, file.content_type)
+        return await context.save(file, file.name, mimetypes.guess_type(file.name)[0])
+    content = file.data if isinstance(file, OutputFile) else file.path or file.data
+    return await context.save(content, file.name, file.content_type)
 
 
 async def _dump_container(value: Any, context: RunContext) -> Any:

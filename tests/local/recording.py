@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from replicate_async.local.annotations import OutputFile
+import anyio
+
+from replicate_async.local.annotations import InputFile, OutputFile
+from replicate_async.local.values import Folder, describe_file
 
 
 class RecordingContext:
@@ -23,9 +27,11 @@ class RecordingContext:
     def metric(self, name: str, value: float | str) -> None:
         self.metrics[name] = value
 
-    async def fetch(self, url: str) -> bytes:
-        return self.files[url]
+    async def fetch(self, url: str, folder: Folder) -> InputFile:
+        del folder
+        return InputFile(self.files[url], *describe_file(url))
 
-    async def save(self, file: OutputFile) -> str:
-        self.saved.append(file)
-        return f"https://files.test/{len(self.saved)}/{file.name}"
+    async def save(self, content: bytes | Path, name: str, content_type: str | None) -> str:
+        data = content if isinstance(content, bytes) else await anyio.Path(content).read_bytes()
+        self.saved.append(OutputFile(data, name, content_type))
+        return f"https://files.test/{len(self.saved)}/{name}"

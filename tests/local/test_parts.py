@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from replicate_async.local.clock import Clock, timestamp
+from replicate_async.local.contents import in_memory
 from replicate_async.local.files import FileStore
 from replicate_async.local.guard import Guard
 from replicate_async.local.pages import Cursor, paginate
@@ -147,7 +148,8 @@ async def test_old_uploads_make_room_for_new_ones() -> None:
     clock = Clock()
     store = FileStore(clock, expiry=10, capacity=10)
     for name in ("a", "b"):
-        store.upload("dev", b"x" * 6, name=name, content_type="text/plain", metadata={})
+        content = in_memory(b"x" * 6)
+        store.upload("dev", content, name=name, content_type="text/plain", metadata={})
 
     assert [stored.name for stored in store.uploads.values()] == ["b"]
     clock.advance(11)
@@ -157,8 +159,8 @@ async def test_old_uploads_make_room_for_new_ones() -> None:
 
 def test_old_outputs_make_room_for_new_ones() -> None:
     store = FileStore(Clock(), expiry=1, capacity=10)
-    first = store.deliver(b"x" * 6, name="a", content_type="text/plain")
-    second = store.deliver(b"x" * 6, name="b", content_type="text/plain")
+    first = store.deliver(in_memory(b"x" * 6), name="a", content_type="text/plain")
+    second = store.deliver(in_memory(b"x" * 6), name="b", content_type="text/plain")
 
     assert list(store.deliveries) == [second.path]
     store.withdraw(first.path)

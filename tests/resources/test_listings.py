@@ -16,6 +16,7 @@ from replicate_async import (
     Replicate,
 )
 from replicate_async.local import LocalReplicate, Settings
+from replicate_async.local.builtins import BUILTINS
 from tests.resources.test_deployments import deploy, version_of
 from tests.support.embedded import embedded
 from tests.support.fault_server import FaultServer, Handler, Stranger, script
@@ -105,7 +106,7 @@ async def test_a_listing_is_read_page_by_page(
     items = [identity(item) async for item in listing]
     pages = [item async for item in listing.pages()]
 
-    total = COUNT + (7 if operation == "models.list" else 0)
+    total = COUNT + (len(BUILTINS) if operation == "models.list" else 0)
     assert len(items) == len(set(items)) == total
     assert [identity(item) for one in pages for item in one.results] == items
     assert [len(one.results) for one in pages] == [2] * (total // 2) + [1] * (total % 2)

@@ -14,6 +14,7 @@ from replicate_async.local.builtins import (
     mandelbrot,
     slow,
     storyteller,
+    thumbnail,
 )
 from replicate_async.local.function import ModelFunction
 
@@ -26,6 +27,7 @@ BUILTINS: Final[Mapping[str, Callable[[], ModelFunction]]] = MappingProxyType(
         mandelbrot.NAME: mandelbrot.model,
         slow.NAME: slow.model,
         storyteller.NAME: storyteller.model,
+        thumbnail.NAME: thumbnail.model,
     }
 )
 """What makes each model, by its "owner/name"."""

@@ -47,6 +47,12 @@
     │   ├── TargetExistsError           there is one of that name already
     │   ├── FileTooLargeError           it is larger than was allowed
     │   └── OutputExpired               the output is not there any more
+    ├── JournalError                    a batch's journal that cannot be used
+    │   ├── JournalLocked               another run has it open
+    │   ├── JournalMismatch             it belongs to another run
+    │   ├── JournalTooNew               a newer version of this package made it
+    │   ├── JournalDamaged              it is damaged, or no journal
+    │   └── JournalWriteError           the disk is full or fails
     └── WebhookVerificationError        a request that the webhook secret does not vouch for
 
 Every error survives pickling, and none holds the API token.
@@ -360,6 +366,30 @@ class FileTooLargeError(FileError):
 
 class OutputExpired(FileError):  # noqa: N818 - says what happened
     """The host has the output no more, and the prediction names no other place for it."""
+
+
+class JournalError(ReplicateError):
+    """A batch's journal that cannot be used; the message says why and what to do."""
+
+
+class JournalLocked(JournalError):  # noqa: N818 - says what happened
+    """Another run has the journal open."""
+
+
+class JournalMismatch(JournalError):  # noqa: N818 - says what happened
+    """The journal belongs to another model, version or options, or knows a key's other input."""
+
+
+class JournalTooNew(JournalError):  # noqa: N818 - says what happened
+    """A newer version of this package made the journal."""
+
+
+class JournalDamaged(JournalError):  # noqa: N818 - says what happened
+    """The file is damaged, or no journal."""
+
+
+class JournalWriteError(JournalError):
+    """The journal cannot be written: the disk is full, or fails; nothing more is accepted."""
 
 
 class WebhookVerificationError(ReplicateError):

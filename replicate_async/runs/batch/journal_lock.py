@@ -1,0 +1,107 @@
+"""The lock that lets one process write a journal, and no other."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+from weakref import WeakSet
+
+from replicate_async.errors import JournalLocked
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_FAR: Final = 2**30  # Windows locks bytes, and those that are locked cannot be read by others
+
+
+_held: Final[WeakSet[Lock]] = WeakSet()
+
+
+class Lock:
+    """A lock on ``<journal>.lock``, which the system releases when the process ends in any way.
+
+    It is not on the journal itself: closing any descriptor of that file would drop the locks that
+    SQLite has on it.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal.with_name(f"{journal.name}.lock")
+        self._descriptor = self._acquire(journal)
+        _held.add(self)
+
+    def _acquire(self, journal: Path) -> int:
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                if not _locked(descriptor):
+                    break
+                if self._is_current(descriptor):
+                    _sign(descriptor)
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+        owner = os.read(descriptor, 200).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise JournalLocked(_refusal(journal, owner))
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the file still has its name: its last owner may have removed it meanwhile."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(descriptor))
+
+    def release(self) -> None:
+        """Let others have the journal, and remove the file."""
+        _held.discard(self)
+        if sys.platform != "win32":
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def forget(self) -> None:
+        """Give up a copy of the lock that a fork left in a child, which keeps it in the parent."""
+        os.close(self._descriptor)
+
+
+def _forget_all() -> None:
+    for lock in _held:
+        lock.forget()
+    _held.clear()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, _FAR, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _sign(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _refusal(journal: Path, owner: str) -> str:
+    by = f" ({owner})" if owner else ""
+    return (
+        f"{journal} is in use by another run{by}: two would create everything twice. Wait until it "
+        "ends or stop it, or give this run a journal of its own."
+    )

@@ -1,0 +1,176 @@
+"""The thread that owns a journal's connection, and commits in groups what arrives together."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple
+
+from replicate_async.errors import JournalDamaged, JournalError, JournalWriteError, ReplicateError
+from replicate_async.runs.batch.journal_entry import JournalHeader
+from replicate_async.runs.batch.journal_file import damage, failure, open_journal
+from replicate_async.runs.batch.journal_table import Table
+
+_GROUP: Final = 1_000
+"""The most calls that are committed together, so that the first of them does not wait long."""
+
+Work = Callable[[Table], Any]
+
+
+class Call:
+    """Something to be done in the thread, and the future that waits for it.
+
+    A call that is *revoked* before the thread comes to it is left out; *carried_out* says whether
+    it was done, once a later call is.
+    """
+
+    __slots__ = ("carried_out", "future", "revoked", "work")
+
+    def __init__(self, work: Work, future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+        self.revoked = False
+        self.carried_out = False
+
+
+class _Outcome(NamedTuple):
+    call: Call
+    value: object = None
+    error: Exception | None = None
+
+
+class Writer:
+    """Carries out calls one after the other, and answers when what they wrote is on disk.
+
+    It knows the journal's path and the event loop, and no more of whoever calls, so that a journal
+    that was forgotten can be collected and its file let go.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: JournalHeader,
+        *,
+        create: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._path = path
+        self._header = header
+        self._create = create
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._broken: JournalError | None = None
+        self.opened: asyncio.Future[JournalHeader] = self._loop.create_future()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        # A daemon, because a journal that was not closed must not keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> Call:
+        """Have *work* done; the call's future has what it returns once that is on disk."""
+        call = Call(work, self._loop.create_future())
+        self._calls.put(call)
+        return call
+
+    def revoke(self, call: Call, undo: Work) -> None:
+        """Have *call* left out, or *undo* done if that is too late."""
+        call.revoked = True
+        self.submit(lambda table: undo(table) if call.carried_out else None).future.cancel()
+
+    def stop(self) -> None:
+        """Have the journal closed after all that was submitted before."""
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        try:
+            with open_journal(self._path, self._header, create=self._create) as (db, header):
+                self._answer(_set_result, self.opened, header)
+                self._serve(db)
+        except Exception as error:  # noqa: BLE001 - whoever opened the journal gets it
+            self._answer(_set_error, self.opened, error)
+        finally:
+            self._answer(_set_result, self.closed, None)
+
+    def _serve(self, db: sqlite3.Connection) -> None:
+        table = Table(db, self._clock)
+        last = False
+        while not last:
+            group, last = self._next_group()
+            outcomes = self._refuse(group) if self._broken else self._commit(db, table, group)
+            self._answer(_deliver, outcomes)
+
+    def _next_group(self) -> tuple[list[Call], bool]:
+        """Wait for a call, and take along what arrived meanwhile; True when it was the last."""
+        call = self._calls.get()
+        group: list[Call] = []
+        with suppress(Empty):
+            while call is not None:
+                group.append(call)
+                if len(group) == _GROUP:
+                    return group, False
+                call = self._calls.get_nowait()
+            return group, True
+        return group, False
+
+    def _commit(self, db: sqlite3.Connection, table: Table, group: list[Call]) -> list[_Outcome]:
+        try:
+            db.execute("BEGIN")
+            outcomes = [_carry_out(call, table) for call in group]
+            db.execute("COMMIT")
+        except (sqlite3.Error, JournalDamaged, MemoryError) as error:
+            self._broken = self._explain(error)
+            with suppress(sqlite3.Error):
+                db.rollback()
+            return self._refuse(group)
+        return outcomes
+
+    def _explain(self, error: sqlite3.Error | JournalDamaged | MemoryError) -> JournalError:
+        if isinstance(error, JournalDamaged):
+            return JournalDamaged(damage(self._path, str(error)))
+        return failure(self._path, error)
+
+    def _refuse(self, group: list[Call]) -> list[_Outcome]:
+        broken = self._broken or JournalWriteError(str(self._path))
+        # An error of its own for each: they are raised in different tasks.
+        return [_Outcome(call, error=type(broken)(str(broken))) for call in group]
+
+    def _answer(self, function: Callable[..., object], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _carry_out(call: Call, table: Table) -> _Outcome:
+    if call.revoked:
+        return _Outcome(call)
+    try:
+        value = call.work(table)
+    except JournalDamaged:
+        raise
+    except ReplicateError as error:
+        return _Outcome(call, error=error)
+    call.carried_out = True
+    return _Outcome(call, value)
+
+
+def _deliver(outcomes: list[_Outcome]) -> None:
+    for call, value, error in outcomes:
+        if error is None:
+            _set_result(call.future, value)
+        else:
+            _set_error(call.future, error)
+
+
+def _set_result(future: asyncio.Future[Any], value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _set_error(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from replicate_async import NotFoundError, Replicate
+from replicate_async import Limits, NotFoundError, Replicate
 from replicate_async.cli.failure import CommandError, UsageError
 from replicate_async.cli.schema import Interface
 from replicate_async.refs import parse_version
@@ -38,7 +38,7 @@ DEFAULTS: Final = Options()
 
 
 @asynccontextmanager
-async def connect(options: Options) -> AsyncGenerator[Replicate]:
+async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGenerator[Replicate]:
     """Open a client of what *options* name; raises `UsageError` when a token is missing."""
     if options.local:
         if options.base_url is not None:
@@ -47,7 +47,7 @@ async def connect(options: Options) -> AsyncGenerator[Replicate]:
 
         async with (
             LocalReplicate() as server,
-            Replicate(server.api_token, base_url=server.url) as client,
+            Replicate(server.api_token, base_url=server.url, limits=limits) as client,
         ):
             yield client
         return
@@ -56,7 +56,7 @@ async def connect(options: Options) -> AsyncGenerator[Replicate]:
             "REPLICATE_API_TOKEN is not set. Set it to a token from "
             "https://replicate.com/account/api-tokens, or use --local to run on this machine."
         )
-    async with Replicate(base_url=options.base_url) as client:
+    async with Replicate(base_url=options.base_url, limits=limits) as client:
         yield client
 
 

@@ -14,11 +14,13 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 class CommandError(Exception):
     """A command that cannot go on; the message is one line, and *listing* what may follow it."""
 
-    code = FAILED
+    code: int = FAILED
 
-    def __init__(self, message: str, listing: str = "") -> None:
+    def __init__(self, message: str, listing: str = "", code: int | None = None) -> None:
         super().__init__(message)
         self.listing = listing
+        if code is not None:
+            self.code = code
 
 
 class UsageError(CommandError):

@@ -75,6 +75,11 @@ def read_inputs(arguments: Sequence[str], interface: Interface) -> dict[str, obj
     return {key: _read(key, pairs, interface) for key, pairs in given.items()}
 
 
+def read_value(key: str, text: str, interface: Interface) -> object:
+    """Return *text*, such as a cell of a table, as the input *key*; raises `UsageError`."""
+    return _read(key, [Pair(key, text, "text")], interface)
+
+
 def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
     known = _known(key, interface)
     try:

@@ -130,6 +130,18 @@ class Journal:
         given = [keys] if isinstance(keys, str) else list(keys)
         await self._do(lambda table: table.retry(given))
 
+    async def again(self, key: str) -> None:
+        """Make an entry planned again that was created, or is uncertain and was not.
+
+        Its prediction, if it has one, is remembered as claimed.
+        """
+        await self._do(lambda table: table.again(key))
+
+    async def claimed(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the prediction *ids* that belong or belonged to an entry."""
+        given = list(ids)
+        return await self._do(lambda table: table.claimed(given))
+
     async def get(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None."""
         return await self._do(lambda table: table.get(key))

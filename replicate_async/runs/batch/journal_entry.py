@@ -40,7 +40,8 @@ class State(StrEnum):
     DONE = "done"
     """It has a result, which may be a failure."""
     UNCERTAIN = "uncertain"
-    """A create may have happened, and no one can tell; only the user may send it again."""
+    """A create may have happened, and nobody could tell; it is not sent again unless that is found
+    out, or the user asks for it."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ CREATE TABLE results (
     crc INTEGER NOT NULL,
     result BLOB NOT NULL
 ) STRICT;
+CREATE TABLE former (prediction_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 """
 
 _COLUMNS: Final = (
@@ -199,8 +200,30 @@ class Table:
         for _, entry in found:
             _allow(entry, "try again", State.PLANNED, State.DONE, State.UNCERTAIN)
         for row, entry in found:
-            self._db.execute("DELETE FROM results WHERE id = ?", (row,))
-            self._change(row, entry, state=State.PLANNED, intent_at=None, prediction_id=None)
+            self._forget(row, entry)
+
+    def again(self, key: str) -> None:
+        """Make an entry planned again, whose prediction is to be followed by another."""
+        row, entry = self._find(key)
+        _allow(entry, "create anew", State.CREATED, State.UNCERTAIN)
+        self._forget(row, entry)
+
+    def _forget(self, row: int, entry: Entry) -> None:
+        self._db.execute("DELETE FROM results WHERE id = ?", (row,))
+        if entry.prediction_id is not None:
+            self._db.execute("INSERT OR IGNORE INTO former VALUES (?)", (entry.prediction_id,))
+        self._change(row, entry, state=State.PLANNED, intent_at=None, prediction_id=None)
+
+    def claimed(self, ids: Iterable[str]) -> set[str]:
+        """Return those of *ids* that belong or belonged to an entry."""
+        given, found = list(ids), set[str]()
+        for start in range(0, len(given), _KEYS_AT_ONCE):
+            some = given[start : start + _KEYS_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            for table in ("items", "former"):
+                query = f"SELECT prediction_id FROM {table} WHERE prediction_id IN ({marks})"  # noqa: S608 - question marks
+                found.update(id for (id,) in self._db.execute(query, some))
+        return found
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None."""

@@ -1,0 +1,342 @@
+"""``client.batch``: its options, checked before anything is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, overload
+
+import msgspec
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.core.poll import Poll
+from replicate_async.errors import InvalidArgumentError, NotFoundError
+from replicate_async.files.inputs import FileEncoding
+from replicate_async.files.names import safe_name, split
+from replicate_async.files.save import save_all
+from replicate_async.refs import VersionRef, parse_version
+from replicate_async.resources._options import (
+    Deadline,
+    check_choice,
+    check_count,
+    check_events,
+    check_webhook,
+    hold,
+)
+from replicate_async.runs.batch.batch import Batch
+from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patience
+from replicate_async.runs.batch.engine import Engine
+from replicate_async.runs.batch.results import BatchProgress, ItemInput
+from replicate_async.runs.batch.sources import Key, open_source
+from replicate_async.runs.stream import OnExit, check_on_exit
+from replicate_async.runs.wait import check_poll
+from replicate_async.schemas import Prediction, WebhookEvent
+
+if TYPE_CHECKING:
+    from replicate_async.resources.models import Models
+    from replicate_async.resources.predictions import Predictions
+
+T = TypeVar("T")
+
+
+class BatchClient(Protocol):
+    """What a batch needs of the client."""
+
+    models: Models
+    predictions: Predictions
+
+    @property
+    def user_agent(self) -> str:
+        """What this package calls itself, with its version."""
+        ...
+
+    @property
+    def requests_sent(self) -> int:
+        """How many requests have left."""
+        ...
+
+    @property
+    def batches(self) -> set[Engine]:
+        """The batches that are to be closed before the client is."""
+        ...
+
+    def output(self, prediction: Prediction) -> Any:
+        """Return an output with its files."""
+        ...
+
+
+class Batches:
+    """Runs of a model over many inputs; ``client.batch(...)`` makes one."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: BatchClient) -> None:
+        self._client = client
+
+    @overload
+    def __call__(
+        self,
+        ref: str,
+        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
+        *,
+        type: type[T],
+        concurrency: int | None = None,
+        ordered: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = None,
+        on_error: OnError = "collect",
+        on_exit: OnExit = "cancel",
+        retries: int = 0,
+        save_files: str | os.PathLike[str] | None = None,
+        max_seconds: float | None = None,
+        max_predictions: int | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        timeout: float | None = None,
+        poll: Poll | None = None,
+        patience: Patience | None = None,
+    ) -> Batch[T]: ...
+
+    @overload
+    def __call__(
+        self,
+        ref: str,
+        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
+        *,
+        type: None = None,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = None,
+        on_error: OnError = "collect",
+        on_exit: OnExit = "cancel",
+        retries: int = 0,
+        save_files: str | os.PathLike[str] | None = None,
+        max_seconds: float | None = None,
+        max_predictions: int | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        timeout: float | None = None,
+        poll: Poll | None = None,
+        patience: Patience | None = None,
+    ) -> Batch[Any]: ...
+
+    def __call__(
+        self,
+        ref: str,
+        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
+        *,
+        type: type[T] | None = None,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = None,
+        on_error: OnError = "collect",
+        on_exit: OnExit = "cancel",
+        retries: int = 0,
+        save_files: str | os.PathLike[str] | None = None,
+        max_seconds: float | None = None,
+        max_predictions: int | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        timeout: float | None = None,
+        poll: Poll | None = None,
+        patience: Patience | None = None,
+    ) -> Batch[T] | Batch[Any]:
+        """Run a model over *inputs*, each created once; iterate over what this returns.
+
+        *ref*, *cancel_after*, *webhook*, *webhook_events_filter* and *file_encoding* are those of
+        ``predictions.create``, *timeout* (no limit unless set) and *poll* those of
+        ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
+        asynchronous iterable or a data frame, of any length; a few hundred are read ahead. A slow
+        iterator blocks the event loop, unless it is asynchronous.
+
+        *concurrency* is how many predictions run at a time; by default as many as it takes to
+        create at the pace of ``Limits(creates=...)``, at most 1,000. Results come as they are
+        there, or with *ordered* in the order of the inputs, which at most 4 times *concurrency*
+        items wait for.
+
+        *journal* is a file that makes the batch one to resume: what is done is not asked again,
+        what was created is waited for, and a create that may have happened is looked for in the
+        list of predictions and never repeated on a guess. *key* names a field, or is a function,
+        that gives each input a name of its own; else the name is a digest of model and input.
+
+        An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
+        often a prediction is made again that was aborted, or failed because of the service and not
+        of the model. What would hit every item (401, 402, 403, an unknown model, a journal that
+        fails) is raised, and ends the batch.
+
+        *save_files* is a folder where output files are saved, named after the key, before an item
+        counts as done. *max_predictions* and *max_seconds* end the creating, not what runs then.
+        *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
+        *dry_run* creates nothing: each input is looked at and compared with the model's schema,
+        and the `summary` says how many would be created. *on_progress* is called with a
+        `BatchProgress`, 10 times a second at most and at the end. *patience* holds the times after
+        which lost creates, outages and failures are given up.
+
+        Raises `InvalidArgumentError` for arguments that cannot be right.
+        """
+        version = parse_version(ref, "ref")
+        held = hold(None, cancel_after)
+        check_choice("file_encoding", file_encoding, get_args(FileEncoding))
+        check_webhook(webhook)
+        events = check_events(webhook_events_filter)
+        check_poll(poll)
+        options = BatchOptions(
+            model=str(version),
+            version=version.version,
+            concurrency=concurrency,
+            ordered=ordered,
+            journal=None if journal is None else _path("journal", journal),
+            key=key,
+            digest=_digest(held.headers, webhook, events),
+            sdk=self._client.user_agent,
+            on_error=on_error,
+            on_exit=check_on_exit(on_exit),
+            retries=retries,
+            save_files=None if save_files is None else Path(_path("save_files", save_files)),
+            max_seconds=max_seconds,
+            max_predictions=max_predictions,
+            dry_run=dry_run,
+            on_progress=on_progress,
+            patience=patience or Patience(),
+        )
+        _check(options)
+        client, predictions = self._client, self._client.predictions
+
+        async def create(given: ItemInput) -> Prediction:
+            return await predictions.create(
+                ref,
+                given,
+                cancel_after=cancel_after,
+                webhook=webhook,
+                webhook_events_filter=events,
+                file_encoding=file_encoding,
+            )
+
+        async def wait(prediction_id: str) -> Prediction:
+            return await predictions.wait(prediction_id, timeout=timeout, poll=poll)
+
+        async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
+            return await save_all(
+                client.output(prediction), folder, overwrite=True, name=_named_after(key)
+            )
+
+        def output(prediction: Prediction) -> Any:
+            if type is None:
+                return client.output(prediction)
+            return predictions.files_from().output_as(prediction, type)
+
+        def list_between(after: datetime, before: datetime) -> AsyncIterable[Prediction]:
+            return predictions.list(created_after=after, created_before=before)
+
+        calls = Calls(
+            create=create,
+            wait=wait,
+            get=predictions.get,
+            cancel=predictions.cancel,
+            list=list_between,
+            output=output,
+            save=save,
+            input_schema=lambda: _schema(client.models, version),
+            requests=lambda: client.requests_sent,
+        )
+        return Batch(open_source(_rows(inputs)), options, calls, client.batches)
+
+
+class _Rows:
+    """The rows of a data frame, as many as it has."""
+
+    def __init__(self, frame: object) -> None:
+        self._frame = frame
+
+    def __len__(self) -> int:
+        from replicate_async.integrations.dataframe import length  # noqa: PLC0415 - an extra
+
+        return length(self._frame)
+
+    def __iter__(self) -> Any:
+        from replicate_async.integrations.dataframe import rows  # noqa: PLC0415 - an extra
+
+        return rows(self._frame)
+
+
+def _rows(inputs: object) -> object:
+    from replicate_async.integrations.dataframe import is_dataframe  # noqa: PLC0415 - see below
+
+    # Only its rows are inputs; as an iterable, a data frame gives its columns.
+    return _Rows(inputs) if is_dataframe(inputs) else inputs
+
+
+def _check(options: BatchOptions) -> None:
+    check_choice("on_error", options.on_error, get_args(OnError))
+    check_count("concurrency", options.concurrency, 1, 100_000)
+    check_count("retries", options.retries, 0, 100)
+    check_count("max_predictions", options.max_predictions, 0, 10**9)
+    seconds: object = options.max_seconds
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
+        raise InvalidArgumentError(
+            f"max_seconds={shorten(seconds)} must be a number of seconds, 0 or more."
+        )
+    key: object = options.key
+    if key is not None and not callable(key) and not (isinstance(key, str) and key):
+        raise InvalidArgumentError(
+            f"key={shorten(key)} must name a field of the inputs, or be a function of an input."
+        )
+    if options.on_progress is not None and not callable(options.on_progress):
+        raise InvalidArgumentError(
+            f"on_progress={shorten(options.on_progress)} must be a function of a BatchProgress."
+        )
+
+
+def _path(argument: str, value: object) -> str:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(cast("str", value)):
+        raise InvalidArgumentError(f"{argument}={shorten(value)} must be a path.")
+    return os.fspath(cast("str", value))
+
+
+def _digest(*options: object) -> str:
+    """Return what stands for the options of a create in the journal, empty for none."""
+    if all(option is None for option in options):
+        return ""
+    return hashlib.sha256(msgspec.json.encode(options)).hexdigest()[:16]
+
+
+def _named_after(key: str) -> Callable[[int, str], str]:
+    """Return what names the files of an item: its key, a number from the second on, a suffix."""
+    stem = safe_name(key)
+
+    def name(number: int, given: str) -> str:
+        extra = "" if number == 1 else f"-{number}"
+        return f"{stem}{extra}{split(given)[1]}"
+
+    return name
+
+
+async def _schema(models: Models, ref: VersionRef) -> Mapping[str, Any] | None:
+    if ref.model is None:
+        return None
+    try:
+        if ref.version is not None:
+            return (await models.versions.get(str(ref.model), ref.version)).openapi_schema
+        latest = (await models.get(str(ref.model))).latest_version
+    except NotFoundError:
+        if ref.version is not None:  # official models may hide their versions
+            return None
+        raise
+    return None if latest is None else latest.openapi_schema

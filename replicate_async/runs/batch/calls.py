@@ -1,0 +1,73 @@
+"""What a batch needs of the client, and how it was asked to run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from replicate_async.runs.batch.results import BatchProgress, ItemInput
+from replicate_async.runs.batch.sources import Key
+from replicate_async.schemas import Prediction
+
+OnError: TypeAlias = Literal["collect", "raise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The operations of one client that a batch of one model is made of."""
+
+    create: Callable[[ItemInput], Awaitable[Prediction]]
+    wait: Callable[[str], Awaitable[Prediction]]
+    get: Callable[[str], Awaitable[Prediction]]
+    cancel: Callable[[str], Awaitable[Prediction]]
+    list: Callable[[datetime, datetime], AsyncIterable[Prediction]]
+    """The predictions that were created after one time and before another, newest first."""
+    output: Callable[[Prediction], Any]
+    """The output as it was asked for; raises `msgspec.ValidationError` when it is not that."""
+    save: Callable[[Prediction, Path, str], Awaitable[Sequence[Path]]]
+    """Save the output's files in a folder, under names that begin with a key."""
+    input_schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
+    """The JSON schema of the model's input, None if it is not to be had."""
+    requests: Callable[[], int]
+    """How many requests the client has sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things are waited for, in seconds."""
+
+    settle: float = 30.0
+    """Until a create that is not in the list is taken never to have happened."""
+    margin: float = 60.0
+    """By how much the API's clock and ours may differ."""
+    outage: float = 600.0
+    """While the API is out: before a batch is stopped, before an item is called uncertain."""
+    retry: float = 1.0
+    """Before the first repeat of a failed prediction; twice as long before the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What ``client.batch`` was given, checked."""
+
+    model: str
+    version: str | None
+    concurrency: int | None
+    ordered: bool
+    journal: str | None
+    key: Key
+    digest: str
+    """Of the options that change what is asked of the model."""
+    sdk: str
+    on_error: OnError
+    on_exit: Literal["cancel", "continue"]
+    retries: int
+    save_files: Path | None
+    max_seconds: float | None
+    max_predictions: int | None
+    dry_run: bool
+    on_progress: Callable[[BatchProgress], object] | None
+    patience: Patience

@@ -1,0 +1,443 @@
+"""One item of a batch, from its input to its result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+
+from replicate_async.errors import (
+    AmbiguousCreateError,
+    APIConnectionError,
+    APIStatusError,
+    AuthenticationError,
+    ClientStateError,
+    DecodeError,
+    FileError,
+    ForeignURLError,
+    InvalidArgumentError,
+    JournalError,
+    NotFoundError,
+    OutputRemoved,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    RedirectError,
+    ReplicateError,
+    ServerError,
+    TLSError,
+    WaitTimeout,
+    prediction_error,
+)
+from replicate_async.runs.batch.calls import BatchOptions, Calls
+from replicate_async.runs.batch.halt import Halt
+from replicate_async.runs.batch.intake import Item
+from replicate_async.runs.batch.journal import Entry, State
+from replicate_async.runs.batch.ledger import Ledger
+from replicate_async.runs.batch.outage import Outage
+from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler, Undecided
+from replicate_async.runs.batch.results import BatchResult
+from replicate_async.runs.batch.stored import replay, store, store_refusal
+from replicate_async.runs.batch.tally import Tally
+from replicate_async.runs.run import CANCEL_WITHIN, cancel_quietly
+from replicate_async.schemas import Prediction
+
+CREATORS: Final = 32
+"""Creates that are under way at a time. More would not be faster at the API's limits, and each is
+one to look for when the process is killed."""
+
+_LONGEST_PAUSE: Final = 30.0
+
+# docs "reference/error-codes": what went wrong around the model, not in it.
+_WORTH_REPEATING: Final = frozenset(
+    {"PA", "E6716", "E8367", "E8765", "E9243", "E9825", "E9828"},
+)
+
+Result = BatchResult[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An item's result, and whether the journal had it already, or it is a dry run's."""
+
+    result: Result
+    replayed: bool = False
+    planned: bool = False
+    """Whether it was only looked at, and would be created."""
+
+
+class _Refused(Exception):  # noqa: N818 - never raised to users
+    """A create that was refused for certain, and may be tried again a little later."""
+
+
+class Conductor:
+    """Takes items through their states, each of them on disk before the next begins."""
+
+    def __init__(
+        self,
+        options: BatchOptions,
+        calls: Calls,
+        ledger: Ledger,
+        reconciler: Reconciler,
+        halt: Halt,
+        tally: Tally,
+    ) -> None:
+        self._options = options
+        self._calls = calls
+        self._ledger = ledger
+        self._reconciler = reconciler
+        self._halt = halt
+        self._tally = tally
+        self._outage = Outage(monotonic, halt.sleep, options.patience.outage)
+        self._creators = asyncio.Semaphore(CREATORS)
+        self._started = 0
+        self.abandoned = False
+        """Whether predictions run on when their item is cancelled."""
+
+    async def run(self, item: Item, begun: Callable[[], None]) -> Ended | None:
+        """Return how *item* ended, or None when it was not begun.
+
+        *begun* is called when its prediction is there, or has to be looked for. Raises what would
+        hit every other item too.
+        """
+        known = await self._taken_up(item, begun)
+        if known is not None:
+            return known
+        while True:
+            prediction: Prediction | None = None
+            if item.prediction_id is None:
+                made = await self._create(item, begun)
+                if not isinstance(made, Prediction | str):
+                    return made
+                prediction = made if isinstance(made, Prediction) else None
+            begun()
+            ended = await self._await_end(item, prediction)
+            if isinstance(ended, Ended):
+                return ended
+            if not await self._repeats(item, ended):
+                return await self._finish(item, ended)
+
+    async def _taken_up(self, item: Item, begun: Callable[[], None]) -> Ended | None:
+        """Go on where the journal left off; return a result if that is all there is to do."""
+        entry = item.entry
+        if item.named.fault is not None:
+            return Ended(result_of(item, error=item.named.fault))
+        if entry is None:
+            return None
+        if entry.state is State.DONE and entry.result is not None:
+            return self._replayed(item, entry.result)
+        if entry.state is State.CREATED:
+            item.prediction_id = entry.prediction_id
+        elif entry.state in (State.INTENT, State.UNCERTAIN):
+            begun()
+            return await self._look_for(
+                item, entry.intent_at or 0.0, self._ledger.opened, entry=entry
+            )
+        return None
+
+    def _replayed(self, item: Item, stored: bytes) -> Ended:
+        kept = replay(stored)
+        prediction, error = kept.prediction, kept.error
+        output = None
+        if prediction is not None and error is None:
+            output, error = self._decoded(prediction)
+        result = result_of(
+            item, prediction=prediction, output=output, error=error, files=kept.files
+        )
+        return Ended(result, replayed=True)
+
+    # What follows returns a Prediction, or the id of one that was found, or else how it ended.
+
+    async def _create(
+        self, item: Item, begun: Callable[[], None]
+    ) -> Prediction | str | Ended | None:
+        while True:
+            async with self._creators:
+                alone = await self._outage.through()
+                try:
+                    if not self._may_create():
+                        return None
+                    made = await self._attempt(item)
+                except _Refused:
+                    continue
+                finally:
+                    if alone:
+                        self._outage.tried()
+            if not isinstance(made, AmbiguousCreateError):
+                return made
+            if not self._ledger.lasting:
+                return Ended(result_of(item, error=made))
+            begun()
+            sent = made.sent_at.timestamp() if made.sent_at is not None else 0.0
+            lost = await self._look_for(item, sent, monotonic(), cause=made)
+            if lost is not None:
+                return lost
+            if item.prediction_id is not None:
+                return item.prediction_id
+
+    def _may_create(self) -> bool:
+        most = self._options.max_predictions
+        if self._halt.reason is None and most is not None and self._started >= most:
+            self._halt("max_predictions")
+        return self._halt.reason is None
+
+    async def _attempt(self, item: Item) -> Prediction | Ended | AmbiguousCreateError:
+        """Send one create, with its intent before it and its outcome after it in the journal."""
+        self._started += 1
+        with self._ledger.creating():
+            await self._ledger.intent(item.key)
+            item.attempts += 1
+            creating = asyncio.ensure_future(_awaited(self._calls.create, item))
+            try:
+                prediction = await asyncio.shield(creating)
+            except asyncio.CancelledError:
+                await self._rescue(item, creating)
+                raise
+            except AmbiguousCreateError as error:
+                self._outage.failed()
+                return error
+            except ReplicateError as error:
+                self._started -= 1
+                return await self._not_created(item, error)
+            self._outage.worked()
+            await self._record(item, prediction)
+        return prediction
+
+    async def _record(self, item: Item, prediction: Prediction) -> None:
+        item.prediction_id = prediction.id
+        self._tally.created += 1
+        self._tally.retried += item.repeats > 0
+        await self._ledger.created(item.key, prediction.id)
+
+    async def _not_created(self, item: Item, error: ReplicateError) -> Ended:
+        """Decide what a failure means that certainly created nothing."""
+        item.attempts -= 1
+        if _is_passing(error):
+            self._outage.failed()
+            await self._ledger.withdrawn(item.key)
+            unreachable = not self._outage.ever_worked and isinstance(error, APIConnectionError)
+            if unreachable or self._outage.lost_patience:
+                raise error
+            raise _Refused
+        if _hits_all(error) or isinstance(error, NotFoundError) or _blames_version(error):
+            await self._ledger.withdrawn(item.key)
+            raise error
+        self._outage.worked()
+        if isinstance(error, APIStatusError):
+            await self._ledger.done(item.key, store_refusal(error))
+        else:
+            await self._ledger.withdrawn(item.key)
+        return Ended(result_of(item, error=error))
+
+    async def _look_for(
+        self,
+        item: Item,
+        intent_at: float,
+        sent_until: float,
+        *,
+        entry: Entry | None = None,
+        cause: AmbiguousCreateError | None = None,
+    ) -> Ended | None:
+        """Find out whether a create happened; return a result only if nobody can tell."""
+        named = item.named
+        verdict = await self._reconciler.resolve(
+            item.key, named.digest, named.input, intent_at, sent_until=sent_until
+        )
+        if isinstance(verdict, Found):
+            item.prediction_id = verdict.prediction_id
+            return None
+        known_uncertain = entry is not None and entry.state is State.UNCERTAIN
+        if isinstance(verdict, Absent):
+            if known_uncertain:
+                await self._ledger.again(item.key)
+            else:
+                await self._ledger.withdrawn(item.key)
+            return None
+        if not known_uncertain and self._halt.reason is None:
+            await self._ledger.uncertain(item.key)
+        return Ended(result_of(item, error=_uncertain(item, verdict, intent_at, cause)))
+
+    async def _await_end(self, item: Item, made: Prediction | None) -> Prediction | Ended:
+        if made is not None and made.done:
+            return made
+        prediction_id = item.prediction_id or ""
+        failing_since: float | None = None
+        pause = 1.0
+        try:
+            while True:
+                try:
+                    return await self._calls.wait(prediction_id)
+                except WaitTimeout as error:
+                    await cancel_quietly(self._calls.cancel, prediction_id)
+                    last = error.last if isinstance(error.last, Prediction) else made
+                    return Ended(result_of(item, prediction=last, error=error))
+                except ReplicateError as error:
+                    if _hits_all(error):
+                        raise
+                    failing_since = failing_since or monotonic()
+                    borne = monotonic() - failing_since < self._options.patience.outage
+                    if not _is_passing(error) or not borne or self._halt.reason is not None:
+                        return Ended(result_of(item, prediction=made, error=error))
+                await self._halt.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        except asyncio.CancelledError:
+            await self._leave(item)
+            raise
+
+    async def _repeats(self, item: Item, ended: Prediction) -> bool:
+        """Make *item* ready for another prediction, if the last one failed by bad luck."""
+        worth = ended.status == "aborted" or (
+            ended.status == "failed" and ended.error_code in _WORTH_REPEATING
+        )
+        if not worth or item.repeats >= self._options.retries or self._halt.reason is not None:
+            return False
+        await self._ledger.again(item.key)
+        item.prediction_id = None
+        pause = self._options.patience.retry * 2**item.repeats
+        item.repeats += 1
+        await self._halt.sleep(min(pause, _LONGEST_PAUSE))
+        return True
+
+    async def _finish(self, item: Item, ended: Prediction) -> Ended:
+        """Save, record and decode what *ended* gave."""
+        error: ReplicateError | None = None
+        output: object = None
+        files: tuple[Path, ...] = ()
+        if ended.status != "succeeded":
+            error = prediction_error(ended)
+        elif ended.output is None and ended.data_removed:
+            error = OutputRemoved(
+                f"prediction {ended.id} succeeded, but its output has been removed since, which "
+                "happens an hour after the end; run its input again.",
+                prediction=ended,
+            )
+        elif self._options.save_files is not None:
+            try:
+                saved = await self._calls.save(ended, self._options.save_files, item.key)
+            except ReplicateError as fault:
+                if type(fault) is FileError:  # the disk, which is everybody's
+                    raise
+                # Not recorded as done: a resume tries again, for as long as the files are there.
+                return Ended(result_of(item, prediction=ended, output=ended.output, error=fault))
+            files = tuple(saved)
+        await self._ledger.done(item.key, store(ended, files))
+        if error is None:
+            output, error = self._decoded(ended)
+        return Ended(result_of(item, prediction=ended, output=output, error=error, files=files))
+
+    def _decoded(self, prediction: Prediction) -> tuple[object, ReplicateError | None]:
+        try:
+            return self._calls.output(prediction), None
+        except msgspec.ValidationError as error:
+            fault = DecodeError(f"{prediction.id}: {error}")
+            fault.prediction = prediction
+            return None, fault
+
+    async def _rescue(self, item: Item, creating: asyncio.Future[Prediction]) -> None:
+        """Await the answer to a create whose item was cancelled, for it may be paid for."""
+        try:
+            await asyncio.wait({creating}, timeout=CANCEL_WITHIN)
+            if not creating.done() or creating.cancelled():
+                return
+            error = creating.exception()
+            if error is None:
+                await self._record(item, creating.result())
+                await self._leave(item)
+            elif isinstance(error, ReplicateError) and not isinstance(error, AmbiguousCreateError):
+                await self._ledger.withdrawn(item.key)
+        finally:
+            if not creating.done():
+                creating.cancel()
+
+    async def _leave(self, item: Item) -> None:
+        """Cancel the prediction of an item that nobody waits for, unless it is to run on."""
+        if self._options.on_exit == "continue" or self.abandoned or item.prediction_id is None:
+            return
+        try:
+            async with asyncio.timeout(CANCEL_WITHIN):
+                ended = await self._calls.cancel(item.prediction_id)
+                if ended.status not in ("succeeded", "failed"):
+                    await self._ledger.again(item.key)
+                elif self._options.save_files is None:
+                    await self._ledger.done(item.key, store(ended))
+        except (ReplicateError, TimeoutError):
+            pass  # it must not hide why the batch is left; a resume finds the prediction
+
+
+def result_of(
+    item: Item,
+    *,
+    prediction: Prediction | None = None,
+    output: object = None,
+    error: ReplicateError | None = None,
+    files: tuple[Path, ...] = (),
+) -> Result:
+    """Return the result of *item*, with its times."""
+    finished = prediction.completed_at if prediction is not None else None
+    return BatchResult(
+        key=item.key,
+        index=item.named.index,
+        input=item.named.input,
+        prediction=prediction,
+        output=output,
+        error=error,
+        attempts=item.attempts,
+        created_at=prediction.created_at if prediction is not None else None,
+        finished_at=finished or datetime.now(UTC),
+        resumed=item.resumed,
+        files=files,
+    )
+
+
+async def _awaited(create: Callable[..., Any], item: Item) -> Prediction:
+    made: Prediction = await create(item.named.input)
+    return made
+
+
+def _is_passing(error: ReplicateError) -> bool:
+    """Whether the API was out or busy, and the same may work a little later."""
+    passing = isinstance(error, APIConnectionError | RateLimitError | ServerError)
+    return passing and not isinstance(error, TLSError)
+
+
+def _hits_all(error: ReplicateError) -> bool:
+    """Whether every other request would fail in the same way."""
+    return isinstance(
+        error,
+        AuthenticationError
+        | PaymentRequiredError
+        | PermissionDeniedError
+        | TLSError
+        | RedirectError
+        | ForeignURLError
+        | ClientStateError
+        | JournalError,
+    )
+
+
+def _blames_version(error: ReplicateError) -> bool:
+    """Whether a 422 is about the version and not about the input."""
+    if isinstance(error, InvalidArgumentError) or not isinstance(error, APIStatusError):
+        return False
+    names = {field.field.split(".")[0] for field in error.invalid_fields}
+    return error.status == 422 and bool(names) and names <= {"version"}
+
+
+def _uncertain(
+    item: Item, verdict: Undecided, intent_at: float, cause: AmbiguousCreateError | None
+) -> AmbiguousCreateError:
+    sent_at = datetime.fromtimestamp(intent_at, UTC)
+    said = f" The create ended with: {cause}" if cause is not None else ""
+    error = AmbiguousCreateError(
+        f"A prediction for {item.key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
+        f"UTC, and nobody can tell: {verdict.reason}. It was not created again. Run the batch "
+        f"again with the same journal to look once more, or look for it on the website.{said}"
+    )
+    error.sent_at = sent_at
+    return error

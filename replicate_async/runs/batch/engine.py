@@ -1,0 +1,290 @@
+"""The workers of a batch: how many there are, when they end, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any, Final
+
+import anyio
+
+from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.refs import parse_version
+from replicate_async.runs.batch.calls import BatchOptions, Calls
+from replicate_async.runs.batch.conduct import CREATORS, Conductor, Ended
+from replicate_async.runs.batch.halt import Halt
+from replicate_async.runs.batch.intake import Intake
+from replicate_async.runs.batch.journal import Journal, JournalHeader
+from replicate_async.runs.batch.ledger import Ledger
+from replicate_async.runs.batch.outbox import Outbox
+from replicate_async.runs.batch.preview import Preview
+from replicate_async.runs.batch.reconcile import Reconciler
+from replicate_async.runs.batch.results import BatchSummary
+from replicate_async.runs.batch.sources import Namer, Source
+from replicate_async.runs.batch.tally import Tally
+
+MOST_WORKERS: Final = 1000
+"""Predictions that run at a time unless the user says: 100 seconds of the API's 600 a minute."""
+
+_READY: Final = 64
+"""Results that may wait to be taken before no more items begin."""
+_AHEAD: Final = 4
+"""In order, an item may begin when it is less than this many times the workers ahead."""
+_CLOSES_WITHIN: Final = 20.0
+_PROGRESS_EVERY: Final = 0.1
+
+
+class Engine:
+    """One run of a batch: a task that others talk to through its halt and its outbox."""
+
+    def __init__(self, source: Source, options: BatchOptions, calls: Calls) -> None:
+        self._source = source
+        self._options = options
+        self._calls = calls
+        self._most = options.concurrency or MOST_WORKERS
+        room = max(_READY, _AHEAD * self._most) if options.ordered else _READY
+        self.outbox: Outbox[Any] = Outbox(room=room, ordered=options.ordered)
+        self.halt = Halt(self._wake)
+        self.tally = Tally(monotonic, total=source.total)
+        self._requests_before = 0
+        self._requests: int | None = None
+        self._intake: Intake | None = None
+        self._conductor: Conductor | Preview | None = None
+        self._reconciler: Reconciler | None = None
+        self._ledger = Ledger(None)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._starting = 0
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+        self._reported = 0.0
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self, running: set[Engine]) -> None:
+        """Begin, and be one of those that are *running* until all is closed."""
+        running.add(self)
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(lambda _: running.discard(self))
+
+    def stop(self, *, drain: bool, reason: str) -> None:
+        """Begin nothing more; unless *drain*, leave what runs too."""
+        self.halt(reason)
+        if not drain:
+            self._ended.set()
+
+    async def aclose(self) -> None:
+        """Leave what runs, and wait until everything is closed, whatever cancels this."""
+        task = self.task
+        if task is None:
+            return
+        self.stop(drain=False, reason="left")
+        interrupted: asyncio.CancelledError | None = None
+        # The shield keeps off anyio's scopes, which cancel again and again; asyncio cancels once.
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError as cancelled:
+                    task.cancel()  # a second wish to end: at once
+                    interrupted = cancelled
+        if interrupted is not None:
+            raise interrupted
+
+    def summary(self) -> BatchSummary:
+        """Return what the batch came to so far."""
+        sent = self._requests
+        if sent is None:
+            started = self.tally.began is not None
+            sent = self._calls.requests() - self._requests_before if started else 0
+        return self.tally.summary(requests=sent, stopped=self.halt.reason)
+
+    async def _run(self) -> None:
+        self.tally.began = monotonic()
+        self._requests_before = self._calls.requests()
+        limit: asyncio.TimerHandle | None = None
+        try:
+            await self._open()
+            if self._options.max_seconds is not None:
+                loop = asyncio.get_running_loop()
+                limit = loop.call_later(self._options.max_seconds, self.halt, "max_seconds")
+            self._grow()
+            await self._ended.wait()
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            if limit is not None:
+                limit.cancel()
+            try:
+                await self._close()
+            except Exception as error:  # noqa: BLE001 - it is raised to whoever iterates
+                self._error = self._error or error
+            finally:
+                self.tally.ended = monotonic()
+                self._requests = self._calls.requests() - self._requests_before
+                self._finish()
+
+    def _finish(self) -> None:
+        error = self._error
+        if isinstance(error, asyncio.CancelledError):
+            error = None
+        try:
+            self._report(at_once=True)
+        except Exception as raised:  # noqa: BLE001 - the user's own; it is raised to whoever iterates
+            error = error or raised
+        self.outbox.close(error)
+
+    async def _open(self) -> None:
+        options = self._options
+        if options.journal is not None:
+            self._ledger = Ledger(await self._open_journal(options.journal))
+        namer = Namer(options.model, options.key, exact=options.journal is not None)
+        self._intake = Intake(self._source, namer, self._ledger, self.outbox, self.halt)
+        if options.dry_run:
+            self._conductor = Preview(await self._calls.input_schema())
+            return
+        self._reconciler = Reconciler(
+            parse_version(options.model),
+            self._calls.list,
+            self._calls.get,
+            self._ledger,
+            options.patience,
+        )
+        self._conductor = Conductor(
+            options,
+            self._calls,
+            self._ledger,
+            self._reconciler,
+            self.halt,
+            self.tally,
+        )
+
+    async def _open_journal(self, path: str) -> Journal | None:
+        options = self._options
+        header = JournalHeader(
+            model=options.model, version=options.version, options=options.digest, sdk=options.sdk
+        )
+        try:
+            return await Journal.open(path, header, create=not options.dry_run)
+        except InvalidArgumentError:
+            if options.dry_run:  # there is none yet: everything would be created
+                return None
+            raise
+
+    def _wake(self) -> None:
+        if self._intake is not None:
+            self._intake.wake()
+        if self._reconciler is not None:
+            self._reconciler.hurry()
+
+    def _grow(self) -> None:
+        """Add a worker when all others are busy and more creates may begin."""
+        intake = self._intake
+        assert intake is not None  # noqa: S101 - opened before there are workers
+        if (
+            not intake.waiting
+            and self._starting < CREATORS
+            and len(self._workers) < self._most
+            and self.halt.reason is None
+        ):
+            worker = asyncio.create_task(self._work(intake))
+            self._workers.add(worker)
+            worker.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        error = None if worker.cancelled() else worker.exception()
+        if error is not None:
+            self._fail(error)
+        if not self._workers:
+            self._ended.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """End the batch because of *error*; with a journal, what runs is left to a resume."""
+        lasting = self._ledger.lasting and isinstance(error, Exception)
+        if lasting and isinstance(self._conductor, Conductor):
+            self._conductor.abandoned = True
+        if self._error is None:
+            self._error = error
+            if isinstance(error, ReplicateError):
+                error.add_note(self._note())
+        self.halt("error")
+        self._ended.set()
+
+    def _note(self) -> str:
+        again = "Run it again with the same journal to go on." if self._ledger.lasting else ""
+        return f"The batch stopped after {self.tally.done} items. {again}".rstrip()
+
+    async def _work(self, intake: Intake) -> None:
+        conductor = self._conductor
+        assert conductor is not None  # noqa: S101 - opened before there are workers
+        while (item := await intake.take()) is not None:
+            begun = _Start(self)
+            self.tally.running += 1
+            try:
+                self._grow()
+                ended = await conductor.run(item, begun)
+            finally:
+                self.tally.running -= 1
+                begun()
+            if ended is not None:
+                self._hand_over(ended)
+
+    def _hand_over(self, ended: Ended) -> None:
+        if ended.planned:
+            self.tally.planned += 1
+        else:
+            self.tally.count(ended.result, replayed=ended.replayed)
+        self.outbox.put(ended.result)
+        if not ended.result.ok and self._options.on_error == "raise":
+            self.halt("error")
+        self._report()
+
+    def _report(self, *, at_once: bool = False) -> None:
+        if self._options.on_progress is None:
+            return
+        now = monotonic()
+        if at_once or now - self._reported >= _PROGRESS_EVERY:
+            self._reported = now
+            self._options.on_progress(self.tally.progress())
+
+    def starting(self, change: int) -> None:
+        """Count a worker that begins or has begun an item; with room for more, add one."""
+        self._starting += change
+        if change < 0 and self._intake is not None:
+            self._grow()
+
+    async def _close(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        try:
+            if self._workers:
+                await asyncio.wait(self._workers, timeout=_CLOSES_WITHIN)
+        finally:
+            for worker in self._workers:
+                worker.cancel()
+            await self._close_parts()
+
+    async def _close_parts(self) -> None:
+        try:
+            if self._reconciler is not None:
+                await self._reconciler.aclose()
+            if self._intake is not None:
+                await self._intake.aclose()
+        finally:
+            await self._ledger.aclose()
+
+
+class _Start:
+    """The time in which an item is about to be created; it ends once."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine: Engine | None = engine
+        engine.starting(1)
+
+    def __call__(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.starting(-1)

@@ -1,0 +1,101 @@
+"""A dry run: what would be created and what would be taken up, without a request for any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.batch.conduct import Ended, result_of
+from replicate_async.runs.batch.identity import fields
+from replicate_async.runs.batch.intake import Item
+from replicate_async.runs.batch.journal import State
+from replicate_async.runs.batch.stored import replay
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "array": (list, tuple, set, frozenset),
+    "object": (Mapping,),
+}
+
+
+class Preview:
+    """Looks at items in place of the `Conductor`."""
+
+    def __init__(self, schema: Mapping[str, Any] | None) -> None:
+        self._schema = schema
+
+    async def run(self, item: Item, begun: Callable[[], None]) -> Ended | None:
+        """Return what the journal has of *item*, or else whether its input is right."""
+        begun()
+        entry = item.entry
+        if item.named.fault is not None:
+            return Ended(result_of(item, error=item.named.fault))
+        if entry is not None and entry.state is State.DONE and entry.result is not None:
+            kept = replay(entry.result)
+            output = None if kept.prediction is None else kept.prediction.output
+            found = result_of(
+                item,
+                prediction=kept.prediction,
+                output=None if kept.error else output,
+                error=kept.error,
+                files=kept.files,
+            )
+            return Ended(found, replayed=True)
+        if item.resumed:
+            return Ended(result_of(item), replayed=True)
+        wrong = None if self._schema is None else mistake(fields(item.named.input), self._schema)
+        if wrong is not None:
+            said = f"input {item.named.index} ({item.key}): {wrong}"
+            return Ended(result_of(item, error=InvalidArgumentError(said)))
+        return Ended(result_of(item), planned=True)
+
+
+def mistake(given: Mapping[str, object], schema: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with an input by the schema of a model, None if nothing is seen.
+
+    Required inputs, types, choices and bounds are looked at; the API has the last word.
+    """
+    root: Mapping[str, Any] = schema.get("components", {}).get("schemas", {})
+    model_input: Mapping[str, Any] = root.get("Input", {})
+    missing = [name for name in model_input.get("required", ()) if name not in given]
+    if missing:
+        return f"{', '.join(missing)} is required and missing."
+    properties: Mapping[str, Any] = model_input.get("properties", {})
+    for name, value in given.items():
+        if name in properties and (wrong := _wrong(value, _resolved(properties[name], root))):
+            return f"{name}={shorten(value)} {wrong}."
+    return None
+
+
+def _resolved(prop: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a property with what it refers to: choices stand in a schema of their own."""
+    merged = dict(prop)
+    references: Sequence[Mapping[str, Any]] = (*prop.get("allOf", ()), prop)
+    for each in references:
+        name = str(each.get("$ref", "")).rpartition("/")[2]
+        merged = {**cast("Mapping[str, Any]", root.get(name, {})), **merged}
+    return merged
+
+
+def _wrong(value: object, prop: Mapping[str, Any]) -> str | None:
+    kind = prop.get("type")
+    types = _TYPES.get(kind) if isinstance(kind, str) else None
+    boolean = isinstance(value, bool)
+    if types is not None and (not isinstance(value, types) or (boolean and kind != "boolean")):
+        return f"is no {kind}"
+    if kind == "string" and isinstance(value, bool | int | float | Mapping | list):
+        return "is no string"  # files are strings too, in the end
+    choices = prop.get("enum")
+    if isinstance(choices, list) and value not in choices:
+        return f"is none of {', '.join(map(repr, cast('list[object]', choices)))}"
+    if isinstance(value, int | float):
+        least, most = prop.get("minimum"), prop.get("maximum")
+        if least is not None and value < least:
+            return f"is less than {least}"
+        if most is not None and value > most:
+            return f"is more than {most}"
+    return None

@@ -1,0 +1,147 @@
+"""What may be given as the inputs of a batch, and how each of them gets its key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias, cast
+
+import msgspec
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.batch.identity import digest, fields
+from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.batch.seen import Seen
+
+BatchInputs: TypeAlias = Iterable[ItemInput] | AsyncIterable[ItemInput]
+Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
+
+_LONGEST_KEY: Final = 500
+
+
+class Source(NamedTuple):
+    """The inputs one after the other, and how many there are if that is known."""
+
+    inputs: AsyncIterator[ItemInput]
+    total: int | None
+
+
+def open_source(given: object) -> Source:
+    """Return *given* as a source; raises `InvalidArgumentError` if it is none."""
+    if isinstance(given, Mapping | str | bytes | msgspec.Struct):
+        raise InvalidArgumentError(
+            f"inputs={shorten(given)} is one input and not many; pass a list of inputs such as "
+            '[{"prompt": "..."}], or an iterator over them.'
+        )
+    total = len(given) if isinstance(given, Sized) else None
+    if isinstance(given, AsyncIterable):
+        return Source(aiter(cast("AsyncIterable[ItemInput]", given)), total)
+    if isinstance(given, Iterable):
+        return Source(_Steps(cast("Iterable[ItemInput]", given)), total)
+    raise InvalidArgumentError(
+        f"inputs={shorten(given)} is a {type(given).__name__}; it must be an iterable of inputs "
+        "such as a list, a generator, or an asynchronous iterator."
+    )
+
+
+class _Steps:
+    """An iterable, read by an event loop."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Iterable[ItemInput]) -> None:
+        self._steps = iter(steps)
+
+    def __aiter__(self) -> _Steps:
+        return self
+
+    async def __anext__(self) -> ItemInput:
+        for given in self._steps:
+            return given
+        raise StopAsyncIteration
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An input with the key that it has in the batch."""
+
+    index: int
+    key: str
+    digest: str
+    input: ItemInput
+    fault: InvalidArgumentError | None
+    """Why it cannot be sent, when that is known from looking at it."""
+
+
+class Namer:
+    """Gives each input its key: the user's own, or a digest that stays the same when resumed.
+
+    A digest is that of the model and the canonical JSON of the input; the second and further
+    inputs that are the same get a number. *exact* is whether keys have to last, as they do with a
+    journal; else an input goes by its place.
+    """
+
+    def __init__(self, model: str, key: Key, *, exact: bool) -> None:
+        self._model = model
+        self._key = key
+        self._exact = exact
+        self._seen = Seen()
+        self._repeated: dict[bytes, int] = {}
+        self._next = 0
+
+    async def name(self, given: object) -> Named:
+        """Return *given* with its key; raises `InvalidArgumentError` when it cannot have one."""
+        index = self._next
+        self._next += 1
+        if not isinstance(given, Mapping | msgspec.Struct):
+            raise InvalidArgumentError(
+                f"input {index} is {shorten(given)}, a {type(given).__name__}; each must be a "
+                'mapping such as {"prompt": "..."}, or a msgspec Struct.'
+            )
+        item = cast("ItemInput", given)
+        own = None if self._key is None else self._own_key(item, index)
+        if not self._exact:
+            return Named(index, own or str(index), "", item, None)
+        try:
+            found = await self._digest(item)
+        except InvalidArgumentError as error:
+            return Named(index, own or f"invalid-{index}", "", item, error)
+        return Named(index, own or self._numbered(found), found.hex()[:32], item, None)
+
+    async def _digest(self, item: ItemInput) -> bytes:
+        found = digest(self._model, item, read=False)
+        if found is None:
+            found = await asyncio.to_thread(digest, self._model, item, read=True)
+        assert found is not None  # noqa: S101 - only read=False returns None
+        return found
+
+    def _numbered(self, found: bytes) -> str:
+        if self._seen.add(found):
+            return found.hex()[:32]
+        count = self._repeated[found] = self._repeated.get(found, 1) + 1
+        return f"{found.hex()[:32]}-{count}"
+
+    def _own_key(self, item: ItemInput, index: int) -> str:
+        if callable(self._key):
+            value: object = self._key(item)
+        else:
+            value = fields(item).get(cast("str", self._key))
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise InvalidArgumentError(
+                f"input {index} has the key {shorten(value)}; key= must name a field, or be a "
+                "function, that gives every input a string or a whole number of its own."
+            )
+        key = str(value)
+        if len(key) > _LONGEST_KEY:
+            raise InvalidArgumentError(
+                f"input {index} has a key of {len(key)} characters; the most is {_LONGEST_KEY}."
+            )
+        if not self._seen.add(hashlib.sha256(key.encode(errors="replace")).digest()):
+            raise InvalidArgumentError(
+                f"input {index} has the key {shorten(key)}, which another has too; give each its "
+                "own, or leave key= out."
+            )
+        return key

@@ -1,0 +1,94 @@
+"""The result of an item as a journal keeps it: the JSON of a prediction, and a little more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_async.core.problem import InvalidField, Problem
+from replicate_async.errors import APIStatusError, ReplicateError, prediction_error, status_error
+from replicate_async.schemas import Prediction
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A create that the API refused because of its input."""
+
+    status: int
+    detail: str
+    operation: str
+    title: str = ""
+    invalid_fields: tuple[InvalidField, ...] = ()
+
+
+class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    files: list[str] = []
+    refusal: Refusal | None = None
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    batch: _More = _More()
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal knows of an item that is done."""
+
+    prediction: Prediction | None
+    error: ReplicateError | None
+    files: tuple[Path, ...]
+
+
+_decode_prediction = msgspec.json.Decoder(Prediction).decode
+_decode_stored = msgspec.json.Decoder(_Stored).decode
+
+
+def store(prediction: Prediction, files: Sequence[Path] = ()) -> bytes:
+    """Return the JSON of a prediction that has ended; logs are kept when it failed.
+
+    The input is left out: inputs are given again at every resume.
+    """
+    shown: dict[str, Any] = msgspec.to_builtins(prediction)
+    for name in ("input", "webhook", "webhook_events_filter"):
+        shown.pop(name, None)
+    if prediction.status == "succeeded":
+        shown.pop("logs", None)
+    shown = {name: value for name, value in shown.items() if value is not None}
+    if files:
+        shown["batch"] = _More(files=[str(path) for path in files])
+    return msgspec.json.encode(shown)
+
+
+def store_refusal(error: APIStatusError) -> bytes:
+    """Return the JSON of an item that the API did not take, as a prediction that failed."""
+    problem = error.problem
+    refusal = Refusal(
+        status=error.status,
+        detail=problem.detail,
+        operation=error.operation,
+        title=problem.title,
+        invalid_fields=problem.invalid_fields,
+    )
+    shown = {"id": "", "status": "failed", "error": str(error), "urls": {}}
+    return msgspec.json.encode({**shown, "batch": _More(refusal=refusal)})
+
+
+def replay(result: bytes) -> Replay:
+    """Return what `store` or `store_refusal` made JSON of."""
+    more = _decode_stored(result).batch
+    refusal = more.refusal
+    if refusal is not None:
+        problem = Problem(
+            status=refusal.status,
+            title=refusal.title,
+            detail=refusal.detail,
+            invalid_fields=refusal.invalid_fields,
+        )
+        error = status_error(problem, operation=refusal.operation, retry_after=None)
+        return Replay(prediction=None, error=error, files=())
+    prediction = _decode_prediction(result)
+    failed = None if prediction.status == "succeeded" else prediction_error(prediction)
+    return Replay(
+        prediction=prediction, error=failed, files=tuple(Path(name) for name in more.files)
+    )

@@ -103,6 +103,11 @@ class Base:
         """The base URL in its normal form, ending in `/v1`."""
         return f"{self.origin}{self.prefix}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the API is on this machine."""
+        return _is_loopback(self.origin.host)
+
     def target(self, url: str, *, upgrade: bool = False) -> str | None:
         """Reduce *url* to path and query under the prefix, or None if it is not an API URL of ours.
 
@@ -140,7 +145,7 @@ class Base:
         origin = found.origin
         if origin == self.origin:
             return True
-        if _is_loopback(self.origin.host) and _is_loopback(origin.host):
+        if self.is_loopback and _is_loopback(origin.host):
             return True
         if origin.scheme != "https" or not _is_public_name(origin.host):
             return False
@@ -152,7 +157,7 @@ class Base:
         What a name leads to must be a public address, or else it leads into somebody's network.
         Our own host may be anywhere, and so may all if it is on loopback.
         """
-        if host.lower() == self.origin.host or _is_loopback(self.origin.host):
+        if host.lower() == self.origin.host or self.is_loopback:
             return True
         return _is_public_address(address)
 

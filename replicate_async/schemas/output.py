@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,15 +42,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def decode_output(output: object, type: type[T]) -> T:
+def decode_output(
+    output: object, type: type[T], dec_hook: Callable[[Any, Any], Any] | None = None
+) -> T:
     """Return *output* as a *type*, which is anything that msgspec decodes.
 
     A list of text chunks, which is how models give a text as they go, is joined where the type
-    takes a string and no list. Raises `msgspec.ValidationError` when the output is something else,
+    takes a string and no list. *dec_hook* is msgspec's. Raises `msgspec.ValidationError` when the output is something else,
     and `TypeError` when msgspec does not know the type.
     """
     try:
-        return msgspec.convert(output, type)
+        return msgspec.convert(output, type, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
         problem = error  # says more than what is wrong with the joined text
     try:

@@ -1,0 +1,249 @@
+"""The bytes of a file, over as many connections as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import (
+    APIConnectionError,
+    FileError,
+    FileTooLargeError,
+    OutputExpired,
+    TLSError,
+    TruncatedBodyError,
+)
+
+MOST_INFLATED: Final = 64 * 1024 * 1024
+"""Bytes that a compressed answer may have, unless more are allowed."""
+
+_MOST_FRUITLESS: Final = 5
+_PAUSE: Final = 0.05
+_EXPIRED: Final = frozenset({403, 404, 410})
+_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
+_RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,512}"', re.ASCII)
+
+
+class FileStream(Protocol):
+    """An answer that is read as it comes."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, their names in any case."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return what has come, at least one byte; empty at the end."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
+OpenFile: TypeAlias = Callable[[str, int, str], Awaitable[FileStream]]
+"""Opens a URL, from a byte on, if it is still the file that an ETag names."""
+
+Refresh: TypeAlias = Callable[[], Awaitable[str | None]]
+"""Finds out where a file is now; None if it is nowhere else."""
+
+
+class Piece(NamedTuple):
+    """Bytes of a file and where they belong; none at the end."""
+
+    start: int
+    data: bytes
+
+
+class Download:
+    """The file at *url*, from byte *start* on if it still has the ETag *validator*.
+
+    A connection that breaks is made anew, and goes on where it broke, for as long as each brings
+    something. When the file has changed, or its host cannot resume, a piece starts at 0 again.
+    *refresh* finds out, once, where a file is that is not at *url* any more.
+    """
+
+    def __init__(
+        self,
+        open_file: OpenFile,
+        url: str,
+        refresh: Refresh,
+        *,
+        start: int = 0,
+        validator: str = "",
+        max_size: int | None = None,
+    ) -> None:
+        self._open_file = open_file
+        self._url = url
+        self._refresh: Refresh | None = refresh
+        self._max_size = max_size
+        self._stream: FileStream | None = None
+        self._position = start
+        self._furthest = start
+        self._skip = 0
+        self._fruitless = 0
+        self._encoded = False
+        self._over = False
+        self.validator: str = validator
+        """A strong ETag, by which the file can be resumed; empty without one."""
+        self.size: int | None = None
+        self.content_type: str | None = None
+        self.disposition: str = ""
+
+    async def open(self) -> int:
+        """Send the request; returns where the bytes begin: at *start*, or at 0."""
+        await self._connect()
+        return self._position
+
+    async def read(self) -> Piece:
+        """Return the next bytes; without any at the end of the file, which is whole then."""
+        while not self._over:
+            try:
+                if self._stream is None:
+                    await self._connect()
+                else:
+                    piece = await self._next(self._stream)
+                    if piece.data:
+                        return piece
+            except APIConnectionError as error:
+                await self._pause(error)
+        return Piece(self._position, b"")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    async def _next(self, stream: FileStream) -> Piece:
+        data = await stream.read()
+        if not data:
+            if self._skip or (self.size is not None and self._position < self.size):
+                raise TruncatedBodyError(f"{self._shown} broke off at byte {self._position:,}.")
+            self._over = True
+            self.close()
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        piece = Piece(self._position, data)
+        self._position += len(data)
+        self._check_size(self._position)
+        return piece
+
+    async def _connect(self) -> None:
+        # A host that cannot go on where it broke off would send what has no mark anew.
+        for start in dict.fromkeys((self._position if self.validator else 0, 0)):
+            stream = await self._open_file(self._url, start, self.validator)
+            if stream.status in _EXPIRED:
+                stream.close()
+                stream = await self._reopen(start, stream.status)
+            try:
+                if self._begin(stream, start):
+                    return
+            except BaseException:
+                stream.close()
+                raise
+            # What is there is none of what was asked for: from the beginning, once.
+            stream.close()
+            self.validator = ""
+        raise FileError(f"{self._shown} was answered with a part that was not asked for.")
+
+    async def _reopen(self, start: int, status: int) -> FileStream:
+        refresh, self._refresh = self._refresh, None
+        url = None if refresh is None else await refresh()
+        if url is None or url == self._url:
+            raise OutputExpired(
+                f"{self._shown} is not there any more ({status}): outputs are removed an hour "
+                "after the end. Run the model again, and save its files sooner."
+            )
+        self._url = url
+        stream = await self._open_file(url, start, self.validator)
+        if stream.status in _EXPIRED:
+            stream.close()
+            return await self._reopen(start, stream.status)
+        return stream
+
+    def _begin(self, stream: FileStream, start: int) -> bool:
+        """Take *stream* if it is, or goes on with, the file."""
+        headers = stream.headers
+        span = _RANGE.fullmatch(headers.get("Content-Range", ""))
+        if stream.status == 416 and start and span is not None and span[3] == str(start):
+            stream.close()
+            self.size = start  # all of it had come before
+            self._over = True
+            return True
+        encoding = headers.get("Content-Encoding", "identity").strip().lower()
+        self._encoded = encoding != "identity"
+        if stream.status in {206, 416} and not self._continues(stream, span, start):
+            return False
+        if stream.status not in {200, 206}:
+            raise FileError(f"{self._shown} cannot be fetched: its host answered {stream.status}.")
+        if self._encoded and encoding not in _ENCODINGS:
+            raise FileError(f"{self._shown} comes in the unknown encoding {shorten(encoding)}.")
+        self._skip = 0
+        if stream.status == 200:
+            etag = headers.get("ETag", "")
+            if self.validator and etag == self.validator:
+                self._skip = self._position
+            else:
+                self._position = 0
+            self.validator = etag if _STRONG.fullmatch(etag) and not self._encoded else ""
+        self._describe(stream, span)
+        self._stream = stream
+        return True
+
+    def _continues(self, stream: FileStream, span: re.Match[str] | None, start: int) -> bool:
+        if stream.status != 206 or span is None or self._encoded:
+            return False
+        etag = stream.headers.get("ETag", self.validator)
+        return span[1] == str(start) and etag == (self.validator or etag)
+
+    def _describe(self, stream: FileStream, span: re.Match[str] | None) -> None:
+        headers = stream.headers
+        self.content_type = headers.get("Content-Type") or None
+        self.disposition = headers.get("Content-Disposition", "")
+        length = headers.get("Content-Length", "")
+        self.size = None
+        if stream.status == 206 and span is not None:
+            self.size = None if span[3] == "*" else int(span[3])
+        elif length.isascii() and length.isdecimal() and not self._encoded:
+            self.size = int(length)
+        if self.size is not None:
+            self._check_size(self.size)
+
+    def _check_size(self, size: int) -> None:
+        most = self._max_size
+        if most is None and self._encoded:
+            most = MOST_INFLATED
+        if most is not None and size > most:
+            raise FileTooLargeError(
+                f"{self._shown} is larger than {most:,} bytes"
+                f"{' once it is decompressed' if self._encoded else ''}; max_size= allows more."
+            )
+
+    async def _pause(self, error: APIConnectionError) -> None:
+        """Get ready to connect again after *error*, or raise it when that leads nowhere."""
+        self.close()
+        if self._position > self._furthest:
+            self._furthest = self._position
+            self._fruitless = 0
+            return
+        self._fruitless += 1
+        if self._fruitless > _MOST_FRUITLESS or isinstance(error, TLSError):
+            raise error
+        await asyncio.sleep(_PAUSE * 2 ** (self._fruitless - 1))
+
+    @property
+    def _shown(self) -> str:
+        # Without its query, which may be the right to read it.
+        return shorten(self._url.partition("?")[0])

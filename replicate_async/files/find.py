@@ -1,0 +1,168 @@
+"""Which strings of an output are files, and where in it they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, cast
+
+from replicate_async.core.origin import Base, origin_of
+from replicate_async.files.data_url import is_base64
+
+Place: TypeAlias = tuple[str | int, ...]
+"""The keys and indexes that lead to a part of an output."""
+
+_DELIVERY: Final = "replicate.delivery"
+_COMPONENTS: Final = "#/components/schemas/"
+_SCHEMES: Final = ("https://", "http://", "data:")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where a model's output has files, by its schema; a list's items are under None."""
+
+    file: bool = False
+    parts: Mapping[str | None, Shape] = field(default_factory=dict["str | None", "Shape"])
+
+    def inside(self, key: str | int) -> Shape:
+        """Return the shape of the part under *key*."""
+        found = self.parts.get(key) if isinstance(key, str) else None
+        return found or self.parts.get(None) or _NOTHING
+
+
+Seen: TypeAlias = dict[str, Shape]
+_NOTHING: Final = Shape()
+
+
+def output_shape(openapi_schema: Mapping[str, Any] | None) -> Shape | None:
+    """Return where the outputs of a version with *openapi_schema* have files.
+
+    None when the schema does not say what the output is.
+    """
+    components = _mapping(_mapping(_mapping(openapi_schema).get("components")).get("schemas"))
+    output = _mapping(components.get("Output"))
+    return _shape(output, components, {}) if output else None
+
+
+def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen) -> Shape:
+    ref = schema.get("$ref")
+    if isinstance(ref, str):
+        if ref not in seen:
+            seen[ref] = _NOTHING  # for as long as a schema that refers to itself is looked into
+            seen[ref] = _shape(
+                _mapping(components.get(ref.removeprefix(_COMPONENTS))), components, seen
+            )
+        return seen[ref]
+    file = schema.get("format") == "uri"
+    parts: dict[str | None, Shape] = {}
+    for key, inner in _mapping(schema.get("properties")).items():
+        parts[key] = _shape(_mapping(inner), components, seen)
+    for name in ("items", "additionalProperties"):
+        if inner := _mapping(schema.get(name)):
+            parts[None] = _shape(inner, components, seen)
+    for name in ("allOf", "anyOf", "oneOf"):
+        choices = schema.get(name)
+        for choice in cast("list[object]", choices) if isinstance(choices, list) else ():
+            found = _shape(_mapping(choice), components, seen)
+            file = file or found.file
+            parts = {**parts, **found.parts}
+    if not file and all(part is _NOTHING for part in parts.values()):
+        return _NOTHING
+    return Shape(file, parts)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def is_file_url(text: str, base: Base) -> bool:
+    """Return whether *text* is a file where no schema says so.
+
+    That is a URL of a host that delivers files, one of the API's own files, or a data URL in
+    base64. Any other URL may be a model's answer, and stays text.
+    """
+    if text[:5].lower() == "data:":
+        return is_base64(text)
+    if text[:4].lower() != "http":
+        return False
+    origin = origin_of(text)
+    if origin is None or not base.may_fetch(text, any_port=True):
+        return False
+    if origin == base.origin:
+        target = base.target(text)
+        if target is None:  # not of the API itself; an embedded server delivers from there
+            return base.is_loopback
+        return target.startswith("/files/")
+    return origin.host == _DELIVERY or origin.host.endswith(f".{_DELIVERY}")
+
+
+def wrapped(
+    output: object, base: Base, shape: Shape | None, wrap: Callable[[str, Place], object]
+) -> Any:
+    """Return *output* with every file in it as what *wrap* makes of its URL and place.
+
+    With a *shape*, every URL where the schema has files is one; without, `is_file_url` decides.
+    """
+    try:
+        return _wrapped(output, base, shape, wrap, ())
+    except RecursionError:
+        return output  # nested deeper than any file would be
+
+
+def _wrapped(
+    value: object,
+    base: Base,
+    shape: Shape | None,
+    wrap: Callable[[str, Place], object],
+    place: Place,
+) -> object:
+    if shape is _NOTHING:
+        return value
+    if isinstance(value, str):
+        if is_file_url(value, base) if shape is None else shape.file and is_url(value):
+            return wrap(value, place)
+        return value
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return [
+            _wrapped(item, base, shape and shape.inside(at), wrap, (*place, at))
+            for at, item in enumerate(items)
+        ]
+    if isinstance(value, dict):
+        return {
+            key: _wrapped(item, base, shape and shape.inside(key), wrap, (*place, key))
+            for key, item in cast("dict[str, object]", value).items()
+        }
+    return value
+
+
+def is_url(text: str) -> bool:
+    """Return whether *text* looks like the URL of something."""
+    return text[:8].lower().startswith(_SCHEMES) and not any(map(str.isspace, text[:2048]))
+
+
+def strings_in(output: object, place: Place = ()) -> Iterator[tuple[str, Place]]:
+    """Yield every string in *output*, and where it is."""
+    if isinstance(output, str):
+        yield output, place
+    elif isinstance(output, list):
+        for index, item in enumerate(cast("list[object]", output)):
+            yield from strings_in(item, (*place, index))
+    elif isinstance(output, dict):
+        for key, item in cast("dict[str, object]", output).items():
+            yield from strings_in(item, (*place, key))
+
+
+def at(output: object, place: Place) -> object:
+    """Return what *output* has at *place*, or None."""
+    for key in place:
+        if isinstance(output, list) and isinstance(key, int):
+            items = cast("list[object]", output)
+            output = items[key] if key < len(items) else None
+        elif isinstance(output, dict):
+            output = cast("dict[object, object]", output).get(key)
+        elif place == (0,):
+            return output  # the first file of a stream, of a model that has but one
+        else:
+            return None
+    return output

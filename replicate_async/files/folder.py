@@ -1,0 +1,257 @@
+"""A folder that files are put into, whole or not at all. Everything here may block."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import sys
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from replicate_async.errors import FileError, TargetExistsError
+from replicate_async.files.names import numbered
+
+if sys.platform != "win32":
+    import fcntl
+
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
+_SAFELY: Final = (
+    getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
+_HELD: Final = os.open in os.supports_dir_fd and os.link in os.supports_dir_fd
+_LINKLESS: Final = frozenset({
+    errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EACCES
+})  # fmt: skip
+_LONGEST_MARK: Final = 100
+_MOST_NAMES: Final = 10_000
+
+
+class Part:
+    """A file that is being downloaded, under a name that nobody else uses.
+
+    The name tells which URL it comes from and, with a *validator*, which version of the file it is
+    the beginning of: that is all that another process needs to go on with it.
+    """
+
+    def __init__(self, fd: int, name: str, validator: str) -> None:
+        self.fd = fd
+        self.name = name
+        self.validator = validator
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Append *pieces*."""
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(self.fd, rest) :]
+
+    def resume(self) -> int:
+        """Go to the end of what is there, and return where that is."""
+        return os.lseek(self.fd, 0, os.SEEK_END)
+
+    def settle(self, size: int) -> None:
+        """Write all to the disk; raises `FileError` unless it has *size* bytes."""
+        os.fsync(self.fd)
+        if os.fstat(self.fd).st_size != size:
+            raise FileError("Another program has changed the file while it was downloaded.")
+
+
+class Folder:
+    """A folder, held open where the system can, so that no other takes its place meanwhile."""
+
+    def __init__(self, path: Path, fd: int | None) -> None:
+        self.path = path
+        self._fd = fd
+
+    @classmethod
+    def open(cls, path: Path, *, make: bool) -> Self:
+        """Open the folder at *path*, after making it if *make*."""
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        if not _HELD:
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return cls(path, None)
+        return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def check(self, name: str, *, overwrite: bool) -> None:
+        """Raise if a file of this *name* must not be made here."""
+        path = self.path / name
+        try:
+            mode = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISLNK(mode):
+            raise FileError(f"{path} is a symbolic link, which is not followed.", path=path)
+        if not stat.S_ISREG(mode):
+            raise FileError(f"{path} is there, and is not a file.", path=path)
+        if not overwrite:
+            raise TargetExistsError(
+                f"{path} exists; give another name, a folder, or overwrite=True.", path=path
+            )
+
+    def part(self, key: str) -> Part | None:
+        """Return what another process has left of the download *key*, for this one alone.
+
+        What cannot be gone on with is removed.
+        """
+        for name in self._parts(key):
+            fd = self._lock(name)
+            if fd is None:
+                continue
+            validator = _validator(name)
+            if validator and _since_boot(os.fstat(fd).st_mtime):
+                return Part(fd, name, validator)
+            os.close(fd)
+            self._remove(name)
+        return None
+
+    def make_part(self, key: str, validator: str) -> Part:
+        """Make the file for the download *key* of what has *validator*."""
+        prefix = _prefix(key)
+        mark = urlsafe_b64encode(validator.encode()).decode().rstrip("=")
+        if mark and len(mark) <= _LONGEST_MARK:
+            try:
+                return self._make_part(f"{prefix}{mark}.part", validator)
+            except FileExistsError:
+                pass  # somebody else is at it
+        return self._make_part(f"{prefix}-{os.urandom(12).hex()}.part", "")
+
+    def drop(self, part: Part, *, keep: bool = False) -> None:
+        """Be done with *part*; it is removed unless *keep*."""
+        if not keep and self._is(part.name, part.fd):
+            self._remove(part.name)
+        os.close(part.fd)
+
+    def publish(self, part: Part, name: str, *, unique: bool, overwrite: bool) -> str:
+        """Give *part* its *name*, or with *unique* the next one that is free; returns it."""
+        if not self._is(part.name, part.fd):
+            raise FileError("Another program has taken the unfinished file away.")
+        for number in range(1, _MOST_NAMES):
+            wanted = numbered(name, number)
+            try:
+                self._name(part, wanted, overwrite=overwrite)
+            except TargetExistsError:
+                if not unique:
+                    raise
+            else:
+                self._sync()
+                return wanted
+        raise FileError(f"{self.path} has too many files named like {name!r}.", path=self.path)
+
+    def _name(self, part: Part, name: str, *, overwrite: bool) -> None:
+        self.check(name, overwrite=overwrite)
+        if not overwrite:
+            try:
+                self._link(part.name, name)
+            except FileExistsError:
+                return self.check(name, overwrite=False)
+            except OSError as error:
+                if error.errno not in _LINKLESS:
+                    raise
+                # Nothing can take the name from now on; what is put in its place is whole.
+                os.close(self._create(name))
+            else:
+                return self._remove(part.name)
+        os.replace(self._at(part.name), self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        return None
+
+    def _link(self, old: str, new: str) -> None:
+        # A link is made only where nothing is: the one kind of rename that cannot replace.
+        if self._fd is None:
+            os.link(self.path / old, self.path / new)
+        else:
+            os.link(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
+
+    def _make_part(self, name: str, validator: str) -> Part:
+        fd = self._create(name)
+        _try_lock(fd)
+        return Part(fd, name, validator)
+
+    def _create(self, name: str) -> int:
+        return os.open(self._at(name), _CREATE | _SAFELY, 0o666, dir_fd=self._fd)
+
+    def _parts(self, key: str) -> Iterator[str]:
+        prefix = _prefix(key)
+        where = self.path if self._fd is None else self._fd
+        for name in os.listdir(where):  # noqa: PTH208 - pathlib knows no open folders
+            if name.startswith(prefix) and name.endswith(".part"):
+                yield name
+
+    def _lock(self, name: str) -> int | None:
+        """Open *name* if it is a plain file of ours that no process has open, else None."""
+        try:
+            fd = os.open(self._at(name), os.O_RDWR | _SAFELY, dir_fd=self._fd)
+        except OSError:
+            return None
+        status = os.fstat(fd)
+        ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+        plain = stat.S_ISREG(status.st_mode) and ours and status.st_nlink == 1
+        if plain and _try_lock(fd) and self._is(name, fd):
+            return fd
+        os.close(fd)
+        return None
+
+    def _is(self, name: str, fd: int) -> bool:
+        """Return whether *name* is still the file that *fd* is."""
+        try:
+            there = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(fd))
+
+    def _remove(self, name: str) -> None:
+        os.unlink(self._at(name), dir_fd=self._fd)
+
+    def _sync(self) -> None:
+        if self._fd is not None:
+            os.fsync(self._fd)
+
+    def _at(self, name: str) -> str:
+        return name if self._fd is not None else os.fspath(self.path / name)
+
+
+def _prefix(key: str) -> str:
+    return f".replicate-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:24]}."
+
+
+def _validator(name: str) -> str:
+    mark = name.split(".")[2]
+    if not re.fullmatch(r"\w[\w-]*", mark, re.ASCII):
+        return ""
+    try:
+        return urlsafe_b64decode(mark + "=" * (-len(mark) % 4)).decode()
+    except ValueError:
+        return ""
+
+
+def _since_boot(moment: float) -> bool:
+    """Return whether *moment* is after the system started.
+
+    What a process had written before a power failure may be there in length only.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return clock is not None and moment > time.time() - time.clock_gettime(clock)
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock a file for this process; False if another has it, or if there are no locks here."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

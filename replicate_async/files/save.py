@@ -1,0 +1,341 @@
+"""Saving files: from the network to the disk, without holding up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
+
+import msgspec
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import APIConnectionError, FileError, InvalidArgumentError
+from replicate_async.files.download import Download
+from replicate_async.files.folder import Folder, Part
+from replicate_async.files.names import numbered, safe_name
+from replicate_async.files.output import FileOutput
+from replicate_async.schemas import Prediction, Training
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BATCH: Final = 1024 * 1024
+"""Bytes that are written at once."""
+_WORTH_KEEPING: Final = 8 * 1024 * 1024
+"""Bytes; less is downloaded anew sooner than anybody misses it."""
+_ADVICE: Final = {
+    errno.ENOENT: 'make the folder first, or give a folder as "folder/"',
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.ENOSPC: "make room, and save it again",
+    errno.EACCES: "give a folder that may be written to",
+}
+
+
+class SaveProgress(NamedTuple):
+    """How far `save_all` has come: with one file, and with all of them."""
+
+    file: FileOutput
+    saved: int
+    """Bytes of this file that are there."""
+    path: Path | None
+    """Where it is, once it is whole."""
+    files_done: int
+    files: int
+
+
+class _Saving:
+    """One file on its way to the disk; used once.
+
+    *claimed* are the names that others on the same way have, which are not overwritten.
+    """
+
+    def __init__(
+        self,
+        file: FileOutput,
+        *,
+        overwrite: bool,
+        max_size: int | None = None,
+        name: Callable[[str], str] = str,
+        claimed: set[str] | None = None,
+        report: Callable[[int], None] | None = None,
+    ) -> None:
+        self._file = file
+        self._overwrite = overwrite
+        self._max_size = max_size
+        self._name = name
+        self._claimed = claimed
+        self._report = report
+        self._folder: Folder | None = None
+        self._target: str | None = None
+        self._part: Part | None = None
+        self._written = 0
+        self._writing: asyncio.Future[None] | None = None
+        self._keep = False
+
+    async def run(self, path: str, *, is_folder: bool) -> Path:
+        """Save it at or in *path*, and return where it is."""
+        try:
+            await _in_thread(self._open, path, is_folder=is_folder)
+            file = self._file
+            if file.data is not None:
+                await self._write_data(file.data)
+            elif file.url[:5].lower() == "data:":
+                await self._write_data(await file.decoded(self._max_size))
+            else:
+                await self._download()
+            return await _in_thread(self._publish, self._wanted())
+        except OSError as error:
+            raise _disk_error(error, Path(path)) from None
+        except FileError as error:
+            error.path = error.path or Path(path)
+            raise
+        except (APIConnectionError, asyncio.CancelledError):
+            self._keep = self._written >= _WORTH_KEEPING
+            raise
+        finally:
+            if self._writing is not None:
+                with contextlib.suppress(OSError):
+                    await _outlast(self._writing)
+            await _in_thread(self._close)
+
+    def _open(self, path: str, *, is_folder: bool) -> None:
+        make = is_folder or path.endswith(("/", os.sep))
+        place = Path(path)
+        if make or place.is_dir():
+            self._folder = Folder.open(place, make=make)
+        else:
+            self._target = place.name
+            self._folder = Folder.open(place.parent, make=False)
+            self._folder.check(place.name, overwrite=self._overwrite)
+
+    @property
+    def _key(self) -> str:
+        # What is downloaded for one name is not taken for another.
+        return f"{self._file.url}\n{self._target or ''}"
+
+    def _make_part(self, validator: str) -> None:
+        """Begin anew."""
+        self._drop_part(keep=False)
+        self._part = self._here.make_part(self._key, validator)
+        self._written = 0
+
+    def _find_part(self) -> None:
+        self._part = self._here.part(self._key)
+        if self._part is not None:
+            self._written = self._part.resume()
+
+    def _drop_part(self, *, keep: bool) -> None:
+        part, self._part = self._part, None
+        if part is not None and self._folder is not None:
+            self._folder.drop(part, keep=keep)
+
+    async def _write_data(self, data: bytes) -> None:
+        await _in_thread(self._make_part, "")
+        for start in range(0, len(data), _BATCH):
+            await self._write([data[start : start + _BATCH]])
+
+    async def _download(self) -> None:
+        await _in_thread(self._find_part)
+        validator = "" if self._part is None else self._part.validator
+        start = self._written
+        download = self._file.download(start=start, validator=validator, max_size=self._max_size)
+        try:
+            begin = await download.open()
+            self._file.learn(download)
+            if self._part is None or begin != start:
+                await _in_thread(self._make_part, download.validator)
+            await self._copy(download)
+            self._file.learn(download)
+        finally:
+            download.close()
+
+    async def _copy(self, download: Download) -> None:
+        batch: list[bytes] = []
+        end, held = self._written, 0
+        while True:
+            piece = await download.read()
+            if piece.start != end:
+                batch, held, end = [], 0, piece.start
+                await self._written_out()
+                await _in_thread(self._make_part, download.validator)
+            batch.append(piece.data)
+            held += len(piece.data)
+            end += len(piece.data)
+            if held >= _BATCH or not piece.data:
+                await self._write(batch)
+                batch, held = [], 0
+            if not piece.data:
+                return
+
+    async def _write(self, batch: list[bytes]) -> None:
+        """Write *batch*, which may take until the next one is to be written."""
+        await self._written_out()
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._begun.write, batch)
+        self._written += sum(map(len, batch))
+        if self._report is not None:
+            self._report(self._written)
+
+    async def _written_out(self) -> None:
+        if self._writing is not None:
+            await _outlast(self._writing)
+            self._writing = None
+
+    def _wanted(self) -> str:
+        """Return the name that it is to have."""
+        if self._target is not None:
+            return self._target
+        name = safe_name(self._name(self._file.name))
+        if self._claimed is None:
+            return name
+        number = 1
+        while (wanted := numbered(name, number)).casefold() in self._claimed:
+            number += 1
+        self._claimed.add(wanted.casefold())
+        return wanted
+
+    def _publish(self, name: str) -> Path:
+        self._begun.settle(self._written)
+        unique = self._target is None and not self._overwrite
+        return self._here.path / self._here.publish(
+            self._begun, name, unique=unique, overwrite=self._overwrite
+        )
+
+    @property
+    def _here(self) -> Folder:
+        assert self._folder is not None  # noqa: S101 - run() opens it first
+        return self._folder
+
+    @property
+    def _begun(self) -> Part:
+        assert self._part is not None  # noqa: S101 - nothing is written before it is made
+        return self._part
+
+    def _close(self) -> None:
+        keep = self._keep and self._part is not None and bool(self._part.validator)
+        try:
+            self._drop_part(keep=keep)
+        finally:
+            if self._folder is not None:
+                self._folder.close()
+
+
+async def save_file(
+    file: FileOutput, path: str | PathLike[str], *, overwrite: bool, max_size: int | None
+) -> Path:
+    """Save *file*; what `FileOutput.save` does."""
+    saving = _Saving(file, overwrite=overwrite, max_size=max_size)
+    return await saving.run(_path(path, "path"), is_folder=False)
+
+
+async def save_all(
+    output: object,
+    folder: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    concurrency: int = 8,
+    name: Callable[[int, str], str] | None = None,
+    on_progress: Callable[[SaveProgress], None] | None = None,
+) -> list[Path]:
+    """Save every file in *output* into *folder*, and return where they are, in their order.
+
+    *output* is what ``client.run`` or ``client.output`` returned: files in lists, mappings, structs
+    and dataclasses are found. The folder is made if need be; names are those that the hosts give,
+    made harmless, or what *name* makes of a file's number (from 1) and that. No two files of one
+    call get the same name, and nothing that is there is replaced without *overwrite*.
+    *concurrency* bounds how many are saved at a time. *on_progress* is called on the event loop
+    whenever a piece has come. The first that fails ends the others, and its error is raised; see
+    `FileOutput.save`.
+    """
+    if isinstance(output, Prediction | Training):
+        raise InvalidArgumentError(
+            "The output of a Prediction is URLs; pass client.output(prediction)."
+        )
+    if isinstance(concurrency, bool) or concurrency < 1:
+        raise InvalidArgumentError(f"concurrency={shorten(concurrency)} must be 1 or more.")
+    where = _path(folder, "folder")
+    files = list(_files_in(output, set()))
+    paths: dict[int, Path] = {}
+    claimed: set[str] | None = set() if overwrite else None
+    turn = asyncio.Semaphore(concurrency)
+
+    async def save(at: int, file: FileOutput) -> None:
+        def report(saved: int) -> None:
+            if on_progress is not None:
+                on_progress(SaveProgress(file, saved, paths.get(at), len(paths), len(files)))
+
+        def named(given: str) -> str:
+            return given if name is None else name(at + 1, given)
+
+        async with turn:
+            saving = _Saving(file, overwrite=overwrite, name=named, claimed=claimed, report=report)
+            paths[at] = await saving.run(where, is_folder=True)
+            report(file.size or 0)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for at, file in enumerate(files):
+                group.create_task(save(at, file))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [paths[at] for at in range(len(files))]
+
+
+def _files_in(value: object, seen: set[int]) -> Iterator[FileOutput]:
+    """Yield the files in *value*, in order."""
+    if isinstance(value, FileOutput):
+        yield value
+        return
+    if isinstance(value, Mapping):
+        parts = list(cast("Mapping[object, object]", value).values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = list(cast("list[object]", value))
+    elif isinstance(value, msgspec.Struct):
+        parts = [getattr(value, name) for name in value.__struct_fields__]
+    elif dataclasses.is_dataclass(value):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    else:
+        return
+    if id(value) in seen:  # it holds itself
+        return
+    for part in parts:
+        yield from _files_in(part, seen | {id(value)})
+
+
+def _path(path: object, argument: str) -> str:
+    if not isinstance(path, str | PathLike) or not isinstance(text := os.fspath(path), str):
+        raise InvalidArgumentError(f"{argument}={shorten(path)} must be a path.")
+    if not text or "\0" in text:
+        raise InvalidArgumentError(
+            f"{argument}={shorten(path)} is empty or has a NUL in it; give a file or a folder."
+        )
+    return text
+
+
+def _disk_error(error: OSError, path: Path) -> FileError:
+    advice = _ADVICE.get(error.errno or 0, "")
+    said = error.strerror or type(error).__name__
+    return FileError(f"{path} cannot be saved: {said}{advice and '; '}{advice}.", path=path)
+
+
+async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what may block in a thread, and do not leave before it is done."""
+    return await _outlast(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+
+
+async def _outlast(future: asyncio.Future[T]) -> T:
+    """Wait for *future*, also when cancelled: what a thread is at cannot be taken away from it."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        future.exception()
+        raise

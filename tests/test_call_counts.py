@@ -1,0 +1,129 @@
+"""How many calls our own code makes for a unit of work: a cost that no noisy machine blurs.
+
+Counted are the calls of functions of the package and those that they make into C, each resumption
+of a coroutine as one. A ceiling is what was counted when it was set, and a little. It may be
+lowered at any time; raising it needs a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import pytest
+
+import replicate_async
+from replicate_async import Limits, Replicate
+from tests.support import replies
+from tests.support.fault_server import FaultServer
+from tests.support.sentinel import TOKEN
+from tests.support.wire import Answer, Request
+
+pytestmark = pytest.mark.anyio
+
+PACKAGE: Final = str(Path(replicate_async.__file__).parent)
+HIGH: Final = Limits(creates=6e7, gets=6e7, others=6e7)
+BURST: Final = 1_000
+DRIP: Final = 25
+MOST: Final = {
+    "get": 52,
+    "create": 86,
+    "page of 100": 170,
+    "stream": 250,
+    "burst": 5.2,
+    "drip": 60,
+}
+
+Work = Callable[[], Awaitable[object]]
+
+
+class Counter:
+    """Counts the calls within the package while it is the profiler of this thread."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event in {"call", "c_call"} and frame.f_code.co_filename.startswith(PACKAGE):
+            self.calls += 1
+
+
+async def calls_of(work: Work) -> int:
+    """Return the calls that *work* needs once everything it meets is warm.
+
+    The least of several: an answer that comes in two pieces resumes the waiting task twice.
+    """
+    counts: list[int] = []
+    before = sys.getprofile()
+    for _ in range(6):
+        counter = Counter()
+        sys.setprofile(counter)
+        try:
+            await work()
+        finally:
+            sys.setprofile(before)
+        counts.append(counter.calls)
+        await asyncio.sleep(0)
+    return min(counts)
+
+
+def service(request: Request) -> Answer:
+    """Answer as the service does, with pages of 100, and streams in bursts or event by event."""
+    base = f"http://{request.header('Host')}/v1"
+    left = {"ratelimit_remaining": "5999", "ratelimit_reset": "1"}
+    if request.path == "/v1/burst":
+        return replies.stream_answer(replies.events(*[("output", " word")] * BURST))
+    if request.path == "/v1/drip":
+        body = replies.events(*[("output", " word")] * DRIP)
+        return replace(replies.stream_answer(body), step=len(body) // DRIP, pause=0.002)
+    if request.path == "/v1/predictions" and request.method == "GET":
+        page = [replies.prediction(base, id=f"{at:026d}") for at in range(100)]
+        return replies.json_answer(replies.page(*page), 200, **left)
+    if request.method == "POST":
+        return replies.json_answer(replies.prediction(base, status="starting"), 201, **left)
+    if request.path.startswith("/v1/predictions/stream-"):
+        stream = f"{base}/{request.path.rpartition('-')[2]}"
+        made = replies.prediction(base, id="p", status="processing", stream=stream)
+        return replies.json_answer(made, 200, **left)
+    return replies.json_answer(replies.prediction(base), 200, **left)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Replicate]:
+    async with (
+        FaultServer(service) as server,
+        Replicate(TOKEN, base_url=server.url, limits=HIGH) as connected,
+    ):
+        yield connected
+
+
+async def test_a_fetch_makes_few_calls(client: Replicate) -> None:
+    calls = await calls_of(lambda: client.predictions.get(replies.PREDICTION_ID))
+    assert calls <= MOST["get"]
+
+
+async def test_a_create_makes_few_calls(client: Replicate) -> None:
+    calls = await calls_of(lambda: client.predictions.create(replies.VERSION_ID, {"text": "Alice"}))
+    assert calls <= MOST["create"]
+
+
+async def test_a_listed_item_costs_little_more_than_being_handed_over(client: Replicate) -> None:
+    async def work() -> None:
+        assert [item.status async for item in client.predictions.list()] == ["succeeded"] * 100
+
+    assert await calls_of(work) <= MOST["page of 100"]
+
+
+@pytest.mark.parametrize(("way", "events"), [("burst", BURST), ("drip", DRIP)])
+async def test_a_streamed_event_makes_few_calls(client: Replicate, way: str, events: int) -> None:
+    async def work() -> None:
+        async with client.predictions.stream(f"stream-{way}") as stream:
+            assert len([event async for event in stream]) == events + 1
+
+    # Less what opening and closing a stream takes.
+    assert (await calls_of(work) - MOST["stream"]) / events <= MOST[way]

@@ -8,7 +8,7 @@ import itertools
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Self
@@ -43,7 +43,7 @@ class Content:
             return self.data or b""
         return await asyncio.to_thread(self.path.read_bytes)
 
-    async def chunks(self, span: Span) -> AsyncIterator[bytes]:
+    async def chunks(self, span: Span) -> AsyncGenerator[bytes]:
         """Yield the bytes of *span* in pieces; raises `FileNotFoundError` once it was discarded."""
         if self.path is None:
             yield (self.data or b"")[span.start : span.stop]
@@ -57,10 +57,10 @@ class Content:
 
     async def copy_to(self, path: Path) -> None:
         """Write it to *path*; raises `FileNotFoundError` once it was discarded."""
-        if self.path is None:
-            await asyncio.to_thread(path.write_bytes, self.data or b"")
-        else:
+        if self.path is not None:
             await asyncio.to_thread(shutil.copyfile, self.path, path)
+        else:
+            await asyncio.to_thread(path.write_bytes, self.data or b"")
 
     def discard(self) -> None:
         """Take the bytes off the disk; who reads them at the time reads them to their end."""

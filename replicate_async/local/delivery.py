@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from aiohttp import Payload, web
@@ -31,14 +32,15 @@ class ContentPayload(Payload):
         del encoding, errors
         raise TypeError(f"{self._content} is not read as text")
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes]:
         """Yield the bytes in pieces."""
         return self._content.chunks(self._span)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the bytes, no faster than the client takes them."""
-        async for chunk in self.chunks():
-            await writer.write(chunk)
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                await writer.write(chunk)
 
 
 def answer_delivery(request: web.Request, delivery: Delivery | None) -> web.Response:

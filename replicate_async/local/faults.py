@@ -200,9 +200,10 @@ async def _raw(
     for piece in _cut("\r\n".join([*lines, "", ""]).encode() + rest, size):
         yield piece
     if payload is not None:
-        async for chunk in payload.chunks():
-            for piece in _cut(chunk, size):
-                yield piece
+        async with aclosing(payload.chunks()) as chunks:
+            async for chunk in chunks:
+                for piece in _cut(chunk, size):
+                    yield piece
 
 
 def _cut(data: bytes, size: int | None) -> list[bytes]:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
 import time
-from urllib.parse import urlencode
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
+import anyio
 import pytest
 
-from replicate_async.local import Settings
-from tests.local.wire import Answer, Wire, header
+from replicate_async.local import InputFile, Settings
+from tests.local.transfer import transfer
+from tests.local.wire import Answer, Wire, files_left, header
 
 pytestmark = pytest.mark.anyio
 
@@ -217,3 +221,165 @@ async def test_names_are_only_names(wire: Wire, name: str) -> None:
     else:
         assert answer.json["name"] == name
         assert (await wire.ask("GET", f"/files/{answer.json['id']}")).status == 200
+
+
+def multipart(size: int) -> tuple[bytes, bytes, int]:
+    """Return what stands before and after a file of *size* bytes in a form, and its length."""
+    head = b'--x\r\nContent-Disposition: form-data; name="content"; filename="large.bin"\r\n\r\n'
+    tail = b"\r\n--x--\r\n"
+    return head, tail, len(head) + size + len(tail)
+
+
+async def send(wire: Wire, size: int, *, length: bool = True) -> tuple[bytes, int]:
+    """Upload zeros by hand, until there is an answer; return it and how many were taken."""
+    head, tail, total = multipart(size)
+    parts = urlsplit(wire.server.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    framing = f"Content-Length: {total}" if length else "Transfer-Encoding: chunked"
+    lines = [
+        "POST /v1/files HTTP/1.1",
+        f"Host: {parts.netloc}",
+        f"Authorization: Bearer {wire.server.api_token}",
+        "Content-Type: multipart/form-data; boundary=x",
+        framing,
+    ]
+    answer = asyncio.create_task(reader.readuntil(b"}"))
+    sent = 0
+
+    async def write(data: bytes) -> None:
+        writer.write(data if length else b"%x\r\n%s\r\n" % (len(data), data))
+        await writer.drain()
+
+    try:
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        await write(head)
+        block = bytes(64 * 1024)
+        while sent < size and not answer.done():
+            await write(block)
+            sent += len(block)
+        if not answer.done():
+            await write(tail)
+            writer.write(b"" if length else b"0\r\n\r\n")
+        return await answer, sent
+    finally:
+        answer.cancel()
+        writer.close()
+
+
+class TestTooLarge:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(max_file=1_000_000)
+
+    async def test_a_body_that_says_so_is_refused_before_it_is_read(self, wire: Wire) -> None:
+        answer, sent = await send(wire, 4_000_000_000)
+
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert answer.endswith(b'{"detail":"Files must be less than 1MB in size"}')
+        assert sent < 100_000_000
+
+    async def test_a_body_of_unknown_length_is_refused_on_the_way(self, wire: Wire) -> None:
+        answer, sent = await send(wire, 4_000_000_000, length=False)
+
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert sent < 100_000_000
+        assert (await wire.get("/files"))["results"] == []
+
+    async def test_the_largest_file_that_fits_is_taken(self, wire: Wire) -> None:
+        answer = await upload(wire, b"x" * 999_999)
+
+        assert (answer.status, answer.json["size"]) == (201, 999_999)
+        assert answer.json["checksums"]["md5"] == hashlib.md5(b"x" * 999_999).hexdigest()
+
+
+async def test_a_large_upload_is_on_disk_until_it_is_deleted_or_expires(
+    disk: Path, wire: Wire
+) -> None:
+    first = (await upload(wire, b"x" * 200_000)).json
+    await upload(wire, b"y" * 200_000)
+    assert len(await files_left(disk, 2)) == 2
+
+    await wire.ask("DELETE", f"/files/{first['id']}")
+    assert len(await files_left(disk, 1)) == 1
+    wire.server.advance(24 * 3600 + 1)
+
+    assert await files_left(disk) == []
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(disk: Path, wire: Wire) -> None:
+    head, _, total = multipart(50_000_000)
+    parts = urlsplit(wire.server.url)
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+        + wire.server.api_token.encode()
+        + b"\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        + f"Content-Length: {total}\r\n\r\n".encode()
+        + head
+        + bytes(5_000_000)
+    )
+    while not await files_left(disk, 1):  # noqa: ASYNC110 - a thread writes it
+        await asyncio.sleep(0.01)
+    writer.close()
+
+    assert await files_left(disk) == []
+    assert (await wire.get("/files"))["results"] == []
+
+
+async def test_a_disk_that_takes_no_more_is_said_so(disk: Path, wire: Wire) -> None:
+    await anyio.Path(disk).rmdir()
+
+    answer = await upload(wire, b"x" * 200_000)
+
+    assert (answer.status, answer.json["status"]) == (507, 507)
+    assert answer.json["detail"] == "The server cannot keep the file: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (2 * [("content", b"x")], "two files"),
+        ([("metadata", b"x" * 70_000)], "too large"),
+        ([(f"field-{number}", b"x") for number in range(101)], "too many parts"),
+    ],
+)
+async def test_forms_are_bounded(wire: Wire, parts: list[tuple[str, bytes]], words: str) -> None:
+    form = aiohttp.FormData(default_to_multipart=True)
+    for name, value in parts:
+        form.add_field(name, value, filename="x")
+
+    answer = await wire.ask("POST", "/files", data=form)
+
+    assert answer.status == 400
+    assert words in answer.json["detail"]
+
+
+async def test_a_form_inside_a_form_is_refused(wire: Wire) -> None:
+    body = (
+        b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n"
+        b"--y\r\n\r\nhello\r\n--y--\r\n\r\n--x--\r\n"
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    answer = await wire.ask("POST", "/files", data=body, headers=kind)
+
+    assert (answer.status, "form itself" in answer.json["detail"]) == (400, True)
+
+
+async def test_a_model_is_told_name_and_type_of_an_upload(wire: Wire) -> None:
+    @wire.server.model("acme/describe")
+    def describe(file: InputFile) -> list[str | None]:
+        return [file.name, file.content_type, repr(file)]
+
+    url = (await upload(wire, b"x" * 100_000)).json["urls"]["get"]
+
+    described = (await wire.finish("acme/describe", {"file": url}))["output"]
+    assert described[:2] == ["hi.txt", "text/plain"]
+
+
+async def test_neither_an_upload_nor_a_download_is_whole_in_memory() -> None:
+    # The long proof, with 300 MB, is tests/soak/files.py.
+    measured = await transfer(48_000_000)
+
+    assert measured.same, measured
+    assert measured.grown < 16_384, measured

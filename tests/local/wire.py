@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -99,6 +101,17 @@ class Wire:
     async def finish(self, model: str, input: Mapping[str, object], **body: object) -> Any:
         """Run *model* and return the prediction once it has ended."""
         return await self.ended((await self.run(model, input, **body))["id"])
+
+
+async def files_left(folder: Path, most: int = 0) -> list[Path]:
+    """Return the files in *folder*, once there are no more than *most*: threads remove them."""
+    while True:
+        found = await asyncio.to_thread(
+            lambda: [path for path in folder.rglob("*") if path.is_file()]
+        )
+        if len(found) <= most:
+            return found
+        await asyncio.sleep(0.01)
 
 
 def header(answer: Answer, name: str) -> str | None:

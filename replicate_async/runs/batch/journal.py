@@ -21,7 +21,8 @@ from typing import Self, TypeVar, cast
 
 from replicate_async.errors import ClientStateError, InvalidArgumentError
 from replicate_async.runs.batch.journal_entry import FORMAT, Entry, JournalHeader, State
-from replicate_async.runs.batch.journal_table import START, Table
+from replicate_async.runs.batch.journal_rows import START
+from replicate_async.runs.batch.journal_table import Table
 from replicate_async.runs.batch.journal_writer import Call, Writer
 
 __all__ = ["FORMAT", "Entry", "Journal", "JournalHeader", "State"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import zlib
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from replicate_async.errors import (
 )
 from replicate_async.runs.batch.journal_entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal_lock import Lock
-from replicate_async.runs.batch.journal_table import SCHEMA
+from replicate_async.runs.batch.journal_rows import SCHEMA
 
 APPLICATION: Final = 0x52_41_4A_31
 """What says that an SQLite file is a journal: "RAJ1" where the file format has room for it."""
@@ -44,12 +45,16 @@ def open_journal(
     try:
         with explained(path):
             _make_if_missing(path, header, create=create)
+            has_log = _log(path).exists()
             db = _connect(path)
         with closing(db):
             with explained(path):
                 there = read_header(path, db)
                 match(path, there, header)
+                _begin_session(path, db, has_log=has_log)
             yield db, there
+            with suppress(sqlite3.Error):  # what matters is in the log already
+                db.execute("UPDATE session SET open = 0")
     finally:
         lock.release()
 
@@ -59,7 +64,7 @@ def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None
         return
     if not create:
         raise InvalidArgumentError(f"there is no journal at {path}: check the path.")
-    log = path.with_name(f"{path.name}-wal")
+    log = _log(path)
     if log.exists():
         # SQLite would take the old log for a part of the new file.
         raise JournalDamaged(
@@ -81,7 +86,9 @@ def _create(path: Path, header: JournalHeader) -> None:
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
         db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-        db.execute("INSERT INTO header VALUES (1, ?)", (msgspec.json.encode(header),))
+        said = msgspec.json.encode(header)
+        db.execute("INSERT INTO header VALUES (1, ?, ?)", (said, zlib.crc32(said)))
+        db.execute("INSERT INTO session VALUES (1, 0)")
     unfinished.replace(path)
     _sync_folder(path.parent)
 
@@ -100,6 +107,22 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _begin_session(path: Path, db: sqlite3.Connection, *, has_log: bool) -> None:
+    # A journal that was not closed has its newest entries in the log beside it.
+    (was_open,) = db.execute("SELECT open FROM session").fetchone()
+    if was_open and not has_log:
+        raise JournalDamaged(
+            damage(path, f"it was in use when it was last written, and {_log(path).name} is gone")
+        )
+    db.execute("UPDATE session SET open = 1")
+    # Also writes anew what a log holds whose sync may have failed.
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def _use_wal(path: Path, db: sqlite3.Connection) -> None:
@@ -126,18 +149,18 @@ def check(path: Path, db: sqlite3.Connection) -> None:
             f"{path} has format {version}, and this version of replicate-async knows formats up to "
             f"{FORMAT}: update it to resume this run."
         )
-    (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    # The items alone: results may be large, and are compared with their checksums when read.
+    (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
     if said != "ok":
-        raise JournalDamaged(damage(path, said))
+        raise JournalDamaged(damage(path, " ".join(said.split())))
 
 
 def read_header(path: Path, db: sqlite3.Connection) -> JournalHeader:
     """Return what the journal says that it belongs to."""
-    row = db.execute("SELECT json FROM header").fetchone()
-    try:
-        return msgspec.json.decode(row[0] if row else b"", type=JournalHeader)
-    except msgspec.DecodeError as error:
-        raise JournalDamaged(damage(path, f"its header cannot be read: {error}")) from None
+    said, crc = db.execute("SELECT json, crc FROM header").fetchone() or (b"", None)
+    if zlib.crc32(said) != crc:
+        raise JournalDamaged(damage(path, "its header is not as it was written"))
+    return msgspec.json.decode(said, type=JournalHeader)
 
 
 def match(path: Path, there: JournalHeader, wanted: JournalHeader) -> None:
@@ -159,15 +182,16 @@ def explained(path: Path) -> Generator[None]:
     """Raise what SQLite and the system say about *path* as what it means."""
     try:
         yield
-    except JournalDamaged as error:
-        raise JournalDamaged(damage(path, str(error))) from None
     except sqlite3.Error as error:
         raise failure(path, error) from error
     except OSError as error:
-        raise JournalWriteError(f"{path} cannot be used: {error.strerror or error}.") from error
+        raise JournalWriteError(
+            f"{path} cannot be used: {error.strerror or error}. Check that its folder is there and "
+            "may be written to."
+        ) from error
 
 
-def failure(path: Path, error: sqlite3.Error | MemoryError) -> JournalError:
+def failure(path: Path, error: Exception) -> JournalError:
     """Return what an error of SQLite means for the journal."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:

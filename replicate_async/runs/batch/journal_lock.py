@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
@@ -63,7 +64,8 @@ class Lock:
         """Let others have the journal, and remove the file."""
         _held.discard(self)
         if sys.platform != "win32":
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink()
         os.close(self._descriptor)
 
     def forget(self) -> None:

@@ -7,60 +7,32 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from replicate_async.errors import (
     ClientStateError,
     InvalidArgumentError,
-    JournalDamaged,
     JournalMismatch,
 )
 from replicate_async.runs.batch.journal_entry import Entry, State
-
-SCHEMA: Final = """
-CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), json BLOB NOT NULL) STRICT;
-CREATE TABLE items (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    digest TEXT NOT NULL,
-    idx INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    intent_at REAL,
-    prediction_id TEXT,
-    crc INTEGER NOT NULL
-) STRICT;
-CREATE INDEX items_by_index ON items (idx);
-CREATE INDEX items_by_intent ON items (intent_at) WHERE state = 'intent';
-CREATE TABLE results (
-    id INTEGER PRIMARY KEY,
-    done_at REAL NOT NULL,
-    status TEXT,
-    predict_time REAL,
-    crc INTEGER NOT NULL,
-    result BLOB NOT NULL
-) STRICT;
-CREATE TABLE former (prediction_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-"""
-
-_COLUMNS: Final = (
-    "items.id, key, digest, idx, state, attempt, intent_at, prediction_id, items.crc, "
-    "results.crc, result"
+from replicate_async.runs.batch.journal_rows import (
+    SELECT,
+    Row,
+    bare_entry,
+    checksum,
+    counts,
+    entry_of,
+    page,
 )
-_FROM: Final = "FROM items LEFT JOIN results ON results.id = items.id"
-_SELECT: Final = f"SELECT {_COLUMNS} {_FROM}"
+
 _BY_KEY: Final = (
     "SELECT id, key, digest, idx, state, attempt, intent_at, prediction_id, crc FROM items "
     "WHERE key = ?"
 )
-_PAGE: Final = f"{_SELECT} WHERE (idx, items.id) > (?, ?) ORDER BY idx, items.id"
-_PAGE_OF_STATE: Final = (
-    f"{_SELECT} WHERE (idx, items.id) > (?, ?) AND state = ? ORDER BY idx, items.id"
-)
-_UNRESOLVED: Final = f"{_SELECT} WHERE state = 'intent' ORDER BY intent_at, items.id"
+_UNRESOLVED: Final = f"{SELECT} WHERE state = 'intent' ORDER BY intent_at, items.id"
 _INSERT: Final = (
     "INSERT INTO items (key, digest, idx, state, attempt, intent_at, prediction_id, crc) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -71,19 +43,7 @@ _UPDATE: Final = (
 )
 _DONE: Final = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)"
 
-START: Final = (-(2**63), 0)
-"""The place before the first entry, for `page`."""
-
 _KEYS_AT_ONCE: Final = 250  # SQLite may be built to take no more than 999 parameters
-_PAGE_ROWS: Final = 500
-_PAGE_BYTES: Final = 4 * 2**20
-
-Row = tuple[int, str, str, int, str, int, float | None, str | None, int]
-"""An item: id, key, digest, index, state, attempt, time of the intent, prediction, checksum."""
-FullRow = tuple[
-    int, str, str, int, str, int, float | None, str | None, int, int | None, bytes | None
-]
-"""An item, and its result with a checksum of its own."""
 
 
 class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +56,6 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Table:
@@ -138,9 +97,9 @@ class Table:
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             some = keys[start : start + _KEYS_AT_ONCE]
             marks = ",".join("?" * len(some))
-            query = f"{_SELECT} WHERE key IN ({marks})"
+            query = f"{SELECT} WHERE key IN ({marks})"
             for row in self._db.execute(query, some):
-                known[row[1]] = (row[0], _entry(row))
+                known[row[1]] = (row[0], entry_of(row))
         return known
 
     def intent(self, key: str, at: float) -> None:
@@ -232,7 +191,7 @@ class Table:
 
     def unresolved(self) -> list[Entry]:
         """Return the intents, oldest first."""
-        return [_entry(row) for row in self._db.execute(_UNRESOLVED)]
+        return [entry_of(row) for row in self._db.execute(_UNRESOLVED)]
 
     def page(
         self, after: tuple[int, int], state: State | None
@@ -250,7 +209,7 @@ class Table:
         row: Row | None = self._db.execute(_BY_KEY, (key,)).fetchone()
         if row is None:
             raise InvalidArgumentError(f"the journal does not know {key!r}: plan it first.")
-        return row[0], _bare_entry(row)
+        return row[0], bare_entry(row)
 
     def _change(
         self,
@@ -263,47 +222,13 @@ class Table:
         self._count(entry.state, -1)
         self._count(changed.state, 1)
 
+    def rolled_back(self) -> None:
+        """Take note that what was done since the last commit was not."""
+        self._counts = None
+
     def _count(self, state: State, more: int) -> None:
-        # A group that is rolled back ends the journal, so the counts never have to go back.
         if self._counts is not None:
             self._counts[state] += more
-
-
-def page(
-    db: sqlite3.Connection, after: tuple[int, int], state: State | None
-) -> tuple[list[Entry], tuple[int, int] | None]:
-    """Return the entries after a place, in index order, and the place where they end.
-
-    There are as many as a few megabytes hold. The place is None when there are no more.
-    """
-    rows = (
-        db.execute(_PAGE, after) if state is None else db.execute(_PAGE_OF_STATE, (*after, state))
-    )
-    entries: list[Entry] = []
-    size = 0
-    for row in rows:
-        entry = _entry(row)
-        entries.append(entry)
-        size += len(entry.result or b"")
-        if len(entries) == _PAGE_ROWS or size >= _PAGE_BYTES:
-            return entries, (entry.index, row[0])
-    return entries, None
-
-
-def pages(db: sqlite3.Connection, state: State | None = None) -> Iterator[list[Entry]]:
-    """Yield all entries in index order, page by page."""
-    after: tuple[int, int] | None = START
-    while after is not None:
-        entries, after = page(db, after, state)
-        yield entries
-
-
-def counts(db: sqlite3.Connection) -> dict[State, int]:
-    """Return how many items there are of each state."""
-    found = dict.fromkeys(State, 0)
-    for state, number in db.execute("SELECT state, count(*) FROM items GROUP BY state"):
-        found[State(state)] = number
-    return found
 
 
 def _allow(entry: Entry, what: str, *states: State) -> None:
@@ -312,19 +237,6 @@ def _allow(entry: Entry, what: str, *states: State) -> None:
             f"cannot {what} for {entry.key!r}: it is {entry.state}, and would have to be "
             f"{' or '.join(states)}."
         )
-
-
-def _checksum(entry: Entry) -> int:
-    fields = (
-        entry.key,
-        entry.digest,
-        entry.index,
-        entry.state,
-        entry.attempt,
-        entry.intent_at,
-        entry.prediction_id,
-    )
-    return zlib.crc32(_encode(fields))
 
 
 def _inserted(entry: Entry) -> tuple[object, ...]:
@@ -336,7 +248,7 @@ def _inserted(entry: Entry) -> tuple[object, ...]:
         entry.attempt,
         entry.intent_at,
         entry.prediction_id,
-        _checksum(entry),
+        checksum(entry),
     )
 
 
@@ -347,31 +259,6 @@ def _updated(row: int, entry: Entry) -> tuple[object, ...]:
         entry.attempt,
         entry.intent_at,
         entry.prediction_id,
-        _checksum(entry),
+        checksum(entry),
         row,
     )
-
-
-def _bare_entry(row: Row) -> Entry:
-    _, key, digest, index, state, attempt, intent_at, prediction_id, crc = row
-    if zlib.crc32(_encode((key, digest, index, state, attempt, intent_at, prediction_id))) != crc:
-        raise JournalDamaged(f"the row of {key!r} is not as it was written")
-    return Entry(
-        key=key,
-        digest=digest,
-        index=index,
-        state=State(state),
-        attempt=attempt,
-        intent_at=intent_at,
-        prediction_id=prediction_id,
-    )
-
-
-def _entry(row: FullRow) -> Entry:
-    *bare, crc, result = row
-    entry = _bare_entry(cast("Row", tuple(bare)))
-    if entry.state is not State.DONE:
-        return entry
-    if result is None or zlib.crc32(result) != crc:
-        raise JournalDamaged(f"the result of {entry.key!r} is not as it was written")
-    return msgspec.structs.replace(entry, result=result)

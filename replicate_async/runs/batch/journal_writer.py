@@ -123,14 +123,23 @@ class Writer:
             db.execute("BEGIN")
             outcomes = [_carry_out(call, table) for call in group]
             db.execute("COMMIT")
-        except (sqlite3.Error, JournalDamaged, MemoryError) as error:
-            self._broken = self._explain(error)
+        except Exception as error:  # noqa: BLE001 - told apart below, and given to whoever waits
             with suppress(sqlite3.Error):
                 db.rollback()
-            return self._refuse(group)
+            table.rolled_back()
+            if _ends_it(error):
+                self._broken = self._explain(error)
+                return self._refuse(group)
+            if len(group) == 1:
+                return [_Outcome(group[0], error=error)]
+            # One call of the group cannot be carried out: the others shall not suffer from it.
+            return [outcome for call in group for outcome in self._alone(db, table, call)]
         return outcomes
 
-    def _explain(self, error: sqlite3.Error | JournalDamaged | MemoryError) -> JournalError:
+    def _alone(self, db: sqlite3.Connection, table: Table, call: Call) -> list[_Outcome]:
+        return self._refuse([call]) if self._broken else self._commit(db, table, [call])
+
+    def _explain(self, error: Exception) -> JournalError:
         if isinstance(error, JournalDamaged):
             return JournalDamaged(damage(self._path, str(error)))
         return failure(self._path, error)
@@ -146,16 +155,29 @@ class Writer:
 
 
 def _carry_out(call: Call, table: Table) -> _Outcome:
+    call.carried_out = False
     if call.revoked:
         return _Outcome(call)
     try:
         value = call.work(table)
     except JournalDamaged:
         raise
-    except ReplicateError as error:
+    except ReplicateError as error:  # it has changed nothing
         return _Outcome(call, error=error)
     call.carried_out = True
     return _Outcome(call, value)
+
+
+def _ends_it(error: Exception) -> bool:
+    """Whether nothing can be trusted after *error*, which is not just about one call's values."""
+    about_values = (
+        sqlite3.DataError,
+        sqlite3.IntegrityError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+    )
+    ends = (sqlite3.Error, JournalDamaged, MemoryError)
+    return isinstance(error, ends) and not isinstance(error, about_values)
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

@@ -12,7 +12,7 @@ what the API sends, and `replicate_async.schemas` has every struct.
 from __future__ import annotations
 
 from replicate_async.client import Replicate
-from replicate_async.core.limits import Limits
+from replicate_async.core.limits import Limiter, Limits
 from replicate_async.core.poll import Poll
 from replicate_async.core.problem import Problem
 from replicate_async.core.retry import Retry
@@ -124,6 +124,7 @@ __all__ = [
     "ForeignURLError",
     "Hardware",
     "InvalidArgumentError",
+    "Limiter",
     "Limits",
     "Listing",
     "LogsEvent",

@@ -12,13 +12,14 @@ import msgspec
 
 from replicate_async.config import (
     read_base,
+    read_limiter,
     read_options,
     read_timeout,
     read_token,
     read_user_agent,
 )
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
-from replicate_async.core.limits import Limits, Pacer
+from replicate_async.core.limits import Limiter, Limits, Pacer
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.core.poll import Poll
@@ -63,7 +64,8 @@ class Replicate:
     *api_token* is taken from REPLICATE_API_TOKEN and *base_url* from REPLICATE_BASE_URL when they
     are not given; the token goes to the base URL's origin and nowhere else. *timeout* is a
     `Timeout`, or a number of seconds for its ``read``. *retry* says how failed requests are
-    repeated, *limits* how requests are paced. *session* is an ``aiohttp.ClientSession`` to use and
+    repeated, *limits* how requests are paced; a *limiter* that processes share takes the place of
+    *limits*, but for its ``connects``. *session* is an ``aiohttp.ClientSession`` to use and
     leave open; by default the client makes one at its first request, for the running event loop.
     A base URL with ``http:`` is refused unless it is on this machine, or *allow_insecure*.
 
@@ -79,6 +81,7 @@ class Replicate:
         timeout: Timeout | float | None = None,
         retry: Retry | None = None,
         limits: Limits | None = None,
+        limiter: Limiter | None = None,
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
         allow_insecure: bool = False,
@@ -101,6 +104,7 @@ class Replicate:
             retry=retry,
             budget=Budget(retry.budget),
             pacer=Pacer(limits),
+            limiter=read_limiter(limiter),
             transport=Transport(session=session, connects=limits.connects),
         )
         self._latest_versions: dict[str, str] = {}
@@ -134,20 +138,29 @@ class Replicate:
         timeout: Timeout | float | None = None,
         retry: Retry | None = None,
         limits: Limits | None = None,
+        limiter: Limiter | None = None,
         user_agent: str | None = None,
     ) -> Self:
-        """Return a copy with other options, over the same connections: closing one closes both."""
+        """Return a copy with other options, over the same connections: closing one closes both.
+
+        Copies keep one pace together, but for one with another token or other *limits*.
+        """
         sender = self._sender
         if api_token is not None:
             try:
-                sender = replace(sender, token=read_token(api_token))
+                token = read_token(api_token)
             finally:
                 del api_token  # tracebacks may be printed with their locals
+            if token.bearer != sender.token.bearer:
+                # The API counts by account.
+                sender = replace(sender, token=token, pacer=Pacer(sender.pacer.limits))
         if timeout is not None:
             sender = replace(sender, timeout=read_timeout(timeout))
         if retry is not None:
             retry = read_options(Retry, retry, "retry")
             sender = replace(sender, retry=retry, budget=Budget(retry.budget))
+        if limiter is not None:
+            sender = replace(sender, limiter=read_limiter(limiter))
         if limits is not None:
             sender = replace(sender, pacer=Pacer(read_options(Limits, limits, "limits")))
         if user_agent is not None:

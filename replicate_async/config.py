@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar
 
 from replicate_async.core.endpoint import shorten
-from replicate_async.core.limits import Limits
+from replicate_async.core.limits import Limiter, Limits
 from replicate_async.core.origin import Base
 from replicate_async.core.retry import Retry
 from replicate_async.core.timeout import Timeout
@@ -93,6 +93,17 @@ def read_options(kind: type[Options], given: Options | None, argument: str) -> O
         raise InvalidArgumentError(
             f"{argument}={shorten(given)} is a {type(given).__name__}; pass {name}(...)."
         )
+    return given
+
+
+def read_limiter(given: Limiter | None) -> Limiter | None:
+    """Return *given*, which must have what `Limiter` has."""
+    for name in ("acquire", "penalize"):
+        if given is not None and not callable(getattr(given, name, None)):
+            raise InvalidArgumentError(
+                f"limiter={shorten(given)} has no {name}(); pass a Limiter, or None for the "
+                "client's own pace."
+            )
     return given
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import Endpoint, shorten
-from replicate_async.core.limits import Pacer
+from replicate_async.core.limits import BucketName, Limiter, Pacer
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.core.retry import Budget, Failure, Retry, phase_of_status
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
 _MOST_FILE_REDIRECTS: Final = 5
-_FILE_BUFFER: Final = 1024 * 1024
+_FILE_BUFFER: Final = 262144
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _log = logging.getLogger("replicate_async")
@@ -84,6 +84,7 @@ class Sender:
     retry: Retry
     budget: Budget
     pacer: Pacer
+    limiter: Limiter | None
     transport: Transport
     _prepared: dict[tuple[str, str], SecretHeaders] = field(
         default_factory=dict[tuple[str, str], SecretHeaders], init=False, repr=False, compare=False
@@ -103,7 +104,7 @@ class Sender:
             sent_at = time()
             fault: ReplicateError
             try:
-                response = await self._exchange(request, url, headers)
+                response = await self._exchange(request, url, headers, again=attempt > 1)
             except APIConnectionError as error:
                 fault, failure = error, Failure(error.phase)
             except (AmbiguousDecodeError, AmbiguousRedirectError) as error:
@@ -154,15 +155,23 @@ class Sender:
         return SecretHeaders(headers | request.headers) if request.headers else headers
 
     async def _exchange(
-        self, request: Request, url: str, headers: SecretHeaders, redirects: int = 0
+        self,
+        request: Request,
+        url: str,
+        headers: SecretHeaders,
+        redirects: int = 0,
+        *,
+        again: bool = False,
     ) -> Response:
         """Send *request* to *url* when its turn has come, and read the answer.
 
-        Redirects that stay at home are followed.
+        Redirects that stay at home are followed. What is sent *again* goes before what is new.
         """
         endpoint = request.endpoint
         bucket = self.pacer.bucket(endpoint.bucket)
-        if bucket.reserve(monotonic()) > 0:
+        if again or self.limiter is not None:
+            await self._turn(endpoint.bucket)
+        elif bucket.reserve(monotonic()) > 0:
             await bucket.turn(bucket.place, monotonic, asyncio.sleep)
         try:
             response = await self.transport.send(
@@ -185,7 +194,7 @@ class Sender:
                 status=error.status,
                 content_type=error.content_type,
             ) from None
-        if response.status != 429:
+        if response.status != 429 and self.limiter is None:
             remaining = _number(response.headers.get("ratelimit-remaining"))
             reset = _number(response.headers.get("ratelimit-reset")) if remaining == 0 else None
             bucket.observed(monotonic(), remaining, float(reset or 0))
@@ -193,6 +202,16 @@ class Sender:
             elsewhere = self._redirected(request, response, redirects)
             return await self._exchange(request, elsewhere, headers, redirects + 1)
         return response
+
+    async def _turn(self, kind: BucketName) -> None:
+        """Wait for the turn of a request that is repeated, or for that of a limiter."""
+        if self.limiter is not None:
+            await self.limiter.acquire(kind)
+            return
+        bucket = self.pacer.bucket(kind)
+        place, wait = bucket.reserve_again(monotonic())
+        if wait > 0:
+            await bucket.turn(place, monotonic, asyncio.sleep)
 
     def _redirected(self, request: Request, response: Response, before: int) -> str:
         """Return the URL on our own origin that *response* redirects to."""
@@ -233,8 +252,18 @@ class Sender:
         if phase is None:
             return error, None
         if phase == "refused":
-            self.pacer.bucket(request.endpoint.bucket).throttled(monotonic(), after)
+            self._throttled(request.endpoint.bucket, after, problems.named_rate(problem))
         return error, Failure(phase, retry_after=after, throttled=response.status == 429)
+
+    def _throttled(self, kind: BucketName, after: float | None, rate: problems.Rate | None) -> None:
+        """Hold back everybody who is counted with a request that was refused."""
+        per_minute, burst = rate or (None, None)
+        if self.limiter is None:
+            self.pacer.bucket(kind).throttled(monotonic(), after, per_minute, burst)
+        else:
+            self.limiter.penalize(
+                kind, self.retry.throttle_base if after is None else after, per_minute
+            )
 
     async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
         """Open the event stream at *url*; the token goes along only to our own origin.

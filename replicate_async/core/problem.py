@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Final, TypeGuard
+from typing import Final, NamedTuple, TypeGuard
 
 import msgspec
 
-__all__ = ["InvalidField", "Problem", "parse", "retry_after"]
+__all__ = ["InvalidField", "Problem", "Rate", "named_rate", "parse", "retry_after"]
 
 _LONGEST: Final = 300
 _LARGEST: Final = 1 << 20
@@ -39,6 +39,10 @@ _SPOKEN_WAIT: Final = re.compile(
 )
 _SPOKEN_PART: Final = re.compile(r"([0-9.]+)\s?([hms])")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_SPOKEN_RATE: Final = re.compile(
+    r"([0-9][0-9,.]*) requests? (?:per|an?) (second|minute|hour)"
+    r"(?:,? with a burst of ([0-9]{1,6})\b)?"
+)
 
 # No wait is a billion seconds long: a larger number is a time since 1970.
 _EPOCH: Final = 1e9
@@ -230,6 +234,23 @@ def _waits(headers: Mapping[str, str], problem: Problem, now: float) -> Iterator
         parts = _SPOKEN_PART.findall(spoken[1])
         numbers = [(_seconds(number), _UNITS[unit]) for number, unit in parts]
         yield sum(number * unit for number, unit in numbers if number is not None) or None
+
+
+class Rate(NamedTuple):
+    """A rate that an answer names; *burst* is None when it does not say how much at once."""
+
+    per_minute: float
+    burst: int | None
+
+
+def named_rate(problem: Problem) -> Rate | None:
+    """Return the rate that the text of a 429 says is allowed, or None if it names none."""
+    spoken = _SPOKEN_RATE.search(problem.detail) if problem.status == 429 else None
+    number = _seconds(spoken[1].replace(",", "")) if spoken else None
+    if spoken is None or not number:
+        return None
+    per_minute = number * 60 / _UNITS[spoken[2][0]]
+    return Rate(per_minute, int(spoken[3]) if spoken[3] else None)
 
 
 def _seconds(value: object) -> float | None:

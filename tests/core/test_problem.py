@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replicate_async.core.problem import InvalidField, Problem, parse, retry_after
+from replicate_async.core.problem import InvalidField, Problem, Rate, named_rate, parse, retry_after
 
 PROBLEM = "application/problem+json"
 JSON = "application/json"
@@ -369,3 +369,26 @@ def test_a_wait_is_finite_and_not_negative(header: str, date: str, detail: str, 
     headers = {"retry-after": header, "date": date, "ratelimit-reset": header}
     wait = retry_after(headers, said(detail), now=now)
     assert wait is None or 0 <= wait < math.inf
+
+
+@pytest.mark.parametrize(
+    ("body", "rate"),
+    [
+        pytest.param(THROTTLED_429, Rate(6, 1), id="the recorded 429"),
+        pytest.param(
+            b'{"detail":"Limited to 1,200 requests per hour."}', Rate(20, None), id="an hour"
+        ),
+        pytest.param(b'{"detail":"1 request a second, with a burst of 9"}', Rate(60, 9), id="one"),
+        pytest.param(b'{"detail":"It resets in ~30s."}', None, id="the documented 429"),
+        pytest.param(b'{"detail":"0 requests per minute"}', None, id="nothing"),
+        pytest.param(b'{"detail":"1.2.3 requests per minute"}', None, id="no number"),
+        pytest.param(b'{"detail":"6 requests per fortnight"}', None, id="another unit"),
+        pytest.param(b"", None, id="no text"),
+    ],
+)
+def test_the_rate_that_a_body_names(body: bytes, rate: Rate | None) -> None:
+    assert named_rate(parse(429, PROBLEM, body)) == rate
+
+
+def test_only_a_429_names_a_rate() -> None:
+    assert named_rate(parse(422, PROBLEM, THROTTLED_429)) is None

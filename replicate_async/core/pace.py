@@ -1,0 +1,136 @@
+"""What rate a server takes, learned from what it accepts and refuses.
+
+It starts from the rate that is documented. A refusal bounds the true rate from above; what was
+accepted between two refusals bounds it from below, as the server had nothing left at the first.
+The search goes on between the two, and above them ever more rarely, in case more is allowed again.
+A rate that the server names ends the search.
+
+Nothing here reads a clock: the caller passes the time, from one that never jumps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+__all__ = ["RESERVE", "Pace"]
+
+_CUT: Final = 0.94  # of a rate that was refused: where to start again
+_BELOW: Final = 0.97  # of it: where to stay
+_BEYOND: Final = 0.02  # above that after twice the search
+_SEARCH: Final = 5.0  # seconds from the lower bound to the upper
+_LONGEST_SEARCH: Final = 320.0
+_PATIENCE: Final = 4  # by which the search grows longer each time that it reached its end
+_CLOSE: Final = 0.5  # bounds this near to each other call for patience
+_SOON: Final = 0.4  # of a search: until then the start itself was too high
+_PERMITS: Final = 5  # the search takes at least as long as so many
+_SAME_STORM: Final = 0.5  # seconds in which further refusals answer what was sent before the first
+_LOWEST: Final = 1 / 3600
+
+RESERVE: Final = 0.97  # of a rate that comes without a burst, for what the network delays
+_TRUSTED: Final = 600.0  # seconds until what was learned is put to the test
+_DOUBT: Final = 60.0  # seconds for which headers are not believed that were wrong once
+
+
+class Pace:
+    """The permits a second that may be handed out at present, *limit* unless less is known."""
+
+    __slots__ = (
+        "_accepted",
+        "_cut_at",
+        "_doubt",
+        "_high",
+        "_limit",
+        "_low",
+        "_named",
+        "_resumes",
+        "_search",
+        "_start",
+        "burst",
+        "rate",
+    )
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._doubt = 0.0
+        self._resumes = -math.inf
+        self._forget()
+
+    def _forget(self) -> None:
+        self.rate: float = self._limit
+        self.burst: int | None = None
+        """The burst that goes with a rate that the server named, else None."""
+        self._named = False
+        self._cut_at: float | None = None
+        self._accepted = 0
+        self._low = 0.0
+        self._high = self._start = self._limit
+        self._search = _SEARCH
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is the full rate and a success teaches nothing."""
+        return self._cut_at is None
+
+    def refused(self, now: float, resumes: float) -> None:
+        """Learn from a 429 after which nothing is sent before *resumes*.
+
+        Those that answer what was sent before the first of them are all one.
+        """
+        if not self._named and (
+            self._cut_at is None or now > max(self._resumes, self._cut_at + _SAME_STORM)
+        ):
+            self._cut(now)
+        self._resumes = max(self._resumes, resumes)
+
+    def _cut(self, now: float) -> None:
+        high = self.rate
+        self._start = high * _CUT
+        if self._cut_at is not None:
+            low = min(high, self._accepted / (now - self._cut_at))
+            self._low = max(low, self._low) if self._low < high else low
+            lasted = now - self._resumes
+            if self._low < _CLOSE * high or lasted < _SOON * self._search:
+                self._start = min(self._start, math.sqrt(self._low * high))
+                self._search = max(_SEARCH, self._search / 2)
+            elif self._search <= lasted < 8 * self._search:
+                self._search = min(_LONGEST_SEARCH, _PATIENCE * self._search)
+        self._high = high
+        self.rate = self._start = max(self._start, _LOWEST)
+        self._cut_at = now
+        self._accepted = 0
+
+    def named(self, now: float, resumes: float, rate: float, burst: int | None) -> None:
+        """Go at the *rate* that a 429 named, unless the present one is lower already."""
+        if rate >= self.rate and not self._named:
+            self.refused(now, resumes)
+            return
+        self._resumes = max(self._resumes, resumes)
+        self.rate = min(self._limit, max(_LOWEST, rate * RESERVE))
+        self.burst = burst or 1
+        self._named = True
+        self._cut_at = now
+
+    def accepted(self, now: float, remaining: int | None = None) -> None:
+        """Learn from a success, after which the server would take *remaining* more at once."""
+        if self._cut_at is None:
+            return
+        self._accepted += 1
+        since = now - self._cut_at
+        # A burst of one leaves nothing after a request: whatever is left, more is allowed.
+        shown = self.burst is not None and remaining is not None and remaining >= self.burst
+        if shown and since >= self._doubt:
+            self._forget()
+            self._doubt = min(_TRUSTED, max(_DOUBT, 2 * self._doubt))
+        elif self._named or self.rate >= self._limit:
+            if since > _TRUSTED:
+                self._forget()
+        elif now > self._resumes:
+            self.rate = min(self._limit, max(_LOWEST, self._at(now - self._resumes)))
+
+    def _at(self, since: float) -> float:
+        goal = self._high * _BELOW
+        steps = since / max(self._search, _PERMITS / self._start)
+        if steps < 1:
+            return self._start + (goal - self._start) * steps
+        return goal + self._high * _BEYOND * (steps - 1) ** 3

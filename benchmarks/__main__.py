@@ -23,11 +23,32 @@ from benchmarks.goals import rows
 from benchmarks.lab import Lab
 from benchmarks.process import ROOT, quiet
 from benchmarks.results import Results
-from benchmarks.workloads import Workload, cycle, get, imports, listing, streams
+from benchmarks.workloads import (
+    Workload,
+    batch,
+    cycle,
+    files,
+    get,
+    growth,
+    imports,
+    listing,
+    streams,
+    waits,
+)
 
 README: Final = ROOT / "benchmarks" / "README.md"
 
-_MODULES: Final[Any] = (get, cycle, listing, streams, imports)
+_MODULES: Final[Any] = (
+    get,
+    cycle,
+    listing,
+    streams,
+    waits,
+    batch,
+    files,
+    imports,
+    growth,
+)
 WORKLOADS: Final[dict[str, Workload]] = {module.NAME: module for module in _MODULES}
 
 
@@ -48,7 +69,8 @@ def take(names: list[str], rounds: int, *, quick: bool) -> Results:
 def measured(results: Results) -> list[str]:
     """Return the workloads that there are figures of."""
     found = {sample.workload for sample in results.samples}
-    return [name for name in WORKLOADS if name in found]
+    grown = {batch.NAME, files.NAME, listing.NAME, waits.NAME} <= found
+    return [name for name in WORKLOADS if name in found or (name == growth.NAME and grown)]
 
 
 def put(part: str, text: str) -> None:

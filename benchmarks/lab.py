@@ -26,6 +26,8 @@ class Case:
     arguments: Sequence[object] = ()
     seconds: float = 0.5
     """How long a round lasts, for as many calls as there is time for."""
+    warm: bool = True
+    """Whether each call is made once before, to make connections and fill caches."""
     patience: float = 20.0
     """How long a round may take with what comes before it; who takes longer is out."""
     once: Sequence[str] = ()
@@ -90,6 +92,7 @@ class Lab:
             "in_flight": case.in_flight,
             "arguments": list(case.arguments),
             "seconds": case.seconds / 5 if self.quick else case.seconds,
+            "warm": case.warm,
         }
         served, began = server.cpu, time.perf_counter()
         try:

@@ -23,12 +23,15 @@ from typing import Any
 Operation = Callable[[], Awaitable[dict[str, float] | None]]
 
 
-async def measure(operation: Operation, in_flight: int, seconds: float) -> dict[str, float]:
+async def measure(
+    operation: Operation, in_flight: int, seconds: float, *, warm: bool = True
+) -> dict[str, float]:
     """Make calls for some time; what an operation itself found out is taken from the last."""
     latencies: list[float] = []
     found: dict[str, float] = {}
-    # Connections are made, and caches filled, before the clock starts.
-    await asyncio.gather(*(operation() for _ in range(in_flight)))
+    if warm:
+        # Connections are made, and caches filled, before the clock starts.
+        await asyncio.gather(*(operation() for _ in range(in_flight)))
     gc.collect()
     cpu, start = time.process_time(), time.perf_counter()
     end = start + seconds
@@ -61,9 +64,11 @@ async def main(name: str, url: str, way: str) -> None:
     client: Any = module.connect(url, way) if way else module.connect(url)
     while line := await asyncio.to_thread(sys.stdin.readline):
         question = json.loads(line)
-        operation = partial(getattr(client, question["operation"]), *question["arguments"])
         try:
-            answer: object = await measure(operation, question["in_flight"], question["seconds"])
+            operation = partial(getattr(client, question["operation"]), *question["arguments"])
+            answer: object = await measure(
+                operation, question["in_flight"], question["seconds"], warm=question["warm"]
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             answer = {"error": f"{type(error).__name__}: {error}"[:200]}
         print(json.dumps(answer), flush=True)

@@ -6,14 +6,18 @@ One session, one request, one decode; no retries, pacing, error mapping or check
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from benchmarks.clients.shapes import BODY, MANY, ONE
+from benchmarks.clients.waiting import polls
 from benchmarks.contestants import Client
+from benchmarks.usage import Watched, size_of
 
 
 class Bare:
@@ -65,6 +69,72 @@ class Bare:
         """List a page."""
         page = MANY.decode(await self._ask("GET", "/predictions", None, self._headers))
         assert len(page.results) == 100
+
+    async def pages(self, count: int) -> dict[str, float]:
+        """Iterate over the items of so many pages."""
+        cpu = time.process_time()
+        items, url = 0, f"{self._url.removesuffix('/v1')}/pages/{count}/v1/predictions"
+        following: str | None = url
+        while following:
+            async with self._session.get(following, headers=self._headers) as response:
+                page = MANY.decode(await response.read())
+            for _ in page.results:
+                items += 1
+            following = page.next
+        assert items == 100 * count
+        return {"item": (time.process_time() - cpu) / items * 1e6}
+
+    async def waits(self, count: int, seconds: float) -> dict[str, float]:
+        """Wait for so many runs that never end, each in a task that sleeps half a second."""
+        asked = 0
+
+        async def fetch() -> str:
+            nonlocal asked
+            asked += 1
+            return "processing"
+
+        async def wait(_: str) -> None:
+            while await fetch() == "processing":  # noqa: ASYNC110 - this is what is measured
+                await asyncio.sleep(0.5)
+
+        return await polls(wait, lambda: asked, count, seconds)
+
+    async def batch(self, count: int) -> dict[str, float]:
+        """Create so many predictions and wait for them, 64 at a time, without keeping count."""
+        left = iter(range(count))
+        begun, cpu = time.perf_counter(), time.process_time()
+
+        async def work() -> None:
+            for _ in left:
+                await self.cycle()
+
+        await asyncio.gather(*(work() for _ in range(64)))
+        cpu, seconds = time.process_time() - cpu, time.perf_counter() - begun
+        return {"item": cpu / count * 1e6, "items": count / seconds}
+
+    async def upload(self, path: str) -> dict[str, float]:
+        """Upload a file."""
+        async with Watched() as watched:
+            with Path(path).open("rb") as file:  # noqa: ASYNC230 - as most programs would
+                form = aiohttp.FormData()
+                form.add_field("content", file, filename="file")
+                async with self._session.post(
+                    f"{self._url}/files", data=form, headers=self._headers, timeout=self._timeout
+                ) as response:
+                    assert response.status == 201
+                    await response.read()
+        return watched.figures(size_of(path))
+
+    async def download(self, size: int, path: str) -> dict[str, float]:
+        """Save a file of that size at *path*."""
+        url = f"{self._url.removesuffix('/v1')}/files/{size}"
+        async with Watched() as watched:
+            with Path(path).open("wb") as file:  # noqa: ASYNC230 - as most programs would
+                async with self._session.get(url, timeout=self._timeout) as response:
+                    async for chunk in response.content.iter_chunked(256 * 1024):
+                        file.write(chunk)
+        assert size_of(path) == size
+        return watched.figures(size)
 
 
 def connect(url: str) -> Client:

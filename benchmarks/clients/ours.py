@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clients.waiting import polls
 from benchmarks.contestants import Client
 from benchmarks.limits import HIGH
-from replicate_async import Poll, Replicate
+from benchmarks.usage import Watched, size_of
+from replicate_async import FileOutput, Page, Poll, Prediction, Replicate
+from replicate_async.schemas import PredictionURLs
 
 _POLL = Poll(first=1e-6, starting=1e-6, processing=1e-6)
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 _REF = "meta/meta-llama-3-8b-instruct"
+
+
+_RUNNING = Prediction(
+    id="p", status="processing", urls=PredictionURLs(get="https://api.replicate.com/v1/p")
+)
+
+
+class Unasked(Replicate):
+    """A client that does not ask: every run is still processing, and no listing shows it."""
+
+    asked = 0
+
+    async def call(self, endpoint: Any, *_: Any, **__: Any) -> Any:
+        """Answer at once."""
+        if endpoint.path == "/predictions/{prediction_id}":
+            self.asked += 1
+            return _RUNNING
+        return Page(results=[])
 
 
 class Ours:
@@ -16,6 +42,9 @@ class Ours:
 
     def __init__(self, url: str) -> None:
         self._client = Replicate("r8_benchmark", base_url=url, limits=HIGH)
+        self._origin = url.removesuffix("/v1")
+        self._listings: dict[int, Replicate] = {}
+        self._journals = 0
 
     async def get(self, id: str) -> None:
         """Ask for a prediction."""
@@ -37,6 +66,64 @@ class Ours:
         """List a page."""
         async for page in self._client.predictions.list().pages():
             assert len(page.results) == 100
+
+    async def pages(self, count: int) -> dict[str, float]:
+        """Iterate over the items of so many pages."""
+        cpu = time.process_time()
+        client = self._listings.get(count)
+        if client is None:
+            url = f"{self._origin}/pages/{count}/v1"
+            client = self._listings[count] = Replicate("r8_benchmark", base_url=url, limits=HIGH)
+        items = 0
+        async for _ in client.predictions.list():
+            items += 1
+        assert items == 100 * count
+        return {"item": (time.process_time() - cpu) / items * 1e6}
+
+    async def waits(self, count: int, seconds: float) -> dict[str, float]:
+        """Wait for so many runs that never end, each looked at twice a second."""
+        client = Unasked("r8_benchmark", limits=HIGH)
+        poll = Poll(first=0.5, starting=0.5, processing=0.5)
+
+        async def wait(id: str) -> object:
+            return await client.predictions.wait(id, timeout=None, poll=poll)
+
+        return await polls(wait, lambda: client.asked, count, seconds)
+
+    async def journaled(self, count: int, path: str) -> dict[str, float]:
+        """Run a batch with a journal, a new one each time."""
+        self._journals += 1
+        return await self.batch(count, f"{path}-{os.getpid()}-{self._journals}")
+
+    async def batch(self, count: int, journal: str = "") -> dict[str, float]:
+        """Run a model over so many inputs, 64 at a time."""
+        inputs = ({"text": str(at)} for at in range(count))
+        done = 0
+        begun, cpu = time.perf_counter(), time.process_time()
+        batch = self._client.batch(
+            _REF, inputs, concurrency=64, poll=_POLL, journal=journal or None
+        )
+        async with batch as results:
+            async for item in results:
+                assert item.error is None
+                done += 1
+        assert done == count
+        cpu, seconds = time.process_time() - cpu, time.perf_counter() - begun
+        return {"item": cpu / count * 1e6, "items": count / seconds}
+
+    async def upload(self, path: str) -> dict[str, float]:
+        """Upload a file."""
+        async with Watched() as watched:
+            await self._client.files.create(Path(path))
+        return watched.figures(size_of(path))
+
+    async def download(self, size: int, path: str) -> dict[str, float]:
+        """Save a file of that size at *path*."""
+        file = FileOutput(f"{self._origin}/files/{size}").with_client(self._client)
+        async with Watched() as watched:
+            await file.save(path, overwrite=True)
+        assert size_of(path) == size
+        return watched.figures(size)
 
 
 def connect(url: str) -> Client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks.contestants import AIOHTTP, OURS, PUBLISHED
+from benchmarks.contestants import AIOHTTP, OURS, OURS_FAST, PUBLISHED
 from benchmarks.goals import Goal, least
 from benchmarks.lab import Case, Lab
 from benchmarks.results import Results
@@ -13,11 +13,18 @@ from benchmarks.tables import Column, count, microseconds, table
 
 NAME: Final = "listing"
 PAGE: Final = Case("a page of 100", "page")
+MANY: Final = {count: f"iterating over {count} pages" for count in (1, 10, 100)}
 
 
 def measure(lab: Lab) -> None:
     """Measure everybody."""
-    lab.measure(NAME, [PAGE])
+    many = [
+        Case(
+            title, "pages", arguments=(count,), contestants=(OURS, OURS_FAST, AIOHTTP), seconds=0.1
+        )
+        for count, title in MANY.items()
+    ]
+    lab.measure(NAME, [PAGE, *many])
 
 
 def tables(results: Results) -> str:

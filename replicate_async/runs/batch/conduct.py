@@ -245,14 +245,17 @@ class Conductor:
         cause: AmbiguousCreateError | None = None,
     ) -> Ended | None:
         """Find out whether a create happened; return a result only if nobody can tell."""
-        named = item.named
+        known_uncertain = entry is not None and entry.state is State.UNCERTAIN
         verdict = await self._reconciler.resolve(
-            item.key, named.digest, named.input, intent_at, sent_until=sent_until
+            item.key,
+            item.named.input,
+            intent_at,
+            sent_until=sent_until,
+            patient=not known_uncertain,
         )
         if isinstance(verdict, Found):
             item.prediction_id = verdict.prediction_id
             return None
-        known_uncertain = entry is not None and entry.state is State.UNCERTAIN
         if isinstance(verdict, Absent):
             if known_uncertain:
                 await self._ledger.again(item.key)

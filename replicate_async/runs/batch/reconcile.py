@@ -85,14 +85,14 @@ class Book(Protocol):
 @dataclass(eq=False, slots=True)
 class _Question:
     key: str
-    digest: str
     like: object
     canonical: bytes | None
     """The likeness as JSON; None with files in it, which are compared one by one."""
     intent_at: float
     settled_at: float
     """From when a look that does not show the prediction proves that there is none."""
-    gives_up_at: float
+    patient: bool
+    """Whether to look again when the list cannot be read."""
     answer: asyncio.Future[Verdict] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -131,30 +131,37 @@ class Reconciler:
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
         self._hurried = False
+        self._failing_since: float | None = None
+        self._failure: ReplicateError | None = None
+        self._looks_again_at = 0.0
 
     def hurry(self) -> None:
         """Give up at once when the list cannot be read, since somebody waits for the end."""
         self._hurried = True
 
     async def resolve(
-        self, key: str, digest: str, given: ItemInput, intent_at: float, *, sent_until: float
+        self, key: str, given: ItemInput, intent_at: float, *, sent_until: float, patient: bool
     ) -> Verdict:
         """Say what became of a create that began at *intent_at* (seconds since 1970).
 
-        *sent_until* is the latest monotonic time at which it may have been sent. A prediction that
-        is found is recorded in the book before this returns.
+        *sent_until* is the latest monotonic time at which it may have been sent. Unless *patient*,
+        one failure to read the list is enough. A prediction that is found is recorded in the book
+        before this returns.
         """
         if self._closed:
             return Undecided("the batch was stopped before it could be looked for")
+        if self._failure is not None and monotonic() < self._looks_again_at:
+            unreadable = self._verdict_on(self._failure, patient=patient)
+            if unreadable is not None:
+                return unreadable
         like = likeness(fields(given))
         question = _Question(
             key=key,
-            digest=digest,
             like=like,
             canonical=None if has_file(like) else _canonical(like),
             intent_at=intent_at,
             settled_at=sent_until + self._patience.settle,
-            gives_up_at=max(monotonic(), sent_until) + self._patience.outage,
+            patient=patient,
         )
         self._questions.append(question)
         if self._looking is None or self._looking.done():
@@ -188,10 +195,10 @@ class Reconciler:
                     raise
                 except ReplicateError as error:
                     failures += 1
-                    self._give_up(error)
                     pause = min(2.0 ** (failures - 1), 30.0) * min(1.0, self._patience.settle / 2)
+                    self._note(error, pause)
                 else:
-                    failures = 0
+                    failures, self._failing_since, self._failure = 0, None, None
                     pause = self._until_next()
         except Exception as error:  # noqa: BLE001 - it is raised to those who ask
             for question in self._questions:
@@ -205,12 +212,25 @@ class Reconciler:
             return _TOGETHER
         return min(max(_TOGETHER, min(left) - monotonic()), max(_TOGETHER, 5.0))
 
-    def _give_up(self, error: ReplicateError) -> None:
+    def _note(self, error: ReplicateError, pause: float) -> None:
+        """Remember that the list cannot be read, and answer those who will not wait for it."""
+        now = monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        self._failure, self._looks_again_at = error, now + pause
+        for question in self._questions:
+            unreadable = self._verdict_on(error, patient=question.patient)
+            if unreadable is not None:
+                _say(question, unreadable)
+
+    def _verdict_on(self, error: ReplicateError, *, patient: bool) -> Undecided | None:
+        """Return what a list that cannot be read means, None to wait until it can be."""
         passing = isinstance(error, APIConnectionError | ServerError | RateLimitError)
         passing = passing and not isinstance(error, TLSError)
-        for question in self._questions:
-            if not passing or self._hurried or monotonic() >= question.gives_up_at:
-                _say(question, Undecided(f"the list of predictions cannot be read ({error})"))
+        failing = monotonic() - (self._failing_since or monotonic())
+        if patient and passing and not self._hurried and failing < self._patience.outage:
+            return None
+        return Undecided(f"the list of predictions cannot be read ({error})")
 
     def _answer_all(self, reason: str) -> None:
         for question in self._questions:

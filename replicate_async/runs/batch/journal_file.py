@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from replicate_async.errors import (
 )
 from replicate_async.runs.batch.journal_entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal_lock import Lock
-from replicate_async.runs.batch.journal_rows import SCHEMA
+from replicate_async.runs.batch.journal_rows import SCHEMA, DamagedRowError
 
 APPLICATION: Final = 0x52_41_4A_31
 """What says that an SQLite file is a journal: "RAJ1" where the file format has room for it."""
@@ -45,16 +45,14 @@ def open_journal(
     try:
         with explained(path):
             _make_if_missing(path, header, create=create)
-            has_log = _log(path).exists()
             db = _connect(path)
         with closing(db):
             with explained(path):
                 there = read_header(path, db)
                 match(path, there, header)
-                _begin_session(path, db, has_log=has_log)
+                # Also writes anew what a log holds whose sync may have failed.
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             yield db, there
-            with suppress(sqlite3.Error):  # what matters is in the log already
-                db.execute("UPDATE session SET open = 0")
     finally:
         lock.release()
 
@@ -64,7 +62,7 @@ def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None
         return
     if not create:
         raise InvalidArgumentError(f"there is no journal at {path}: check the path.")
-    log = _log(path)
+    log = path.with_name(f"{path.name}-wal")
     if log.exists():
         # SQLite would take the old log for a part of the new file.
         raise JournalDamaged(
@@ -88,7 +86,6 @@ def _create(path: Path, header: JournalHeader) -> None:
         db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
         said = msgspec.json.encode(header)
         db.execute("INSERT INTO header VALUES (1, ?, ?)", (said, zlib.crc32(said)))
-        db.execute("INSERT INTO session VALUES (1, 0)")
     unfinished.replace(path)
     _sync_folder(path.parent)
 
@@ -99,6 +96,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
         check(path, db)
+        check_whole(path, db)
         db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA synchronous = FULL")
@@ -107,22 +105,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _begin_session(path: Path, db: sqlite3.Connection, *, has_log: bool) -> None:
-    # A journal that was not closed has its newest entries in the log beside it.
-    (was_open,) = db.execute("SELECT open FROM session").fetchone()
-    if was_open and not has_log:
-        raise JournalDamaged(
-            damage(path, f"it was in use when it was last written, and {_log(path).name} is gone")
-        )
-    db.execute("UPDATE session SET open = 1")
-    # Also writes anew what a log holds whose sync may have failed.
-    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def _log(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
 
 
 def _use_wal(path: Path, db: sqlite3.Connection) -> None:
@@ -135,7 +117,7 @@ def _use_wal(path: Path, db: sqlite3.Connection) -> None:
 
 
 def check(path: Path, db: sqlite3.Connection) -> None:
-    """Refuse a file that is empty, no journal, of a newer format, or damaged."""
+    """Refuse a file that is empty, no journal, or of a newer format."""
     if not path.stat().st_size:
         raise JournalDamaged(
             f"{path} is empty, which no journal is: delete it, if it held nothing, to begin anew."
@@ -149,7 +131,13 @@ def check(path: Path, db: sqlite3.Connection) -> None:
             f"{path} has format {version}, and this version of replicate-async knows formats up to "
             f"{FORMAT}: update it to resume this run."
         )
-    # The items alone: results may be large, and are compared with their checksums when read.
+
+
+def check_whole(path: Path, db: sqlite3.Connection) -> None:
+    """Refuse a journal whose items are damaged.
+
+    Results may be large, and are compared with their checksums when they are read.
+    """
     (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
     if said != "ok":
         raise JournalDamaged(damage(path, " ".join(said.split())))
@@ -182,7 +170,7 @@ def explained(path: Path) -> Generator[None]:
     """Raise what SQLite and the system say about *path* as what it means."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DamagedRowError) as error:
         raise failure(path, error) from error
     except OSError as error:
         raise JournalWriteError(
@@ -192,7 +180,9 @@ def explained(path: Path) -> Generator[None]:
 
 
 def failure(path: Path, error: Exception) -> JournalError:
-    """Return what an error of SQLite means for the journal."""
+    """Return what an error means for the journal at *path*."""
+    if isinstance(error, DamagedRowError):
+        return JournalDamaged(damage(path, str(error)))
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return JournalDamaged(damage(path, str(error)))

@@ -9,12 +9,10 @@ from typing import Final, cast
 
 import msgspec
 
-from replicate_async.errors import JournalDamaged
 from replicate_async.runs.batch.journal_entry import Entry, State
 
 SCHEMA: Final = """
 CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), json BLOB NOT NULL, crc INTEGER) STRICT;
-CREATE TABLE session (id INTEGER PRIMARY KEY CHECK (id = 1), open INTEGER NOT NULL) STRICT;
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -66,6 +64,10 @@ FullRow = tuple[
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+class DamagedRowError(Exception):
+    """A row that is not as it was written."""
 
 
 def page(
@@ -123,7 +125,7 @@ def bare_entry(row: Row) -> Entry:
     """Return the entry of an item, without its result."""
     _, key, digest, index, state, attempt, intent_at, prediction_id, crc = row
     if zlib.crc32(_encode((key, digest, index, state, attempt, intent_at, prediction_id))) != crc:
-        raise JournalDamaged(f"the row of {key!r} is not as it was written")
+        raise DamagedRowError(f"the row of {key!r} is not as it was written")
     return Entry(
         key=key,
         digest=digest,
@@ -142,5 +144,5 @@ def entry_of(row: FullRow) -> Entry:
     if entry.state is not State.DONE:
         return entry
     if result is None or zlib.crc32(result) != crc:
-        raise JournalDamaged(f"the result of {entry.key!r} is not as it was written")
+        raise DamagedRowError(f"the result of {entry.key!r} is not as it was written")
     return msgspec.structs.replace(entry, result=result)

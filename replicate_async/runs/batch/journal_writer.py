@@ -11,9 +11,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
-from replicate_async.errors import JournalDamaged, JournalError, JournalWriteError, ReplicateError
+from replicate_async.errors import JournalError, JournalWriteError, ReplicateError
 from replicate_async.runs.batch.journal_entry import JournalHeader
-from replicate_async.runs.batch.journal_file import damage, failure, open_journal
+from replicate_async.runs.batch.journal_file import failure, open_journal
+from replicate_async.runs.batch.journal_rows import DamagedRowError
 from replicate_async.runs.batch.journal_table import Table
 
 _GROUP: Final = 1_000
@@ -128,7 +129,7 @@ class Writer:
                 db.rollback()
             table.rolled_back()
             if _ends_it(error):
-                self._broken = self._explain(error)
+                self._broken = failure(self._path, error)
                 return self._refuse(group)
             if len(group) == 1:
                 return [_Outcome(group[0], error=error)]
@@ -138,11 +139,6 @@ class Writer:
 
     def _alone(self, db: sqlite3.Connection, table: Table, call: Call) -> list[_Outcome]:
         return self._refuse([call]) if self._broken else self._commit(db, table, [call])
-
-    def _explain(self, error: Exception) -> JournalError:
-        if isinstance(error, JournalDamaged):
-            return JournalDamaged(damage(self._path, str(error)))
-        return failure(self._path, error)
 
     def _refuse(self, group: list[Call]) -> list[_Outcome]:
         broken = self._broken or JournalWriteError(str(self._path))
@@ -160,8 +156,6 @@ def _carry_out(call: Call, table: Table) -> _Outcome:
         return _Outcome(call)
     try:
         value = call.work(table)
-    except JournalDamaged:
-        raise
     except ReplicateError as error:  # it has changed nothing
         return _Outcome(call, error=error)
     call.carried_out = True
@@ -176,7 +170,7 @@ def _ends_it(error: Exception) -> bool:
         sqlite3.InterfaceError,
         sqlite3.ProgrammingError,
     )
-    ends = (sqlite3.Error, JournalDamaged, MemoryError)
+    ends = (sqlite3.Error, DamagedRowError, MemoryError)
     return isinstance(error, ends) and not isinstance(error, about_values)
 
 

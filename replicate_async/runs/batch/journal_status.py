@@ -1,0 +1,102 @@
+"""Looking into a journal, also while its batch runs: without its lock, and only reading."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.batch.journal_entry import Entry, JournalHeader, State
+from replicate_async.runs.batch.journal_file import check, explained, read_header
+from replicate_async.runs.batch.journal_rows import counts, pages
+
+_TALLY: Final = (
+    "SELECT count(*), count(*) FILTER (WHERE status = 'succeeded'), min(done_at), max(done_at), "
+    "total(predict_time) FROM results"
+)
+
+
+class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal says of its batch.
+
+    ``counts`` has how many inputs there are of each state. Of those that are done, ``succeeded``
+    have an output and ``failed`` have none. ``predict_seconds`` is what the models took for them
+    in all. ``began_at``, the time of the first create that is remembered, and ``last_done_at`` are
+    in seconds since 1970. ``per_second`` is how many were done in each second between the first
+    result and the last, pauses between runs included; None when there are fewer than two.
+    """
+
+    header: JournalHeader
+    counts: Mapping[State, int]
+    succeeded: int
+    failed: int
+    predict_seconds: float
+    began_at: float | None
+    last_done_at: float | None
+    per_second: float | None
+
+    @property
+    def total(self) -> int:
+        """How many inputs there are."""
+        return sum(self.counts.values())
+
+
+def status(path: str | os.PathLike[str]) -> JournalStatus:
+    """Return what the journal at *path* says of its batch, which may be running.
+
+    Blocks while it reads. Raises `JournalError` as `Journal.open` does, and `InvalidArgumentError`
+    when there is none.
+    """
+    with _reading(path) as (where, db):
+        db.execute("BEGIN")  # one moment for all of it
+        header = read_header(where, db)
+        done, succeeded, first, last, seconds = db.execute(_TALLY).fetchone()
+        (began,) = db.execute("SELECT min(intent_at) FROM items").fetchone()
+        return JournalStatus(
+            header=header,
+            counts=counts(db),
+            succeeded=succeeded,
+            failed=done - succeeded,
+            predict_seconds=seconds,
+            began_at=began,
+            last_done_at=last,
+            per_second=(done - 1) / (last - first) if done > 1 and last > first else None,
+        )
+
+
+def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[list[Entry]]:
+    """Yield the entries of the journal at *path* in index order, some at a time.
+
+    What a batch that runs changes meanwhile appears as it was or as it is. Blocks, and raises, as
+    `status` does.
+    """
+    with _reading(path) as (_, db):
+        yield from pages(db, state)
+
+
+@contextmanager
+def _reading(path: str | os.PathLike[str]) -> Generator[tuple[Path, sqlite3.Connection]]:
+    where = Path(os.path.realpath(path))
+    if not where.is_file():
+        raise InvalidArgumentError(f"there is no journal at {where}: check the path.")
+    with explained(where), closing(_connect(where)) as db:
+        check(where, db)
+        yield where, db
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if path.with_name(f"{path.name}-wal").exists():
+        mode = "ro"  # the batch runs or was killed: its log is read, and left to it
+    elif os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        mode = "rw"  # so that SQLite removes the log that it makes
+    else:
+        mode = "ro&immutable=1"
+    db = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    db.execute("PRAGMA query_only = ON")
+    return db

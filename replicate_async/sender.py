@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
 _MOST_FILE_REDIRECTS: Final = 5
-_FILE_BUFFER: Final = 262144
+_FILE_BUFFER: Final = 256 * 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _log = logging.getLogger("replicate_async")

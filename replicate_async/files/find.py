@@ -156,13 +156,14 @@ def strings_in(output: object, place: Place = ()) -> Iterator[tuple[str, Place]]
 def at(output: object, place: Place) -> object:
     """Return what *output* has at *place*, or None."""
     for key in place:
-        if isinstance(output, list) and isinstance(key, int):
-            items = cast("list[object]", output)
-            output = items[key] if key < len(items) else None
-        elif isinstance(output, dict):
-            output = cast("dict[object, object]", output).get(key)
-        elif place == (0,):
-            return output  # the first file of a stream, of a model that has but one
-        else:
+        if isinstance(output, list | dict):
+            output = _inside(cast("list[object] | dict[object, object]", output), key)
+        elif place != (0,):  # else it is the first file of a stream, of a model that has but one
             return None
     return output
+
+
+def _inside(value: list[object] | dict[object, object], key: str | int) -> object:
+    if isinstance(value, dict):
+        return value.get(key)
+    return value[key] if isinstance(key, int) and key < len(value) else None

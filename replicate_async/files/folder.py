@@ -98,9 +98,7 @@ class Folder:
         if not stat.S_ISREG(mode):
             raise FileError(f"{path} is there, and is not a file.", path=path)
         if not overwrite:
-            raise TargetExistsError(
-                f"{path} exists; give another name, a folder, or overwrite=True.", path=path
-            )
+            raise _taken(path)
 
     def part(self, key: str) -> Part | None:
         """Return what another process has left of the download *key*, for this one alone.
@@ -152,21 +150,28 @@ class Folder:
         raise FileError(f"{self.path} has too many files named like {name!r}.", path=self.path)
 
     def _name(self, part: Part, name: str, *, overwrite: bool) -> None:
-        self.check(name, overwrite=overwrite)
-        if not overwrite:
+        if overwrite:
+            self.check(name, overwrite=True)
+        else:
             try:
                 self._link(part.name, name)
             except FileExistsError:
-                return self.check(name, overwrite=False)
+                raise _taken(self.path / name) from None
             except OSError as error:
                 if error.errno not in _LINKLESS:
                     raise
-                # Nothing can take the name from now on; what is put in its place is whole.
-                os.close(self._create(name))
+                self._claim(name)
             else:
                 return self._remove(part.name)
         os.replace(self._at(part.name), self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
         return None
+
+    def _claim(self, name: str) -> None:
+        """Take *name* where there are no links; what is then put in its place is whole."""
+        try:
+            os.close(self._create(name))
+        except FileExistsError:
+            raise _taken(self.path / name) from None
 
     def _link(self, old: str, new: str) -> None:
         # A link is made only where nothing is: the one kind of rename that cannot replace.
@@ -221,6 +226,12 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return name if self._fd is not None else os.fspath(self.path / name)
+
+
+def _taken(path: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"{path} exists; give another name, a folder, or overwrite=True.", path=path
+    )
 
 
 def _prefix(key: str) -> str:

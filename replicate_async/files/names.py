@@ -48,7 +48,8 @@ def safe_name(raw: str) -> str:
     them.
     """
     text = unicodedata.normalize("NFC", raw)
-    seen = "".join(char for char in text if unicodedata.category(char) not in _UNSEEN)
+    kinds = [(char, unicodedata.category(char)) for char in text]
+    seen = "".join(" " if kind == "Zs" else char for char, kind in kinds if kind not in _UNSEEN)
     parts = [part for part in re.split(r"[/\\]", seen) if part.strip(" .")]
     name = _FORBIDDEN.sub("_", parts[-1] if parts else "")
     # A leading dot hides a file, a leading dash or tilde means something to a shell.

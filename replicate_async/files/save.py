@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
@@ -25,7 +25,7 @@ from replicate_async.schemas import Prediction, Training
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BATCH: Final = 1024 * 1024
+_BATCH: Final = 2 * 1024 * 1024
 """Bytes that are written at once."""
 _WORTH_KEEPING: Final = 8 * 1024 * 1024
 """Bytes; less is downloaded anew sooner than anybody misses it."""
@@ -74,7 +74,8 @@ class _Saving:
         self._folder: Folder | None = None
         self._target: str | None = None
         self._part: Part | None = None
-        self._written = 0
+        self.written: int = 0
+        """Bytes that are on their way to the disk, or there."""
         self._writing: asyncio.Future[None] | None = None
         self._keep = False
 
@@ -96,7 +97,7 @@ class _Saving:
             error.path = error.path or Path(path)
             raise
         except (APIConnectionError, asyncio.CancelledError):
-            self._keep = self._written >= _WORTH_KEEPING
+            self._keep = self.written >= _WORTH_KEEPING
             raise
         finally:
             if self._writing is not None:
@@ -123,12 +124,12 @@ class _Saving:
         """Begin anew."""
         self._drop_part(keep=False)
         self._part = self._here.make_part(self._key, validator)
-        self._written = 0
+        self.written = 0
 
     def _find_part(self) -> None:
         self._part = self._here.part(self._key)
         if self._part is not None:
-            self._written = self._part.resume()
+            self.written = self._part.resume()
 
     def _drop_part(self, *, keep: bool) -> None:
         part, self._part = self._part, None
@@ -139,11 +140,12 @@ class _Saving:
         await _in_thread(self._make_part, "")
         for start in range(0, len(data), _BATCH):
             await self._write([data[start : start + _BATCH]])
+        await self._written_out()
 
     async def _download(self) -> None:
         await _in_thread(self._find_part)
         validator = "" if self._part is None else self._part.validator
-        start = self._written
+        start = self.written
         download = self._file.download(start=start, validator=validator, max_size=self._max_size)
         try:
             begin = await download.open()
@@ -157,7 +159,7 @@ class _Saving:
 
     async def _copy(self, download: Download) -> None:
         batch: list[bytes] = []
-        end, held = self._written, 0
+        end, held = self.written, 0
         while True:
             piece = await download.read()
             if piece.start != end:
@@ -171,16 +173,16 @@ class _Saving:
                 await self._write(batch)
                 batch, held = [], 0
             if not piece.data:
-                return
+                return await self._written_out()
 
     async def _write(self, batch: list[bytes]) -> None:
         """Write *batch*, which may take until the next one is to be written."""
         await self._written_out()
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(None, self._begun.write, batch)
-        self._written += sum(map(len, batch))
+        self.written += sum(map(len, batch))
         if self._report is not None:
-            self._report(self._written)
+            self._report(self.written)
 
     async def _written_out(self) -> None:
         if self._writing is not None:
@@ -201,7 +203,7 @@ class _Saving:
         return wanted
 
     def _publish(self, name: str) -> Path:
-        self._begun.settle(self._written)
+        self._begun.settle(self.written)
         unique = self._target is None and not self._overwrite
         return self._here.path / self._here.publish(
             self._begun, name, unique=unique, overwrite=self._overwrite
@@ -260,7 +262,7 @@ async def save_all(
     if isinstance(concurrency, bool) or concurrency < 1:
         raise InvalidArgumentError(f"concurrency={shorten(concurrency)} must be 1 or more.")
     where = _path(folder, "folder")
-    files = list(_files_in(output, set()))
+    files = list(_files_in(output, frozenset()))
     paths: dict[int, Path] = {}
     claimed: set[str] | None = set() if overwrite else None
     turn = asyncio.Semaphore(concurrency)
@@ -276,7 +278,7 @@ async def save_all(
         async with turn:
             saving = _Saving(file, overwrite=overwrite, name=named, claimed=claimed, report=report)
             paths[at] = await saving.run(where, is_folder=True)
-            report(file.size or 0)
+            report(saving.written)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -287,35 +289,39 @@ async def save_all(
     return [paths[at] for at in range(len(files))]
 
 
-def _files_in(value: object, seen: set[int]) -> Iterator[FileOutput]:
-    """Yield the files in *value*, in order."""
+def _files_in(value: object, holders: frozenset[int]) -> Iterator[FileOutput]:
+    """Yield the files in *value*, in order, which is inside of *holders*."""
     if isinstance(value, FileOutput):
         yield value
-        return
+    elif id(value) not in holders:  # else it holds itself
+        for part in _parts(value):
+            yield from _files_in(part, holders | {id(value)})
+
+
+def _parts(value: object) -> Iterable[object]:
     if isinstance(value, Mapping):
-        parts = list(cast("Mapping[object, object]", value).values())
-    elif isinstance(value, list | tuple | set | frozenset):
-        parts = list(cast("list[object]", value))
-    elif isinstance(value, msgspec.Struct):
-        parts = [getattr(value, name) for name in value.__struct_fields__]
-    elif dataclasses.is_dataclass(value):
-        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    else:
-        return
-    if id(value) in seen:  # it holds itself
-        return
-    for part in parts:
-        yield from _files_in(part, seen | {id(value)})
+        return list(cast("Mapping[object, object]", value).values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(cast("Iterable[object]", value))
+    if isinstance(value, msgspec.Struct):
+        return [getattr(value, name) for name in value.__struct_fields__]
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return ()
 
 
 def _path(path: object, argument: str) -> str:
-    if not isinstance(path, str | PathLike) or not isinstance(text := os.fspath(path), str):
-        raise InvalidArgumentError(f"{argument}={shorten(path)} must be a path.")
-    if not text or "\0" in text:
+    text = _text_of(path)
+    if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidArgumentError(
-            f"{argument}={shorten(path)} is empty or has a NUL in it; give a file or a folder."
+            f"{argument}={shorten(path)} is no path, is empty or has a NUL in it; give a file or "
+            "a folder."
         )
     return text
+
+
+def _text_of(path: object) -> object:
+    return os.fspath(cast("PathLike[str]", path)) if isinstance(path, PathLike) else path
 
 
 def _disk_error(error: OSError, path: Path) -> FileError:

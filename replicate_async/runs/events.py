@@ -8,19 +8,21 @@ import msgspec
 from msgspec import Struct
 
 from replicate_async.core.sse import Event
+from replicate_async.files.output import FileOutput
 
 
 class OutputEvent(Struct, frozen=True, gc=False):
-    """A part of the output, in ``data``: a chunk of text, or the URL of a file.
+    """A part of the output, in ``data``: a chunk of text, or a file.
 
-    A model that gives neither has its parts as JSON here. ``str(event)`` is ``data``.
+    A model that gives neither has its parts as JSON here. ``str(event)`` is the text, or the URL
+    of the file.
     """
 
-    data: str
+    data: str | FileOutput
     id: str = ""
 
     def __str__(self) -> str:
-        return self.data
+        return str(self.data)
 
 
 class LogsEvent(Struct, frozen=True, gc=False):

@@ -90,7 +90,7 @@ class Feed:
                 self._some.set()
                 room -= _EVENT_ITSELF
                 if isinstance(event, OutputEvent | LogsEvent):
-                    room -= len(event.data)
+                    room -= len(str(event.data))
                 if room <= 0:
                     return
         except Exception as error:  # noqa: BLE001 - handed to who reads; nothing is swallowed

@@ -68,7 +68,8 @@ class _Events:
         name = self._stream.prediction.id
         for event in events:
             if isinstance(event, OutputEvent):
-                data = self._unknown_part(event.data) if self._known else event.data
+                data = str(event.data)
+                data = self._unknown_part(data) if self._known else data
                 if data:
                     self._sent += len(data)
                     place = event_id(name, self._sent, event.id)

@@ -45,7 +45,7 @@ class _Text:
             if isinstance(event, ErrorEvent):
                 self._failure = event.detail
             self.over = self.over or isinstance(event, DoneEvent)
-        return "".join(event.data for event in events if isinstance(event, OutputEvent))
+        return "".join(str(event.data) for event in events if isinstance(event, OutputEvent))
 
     def failed(self, error: Exception) -> str:
         raise error

@@ -68,8 +68,10 @@ class _Message:
         parts: list[str] = []
         text: list[str] = []
         for event in events:
-            if isinstance(event, OutputEvent) and not self._files:
-                text.append(event.data)
+            # A model without a stream may give files all the same.
+            data = event.data if isinstance(event, OutputEvent) and not self._files else None
+            if isinstance(data, str):
+                text.append(data)
                 continue
             parts.append(self._delta("".join(text)))
             text.clear()
@@ -91,7 +93,8 @@ class _Message:
 
     def _other(self, event: StreamEvent) -> str:
         if isinstance(event, OutputEvent):
-            return _file(event.data) if event.data else ""
+            url = str(event.data)
+            return _file(url) if url else ""
         if isinstance(event, LogsEvent) and self._logs:
             return _chunk(type="data-logs", data=event.data, transient=True)
         if isinstance(event, ErrorEvent):

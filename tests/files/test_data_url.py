@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_async import FileError, FileOutput, FileTooLargeError
+from replicate_async.files.data_url import LARGEST, decode, is_base64, media_type
+
+pytestmark = pytest.mark.anyio
+
+
+@given(st.binary())
+def test_base64_round_trips(data: bytes) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+    assert is_base64(url)
+    assert decode(url) == data
+
+
+@pytest.mark.parametrize(
+    ("url", "data"),
+    [
+        ("data:,a%20b", b"a b"),
+        ("data:text/plain,hello", b"hello"),
+        ("data:text/plain;charset=utf-8,%C3%BC", "ü".encode()),
+        ("DATA:text/plain;BASE64,YQ==", b"a"),
+        ("data:text/plain;base64,YQ%3D%3D", b"a"),
+        ("data:image/svg+xml;charset=utf-8;base64,", b""),
+    ],
+)
+def test_a_data_url_is_decoded(url: str, data: bytes) -> None:
+    assert decode(url) == data
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png;base64,YQ=",
+        "data:image/png;base64,YQ==YQ==",
+        "data:image/png;base64,Y Q==",
+        "data:image/png;base64,YQ==\n",
+        "data:image/png;base64,-_-_",
+        "data:image/png;base64,é",
+        "data:text/plain,100%",
+        "data:text/plain,%zz",
+        "data:no comma",
+        "data:bad type;base64,YQ==",
+        "data:" + "x" * 600 + "/y;base64,YQ==",
+    ],
+)
+def test_a_malformed_data_url_is_an_error(url: str) -> None:
+    with pytest.raises(FileError):
+        decode(url)
+
+
+def test_a_data_url_too_large_is_an_error() -> None:
+    with pytest.raises(FileTooLargeError):
+        decode("data:a/b," + "x" * LARGEST)
+
+
+def test_only_base64_with_a_media_type_is_a_file_by_its_looks() -> None:
+    assert is_base64("data:image/png;base64,YQ==")
+    assert not is_base64("data:;base64,YQ==")
+    assert not is_base64("data:text/plain,hello")
+    assert not is_base64("data: I mean it, really")
+
+
+def test_a_data_url_says_its_media_type() -> None:
+    assert media_type("data:image/PNG;base64,") == "image/png"
+    assert media_type("data:,x") == "text/plain"
+    assert media_type("data:???") == "text/plain"
+
+
+async def test_a_file_in_the_output_itself_needs_no_client() -> None:
+    data = bytes(2_000_000)
+    file = FileOutput(f"data:image/webp;base64,{base64.b64encode(data).decode()}")
+
+    assert (file.name, file.content_type, file.size) == ("output.webp", "image/webp", None)
+    assert [chunk async for chunk in file] == [data]
+    assert await file.read() == data
+    assert [chunk async for chunk in file] == [data]
+    assert (file.size, file.data) == (len(data), data)
+    with pytest.raises(FileTooLargeError):
+        await file.read(max_size=10)
+
+
+async def test_a_data_url_is_held_to_the_largest_size_allowed() -> None:
+    with pytest.raises(FileTooLargeError):
+        await FileOutput("data:image/png;base64,YWFhYQ==").read(max_size=3)

@@ -1,0 +1,454 @@
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from replicate_async import (
+    ClientStateError,
+    FileError,
+    FileOutput,
+    FileTooLargeError,
+    ForeignURLError,
+    OutputExpired,
+    RedirectError,
+    Replicate,
+    Retry,
+    TruncatedBodyError,
+)
+from tests.files.hosts import CONTENT, Host, hosted, names_in
+from tests.support.fault_server import FaultServer, script
+from tests.support.replies import json_answer, prediction
+from tests.support.sentinel import TOKEN, caught
+from tests.support.wire import Answer, Ending, Request
+
+pytestmark = pytest.mark.anyio
+
+Way = Callable[[FileOutput, Path], Awaitable[bytes]]
+
+
+async def read(file: FileOutput, folder: Path) -> bytes:
+    return await file.read()
+
+
+async def iterate(file: FileOutput, folder: Path) -> bytes:
+    return b"".join([chunk async for chunk in file])
+
+
+async def save(file: FileOutput, folder: Path) -> bytes:
+    saved = await file.save(folder)
+    data = saved.read_bytes()
+    saved.unlink()
+    assert not names_in(folder)
+    return data
+
+
+WAYS = pytest.mark.parametrize("way", [read, iterate, save])
+
+
+@WAYS
+async def test_a_file_is_fetched_with_few_headers_and_no_token(way: Way, tmp_path: Path) -> None:
+    async with hosted() as (file, server, _):
+        assert await way(file, tmp_path) == CONTENT
+
+        assert (file.size, file.content_type) == (len(CONTENT), "image/png")
+        names = {name for name, _ in server.requests[0].headers}
+        assert names == {"host", "accept", "accept-encoding", "user-agent"}
+        assert server.requests[0].header("accept-encoding") == "identity"
+
+
+@WAYS
+async def test_a_connection_that_breaks_every_4_kb_is_resumed(way: Way, tmp_path: Path) -> None:
+    async with hosted(Host(most=4096)) as (file, _, host):
+        assert await way(file, tmp_path) == CONTENT
+
+        assert host.starts[:3] == [0, 4096, 8192]
+        assert len(host.starts) == -(-len(CONTENT) // 4096)
+
+
+@WAYS
+@pytest.mark.parametrize("cut", [0, 9, 60, 150, 1000, 65_536, 299_999, 300_100])
+@pytest.mark.parametrize("ending", [Ending.CLOSE, Ending.RESET])
+async def test_a_connection_cut_anywhere_is_resumed(
+    way: Way, cut: int, ending: Ending, tmp_path: Path
+) -> None:
+    host = Host()
+    broken = False
+
+    def once(request: Request) -> Answer:
+        nonlocal broken
+        answer = host(request)
+        if broken:
+            return answer
+        broken = True
+        return Answer(headers=answer.headers, body=answer.body, cut=cut, ending=ending)
+
+    async with (
+        FaultServer(once) as server,
+        Replicate(TOKEN, base_url=server.url, retry=Retry(base=0.0)) as client,
+    ):
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+        assert await way(file, tmp_path) == CONTENT
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"', "bare"])
+@pytest.mark.parametrize("way", [read, save])
+async def test_what_cannot_be_resumed_begins_anew(
+    way: Way, etag: str | None, tmp_path: Path
+) -> None:
+    host = Host(etag=etag, most=100_000)
+
+    def second_whole(request: Request) -> Answer:
+        answer = host(request)
+        host.most = None
+        return answer
+
+    async with FaultServer(second_whole) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+
+        assert await way(file, tmp_path) == CONTENT
+        assert [request.header("range") for request in server.requests] == [None, None]
+
+
+@pytest.mark.parametrize("way", [read, save])
+async def test_a_file_that_changes_meanwhile_is_that_which_it_becomes(
+    way: Way, tmp_path: Path
+) -> None:
+    host = Host(most=100_000)
+
+    def changing(request: Request) -> Answer:
+        if request.header("range"):
+            host.content, host.etag, host.most = b"new", '"v2"', None
+        return host(request)
+
+    async with FaultServer(changing) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+
+        assert await way(file, tmp_path) == b"new"
+        assert file.size == 3
+
+
+async def test_chunks_that_were_handed_out_are_not_taken_back(tmp_path: Path) -> None:
+    async with hosted(Host(etag=None, most=100_000)) as (file, _, _):
+        with caught(FileError) as raised:
+            await iterate(file, tmp_path)
+
+    assert "begin anew" in str(raised.error)
+
+
+@WAYS
+async def test_a_host_without_ranges_is_skipped_through_to_where_it_broke(
+    way: Way, tmp_path: Path
+) -> None:
+    host = Host(ranges=False, most=100_000)
+
+    def growing(request: Request) -> Answer:
+        answer = host(request)
+        host.most = (host.most or 0) + 100_000
+        return answer
+
+    async with FaultServer(growing) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+
+        assert await way(file, tmp_path) == CONTENT
+        assert host.starts == [0, 0, 0]
+
+
+@WAYS
+async def test_a_body_that_is_always_short_is_an_error_and_leaves_nothing(
+    way: Way, tmp_path: Path
+) -> None:
+    short = Answer(headers=(("ETag", '"a"'),), body=CONTENT, cut=2000, ending=Ending.CLOSE)
+
+    def shorter(request: Request) -> Answer:
+        if request.header("range"):
+            return Answer(status=503)
+        return short
+
+    async with (
+        FaultServer(shorter) as server,
+        Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
+    ):
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+        with caught(FileError):
+            await way(file, tmp_path)
+        server.handler = script(short)
+        with caught(TruncatedBodyError):
+            await way(file, tmp_path)
+
+    assert not names_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "span", ["bytes 5-9/10", "bytes 0-9/10", "bytes */10", "bytes 4096-9/x", "items 4096-1/2", ""]
+)
+async def test_a_range_that_was_not_asked_for_is_not_taken(span: str, tmp_path: Path) -> None:
+    host = Host(most=4096)
+
+    def confused(request: Request) -> Answer:
+        if request.header("range"):
+            host.most = None
+            return Answer(status=206, headers=(("Content-Range", span),), body=b"x" * 10)
+        return host(request)
+
+    async with FaultServer(confused) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+
+        assert await read(file, tmp_path) == CONTENT
+        assert [bool(request.header("range")) for request in server.requests] == [0, 1, 0]
+
+
+async def test_a_range_that_nobody_asked_for_is_an_error(tmp_path: Path) -> None:
+    odd = Host(headers=(("Content-Range", "bytes 5-9/10"),))
+
+    def partial(request: Request) -> Answer:
+        answer = odd(request)
+        return Answer(status=206, headers=answer.headers, body=b"abcde")
+
+    async with FaultServer(partial) as server, Replicate(TOKEN, base_url=server.url) as client:
+        with caught(FileError):
+            await FileOutput(f"{server.origin}/a.png").with_client(client).read()
+
+
+@WAYS
+async def test_an_empty_file_is_a_file(way: Way, tmp_path: Path) -> None:
+    async with hosted(Host(content=b"")) as (file, _, _):
+        assert await way(file, tmp_path) == b""
+        assert file.size == 0
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_a_file_of_unknown_length_is_read_to_its_end(framing: str, tmp_path: Path) -> None:
+    answer = Answer(body=CONTENT, framing="chunked" if framing == "chunked" else "close")
+    async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
+        file = FileOutput(f"{server.origin}/a").with_client(c)
+
+        assert await save(file, tmp_path) == CONTENT
+
+
+async def test_a_compressed_answer_is_decompressed(tmp_path: Path) -> None:
+    headers = (("Content-Encoding", "gzip"), ("ETag", '"a"'))
+    async with hosted(Host(content=gzip.compress(CONTENT), headers=headers)) as (file, _, _):
+        assert await save(file, tmp_path) == CONTENT
+        assert await file.read() == CONTENT
+
+
+async def test_a_gzip_bomb_is_stopped_early(tmp_path: Path) -> None:
+    packer = zlib.compressobj(wbits=31)
+    zeros = bytes(1024 * 1024)
+    bomb = b"".join(packer.compress(zeros) for _ in range(256)) + packer.flush()
+    async with hosted(Host(content=bomb, headers=(("Content-Encoding", "gzip"),))) as (file, _, _):
+        tracemalloc.start()
+        try:
+            with caught(FileTooLargeError) as raised:
+                await save(file, tmp_path)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert "decompressed" in str(raised.error)
+    assert peak < 32 * 1024 * 1024
+    assert not names_in(tmp_path)
+
+
+async def test_an_unknown_encoding_is_an_error() -> None:
+    async with hosted(Host(headers=(("Content-Encoding", "rot13"),))) as (file, _, _):
+        with caught(FileError) as raised:
+            await file.read()
+
+    assert "rot13" in str(raised.error)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_file_larger_than_allowed_is_not_read_to_its_end(
+    framing: str, tmp_path: Path
+) -> None:
+    answer = Answer(body=CONTENT, framing="length" if framing == "length" else "chunked")
+    async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
+        file = FileOutput(f"{server.origin}/a").with_client(c)
+        with caught(FileTooLargeError):
+            await file.read(max_size=100_000)
+        with caught(FileTooLargeError) as raised:
+            await file.save(tmp_path / "a", max_size=100_000)
+        assert raised.error.path == tmp_path / "a"
+        assert await file.read(max_size=len(CONTENT)) == CONTENT
+
+    assert not names_in(tmp_path)
+
+
+async def test_five_redirects_are_followed_and_a_loop_is_not(tmp_path: Path) -> None:
+    def hops(request: Request) -> Answer:
+        left = int(request.path.removeprefix("/"))
+        if not left:
+            return Answer(body=b"there")
+        return Answer(status=302, headers=(("Location", f"/{left - 1}"),))
+
+    async with FaultServer(hops) as server, Replicate(TOKEN, base_url=server.url) as client:
+        assert await FileOutput(f"{server.origin}/5").with_client(client).read() == b"there"
+        server.forget()
+        with caught(RedirectError):
+            await FileOutput(f"{server.origin}/6").with_client(client).save(tmp_path / "a")
+        assert len(server.requests) == 6
+
+        server.handler = script(Answer(status=307, headers=(("Location", "/1"),)))
+        with caught(RedirectError):
+            await FileOutput(f"{server.origin}/1").with_client(client).read()
+        server.handler = script(Answer(status=302))
+        with caught(RedirectError):
+            await FileOutput(f"{server.origin}/1").with_client(client).read()
+
+    assert not names_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://a.example/x",
+        "http://10.0.0.1/x",
+        "ftp://a.example/x",
+        "file:///etc/passwd",
+        "//a.example/x",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://10.0.0.1/x",
+        "https://router.local/x",
+        "https://2130706433/x",
+        "javascript:alert(1)",
+    ],
+)
+async def test_a_redirect_to_where_nobody_may_go_is_not_followed(location: str) -> None:
+    answer = Answer(status=302, headers=(("Location", location),))
+    async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
+        file = FileOutput(f"{server.origin}/1").with_client(c)
+        with caught(ForeignURLError):
+            await file.read()
+        assert {request.path for request in server.requests} == {"/1"}
+
+
+async def test_a_foreign_host_never_sees_the_token_and_the_api_for_its_uploads_does() -> None:
+    async with (
+        FaultServer(script(Answer(body=b"x"))) as stranger,
+        FaultServer(script(Answer(body=b"x"))) as api,
+        Replicate(TOKEN, base_url=api.url) as client,
+    ):
+        for url in (f"{stranger.origin}/v1/files/a", f"{api.origin}/out", f"{api.url}/files/a"):
+            await FileOutput(url).with_client(client).read()
+        api.handler = script(
+            Answer(status=302, headers=(("Location", f"{stranger.origin}/v1/files/b"),)),
+        )
+        await FileOutput(f"{api.url}/files/b").with_client(client).read()
+        stranger.handler = script(
+            Answer(status=302, headers=(("Location", f"{api.url}/files/c"),)),
+        )
+        api.handler = script(Answer(body=b"x"))
+        await FileOutput(f"{stranger.origin}/c").with_client(client).read()
+
+        assert TOKEN.encode() not in stranger.received
+        seen = {request.path: request.header("authorization") for request in api.requests}
+        assert seen == {
+            "/out": None,
+            "/v1/files/a": f"Bearer {TOKEN}",
+            "/v1/files/b": f"Bearer {TOKEN}",
+            "/v1/files/c": None,
+        }
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("output", ["fresh", "same", "gone", "removed", "no url"])
+async def test_an_expired_url_is_looked_up_once(status: int, output: str) -> None:
+    gone = "/old.png"
+
+    def service(request: Request) -> Answer:
+        if request.path == gone:
+            return Answer(status=status)
+        if request.path == "/new.png":
+            return Answer(body=b"fresh")
+        if output == "gone":
+            return Answer(status=404, body=b"{}")
+        old = f"{server.origin}{gone}"
+        urls = {"fresh": f"{server.origin}/new.png", "same": old, "no url": 3, "removed": None}
+        return json_answer(prediction(server.url, output=[urls[output]]))
+
+    async with (
+        FaultServer(service) as server,
+        Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
+    ):
+        known = prediction(server.url, output=[f"{server.origin}{gone}"])
+        server.handler = script(json_answer(known))
+        [file] = client.output(await client.predictions.get("abc"))
+        server.handler = service
+        server.forget()
+        if output == "fresh":
+            assert await file.read() == b"fresh"
+        else:
+            with caught(OutputExpired):
+                await file.read()
+
+        looked_up = [r for r in server.requests if r.path.startswith("/v1/predictions/")]
+        assert len(looked_up) == 1
+        assert str(file).endswith(gone)
+
+
+async def test_a_fresh_url_that_has_expired_as_well_is_not_looked_up_again() -> None:
+    def service(request: Request) -> Answer:
+        if request.path.endswith(".png"):
+            return Answer(status=404)
+        return json_answer(prediction(server.url, output=f"{server.origin}/{len(lookups)}.png"))
+
+    async with (
+        FaultServer(service) as server,
+        Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
+    ):
+        lookups = [1]
+        file = client.output(await client.predictions.get("abc"))
+        lookups.append(2)
+        with caught(OutputExpired):
+            await file.read()
+
+
+@pytest.mark.parametrize("status", [400, 401, 416, 418, 204])
+async def test_another_status_is_an_error_that_names_it(status: int) -> None:
+    answer = Answer(status=status)
+    async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
+        with caught(FileError) as raised:
+            await FileOutput(f"{server.origin}/a?signature=secret").with_client(c).read()
+
+    assert str(status) in str(raised.error) or status == 416
+    assert "signature" not in str(raised.error)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_host_in_trouble_is_asked_again(status: int) -> None:
+    answers = script(Answer(status=status), Answer(status=status), Answer(body=b"x"))
+    retry = Retry(base=0.0, throttle_base=0.0)
+    async with (
+        FaultServer(answers) as server,
+        Replicate(TOKEN, base_url=server.url, retry=retry) as client,
+    ):
+        assert await FileOutput(f"{server.origin}/a").with_client(client).read() == b"x"
+        server.handler = script(Answer(status=status))
+        with caught(FileError) as raised:
+            await FileOutput(f"{server.origin}/a").with_client(client).read()
+
+    assert str(status) in str(raised.error)
+
+
+async def test_a_file_without_a_client_says_how_to_give_it_one() -> None:
+    with caught(ClientStateError) as raised:
+        await FileOutput("https://replicate.delivery/a.png").read()
+
+    assert "with_client" in str(raised.error)
+
+
+async def test_a_loop_that_is_left_early_closes_the_connection() -> None:
+    endless = Answer(body=bytes(50_000_000))
+    async with FaultServer(script(endless)) as server, Replicate(TOKEN, base_url=server.url) as c:
+        chunks = FileOutput(f"{server.origin}/a").with_client(c).__aiter__()
+        async for _ in chunks:
+            break
+        del chunks
+
+        await server.until_idle()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pty
+import re
+import struct
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -62,3 +67,64 @@ async def run(*arguments: str, server: LocalReplicate | None = None) -> Ran:
     assert server is None or server.api_token not in ran.out + ran.err
     assert "Traceback" not in ran.err
     return ran
+
+
+class Terminal:
+    """The program on a terminal of its own, as wide as *columns*."""
+
+    def __init__(self, process: asyncio.subprocess.Process, terminal: int) -> None:
+        self.process = process
+        self._terminal = terminal
+        self.raw = b""
+        """Everything that was written to the terminal, with what moves the cursor."""
+
+    @classmethod
+    async def start(
+        cls, *arguments: str, server: LocalReplicate | None = None, columns: int = 100
+    ) -> Terminal:
+        """Start the program there."""
+        terminal, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        env = environment(server) | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        for name in ("NO_COLOR", "COLUMNS", "LINES", "CI"):
+            env.pop(name, None)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "replicate_async",
+                *arguments,
+                env=env,
+                stdin=side,
+                stdout=side,
+                stderr=side,
+            )
+        finally:
+            os.close(side)
+        return cls(process, terminal)
+
+    async def until(self, text: str) -> None:
+        """Read until *text* was written."""
+        while text not in self.text:
+            assert await self._read(), self.text
+
+    async def ended(self) -> int:
+        """Read until the program has ended, and return its exit code."""
+        while await self._read():
+            pass
+        os.close(self._terminal)
+        return await self.process.wait()
+
+    @property
+    def text(self) -> str:
+        """What was written, without what moves the cursor or has a colour."""
+        plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self.raw)
+        return plain.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    async def _read(self) -> bool:
+        try:
+            data = await asyncio.to_thread(os.read, self._terminal, 64 * 1024)
+        except OSError:  # nobody has the other side open any more
+            return False
+        self.raw += data
+        return bool(data)

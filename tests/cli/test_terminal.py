@@ -1,0 +1,81 @@
+"""What the program draws where there is a terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from replicate_async import Replicate
+from replicate_async.local import ConcatenateIterator, LocalReplicate
+from tests.cli.program import Terminal
+
+pytestmark = pytest.mark.anyio
+
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
+
+
+async def test_a_table_has_a_header_and_colours_and_cuts_only_its_last_column(
+    server: LocalReplicate,
+) -> None:
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        done = await client.predictions.create("acme/spell", {"word": "x"})
+        await client.predictions.wait(done)
+        failed = await client.predictions.create("local/fail", {})
+        await client.predictions.wait(failed)
+    terminal = await Terminal.start("predictions", "list", server=server, columns=70)
+
+    assert await terminal.ended() == 0
+    rows = [line.split() for line in terminal.text.splitlines()]
+    assert rows[0] == ["id", "model", "status", "created"]
+    assert [row[:3] for row in rows[1:]] == [
+        [failed.id, "local/fail", "failed"],
+        [done.id, "acme/spell", "succeeded"],
+    ]
+    assert b"\x1b[32msucceeded" in terminal.raw
+    assert b"\x1b[31mfailed" in terminal.raw
+    assert max(map(len, terminal.text.splitlines())) <= 70
+
+
+async def test_json_is_indented(server: LocalReplicate) -> None:
+    terminal = await Terminal.start("models", "get", "acme/spell", "--json", server=server)
+
+    assert await terminal.ended() == 0
+    assert terminal.text.startswith('{\n  "owner": "acme",\n')
+    assert json.loads(terminal.text)["name"] == "spell"
+
+
+async def test_a_line_says_how_far_a_run_is_and_goes_away(server: LocalReplicate) -> None:
+    terminal = await Terminal.start(
+        "run", "local/slow", "seconds=1", "steps=4", "--logs", server=server
+    )
+
+    assert await terminal.ended() == 0
+    assert "local/slow · processing" in terminal.text
+    assert "25%|" in terminal.text
+    assert terminal.text.splitlines()[-1] == "waited 1 seconds in 4 steps"
+    assert terminal.raw.rfind(SHOW_CURSOR) > terminal.raw.rfind(HIDE_CURSOR) >= 0
+
+
+async def test_ctrl_c_gives_the_terminal_back(server: LocalReplicate) -> None:
+    terminal = await Terminal.start("run", "local/slow", "seconds=60", server=server)
+    await terminal.until("processing")
+    terminal.process.send_signal(signal.SIGINT)
+
+    assert await terminal.ended() == 130
+    assert "canceled prediction " in terminal.text.splitlines()[-1]
+    assert terminal.raw.rfind(SHOW_CURSOR) > terminal.raw.rfind(HIDE_CURSOR) >= 0
+
+
+async def test_a_models_text_does_not_move_the_cursor(server: LocalReplicate) -> None:
+    @server.model("acme/rude", official=True)
+    def rude() -> ConcatenateIterator[str]:
+        yield "one\x1b[2J\x1b]0;title\x07"
+        yield "\x9btwo\ttab\n"
+
+    terminal = await Terminal.start("stream", "acme/rude", server=server)
+
+    assert await terminal.ended() == 0
+    drawn = terminal.raw.rpartition(b"\x1b[2K")[2]
+    assert drawn.decode() == "one[2J]0;titletwo\ttab\r\n"

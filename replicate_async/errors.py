@@ -53,6 +53,7 @@
     │   ├── JournalTooNew               a newer version of this package made it
     │   ├── JournalDamaged              it is damaged, or no journal
     │   └── JournalWriteError           the disk is full or fails
+    ├── LimiterError                    no permit from a limiter that processes share
     └── WebhookVerificationError        a request that the webhook secret does not vouch for
 
 Every error survives pickling, and none holds the API token.
@@ -390,6 +391,10 @@ class JournalDamaged(JournalError):  # noqa: N818 - says what happened
 
 class JournalWriteError(JournalError):
     """The journal cannot be written: the disk is full, or fails; nothing more is accepted."""
+
+
+class LimiterError(ReplicateError):
+    """A shared limiter gave no permit, so that nothing was sent."""
 
 
 class WebhookVerificationError(ReplicateError):

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": CLIENT_SIDE | {"client", "webhooks"},
     "local": CLIENT_SIDE | {"webhooks"},
     "web": CLIENT_SIDE | {"client", "webhooks"},
+    "integrations": CLIENT_SIDE | {"client"},
     "cli": CLIENT_SIDE | {"__init__", "client", "local", "webhooks"},
     "__main__": {"__init__", "cli"},
 }

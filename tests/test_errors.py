@@ -34,6 +34,7 @@ from replicate_async.errors import (
     DecodeError,
     ForeignURLError,
     InvalidArgumentError,
+    LimiterError,
     NotFoundError,
     OutputRemoved,
     PaginationLoopError,
@@ -249,6 +250,7 @@ def every_error() -> Iterator[ReplicateError]:
         ClientStateError,
         AmbiguousCreateError,
         PaginationLoopError,
+        LimiterError,
     ):
         yield plain("Message.")
     for lost in (

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import pytest
+
+from replicate_async import (
+    ClientStateError,
+    InvalidArgumentError,
+    Limits,
+    RateLimitError,
+    Replicate,
+    Retry,
+)
+from replicate_async.errors import LimiterError
+from tests.support.fault_server import FaultServer
+from tests.support.replies import json_answer, prediction, problem
+from tests.support.wire import Answer
+
+pytest.importorskip("redis", reason="the integrations session installs it")
+
+from redis.asyncio import Redis
+
+from replicate_async.integrations.redis import RedisLimiter
+
+SERVER: Final = shutil.which("redis-server")
+PROGRAM: Final = Path(__file__).with_name("redis_process.py")
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(SERVER is None, reason="there is no redis-server"),
+]
+
+
+class Store(NamedTuple):
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("redis")
+    path = folder / "socket"
+    assert SERVER is not None
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
+    with subprocess.Popen([SERVER, *options], stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield Store(f"unix://{path}", process)
+        process.terminate()
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.name
+    return name
+
+
+async def times(limiter: RedisLimiter, number: int) -> list[float]:
+    """Take permits at once; return after how many seconds each came, in the order of the asking."""
+    began = time.monotonic()
+
+    async def take() -> float:
+        await limiter.acquire("create")
+        return time.monotonic() - began
+
+    return await asyncio.gather(*(take() for _ in range(number)))
+
+
+async def test_permits_come_at_the_rate_and_in_order(store: Store, key: str) -> None:
+    limits = Limits(creates=6_000, burst=5)
+    async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
+        waits = await times(limiter, 25)
+    assert waits == sorted(waits)
+    # Five at once, and then one every 10.3 ms.
+    assert waits[-1] >= 20 * 0.0103 - 0.01
+
+
+async def test_two_limiters_share_what_is_allowed(store: Store, key: str) -> None:
+    limits = Limits(creates=6_000, burst=1)
+    async with (
+        RedisLimiter(store.url, limits=limits, key=key) as one,
+        RedisLimiter(store.url, limits=limits, key=key) as other,
+    ):
+        first, second = await asyncio.gather(times(one, 15), times(other, 15))
+    moments = sorted([*first, *second])
+    assert moments[-1] >= 29 * 0.0103 - 0.01
+
+
+async def test_the_kinds_and_the_keys_do_not_share(store: Store, key: str) -> None:
+    limits = Limits(creates=1, gets=1, others=1)
+    async with (
+        RedisLimiter(store.url, limits=limits, key=key) as one,
+        RedisLimiter(store.url, limits=limits, key=f"{key}2") as other,
+    ):
+        for limiter in (one, other):
+            await asyncio.wait_for(limiter.acquire("create"), 2)
+            await asyncio.wait_for(limiter.acquire("get"), 2)
+            await asyncio.wait_for(limiter.acquire("other"), 2)
+
+
+async def test_a_limit_that_is_lifted_needs_no_redis() -> None:
+    async with RedisLimiter("unix:///nowhere", limits=Limits(enabled=False)) as limiter:
+        await limiter.acquire("create")
+        limiter.penalize("create", 30.0)
+        await limiter.acquire("create")
+
+
+async def test_a_pause_holds_back_every_process(store: Store, key: str) -> None:
+    limits = Limits(creates=60_000)
+    async with (
+        RedisLimiter(store.url, limits=limits, key=key) as one,
+        RedisLimiter(store.url, limits=limits, key=key) as other,
+    ):
+        await asyncio.gather(one.acquire("create"), other.acquire("create"))
+        one.penalize("create", 0.4)
+        began = time.monotonic()
+        await asyncio.sleep(0.05)
+        await other.acquire("create")
+        assert time.monotonic() - began >= 0.35
+        await one.acquire("create")
+        assert time.monotonic() - began >= 0.35
+
+
+async def test_a_pause_drops_the_permits_that_were_fetched_ahead(store: Store, key: str) -> None:
+    limits = Limits(creates=1_200, burst=1)
+    async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
+        await limiter.acquire("create")
+        waiting = asyncio.create_task(times(limiter, 4))
+        await asyncio.sleep(0.01)
+        limiter.penalize("create", 0.3)
+        waits = await waiting
+    assert waits[0] >= 0.3
+
+
+async def test_a_rate_that_is_named_holds_for_every_process(store: Store, key: str) -> None:
+    limits = Limits(creates=60_000)
+    async with (
+        RedisLimiter(store.url, limits=limits, key=key) as one,
+        RedisLimiter(store.url, limits=limits, key=key) as other,
+    ):
+        one.penalize("create", 0.0, 600)
+        await asyncio.sleep(0.1)
+        waits = await times(other, 4)
+    assert waits[-1] - waits[0] >= 3 * 0.1 - 0.01
+
+
+async def test_a_refusal_without_a_rate_makes_all_a_little_slower(store: Store, key: str) -> None:
+    limits = Limits(creates=6_000, burst=1)
+    async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
+        for _ in range(3):  # of one storm
+            limiter.penalize("create", 0.25)
+        waits = await times(limiter, 11)
+    assert waits[-1] - waits[0] >= 10 * 0.0103 * 1.15 - 0.01
+    client: Redis = cast("Any", Redis).from_url(store.url)
+    assert int((await client.hgetall(f"{key}:create"))[b"interval"]) == pytest.approx(11856, abs=2)
+    assert 60_000 < await client.pttl(f"{key}:create") < 125_000
+    await client.aclose()
+
+
+async def test_a_permit_of_a_cancelled_task_goes_to_the_next(store: Store, key: str) -> None:
+    limits = Limits(creates=300, burst=1)
+    async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
+        await limiter.acquire("create")
+        tasks = [asyncio.create_task(limiter.acquire("create")) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        tasks[0].cancel()
+        began = time.monotonic()
+        await tasks[1]
+        assert time.monotonic() - began < 0.35
+        tasks[2].cancel()
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled()
+        assert tasks[2].cancelled()
+
+
+async def test_a_task_that_is_cancelled_with_its_permit_passes_it_on(
+    store: Store, key: str
+) -> None:
+    limits = Limits(creates=120, burst=2)
+    async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
+        first = asyncio.create_task(limiter.acquire("create"))
+        second = asyncio.create_task(limiter.acquire("create"))
+        third = asyncio.create_task(limiter.acquire("create"))
+        await first
+        second.cancel()
+        await asyncio.wait([second])
+        await asyncio.wait_for(third, 0.9)
+
+
+async def test_without_redis_nothing_is_sent(tmp_path: Path) -> None:
+    async with (
+        FaultServer(lambda _: json_answer(prediction("http://x"))) as server,
+        RedisLimiter(f"unix://:secret@{tmp_path}/none", patience=0.1) as limiter,
+        Replicate("token", base_url=server.url, limiter=limiter) as client,
+    ):
+        results = await asyncio.gather(
+            *(client.predictions.get("abc") for _ in range(3)), return_exceptions=True
+        )
+        limiter.penalize("get", 0.0)
+    assert [type(result) for result in results] == [LimiterError] * 3
+    assert "Nothing was sent" in str(results[0])
+    assert "secret" not in str(results[0])
+    assert server.requests == []
+
+
+async def test_a_silence_of_redis_is_waited_for(store: Store, key: str) -> None:
+    limits = Limits(creates=6_000)
+    client: Redis = cast("Any", Redis).from_url(store.url, socket_timeout=0.1)
+    async with RedisLimiter(client, limits=limits, key=key, patience=8) as limiter:
+        await limiter.acquire("create")
+        store.process.send_signal(signal.SIGSTOP)
+        waiting = asyncio.create_task(limiter.acquire("create"))
+        await asyncio.sleep(0.15)
+        assert not waiting.done()
+        store.process.send_signal(signal.SIGCONT)
+        await waiting
+    await client.aclose()  # it was given, and is open still
+
+
+async def test_what_no_patience_helps_is_said_at_once(store: Store, key: str) -> None:
+    client: Redis = cast("Any", Redis).from_url(store.url)
+    await client.set(f"{key}:create", "text")
+    async with RedisLimiter(client, key=key, patience=60) as limiter:
+        with pytest.raises(LimiterError, match="ResponseError: WRONGTYPE"):
+            await limiter.acquire("create")
+    await client.aclose()
+
+
+async def test_those_who_wait_when_it_is_closed_are_told(store: Store, key: str) -> None:
+    limiter = RedisLimiter(store.url, limits=Limits(creates=1), key=key)
+    await limiter.acquire("create")
+    waiting = asyncio.create_task(limiter.acquire("create"))
+    await asyncio.sleep(0.05)
+    await limiter.aclose()
+    with pytest.raises(LimiterError, match="closed"):
+        await waiting
+    with pytest.raises(ClientStateError, match="closed"):
+        await limiter.acquire("create")
+    limiter.penalize("create", 1.0)
+
+
+def test_one_limiter_is_not_for_two_event_loops(store: Store, key: str) -> None:
+    client: Redis = cast("Any", Redis).from_url(store.url)
+    limiter = RedisLimiter(client, limits=Limits(creates=600), key=key)
+
+    async def once() -> None:
+        await limiter.acquire("create")
+        await client.aclose()
+
+    asyncio.run(once())
+    with pytest.raises(ClientStateError, match="another event loop"):
+        asyncio.run(limiter.acquire("create"))
+
+
+async def test_a_client_goes_by_the_limiter(store: Store, key: str) -> None:
+    low = problem(429, "reduced to 600 requests per minute with a burst of 1", Retry_After="0")
+    answers = [low]
+
+    def answer(_request: object) -> Answer:
+        return answers.pop() if answers else json_answer(prediction("http://x"))
+
+    async with (
+        FaultServer(answer) as server,
+        RedisLimiter(store.url, limits=Limits(gets=6_000), key=key) as limiter,
+        Replicate("token", base_url=server.url, limiter=limiter) as client,
+    ):
+        with pytest.raises(RateLimitError):
+            await client.with_options(retry=Retry(attempts=1)).predictions.get("abc")
+        began = time.monotonic()
+        await asyncio.gather(*(client.predictions.get("abc") for _ in range(4)))
+        # A quarter of a second for a pause of nothing, and three times a tenth.
+        assert time.monotonic() - began >= 0.5
+
+
+@pytest.mark.parametrize("given", ["", "http://localhost", "redis://localhost:x", 7])
+def test_what_is_no_redis_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"needs a URL with redis:"):
+        RedisLimiter(given)
+
+
+def test_a_patience_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="patience=-1"):
+        RedisLimiter("redis://localhost", patience=-1)
+
+
+def test_it_shows_its_limits_and_no_password() -> None:
+    limiter = RedisLimiter("redis://:secret@localhost", limits=Limits(creates=600))
+    assert repr(limiter) == "<RedisLimiter create 600, get 60000, other 3000 a minute>"
+
+
+async def round_trips(store: Store) -> int:
+    client: Any = cast("Any", Redis).from_url(store.url)
+    stats = await client.info("commandstats")
+    await client.aclose()
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+@pytest.mark.slow
+async def test_three_processes_share_two_hundred_a_second(store: Store) -> None:
+    per_minute, seconds, tasks = 200 * 60 / 0.97, 3.0, 50
+    before = await round_trips(store)
+    begin = time.time() + 3.0
+    arguments = [store.url, str(per_minute), str(begin), str(seconds), str(tasks)]
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAM), *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    outputs = [await process.communicate() for process in processes]
+    granted: list[list[float]] = [json.loads(output) for output, _ in outputs]
+    counts = [len(moments) for moments in granted]
+    moments = sorted(moment for moments in granted for moment in moments)
+    rate = (len(moments) - 1) / (moments[-1] - moments[0])
+    trips = (await round_trips(store) - before) / len(moments)
+    print(f"{rate:.1f} a second, {trips:.2f} round trips each, shares {counts}")
+    assert 170 <= rate <= 204
+    assert trips <= 1.05
+    assert min(counts) >= 0.8 * max(counts)
+    # Nobody was let through in a heap: in no half second more than its share and a few.
+    gaps = [later - earlier for earlier, later in pairwise(moments[::100])]
+    assert min(gaps) >= 0.4

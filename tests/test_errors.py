@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, cast
 
 import msgspec
@@ -32,10 +33,19 @@ from replicate_async.errors import (
     ConflictError,
     ContentTooLargeError,
     DecodeError,
+    FileError,
+    FileTooLargeError,
     ForeignURLError,
     InvalidArgumentError,
+    JournalDamaged,
+    JournalError,
+    JournalLocked,
+    JournalMismatch,
+    JournalTooNew,
+    JournalWriteError,
     LimiterError,
     NotFoundError,
+    OutputExpired,
     OutputRemoved,
     PaginationLoopError,
     PaymentRequiredError,
@@ -54,6 +64,7 @@ from replicate_async.errors import (
     StreamLimitError,
     StreamResponseError,
     StreamRestarted,
+    TargetExistsError,
     TLSError,
     TruncatedBodyError,
     UnprocessableEntityError,
@@ -250,6 +261,12 @@ def every_error() -> Iterator[ReplicateError]:
         ClientStateError,
         AmbiguousCreateError,
         PaginationLoopError,
+        JournalDamaged,
+        JournalError,
+        JournalLocked,
+        JournalMismatch,
+        JournalTooNew,
+        JournalWriteError,
         LimiterError,
     ):
         yield plain("Message.")
@@ -301,6 +318,8 @@ def every_error() -> Iterator[ReplicateError]:
     response = StreamResponseError("Message.", status=404, content_type="text/html")
     response.text = "Once upon"
     yield response
+    for unsaved in (FileError, TargetExistsError, FileTooLargeError, OutputExpired):
+        yield unsaved("Message.", path=Path("a.png"))
     yield WebhookVerificationError("Message.", reason="InvalidSignature")
 
 

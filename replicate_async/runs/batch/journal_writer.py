@@ -11,7 +11,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
-from replicate_async.errors import JournalError, JournalWriteError, ReplicateError
+from replicate_async.errors import (
+    InvalidArgumentError,
+    JournalError,
+    JournalWriteError,
+    ReplicateError,
+)
 from replicate_async.runs.batch.journal_entry import JournalHeader
 from replicate_async.runs.batch.journal_file import failure, open_journal
 from replicate_async.runs.batch.journal_rows import DamagedRowError
@@ -132,7 +137,7 @@ class Writer:
                 self._broken = failure(self._path, error)
                 return self._refuse(group)
             if len(group) == 1:
-                return [_Outcome(group[0], error=error)]
+                return [_Outcome(group[0], error=_said_plainly(error))]
             # One call of the group cannot be carried out: the others shall not suffer from it.
             return [outcome for call in group for outcome in self._alone(db, table, call)]
         return outcomes
@@ -172,6 +177,12 @@ def _ends_it(error: Exception) -> bool:
     )
     ends = (sqlite3.Error, DamagedRowError, MemoryError)
     return isinstance(error, ends) and not isinstance(error, about_values)
+
+
+def _said_plainly(error: Exception) -> Exception:
+    if isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError):
+        return InvalidArgumentError(f"the journal cannot keep a value: {error}")
+    return error
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

@@ -1,0 +1,605 @@
+"""The journal: what it keeps, for whom, and in which thread and process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import sys
+import threading
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import anyio
+import pytest
+
+from replicate_async.errors import (
+    ClientStateError,
+    InvalidArgumentError,
+    JournalDamaged,
+    JournalLocked,
+    JournalMismatch,
+    JournalTooNew,
+    JournalWriteError,
+)
+from replicate_async.runs.batch.journal import FORMAT, Entry, Journal, JournalHeader, State
+from replicate_async.runs.batch.journal_status import status
+from tests.support.cancel_sweep import cancel_sweep
+from tests.support.sentinel import TOKEN
+
+pytestmark = pytest.mark.anyio
+
+HEADER: Final = JournalHeader(model="acme/painter", version="a" * 64, options="o1")
+ITEMS: Final = [(index, f"key {index}", f"digest {index}") for index in range(5)]
+RESULT: Final = b'{"status":"succeeded","output":"A tale","metrics":{"predict_time":1.5}}'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.db"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncIterator[Journal]:
+    async with await Journal.open(path, HEADER, clock=lambda: 1000.0) as opened:
+        yield opened
+
+
+async def entries(journal: Journal, state: State | None = None) -> list[Entry]:
+    return [entry async for entry in journal.entries(state)]
+
+
+async def test_an_entry_goes_from_planned_to_done(journal: Journal) -> None:
+    planned = await journal.plan(ITEMS)
+    assert [(e.index, e.key, e.digest) for e in planned] == ITEMS
+    assert {(e.state, e.attempt, e.intent_at, e.prediction_id, e.result) for e in planned} == {
+        (State.PLANNED, 0, None, None, None)
+    }
+
+    await journal.intent("key 1", 50.5)
+    (begun,) = await journal.unresolved()
+    assert (begun.key, begun.state, begun.attempt, begun.intent_at) == ("key 1", "intent", 1, 50.5)
+
+    await journal.created("key 1", "p1")
+    assert await journal.unresolved() == []
+    await journal.done("key 1", RESULT)
+    done = await journal.get("key 1")
+    assert done is not None
+    assert (done.state, done.prediction_id, done.result) == (State.DONE, "p1", RESULT)
+
+
+async def test_all_is_there_when_it_is_opened_again(path: Path) -> None:
+    async with await Journal.open(path, HEADER) as journal:
+        await journal.plan(ITEMS)
+        await journal.intent("key 0", 1.0)
+        await journal.created("key 0", "p0")
+        await journal.intent("key 1", 2.0)
+        await journal.done("key 2", RESULT)
+        before = await entries(journal)
+
+    async with await Journal.open(path, HEADER) as journal:
+        assert journal.header == HEADER
+        assert await journal.plan(ITEMS) == before
+        assert await entries(journal) == before
+
+
+async def test_it_leaves_one_file_that_is_its_owners_alone(path: Path) -> None:
+    async with await Journal.open(path, HEADER) as journal:
+        await journal.plan(ITEMS)
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+
+    assert modes == {0o600}
+    assert [file.name for file in path.parent.iterdir()] == ["run.db"]
+
+
+async def test_withdrawn_is_planned_again_and_counts_as_an_attempt(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    for at in (1.0, 2.0):
+        await journal.intent("key 3", at)
+        await journal.withdrawn("key 3")
+
+    entry = await journal.get("key 3")
+
+    assert entry is not None
+    assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 2, None)
+
+
+async def test_what_failed_or_is_uncertain_can_be_tried_again(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.intent("key 0", 1.0)
+    await journal.uncertain("key 0")
+    await journal.intent("key 1", 2.0)
+    await journal.created("key 1", "p1")
+    await journal.done("key 1", RESULT)
+
+    await journal.retry(["key 0", "key 1", "key 0"])
+
+    tried = (await entries(journal))[:2]
+    assert [(e.state, e.prediction_id, e.result, e.attempt) for e in tried] == [
+        (State.PLANNED, None, None, 1)
+    ] * 2
+    assert await journal.claimed(["p0", "p1"]) == {"p1"}
+
+
+async def test_retrying_is_all_or_nothing(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.done("key 0", RESULT)
+    await journal.intent("key 1", 2.0)
+
+    with pytest.raises(ClientStateError, match="cannot try again for 'key 1': it is intent"):
+        await journal.retry(["key 0", "key 1"])
+
+    assert (await journal.counts())[State.DONE] == 1
+
+
+async def test_a_prediction_that_is_followed_by_another_stays_claimed(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.intent("key 0", 1.0)
+    await journal.created("key 0", "p0")
+    await journal.again("key 0")
+    await journal.intent("key 0", 2.0)
+    await journal.created("key 0", "p1")
+
+    assert await journal.claimed(f"p{number}" for number in range(1000)) == {"p0", "p1"}
+
+
+async def test_what_is_uncertain_can_still_be_found(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.intent("key 0", 1.0)
+    await journal.uncertain("key 0")
+    await journal.created("key 0", "p0")
+    await journal.created("key 0", "p0")
+
+    assert [entry.prediction_id for entry in await entries(journal, State.CREATED)] == ["p0"]
+
+
+async def test_a_step_that_cannot_be_is_refused_and_changes_nothing(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.intent("key 0", 1.0)
+    await journal.created("key 0", "p0")
+    before = await entries(journal)
+
+    with pytest.raises(ClientStateError, match="cannot begin a create for 'key 0': it is created"):
+        await journal.intent("key 0", 2.0)
+    with pytest.raises(ClientStateError, match="it is created, and would have to be intent"):
+        await journal.created("key 0", "another")
+    with pytest.raises(ClientStateError):
+        await journal.withdrawn("key 1")
+    with pytest.raises(ClientStateError):
+        await journal.uncertain("key 1")
+    with pytest.raises(ClientStateError):
+        await journal.again("key 1")
+    with pytest.raises(InvalidArgumentError, match="does not know 'other': plan it first"):
+        await journal.intent("other", 2.0)
+
+    assert await entries(journal) == before
+
+
+async def test_a_key_with_another_input_is_refused_and_nothing_is_added(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+
+    with pytest.raises(JournalMismatch, match="knows 'key 1' with another input"):
+        await journal.plan([(0, "new", "d"), (1, "key 1", "changed")])
+    with pytest.raises(JournalMismatch, match="knows 'twice' with another input"):
+        await journal.plan([(0, "twice", "d"), (1, "twice", "changed")])
+
+    assert sum((await journal.counts()).values()) == len(ITEMS)
+
+
+async def test_an_input_that_moved_is_the_same(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.intent("key 4", 1.0)
+
+    moved = await journal.plan([(0, "key 4", "digest 4"), (4, "key 0", "digest 0")])
+
+    assert [(entry.index, entry.state) for entry in moved] == [(0, "intent"), (4, "planned")]
+    assert [e.key for e in await entries(journal)] == [f"key {n}" for n in (4, 1, 2, 3, 0)]
+
+
+async def test_a_key_twice_in_one_plan_is_one_entry(journal: Journal) -> None:
+    first, second = await journal.plan([(0, "key", "d"), (1, "key", "d")])
+
+    assert first == second
+    assert len(await entries(journal)) == 1
+
+
+async def test_many_entries_come_in_order_and_in_parts(journal: Journal) -> None:
+    items = [(index, f"key {index}", "d") for index in range(2_345)]
+    planned = await journal.plan(items[::-1])
+    large = b'"' + b"x" * 5_000_000 + b'"'
+    for index in (3, 4, 5, 2_344):
+        await journal.done(f"key {index}", large)
+
+    found = await entries(journal)
+
+    assert [entry.index for entry in planned] == list(range(2_345))[::-1]
+    assert [entry.index for entry in found] == list(range(2_345))
+    assert [entry.index for entry in found if entry.result == large] == [3, 4, 5, 2_344]
+    assert [entry.index for entry in await entries(journal, State.DONE)] == [3, 4, 5, 2_344]
+
+
+async def test_counts_follow_every_step(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    assert await journal.counts() == {state: 5 * (state is State.PLANNED) for state in State}
+    await journal.plan([(5, "key 5", "d")])
+    await journal.intent("key 0", 1.0)
+    await journal.done("key 1", RESULT)
+
+    assert await journal.counts() == {
+        State.PLANNED: 4,
+        State.INTENT: 1,
+        State.CREATED: 0,
+        State.DONE: 1,
+        State.UNCERTAIN: 0,
+    }
+
+
+async def test_what_arrives_together_is_committed_together(journal: Journal, path: Path) -> None:
+    items = [(index, f"key {index}", "d") for index in range(2_500)]
+    await journal.plan(items)
+    await asyncio.gather(*(journal.intent(key, 1.0) for _, key, _ in items))
+    frames = (path.parent / "run.db-wal").stat().st_size
+
+    assert (await journal.counts())[State.INTENT] == 2_500
+    assert frames < 2_500 * 4096  # one commit each would have written more
+
+
+async def test_a_value_that_cannot_be_kept_disturbs_nobody_else(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+
+    outcomes = await asyncio.gather(
+        journal.intent("key 0", 1.0),
+        journal.plan([(2**70, "far", "d")]),
+        journal.plan([(0, "\ud800", "d")]),
+        journal.intent("key 1", 2.0),
+        return_exceptions=True,
+    )
+
+    assert outcomes[0] is None
+    assert outcomes[3] is None
+    for refused in outcomes[1:3]:
+        assert isinstance(refused, InvalidArgumentError)
+    assert [entry.key for entry in await journal.unresolved()] == ["key 0", "key 1"]
+    assert len(await entries(journal)) == len(ITEMS)
+
+
+# Whose it is.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (JournalHeader(model="acme/other", version="a" * 64, options="o1"), "'acme/painter', not"),
+        (JournalHeader(model="acme/painter", version=None, options="o1"), "version"),
+        (JournalHeader(model="acme/painter", version="a" * 64), "its options is 'o1', not ''"),
+    ],
+)
+async def test_a_journal_of_another_run_is_refused(
+    path: Path, wanted: JournalHeader, said: str
+) -> None:
+    await (await Journal.open(path, HEADER)).aclose()
+
+    with pytest.raises(JournalMismatch, match=said):
+        await Journal.open(path, wanted)
+
+
+async def test_a_second_runner_is_refused_and_let_in_later(path: Path) -> None:
+    first = await Journal.open(path, HEADER)
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(JournalLocked, match=rf"in use by another run \(process {os.getpid()}"):
+            await Journal.open(name, HEADER)
+    await first.plan(ITEMS)
+    await first.aclose()
+
+    async with await Journal.open(link, HEADER) as second:
+        assert len(await entries(second)) == 5
+
+
+HOLD: Final = """
+import asyncio, os, sys
+from replicate_async.runs.batch.journal import Journal, JournalHeader
+
+async def main():
+    journal = await Journal.open(sys.argv[1], JournalHeader(model="acme/painter"))
+    await journal.plan([(0, "key", "digest")])
+    print("open", flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_runner_that_was_killed_lets_the_next_one_in(path: Path) -> None:
+    header = JournalHeader(model="acme/painter")
+    command = [sys.executable, "-c", HOLD, str(path)]
+    runner = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    assert runner.stdout is not None
+    assert await runner.stdout.readline() == b"open\n"
+    with pytest.raises(JournalLocked, match=f"process {runner.pid} "):
+        await Journal.open(path, header)
+    runner.kill()
+    await runner.communicate()
+
+    async with await Journal.open(path, header) as journal:
+        assert [entry.key for entry in await entries(journal)] == ["key"]
+
+
+async def test_there_must_be_one_when_none_is_to_be_made(path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="there is no journal at"):
+        await Journal.open(path, HEADER, create=False)
+    with pytest.raises(InvalidArgumentError, match="path of a file"):
+        await Journal.open("", HEADER)
+
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
+    with pytest.raises(JournalWriteError, match="Check that its folder is there"):
+        await Journal.open(path / "deeper.db", HEADER)
+
+
+async def test_what_a_crash_left_of_making_one_is_no_hindrance(path: Path) -> None:
+    path.with_name("run.db.new").write_bytes(b"half")
+    path.with_name("run.db.new-wal").write_bytes(b"half")
+
+    async with await Journal.open(path, HEADER) as journal:
+        await journal.plan(ITEMS)
+
+    assert [file.name for file in path.parent.iterdir()] == ["run.db"]
+
+
+# Files that are not to be trusted.
+
+
+async def test_a_newer_format_is_refused(path: Path) -> None:
+    await (await Journal.open(path, HEADER)).aclose()
+    change(path, f"PRAGMA user_version = {FORMAT + 1}")
+
+    with pytest.raises(JournalTooNew, match="update it to resume"):
+        await Journal.open(path, HEADER)
+
+
+def change(path: Path, statement: str) -> None:
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(statement)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"prompt,seed\nA fox,1\n" * 100, "not a database"),
+        (b"", "is empty, which no journal is"),
+        (None, "is not a journal: use another path"),
+    ],
+)
+async def test_a_file_that_is_no_journal_is_refused_and_left_alone(
+    path: Path, content: bytes | None, said: str
+) -> None:
+    file = anyio.Path(path)
+    if content is None:
+        change(path, "CREATE TABLE mine (a)")
+        content = await file.read_bytes()
+    await file.write_bytes(content)
+
+    with pytest.raises(JournalDamaged, match=said):
+        await Journal.open(path, HEADER)
+
+    assert await file.read_bytes() == content
+
+
+async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
+    path.with_name("run.db-wal").write_bytes(b"log")
+
+    with pytest.raises(JournalDamaged, match=r"is gone, and run\.db-wal beside it is not"):
+        await Journal.open(path, HEADER)
+
+    assert os.listdir(path.parent) == ["run.db-wal"]  # noqa: PTH208 - no path object to await
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE items SET prediction_id = 'other' WHERE key = 'key 1'",
+        "UPDATE items SET state = 'planned' WHERE key = 'key 1'",
+        "UPDATE results SET result = CAST('{}' AS BLOB)",
+        "DELETE FROM results",
+    ],
+)
+async def test_a_row_that_was_changed_is_noticed_and_ends_it(path: Path, statement: str) -> None:
+    async with await Journal.open(path, HEADER) as journal:
+        await journal.plan(ITEMS)
+        await journal.done("key 1", RESULT)
+    change(path, statement)
+
+    async with await Journal.open(path, HEADER) as journal:
+        with pytest.raises(JournalDamaged, match="of 'key 1' is not as it was written"):
+            await journal.plan(ITEMS)
+        with pytest.raises(JournalDamaged):
+            await journal.counts()
+
+
+async def test_a_header_that_was_changed_is_noticed(path: Path) -> None:
+    await (await Journal.open(path, HEADER)).aclose()
+    change(path, "UPDATE header SET json = CAST('{}' AS BLOB)")
+
+    with pytest.raises(JournalDamaged, match="its header is not as it was written"):
+        await Journal.open(path, HEADER)
+
+
+# Where it may be used, and what a cancel means.
+
+
+async def test_a_closed_journal_says_so(path: Path) -> None:
+    journal = await Journal.open(path, HEADER)
+    last = asyncio.create_task(journal.plan(ITEMS))
+    await asyncio.sleep(0)
+    await journal.aclose()
+    await journal.aclose()
+
+    assert len(await last) == 5
+    with pytest.raises(ClientStateError, match="is closed: open the journal again"):
+        await journal.counts()
+    assert repr(journal) == f"<Journal {str(path)!r} (closed)>"
+
+
+async def test_another_event_loop_is_refused(journal: Journal) -> None:
+    def elsewhere() -> None:
+        with pytest.raises(ClientStateError, match="another event loop"):
+            asyncio.run(journal.plan(ITEMS))
+        with pytest.raises(ClientStateError, match="another event loop"):
+            asyncio.run(journal.aclose())
+
+    await asyncio.to_thread(elsewhere)
+    assert sum((await journal.counts()).values()) == 0
+
+
+FORK: Final = """
+import asyncio, os, sys
+from replicate_async.errors import ClientStateError
+from replicate_async.runs.batch.journal import Journal, JournalHeader
+
+async def main():
+    journal = await Journal.open(sys.argv[1], JournalHeader(model="acme/painter"))
+    await journal.plan([(0, "key", "digest")])
+    child = os.fork()
+    if child == 0:
+        try:
+            await journal.counts()
+        except ClientStateError as error:
+            print("in the child:", error, flush=True)
+        sys.stdin.read()
+        os._exit(0)
+    print("closing", flush=True)
+    await journal.aclose()
+    again = await Journal.open(sys.argv[1], JournalHeader(model="acme/painter"))
+    await again.aclose()
+    print("opened again", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+async def test_a_fork_may_not_use_it_nor_keep_it_locked(path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(path)]
+    runner = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    assert runner.stdout is not None
+    said = {(await runner.stdout.readline()).decode() for _ in range(3)}
+    await runner.communicate(b"")
+
+    refused = f"{path} was opened before a fork: open a journal of its own in each process."
+    assert said == {"closing\n", "opened again\n", f"in the child: {refused}\n"}
+
+
+async def test_a_journal_that_was_forgotten_is_let_go_with_a_warning(path: Path) -> None:
+    journal = await Journal.open(path, HEADER)
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del journal
+
+    async with await once_let_go(path) as again:
+        assert await entries(again) == []
+
+
+async def once_let_go(path: Path) -> Journal:
+    while True:
+        try:
+            return await Journal.open(path, HEADER)
+        except JournalLocked:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_loop_that_ends_early_leaves_no_thread(path: Path) -> None:
+    opened: list[Journal] = []
+
+    async def forget_to_close() -> None:
+        opened.append(await Journal.open(path, HEADER))
+
+    def elsewhere() -> None:
+        asyncio.run(forget_to_close())
+
+    await asyncio.to_thread(elsewhere)
+    with pytest.warns(ResourceWarning):
+        opened.clear()
+    for thread in threading.enumerate():
+        if thread.name.startswith("journal"):
+            await asyncio.to_thread(thread.join, 5.0)
+            assert not thread.is_alive()
+
+
+async def test_a_cancelled_intent_did_not_happen(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    for yields in range(20):
+        task = asyncio.create_task(journal.intent("key 0", 1.0))
+        for _ in range(yields):
+            await asyncio.sleep(0)
+        task.cancel()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+
+        entry = await journal.get("key 0")
+
+        assert entry is not None
+        if outcome is None:  # it had returned before the cancel came
+            assert entry.state is State.INTENT
+            break
+        assert isinstance(outcome, asyncio.CancelledError)
+        assert (entry.state, entry.attempt) == (State.PLANNED, 0)
+
+
+async def test_an_intent_that_is_cancelled_once_committed_is_taken_back(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    task = asyncio.create_task(journal.intent("key 0", 1.0))
+    await asyncio.sleep(0)
+    while not status(journal.path).counts[State.INTENT]:  # which keeps the loop from telling it
+        pass
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    entry = await journal.get("key 0")
+
+    assert entry is not None
+    assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 0, None)
+
+
+async def test_whatever_else_is_cancelled_happens_all_the_same(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    await journal.intent("key 0", 1.0)
+    task = asyncio.create_task(journal.created("key 0", "p0"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    entry = await journal.get("key 0")
+
+    assert entry is not None
+    assert entry.prediction_id == "p0"
+
+
+async def test_a_cancel_leaves_nothing_behind(path: Path) -> None:
+    async def scenario() -> None:
+        # A run that was cancelled may still be closing it.
+        async with await once_let_go(path) as journal:
+            await journal.plan(ITEMS)
+            await journal.intent("key 0", 1.0)
+            await journal.withdrawn("key 0")
+            async for _ in journal.entries():
+                pass
+
+    (await cancel_sweep(scenario)).assert_clean()
+
+
+async def test_neither_inputs_nor_the_token_are_in_the_file(path: Path) -> None:
+    async with await Journal.open(path, HEADER) as journal:
+        await journal.plan(ITEMS)
+        await journal.done("key 0", RESULT)
+        held = b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+    assert b"digest 0" in held
+    assert TOKEN.encode() not in held

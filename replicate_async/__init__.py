@@ -120,6 +120,7 @@ __all__ = [
     "DoneEvent",
     "ErrorEvent",
     "File",
+    "FileEncoding",
     "FileError",
     "FileTooLargeError",
     "ForeignURLError",

@@ -26,8 +26,11 @@ from replicate_async.core.poll import Poll
 from replicate_async.core.retry import Budget, Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import AmbiguousDecodeError, DecodeError, InvalidArgumentError
+from replicate_async.files.inputs import FileEncoding
+from replicate_async.refs import parse_version
 from replicate_async.resources._base import NO_PATH
-from replicate_async.resources._create import Input
+from replicate_async.resources._create import Creation
+from replicate_async.resources._inputs import Input
 from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources.account import AccountResource
 from replicate_async.resources.collections import Collections
@@ -202,6 +205,8 @@ class Replicate:
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
     ) -> T: ...
@@ -217,6 +222,8 @@ class Replicate:
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
     ) -> Any: ...
@@ -231,6 +238,8 @@ class Replicate:
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
     ) -> T | Any:
@@ -242,22 +251,29 @@ class Replicate:
         prediction, says that it is something else. Raises `PredictionFailed`,
         `PredictionCanceled` or `PredictionAborted` with the prediction. When the task is cancelled
         or waiting fails, the prediction is cancelled.
+
+        ``delete_uploads=True`` deletes, when the run has ended, the files of the input that were
+        uploaded for it; they expire after a day otherwise.
         """
         if type is not None:
             _check_type(type)
-        prediction = await run_to_end(
-            self.predictions.create(
-                ref,
-                input,
-                wait=wait,
-                cancel_after=cancel_after,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-            ),
-            # By its id: the URLs in the answer play no part, so a gateway need not rewrite them.
-            lambda made: self.predictions.wait(made.id, timeout=timeout, poll=poll),
-            self.predictions.cancel,
+        version = parse_version(ref)
+        creation = Creation(
+            self,
+            input=input,
+            wait=wait,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
         )
+        async with creation.input.sent(delete=delete_uploads):
+            prediction = await run_to_end(
+                self.predictions.begin(version, creation),
+                # By its id: its URLs play no part, so a gateway need not rewrite them.
+                lambda made: self.predictions.wait(made.id, timeout=timeout, poll=poll),
+                self.predictions.cancel,
+            )
         if type is None:
             return prediction.output
         try:
@@ -275,6 +291,7 @@ class Replicate:
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
         on_exit: OnExit = "cancel",
         poll: Poll | None = None,
     ) -> Stream:
@@ -284,14 +301,17 @@ class Replicate:
         the prediction is cancelled, unless ``on_exit="continue"``. *poll* sets the pace for models
         without a stream. See `Stream` for what it yields and raises.
         """
+        creation = Creation(
+            self,
+            input=input,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
+        )
         return self.predictions.create_and_stream(
-            lambda: self.predictions.create(
-                ref,
-                input,
-                cancel_after=cancel_after,
-                webhook=webhook,
-                webhook_events_filter=webhook_events_filter,
-            ),
+            parse_version(ref),
+            creation,
             on_exit=on_exit,
             poll=poll,
         )

@@ -10,18 +10,17 @@ import asyncio
 import os
 import socket
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from yarl import URL
 
-from replicate_async.core.multipart import Multipart
+from replicate_async.core.multipart import Multipart, Reading
 from replicate_async.core.origin import Base
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import (
@@ -30,7 +29,6 @@ from replicate_async.errors import (
     ClientStateError,
     DecodeError,
     ForeignURLError,
-    InvalidArgumentError,
     ReplicateError,
     TLSError,
     TruncatedBodyError,
@@ -99,10 +97,18 @@ class ByteStream:
         try:
             return await self._response.content.readany()
         except _NETWORK_ERRORS as error:
+            if rest := self._rest():
+                return rest
             fault = _translated(TimeoutError() if self._silent else error)
         finally:
             self._waiting_since = None
         raise fault
+
+    def _rest(self) -> bytes:
+        """Return what had come before the connection broke."""
+        # aiohttp raises at once, and has no public way to what was not read yet.
+        content: Any = self._response.content
+        return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001
 
     async def read_all(self, limit: int) -> bytes:
         """Return at most the first *limit* bytes of what is left."""
@@ -163,6 +169,8 @@ class Transport:
         self._closer: AsyncGenerator[None] | None = None
         self._strangers: Transport | None = None
         self.closed: bool = False
+        self.sent: int = 0
+        """Requests that were begun."""
 
     async def send(
         self,
@@ -179,15 +187,16 @@ class Transport:
         The server may keep silent for *hold* seconds beyond the read timeout.
         """
         session = self._ready() or await self._open()
+        self.sent += 1
         limits = _limits(timeout.connect, timeout.read + hold)
         if isinstance(body, Multipart):
-            async with _form(body) as (form, sources):
+            async with _form(body) as (form, streamed):
                 try:
                     return await _exchange(session, method, url, headers, form, limits)
                 except APIConnectionError:
                     # What broke may be the caller's own iterator, whose error says more.
-                    for source in sources:
-                        source.raise_failure()
+                    for content in streamed:
+                        content.raise_failure()
                     raise
         data = None if body is None else _in_pieces(body)
         return await _exchange(session, method, url, headers, data, limits)
@@ -379,7 +388,7 @@ async def _begin(
     method: str,
     url: str,
     headers: Mapping[str, str],
-    data: bytes | BytesIO | aiohttp.FormData | None,
+    data: bytes | BytesIO | aiohttp.Payload | None,
     limits: aiohttp.ClientTimeout,
     buffer: int = _BUFFER,
 ) -> aiohttp.ClientResponse:
@@ -406,7 +415,7 @@ async def _exchange(
     method: str,
     url: str,
     headers: Mapping[str, str],
-    data: bytes | BytesIO | aiohttp.FormData | None,
+    data: bytes | BytesIO | aiohttp.Payload | None,
     limits: aiohttp.ClientTimeout,
 ) -> Response:
     """Send a request and read the whole answer."""
@@ -440,56 +449,61 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 @asynccontextmanager
-async def _form(body: Multipart) -> AsyncGenerator[tuple[aiohttp.FormData, list[_Source]]]:
+async def _form(
+    body: Multipart,
+) -> AsyncGenerator[tuple[aiohttp.MultipartWriter, list[_Streamed]]]:
     """Open what *body* is made of, at its start, for as long as it is sent."""
-    form = aiohttp.FormData(quote_fields=False)
-    sources: list[_Source] = []
-    async with AsyncExitStack() as files:
+    form = aiohttp.MultipartWriter("form-data")
+    streamed: list[_Streamed] = []
+    async with AsyncExitStack() as readings:
         for part in body.parts:
-            content: Any = part.content
-            if isinstance(content, Path):
-                try:
-                    file = await asyncio.to_thread(content.open, "rb")
-                except OSError as error:
-                    raise InvalidArgumentError(
-                        f"content={str(content)!r} cannot be read: {error.strerror}."
-                    ) from None
-                content = files.enter_context(file)
-            elif isinstance(content, bytes):
-                # Bare bytes without a filename are what aiohttp is about to read another way.
-                content = _in_pieces(content) if part.filename else BytesIO(content)
-            elif part.replayable:
-                await asyncio.to_thread(content.seek, part.position)
-            elif isinstance(content, AsyncIterable):
-                content = _Source(cast("AsyncIterable[object]", content))
-                sources.append(content)
-            form.add_field(
-                part.name, content, filename=part.filename, content_type=part.content_type
+            payload: aiohttp.Payload
+            if isinstance(part.content, bytes):
+                payload = aiohttp.BytesPayload(part.content, content_type=part.content_type)
+            else:
+                reading = await readings.enter_async_context(part.content.open())
+                payload = _Streamed(reading, part.content_type)
+                streamed.append(payload)
+            named = {} if part.filename is None else {"filename": part.filename}
+            payload.set_content_disposition(
+                "form-data", quote_fields=False, name=part.name, **named
             )
-        yield form, sources
+            form.append_payload(payload)
+        yield form, streamed
 
 
-class _Source:
-    """The caller's iterator of bytes; keeps its failure, which aiohttp replaces by its own."""
+class _Streamed(aiohttp.Payload):
+    """Content that is sent as it is read; keeps its failure, which aiohttp replaces by its own."""
 
-    def __init__(self, chunks: AsyncIterable[object]) -> None:
-        self._chunks = chunks
+    def __init__(self, reading: Reading, content_type: str | None) -> None:
+        super().__init__(reading, content_type=content_type)
+        self._reading = reading
         self._failure: Exception | None = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    @property
+    def size(self) -> int | None:
+        return self._reading.size
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        del encoding, errors
+        raise TypeError("content that is sent as it is read is no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        while piece := await self._read():
+            for at in range(0, len(piece), _LARGEST_PIECE):
+                await writer.write(memoryview(piece)[at : at + _LARGEST_PIECE])
+                # A socket that takes all at once would let nobody else have a turn.
+                await asyncio.sleep(0)
+
+    async def _read(self) -> bytes | memoryview:
         try:
-            async for chunk in self._chunks:
-                if not isinstance(chunk, bytes | bytearray):
-                    raise InvalidArgumentError(  # noqa: TRY301 - it is one failure among others
-                        f"content yielded a {type(chunk).__name__}; it must yield bytes."
-                    )
-                yield bytes(chunk)
+            return await self._reading.read()
         except Exception as error:
             self._failure = error
             raise
 
     def raise_failure(self) -> None:
-        """Raise what the iterator raised, if it did."""
+        """Raise what reading it raised, if it did."""
         if self._failure is not None:
             raise self._failure
 

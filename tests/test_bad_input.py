@@ -263,19 +263,23 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         lambda c: c.predictions.create("acme/echo", {1: 2}),
         "input has the key 1; keys must be strings.",
     ),
-    (given([{"b": {1: 2}}]), "input['value']['b'] has the key 1; keys must be strings."),
-    (given(math.nan), "input['value'] is nan, which JSON cannot say."),
-    (given([1, {"b": -math.inf}]), "input['value']['b'] is -inf, which JSON cannot say."),
-    (given(Odd()), "input['value']: a value of type Odd cannot be sent as JSON; convert it to"),
-    (given({"b": [1j]}), "input['value']['b']: a value of type complex cannot be sent as JSON;"),
+    (given([{"b": {1: 2}}]), 'input["value"][0]["b"] has the key 1; keys must be strings.'),
+    (given(math.nan), 'input["value"] is nan, which JSON cannot say.'),
+    (given([1, {"b": -math.inf}]), 'input["value"][1]["b"] is -inf, which JSON cannot say.'),
+    (given(Odd()), 'input["value"]: a value of type Odd cannot be sent as JSON; convert it to'),
+    (given({"b": [1j]}), 'input["value"]["b"][0]: a value of type complex cannot be sent as JSON;'),
     (given("a\ud800"), "'a\\ud800' is not valid Unicode (surrogates not allowed); decode it"),
     (given(endless()), "input is nested too deep for JSON, or holds itself."),
     (
-        given([bytes(300_000)]),
+        lambda c: c.run("acme/echo", {"value": [bytes(1_000_001)]}, file_encoding="data-url"),
         (
-            "input['value'] holds 300,000 bytes; above 256,000 upload it with "
-            "client.files.create(...) and pass the File in its place."
+            'input["value"][0] holds more than the 1,000,000 bytes that a data URL may have. '
+            'Leave out file_encoding="data-url" to have it uploaded.'
         ),
+    ),
+    (
+        lambda c: c.run("acme/echo", {"value": [bytes(900_000)] * 20}, file_encoding="base64"),
+        "file_encoding='base64' must be one of 'auto', 'upload', 'data-url'.",
     ),
     # Trainings.
     (
@@ -295,7 +299,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     (
         lambda c: c.trainings.create(f"a/b:{VERSION}", destination="a/c", input={"x": math.nan}),
-        "input['x'] is nan, which JSON cannot say.",
+        'input["x"] is nan, which JSON cannot say.',
     ),
     # Models and deployments.
     (
@@ -399,9 +403,9 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     (
         lambda c: c.files.create(b"", metadata={"a": Odd()}),
-        "metadata['a']: a value of type Odd cannot be sent as JSON;",
+        'metadata["a"]: a value of type Odd cannot be sent as JSON;',
     ),
-    (lambda c: c.files.create(b"", metadata={"a": math.nan}), "metadata['a'] is nan, which JSON"),
+    (lambda c: c.files.create(b"", metadata={"a": math.nan}), 'metadata["a"] is nan, which JSON'),
     (
         lambda c: c.files.create(b"", metadata=[1]),
         'metadata=[1] must be a mapping such as {"customer": 7}.',

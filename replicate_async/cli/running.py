@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-import anyio
 from cyclopts import Parameter
 
 from replicate_async import Prediction, PredictionError, Replicate, UnprocessableEntityError
@@ -24,11 +22,12 @@ from replicate_async.cli.output import (
     write_output,
 )
 from replicate_async.cli.schema import Interface
-from replicate_async.cli.values import FileArgument, read_inputs
+from replicate_async.cli.values import read_inputs
 from replicate_async.core.poll import Poll
 from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
-from replicate_async.files.inputs import LARGEST_DATA_URL
+from replicate_async.refs import parse_version
+from replicate_async.resources._create import Creation
 from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
 from replicate_async.runs.run import cancel_quietly, created
 from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
@@ -153,8 +152,7 @@ async def _started(
     status.show(ref)
     try:
         interface = await describe(client, ref, local=options.local)
-        given = read_inputs(arguments, interface)
-        inputs = {key: await _sendable(client, value) for key, value in given.items()}
+        inputs = read_inputs(arguments, interface)
         stopping = _Stopping(client, status)
         prediction = await _created(client, stopping, interface, ref, inputs)
         status.follow(prediction)
@@ -177,9 +175,13 @@ async def _created(
     ref: str,
     inputs: Mapping[str, object],
 ) -> Prediction:
-    create: Awaitable[Prediction] = client.predictions.create(ref, inputs)
+    creation = Creation(client, input=inputs)
     try:
-        return await created(create, stopping.cancel)
+        # Before the create, which is not interrupted: its answer is needed to cancel what it made.
+        await creation.input.send()
+        return await created(
+            client.predictions.begin(parse_version(ref), creation), stopping.cancel
+        )
     except UnprocessableEntityError as error:
         if not error.invalid_fields:
             raise
@@ -216,26 +218,6 @@ class _Stopping:
     def _say(self, text: str) -> None:
         if not self.quiet:
             note(text)
-
-
-async def _sendable(client: Replicate, value: object) -> object:
-    """Return *value* with its files as data URLs, and as uploads where they are too large."""
-    if isinstance(value, list):
-        return [await _sendable(client, item) for item in cast("list[object]", value)]
-    if not isinstance(value, FileArgument):
-        return value
-    path = anyio.Path(value.path)
-    if (await path.stat()).st_size > LARGEST_DATA_URL:
-        return await client.files.create(value.path)
-    kind = mimetypes.guess_type(value.path.name)[0] or "application/octet-stream"
-    return data_url(await path.read_bytes(), kind)
-
-
-def data_url(content: bytes, kind: str) -> str:
-    """Return *content* as a data URL of the media type *kind*."""
-    from base64 import b64encode  # noqa: PLC0415 - only for files
-
-    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
 
 
 def _write_logs(prediction: Prediction, printed: int, status: Status) -> int:

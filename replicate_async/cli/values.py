@@ -30,13 +30,6 @@ _SHAPE: Final = 'inputs are given as key=value, key=@file or key:=JSON, such as 
 
 
 @dataclass(frozen=True)
-class FileArgument:
-    """``key=@path``: a file whose content is to be sent."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
 class Pair:
     """``key=value`` or ``key:=JSON``, taken apart."""
 
@@ -65,8 +58,9 @@ class Pair:
 def read_inputs(arguments: Sequence[str], interface: Interface) -> dict[str, object]:
     """Return the input that *arguments* make, coerced by the model's own schema.
 
-    Files stay `FileArgument`. A key given several times makes a list where one is taken. Raises
-    `UsageError`, with the list of inputs, for unknown keys and values of another type.
+    A file is its `Path`, which the client knows how to send. A key given several times makes a
+    list where one is taken. Raises `UsageError`, with the list of inputs, for unknown keys and
+    values of another type.
     """
     given: dict[str, list[Pair]] = {}
     for argument in arguments:
@@ -128,7 +122,7 @@ def _typed(pair: Pair, schema: Schema, components: Schema) -> object:
         return coerce(pair.value, schema, components)
     if schema.get("type") == "string" and schema.get("format") != "uri":
         return coerce(_text_of(pair.value), schema, components)
-    return FileArgument(_existing(pair.value))
+    return _existing(pair.value)
 
 
 def coerce(text: str, schema: Schema, components: Schema) -> object:
@@ -222,7 +216,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 
 def _guess(pair: Pair) -> object:
     if pair.form == "file":
-        return FileArgument(_existing(pair.value))
+        return _existing(pair.value)
     return _json(pair.value) if pair.form == "json" else _loose(pair.value)
 
 

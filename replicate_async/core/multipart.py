@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
 
-Content = bytes | Path | BinaryIO | AsyncIterable[bytes]
+
+class Reading(Protocol):
+    """Content that is being read, once and from its start."""
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it gives; None when that is not known before the end."""
+        ...
+
+    async def read(self) -> bytes | memoryview:
+        """Return the next piece, of any length; an empty one is the end."""
+        ...
+
+
+class Content(Protocol):
+    """Bytes that come from somewhere, and that each attempt reads anew."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be read from its start, again if it was read before."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[Reading]:
+        """Begin to read it."""
+        ...
 
 
 class Part(NamedTuple):
     """One part: where its bytes come from, and what is said about them."""
 
     name: str
-    content: Content
+    content: bytes | Content
     filename: str | None = None
     content_type: str | None = None
-    position: int = 0
-    """Where an open file stood when it was handed over; each attempt starts there."""
 
     @property
     def replayable(self) -> bool:
         """Whether the bytes can be had a second time."""
-        if isinstance(self.content, bytes | Path):
-            return True
-        seekable = getattr(self.content, "seekable", None)
-        return seekable is not None and bool(seekable())
+        return isinstance(self.content, bytes) or self.content.replayable
 
 
 class Multipart(NamedTuple):

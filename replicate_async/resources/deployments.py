@@ -7,9 +7,11 @@ from typing import Final
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import check_name, parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
-from replicate_async.resources._create import Input, create_prediction
+from replicate_async.resources._create import Creation
+from replicate_async.resources._inputs import Input
 from replicate_async.resources._options import Deadline, Wait, check_count, check_text
 from replicate_async.schemas import (
     CreateDeployment,
@@ -66,21 +68,23 @@ class DeploymentPredictions(Resource):
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
     ) -> Prediction:
         """Start a prediction on the deployment "owner/name".
 
         The options are those of ``client.predictions.create`` (deployments.predictions.create).
         """
-        return await create_prediction(
+        path = parse_model(deployment, "deployment").path("deployment")
+        creation = Creation(
             self._client,
-            CREATE_PREDICTION,
-            parse_model(deployment, "deployment").path("deployment"),
             input=input,
             wait=wait,
             cancel_after=cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
         )
+        return await creation.once(CREATE_PREDICTION, path)
 
 
 class Deployments(Resource):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import mimetypes
 import re
-from collections.abc import AsyncIterable, Mapping
-from pathlib import Path
-from typing import BinaryIO, Final, cast
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 import msgspec
 
 from replicate_async.core.endpoint import Endpoint, shorten
-from replicate_async.core.multipart import Content, Multipart, Part
+from replicate_async.core.multipart import Multipart, Part
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.inputs import encode_json
+from replicate_async.files.inputs import LARGEST_UPLOAD, encode_json
+from replicate_async.files.media import describe
+from replicate_async.files.sources import FileContent, Source, source_of
+from replicate_async.files.uploads import LONGEST_FILENAME, check_size, sendable_name
 from replicate_async.resources._base import Listing, Resource
 from replicate_async.schemas import CreateFile, DownloadFile, File, Page
 
@@ -26,7 +27,7 @@ GET: Final = Endpoint("GET", "/files/{file_id}", returns=File)
 DELETE: Final = Endpoint("DELETE", "/files/{file_id}", returns=type(None), status=(204,))
 DOWNLOAD: Final = Endpoint("GET", "/files/{file_id}/download", query=DownloadFile, returns=bytes)
 
-_LONGEST_FILENAME: Final = 255
+_CREATE_AGAIN: Final = replace(CREATE, idempotent=True)
 _MEDIA_TYPE: Final = re.compile(
     r"[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+( *;[\x20-\x7e]*)?", re.ASCII
 )
@@ -40,30 +41,49 @@ class Files(Resource):
 
     async def create(
         self,
-        content: bytes | Path | BinaryIO | AsyncIterable[bytes],
+        content: FileContent,
         *,
         filename: str | None = None,
         type: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        repeat: bool = False,
+        max_size: int | None = LARGEST_UPLOAD,
     ) -> File:
         """Upload a file of at most 100 MB, kept for 24 hours; pass the `File` in an input.
 
-        *content* is bytes, a `Path`, a file opened for reading bytes (read from where it stands),
-        or an async iterator of bytes; it is sent as a stream. *filename* (at most 255 bytes) and
-        *type*, the media type, are taken from the path if not given. Never sent twice when it may
-        have arrived: raises `AmbiguousCreateError` then, `ContentTooLargeError` when it is too
-        large (files.create).
+        *content* is bytes, a path, a file opened for reading bytes (read from where it stands, and
+        left standing there), or an async iterator of bytes; it is sent as a stream. *filename* (at
+        most 255 bytes) is taken from the path if not given, *type*, the media type, from the name
+        or the first bytes. Never sent twice when it may have arrived, unless *repeat* says that a
+        second copy does no harm: raises `AmbiguousCreateError` then. More than *max_size* bytes
+        are refused before anything is sent; None leaves that to the server, which raises
+        `ContentTooLargeError` (files.create).
         """
-        name = filename or _name_of(content)
-        _check_filename(name)
-        content_type = type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-        _check_media_type(content_type)
-        checked = _checked(content)
-        parts = [Part("content", checked, name, content_type, _position(checked))]
-        if metadata:
-            encoded = msgspec.json.encode(_plain(metadata))
-            parts.append(Part("metadata", encoded, content_type="application/json"))
-        return await self._client.call(CREATE, body=Multipart(tuple(parts)), hold=_hold(content))
+        if filename:
+            _check_filename(filename)
+        if type:
+            _check_media_type(type)
+        parts = _metadata(metadata)
+        source = source_of(content, "content")
+        source.most = max_size
+        try:
+            start = await source.start(0)
+            check_size(source)
+            name, kind = describe(filename or source.name, start.data)
+            part = Part("content", source, filename or sendable_name(name), type or kind)
+            return await self._send((part, *parts), source.size, repeat=repeat)
+        finally:
+            await source.aclose()
+
+    async def send(self, source: Source, *, filename: str, type: str) -> File:
+        """Upload what *source* gives, which was looked into; what inputs are sent with."""
+        return await self._send((Part("content", source, filename, type),), source.size)
+
+    async def _send(
+        self, parts: tuple[Part, ...], size: int | None, *, repeat: bool = False
+    ) -> File:
+        endpoint = _CREATE_AGAIN if repeat else CREATE
+        return await self._client.call(endpoint, body=Multipart(parts), hold=_hold(size))
 
     async def get(self, file_id: str) -> File:
         """Fetch what is known of an upload; `NotFoundError` once it has expired (files.get)."""
@@ -87,84 +107,19 @@ class Files(Resource):
         return Listing(self._client, LIST)
 
 
-def _hold(content: Content) -> float:
-    if isinstance(content, bytes):
-        return min(len(content) / _SLOWEST_UPLOAD, _LONGEST_UPLOAD)
-    return _LONGEST_UPLOAD
+def _hold(size: int | None) -> float:
+    return _LONGEST_UPLOAD if size is None else min(size / _SLOWEST_UPLOAD, _LONGEST_UPLOAD)
 
 
-def _checked(content: Content) -> Content:
-    if isinstance(content, bytes | Path | AsyncIterable):
-        return content
-    if _is_binary(content):
-        return _readable(content)
-    raise InvalidArgumentError(
-        f"content={shorten(content)} is a {content.__class__.__name__}; give bytes, a Path, "
-        "a file opened with 'rb', or an async iterator of bytes."
-    )
-
-
-def _is_binary(content: object) -> bool:
-    methods = ("read", "readable", "seekable", "seek", "tell")
-    return all(hasattr(content, name) for name in methods) and not isinstance(
-        content, io.TextIOBase
-    )
-
-
-def _readable(file: BinaryIO) -> BinaryIO:
-    """Return *file* if it can be read, as a kind of file that aiohttp knows."""
-    try:
-        readable = file.readable()
-    except ValueError:
+def _metadata(metadata: Mapping[str, object] | None) -> tuple[Part, ...]:
+    if not metadata:
+        return ()
+    if not isinstance(metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise InvalidArgumentError(
-            f"content={shorten(file)} is closed; pass it inside its 'with' block, or its Path."
-        ) from None
-    if not readable:
-        raise InvalidArgumentError(
-            f"content={shorten(file)} is open for writing only; open it with 'rb'."
+            f'metadata={shorten(metadata)} must be a mapping such as {{"customer": 7}}.'
         )
-    # What tempfile.NamedTemporaryFile returns is a file in all but its class.
-    return file if isinstance(file, io.IOBase) else cast("BinaryIO", _Lent(file))
-
-
-class _Lent(io.IOBase):
-    """A file of a class that aiohttp does not know, by its methods."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def seekable(self) -> bool:
-        return self._file.seekable()
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-def _plain(metadata: Mapping[str, object]) -> dict[str, object]:
-    if isinstance(metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        return encode_json(metadata, "metadata")
-    raise InvalidArgumentError(
-        f'metadata={shorten(metadata)} must be a mapping such as {{"customer": 7}}.'
-    )
-
-
-def _name_of(content: Content) -> str:
-    if isinstance(content, Path):
-        return content.name
-    name = getattr(content, "name", None)
-    return Path(name).name if isinstance(name, str) and Path(name).name else "file"
-
-
-def _position(content: Content) -> int:
-    if isinstance(content, bytes | Path | AsyncIterable):
-        return 0
-    return content.tell() if content.seekable() else 0
+    encoded = msgspec.json.encode(encode_json(metadata, "metadata"))
+    return (Part("metadata", encoded, content_type="application/json"),)
 
 
 def _check_filename(name: object) -> None:
@@ -172,9 +127,9 @@ def _check_filename(name: object) -> None:
         raise InvalidArgumentError(f"filename={shorten(name)} must be a string.")
     if not name.isprintable():
         raise InvalidArgumentError(f"filename={shorten(name)} has a control character in it.")
-    if len(name.encode()) > _LONGEST_FILENAME:
+    if len(name.encode()) > LONGEST_FILENAME:
         raise InvalidArgumentError(
-            f"filename={shorten(name)} is longer than {_LONGEST_FILENAME} bytes; shorten it."
+            f"filename={shorten(name)} is longer than {LONGEST_FILENAME} bytes; shorten it."
         )
 
 

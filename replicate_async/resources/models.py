@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Final, get_args
 
 from replicate_async.core.endpoint import Endpoint
+from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_model, parse_version_id
 from replicate_async.resources._base import Caller, Listing, Resource
-from replicate_async.resources._create import Input, create_prediction
+from replicate_async.resources._create import Creation
+from replicate_async.resources._inputs import Input
 from replicate_async.resources._options import (
     Deadline,
     Wait,
@@ -85,22 +87,24 @@ class ModelPredictions(Resource):
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
     ) -> Prediction:
         """Start a prediction with the official model "owner/name".
 
         The options are those of ``client.predictions.create``, which takes community models too;
         this raises `NotFoundError` for them (models.predictions.create).
         """
-        return await create_prediction(
+        path = parse_model(model).path("model")
+        creation = Creation(
             self._client,
-            CREATE_PREDICTION,
-            parse_model(model).path("model"),
             input=input,
             wait=wait,
             cancel_after=cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
         )
+        return await creation.once(CREATE_PREDICTION, path)
 
 
 class ModelVersions(Resource):

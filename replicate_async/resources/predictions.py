@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError, NotFoundError
-from replicate_async.refs import ModelRef, parse_version
+from replicate_async.files.inputs import FileEncoding
+from replicate_async.refs import ModelRef, VersionRef, parse_version
 from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
-from replicate_async.resources._create import Input, create_prediction
+from replicate_async.resources._create import Creation, with_files
+from replicate_async.resources._inputs import Input
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
 from replicate_async.runs.follow import Runs
 from replicate_async.runs.stream import OnExit, Stream, check_on_exit
@@ -55,6 +57,7 @@ class Predictions(Resource):
         cancel_after: Deadline = None,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
     ) -> Prediction:
         """Start a prediction and return it as the API first sees it, usually ``starting``.
 
@@ -66,38 +69,39 @@ class Predictions(Resource):
         *webhook* is an https URL that is called when something happens, by default at outputs and
         at the end; *webhook_events_filter* picks from start, output, logs and completed.
 
+        Files, anywhere inside the input, are bytes, paths, open files, async iterators of bytes, a
+        `File` or an output file: up to 256 kB they go along as data URLs, above that they are
+        uploaded first. ``file_encoding="upload"`` uploads them all, ``"data-url"`` none.
+
         Never sent twice when it may have been acted on: raises `AmbiguousCreateError` then,
         `UnprocessableEntityError` for a wrong input or version, `NotFoundError` for an unknown
         model (predictions.create, models.predictions.create).
         """
-        ref = parse_version(version)
-        version_id = ref.version
-        if ref.model is not None and version_id is None:
-            version_id = self._client.latest_versions.get(str(ref.model))
-            if version_id is None:
-                try:
-                    return await create_prediction(
-                        self._client,
-                        models.CREATE_PREDICTION,
-                        ref.model.path("model"),
-                        input=input,
-                        wait=wait,
-                        cancel_after=cancel_after,
-                        webhook=webhook,
-                        webhook_events_filter=webhook_events_filter,
-                    )
-                except NotFoundError as error:
-                    version_id = await self._latest_version(ref.model, error)
-        return await create_prediction(
+        creation = Creation(
             self._client,
-            CREATE,
-            version=version_id,
             input=input,
             wait=wait,
             cancel_after=cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
         )
+        return await self.begin(parse_version(version), creation)
+
+    async def begin(self, ref: VersionRef, creation: Creation) -> Prediction:
+        """Make *creation* happen; what ``client.run`` and ``client.stream`` stand on."""
+        return await with_files(creation.input, lambda: self._begin(ref, creation))
+
+    async def _begin(self, ref: VersionRef, creation: Creation) -> Prediction:
+        version_id = ref.version
+        if ref.model is not None and version_id is None:
+            version_id = self._client.latest_versions.get(str(ref.model))
+            if version_id is None:
+                try:
+                    return await creation.at(models.CREATE_PREDICTION, ref.model.path("model"))
+                except NotFoundError as error:
+                    version_id = await self._latest_version(ref.model, error)
+        return await creation.at(CREATE, version=version_id)
 
     async def _latest_version(self, ref: ModelRef, not_official: NotFoundError) -> str:
         """Look up the version to run of a community model, which has no endpoint of its own."""
@@ -181,10 +185,16 @@ class Predictions(Resource):
         return Runs(self._client.open_stream, self.get, self.cancel)
 
     def create_and_stream(
-        self, create: Callable[[], Awaitable[Prediction]], *, on_exit: OnExit, poll: Poll | None
+        self, ref: VersionRef, creation: Creation, *, on_exit: OnExit, poll: Poll | None
     ) -> Stream:
-        """Follow the prediction that *create* makes; what ``client.stream`` stands on."""
-        return Stream(self._runs(), create, on_exit=check_on_exit(on_exit), poll=poll)
+        """Follow the prediction that *creation* makes; what ``client.stream`` stands on."""
+        return Stream(
+            self._runs(),
+            lambda: self.begin(ref, creation),
+            prepare=creation.input.send,
+            on_exit=check_on_exit(on_exit),
+            poll=poll,
+        )
 
     def list(
         self,

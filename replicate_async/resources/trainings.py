@@ -8,10 +8,11 @@ from typing import Final
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.inputs import encode_input
+from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_model, parse_version
 from replicate_async.resources._base import Listing, Resource, run_id
-from replicate_async.resources._create import Input
+from replicate_async.resources._create import with_files
+from replicate_async.resources._inputs import Input, SentInput
 from replicate_async.resources._options import check_events, check_webhook
 from replicate_async.runs.wait import TRAINING_TIMEOUT, wait_for
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
@@ -41,12 +42,13 @@ class Trainings(Resource):
         input: Input,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
     ) -> Training:
         """Start a training of *version*, "owner/name:version", into the model *destination*.
 
         *destination* is "owner/name" of a model of yours that exists; the new version lands there.
-        Webhooks are as in ``client.predictions.create``. Never sent twice: raises
-        `AmbiguousCreateError` when its fate is unknown (trainings.create).
+        Webhooks and *file_encoding* are as in ``client.predictions.create``. Never sent twice:
+        raises `AmbiguousCreateError` when its fate is unknown (trainings.create).
         """
         ref = parse_version(version)
         if ref.model is None or ref.version is None:
@@ -54,14 +56,15 @@ class Trainings(Resource):
                 f'version={version!r} must be "owner/name:version": a training names both the '
                 "model and the version it starts from."
             )
+        sent = SentInput(self._client, input, file_encoding)
         body = CreateTraining(
             destination=str(parse_model(destination, "destination")),
-            input=encode_input(input),
+            input=sent.values,
             webhook=check_webhook(webhook),
             webhook_events_filter=check_events(webhook_events_filter),
         )
         path = ref.model.path("model") | {"version_id": ref.version}
-        return await self._client.call(CREATE, path, body=body)
+        return await with_files(sent, lambda: self._client.call(CREATE, path, body=body))
 
     async def get(self, training_id: str | Training) -> Training:
         """Fetch a training as it stands now, by its id or a snapshot of it (trainings.get)."""

@@ -48,6 +48,7 @@ class Stream:
         "_largest_event",
         "_on_exit",
         "_poll",
+        "_prepare",
         "_received",
         "_runs",
         "_start",
@@ -58,6 +59,7 @@ class Stream:
         runs: Runs,
         start: Callable[[], Awaitable[Prediction]],
         *,
+        prepare: Callable[[], Awaitable[None]] | None = None,
         on_exit: OnExit,
         last_event_id: str = "",
         received: int | None = None,
@@ -70,6 +72,7 @@ class Stream:
             )
         self._runs = runs
         self._start: Callable[[], Awaitable[Prediction]] | None = start
+        self._prepare = prepare
         self._on_exit = on_exit
         self._first_event_id = last_event_id
         self._received = received
@@ -96,6 +99,8 @@ class Stream:
         start, self._start = self._start, None
         if start is None:
             raise ClientStateError("A stream is entered once; make another one.")
+        if self._prepare is not None:
+            await self._prepare()
         if self._on_exit == "cancel":
             prediction = await created(start(), self._runs.cancel)
         else:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replicate_async.cli.failure import UsageError
 from replicate_async.cli.schema import Interface
-from replicate_async.cli.values import FileArgument, read_inputs
+from replicate_async.cli.values import read_inputs
 
 COMPONENTS: dict[str, Any] = {
     "Size": {"type": "integer", "enum": [256, 512]},
@@ -103,7 +103,7 @@ def test_a_file_is_text_where_text_is_taken_and_a_file_elsewhere(tmp_path: Path)
 
     inputs = read_inputs([f"text=@{path}", f"files=@{path}"], INTERFACE)
 
-    assert inputs == {"text": "Es war einmal ein Bär", "files": [FileArgument(path)]}
+    assert inputs == {"text": "Es war einmal ein Bär", "files": [path]}
 
 
 def test_without_a_schema_what_is_json_is_taken_as_that(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_without_a_schema_what_is_json_is_taken_as_that(tmp_path: Path) -> None:
 
     inputs = read_inputs(["n=1", "t=on", "l=a", "l=2", "b=true", f"f=@{path}"], UNKNOWN)
 
-    assert inputs == {"n": 1, "t": "on", "l": ["a", 2], "b": True, "f": FileArgument(path)}
+    assert inputs == {"n": 1, "t": "on", "l": ["a", 2], "b": True, "f": path}
 
 
 def test_the_inputs_are_listed_in_their_order() -> None:

@@ -1,0 +1,464 @@
+"""What a file is read from: memory, a path, an open file, an iterator of bytes.
+
+All reading is done in threads, a piece at a time, so that neither the size of a file nor the speed
+of its disk shows on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import stat
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, Self, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from anyio import CancelScope, to_thread
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.core.multipart import Reading
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.files.media import ENOUGH
+
+FileContent = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]
+"""What can be sent as a file."""
+
+T = TypeVar("T")
+
+PIECE: Final = 1024 * 1024
+"""Bytes that are read at once."""
+
+
+class Start(NamedTuple):
+    """What content starts with, and whether that is all of it."""
+
+    data: bytes
+    whole: bool
+
+
+Read = Callable[[int, int], Awaitable[object]]
+"""Returns at most so many bytes (the second) from a position on, nothing at the end."""
+
+
+class Pieces:
+    """A reading that gives exactly *size* bytes, where that is known, or says what is wrong."""
+
+    def __init__(self, source: Source, read: Read, size: int | None) -> None:
+        self._source = source
+        self._read = read
+        self._given = 0
+        self.size = size
+
+    async def read(self) -> memoryview:
+        """Return the next piece; an empty one is the end."""
+        left = PIECE if self.size is None else self.size - self._given
+        if left == 0:
+            return memoryview(b"")
+        what, most = self._source.what, self._source.most
+        piece = _checked(await self._read(self._given, min(PIECE, left)), what)
+        self._given += len(piece)
+        if not piece and self.size is not None:
+            raise InvalidArgumentError(
+                f"{what} ended after {self._given:,} of {self.size:,} bytes; it was changed while "
+                "it was sent."
+            )
+        if most is not None and self._given > most:
+            raise too_large(what, None, most)
+        return piece
+
+
+def too_large(what: str, size: int | None, most: int) -> InvalidArgumentError:
+    """Return the error for a file of more than *most* bytes."""
+    holds = "holds more" if size is None else f"holds {size:,} bytes, more"
+    return InvalidArgumentError(
+        f"{what} {holds} than the {most:,} that the API takes as an upload; send a smaller file, "
+        "or host it yourself and give its URL."
+    )
+
+
+class Source(ABC):
+    """Content to be sent, and the words for it in a message."""
+
+    name: str | None = None
+    """The name of the file, where it has one."""
+    size: int | None = None
+    """Bytes; None when that is not known."""
+    most: int | None = None
+    """Bytes that may be sent; reading more than that fails."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be read from its start, again if it was read before."""
+        return True
+
+    @abstractmethod
+    async def start(self, most: int) -> Start:
+        """Return all of it if that is *most* bytes or less, else enough to tell its type.
+
+        Finds out name and size. Raises `InvalidArgumentError` if it cannot be read.
+        """
+
+    @abstractmethod
+    def open(self) -> AbstractAsyncContextManager[Reading]:
+        """Begin to read it from its start."""
+
+    async def aclose(self) -> None:
+        """Let go of what is not going to be read."""
+        return
+
+
+class Memory(Source):
+    """Bytes, without a copy of them."""
+
+    def __init__(self, content: bytes | bytearray | memoryview, what: str) -> None:
+        super().__init__(what)
+        view = memoryview(content)
+        self._view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+        self.size = len(self._view)
+
+    async def start(self, most: int) -> Start:
+        """Return the first bytes."""
+        whole = len(self._view) <= most
+        return Start(bytes(self._view if whole else self._view[:ENOUGH]), whole)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Reading]:
+        """Give slices of it."""
+        yield Pieces(self, self._read, self.size)
+
+    async def _read(self, at: int, most: int) -> memoryview:
+        return self._view[at : at + most]
+
+
+class PathSource(Source):
+    """A file by its path, opened anew for each attempt."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(what)
+        self._path = path
+        self.name = path.name
+
+    async def start(self, most: int) -> Start:
+        """Look into the file."""
+        return await to_thread.run_sync(self._start, most)
+
+    def _start(self, most: int) -> Start:
+        file, size = self._opened()
+        with file:
+            self.size = size
+            whole = size <= most
+            try:
+                return Start(file.read(size if whole else ENOUGH), whole)
+            except OSError as error:
+                raise self._unreadable(error) from None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Reading]:
+        """Open the file; what is appended to it from now on is not read."""
+        async with _in_thread(self._opened, lambda opened: opened[0].close()) as (file, size):
+            yield Pieces(self, lambda _, most: to_thread.run_sync(file.read, most), size)
+
+    def _opened(self) -> tuple[BinaryIO, int]:
+        try:
+            # Looked at before it is opened: to open a pipe waits for whoever writes to it.
+            mode = self._path.stat().st_mode
+            if stat.S_ISREG(mode):
+                file = self._path.open("rb")
+                return file, os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise self._unreadable(error) from None
+        except ValueError:
+            raise InvalidArgumentError(f"{self.what} is no path: it has a null in it.") from None
+        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+        raise InvalidArgumentError(
+            f"{self.what} is {kind}; give the path of a file, or an open file."
+        )
+
+    def _unreadable(self, error: OSError) -> InvalidArgumentError:
+        return InvalidArgumentError(f"{self.what} cannot be read: {error.strerror}.")
+
+
+@asynccontextmanager
+async def _in_thread(begin: Callable[[], T], end: Callable[[T], object]) -> AsyncGenerator[T]:
+    """Hold what *begin* returns until *end*, both in threads, whenever this task is cancelled."""
+    lock = threading.Lock()
+    begun: list[T] = []
+    over = False
+
+    def start() -> None:
+        with lock:
+            if not over:
+                begun.append(begin())
+
+    def stop() -> None:
+        nonlocal over
+        with lock:
+            over = True
+            for held in begun:
+                end(held)
+
+    try:
+        await to_thread.run_sync(start)
+        yield begun[0]
+    finally:
+        # anyio's shield keeps off its own scopes, asyncio's the cancels of asyncio.
+        with CancelScope(shield=True):
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, stop))
+
+
+class _Loan:
+    """What is known of an open file while it is read here: where its owner left it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.home = 0
+        self.readers = 0
+
+
+_LOANS: Final[WeakKeyDictionary[BinaryIO, _Loan]] = WeakKeyDictionary()
+
+
+class OpenFile(Source):
+    """A file that its owner opened, from where it stands; it stands there again afterwards.
+
+    Several can read the same file at once, as happens when it goes to two models.
+    """
+
+    def __init__(self, file: BinaryIO, what: str) -> None:
+        super().__init__(what)
+        self._file = file
+        self._home = 0
+        self._loan = _LOANS.setdefault(file, _Loan())
+        self.name = _name_of(file)
+
+    async def start(self, most: int) -> Start:
+        """Look into the file."""
+        return await to_thread.run_sync(self._start, most)
+
+    def _start(self, most: int) -> Start:
+        with self._borrowed():
+            self._home = self._loan.home
+            self.size = self._measured()
+            known = self.size is not None and self.size > most
+            data = self._read(0, ENOUGH if known else max(ENOUGH, most + 1))
+            whole = not known and len(data) <= most
+            if whole:
+                self.size = len(data)
+            return Start(data, whole)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Reading]:
+        """Begin where the file stood."""
+        borrowed = self._borrowed()
+        async with _in_thread(borrowed.__enter__, borrowed.__exit__):
+            yield Pieces(self, self._piece, self.size)
+
+    async def _piece(self, at: int, most: int) -> bytes:
+        return await to_thread.run_sync(self._read, at, most)
+
+    def _borrowed(self) -> _Borrowed:
+        return _Borrowed(self._file, self._loan, self.what)
+
+    def _read(self, at: int, most: int) -> bytes:
+        with self._loan.lock, _explained(self.what):
+            # Reading on is no seek: in a compressed file that would start again from the top.
+            if self._file.tell() != self._home + at:
+                self._file.seek(self._home + at)
+            return bytes(_checked(self._file.read(most), self.what))
+
+    def _measured(self) -> int | None:
+        with self._loan.lock:
+            try:
+                return max(0, self._file.seek(0, os.SEEK_END) - self._home)
+            except (OSError, ValueError, TypeError):
+                return None  # a compressed file does not know its end
+
+
+class _Borrowed:
+    """An open file in use: the first to come notes where it stands, the last puts it there."""
+
+    def __init__(self, file: BinaryIO, loan: _Loan, what: str) -> None:
+        self._file = file
+        self._loan = loan
+        self._what = what
+
+    def __enter__(self) -> None:
+        loan = self._loan
+        with loan.lock, _explained(self._what):
+            if not loan.readers:
+                loan.home = self._file.tell()
+            loan.readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        loan = self._loan
+        with loan.lock, suppress(OSError, ValueError):
+            loan.readers -= 1
+            if not loan.readers:
+                self._file.seek(loan.home)
+
+
+class Once(Source):
+    """What can be read a single time: an iterator, or a file that cannot go back."""
+
+    def __init__(self, pieces: AsyncIterable[object], what: str, name: str | None = None) -> None:
+        super().__init__(what)
+        self.name = name
+        self._pieces: AsyncIterator[object] = aiter(pieces)
+        self._head: deque[bytes] = deque()
+        self._begun = False
+
+    @property
+    def replayable(self) -> bool:
+        """Whether nothing has asked for its bytes yet."""
+        return not self._begun
+
+    async def start(self, most: int) -> Start:
+        """Read the first pieces, and keep them."""
+        size = 0
+        while size <= max(most, 0):
+            piece = await self._next()
+            if not piece:
+                self.size = size
+                break
+            self._head.append(piece)
+            size += len(piece)
+        return Start(b"".join(self._head), whole=size <= most)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Reading]:
+        """Give what was read, and then the rest."""
+        try:
+            yield Pieces(self, self._piece, self.size)
+        finally:
+            if self._begun:
+                await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the generator: left half read, it would be closed by a task of its own."""
+        pieces: object = self._pieces
+        if isinstance(pieces, AsyncGenerator):
+            with suppress(RuntimeError):  # it is running still, and being cancelled
+                await cast("AsyncGenerator[object]", pieces).aclose()
+
+    async def _piece(self, _at: int, _most: int) -> bytes:
+        self._begun = True
+        return self._head.popleft() if self._head else await self._next()
+
+    async def _next(self) -> bytes:
+        """Return the next piece that is not empty; nothing at the end."""
+        async for piece in self._pieces:
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                raise InvalidArgumentError(
+                    f"{self.what} yielded a {type(piece).__name__}; it must yield bytes."
+                )
+            if content := bytes(cast("bytes | bytearray | memoryview", piece)):
+                return content
+        return b""
+
+
+class _Pipe:
+    """A pipe, a socket or another file that has no position, read as what comes."""
+
+    def __init__(self, file: BinaryIO, what: str) -> None:
+        # A pipe gives what it has; to wait for a whole piece could take its writer's lifetime.
+        self._read: Callable[[int], object] = getattr(file, "read1", file.read)
+        self._what = what
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> object:
+        # The thread may wait for ever, so a cancel does not wait for the thread.
+        data = await to_thread.run_sync(self._piece, abandon_on_cancel=True)
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    def _piece(self) -> memoryview:
+        with _explained(self._what):
+            return _checked(self._read(PIECE), self._what)
+
+
+class _explained:  # noqa: N801 - reads as a verb in a with statement
+    """Says what is wrong with an open file in terms of the argument that it is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            why = error.strerror or type(error).__name__
+            raise InvalidArgumentError(f"{self._what} cannot be read: {why}.") from None
+        if isinstance(error, ValueError) and not isinstance(error, InvalidArgumentError):
+            raise InvalidArgumentError(
+                f"{self._what} is closed; pass it inside its 'with' block, or its Path."
+            ) from None
+
+
+def _checked(data: object, what: str) -> memoryview:
+    if isinstance(data, str):
+        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
+    if isinstance(data, bytes | bytearray | memoryview):
+        return memoryview(cast("bytes | bytearray | memoryview", data)).cast("B")
+    raise InvalidArgumentError(f"{what} gave a {type(data).__name__}; it must give bytes.")
+
+
+def is_file(value: object) -> bool:
+    """Tell whether *value* is a path, an open file or an iterator of bytes."""
+    return isinstance(value, os.PathLike | AsyncIterable) or hasattr(value, "read")
+
+
+def source_of(value: object, where: str) -> Source:
+    """Return what *value* is read from; *where* says which argument it is.
+
+    Raises `InvalidArgumentError` for what cannot be, as far as that shows without a look at it.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        return Memory(cast("bytes | bytearray | memoryview", value), where)
+    if isinstance(value, os.PathLike):
+        path = Path(os.fsdecode(cast("os.PathLike[str]", value)))
+        return PathSource(path, f"{where}={str(path)!r}")
+    what = f"{where}={shorten(value)}"
+    if isinstance(value, io.TextIOBase):
+        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
+    if isinstance(value, AsyncIterable):
+        return Once(cast("AsyncIterable[object]", value), where)
+    if _is_open_file(value):
+        return _of_open_file(cast("BinaryIO", value), what)
+    raise InvalidArgumentError(
+        f"{what} is a {type(value).__name__}; give bytes, a Path, a file opened with 'rb', or an "
+        "async iterator of bytes."
+    )
+
+
+def _is_open_file(value: object) -> bool:
+    methods = ("read", "readable", "seekable", "seek", "tell")
+    return all(hasattr(value, name) for name in methods)
+
+
+def _of_open_file(file: BinaryIO, what: str) -> Source:
+    with _explained(what):
+        readable, seekable = file.readable(), file.seekable()
+    if not readable:
+        raise InvalidArgumentError(f"{what} is open for writing only; open it with 'rb'.")
+    if seekable:
+        return OpenFile(file, what)
+    return Once(_Pipe(file, what), what, _name_of(file))
+
+
+def _name_of(file: BinaryIO) -> str | None:
+    """Return the last part of the name of *file*; a descriptor is no name."""
+    name: object = getattr(file, "name", None)
+    return Path(name).name or None if isinstance(name, str) else None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
-from replicate_async.cli import listing, running, serving
+from replicate_async.cli import files, listing, running, serving
 from replicate_async.cli.failure import USAGE, UsageError
 from replicate_async.cli.process import execute, fail
 
@@ -40,6 +40,13 @@ def build() -> App:
     models.command(listing.get_model, name="get")
     models.command(listing.search_models, name="search")
     app.command(models)
+    uploads = App(name="files", help="Upload, list and delete files; download outputs.")
+    uploads.command(files.list_files, name="list")
+    uploads.command(files.upload_file, name="upload")
+    uploads.command(files.get_file, name="get")
+    uploads.command(files.delete_file, name="delete")
+    uploads.command(files.download_file, name="download")
+    app.command(uploads)
     return app
 
 

@@ -27,11 +27,11 @@ PredictionId = Annotated[str, Parameter(name="id", help="The prediction's id.")]
 async def list_predictions(*, limit: Limit = 20, options: Options = DEFAULTS) -> None:
     """List the account's predictions, newest first."""
     async with connect(options) as client:
-        found = await _first(client.predictions.list(), limit)
+        found = await first(client.predictions.list(), limit)
     if options.json:
         write_json(found)
         return
-    rows = [(p.id, p.model or p.version or "", p.status, _when(p.created_at)) for p in found]
+    rows = [(p.id, p.model or p.version or "", p.status, when(p.created_at)) for p in found]
     write_table(("id", "model", "status", "created"), rows)
 
 
@@ -66,7 +66,7 @@ async def cancel_prediction(id: PredictionId, /, *, options: Options = DEFAULTS)
 async def list_models(*, limit: Limit = 20, options: Options = DEFAULTS) -> None:
     """List public models, those with the newest version first."""
     async with connect(options) as client:
-        found = await _first(client.models.list(), limit)
+        found = await first(client.models.list(), limit)
     _write_models(found, options)
 
 
@@ -79,7 +79,7 @@ async def search_models(
 ) -> None:
     """Search public models, the best match first."""
     async with connect(options) as client:
-        found = await _first(client.models.search(query), limit)
+        found = await first(client.models.search(query), limit)
     _write_models(found, options)
 
 
@@ -110,7 +110,8 @@ async def get_model(
     write("\n".join(lines) + "\n")
 
 
-async def _first(listing: AsyncIterable[T], limit: int) -> list[T]:
+async def first(listing: AsyncIterable[T], limit: int) -> list[T]:
+    """Return the first *limit* items of *listing*."""
     found: list[T] = []
     async for item in listing:
         found.append(item)
@@ -135,7 +136,7 @@ def _card(prediction: Prediction) -> str:
         "version": prediction.version,
         "status": prediction.status,
         "error": prediction.error,
-        "created": _when(prediction.created_at),
+        "created": when(prediction.created_at),
         "took": f"{took:.2f} s" if isinstance(took, int | float) else None,
         "page": prediction.urls.web,
     }
@@ -154,7 +155,8 @@ def _joined(prediction: Prediction) -> object:
         return prediction.output
 
 
-def _when(moment: datetime | None) -> str:
+def when(moment: datetime | None) -> str:
+    """Return *moment* as a clock on the wall shows it."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else ""
 
 

@@ -62,7 +62,7 @@ class Api:
         for path in ("/v1/files/{token:bcwr-[a-z2-7]{52}}", "/v1/streams/{token}"):
             router.add_route("GET", path, self._stream)
         for method in ("GET", "HEAD"):
-            router.add_route(method, OUTPUTS + "/{token}/{name}", self._deliver)
+            router.add_route(method, OUTPUTS + "/{token}/{name:[^/]+}", self._deliver)
         router.add_route("GET", "/v1/openapi.json", self._describe)
         allowed = _allowed()
         for operation, endpoint in ENDPOINTS.items():

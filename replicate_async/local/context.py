@@ -13,11 +13,11 @@ from urllib.parse import unquote_to_bytes
 import aiohttp
 from yarl import URL
 
+from replicate_async.files.names import safe_name
 from replicate_async.local.annotations import InputFile
 from replicate_async.local.contents import Content, Incoming
 from replicate_async.local.files import OUTPUTS, FileStore, url_of
 from replicate_async.local.guard import Guard, GuardedResolver
-from replicate_async.local.names import safe_name
 from replicate_async.local.problems import Problem
 from replicate_async.local.runs import Run
 from replicate_async.local.settings import Settings
@@ -125,7 +125,7 @@ class Context:
             head, _, file_id = path.rpartition("/")
             if head == "/v1/files":
                 stored = self._files.find(file_id, self._run.account.username)
-                name = safe_name(stored.name, "input")
+                name = safe_name(stored.name)
                 return await _given(stored.content, name, stored.content_type, folder)
         except (KeyError, Problem, FileNotFoundError):
             pass

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
+from replicate_async.files.names import safe_name
 from replicate_async.local.contents import IN_MEMORY, Content
 from replicate_async.local.files import Delivery, StoredFile
-from replicate_async.local.names import content_disposition, safe_name
 from replicate_async.local.problems import not_found
 from replicate_async.local.ranges import Span, select
 
@@ -61,9 +62,16 @@ def answer_download(request: web.Request, stored: StoredFile) -> web.Response:
     """Answer with the bytes of an upload."""
     headers = {
         "Content-Type": OCTETS,
-        "Content-Disposition": content_disposition("attachment", safe_name(stored.name, "file")),
+        "Content-Disposition": content_disposition("attachment", safe_name(stored.name)),
     }
     return _answer(request, stored.content, headers)
+
+
+def content_disposition(kind: str, name: str) -> str:
+    """Return the header for a file of a safe *name*: *kind* is "inline" or "attachment"."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    header = f'{kind}; filename="{plain}"'
+    return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _answer(request: web.Request, content: Content, headers: dict[str, str]) -> web.Response:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from replicate_async.files.names import safe_name
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock, timestamp
 from replicate_async.local.contents import IN_MEMORY, Content, Disk, Incoming, in_memory
-from replicate_async.local.names import safe_name
 from replicate_async.local.problems import file_not_found
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class FileStore:
 
     def deliver(self, content: Content, *, name: str, content_type: str) -> Delivery:
         """Keep an output file, and drop the oldest ones if there is no room for it."""
-        name = safe_name(name, "output")
+        name = safe_name(name)
         delivery = Delivery(f"{OUTPUTS}/{ids.capability()}/{name}", name, content, content_type)
         self.deliveries[delivery.path] = delivery
         self._delivered += content.size

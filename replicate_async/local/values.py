@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import msgspec
 
+from replicate_async.files.names import safe_name
 from replicate_async.local.annotations import (
     FILES,
     LISTS,
@@ -27,7 +28,6 @@ from replicate_async.local.annotations import (
     split_optional,
 )
 from replicate_async.local.contents import Disk
-from replicate_async.local.names import safe_name
 
 
 class RunContext(Protocol):
@@ -136,7 +136,7 @@ def describe_file(url: str) -> tuple[str, str | None]:
     if url.startswith("data:"):
         content_type = url[len("data:") :].partition(",")[0].partition(";")[0] or "text/plain"
         return f"input{mimetypes.guess_extension(content_type) or ''}", content_type
-    name = safe_name(unquote(urlsplit(url).path), "input")
+    name = safe_name(unquote(urlsplit(url).path) or "input")
     return name, mimetypes.guess_type(name)[0]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.local.names import content_disposition, safe_name
+from replicate_async.local.delivery import content_disposition
 from replicate_async.local.ranges import Selection, Span, select
 
 ETAG = '"abc"'
@@ -109,44 +109,6 @@ def test_no_range_leads_out_of_the_file(size: int, header: str) -> None:
 )
 def test_conditions_go_before_the_range(headers: dict[str, str], status: int) -> None:
     assert asked(10, "GET", Range="bytes=0-1", **headers).status == status
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("cat.png", "cat.png"),
-        ("my cat (1).png", "my cat (1).png"),
-        ("../../etc/passwd", "passwd"),
-        ("C:\\temp\\cat.png", "cat.png"),
-        ("..", "x"),
-        ("", "x"),
-        ("a\r\nSet-Cookie: b", "a__Set-Cookie_ b"),
-        ('quo"te.png', "quo_te.png"),
-        (".hidden", "hidden"),
-        ("caf\u00e9.png", "caf\u00e9.png"),
-        ("right\u202eleft.png", "right_left.png"),
-        ("\udcff.png", "_.png"),
-    ],
-)
-def test_a_name_is_one_plain_file_name(name: str, safe: str) -> None:
-    assert safe_name(name, "x") == safe
-
-
-@given(st.text())
-def test_every_name_is_safe(name: str) -> None:
-    safe = safe_name(name, "x")
-
-    assert safe.isprintable()
-    assert not set(safe) & set('/\\"')
-    assert safe not in {"", ".", ".."}
-    assert len(safe.encode()) <= 255
-
-
-def test_a_long_name_keeps_its_extension() -> None:
-    safe = safe_name("\u00e9" * 300 + ".png", "x")
-
-    assert safe.endswith("\u00e9.png")
-    assert len(safe.encode()) <= 200
 
 
 def test_a_disposition_is_ascii() -> None:

@@ -170,7 +170,7 @@ async def test_a_refusal_without_a_rate_makes_all_a_little_slower(store: Store, 
 
 
 async def test_a_permit_of_a_cancelled_task_goes_to_the_next(store: Store, key: str) -> None:
-    limits = Limits(creates=300, burst=1)
+    limits = Limits(creates=120, burst=1)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         await limiter.acquire("create")
         tasks = [asyncio.create_task(limiter.acquire("create")) for _ in range(3)]
@@ -178,7 +178,7 @@ async def test_a_permit_of_a_cancelled_task_goes_to_the_next(store: Store, key: 
         tasks[0].cancel()
         began = time.monotonic()
         await tasks[1]
-        assert time.monotonic() - began < 0.35
+        assert time.monotonic() - began < 0.95
         tasks[2].cancel()
         await asyncio.wait(tasks)
         assert tasks[0].cancelled()

@@ -39,6 +39,12 @@ from replicate_async.errors import (
     FileTooLargeError,
     ForeignURLError,
     InvalidArgumentError,
+    JournalDamaged,
+    JournalError,
+    JournalLocked,
+    JournalMismatch,
+    JournalTooNew,
+    JournalWriteError,
     LimiterError,
     NotFoundError,
     OutputExpired,
@@ -68,7 +74,13 @@ from replicate_async.errors import (
     WaitTimeout,
     WebhookVerificationError,
 )
+from replicate_async.files.inputs import FileEncoding
+from replicate_async.files.output import FileOutput
+from replicate_async.files.save import SaveProgress, save_all
 from replicate_async.resources._base import Listing
+from replicate_async.runs.batch.batch import Batch
+from replicate_async.runs.batch.calls import Patience
+from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 from replicate_async.runs.events import (
     DoneEvent,
     ErrorEvent,
@@ -78,6 +90,7 @@ from replicate_async.runs.events import (
     UnknownEvent,
 )
 from replicate_async.runs.stream import Stream
+from replicate_async.runs.watch import Watch
 from replicate_async.schemas import (
     Account,
     Collection,
@@ -110,6 +123,10 @@ __all__ = [
     "AmbiguousTimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "Batch",
+    "BatchProgress",
+    "BatchResult",
+    "BatchSummary",
     "ClientStateError",
     "Collection",
     "CollectionItem",
@@ -122,10 +139,17 @@ __all__ = [
     "File",
     "FileEncoding",
     "FileError",
+    "FileOutput",
     "FileTooLargeError",
     "ForeignURLError",
     "Hardware",
     "InvalidArgumentError",
+    "JournalDamaged",
+    "JournalError",
+    "JournalLocked",
+    "JournalMismatch",
+    "JournalTooNew",
+    "JournalWriteError",
     "Limiter",
     "LimiterError",
     "Limits",
@@ -138,6 +162,7 @@ __all__ = [
     "OutputRemoved",
     "Page",
     "PaginationLoopError",
+    "Patience",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Poll",
@@ -154,6 +179,7 @@ __all__ = [
     "Replicate",
     "ReplicateError",
     "Retry",
+    "SaveProgress",
     "SearchResults",
     "ServerError",
     "Stream",
@@ -173,6 +199,8 @@ __all__ = [
     "Version",
     "WaitError",
     "WaitTimeout",
+    "Watch",
     "WebhookSecret",
     "WebhookVerificationError",
+    "save_all",
 ]

@@ -26,11 +26,14 @@ from replicate_async.core.poll import Poll
 from replicate_async.core.retry import Budget, Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import AmbiguousDecodeError, DecodeError, InvalidArgumentError
+from replicate_async.files.find import Shape, output_shape
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_version
 from replicate_async.resources._base import NO_PATH
+from replicate_async.resources._batch import Batches
 from replicate_async.resources._create import Creation
 from replicate_async.resources._inputs import Input
+from replicate_async.resources._notify import SigningSecret
 from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources.account import AccountResource
 from replicate_async.resources.collections import Collections
@@ -42,11 +45,13 @@ from replicate_async.resources.predictions import Predictions
 from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
-from replicate_async.runs.run import run_to_end
+from replicate_async.runs.batch.engine import Engine
+from replicate_async.runs.run import follow_to_end, remember, run_to_end, spared_polls, time_left
 from replicate_async.runs.source import ByteStream
 from replicate_async.runs.stream import OnExit, Stream
-from replicate_async.runs.wait import PREDICTION_TIMEOUT
-from replicate_async.schemas import SearchResults, WebhookEvent
+from replicate_async.runs.wait import PREDICTION_TIMEOUT, OnUpdate, check_on_update
+from replicate_async.runs.waiter import Waiter, pages_per_second
+from replicate_async.schemas import Prediction, SearchResults, Version, WebhookEvent
 from replicate_async.schemas.lenient import decode_leniently
 from replicate_async.sender import Request, Sender
 
@@ -110,11 +115,17 @@ class Replicate:
             limiter=read_limiter(limiter),
             transport=Transport(session=session, connects=limits.connects),
         )
+        self._batches: set[Engine] = set()
         self._latest_versions: dict[str, str] = {}
+        self._output_shapes: dict[str, Shape] = {}
+        self._pages_per_second = pages_per_second(limits)
+        self._waiter = Waiter(pages_per_second=self._pages_per_second)
+        self._signing_secret = SigningSecret()
         self._make_resources()
 
     def _make_resources(self) -> None:
         self.account: AccountResource = AccountResource(self)
+        self.batch: Batches = Batches(self)
         self.collections: Collections = Collections(self)
         self.deployments: Deployments = Deployments(self)
         self.files: Files = Files(self)
@@ -133,6 +144,36 @@ class Replicate:
     def latest_versions(self) -> dict[str, str]:
         """Community models that were looked up, and the version each had."""
         return self._latest_versions
+
+    @property
+    def user_agent(self) -> str:
+        """What the client calls itself."""
+        return self._sender.user_agent
+
+    @property
+    def requests_sent(self) -> int:
+        """How many requests have left over these connections."""
+        return self._sender.transport.sent
+
+    @property
+    def batches(self) -> set[Engine]:
+        """The batches that have begun and are closed before the client is."""
+        return self._batches
+
+    @property
+    def waiter(self) -> Waiter:
+        """The schedule of all waits."""
+        return self._waiter
+
+    @property
+    def signing_secret(self) -> SigningSecret:
+        """The secret that webhooks are checked with."""
+        return self._signing_secret
+
+    @property
+    def output_shapes(self) -> dict[str, Shape]:
+        """Where the outputs of versions that were looked up have files, by version."""
+        return self._output_shapes
 
     def with_options(
         self,
@@ -170,7 +211,15 @@ class Replicate:
             sender = replace(sender, user_agent=read_user_agent(user_agent))
         copy = object.__new__(type(self))
         copy._sender = sender
+        copy._batches = self._batches
         copy._latest_versions = self._latest_versions
+        copy._output_shapes = self._output_shapes
+        copy._pages_per_second = self._pages_per_second
+        copy._waiter, copy._signing_secret = self._waiter, self._signing_secret
+        if sender.token is not self._sender.token:
+            # Another account, perhaps: its runs and its secret are its own.
+            copy._waiter = Waiter(pages_per_second=self._pages_per_second)
+            copy._signing_secret = SigningSecret()
         copy._make_resources()
         return copy
 
@@ -182,6 +231,8 @@ class Replicate:
 
     async def aclose(self) -> None:
         """Close the connections; the client cannot be used after that."""
+        for batch in list(self._batches):
+            await batch.aclose()
         await self._sender.transport.aclose()
 
     def __repr__(self) -> str:
@@ -201,6 +252,7 @@ class Replicate:
         input: Input | None = None,
         *,
         type: type[T],
+        files: bool = True,
         wait: Wait = None,
         cancel_after: Deadline = None,
         webhook: str | None = None,
@@ -209,6 +261,7 @@ class Replicate:
         delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
     ) -> T: ...
 
     @overload
@@ -218,6 +271,7 @@ class Replicate:
         input: Input | None = None,
         *,
         type: None = None,
+        files: bool = True,
         wait: Wait = None,
         cancel_after: Deadline = None,
         webhook: str | None = None,
@@ -226,6 +280,7 @@ class Replicate:
         delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
     ) -> Any: ...
 
     async def run(
@@ -234,6 +289,7 @@ class Replicate:
         input: Input | None = None,
         *,
         type: type[T] | None = None,
+        files: bool = True,
         wait: Wait = None,
         cancel_after: Deadline = None,
         webhook: str | None = None,
@@ -242,27 +298,39 @@ class Replicate:
         delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
     ) -> T | Any:
         """Run a model to its end and return its output, whole.
 
         *ref* and the options are those of ``predictions.create``, *timeout* and *poll* those of
         ``predictions.wait``. *type* decodes the output, such as ``type=str`` for the text of a
-        language model; `DecodeError`, with the
-        prediction, says that it is something else. Raises `PredictionFailed`,
+        language model or ``type=list[FileOutput]``; `DecodeError`, with the prediction, says that
+        it is something else. Without a *type*, files are `FileOutput`, and with ``files=False``
+        the strings that the API gives. Raises `PredictionFailed`,
         `PredictionCanceled` or `PredictionAborted` with the prediction. When the task is cancelled
         or waiting fails, the prediction is cancelled.
 
         ``delete_uploads=True`` deletes, when the run has ended, the files of the input that were
         uploaded for it; they expire after a day otherwise.
+
+        *on_update*, a function or an async function, is called with the prediction as it was
+        created and with each change; what it raises ends the run. Where *wait* is left out, a
+        model whose last runs took at most 3 seconds is run in one request that the API holds;
+        False never does that. Where *cancel_after* is left out and an anyio cancel scope around
+        the call has a deadline, such as ``fail_after``, the API ends the run by then (after 5
+        seconds at least); ``asyncio.timeout`` does not show its deadline, and cancels the run as
+        ever.
         """
         if type is not None:
             _check_type(type)
+        check_on_update(on_update)
         version = parse_version(ref)
+        durations = self._waiter.durations
         creation = Creation(
             self,
             input=input,
-            wait=wait,
-            cancel_after=cancel_after,
+            wait=spared_polls(durations, ref) if wait is None and on_update is None else wait,
+            cancel_after=time_left() if cancel_after is None else cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
@@ -270,14 +338,16 @@ class Replicate:
         async with creation.input.sent(delete=delete_uploads):
             prediction = await run_to_end(
                 self.predictions.begin(version, creation),
-                # By its id: its URLs play no part, so a gateway need not rewrite them.
-                lambda made: self.predictions.wait(made.id, timeout=timeout, poll=poll),
+                lambda made: follow_to_end(
+                    self.predictions.waits(), made, timeout=timeout, poll=poll, on_update=on_update
+                ),
                 self.predictions.cancel,
             )
+        remember(durations, ref, prediction)
         if type is None:
-            return prediction.output
+            return self.output(prediction) if files else prediction.output
         try:
-            return prediction.output_as(type)
+            return self.predictions.files_from().output_as(prediction, type)
         except msgspec.ValidationError as error:
             fault = DecodeError(f"{prediction.id}: {error}")
             fault.prediction = prediction
@@ -315,6 +385,28 @@ class Replicate:
             on_exit=on_exit,
             poll=poll,
         )
+
+    def output(self, prediction: Prediction, *, version: Version | None = None) -> Any:
+        """Return the output of *prediction*, with its files as `FileOutput`.
+
+        By the schema of *version*, where it is given or was looked up, every URL is a file where
+        the model gives one. Otherwise those are that Replicate delivers, that are the API's own,
+        and data URLs; what else begins with "https:" stays text.
+        """
+        if version is not None:
+            shape = output_shape(version.openapi_schema)
+        else:
+            shape = self._output_shapes.get(prediction.version or "")
+        return self.predictions.files_from().output(prediction, shape)
+
+    async def open_file(self, url: str, start: int = 0, validator: str = "") -> ByteStream:
+        """Open the file at *url*, from byte *start* on if it is still the one with *validator*.
+
+        *validator* is a strong ETag. The token goes along only to uploads that the API itself
+        keeps. The answer may have any status. Raises `ForeignURLError` for a URL that is not fit to
+        be fetched, without fetching it.
+        """
+        return await self._sender.open_file(url, start=start, validator=validator)
 
     async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
         """Open the event stream at *url*, which ``urls.stream`` of a prediction names.

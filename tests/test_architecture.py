@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "webhooks": {"core", "errors", "schemas"},
     "files": {"core", "errors", "refs", "schemas"},
     "runs": {"core", "errors", "refs", "schemas", "files"},
-    "resources": CLIENT_SIDE,
+    "resources": CLIENT_SIDE | {"webhooks"},
     "turnstile": set(),
     "transport": {"core", "errors", "turnstile"},
     "sender": {"core", "errors", "transport"},

@@ -23,14 +23,13 @@ from replicate_async.cli.output import (
 )
 from replicate_async.cli.schema import Interface
 from replicate_async.cli.values import read_inputs
-from replicate_async.core.poll import Poll
 from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.refs import parse_version
 from replicate_async.resources._create import Creation
 from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
 from replicate_async.runs.run import cancel_quietly, created
-from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
+from replicate_async.runs.wait import PREDICTION_TIMEOUT
 
 Ref = Annotated[str, Parameter(name="model", help='"owner/name", "owner/name:version" or an id.')]
 Inputs = Annotated[
@@ -54,15 +53,13 @@ async def run(
         prediction, interface, status = begun
         printed = 0
 
-        async def look(prediction_id: str) -> Prediction:
+        def show(seen: Prediction) -> None:
             nonlocal printed
-            seen = await client.predictions.get(prediction_id)
             printed = _write_logs(seen, printed, status) if logs else 0
             status.follow(seen)
-            return seen
 
-        prediction = await wait_for(
-            look, prediction.id, last=prediction, timeout=PREDICTION_TIMEOUT, poll=Poll()
+        prediction = await client.predictions.waits().wait(
+            prediction.id, last=prediction, timeout=PREDICTION_TIMEOUT, poll=None, on_update=show
         )
         if logs:
             _write_logs(prediction, printed, status)
@@ -128,10 +125,10 @@ class _Printer:
             self.logged = True
             self.end()
             write(event.data if event.data.endswith("\n") else f"{event.data}\n", logs=True)
-        elif isinstance(event, OutputEvent) and event.data:
+        elif isinstance(event, OutputEvent) and (data := str(event.data)):
             self._status.clear()
-            whole = self._lines or (self._unknown and is_url(event.data))
-            text = f"{event.data}\n" if whole else event.data
+            whole = self._lines or (self._unknown and is_url(data))
+            text = f"{data}\n" if whole else data
             write(text)
             self._open = not text.endswith("\n")
 
@@ -233,7 +230,7 @@ def _write_logs(prediction: Prediction, printed: int, status: Status) -> int:
 
 def _as_json(event: StreamEvent) -> dict[str, Any]:
     if isinstance(event, OutputEvent):
-        name, data = "output", event.data
+        name, data = "output", str(event.data)
     elif isinstance(event, LogsEvent):
         name, data = "logs", event.data
     elif isinstance(event, ErrorEvent):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from replicate_async.core.endpoint import Endpoint, encode_query, shorten
 from replicate_async.core.origin import Base
 from replicate_async.errors import ForeignURLError, InvalidArgumentError, PaginationLoopError
+from replicate_async.files.find import Shape
 from replicate_async.runs.source import ByteStream
+from replicate_async.runs.waiter import Waiter
 from replicate_async.schemas import Page, Prediction, Training
+
+if TYPE_CHECKING:
+    from replicate_async.resources._notify import SigningSecret
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -44,6 +49,25 @@ class Caller(Protocol):
         hold: float = 0.0,
     ) -> R:
         """Send a request for *endpoint* and return what it answers."""
+        ...
+
+    @property
+    def waiter(self) -> Waiter:
+        """The schedule of all waits."""
+        ...
+
+    @property
+    def signing_secret(self) -> SigningSecret:
+        """The secret that webhooks are checked with."""
+        ...
+
+    @property
+    def output_shapes(self) -> dict[str, Shape]:
+        """Where the outputs of versions that were looked up have files."""
+        ...
+
+    async def open_file(self, url: str, start: int = 0, validator: str = "") -> ByteStream:
+        """Open the file at *url*, from *start* on if it is still the one with *validator*."""
         ...
 
     async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:

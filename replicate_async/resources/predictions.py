@@ -7,19 +7,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
+from msgspec import Raw
+
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError, NotFoundError
+from replicate_async.files.find import output_shape
 from replicate_async.files.inputs import FileEncoding
+from replicate_async.files.output import FileSource
 from replicate_async.refs import ModelRef, VersionRef, parse_version
 from replicate_async.resources import models
 from replicate_async.resources._base import Listing, Resource, run_id
 from replicate_async.resources._create import Creation, with_files
 from replicate_async.resources._inputs import Input
+from replicate_async.resources._notify import receive
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
 from replicate_async.runs.follow import Runs
 from replicate_async.runs.stream import OnExit, Stream, check_on_exit
-from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
+from replicate_async.runs.wait import PREDICTION_TIMEOUT, OnUpdate, Source
+from replicate_async.runs.waiter import Waits
+from replicate_async.runs.watch import Watch
 from replicate_async.schemas import (
     CreatePredictionHeaders,
     CreateVersionPrediction,
@@ -28,6 +35,7 @@ from replicate_async.schemas import (
     Prediction,
     WebhookEvent,
 )
+from replicate_async.webhooks import Headers
 
 CREATE: Final = Endpoint(
     "POST",
@@ -43,6 +51,7 @@ CANCEL: Final = Endpoint(
     "POST", "/predictions/{prediction_id}/cancel", returns=Prediction, idempotent=True
 )
 LIST: Final = Endpoint("GET", "/predictions", query=ListPredictions, returns=Page[Prediction])
+_PAGE: Final = Endpoint("GET", "/predictions", query=ListPredictions, returns=Page[Raw])
 
 
 class Predictions(Resource):
@@ -109,6 +118,9 @@ class Predictions(Resource):
         if model.latest_version is None:
             raise not_official
         self._client.latest_versions[str(ref)] = model.latest_version.id
+        shape = output_shape(model.latest_version.openapi_schema)
+        if shape is not None:
+            self._client.output_shapes[model.latest_version.id] = shape
         return model.latest_version.id
 
     async def get(self, prediction_id: str | Prediction) -> Prediction:
@@ -133,21 +145,69 @@ class Predictions(Resource):
         *,
         timeout: float | None = PREDICTION_TIMEOUT,
         poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
     ) -> Prediction:
-        """Poll until a prediction has ended, and return it as it ended: also when it failed.
+        """Return a prediction when it has ended, as it ended: also when it failed.
 
         *timeout* is in seconds, 35 minutes unless set (the API stops runs after 30), None for no
-        limit; past it `WaitTimeout` is raised and the prediction goes on. *poll* sets the pace.
-        Raises `PredictionGone` if it is deleted meanwhile.
+        limit; past it `WaitTimeout` is raised and the prediction goes on. *poll* sets the pace;
+        unless set, it follows what runs of the model took before. *on_update*, a function or an
+        async function, is called with each change (see `watch`), the end included; what it raises
+        ends this wait. All waits of a client share one schedule, and pages of the listing where
+        those take fewer requests. Raises `PredictionGone` if it is deleted meanwhile.
         """
-        last = None if isinstance(prediction, str) else prediction
-        return await wait_for(
-            self.get,
+        return await self.waits().wait(
             run_id(self._client, prediction),
-            last=last,
+            last=None if isinstance(prediction, str) else prediction,
+            timeout=timeout,
+            poll=poll,
+            on_update=on_update,
+        )
+
+    def watch(
+        self,
+        prediction: Prediction | str,
+        *,
+        timeout: float | None = PREDICTION_TIMEOUT,
+        poll: Poll | None = None,
+    ) -> Watch[Prediction]:
+        """Iterate over the changes of a prediction as they are seen, the last one its end.
+
+        Each item is a snapshot, with ``status``, ``logs``, ``output`` and ``progress``; one that
+        is given as *prediction* is known already and not repeated, unless it has ended. *timeout*
+        and *poll* are as in `wait`. The loop may be left at any time.
+        """
+        return self.waits().watch(
+            run_id(self._client, prediction),
+            last=None if isinstance(prediction, str) else prediction,
             timeout=timeout,
             poll=poll,
         )
+
+    async def notify(
+        self,
+        body: bytes | str,
+        headers: Headers,
+        *,
+        secret: str | Sequence[str] | None = None,
+    ) -> Prediction:
+        """Verify a webhook, wake whoever waits for its prediction, and return that.
+
+        *body* is the raw body as received, *headers* the request's headers as the framework has
+        them. The account's secret is fetched once and again when a signature does not match, once
+        a minute at most; *secret* takes its place. Raises `WebhookVerificationError` for a request
+        that was not signed with it, which wakes nobody (webhooks.default.secret.get).
+        """
+        return await receive(self._client, body, headers, secret, Prediction)
+
+    def waits(self) -> Waits[Prediction]:
+        """Return what waits for predictions; what ``wait`` and ``watch`` stand on."""
+        source = Source("prediction", Prediction, self.get, self._page, windowed=True)
+        return Waits(self._client.waiter, source)
+
+    async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:
+        query = ListPredictions(created_after=after, created_before=before)
+        return await self._client.call(_PAGE, query=query)
 
     def stream(
         self,
@@ -182,7 +242,13 @@ class Predictions(Resource):
         )
 
     def _runs(self) -> Runs:
-        return Runs(self._client.open_stream, self.get, self.cancel)
+        return Runs(
+            self._client.open_stream, self.get, self.cancel, self.waits(), self.files_from()
+        )
+
+    def files_from(self) -> FileSource:
+        """Return where output files come from."""
+        return FileSource(self._client.open_file, self.get, self._client.base)
 
     def create_and_stream(
         self, ref: VersionRef, creation: Creation, *, on_exit: OnExit, poll: Poll | None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
+
+from msgspec import Raw
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.poll import Poll
@@ -13,9 +16,13 @@ from replicate_async.refs import parse_model, parse_version
 from replicate_async.resources._base import Listing, Resource, run_id
 from replicate_async.resources._create import with_files
 from replicate_async.resources._inputs import Input, SentInput
+from replicate_async.resources._notify import receive
 from replicate_async.resources._options import check_events, check_webhook
-from replicate_async.runs.wait import TRAINING_TIMEOUT, wait_for
+from replicate_async.runs.wait import TRAINING_TIMEOUT, OnUpdate, Source
+from replicate_async.runs.waiter import Waits
+from replicate_async.runs.watch import Watch
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
+from replicate_async.webhooks import Headers
 
 CREATE: Final = Endpoint(
     "POST",
@@ -29,6 +36,7 @@ CANCEL: Final = Endpoint(
     "POST", "/trainings/{training_id}/cancel", returns=Training, idempotent=True
 )
 LIST: Final = Endpoint("GET", "/trainings", returns=Page[Training])
+_PAGE: Final = Endpoint("GET", "/trainings", returns=Page[Raw])
 
 
 class Trainings(Resource):
@@ -80,20 +88,58 @@ class Trainings(Resource):
         *,
         timeout: float | None = TRAINING_TIMEOUT,
         poll: Poll | None = None,
+        on_update: OnUpdate[Training] | None = None,
     ) -> Training:
-        """Poll until a training has ended, and return it as it ended: also when it failed.
+        """Return a training when it has ended, as it ended: also when it failed.
 
         *timeout* is in seconds, 24 hours unless set, None for no limit; past it `WaitTimeout` is
-        raised and the training goes on. *poll* sets the pace.
+        raised and the training goes on. *poll* and *on_update* are as in
+        ``client.predictions.wait``.
         """
-        last = None if isinstance(training, str) else training
-        return await wait_for(
-            self.get,
+        return await self.waits().wait(
             run_id(self._client, training),
-            last=last,
+            last=None if isinstance(training, str) else training,
+            timeout=timeout,
+            poll=poll,
+            on_update=on_update,
+        )
+
+    def watch(
+        self,
+        training: Training | str,
+        *,
+        timeout: float | None = TRAINING_TIMEOUT,
+        poll: Poll | None = None,
+    ) -> Watch[Training]:
+        """Iterate over the changes of a training, as ``client.predictions.watch`` does."""
+        return self.waits().watch(
+            run_id(self._client, training),
+            last=None if isinstance(training, str) else training,
             timeout=timeout,
             poll=poll,
         )
+
+    async def notify(
+        self,
+        body: bytes | str,
+        headers: Headers,
+        *,
+        secret: str | Sequence[str] | None = None,
+    ) -> Training:
+        """Verify a webhook, wake whoever waits for its training, and return that.
+
+        As ``client.predictions.notify``; raises `WebhookVerificationError` for a request that the
+        account's secret does not vouch for.
+        """
+        return await receive(self._client, body, headers, secret, Training)
+
+    def waits(self) -> Waits[Training]:
+        """Return what waits for trainings; what ``wait`` and ``watch`` stand on."""
+        source = Source("training", Training, self.get, self._page, windowed=False)
+        return Waits(self._client.waiter, source)
+
+    async def _page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
+        return await self._client.call(_PAGE)
 
     def list(self) -> Listing[Training]:
         """Iterate over the account's trainings, newest first (trainings.list)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Iterator
 from operator import length_hint
 from time import monotonic
@@ -24,10 +22,14 @@ from replicate_async.errors import (
     StreamResponseError,
     prediction_error,
 )
-from replicate_async.runs.events import done_reason, error_detail
+from replicate_async.files.find import is_file_url, is_url
+from replicate_async.files.output import FileOutput, FileSource
+from replicate_async.runs.events import OutputEvent, done_reason, error_detail
 from replicate_async.runs.output import Delivered
 from replicate_async.runs.source import EventSource, Open
-from replicate_async.runs.wait import PREDICTION_TIMEOUT, wait_for
+from replicate_async.runs.wait import PREDICTION_TIMEOUT
+from replicate_async.runs.waiter import Waits
+from replicate_async.runs.watch import Watch
 from replicate_async.schemas import Prediction
 
 LARGEST_EVENT: Final = 16 * 1024 * 1024
@@ -42,6 +44,9 @@ class Runs(NamedTuple):
     open: Open
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
+    waits: Waits[Prediction]
+    files: FileSource | None = None
+    """Where output files come from; without it they are URLs."""
 
 
 class Follower:
@@ -53,18 +58,20 @@ class Follower:
 
     __slots__ = (
         "_batch",
-        "_changed_at",
         "_delivered",
         "_detail",
         "_earlier_id",
+        "_earlier_parts",
+        "_file_parts",
         "_heard_at",
         "_poll",
-        "_polls",
         "_reading",
         "_reason",
         "_runs",
         "_source",
+        "_watch",
         "closed",
+        "gives_files",
         "over",
         "prediction",
         "ready",
@@ -83,24 +90,29 @@ class Follower:
         self._runs = runs
         self.prediction: Prediction = prediction
         self._poll = poll
-        self._polls = 0
+        self._watch: Watch[Prediction] | None = None
         self._batch: list[Event] = []
         self.ready: Iterator[Event] = iter(self._batch)
         self._earlier_id = last_event_id
         self._reason: str | None = None
         self._detail = ""
         self._reading = False
-        self._heard_at = self._changed_at = monotonic()
+        self._heard_at = monotonic()
         self.over: bool = False
         """Whether the end of the run is known, though the reader may not have got there."""
         self.closed: bool = False
         url = prediction.urls.stream
+        self._file_parts = _leads_to_files(url or "")
+        # None when the parts before are not known.
+        self._earlier_parts: int | None = None if last_event_id else 0
+        self.gives_files: bool = runs.files is not None and (self._file_parts or not url)
+        """Whether parts of the output may be files."""
         self._source: EventSource | None = None
         if url:
             self._source = EventSource(runs.open, url, last_event_id=last_event_id, limit=largest)
         self._delivered = Delivered(
             streamed=bool(url),
-            files=_leads_to_files(url or ""),
+            files=self._file_parts,
             resumed=bool(last_event_id),
             received=received,
         )
@@ -111,9 +123,24 @@ class Follower:
         taken = len(self._batch) - length_hint(self.ready)
         return self._batch[taken - 1].id if taken else self._earlier_id
 
+    def with_file(self, event: Event) -> OutputEvent:
+        """Return the *event* that was just taken, a part of the output, as a file if it is one."""
+        source, data = self._runs.files, event.data
+        if source is None:
+            return OutputEvent(data, event.id)
+        if not (is_url(data) if self._file_parts else is_file_url(data, source.base)):
+            return OutputEvent(data, event.id)
+        place = None
+        if self._earlier_parts is not None:
+            taken = len(self._batch) - length_hint(self.ready)
+            place = (self._earlier_parts + _parts(self._batch[: taken - 1]),)
+        return OutputEvent(FileOutput(data).bound(source, self.prediction.id, place), event.id)
+
     def close(self) -> None:
         """Close the connection at once; nothing can be read any more but what is ready."""
         self.closed = True
+        if self._watch is not None:
+            self._watch.close()
         self._drop_source()
 
     async def more(self) -> bool:
@@ -149,6 +176,8 @@ class Follower:
                 break
         if self._batch:
             self._earlier_id = self._batch[-1].id
+            if self.gives_files and self._earlier_parts is not None:
+                self._earlier_parts += _parts(self._batch)
         self._delivered.add(events)
         self._batch = events
         self.ready = iter(events)
@@ -211,19 +240,15 @@ class Follower:
         if self.closed:
             raise ClientStateError("The stream is closed; read it inside 'async with'.")
         prediction = self.prediction
-        if self._polls and not prediction.done:
-            pause = self._poll.delay(
-                prediction.status,
-                monotonic() - self._changed_at,
-                self._polls,
-                random.random(),  # noqa: S311 - jitter is no secret
+        if self._watch is None:
+            self._watch = self._runs.waits.watch(
+                prediction.id, last=prediction, timeout=None, poll=self._poll
             )
-            await asyncio.sleep(pause)
-            prediction = await self._runs.get(prediction.id)
-            if prediction.status != self.prediction.status:
-                self._changed_at = monotonic()
-            self.prediction = prediction
-        self._polls += 1
+        elif not prediction.done:
+            seen = await anext(self._watch, None)
+            if seen is None:
+                raise ClientStateError("The stream was closed while it was read.")
+            self.prediction = prediction = seen
         return self._delivered.rest_of(prediction)
 
     async def _raise_failure(self) -> None:
@@ -254,8 +279,7 @@ class Follower:
         self._earlier_id = self.last_event_id
         self._batch, self.ready = [], iter(())
         if not prediction.done:
-            self.prediction = prediction = await wait_for(
-                self._runs.get,
+            self.prediction = prediction = await self._runs.waits.wait(
                 prediction.id,
                 last=None,
                 timeout=PREDICTION_TIMEOUT,
@@ -263,6 +287,10 @@ class Follower:
             )
         self.over = True
         return prediction
+
+
+def _parts(events: list[Event]) -> int:
+    return sum(event.event == "output" for event in events)
 
 
 def _leads_to_files(url: str) -> bool:

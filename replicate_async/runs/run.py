@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from math import ceil, inf
 from typing import Final
 
 import anyio
 
+from replicate_async.core.durations import Durations
+from replicate_async.core.poll import Poll
 from replicate_async.errors import OutputRemoved, ReplicateError, prediction_error
+from replicate_async.runs.wait import OnUpdate
+from replicate_async.runs.waiter import Waits
 from replicate_async.schemas import Prediction
 
 CANCEL_WITHIN: Final = 5.0
 """Seconds that leaving early may take to cancel the prediction."""
+
+_QUICK: Final = 3.0
+_SHORTEST_DEADLINE: Final = 5
+_LONGEST_DEADLINE: Final = 24 * 60 * 60
 
 Cancel = Callable[[str], Awaitable[Prediction]]
 
@@ -29,12 +39,12 @@ async def run_to_end(
     answer that nobody reads.
     """
     prediction = await created(create, cancel)
-    if not prediction.done:
-        try:
-            prediction = await wait(prediction)
-        except BaseException:
+    try:
+        prediction = await wait(prediction)
+    except BaseException:
+        if not prediction.done:
             await cancel_quietly(cancel, prediction.id)
-            raise
+        raise
     if prediction.status != "succeeded":
         raise prediction_error(prediction)
     if prediction.output is None and prediction.data_removed:
@@ -44,6 +54,57 @@ async def run_to_end(
             prediction=prediction,
         )
     return prediction
+
+
+async def follow_to_end(
+    waits: Waits[Prediction],
+    made: Prediction,
+    *,
+    timeout: float | None,
+    poll: Poll | None,
+    on_update: OnUpdate[Prediction] | None,
+) -> Prediction:
+    """Wait for the prediction that was just *made*; *on_update* is called with that, too."""
+    if on_update is not None and not made.done:
+        answer = on_update(made)
+        if isawaitable(answer):
+            await answer
+    return await waits.wait(made.id, last=made, timeout=timeout, poll=poll, on_update=on_update)
+
+
+def spared_polls(durations: Durations, ref: str) -> int | None:
+    """Return how many seconds the API should hold its answer to a create, None not to hold it.
+
+    A run that ends meanwhile takes one request in all, and otherwise about five in the first
+    second. But while an answer is held nobody knows the run's id: it is lost when the connection
+    breaks, and cannot be canceled. So only what is known to be quick is held, and for less than
+    leaving early may take.
+    """
+    typical = durations.typical(_run_of(ref))
+    if typical is None or typical.late > _QUICK:
+        return None
+    return ceil(typical.late) + 1
+
+
+def remember(durations: Durations, ref: str, prediction: Prediction) -> None:
+    """Remember how long a run of *ref* took."""
+    begun, ended = prediction.created_at, prediction.completed_at
+    if begun is not None and ended is not None and (begun.tzinfo is None) == (ended.tzinfo is None):
+        durations.learn(_run_of(ref), (ended - begun).total_seconds())
+
+
+def _run_of(ref: str) -> str:
+    return f"run {ref}"
+
+
+def time_left() -> int | None:
+    """Return in how many seconds the deadline around this task is, as the API can keep it.
+
+    None without a deadline, which is that of anyio's cancel scopes: asyncio's own cannot be seen
+    from within.
+    """
+    left = anyio.current_effective_deadline() - anyio.current_time()
+    return max(_SHORTEST_DEADLINE, ceil(left)) if -inf < left <= _LONGEST_DEADLINE else None
 
 
 async def created(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:

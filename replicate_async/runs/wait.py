@@ -1,28 +1,26 @@
-"""Waiting for a run to end, by asking at an adaptive pace."""
+"""Waiting for a run to end: what is asked for, and the words for what may become of it."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
+import math
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from replicate_async.core.poll import Poll
-from replicate_async.errors import InvalidArgumentError, NotFoundError, PredictionGone, WaitTimeout
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.glance import RawPage
 from replicate_async.schemas import Prediction, Training
 
 PREDICTION_TIMEOUT: Final = 35 * 60.0
 """Seconds; the API ends a prediction after 30 minutes of running."""
 TRAINING_TIMEOUT: Final = 24 * 60 * 60.0
 
-_SETTLING: Final = 5.0
-"""Seconds in which a run that was just created may still be unknown to the replica asked."""
-
-_SHORTEST_LOOK: Final = 1.0
-"""Seconds that a look may take which begins just before the end of the waiting."""
-
+AnyRun: TypeAlias = Prediction | Training
 RunT = TypeVar("RunT", Prediction, Training)
+OnUpdate = Callable[[RunT], object]
+"""What is called, and awaited if need be, with each change of a run."""
 
 
 class Sleep(Protocol):
@@ -33,70 +31,35 @@ class Sleep(Protocol):
         ...
 
 
-async def wait_for(
-    fetch: Callable[[str], Awaitable[RunT]],
-    run_id: str,
-    *,
-    last: RunT | None,
-    timeout: float | None,
-    poll: Poll | None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Sleep = asyncio.sleep,
-    dice: Callable[[], float] = random.random,
-) -> RunT:
-    """Ask with *fetch* until the run has ended, and return it then.
+@dataclass(frozen=True, slots=True)
+class Source(Generic[RunT]):
+    """Where runs of one kind are asked for: one by one, and by the page.
 
-    *last* is the state known already, which spares asking when it is an end.
+    *page* takes two times, the first included and the second not. A listing that is not *windowed*
+    has neither, and shows the newest.
     """
-    _check_timeout(timeout)
-    poll = check_poll(poll)
-    started = changed = clock()
-    deadline = None if timeout is None else started + timeout
-    attempt = 0
-    seen = False
-    while last is None or not last.done:
-        status = "starting" if last is None else last.status
-        if last is not None or attempt:
-            pause = poll.delay(status, clock() - changed, attempt + 1, dice())
-            if deadline is not None and clock() + pause > deadline:
-                await sleep(max(0.0, deadline - clock()))
-                raise WaitTimeout(_timed_out(run_id, timeout, last), last=last)
-            await sleep(pause)
-        attempt += 1
-        left = None if deadline is None else max(_SHORTEST_LOOK, deadline - clock())
-        look = asyncio.timeout(left)
-        try:
-            async with look:
-                run = await fetch(run_id)
-        except TimeoutError:
-            if not look.expired():
-                raise
-            raise WaitTimeout(_timed_out(run_id, timeout, last), last=last) from None
-        except NotFoundError as error:
-            if seen:
-                raise PredictionGone(
-                    f"{run_id} was deleted while it was waited for; it was last seen {status}.",
-                    last=last,
-                ) from None
-            if clock() - started > _SETTLING:
-                raise error from None
-            continue
-        if last is None or run.status != last.status:
-            changed = clock()
-        last, seen = run, True
-    return last
+
+    kind: Literal["prediction", "training"]
+    returns: type[RunT]
+    get: Callable[[str], Awaitable[RunT]]
+    page: Callable[[datetime | None, datetime | None], Awaitable[RawPage]]
+    windowed: bool
 
 
 def check_poll(poll: object) -> Poll:
     """Return *poll*, or the usual pace when it is None; raises `InvalidArgumentError`."""
-    if poll is None:
-        return Poll()
-    if isinstance(poll, Poll):
+    return given_poll(poll) or Poll()
+
+
+def given_poll(poll: object) -> Poll | None:
+    """Return *poll* if it is one, or None; raises `InvalidArgumentError`."""
+    if poll is None or isinstance(poll, Poll):
         return poll
     raise InvalidArgumentError(f"poll={poll!r} must be a Poll(...), or None for the usual pace.")
 
 
-def _check_timeout(timeout: object) -> None:
+def check_timeout(timeout: object) -> None:
+    """Raise `InvalidArgumentError` for a *timeout* that is no number of seconds, and not None."""
     if timeout is None or (isinstance(timeout, int | float) and timeout >= 0):
         return
     raise InvalidArgumentError(
@@ -104,9 +67,31 @@ def _check_timeout(timeout: object) -> None:
     )
 
 
-def _timed_out(run_id: str, timeout: float | None, last: Prediction | Training | None) -> str:
+def check_on_update(on_update: object) -> None:
+    """Raise `InvalidArgumentError` unless *on_update* can be called, or is None."""
+    if on_update is not None and not callable(on_update):
+        raise InvalidArgumentError(
+            f"on_update={on_update!r} must be a function that takes the run, or None."
+        )
+
+
+def timed_out(run_id: str, timeout: float, last: Prediction | Training | None) -> str:
+    """Return what is to be said when waiting for *run_id* took longer than *timeout*."""
     state = "was never seen" if last is None else f"is still {last.status}"
     return (
         f"{run_id} {state} after {timeout:g} s of waiting; it goes on. Wait again, cancel it, or "
         "pass a longer timeout=."
     )
+
+
+def stronger(polls: list[Poll | None]) -> Poll | None:
+    """Return the pace that satisfies everybody in *polls*."""
+    first = polls[0] if polls else None
+    if all(poll == first for poll in polls):
+        return first
+    starting = processing = begin = math.inf
+    for poll in polls:
+        pace = poll or Poll()
+        begin = min(begin, pace.first)
+        starting, processing = min(starting, pace.starting), min(processing, pace.processing)
+    return Poll(first=begin, starting=starting, processing=processing)

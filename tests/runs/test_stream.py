@@ -468,7 +468,10 @@ async def test_an_event_above_the_limit_ends_the_stream() -> None:
     run = Run([encode("output", "a", id="1"), encode("output", "b" * 5000, id="2")])
     service = Service(run)
     async with service.server, service.client() as client:
-        runs = Runs(client.open_stream, client.predictions.get, client.predictions.cancel)
+        predictions = client.predictions
+        runs = Runs(
+            client.open_stream, predictions.get, predictions.cancel, client.predictions.waits()
+        )
         known: Prediction = await client.predictions.get("p")
 
         async def start() -> Prediction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,10 +24,11 @@ from replicate_async import (
 from replicate_async.core.problem import parse
 from replicate_async.errors import status_error
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.wait import wait_for
+from replicate_async.runs.glance import RawPage
+from replicate_async.runs.wait import Source
+from replicate_async.runs.waiter import Waiter, Waits
 from tests.support.replies import prediction
-
-pytestmark = pytest.mark.anyio
+from tests.support.virtual_time import run_virtually
 
 TERMINAL: Final = ("succeeded", "failed", "canceled", "aborted")
 FLAT: Final = Poll(first=1.0, starting=1.0, processing=1.0)
@@ -43,111 +45,119 @@ def not_found() -> Exception:
 
 
 class World:
-    """A clock, a sleep that moves it, and an API that answers as it was told."""
+    """An API that answers as it was told, on a clock that takes no time."""
 
     def __init__(self, *answers: Prediction | Exception, takes: float = 0.0) -> None:
         self.now = 100.0
         self.asked_at: list[float] = []
-        self.slept: list[float] = []
+        self.dice = 0.0
         self._answers = list(answers)
         self._takes = takes
+        self._waiter = Waiter(dice=lambda: self.dice)
+
+    @property
+    def slept(self) -> list[float]:
+        times = [0.0, *self.asked_at]
+        pauses = [round(after - before, 9) for before, after in itertools.pairwise(times)]
+        return [pause for pause in pauses if pause]
 
     async def fetch(self, run_id: str) -> Prediction:
         assert run_id == "abc"
-        self.asked_at.append(self.now - 100.0)
-        self.now += self._takes
+        self.asked_at.append(asyncio.get_running_loop().time() - 100.0)
+        await asyncio.sleep(self._takes)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def sleep(self, delay: float) -> None:
-        assert delay >= 0
-        self.slept.append(delay)
-        self.now += delay
+    async def no_pages(self, _after: object, _before: object) -> RawPage:
+        raise AssertionError("a single run is not worth a page")
 
-    async def wait(
+    def wait(
         self,
         last: Prediction | None = None,
         *,
         timeout: float | None = 600.0,
-        poll: Poll = FLAT,
+        poll: Poll | None = FLAT,
         dice: float = 0.0,
     ) -> Prediction:
-        return await wait_for(
-            self.fetch,
-            "abc",
-            last=last,
-            timeout=timeout,
-            poll=poll,
-            clock=lambda: self.now,
-            sleep=self.sleep,
-            dice=lambda: dice,
-        )
+        self.dice = dice
+        source = Source("prediction", Prediction, self.fetch, self.no_pages, windowed=True)
+
+        async def main() -> Prediction:
+            try:
+                return await Waits(self._waiter, source).wait(
+                    "abc", last=last, timeout=timeout, poll=poll
+                )
+            finally:
+                self.now = asyncio.get_running_loop().time()
+                assert len(self._waiter) == 0
+
+        return run_virtually(main())
 
 
 @pytest.mark.parametrize("status", TERMINAL)
-async def test_a_run_is_asked_for_until_it_has_ended(status: str) -> None:
+def test_a_run_is_asked_for_until_it_has_ended(status: str) -> None:
     world = World(run("starting"), run("processing"), run(status))
 
-    assert (await world.wait()).status == status
+    assert (world.wait()).status == status
     assert world.asked_at == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("status", TERMINAL)
-async def test_a_run_that_is_known_to_have_ended_is_not_asked_for(status: str) -> None:
+def test_a_run_that_is_known_to_have_ended_is_not_asked_for(status: str) -> None:
     world = World(run("processing"))
     ended = run(status)
 
-    assert await world.wait(ended) is ended
+    assert world.wait(ended) is ended
     assert (world.asked_at, world.slept) == ([], [])
 
 
-async def test_what_is_known_to_run_is_asked_for_after_a_pause() -> None:
+def test_what_is_known_to_run_is_asked_for_after_a_pause() -> None:
     world = World(run("succeeded"))
 
-    await world.wait(run("starting"))
+    world.wait(run("starting"))
 
     assert world.asked_at == [1.0]
 
 
-async def test_an_unknown_status_is_waited_through_until_there_is_an_end() -> None:
+def test_an_unknown_status_is_waited_through_until_there_is_an_end() -> None:
     going = run("warming-up")
     over = run("exploded", completed_at="2026-03-16T12:00:00Z")
     world = World(going, going, over)
 
-    assert (await world.wait()).status == "exploded"
+    assert (world.wait()).status == "exploded"
     assert len(world.asked_at) == 3
 
 
-async def test_an_unfinished_run_is_not_over_for_being_timestamped() -> None:
+def test_an_unfinished_run_is_not_over_for_being_timestamped() -> None:
     odd = run("processing", completed_at="2026-03-16T12:00:00Z")
     world = World(odd, run("succeeded"))
 
-    assert (await world.wait()).status == "succeeded"
+    assert (world.wait()).status == "succeeded"
 
 
-async def test_a_run_may_be_unknown_just_after_it_was_made() -> None:
+def test_a_run_may_be_unknown_just_after_it_was_made() -> None:
     world = World(not_found(), not_found(), not_found(), run("succeeded"))
 
-    assert (await world.wait(run("starting"))).status == "succeeded"
+    assert (world.wait(run("starting"))).status == "succeeded"
     assert len(world.asked_at) == 4
 
 
-async def test_a_run_that_stays_unknown_is_not_found() -> None:
+def test_a_run_that_stays_unknown_is_not_found() -> None:
     world = World(not_found())
 
     with pytest.raises(NotFoundError):
-        await world.wait()
+        world.wait()
 
     assert 5.0 < world.asked_at[-1] <= 7.0
 
 
-async def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
+def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
     world = World(run("processing"), not_found())
 
     with pytest.raises(PredictionGone) as caught:
-        await world.wait()
+        world.wait()
 
     assert str(caught.value) == (
         "abc was deleted while it was waited for; it was last seen processing."
@@ -156,18 +166,18 @@ async def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
     assert len(world.asked_at) == 2
 
 
-async def test_another_error_is_the_waits_own() -> None:
+def test_another_error_is_the_waits_own() -> None:
     world = World(run("processing"), APIConnectionError("No network."))
 
     with pytest.raises(APIConnectionError, match="No network"):
-        await world.wait()
+        world.wait()
 
 
-async def test_waiting_ends_at_its_timeout_and_not_before() -> None:
+def test_waiting_ends_at_its_timeout_and_not_before() -> None:
     world = World(run("processing"))
 
     with pytest.raises(WaitTimeout) as caught:
-        await world.wait(timeout=10.5)
+        world.wait(timeout=10.5)
 
     assert world.now - 100.0 == pytest.approx(10.5)
     assert world.asked_at == [float(second) for second in range(11)]
@@ -178,60 +188,59 @@ async def test_waiting_ends_at_its_timeout_and_not_before() -> None:
     )
 
 
-async def test_an_answer_that_does_not_come_ends_at_the_timeout_too() -> None:
-    async def silent(_: str) -> Prediction:
-        await asyncio.Event().wait()
-        raise AssertionError
+def test_an_answer_that_does_not_come_ends_at_the_timeout_too() -> None:
+    world = World(run("succeeded"), takes=1e6)
 
-    async with asyncio.timeout(10):
-        with pytest.raises(WaitTimeout, match=r"was never seen after 0\.01 s of waiting"):
-            await wait_for(silent, "abc", last=None, timeout=0.01, poll=None)
+    with pytest.raises(WaitTimeout, match=r"was never seen after 0\.01 s of waiting"):
+        world.wait(timeout=0.01)
+
+    assert world.now - 100.0 == pytest.approx(1.0)
 
 
-async def test_a_timeout_of_the_fetch_itself_is_not_taken_for_the_waits() -> None:
-    async def impatient(_: str) -> Prediction:
-        raise TimeoutError("of somebody else")
+def test_a_timeout_of_the_fetch_itself_is_not_taken_for_the_waits() -> None:
+    world = World(TimeoutError("of somebody else"))
 
     with pytest.raises(TimeoutError, match="of somebody else"):
-        await wait_for(impatient, "abc", last=None, timeout=5, poll=None)
+        world.wait(timeout=5)
 
 
+@pytest.mark.anyio
 async def test_a_pace_is_a_poll(client: Replicate) -> None:
     with pytest.raises(InvalidArgumentError, match=r"poll=0.5 must be a Poll"):
         await client.predictions.wait("abc", poll=0.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
 
-async def test_a_timeout_of_nothing_asks_once() -> None:
+def test_a_timeout_of_nothing_asks_once() -> None:
     ended, going = World(run("succeeded")), World(run("starting"))
 
-    assert (await ended.wait(timeout=0)).status == "succeeded"
+    assert (ended.wait(timeout=0)).status == "succeeded"
     with pytest.raises(WaitTimeout):
-        await going.wait(timeout=0)
+        going.wait(timeout=0)
     assert going.asked_at == [0.0]
 
 
-async def test_slow_answers_count_as_waiting() -> None:
+def test_slow_answers_count_as_waiting() -> None:
     world = World(run("processing"), takes=4.0)
 
     with pytest.raises(WaitTimeout):
-        await world.wait(timeout=9.5)
+        world.wait(timeout=9.5)
 
     assert world.asked_at == [0.0, 5.0]
     assert world.now - 100.0 == pytest.approx(9.5)
 
 
-async def test_without_a_timeout_there_is_no_end_to_patience() -> None:
+def test_without_a_timeout_there_is_no_end_to_patience() -> None:
     world = World(*[run("starting")] * 20_000, run("succeeded"))
 
-    assert (await world.wait(timeout=None)).status == "succeeded"
+    assert (world.wait(timeout=None)).status == "succeeded"
     assert world.now > 20_000
 
 
-async def test_the_pace_slackens_and_quickens_again_with_the_status() -> None:
+def test_the_pace_slackens_and_quickens_again_with_the_status() -> None:
     poll = Poll()
     world = World(*[run("starting")] * 30, *[run("processing")] * 30, run("succeeded"))
 
-    await world.wait(run("starting"), poll=poll)
+    world.wait(run("starting"), poll=poll)
 
     starting, processing = world.slept[:31], world.slept[31:]
     assert starting[0] == pytest.approx(poll.first)
@@ -242,26 +251,27 @@ async def test_the_pace_slackens_and_quickens_again_with_the_status() -> None:
     assert processing[-1] == pytest.approx(poll.processing)
 
 
-async def test_the_dice_shorten_the_pauses() -> None:
+def test_the_dice_shorten_the_pauses() -> None:
     even, lucky = (World(run("starting"), run("starting"), run("succeeded")) for _ in range(2))
 
-    await even.wait(dice=0.0)
-    await lucky.wait(dice=0.999)
+    even.wait(dice=0.0)
+    lucky.wait(dice=0.999)
 
     assert even.slept == [1.0, 1.0]
     assert all(0.8 <= pause < 0.81 for pause in lucky.slept)
 
 
-async def test_a_minute_of_work_is_asked_for_some_dozens_of_times() -> None:
+def test_a_minute_of_work_is_asked_for_some_dozens_of_times() -> None:
     world = World(run("processing"))
 
     with pytest.raises(WaitTimeout):
-        await world.wait(poll=Poll(), timeout=60.0)
+        world.wait(poll=Poll(), timeout=60.0)
 
     assert 30 < len(world.asked_at) < 60
 
 
 @pytest.mark.parametrize("by_id", [True, False])
+@pytest.mark.anyio
 async def test_a_client_waits_for_a_run(
     server: LocalReplicate, client: Replicate, by_id: bool
 ) -> None:
@@ -273,6 +283,7 @@ async def test_a_client_waits_for_a_run(
     assert await client.predictions.wait(ended) is ended
 
 
+@pytest.mark.anyio
 async def test_a_client_returns_a_failure_as_it_is(client: Replicate) -> None:
     made = await client.predictions.create("local/fail", {"message": "no luck"})
 
@@ -281,6 +292,7 @@ async def test_a_client_returns_a_failure_as_it_is(client: Replicate) -> None:
     assert (ended.status, ended.error) == ("failed", "no luck")
 
 
+@pytest.mark.anyio
 async def test_a_clients_patience_ends_and_the_run_goes_on(client: Replicate) -> None:
     made = await client.predictions.create("local/slow", {"seconds": 60})
 
@@ -291,11 +303,11 @@ async def test_a_clients_patience_ends_and_the_run_goes_on(client: Replicate) ->
     assert (await client.predictions.get(made)).status == "processing"
 
 
-async def test_waiting_for_what_never_was_is_no_endless_wait() -> None:
+def test_waiting_for_what_never_was_is_no_endless_wait() -> None:
     world = World(not_found())
 
     with pytest.raises(WaitTimeout, match="abc was never seen after 3 s"):
-        await world.wait(timeout=3.0)
+        world.wait(timeout=3.0)
 
 
 def test_trainings_and_predictions_end_alike() -> None:

@@ -1,0 +1,394 @@
+"""The waits of one event loop: who waits for which run, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from msgspec import Raw
+
+from replicate_async.core.cover import Cover, Look, missing
+from replicate_async.core.durations import Durations
+from replicate_async.core.schedule import Item, Schedule
+from replicate_async.errors import NotFoundError, PredictionGone, WaitTimeout
+from replicate_async.runs.desk import Desk
+from replicate_async.runs.glance import Glance, RawPage, decode, glance, seconds
+from replicate_async.runs.ticket import Asking, Ticket, Watched
+from replicate_async.runs.wait import AnyRun, stronger, timed_out
+
+_SETTLING: Final = 5.0
+"""Seconds in which a run that was just created may still be unknown to the replica asked."""
+
+_SHORTEST_LOOK: Final = 1.0
+"""Seconds that a look may take which begins just before the end of the waiting."""
+
+_MANY: Final = 100
+_TOGETHER: Final = 0.02
+"""Seconds from one look at the heap to the next when many are in it."""
+
+_INSTANT: Final = 1e-3
+
+
+class Board:
+    """Who waits for which run in *loop*.
+
+    *announced* holds the runs whose end was announced while nobody waited for them.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        durations: Durations,
+        dice: Callable[[], float],
+        *,
+        announced: OrderedDict[str, None],
+        pages_per_second: float,
+    ) -> None:
+        self.loop = loop
+        self._schedule = Schedule(durations, dice)
+        self._announced = announced
+        self._pages_per_second = pages_per_second
+        self._covers: dict[str, Cover] = {}
+        self._runs: dict[str, Watched] = {}
+        self._desk = Desk(self._ask, self._ask_page)
+        self._timer: asyncio.TimerHandle | None = None
+        # Kept here, since uvloop's handles of a time that has passed do not know it.
+        self._timer_at = math.inf
+        self._ticked_at = -1.0
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def find(self, key: str) -> Watched | None:
+        """Return the run that is waited for under *key*."""
+        return self._runs.get(key)
+
+    def join(self, ticket: Ticket) -> asyncio.Future[None] | None:
+        """Begin to wait; return the future that tells of news, or None if there is some."""
+        now = self.loop.time()
+        if ticket.began is None:
+            ticket.began = now
+            ticket.deadline = math.inf if ticket.timeout is None else now + ticket.timeout
+        run = self._runs.get(ticket.key)
+        if run is None:
+            run = self._begin(ticket, now)
+        else:
+            if ticket.changes and run.last is not None and _differ(ticket.known, run.last):
+                ticket.known = run.last
+                return None
+            run.tickets.append(ticket)
+            self._repace(run, now)
+        ticket.watched = run
+        ticket.future = future = self.loop.create_future()
+        if ticket.deadline < math.inf:
+            ticket.timer = self.loop.call_at(ticket.deadline, self._expire, ticket)
+        if run.due <= now and not run.looking:
+            self._tick()
+        else:
+            self._arm()
+        return future
+
+    def leave(self, ticket: Ticket) -> None:
+        """Wait no more; what nobody waits for is not asked for, nor is an answer awaited."""
+        if ticket.timer is not None:
+            ticket.timer.cancel()
+            ticket.timer = None
+        run = ticket.watched
+        if run is None or ticket not in run.tickets:
+            return
+        run.tickets.remove(ticket)
+        if run.tickets:
+            self._repace(run, self.loop.time())
+        else:
+            self._drop(run)
+
+    def _begin(self, ticket: Ticket, now: float) -> Watched:
+        run = ticket.watched
+        resumed = run is not None and not run.looking and run.due < math.inf
+        if run is None:
+            run = Watched(ticket, now)
+        run.looking = False
+        run.poll, run.brisk = ticket.poll, ticket.changes
+        self._runs[run.key] = run
+        run.tickets.append(ticket)
+        due = run.due if resumed else now
+        if run.last is not None:
+            self._date(run, run.last, now)
+            if not resumed and not run.attempt:
+                self._schedule.put_off(run, now)
+                due = run.due
+        if self._announced.pop(run.key, ()) is None:
+            due = now
+        self._schedule.add(run, due)
+        return run
+
+    def _repace(self, run: Watched, now: float) -> None:
+        poll, brisk = stronger([one.poll for one in run.tickets]), run.brisk
+        run.brisk = any(one.changes for one in run.tickets)
+        if poll == run.poll and brisk == run.brisk:
+            return
+        run.poll = poll
+        if not run.looking:
+            self._schedule.move(run, min(run.due, now + self._schedule.pause(run, now)))
+
+    def _drop(self, run: Watched) -> None:
+        if self._runs.get(run.key) is not run:
+            return
+        del self._runs[run.key]
+        self._schedule.remove(run)
+        if (cover := self._covers.get(run.source.kind)) is not None:
+            cover.displace(run)
+        if run.asking is not None:
+            run.asking.task.cancel()
+        if not self._runs:
+            self._desk.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _arm(self) -> None:
+        """Set the timer for what is due next."""
+        due = self._schedule.next_at()
+        if due is None:
+            return
+        if len(self._runs) > _MANY:
+            due = max(due, self._ticked_at + _TOGETHER)
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(due, self._tick)
+        self._timer_at = due
+
+    def _tick(self) -> None:
+        """Have those asked for who are due."""
+        now = self.loop.time()
+        if self._timer is not None:
+            # The loop calls a little early, by what its clock can tell apart.
+            now = max(now, min(self._timer_at, now + _INSTANT))
+            self._timer.cancel()
+            self._timer = None
+        self._ticked_at = now
+        due = self._schedule.take(now)
+        if len(due) == len(self._runs) == 1:
+            self._desk.ask(due)
+        else:
+            self._share_out(due, now)
+        self._desk.open()
+        self._arm()
+
+    def _share_out(self, due: list[Item], now: float) -> None:
+        by_kind: dict[str, list[Item]] = {}
+        for item in due:
+            by_kind.setdefault(_watched(item).source.kind, []).append(item)
+        for kind, items in by_kind.items():
+            cover = self._covers.get(kind)
+            if cover is None:
+                self._desk.ask(items)
+                continue
+            singles, looks, later = cover.plan(items, now)
+            self._desk.ask(singles)
+            self._desk.ask_pages([(cover, look) for look in looks])
+            for item in later:
+                self._schedule.move(item, max(cover.free_at, now + _TOGETHER))
+
+    async def _ask(self, item: Item, task: asyncio.Task[None]) -> None:
+        run = _watched(item)
+        if run.asking is not None:
+            return
+        run.asking = Asking(task, self.loop.time())
+        try:
+            found = await run.source.get(run.run_id)
+        except NotFoundError as error:
+            run.asking = None
+            self._unknown(run, error)
+        except Exception as error:  # noqa: BLE001 - it is for those who wait
+            run.asking = None
+            self._fail(run, partial(_copy, error))
+        except BaseException:
+            run.asking = None
+            self._again(run)
+            raise
+        else:
+            run.asking = None
+            if run.active:
+                self.arrived(run, found)
+
+    def _again(self, run: Watched) -> None:
+        if run.active:
+            self._schedule.put_off(run, self.loop.time())
+            self._arm()
+
+    async def _ask_page(self, cover: Cover, look: Look) -> None:
+        source = _watched(look.items[0]).source
+        try:
+            page = await source.page(_moment(look.after), _moment(look.before))
+        except Exception:  # noqa: BLE001 - whoever is asked for alone next says what is wrong
+            cover.failed(self.loop.time())
+            self._desk.ask([item for item in look.items if item.active and item.looking])
+        except BaseException:
+            for item in look.items:
+                self._again(_watched(item))
+            raise
+        else:
+            self._read(cover, look, page, source.kind)
+        self._arm()
+
+    def _read(self, cover: Cover, look: Look, page: RawPage, kind: str) -> None:
+        now = self.loop.time()
+        oldest: float | None = None
+        listed: set[str] = set()
+        for raw in page.results:
+            seen = glance(raw)
+            if seen is None:
+                continue
+            created = seconds(seen.created_at)
+            if created is not None and (oldest is None or created < oldest):
+                oldest = created
+            key = f"{kind}/{seen.id}"
+            listed.add(key)
+            run = self._runs.get(key)
+            if run is not None and run.asking is None:
+                cover.place(run, created)
+                self._glimpse(run, seen, raw, now)
+        more = bool(page.next_url)
+        found = sum(item.key in listed for item in look.items)
+        cover.answered(now, found, shown=len(page.results), full=more)
+        left = [item for item in look.items if item.active and item.looking]
+        left = [item for item in left if item.key not in listed]
+        hidden, beyond = missing(left, oldest if more and found else None)
+        for item in hidden:
+            cover.hide(item, now)
+        self._desk.ask(hidden)
+        for item in beyond:
+            item.passed_over += 1
+            self._schedule.move(item, now)
+
+    def _glimpse(self, run: Watched, seen: Glance, raw: Raw, now: float) -> None:
+        self._schedule.dated(run, now, None, seconds(seen.started_at))
+        if seen.done or run.brisk:
+            whole = decode(raw, run.source.returns) if seen.whole else None
+            if whole is None:
+                self._desk.ask_first(run)
+            else:
+                self.arrived(run, whole)
+            return
+        run.seen = True
+        self._schedule.looked(run, now, seen.status)
+
+    def arrived(self, run: Watched, found: AnyRun) -> None:
+        """Tell those who wait for *run* of the state in which it was *found*."""
+        now = self.loop.time()
+        self._date(run, found, now)
+        if found.done:
+            end = seconds(found.completed_at)
+            if end is not None and found.status == "succeeded":
+                begun = seconds(found.started_at)
+                self._schedule.learn(run.profile, seconds(found.created_at), begun, end)
+            for ticket in tuple(run.tickets):
+                ticket.known = found
+                self._settle(ticket)
+            return
+        run.seen = True
+        self._schedule.looked(run, now, found.status)
+        self.show(run, found)
+        for ticket in tuple(run.tickets):
+            if ticket.late(now):
+                self._expire(ticket)
+        self._arm()
+
+    def show(self, run: Watched, found: AnyRun) -> None:
+        """Tell those who want to see the changes of *run*."""
+        run.last, run.status = found, found.status
+        for ticket in tuple(run.tickets):
+            if ticket.changes and _differ(ticket.known, found):
+                ticket.known = found
+                self._settle(ticket)
+
+    def _date(self, run: Watched, found: AnyRun, now: float) -> None:
+        run.profile = f"{found.model} {found.version}"
+        self._schedule.dated(run, now, seconds(found.created_at), seconds(found.started_at))
+        kind = run.source.kind
+        cover = self._covers.get(kind)
+        if cover is None:
+            windowed = run.source.windowed
+            cover = Cover(windowed=windowed, per_second=self._pages_per_second)
+            self._covers[kind] = cover
+        cover.place(run)
+
+    def _unknown(self, run: Watched, error: NotFoundError) -> None:
+        now = self.loop.time()
+        if run.seen:
+            last = run.as_last_seen()
+            said = (
+                f"{run.run_id} was deleted while it was waited for; it was last seen {run.status}."
+            )
+            self._fail(run, lambda: PredictionGone(said, last=last))
+        elif now - run.began > _SETTLING:
+            self._fail(run, partial(_copy, error))
+        elif run.active:
+            self._schedule.looked(run, now)
+            for ticket in tuple(run.tickets):
+                if ticket.late(now):
+                    self._expire(ticket)
+            self._arm()
+
+    def _fail(self, run: Watched, error: Callable[[], BaseException]) -> None:
+        for ticket in tuple(run.tickets):
+            ticket.error = error()
+            self._settle(ticket)
+
+    def _expire(self, ticket: Ticket) -> None:
+        """Give up, unless a look has just begun that may bring the end."""
+        run, now = ticket.watched, self.loop.time()
+        if run is None or ticket not in run.tickets:
+            return
+        until = now
+        if run.asking is not None:
+            until = run.asking.since + _SHORTEST_LOOK
+        elif not run.attempt and run.last is None and ticket.began is not None:
+            until = ticket.began + _SHORTEST_LOOK
+        if until > now:
+            ticket.timer = self.loop.call_at(until, self._expire, ticket)
+            return
+        last = run.as_last_seen()
+        said = timed_out(run.run_id, ticket.timeout or 0.0, last)
+        ticket.error = WaitTimeout(said, last=last)
+        self._settle(ticket)
+
+    def _settle(self, ticket: Ticket) -> None:
+        if ticket.future is not None and not ticket.future.done():
+            ticket.future.set_result(None)
+        self.leave(ticket)
+
+
+def _watched(item: Item) -> Watched:
+    assert isinstance(item, Watched)  # noqa: S101 - the board puts nothing else on the schedule
+    return item
+
+
+def _moment(unix: float | None) -> datetime | None:
+    return None if unix is None else datetime.fromtimestamp(unix, UTC)
+
+
+def _copy(error: Exception) -> BaseException:
+    """Return an error like *error*: a traceback grows wherever its one error is raised."""
+    try:
+        return copy.copy(error)
+    except Exception:  # noqa: BLE001 - whatever it is that cannot be copied
+        return error
+
+
+def _differ(known: AnyRun | None, found: AnyRun) -> bool:
+    return known is None or (
+        known.status != found.status
+        or (known.logs or "") != (found.logs or "")
+        or known.output != found.output
+        or (known.error or "") != (found.error or "")
+    )

@@ -1,0 +1,97 @@
+"""The tasks that ask: few, and none when there is nothing to ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import Context
+from typing import Final
+
+from replicate_async.core.cover import Cover, Look
+from replicate_async.core.schedule import Item
+
+_MOST: Final = 256
+_MOST_PAGES: Final = 8
+
+
+class Desk:
+    """A line of questions, and the tasks that see to it, each to one after the other.
+
+    *single* asks for one run, *page* for a page of them. Neither raises but for a cancel.
+    """
+
+    def __init__(
+        self,
+        single: Callable[[Item, asyncio.Task[None]], Awaitable[None]],
+        page: Callable[[Cover, Look], Awaitable[None]],
+    ) -> None:
+        self._single = single
+        self._page = page
+        self._singles: deque[Item] = deque()
+        self._looks: deque[tuple[Cover, Look]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: set[asyncio.Task[None]] = set()
+        self._paging: set[asyncio.Task[None]] = set()
+
+    def ask(self, items: Iterable[Item]) -> None:
+        """Put *items* into the line."""
+        for item in items:
+            item.looking = True
+            self._singles.append(item)
+
+    def ask_first(self, item: Item) -> None:
+        """Put *item*, which has ended, before all others."""
+        item.looking = True
+        self._singles.appendleft(item)
+
+    def ask_pages(self, looks: Iterable[tuple[Cover, Look]]) -> None:
+        """Put *looks* into the line."""
+        self._looks.extend(looks)
+
+    def open(self) -> None:
+        """See to it that somebody works on the line."""
+        pages = min(len(self._looks), _MOST_PAGES - len(self._paging))
+        wanted = len(self._singles) + pages - len(self._idle)
+        loop = asyncio.get_running_loop()
+        for _ in range(min(wanted, _MOST - len(self._tasks))):
+            # In a context of its own: what one caller's context says is not about others' runs.
+            task = loop.create_task(self._work(), context=Context())
+            self._tasks.add(task)
+            self._idle.add(task)
+            task.add_done_callback(self._over)
+
+    def clear(self) -> None:
+        """Forget what is in the line, and the pages that are under way."""
+        self._singles.clear()
+        self._looks.clear()
+        for task in self._paging:
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._idle.discard(task)
+        if not task.cancelled():
+            task.result()
+        if self._singles or self._looks:
+            self.open()
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is one
+        self._idle.discard(task)
+        while True:
+            if self._looks and len(self._paging) < _MOST_PAGES:
+                self._paging.add(task)
+                try:
+                    await self._page(*self._looks.popleft())
+                finally:
+                    self._paging.discard(task)
+            elif self._singles:
+                item = self._singles.popleft()
+                if item.active and item.looking:
+                    await self._single(item, task)
+            else:
+                return
+            self.open()

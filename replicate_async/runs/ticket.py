@@ -1,0 +1,97 @@
+"""One wait, and one run that is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+
+from replicate_async.core.poll import Poll
+from replicate_async.core.schedule import Item
+from replicate_async.runs.wait import AnyRun, Source
+
+
+class Asking(NamedTuple):
+    """A request for one run that is under way."""
+
+    task: asyncio.Task[None]
+    since: float
+
+
+class Ticket:
+    """One wait for one run: what its owner knows, and the future that its owner awaits.
+
+    With *changes* it is over at every change of the run, and else at its end. It is used again for
+    the next change.
+    """
+
+    __slots__ = (
+        "began",
+        "changes",
+        "deadline",
+        "error",
+        "future",
+        "key",
+        "known",
+        "poll",
+        "run_id",
+        "source",
+        "timeout",
+        "timer",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        source: Source[Any],
+        run_id: str,
+        *,
+        last: AnyRun | None,
+        timeout: float | None,
+        poll: Poll | None,
+        changes: bool,
+    ) -> None:
+        self.source: Source[Any] = source
+        self.run_id: str = run_id
+        self.key: str = f"{source.kind}/{run_id}"
+        self.known: AnyRun | None = last
+        self.timeout: float | None = timeout
+        self.poll: Poll | None = poll
+        self.changes: bool = changes
+        self.error: BaseException | None = None
+        self.began: float | None = None
+        self.deadline: float = 0.0
+        self.future: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.watched: Watched | None = None
+
+    def late(self, now: float) -> bool:
+        """Tell whether its time is up."""
+        return self.deadline <= now
+
+
+class Watched(Item):
+    """A run that is waited for, once for all who do."""
+
+    __slots__ = ("asking", "began", "last", "run_id", "seen", "source", "tickets")
+
+    def __init__(self, ticket: Ticket, now: float) -> None:
+        super().__init__(ticket.key, now)
+        self.source: Source[Any] = ticket.source
+        self.run_id: str = ticket.run_id
+        self.last: AnyRun | None = ticket.known
+        self.began: float = now
+        self.seen: bool = False
+        """Whether it was there when it was asked for."""
+        self.tickets: list[Ticket] = []
+        self.asking: Asking | None = None
+        if ticket.known is not None:
+            self.status = ticket.known.status
+
+    def as_last_seen(self) -> AnyRun | None:
+        """Return the state seen last, of which a page may have shown no more than the status."""
+        last = self.last
+        if last is None or last.status == self.status:
+            return last
+        return msgspec.structs.replace(last, status=self.status)

@@ -24,6 +24,7 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async.local import InputFile, LocalReplicate, OutputFile
+from tests.files.sending import measure
 from tests.support.replies import VERSION_ID
 
 pytestmark = pytest.mark.anyio
@@ -353,3 +354,12 @@ async def test_what_an_iterator_raises_is_what_the_run_raises(client: Replicate)
         await client.run("local/echo", {"value": [LARGE, broken()]})
 
     assert [run async for run in client.predictions.list()] == []
+
+
+async def test_a_large_file_takes_little_memory_to_send(tmp_path: Path) -> None:
+    measured = await measure(tmp_path / "large.bin", 32_000_000)
+
+    assert sorted(measured) == ["iterator", "open file", "path"]
+    for found in measured.values():
+        assert found.arrived > 32_000_000
+        assert found.grown < 16_384

@@ -105,13 +105,14 @@ class Wire:
 
 async def files_left(folder: Path, most: int = 0) -> list[Path]:
     """Return the files in *folder*, once there are no more than *most*: threads remove them."""
-    while True:
-        found = await asyncio.to_thread(
-            lambda: [path for path in folder.rglob("*") if path.is_file()]
-        )
-        if len(found) <= most:
-            return found
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while True:
+            found = await asyncio.to_thread(
+                lambda: [path for path in folder.rglob("*") if path.is_file()]
+            )
+            if len(found) <= most:
+                return found
+            await asyncio.sleep(0.01)
 
 
 def header(answer: Answer, name: str) -> str | None:

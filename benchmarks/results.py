@@ -127,7 +127,9 @@ def save(results: Results) -> Path:
     FOLDER.mkdir(exist_ok=True)
     name = "quick" if results.quick else f"{results.taken_at:%Y-%m-%d}"
     path = FOLDER / f"{name}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    # A line for each sample, to be compared with another run's.
+    text = msgspec.json.encode(results).replace(b'{"workload"', b'\n{"workload"')
+    path.write_bytes(text + b"\n")
     return path
 
 

@@ -1,0 +1,494 @@
+"""Many waits on one schedule, in virtual time: who is asked for when, and what that costs."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+
+import msgspec
+import pytest
+
+from replicate_async import Poll, Prediction, PredictionGone, WaitTimeout
+from replicate_async.core.problem import parse
+from replicate_async.errors import NotFoundError, status_error
+from replicate_async.runs.glance import RawPage
+from replicate_async.runs.waiter import Waiter, Waits
+from tests.support.virtual_api import VirtualAPI
+from tests.support.virtual_time import run_virtually
+
+
+class World:
+    """An API, and the waits for its runs."""
+
+    def __init__(
+        self,
+        *,
+        whole: bool = False,
+        latency: float = 0.05,
+        pages: float = 25.0,
+        windowed: bool = True,
+    ) -> None:
+        self.dice = Random(20_261_123)
+        self.api = VirtualAPI(whole=whole, latency=latency)
+        self.waiter = Waiter(dice=self.dice.random, pages_per_second=pages)
+        self.waits = Waits(self.waiter, self.api.source(windowed=windowed))
+
+    async def wait(
+        self, run: Prediction | str, *, timeout: float | None = None, poll: Poll | None = None
+    ) -> Prediction:
+        name = run if isinstance(run, str) else run.id
+        last = None if isinstance(run, str) else run
+        return await self.waits.wait(name, last=last, timeout=timeout, poll=poll)
+
+    async def run(self, seconds: float) -> float:
+        """Run something to its end; return how long after that it was known."""
+        ended = await self.wait(self.api.create(seconds))
+        assert (ended.status, ended.output, ended.logs) == ("succeeded", "done", "")
+        return asyncio.get_running_loop().time() - self.api.runs[ended.id].ended
+
+    async def keep_running(self, slots: int, seconds: float, shortest: float) -> list[float]:
+        """Keep *slots* runs going for so many *seconds*; return the delays of the second half."""
+        loop = asyncio.get_running_loop()
+        begun, delays = loop.time(), list[float]()
+
+        async def slot() -> None:
+            await asyncio.sleep(self.dice.random() * shortest * 1.5)
+            while loop.time() < begun + seconds:
+                late = await self.run(self.dice.uniform(shortest, shortest * 2))
+                if loop.time() > begun + seconds / 2:
+                    delays.append(late)
+                await asyncio.sleep(self.dice.random() * 0.5)
+
+        async def settle() -> None:
+            await asyncio.sleep(seconds / 2)
+            self.api.gets.clear()
+            self.api.pages.clear()
+
+        await asyncio.gather(settle(), *(slot() for _ in range(slots)))
+        return delays
+
+
+def test_a_thousand_waits_cost_little_more_than_a_request_each() -> None:
+    world = World(pages=1000)
+
+    delays = run_virtually(world.keep_running(1000, seconds=50, shortest=10))
+
+    assert len(delays) > 1500
+    assert world.api.requests / len(delays) < 1.35
+    assert statistics.median(delays) < 1.0
+    assert max(delays) < 10.0
+
+
+def test_listed_runs_that_are_whole_need_no_further_request() -> None:
+    world = World(whole=True, pages=1000)
+
+    delays = run_virtually(world.keep_running(500, seconds=50, shortest=10))
+
+    assert len(world.api.gets) < 0.15 * len(delays)
+    assert world.api.requests / len(delays) < 0.6
+
+
+def test_few_waits_are_asked_for_one_by_one() -> None:
+    world = World()
+
+    async def main() -> list[float]:
+        return await asyncio.gather(*(world.run(10.0) for _ in range(3)))
+
+    delays = run_virtually(main())
+
+    assert world.api.pages == []
+    assert len(world.api.gets) < 3 * 20
+    assert max(delays) < 2.0
+
+
+def test_what_runs_took_before_is_not_asked_for_in_between() -> None:
+    world = World()
+
+    async def main() -> tuple[int, list[float]]:
+        for _ in range(6):
+            await world.run(30.0)
+        before = len(world.api.gets)
+        delays = [await world.run(30.0) for _ in range(4)]
+        return before, delays
+
+    before, delays = run_virtually(main())
+
+    assert (len(world.api.gets) - before) / 4 < before / 6 / 2
+    assert max(delays) < 3.5
+
+
+def test_a_run_that_ends_early_is_seen_before_it_is_much_older() -> None:
+    world = World()
+
+    async def main() -> float:
+        for _ in range(6):
+            await world.run(60.0)
+        return await world.run(12.0)
+
+    assert run_virtually(main()) < 14.0
+
+
+def test_pages_are_no_more_than_there_is_room_for() -> None:
+    world = World(whole=True, pages=2.0)
+
+    run_virtually(world.keep_running(800, seconds=60, shortest=10))
+
+    assert len(world.api.pages) < 2.0 * 50 + 10
+
+
+def test_a_listing_that_fails_is_done_without() -> None:
+    world = World()
+    world.api.listing_fails = True
+
+    async def main() -> list[float]:
+        return await asyncio.gather(*(world.run(3.0) for _ in range(50)))
+
+    delays = run_virtually(main())
+
+    assert max(delays) < 2.0
+    assert len(world.api.pages) <= 8
+    assert len(world.api.gets) >= 50
+
+
+def test_a_run_that_the_listing_does_not_show_is_asked_for_alone() -> None:
+    world = World()
+
+    async def main() -> list[float]:
+        runs = [world.api.create(5.0) for _ in range(40)]
+        world.api.unlisted = {run.id for run in runs[:5]}
+        ended = await asyncio.gather(*map(world.wait, runs))
+        assert all(run.status == "succeeded" for run in ended)
+        return [asyncio.get_running_loop().time() - world.api.runs[run.id].ended for run in ended]
+
+    delays = run_virtually(main())
+
+    assert max(delays) < 3.0
+    assert world.api.pages
+
+
+def test_strangers_who_fill_the_listing_end_the_pages() -> None:
+    world = World(pages=1000)
+
+    async def main() -> None:
+        runs = list[Prediction]()
+        for _ in range(30):
+            runs.append(world.api.create(40.0))
+            for _ in range(200):
+                world.api.create(0.0)
+            await asyncio.sleep(0.2)
+        await asyncio.gather(*map(world.wait, runs))
+
+    run_virtually(main())
+
+    assert len(world.api.pages) < 150
+
+
+def test_a_listing_without_windows_is_read_from_its_start() -> None:
+    world = World(windowed=False, whole=True)
+
+    async def main() -> list[float]:
+        return await asyncio.gather(*(world.run(5.0) for _ in range(150)))
+
+    delays = run_virtually(main())
+
+    assert max(delays) < 3.0
+    assert set(world.api.pages) == {(None, None)}
+
+
+def test_two_waits_for_one_run_share_what_is_asked() -> None:
+    alone, shared = World(), World()
+
+    async def one() -> None:
+        await alone.run(10.0)
+
+    async def many() -> list[Prediction]:
+        run = shared.api.create(10.0)
+        return await asyncio.gather(*(shared.wait(run) for _ in range(20)))
+
+    run_virtually(one())
+    ended = run_virtually(many())
+
+    assert all(run.status == "succeeded" for run in ended)
+    assert len(shared.api.gets) <= len(alone.api.gets) + 2
+
+
+def test_the_hastiest_of_those_who_share_a_run_sets_the_pace() -> None:
+    world = World()
+    slow, quick = (Poll(first=pace, starting=pace, processing=pace) for pace in (30.0, 0.5))
+
+    async def main() -> float:
+        run = world.api.create(4.0)
+        await asyncio.gather(world.wait(run, poll=slow), world.wait(run, poll=quick))
+        return asyncio.get_running_loop().time() - world.api.runs[run.id].ended
+
+    assert run_virtually(main()) < 1.0
+
+
+def test_an_error_is_everyones_own_and_nobody_elses() -> None:
+    world = World()
+
+    async def main() -> tuple[list[Prediction | BaseException], float]:
+        bad = world.api.create(5.0)
+        world.api.gone.add(bad.id)
+        good = asyncio.ensure_future(world.run(5.0))
+        waits = [world.wait(bad), world.wait(bad)]
+        return await asyncio.gather(*waits, return_exceptions=True), await good
+
+    errors, late = run_virtually(main())
+
+    assert [type(error) for error in errors] == [KeyError, KeyError]
+    assert errors[0] is not errors[1]
+    assert late < 2.0
+
+
+def test_a_run_that_vanishes_from_the_listing_is_gone() -> None:
+    world = World()
+
+    async def missing(name: str) -> Prediction:
+        if name in world.api.gone:
+            problem = parse(404, "application/json", b"{}")
+            raise status_error(problem, operation="GET", retry_after=None)
+        return await world.api.get(name)
+
+    async def main() -> list[Prediction | BaseException]:
+        waits = Waits(world.waiter, replace(world.api.source(), get=missing))
+        runs = [world.api.create(20.0) for _ in range(20)]
+        waiting = [
+            asyncio.ensure_future(waits.wait(run.id, last=run, timeout=None, poll=None))
+            for run in runs
+        ]
+        await asyncio.sleep(8)
+        world.api.gone = world.api.unlisted = {runs[0].id, runs[1].id}
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    found = run_virtually(main())
+
+    assert [type(one) for one in found[:2]] == [PredictionGone, PredictionGone]
+    assert all(isinstance(one, Prediction) for one in found[2:])
+    assert not any(isinstance(one, NotFoundError) for one in found)
+
+
+def test_a_timeout_tells_the_status_that_a_page_showed() -> None:
+    world = World()
+
+    async def main() -> list[Prediction | BaseException]:
+        runs = [world.api.create(60.0, queue=2.0) for _ in range(20)]
+        waits = [world.wait(run, timeout=20.0) for run in runs]
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    for error in run_virtually(main()):
+        assert isinstance(error, WaitTimeout)
+        assert error.last is not None
+        assert error.last.status == "processing"
+    assert world.api.gets == []
+
+
+def test_a_wait_that_is_cancelled_is_forgotten_at_once() -> None:
+    world = World(latency=1000.0)
+
+    async def main() -> None:
+        runs = [world.api.create(50.0) for _ in range(300)]
+        waiting = [asyncio.ensure_future(world.wait(run)) for run in runs]
+        waiting += [asyncio.ensure_future(world.wait(run.id)) for run in runs[:3]]
+        await asyncio.sleep(2.0)
+        assert world.api.asking > 0
+        assert len(world.waiter) == 300
+        for number, wait in enumerate(waiting):
+            wait.cancel()
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+        await asyncio.wait(waiting)
+        assert len(world.waiter) == 0
+        await asyncio.sleep(0.01)
+        assert world.api.asking == 0
+
+    run_virtually(main())
+
+
+def test_waits_that_go_on_are_answered_when_others_are_cancelled() -> None:
+    world = World()
+
+    async def main() -> None:
+        runs = [world.api.create(10.0) for _ in range(100)]
+        waiting = [asyncio.ensure_future(world.wait(run)) for run in runs]
+        for at, wait in enumerate(waiting):
+            await asyncio.sleep(0.05)
+            if at % 2:
+                wait.cancel()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(one, Prediction) for one in found[::2])
+        assert all(isinstance(one, asyncio.CancelledError) for one in found[1::2])
+
+    run_virtually(main())
+
+
+def test_the_waits_of_a_loop_that_ended_do_not_hinder_those_of_the_next() -> None:
+    world = World()
+
+    async def abandon() -> None:
+        waiting = asyncio.ensure_future(world.wait(world.api.create(50.0)))
+        await asyncio.sleep(1.0)
+        waiting.cancel()
+
+    for _ in range(2):
+        run_virtually(abandon())
+        assert run_virtually(world.run(5.0)) < 2.0
+    assert len(world.waiter) == 0
+
+
+def test_waits_take_no_task_while_nothing_is_asked_for() -> None:
+    world = World(pages=1000)
+
+    async def main() -> int:
+        waiting = [asyncio.ensure_future(world.run(9.0)) for _ in range(200)]
+        idle = 0
+        while len(world.waiter) == 200 or not waiting[0].done():
+            await asyncio.sleep(0.01)
+            if not world.api.asking and len(world.waiter) == 200:
+                idle += 1
+                assert len(asyncio.all_tasks()) == len(waiting) + 1
+        await asyncio.gather(*waiting)
+        return idle
+
+    assert run_virtually(main()) > 100
+
+
+@pytest.mark.parametrize("said", ["before", "meanwhile"])
+def test_a_run_whose_end_is_announced_is_not_asked_for_at_leisure(said: str) -> None:
+    world = World()
+    leisure = Poll(first=60.0, starting=60.0, processing=60.0)
+
+    async def main() -> tuple[Prediction, float]:
+        run = world.api.create(5.0)
+        if said == "before":
+            await asyncio.sleep(6.0)
+            world.waiter.announce("prediction", await world.api.get(run.id))
+            waiting = asyncio.ensure_future(world.wait(run, poll=leisure))
+        else:
+            waiting = asyncio.ensure_future(world.wait(run, poll=leisure))
+            await asyncio.sleep(6.0)
+            world.waiter.announce("prediction", await world.api.get(run.id))
+        return await waiting, asyncio.get_running_loop().time()
+
+    ended, at = run_virtually(main())
+
+    assert ended.status == "succeeded"
+    assert at < 106.5
+    assert len(world.api.gets) == (2 if said == "before" else 1)
+
+
+async def changes(world: World, run: Prediction) -> list[str]:
+    watch = world.waits.watch(run.id, last=run, timeout=None, poll=None)
+    return [change.status async for change in watch]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_many_who_watch_are_served_from_pages_that_are_whole(whole: bool) -> None:
+    world = World(whole=whole, pages=1000)
+
+    async def main() -> list[list[str]]:
+        runs = [world.api.create(5.0, queue=2.0) for _ in range(60)]
+        return await asyncio.gather(*(changes(world, run) for run in runs))
+
+    assert run_virtually(main()) == [["processing", "succeeded"]] * 60
+    assert world.api.pages
+    if whole:
+        assert len(world.api.gets) < 30
+    else:
+        assert len(world.api.gets) > 60
+
+
+def test_who_watches_later_is_shown_what_is_known_at_once() -> None:
+    world = World()
+
+    async def main() -> float:
+        run = world.api.create(20.0)
+        waiting = asyncio.ensure_future(world.wait(run))
+        await asyncio.sleep(5.0)
+        asked = len(world.api.gets)
+        watch = world.waits.watch(run.id, last=run, timeout=None, poll=None)
+        begun = asyncio.get_running_loop().time()
+        assert (await anext(watch)).status == "processing"
+        assert len(world.api.gets) == asked
+        assert asyncio.get_running_loop().time() == begun
+        await waiting
+        return begun
+
+    run_virtually(main())
+
+
+def test_items_that_cannot_be_read_are_asked_for_alone() -> None:
+    world = World(whole=True)
+    broken = [b"[]", b'{"id":"r000000","status":"succeeded"', b'{"id":3,"status":"succeeded"}']
+    odd = b'{"id":"r000001","status":"failed","input":3,"logs":"","output":null,"urls":{}}'
+
+    async def page(after: datetime | None, before: datetime | None) -> RawPage:
+        found = await world.api.page(after, before)
+        results = [msgspec.Raw(body) for body in (*broken, odd)] + found.results[:-2]
+        return msgspec.structs.replace(found, results=results)
+
+    async def main() -> list[Prediction]:
+        runs = [world.api.create(5.0) for _ in range(10)]
+        waits = Waits(world.waiter, replace(world.api.source(), page=page))
+        return await asyncio.gather(
+            *(waits.wait(run.id, last=run, timeout=None, poll=None) for run in runs)
+        )
+
+    ended = run_virtually(main())
+
+    assert [run.status for run in ended] == ["succeeded"] * 10
+    assert {"r000000", "r000001"} <= set(world.api.gets)
+
+
+def test_an_error_that_cannot_be_copied_is_given_as_it_is() -> None:
+    class StubbornError(Exception):
+        def __reduce__(self) -> str:
+            raise TypeError("not me")
+
+    world = World()
+
+    async def refuse(_: str) -> Prediction:
+        raise StubbornError
+
+    async def main() -> list[Prediction | BaseException]:
+        waits = Waits(world.waiter, replace(world.api.source(), get=refuse))
+        both = [waits.wait("x", last=None, timeout=None, poll=None) for _ in range(2)]
+        return await asyncio.gather(*both, return_exceptions=True)
+
+    assert [type(error) for error in run_virtually(main())] == [StubbornError, StubbornError]
+
+
+def test_a_cancel_that_comes_from_a_request_itself_is_not_the_end() -> None:
+    world = World()
+    refusals = 2
+
+    async def interrupted(name: str) -> Prediction:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise asyncio.CancelledError
+        return await world.api.get(name)
+
+    async def main() -> Prediction:
+        run = world.api.create(3.0)
+        waits = Waits(world.waiter, replace(world.api.source(), get=interrupted))
+        return await waits.wait(run.id, last=run, timeout=None, poll=None)
+
+    assert run_virtually(main()).status == "succeeded"
+
+
+def test_announcements_nobody_waits_for_are_bounded_and_unfinished_ones_forgotten() -> None:
+    world = World()
+
+    async def main() -> None:
+        run = world.api.create(1.0)
+        world.waiter.announce("prediction", run)
+        assert not world.waiter.waits_for("prediction", run.id)
+        ended = msgspec.structs.replace(run, status="succeeded")
+        for at in range(10_000):
+            world.waiter.announce("prediction", msgspec.structs.replace(ended, id=f"{at}"))
+
+    run_virtually(main())

@@ -1,0 +1,506 @@
+"""Seeing the changes of a run, and being woken by a webhook, against the embedded server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import anyio
+import msgspec
+import pytest
+
+from replicate_async import (
+    ClientStateError,
+    InvalidArgumentError,
+    Limits,
+    NotFoundError,
+    Poll,
+    Prediction,
+    PredictionError,
+    PredictionFailed,
+    Replicate,
+    Training,
+    WaitTimeout,
+    WebhookVerificationError,
+)
+from replicate_async.core.webhook import decode_secret, sign
+from replicate_async.local import LocalReplicate
+from replicate_async.local.progress import Progress as Bar
+from tests.support.cancel_sweep import cancel_sweep
+from tests.support.embedded import until
+from tests.support.fault_server import FaultServer
+from tests.support.replies import json_answer, prediction, problem, training
+from tests.support.sentinel import TOKEN, WEBHOOK_SECRET
+from tests.support.wire import Answer, Request
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Poll(first=0.002, starting=0.002, processing=0.002)
+LEISURE = Poll(first=60.0, starting=60.0, processing=60.0)
+
+
+def signed(body: bytes, secret: str = WEBHOOK_SECRET) -> dict[str, str]:
+    now = int(time.time())
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign(decode_secret(secret), "msg_1", now, body),
+    }
+
+
+def ended(id: str = "abc", **changes: object) -> bytes:
+    return msgspec.json.encode(prediction("https://api.replicate.com/v1", id=id) | changes)
+
+
+class Service:
+    """An API whose one run takes as many looks as there are *states*, and stays at the last."""
+
+    def __init__(self, *states: Mapping[str, object]) -> None:
+        self.states: list[Mapping[str, object]] = list(states)
+        self.secrets = [WEBHOOK_SECRET]
+        self.server = FaultServer(self.answer)
+
+    def body(self, **changes: object) -> dict[str, object]:
+        status = str(changes.get("status", "starting"))
+        return prediction(self.server.url, id="abc", status=status) | changes
+
+    def answer(self, request: Request) -> Answer:
+        if request.path.endswith("/secret"):
+            secret = self.secrets.pop(0) if len(self.secrets) > 1 else self.secrets[0]
+            return json_answer({"key": secret})
+        if request.method == "POST":
+            cancel = request.path.endswith("/cancel")
+            made = self.body(status="canceled" if cancel else "starting")
+            return json_answer(made, 200 if cancel else 201)
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if "trainings" in request.path:
+            return json_answer(training(self.server.url, status=str(state["status"])))
+        return json_answer(self.body(**state))
+
+    def client(self) -> Replicate:
+        return Replicate(TOKEN, base_url=self.server.url, limits=Limits(enabled=False))
+
+    def asked(self, what: str) -> int:
+        return sum(what in request.target for request in self.server.requests)
+
+
+BAR = " 20%|██        | 1/5 [00:01<00:04]\r 60%|██████    | 3/5 [00:03<00:02]"
+STATES: list[dict[str, object]] = [
+    {"status": "starting"},
+    {"status": "processing"},
+    {"status": "processing", "logs": BAR},
+    {"status": "processing", "logs": BAR},
+    {"status": "processing", "logs": BAR, "output": ["a"]},
+    {"status": "succeeded", "logs": BAR, "output": ["a", "b"]},
+]
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    service = Service(*STATES)
+    async with service.server:
+        yield service
+
+
+async def test_every_change_is_seen_once_and_the_end_last(service: Service) -> None:
+    async with service.client() as client:
+        seen = [run async for run in client.predictions.watch("abc", poll=QUICK)]
+
+    assert [(run.status, bool(run.logs), run.output) for run in seen] == [
+        ("starting", False, None),
+        ("processing", False, None),
+        ("processing", True, None),
+        ("processing", True, ["a"]),
+        ("succeeded", True, ["a", "b"]),
+    ]
+
+
+async def test_progress_is_that_of_the_last_bar_on_a_line_that_is_overwritten(
+    service: Service,
+) -> None:
+    async with service.client() as client:
+        seen = [run.progress async for run in client.predictions.watch("abc", poll=QUICK)]
+
+    assert seen[0] is None
+    assert seen[-1] is not None
+    assert (seen[-1].percentage, seen[-1].current, seen[-1].total) == (0.6, 3, 5)
+
+
+@pytest.mark.parametrize("kind", ["function", "async function"])
+async def test_a_function_is_called_with_every_change(service: Service, kind: str) -> None:
+    seen: list[str] = []
+
+    def note(run: Prediction) -> None:
+        seen.append(run.status)
+
+    async def note_later(run: Prediction) -> None:
+        await asyncio.sleep(0)
+        seen.append(run.status)
+
+    async with service.client() as client:
+        on_update = note if kind == "function" else note_later
+        run = await client.predictions.wait("abc", poll=QUICK, on_update=on_update)
+
+    assert run.output == ["a", "b"]
+    assert seen == ["starting", "processing", "processing", "processing", "succeeded"]
+
+
+async def test_what_the_function_raises_ends_its_wait_and_no_other(service: Service) -> None:
+    def refuse(run: Prediction) -> None:
+        if run.status == "processing":
+            raise LookupError("mine")
+
+    async with service.client() as client:
+        found = await asyncio.gather(
+            client.predictions.wait("abc", poll=QUICK, on_update=refuse),
+            client.predictions.wait("abc", poll=QUICK),
+            return_exceptions=True,
+        )
+
+    assert isinstance(found[0], LookupError)
+    assert isinstance(found[1], Prediction)
+
+
+async def test_a_run_calls_the_function_from_its_creation_on(service: Service) -> None:
+    seen: list[str] = []
+    async with service.client() as client:
+        output = await client.run(
+            "acme/echo", {}, poll=QUICK, on_update=lambda run: seen.append(run.status)
+        )
+
+    assert output == ["a", "b"]
+    assert (seen[0], seen[-1]) == ("starting", "succeeded")
+    assert seen.count("starting") == 1
+
+
+async def test_a_run_is_cancelled_when_the_function_raises(service: Service) -> None:
+    def refuse(_: Prediction) -> None:
+        raise LookupError("mine")
+
+    async with service.client() as client:
+        with pytest.raises(LookupError):
+            await client.run("acme/echo", {}, on_update=refuse)
+
+    assert service.asked("/cancel") == 1
+
+
+async def test_something_that_cannot_be_called_is_refused(service: Service) -> None:
+    async with service.client() as client:
+        with pytest.raises(InvalidArgumentError, match="on_update=3 must be a function"):
+            await client.predictions.wait("abc", on_update=3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
+
+
+async def test_a_watch_that_is_left_early_leaves_nothing_behind(service: Service) -> None:
+    async with service.client() as client:
+        async for run in client.predictions.watch("abc", poll=QUICK):
+            if run.status == "processing":
+                break
+        asked = len(service.server.requests)
+        await asyncio.sleep(0.02)
+        assert len(service.server.requests) == asked
+        assert len(client.waiter) == 0
+
+
+async def test_a_watch_of_what_has_ended_shows_that(client: Replicate) -> None:
+    made = await client.predictions.create("replicate/hello-world", {"text": "x"}, wait=10)
+    assert made.done
+
+    assert [run async for run in client.predictions.watch(made)] == [made]
+    called: list[Prediction] = []
+    await client.predictions.wait(made, on_update=called.append)
+    assert called == [made]
+
+
+async def test_a_watch_ends_with_its_errors(service: Service) -> None:
+    service.states = [{"status": "processing"}]
+    async with service.client() as client:
+        watch = client.predictions.watch("abc", poll=QUICK, timeout=0.03)
+        assert (await anext(watch)).status == "processing"
+        with pytest.raises(WaitTimeout):
+            await anext(watch)
+        with pytest.raises(StopAsyncIteration):
+            await anext(watch)
+        assert repr(watch) == "<Watch abc over>"
+
+
+async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -> None:
+    service.states = [{"status": "processing"}]
+    async with service.client() as client:
+        watch = client.predictions.watch("abc", poll=QUICK)
+        await anext(watch)
+        reading = asyncio.ensure_future(anext(watch, None))
+        await asyncio.sleep(0.01)
+        with pytest.raises(ClientStateError, match="another task"):
+            await anext(watch)
+        watch.close()
+        assert await reading is None
+        assert len(client.waiter) == 0
+
+
+async def test_a_watch_that_was_cancelled_goes_on(service: Service) -> None:
+    async with service.client() as client:
+        watch = client.predictions.watch("abc", poll=LEISURE)
+        await anext(watch)
+        with anyio.move_on_after(0.01):
+            await anext(watch)
+        assert len(client.waiter) == 0
+        with anyio.move_on_after(0.01):
+            await anext(watch)
+    assert service.asked("/predictions/abc") == 1
+
+
+async def test_trainings_are_watched_and_waited_for_alike(service: Service) -> None:
+    seen: list[str] = []
+    async with service.client() as client:
+        statuses = [run.status async for run in client.trainings.watch("abc", poll=QUICK)]
+        service.states = [{"status": "failed"}]
+        run = await client.trainings.wait(
+            "abc", poll=QUICK, on_update=lambda run: seen.append(run.status)
+        )
+
+    assert statuses == ["starting", "processing", "succeeded"]
+    assert isinstance(run, Training)
+    assert seen == ["failed"]
+
+
+async def test_progress_of_a_model_is_seen_while_it_runs(
+    server: LocalReplicate, client: Replicate
+) -> None:
+    @server.model("acme/steps")
+    async def steps() -> str:
+        bar = Bar(3)
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            bar.advance()
+        return "done"
+
+    made = await client.predictions.create("acme/steps", {})
+    seen = [run async for run in client.predictions.watch(made, poll=QUICK)]
+
+    parts = [run.progress.current for run in seen if run.progress is not None]
+    assert parts == sorted(parts)
+    assert parts[-1] == 3
+    assert seen[-1].output == "done"
+
+
+async def test_many_waits_are_answered_from_the_embedded_servers_listing() -> None:
+    async with (
+        LocalReplicate(api_token=TOKEN) as server,
+        Replicate(TOKEN, base_url=server.url, limits=Limits(enabled=False)) as client,
+    ):
+        made = await asyncio.gather(
+            *(
+                client.predictions.create("local/slow", {"seconds": 0.6, "steps": 1})
+                for _ in range(60)
+            )
+        )
+        before = client.requests_sent
+        runs = await asyncio.gather(*(client.predictions.wait(run) for run in made))
+        assert all(run.status == "succeeded" and run.output is not None for run in runs)
+        assert [run.id for run in runs] == [run.id for run in made]
+        assert client.requests_sent - before < 60
+        assert len(client.waiter) == 0
+
+
+async def test_a_webhook_ends_the_wait(service: Service) -> None:
+    service.states = [{"status": "processing"}]
+    async with service.client() as client:
+        waits = [
+            asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE)),
+            asyncio.ensure_future(client.with_options(timeout=5).predictions.wait("abc")),
+        ]
+        await until(lambda: service.asked("/predictions/abc"))
+        body = ended(output="by webhook")
+        run = await client.predictions.notify(body, signed(body))
+        async with asyncio.timeout(1):
+            assert await asyncio.gather(*waits) == [run, run]
+        assert run.output == "by webhook"
+        again = ended(output="again")
+        await client.predictions.notify(again.decode(), signed(again))
+        assert service.asked("/secret") == 1
+
+
+async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None:
+    service.states = [{"status": "starting"}]
+    async with service.client() as client:
+        watch = client.predictions.watch("abc", poll=LEISURE)
+        await anext(watch)
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+        body = ended(status="processing", completed_at=None, output=["a"])
+        await client.predictions.notify(body, signed(body), secret=WEBHOOK_SECRET)
+        async with asyncio.timeout(1):
+            assert (await waiting).output == ["a"]
+    assert service.asked("/secret") == 0
+
+
+async def test_a_forged_webhook_wakes_nobody_and_asks_for_the_secret_once(
+    service: Service,
+) -> None:
+    service.states = [{"status": "processing"}]
+    body = ended()
+    forged = signed(body) | {"webhook-signature": "v1,Zm9yZ2Vk"}
+    async with service.client() as client:
+        waiting = asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE))
+        for _ in range(5):
+            with pytest.raises(WebhookVerificationError):
+                await client.predictions.notify(body, forged)
+        with pytest.raises(WebhookVerificationError):
+            await client.predictions.notify(body, {})
+        assert not waiting.done()
+        assert service.asked("/secret") == 2
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_a_secret_that_was_exchanged_is_fetched_anew(service: Service) -> None:
+    old, new = "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xk", WEBHOOK_SECRET
+    service.secrets = [old, new]
+    body = ended()
+    async with service.client() as client:
+        await client.predictions.notify(body, signed(body, old))
+        runs = await asyncio.gather(
+            *(client.predictions.notify(body, signed(body, new)) for _ in range(3))
+        )
+        assert "whsec" not in repr(client.signing_secret)
+
+    assert [run.id for run in runs] == ["abc"] * 3
+    assert service.asked("/secret") == 2
+
+
+async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> None:
+    service.states = [{"status": "processing"}]
+    body = msgspec.json.encode(training(service.server.url, status="succeeded") | {"id": "abc"})
+    async with service.client() as client:
+        waiting = asyncio.ensure_future(client.trainings.wait("abc", poll=LEISURE))
+        await asyncio.sleep(0.02)
+        assert isinstance(await client.predictions.notify(body, signed(body)), Prediction)
+        async with asyncio.timeout(1):
+            run = await waiting
+        assert run.output is not None
+        found = await client.trainings.notify(body, signed(body))
+        assert found == run
+
+
+async def test_another_token_has_waits_and_a_secret_of_its_own(service: Service) -> None:
+    async with service.client() as client:
+        other = client.with_options(api_token=TOKEN[::-1])
+        assert other.waiter is not client.waiter
+        assert other.signing_secret is not client.signing_secret
+        assert client.with_options(timeout=3).waiter is client.waiter
+
+
+async def test_a_deadline_around_a_run_is_told_to_the_api(service: Service) -> None:
+    async with service.client() as client:
+        with anyio.fail_after(100):
+            await client.run("acme/echo", {}, poll=QUICK)
+        with anyio.fail_after(2):
+            await client.run("acme/echo", {}, poll=QUICK)
+        with anyio.fail_after(100):
+            await client.run("acme/echo", {}, poll=QUICK, cancel_after="1h")
+        with anyio.fail_after(100_000):
+            await client.run("acme/echo", {}, poll=QUICK)
+        await client.run("acme/echo", {}, poll=QUICK)
+
+    creates = [request for request in service.server.requests if request.method == "POST"]
+    assert [request.header("cancel-after") for request in creates] == [
+        "100s",
+        "5s",
+        "1h",
+        None,
+        None,
+    ]
+
+
+async def test_what_is_known_to_be_quick_is_run_in_one_request(
+    server: LocalReplicate, client: Replicate
+) -> None:
+    @server.model("acme/quick")
+    async def quick(text: str) -> str:
+        await asyncio.sleep(0.03)
+        return text
+
+    costs: list[int] = []
+    for number in range(7):
+        before = client.requests_sent
+        assert await client.run("acme/quick", {"text": str(number)}) == str(number)
+        costs.append(client.requests_sent - before)
+
+    assert costs[-1] == 1
+    assert min(costs[:5]) > 1
+    before = client.requests_sent
+    await client.run("acme/quick", {"text": "x"}, wait=False)
+    assert client.requests_sent - before > 1
+
+
+async def test_what_fails_at_once_is_the_failure_that_it_is(client: Replicate) -> None:
+    seen: list[str] = []
+    with pytest.raises(PredictionFailed):
+        await client.run(
+            "local/fail", {"message": "no"}, on_update=lambda run: seen.append(run.status)
+        )
+    assert seen[-1] == "failed"
+    with pytest.raises(NotFoundError):
+        await client.predictions.get("nothing")
+    assert issubclass(PredictionFailed, PredictionError)
+
+
+@pytest.mark.parametrize("what", ["wait", "on_update", "watch", "run", "notify", "trainings"])
+async def test_nothing_is_left_wherever_it_is_cancelled(what: str) -> None:
+    service = Service(*STATES)
+    body = ended()
+
+    async def scenario() -> None:
+        service.states = [{"status": "starting"}, {"status": "processing"}, STATES[-1]]
+        async with service.client() as client:
+            predictions = client.predictions
+            if what == "wait":
+                await predictions.wait("abc", poll=QUICK)
+            elif what == "on_update":
+                await predictions.wait("abc", poll=QUICK, on_update=lambda _: asyncio.sleep(0))
+            elif what == "watch":
+                async for _ in predictions.watch("abc", poll=QUICK):
+                    await asyncio.sleep(0)
+            elif what == "run":
+                await client.run("acme/echo", {}, poll=QUICK, on_update=lambda _: None)
+            elif what == "notify":
+                await predictions.notify(body, signed(body))
+            else:
+                await client.trainings.wait("abc", poll=QUICK)
+
+    async with service.server:
+        sweep = await cancel_sweep(
+            scenario, open_connections=lambda: service.server.open_connections
+        )
+    sweep.assert_clean()
+
+
+async def test_a_listing_that_is_refused_costs_one_request() -> None:
+    async def main() -> tuple[int, int]:
+        service = Service({"status": "succeeded"})
+
+        def answer(request: Request) -> Answer:
+            if request.path.endswith("/predictions"):
+                return problem(403)
+            known = prediction(service.server.url, id=request.path.rpartition("/")[2])
+            return json_answer(known)
+
+        server = FaultServer(answer)
+        service.server = server
+        async with server, service.client() as client:
+            going = [
+                msgspec.convert(
+                    prediction("https://x", id=f"p{at}", status="processing") | {"urls": {}},
+                    Prediction,
+                )
+                for at in range(30)
+            ]
+            runs = await asyncio.gather(*(client.predictions.wait(run) for run in going))
+            assert {run.status for run in runs} == {"succeeded"}
+        pages = sum(request.path.endswith("/predictions") for request in server.requests)
+        return pages, len(server.requests)
+
+    pages, requests = await main()
+    assert pages == 1
+    assert requests == 31

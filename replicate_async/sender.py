@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
 _MOST_FILE_REDIRECTS: Final = 5
-_FILE_BUFFER: Final = 256 * 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _log = logging.getLogger("replicate_async")
@@ -402,7 +401,6 @@ class Sender:
             headers=headers,
             timeout=self.timeout,
             silence=self.timeout.read,
-            buffer=_FILE_BUFFER,
         )
 
 

@@ -42,7 +42,6 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 _IDLE: Final = 10.0
 _LARGEST_PIECE: Final = 1024 * 1024
 """Bytes that are sent at once; aiohttp warns of more."""
-_BUFFER: Final = 64 * 1024
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
@@ -208,17 +207,15 @@ class Transport:
         headers: Mapping[str, str],
         timeout: Timeout,
         silence: float | None = None,
-        buffer: int = _BUFFER,
     ) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes.
 
-        It may be silent for *silence* seconds at a time, those of a stream unless set, and twice
-        *buffer* bytes of it are read ahead.
+        It may be silent for *silence* seconds at a time, those of a stream unless set.
         """
         session = self._ready() or await self._open()
         silence = timeout.stream if silence is None else silence
         limits = _limits(timeout.connect, silence)
-        response = await _begin(session, "GET", url, headers, None, limits, buffer)
+        response = await _begin(session, "GET", url, headers, None, limits)
         return ByteStream(response, silence)
 
     async def turn(self) -> None:
@@ -390,7 +387,6 @@ async def _begin(
     headers: Mapping[str, str],
     data: bytes | BytesIO | aiohttp.Payload | None,
     limits: aiohttp.ClientTimeout,
-    buffer: int = _BUFFER,
 ) -> aiohttp.ClientResponse:
     """Send a request and return when the head of the answer is there."""
     try:
@@ -402,7 +398,6 @@ async def _begin(
             data=data,
             timeout=limits,
             allow_redirects=False,
-            read_bufsize=buffer,
         )
     except _NETWORK_ERRORS as error:
         fault = _inward(error, url) or _translated(error)

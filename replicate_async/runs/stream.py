@@ -128,10 +128,11 @@ class Stream:
             await cancel_quietly(self._runs.cancel, follower.prediction.id)
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        return _TypedEvents(self._begun())
+        follower = self._begun()
+        return _FileEvents(follower) if follower.gives_files else _TypedEvents(follower)
 
     def text(self) -> AsyncIterator[str]:
-        """Iterate over the chunks of text alone."""
+        """Iterate over the chunks of text alone, or over the URLs of files."""
         return _Texts(self._begun())
 
     def raw(self) -> AsyncIterator[ServerSentEvent]:
@@ -185,6 +186,18 @@ class _TypedEvents(_Reader):
                 if event.event == "output":
                     return OutputEvent(event.data, event.id)
                 return typed(event)
+            if not await follower.more():
+                raise StopAsyncIteration
+
+
+class _FileEvents(_Reader):
+    __slots__ = ()
+
+    async def __anext__(self) -> StreamEvent:
+        follower = self._follower
+        while True:
+            for event in follower.ready:
+                return follower.with_file(event) if event.event == "output" else typed(event)
             if not await follower.more():
                 raise StopAsyncIteration
 

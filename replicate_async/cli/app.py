@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
-from replicate_async.cli import files, listing, running, serving
+from replicate_async.cli import batch, files, listing, running, serving
 from replicate_async.cli.failure import USAGE, UsageError
 from replicate_async.cli.process import execute, fail
 
@@ -29,6 +29,13 @@ def build() -> App:
     )
     app.command(running.run)
     app.command(running.stream)
+    batches = App(
+        name="batch", help="Run a model for every row of a file; the same command resumes."
+    )
+    batches.default(batch.batch)
+    batches.command(batch.batch_status, name="status")
+    batches.command(batch.batch_export, name="export")
+    app.command(batches)
     app.command(serving.serve)
     predictions = App(name="predictions", help="List, show and cancel predictions.")
     predictions.command(listing.list_predictions, name="list")

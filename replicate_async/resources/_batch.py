@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, overload
@@ -26,6 +26,7 @@ from replicate_async.resources._options import (
     check_webhook,
     hold,
 )
+from replicate_async.runs.batch import frames
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patience
 from replicate_async.runs.batch.engine import Engine
@@ -90,6 +91,7 @@ class Batches:
         on_error: OnError = "collect",
         on_exit: OnExit = "cancel",
         retries: int = 0,
+        retry_failed: bool = False,
         save_files: str | os.PathLike[str] | None = None,
         max_seconds: float | None = None,
         max_predictions: int | None = None,
@@ -118,6 +120,7 @@ class Batches:
         on_error: OnError = "collect",
         on_exit: OnExit = "cancel",
         retries: int = 0,
+        retry_failed: bool = False,
         save_files: str | os.PathLike[str] | None = None,
         max_seconds: float | None = None,
         max_predictions: int | None = None,
@@ -145,6 +148,7 @@ class Batches:
         on_error: OnError = "collect",
         on_exit: OnExit = "cancel",
         retries: int = 0,
+        retry_failed: bool = False,
         save_files: str | os.PathLike[str] | None = None,
         max_seconds: float | None = None,
         max_predictions: int | None = None,
@@ -178,8 +182,9 @@ class Batches:
 
         An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
         often a prediction is made again that was aborted, or failed because of the service and not
-        of the model. What would hit every item (401, 402, 403, an unknown model, a journal that
-        fails) is raised, and ends the batch.
+        of the model; *retry_failed* runs once more what the journal has as failed. What would hit
+        every item (401, 402, 403, an unknown model, a journal that fails) is raised, and ends the
+        batch.
 
         *save_files* is a folder where output files are saved, named after the key, before an item
         counts as done. *max_predictions* and *max_seconds* end the creating, not what runs then.
@@ -209,6 +214,7 @@ class Batches:
             on_error=on_error,
             on_exit=check_on_exit(on_exit),
             retries=retries,
+            retry_failed=retry_failed,
             save_files=None if save_files is None else Path(_path("save_files", save_files)),
             max_seconds=max_seconds,
             max_predictions=max_predictions,
@@ -266,21 +272,15 @@ class _Rows:
         self._frame = frame
 
     def __len__(self) -> int:
-        from replicate_async.integrations.dataframe import length  # noqa: PLC0415 - an extra
+        return frames.length(self._frame)
 
-        return length(self._frame)
-
-    def __iter__(self) -> Any:
-        from replicate_async.integrations.dataframe import rows  # noqa: PLC0415 - an extra
-
-        return rows(self._frame)
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return frames.rows(self._frame)
 
 
 def _rows(inputs: object) -> object:
-    from replicate_async.integrations.dataframe import is_dataframe  # noqa: PLC0415 - see below
-
     # Only its rows are inputs; as an iterable, a data frame gives its columns.
-    return _Rows(inputs) if is_dataframe(inputs) else inputs
+    return _Rows(inputs) if frames.is_dataframe(inputs) else inputs
 
 
 def _check(options: BatchOptions) -> None:
@@ -288,12 +288,12 @@ def _check(options: BatchOptions) -> None:
     check_count("concurrency", options.concurrency, 1, 100_000)
     check_count("retries", options.retries, 0, 100)
     check_count("max_predictions", options.max_predictions, 0, 10**9)
-    seconds: object = options.max_seconds
+    seconds = cast("object", options.max_seconds)
     if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
         raise InvalidArgumentError(
             f"max_seconds={shorten(seconds)} must be a number of seconds, 0 or more."
         )
-    key: object = options.key
+    key = cast("object", options.key)
     if key is not None and not callable(key) and not (isinstance(key, str) and key):
         raise InvalidArgumentError(
             f"key={shorten(key)} must name a field of the inputs, or be a function of an input."
@@ -305,9 +305,14 @@ def _check(options: BatchOptions) -> None:
 
 
 def _path(argument: str, value: object) -> str:
-    if not isinstance(value, str | os.PathLike) or not os.fspath(cast("str", value)):
-        raise InvalidArgumentError(f"{argument}={shorten(value)} must be a path.")
-    return os.fspath(cast("str", value))
+    path = os.fspath(cast("str", value)) if isinstance(value, str | os.PathLike) else ""
+    if not path:
+        raise InvalidArgumentError(f"{argument}={_shown(value)} must be a path.")
+    return path
+
+
+def _shown(value: object) -> str:
+    return shorten(value)
 
 
 def _digest(*options: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from replicate_async import InvalidArgumentError
-from replicate_async.integrations.dataframe import (
+from replicate_async.runs.batch.frames import (
     as_text,
     is_dataframe,
     length,

@@ -65,6 +65,7 @@ class BatchOptions:
     on_error: OnError
     on_exit: Literal["cancel", "continue"]
     retries: int
+    retry_failed: bool
     save_files: Path | None
     max_seconds: float | None
     max_predictions: int | None

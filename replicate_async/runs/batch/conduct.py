@@ -106,6 +106,13 @@ class Conductor:
         *begun* is called when its prediction is there, or has to be looked for. Raises what would
         hit every other item too.
         """
+        try:
+            return await self._run(item, begun)
+        except asyncio.CancelledError:
+            await self._leave(item)
+            raise
+
+    async def _run(self, item: Item, begun: Callable[[], None]) -> Ended | None:
         known = await self._taken_up(item, begun)
         if known is not None:
             return known
@@ -118,6 +125,7 @@ class Conductor:
                 prediction = made if isinstance(made, Prediction) else None
             begun()
             ended = await self._await_end(item, prediction)
+            item.running = False
             if isinstance(ended, Ended):
                 return ended
             if not await self._repeats(item, ended):
@@ -131,9 +139,13 @@ class Conductor:
         if entry is None:
             return None
         if entry.state is State.DONE and entry.result is not None:
-            return self._replayed(item, entry.result)
+            replayed = self._replayed(item, entry.result)
+            if replayed.result.ok or not self._options.retry_failed:
+                return replayed
+            await self._ledger.retry(item.key)
+            return None
         if entry.state is State.CREATED:
-            item.prediction_id = entry.prediction_id
+            item.prediction_id, item.running = entry.prediction_id, True
         elif entry.state in (State.INTENT, State.UNCERTAIN):
             begun()
             return await self._look_for(
@@ -210,7 +222,7 @@ class Conductor:
         return prediction
 
     async def _record(self, item: Item, prediction: Prediction) -> None:
-        item.prediction_id = prediction.id
+        item.prediction_id, item.running = prediction.id, True
         self._tally.created += 1
         self._tally.retried += item.repeats > 0
         await self._ledger.created(item.key, prediction.id)
@@ -254,7 +266,7 @@ class Conductor:
             patient=not known_uncertain,
         )
         if isinstance(verdict, Found):
-            item.prediction_id = verdict.prediction_id
+            item.prediction_id, item.running = verdict.prediction_id, True
             return None
         if isinstance(verdict, Absent):
             if known_uncertain:
@@ -272,26 +284,22 @@ class Conductor:
         prediction_id = item.prediction_id or ""
         failing_since: float | None = None
         pause = 1.0
-        try:
-            while True:
-                try:
-                    return await self._calls.wait(prediction_id)
-                except WaitTimeout as error:
-                    await cancel_quietly(self._calls.cancel, prediction_id)
-                    last = error.last if isinstance(error.last, Prediction) else made
-                    return Ended(result_of(item, prediction=last, error=error))
-                except ReplicateError as error:
-                    if _hits_all(error):
-                        raise
-                    failing_since = failing_since or monotonic()
-                    borne = monotonic() - failing_since < self._options.patience.outage
-                    if not _is_passing(error) or not borne or self._halt.reason is not None:
-                        return Ended(result_of(item, prediction=made, error=error))
-                await self._halt.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        except asyncio.CancelledError:
-            await self._leave(item)
-            raise
+        while True:
+            try:
+                return await self._calls.wait(prediction_id)
+            except WaitTimeout as error:
+                await cancel_quietly(self._calls.cancel, prediction_id)
+                last = error.last if isinstance(error.last, Prediction) else made
+                return Ended(result_of(item, prediction=last, error=error))
+            except ReplicateError as error:
+                if _hits_all(error):
+                    raise
+                failing_since = failing_since or monotonic()
+                borne = monotonic() - failing_since < self._options.patience.outage
+                if not _is_passing(error) or not borne or self._halt.reason is not None:
+                    return Ended(result_of(item, prediction=made, error=error))
+            await self._halt.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _repeats(self, item: Item, ended: Prediction) -> bool:
         """Make *item* ready for another prediction, if the last one failed by bad luck."""
@@ -351,7 +359,6 @@ class Conductor:
             error = creating.exception()
             if error is None:
                 await self._record(item, creating.result())
-                await self._leave(item)
             elif isinstance(error, ReplicateError) and not isinstance(error, AmbiguousCreateError):
                 await self._ledger.withdrawn(item.key)
         finally:
@@ -360,7 +367,9 @@ class Conductor:
 
     async def _leave(self, item: Item) -> None:
         """Cancel the prediction of an item that nobody waits for, unless it is to run on."""
-        if self._options.on_exit == "continue" or self.abandoned or item.prediction_id is None:
+        if self._options.on_exit == "continue" or self.abandoned:
+            return
+        if item.prediction_id is None or not item.running:
             return
         try:
             async with asyncio.timeout(CANCEL_WITHIN):

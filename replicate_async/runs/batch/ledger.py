@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from time import monotonic, time
 from typing import Final
@@ -44,7 +44,7 @@ class Ledger:
         return entries
 
     @contextmanager
-    def creating(self) -> Iterator[None]:
+    def creating(self) -> Generator[None]:
         """Mark a create that is under way until its outcome is recorded."""
         ticket = asyncio.get_running_loop().create_future()
         self._open.add(ticket)
@@ -97,6 +97,11 @@ class Ledger:
         """Record that an item will get another prediction, or that none was made for it."""
         if self._journal is not None:
             await self._journal.again(key)
+
+    async def retry(self, key: str) -> None:
+        """Record that an item that is done is to be run again."""
+        if self._journal is not None:
+            await self._journal.retry([key])
 
     async def done(self, key: str, result: bytes) -> None:
         """Record how an item ended."""

@@ -1,0 +1,241 @@
+"""``batch``: a model over the rows of a file, resumed by the same command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from replicate_async import BatchSummary, Limits
+from replicate_async.cli.batch_display import Display
+from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
+from replicate_async.cli.failure import CommandError, UsageError
+from replicate_async.cli.output import note, write_json, write_table
+from replicate_async.cli.results import ResultFile
+from replicate_async.cli.running import Inputs as Constants
+from replicate_async.cli.running import Ref
+from replicate_async.cli.tables import Inputs, Rows, read_map
+from replicate_async.cli.values import read_inputs
+from replicate_async.runs.batch.batch import Batch
+from replicate_async.runs.batch.export import Format, export
+from replicate_async.runs.batch.journal_entry import State
+from replicate_async.runs.batch.journal_status import status
+
+_PER: dict[str, float] = {"s": 60, "min": 1, "h": 1 / 60}
+
+
+async def batch(
+    ref: Ref,
+    /,
+    *inputs: Constants,
+    input: Annotated[
+        Path,
+        Parameter(
+            name=["--input", "-i"], help="Rows: .jsonl, .csv or .parquet; - is JSON lines on stdin."
+        ),
+    ],
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="Results: .jsonl or .csv, a row each.")
+    ],
+    map: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="input=column: the column that an input is read from; given once for each. "
+            "Without it, every column is the input of its name."
+        ),
+    ] = (),
+    key: Annotated[
+        str | None,
+        Parameter(help="The input that names a row; its content unless given.", show_default=False),
+    ] = None,
+    concurrency: Annotated[
+        int | None, Parameter(help="Predictions at a time.", show_default=False)
+    ] = None,
+    rate: Annotated[
+        str | None,
+        Parameter(help="Creations, such as 600/min or 10/s; 600/min unless given."),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        Parameter(help="What makes it resume; OUTPUT.journal unless given.", show_default=False),
+    ] = None,
+    save_files: Annotated[
+        Path | None, Parameter(help="A folder for output files.", show_default=False)
+    ] = None,
+    retries: Annotated[int, Parameter(help="For runs that failed by chance.")] = 0,
+    retry_failed: Annotated[
+        bool, Parameter(help="Run again what failed before.", show_default=False)
+    ] = False,
+    max_seconds: Annotated[
+        float | None, Parameter(help="Stop creating after that long.", show_default=False)
+    ] = None,
+    max_predictions: Annotated[
+        int | None, Parameter(help="Stop creating after so many.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None, Parameter(help="Read the first rows only.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, Parameter(help="Check the inputs and count; create nothing.", show_default=False)
+    ] = False,
+    on_interrupt: Annotated[
+        Literal["drain", "cancel"],
+        Parameter(help="What the first Ctrl-C does with the predictions that run."),
+    ] = "drain",
+    options: Options = DEFAULTS,
+) -> None:
+    """Run a model for every row of a file.
+
+    The same command goes on where it left off: nothing is run, or paid for, twice. The first
+    Ctrl-C stops creating, the second ends it at once.
+    """
+    rows = Rows(input)
+    results = None if dry_run else ResultFile(output)
+    columns = read_map(map)
+    where = journal or output.with_name(f"{output.name}.journal")
+    limits = Limits() if rate is None else Limits(creates=_per_minute(rate))
+    async with connect(options, limits=limits) as client:
+        interface = await describe(client, ref, local=options.local)
+        fixed = read_inputs(inputs, interface)
+        given = await asyncio.to_thread(
+            lambda: Inputs(rows, interface, columns=columns, fixed=fixed, limit=limit).sized()
+        )
+        with Display(limits.creates) as display:
+            running = client.batch(
+                ref,
+                given,
+                concurrency=concurrency,
+                journal=where,
+                key=key,
+                retries=retries,
+                retry_failed=retry_failed,
+                save_files=save_files,
+                max_seconds=max_seconds,
+                max_predictions=max_predictions,
+                dry_run=dry_run,
+                on_progress=display.show,
+            )
+            with _interrupts(running, display, drain=on_interrupt == "drain"):
+                await _collect(running, results)
+    _conclude(running.summary, where, options, dry_run=dry_run)
+
+
+async def _collect(running: Batch[object], results: ResultFile | None) -> None:
+    async with running:
+        with results or nullcontext():
+            async for result in running:
+                if results is not None:
+                    await asyncio.to_thread(results.write, result)
+
+
+def _per_minute(rate: str) -> float:
+    number, _, per = rate.partition("/")
+    try:
+        return float(number) * _PER[per.strip() or "min"]
+    except (KeyError, ValueError):
+        raise UsageError(f"--rate {rate!r} is no rate; write 600/min, 10/s or 600.") from None
+
+
+@contextmanager
+def _interrupts(running: Batch[object], display: Display, *, drain: bool) -> Generator[None]:
+    """Stop *running* at the first Ctrl-C, and end the process at the second."""
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if received:
+            display.close()
+            os.write(2, f"\n{_resume()}\n".encode())
+            os._exit(128 + number)
+        received.append(number)
+        loop.call_soon_threadsafe(begin)
+
+    def begin() -> None:
+        running.stop(drain=drain)
+        what = "waiting for those that run" if drain else "cancelling those that run"
+        display.say(f"No more predictions are created; {what}. Ctrl-C again ends it at once.")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if received:
+        display.close()
+        note(_resume())
+        raise CommandError("interrupted", code=128 + received[0])
+
+
+def _resume() -> str:
+    return f"To go on: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+
+
+def _conclude(summary: BatchSummary, journal: Path, options: Options, *, dry_run: bool) -> None:
+    if options.json:
+        write_json(msgspec.to_builtins(summary))
+    note(str(summary))
+    if summary.stopped is not None:
+        note(_resume())
+    if summary.uncertain:
+        note(
+            f"{summary.uncertain} may or may not have been created; they are in the results with "
+            "their error, and were not repeated."
+        )
+    if summary.failed and not dry_run:
+        raise CommandError(
+            f"{summary.failed:,} of {summary.done:,} failed; the results say why. --retry-failed "
+            f"runs them again. The journal is {journal}."
+        )
+
+
+JournalPath = Annotated[Path, Parameter(name="journal", help="The journal of a batch.")]
+
+
+async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) -> None:
+    """Show how far a batch is, also while it runs."""
+    found = await asyncio.to_thread(status, journal)
+    if options.json:
+        write_json(found)
+        return
+    rows = [
+        ["model", found.header.model],
+        ["succeeded", f"{found.succeeded:,}"],
+        ["failed", f"{found.failed:,}"],
+        *(
+            [state, f"{count:,}"]
+            for state, count in found.counts.items()
+            if state is not State.DONE
+        ),
+        ["predict seconds", f"{found.predict_seconds:,.1f}"],
+    ]
+    if found.per_second is not None:
+        rows.append(["per second", f"{found.per_second:.1f}"])
+    write_table(["", str(journal)], rows)
+
+
+async def batch_export(
+    journal: JournalPath,
+    /,
+    *,
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="Where to: .jsonl, .csv or .parquet.")
+    ],
+) -> None:
+    """Write what a journal has as a table, also while its batch runs."""
+    formats: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+    wanted = formats.get(output.suffix.lower())
+    if wanted is None:
+        raise UsageError(f"{output} ends in none of {', '.join(formats)}.")
+    count = await asyncio.to_thread(export, journal, output, wanted)
+    note(f"{count:,} rows in {output}")

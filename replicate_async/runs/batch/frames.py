@@ -1,0 +1,154 @@
+"""Data frames as the inputs of a batch, and its results as one: polars, pandas, pyarrow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+
+import msgspec
+
+from replicate_async.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import narwhals as nw
+
+FrameT = TypeVar("FrameT")
+
+# What narwhals can read row by row; asking it would import it for every batch of plain inputs.
+_PACKAGES: Final = frozenset({"polars", "pandas", "pyarrow", "modin", "cudf"})
+_FRAMES: Final = frozenset({"DataFrame", "LazyFrame", "Table"})
+_ROWS_AT_A_TIME: Final = 512
+
+
+class Outcome(Protocol):
+    """What a result says of its row; `BatchResult` does."""
+
+    @property
+    def index(self) -> int:
+        """The row, from 0."""
+        ...
+
+    @property
+    def output(self) -> Any:
+        """What the model gave, None if nothing."""
+        ...
+
+    @property
+    def error(self) -> Exception | None:
+        """Why there is no output."""
+        ...
+
+
+class _Scalar(Protocol):
+    """A number of NumPy's."""
+
+    def item(self) -> object: ...
+
+
+def is_dataframe(value: object) -> bool:
+    """Tell whether *value* is a data frame, without importing anything."""
+    kind = type(value)
+    return kind.__name__ in _FRAMES and kind.__module__.partition(".")[0] in _PACKAGES
+
+
+def rows(frame: object) -> Iterator[dict[str, object]]:
+    """Yield the rows of *frame* as inputs, by column; missing values are None, so left out.
+
+    A lazy frame is collected. Raises `InvalidArgumentError` for what is no data frame.
+    """
+    eager = _eager(frame)
+    repair = _pandas_value if eager.implementation.is_pandas_like() else None
+    for row in eager.iter_rows(named=True, buffer_size=_ROWS_AT_A_TIME):
+        if repair is None:
+            yield row
+        else:
+            yield {name: repair(value) for name, value in row.items()}
+
+
+def length(frame: object) -> int:
+    """Return how many rows *frame* has."""
+    return len(_eager(frame))
+
+
+def with_results(
+    frame: FrameT, results: Iterable[Outcome], *, output: str = "output", error: str = "error"
+) -> FrameT:
+    """Return *frame* with the columns *output* and *error* of text, for each row its result.
+
+    A list of chunks of text is joined; an output that is no text is JSON. A lazy frame comes back
+    collected. Rows without a result have neither. Raises `InvalidArgumentError` when there are
+    such columns already.
+    """
+    import narwhals as nw  # noqa: PLC0415 - an extra
+
+    eager = _eager(frame)
+    taken = [name for name in (output, error) if name in eager.columns]
+    if taken:
+        raise InvalidArgumentError(
+            f"The data frame has a column {taken[0]!r} already; name the new ones with output= "
+            "and error=."
+        )
+    outputs: list[str | None] = [None] * len(eager)
+    errors: list[str | None] = [None] * len(eager)
+    for result in results:
+        if result.error is None:
+            outputs[result.index] = as_text(result.output)
+        else:
+            errors[result.index] = str(result.error) or type(result.error).__name__
+    native = eager.with_columns(
+        *(
+            nw.new_series(name, values, dtype=nw.String, backend=eager.implementation)
+            for name, values in ((output, outputs), (error, errors))
+        )
+    ).to_native()
+    return cast("FrameT", native)
+
+
+def as_text(value: object) -> str | None:
+    """Return an output as the text of one cell; None stays None."""
+    if value is None or isinstance(value, str):
+        return value
+    if (chunks := _chunks(value)) is not None:
+        return "".join(chunks)
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _chunks(value: object) -> list[str] | None:
+    if not isinstance(value, list):
+        return None
+    parts = cast("list[object]", value)
+    texts = [part for part in parts if isinstance(part, str)]
+    return texts if len(texts) == len(parts) else None
+
+
+def _eager(frame: object) -> nw.DataFrame[Any]:
+    try:
+        import narwhals as nw  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise InvalidArgumentError(
+            "Data frames need narwhals: pip install 'replicate-async[dataframe]'."
+        ) from None
+    try:
+        found = nw.from_native(cast("Any", frame))
+    except TypeError:
+        raise InvalidArgumentError(
+            f"A {type(frame).__name__} is no data frame of polars, pandas or pyarrow."
+        ) from None
+    return found.collect() if isinstance(found, nw.LazyFrame) else found
+
+
+def _pandas_value(value: object) -> object:
+    """Return a pandas value as what was meant: it has no other word for "missing" than NaN.
+
+    A column of whole numbers with a gap holds floats, which a model that takes whole numbers
+    refuses; as JSON a whole number does for both.
+    """
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return None
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return cast("_Scalar", value).item() if hasattr(value, "dtype") else value

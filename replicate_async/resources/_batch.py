@@ -304,15 +304,12 @@ def _check(options: BatchOptions) -> None:
         )
 
 
-def _path(argument: str, value: object) -> str:
-    path = os.fspath(cast("str", value)) if isinstance(value, str | os.PathLike) else ""
+def _path(argument: str, value: str | os.PathLike[str]) -> str:
+    shown = shorten(value)
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
     if not path:
-        raise InvalidArgumentError(f"{argument}={_shown(value)} must be a path.")
+        raise InvalidArgumentError(f"{argument}={shown} must be a path.")
     return path
-
-
-def _shown(value: object) -> str:
-    return shorten(value)
 
 
 def _digest(*options: object) -> str:

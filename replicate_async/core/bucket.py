@@ -15,7 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from replicate_async.core.pace import Pace
+from replicate_async.core.pace import RESERVE, Pace
 
 __all__ = ["TokenBucket", "usual_burst"]
 
@@ -60,9 +60,11 @@ class TokenBucket:
         "_gone",
         "_interval",
         "_limit",
+        "_looked",
         "_opening",
         "_pace",
         "_resumes",
+        "_waiting",
         "place",
     )
 
@@ -83,6 +85,8 @@ class TokenBucket:
         self._front: dict[int, float] = {}
         self._front_ends = -math.inf
         self._again = 0
+        self._waiting = 0
+        self._looked = -math.inf
         self.place: int = 0
         """The place in the line that the latest `reserve` took."""
 
@@ -143,9 +147,11 @@ class TokenBucket:
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
         """Wait until *place* is due; if the caller is cancelled, leave the line."""
+        self._waiting += 1
         try:
             while True:
                 now = clock()
+                self._look(now)
                 wait = self.wait(place, now)
                 if now + wait < self._resumes - _INSTANT:
                     # Overslept: its permit fell into the pause before which it was due.
@@ -157,6 +163,22 @@ class TokenBucket:
         except BaseException:
             self.cancelled(place, clock())
             raise
+        finally:
+            self._waiting -= 1
+
+    def _look(self, now: float) -> None:
+        """Move the line back if nobody in it looked when somebody was due.
+
+        What becomes due while the process stands still would leave at once, however much it is.
+        """
+        before, self._looked = self._looked, now
+        if self._waiting == 1 or self._due <= before:
+            return
+        late = now - self._next(before + 2 * _INSTANT) - self._depth
+        if late > self._interval * (1 - RESERVE):
+            self._due += late
+            self._front = {place: due + late for place, due in self._front.items()}
+            self._front_ends += late
 
     def cancelled(self, place: int, now: float) -> None:
         """Give up *place*, whose request was not sent: those behind it move up."""

@@ -157,6 +157,50 @@ def test_whoever_oversleeps_a_permit_does_not_break_a_pause() -> None:
     assert min(sent) >= 1005.15
 
 
+@pytest.mark.parametrize("burst", [1, 5])
+def test_a_standstill_is_not_made_up_for_by_a_heap(burst: int) -> None:
+    world = World()
+    bucket = TokenBucket(600, burst=burst)
+    sent: list[float] = []
+    again: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        wakes = world.now + seconds
+        await world.sleep(1004.5 - world.now if 1002 < wakes < 1004.5 else seconds)
+
+    async def task() -> None:
+        if bucket.reserve(world.now) > 0:
+            await bucket.turn(bucket.place, world.clock, sleep)
+        sent.append(world.now)
+
+    async def repeat() -> None:
+        await world.sleep(1.0)
+        place, _ = bucket.reserve_again(world.now)
+        await bucket.turn(place, world.clock, sleep)
+        again.append(world.now)
+
+    for _ in range(100):
+        world.spawn(task())
+    world.spawn(repeat())
+    world.run()
+    assert len(sent) == 100
+    assert sum(moment == 1004.5 for moment in sent) <= burst + 1
+    assert max(sent) == pytest.approx(1012.7 - 0.2 * burst, abs=0.2)
+    assert again[0] < 1001.2
+
+
+def test_an_account_that_paid_is_tried_by_few() -> None:
+    bucket = TokenBucket(600)
+    bucket.throttled(0.0, 1.0, 6, 1)
+    bucket.observed(20.0, 599)
+    assert bucket.rate == 10
+    bucket = TokenBucket(600)
+    bucket.throttled(0.0, 1.0, 6, 1)
+    bucket.observed(601.0)
+    assert bucket.rate == 10
+    assert sum(bucket.reserve(601.0) == 0 for _ in range(100)) <= 2
+
+
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["reserve", "cancel", "429", "ok"]), st.floats(0, 5)),

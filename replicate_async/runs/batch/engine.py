@@ -76,7 +76,8 @@ class Engine:
         task = self.task
         if task is None:
             return
-        self.stop(drain=False, reason="left")
+        if self._requests is None:  # not over by itself
+            self.stop(drain=False, reason="left")
         interrupted: asyncio.CancelledError | None = None
         # The shield keeps off anyio's scopes, which cancel again and again; asyncio cancels once.
         with anyio.CancelScope(shield=True):
@@ -107,7 +108,8 @@ class Engine:
                 loop = asyncio.get_running_loop()
                 limit = loop.call_later(self._options.max_seconds, self.halt, "max_seconds")
             self._grow()
-            await self._ended.wait()
+            if self._workers:
+                await self._ended.wait()
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):

@@ -27,6 +27,8 @@ class Item:
     named: Named
     entry: Entry | None
     prediction_id: str | None = None
+    running: bool = False
+    """Whether its prediction has not ended, as far as is known."""
     attempts: int = 0
     repeats: int = 0
 

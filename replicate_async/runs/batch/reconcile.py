@@ -251,12 +251,16 @@ class Reconciler:
         look = _Look(began=monotonic())
         earliest = min(question.intent_at for question in asked) - margin
         latest = max(question.intent_at for question in asked) + _LATE + margin
-        shown_until = min(now - self._patience.settle, latest - margin)
-        expected = self._book.expected(earliest + 2 * margin, shown_until)
+        # From longer ago than what is asked for: known predictions show whether the list is whole.
+        expected = self._book.expected(earliest, min(now - self._patience.settle, latest - margin))
         wanted = {question.canonical for question in asked}
-        after, before = (datetime.fromtimestamp(at, UTC) for at in (earliest, latest))
+        after = datetime.fromtimestamp(earliest - margin, UTC)
+        before = datetime.fromtimestamp(latest, UTC)
         async for prediction in self._list(after, before):
             expected.discard(prediction.id)
+            created = prediction.created_at
+            if created is not None and created.timestamp() < earliest:
+                continue
             if prediction.input is None and not prediction.data_removed:
                 prediction = await self._get(prediction.id)  # noqa: PLW2901 - the same, with more
             kind = self._is_of_model(prediction)

@@ -70,7 +70,7 @@ def store_refusal(error: APIStatusError) -> bytes:
         title=problem.title,
         invalid_fields=problem.invalid_fields,
     )
-    shown = {"id": "", "status": "failed", "error": str(error), "urls": {}}
+    shown: dict[str, object] = {"id": "", "status": "failed", "error": str(error), "urls": {}}
     return msgspec.json.encode({**shown, "batch": _More(refusal=refusal)})
 
 

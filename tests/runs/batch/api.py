@@ -1,0 +1,178 @@
+"""An API of one model on raw sockets, which keeps the true record of what was created."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from time import time
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from replicate_async import Limits, Poll, Replicate, Retry, Timeout
+from replicate_async.runs.batch.calls import Patience
+from tests.support.fault_server import FaultServer
+from tests.support.replies import json_answer, page, problem
+from tests.support.sentinel import TOKEN
+from tests.support.wire import Answer, Ending, Request
+
+MODEL: Final = "acme/echo"
+QUICK: Final = Poll(first=0.001, starting=0.005, processing=0.005)
+SOON: Final = Patience(settle=0.3, margin=2.0, outage=0.3, retry=0.001)
+_PAGE: Final = 100
+
+
+@dataclass
+class Made:
+    """A prediction as the server knows it."""
+
+    id: str
+    input: dict[str, Any]
+    created_at: float
+    ends_at: float
+    status: str = "succeeded"
+    error: str | None = None
+    output: object = None
+    canceled: bool = False
+    shown: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What its JSON says otherwise."""
+
+
+@dataclass
+class BatchAPI:
+    """The server's state, and what it does wrong.
+
+    *outcome* sets how a prediction ends; *refuse* answers a create, by its number from 1, in place
+    of acting on it; *lose* are the numbers of creates that are acted on and never answered; *seen*
+    is told of each event of a create ("received", "acted", "answered"), by its number.
+    """
+
+    seconds: float = 0.0
+    outcome: Callable[[Made], None] | None = None
+    refuse: Callable[[int], Answer | None] | None = None
+    lose: Callable[[int], bool] | None = None
+    seen: Callable[[str, int], None] | None = None
+    listing: Callable[[Answer], Answer] | None = None
+    made: list[Made] = field(default_factory=list[Made])
+    by_id: dict[str, Made] = field(default_factory=dict[str, Made])
+    creates: int = 0
+    requests: Counter[str] = field(default_factory=Counter[str])
+    peak: int = 0
+
+    def server(self) -> FaultServer:
+        return FaultServer(self._answer)
+
+    def running(self) -> int:
+        now = time()
+        return sum(1 for made in self.made if made.ends_at > now and not made.canceled)
+
+    def twice(self, name: str = "n") -> list[object]:
+        """Return the inputs that were created more than once."""
+        counts = Counter(str(made.input.get(name)) for made in self.made)
+        return [value for value, count in counts.items() if count > 1]
+
+    def _answer(self, request: Request) -> Answer:
+        path = request.path.removeprefix("/v1/")
+        kind = f"{request.method} {path.split('/')[0]}"
+        if request.method == "POST" and path.endswith("/predictions"):
+            self.requests["create"] += 1
+            return self._create(request)
+        self.requests[kind] += 1
+        if request.method == "GET" and path == "predictions":
+            self.requests["list"] += 1
+            found = self._list(request)
+            return found if self.listing is None else self.listing(found)
+        made = self.by_id.get(path.split("/")[1])
+        if made is None:
+            return problem(404)
+        if path.endswith("/cancel") and made.ends_at > time():
+            made.canceled, made.status, made.ends_at = True, "canceled", time()
+        return json_answer(self.show(made))
+
+    def _create(self, request: Request) -> Answer:
+        self.creates += 1
+        number = self.creates
+        self._tell("received", number)
+        refused = None if self.refuse is None else self.refuse(number)
+        if refused is not None:
+            return refused
+        body: Any = request.json()
+        made = self.make(body["input"])
+        self._tell("acted", number)
+        answer = json_answer(self.show(made), 201)
+        if self.lose is not None and self.lose(number):
+            return replace(answer, cut=0, ending=Ending.RESET)
+        self._tell("answered", number)
+        return answer
+
+    def _tell(self, event: str, number: int) -> None:
+        if self.seen is not None:
+            self.seen(event, number)
+
+    def make(self, given: dict[str, Any]) -> Made:
+        now = time()
+        made = Made(f"p{len(self.made):07d}", given, now, now + self.seconds, output=given)
+        if self.outcome is not None:
+            self.outcome(made)
+        self.made.append(made)
+        self.by_id[made.id] = made
+        return made
+
+    def show(self, made: Made) -> dict[str, Any]:
+        over = made.ends_at <= time()
+        created = datetime.fromtimestamp(made.created_at, UTC).isoformat()
+        return {
+            "id": made.id,
+            "model": MODEL,
+            "version": "hidden",
+            "input": made.input,
+            "logs": "",
+            "output": made.output if over and made.status == "succeeded" else None,
+            "data_removed": False,
+            "error": made.error if over else None,
+            "status": made.status if over else "processing",
+            "created_at": created,
+            "started_at": created,
+            "completed_at": created if over else None,
+            "metrics": {"predict_time": 0.5} if over else {},
+            "urls": {"get": f"https://api.replicate.com/v1/predictions/{made.id}"},
+            **made.shown,
+        }
+
+    def _list(self, request: Request) -> Answer:
+        query = request.target.partition("?")[2]
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
+        start = int(asked.get("cursor", "0"))
+        after, before = (
+            datetime.fromisoformat(asked[name]).timestamp() if name in asked else None
+            for name in ("created_after", "created_before")
+        )
+        chosen: list[Made] = []
+        for made in reversed(self.made[: len(self.made) - start]):
+            start += 1
+            if after is not None and made.created_at < after:
+                break
+            if before is None or made.created_at < before:
+                chosen.append(made)
+            if len(chosen) == _PAGE:
+                break
+        more = len(chosen) == _PAGE
+        rest = "".join(
+            f"&{name}={asked[name].replace('+', '%2B')}"
+            for name in ("created_after", "created_before")
+            if name in asked
+        )
+        following = f"http://{request.header('host')}/v1/predictions?cursor={start}{rest}"
+        found = page(*map(self.show, chosen), next=following if more else None)
+        return json_answer(found)
+
+
+def client_of(url: str, *, retry: Retry | None = None) -> Replicate:
+    return Replicate(
+        TOKEN,
+        base_url=url,
+        retry=retry or Retry(base=0.001, throttle_base=0.001),
+        timeout=Timeout(read=5.0, connect=5.0),
+        limits=Limits(enabled=False),
+    )

@@ -1,0 +1,39 @@
+"""A batch to be killed: `program.py URL JOURNAL ITEMS [CONCURRENCY]`; prints what it came to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from tests.runs.batch.api import MODEL, QUICK, SOON, client_of
+
+
+async def main(url: str, journal: str, items: int, concurrency: int) -> None:
+    """Run the batch and print its results when it came to an end."""
+    results: list[tuple[int, object]] = []
+    uncertain: list[int] = []
+    failed: list[str] = []
+    async with client_of(url) as client:
+        inputs = [{"n": number} for number in range(items)]
+        batch = client.batch(
+            MODEL, inputs, journal=journal, concurrency=concurrency, poll=QUICK, patience=SOON
+        )
+        async for result in batch:
+            if result.ok:
+                results.append((result.index, result.output))
+            elif result.uncertain:
+                uncertain.append(result.index)
+            else:
+                failed.append(str(result.error))
+    print(json.dumps({"results": results, "uncertain": uncertain, "failed": failed}), flush=True)
+
+
+if __name__ == "__main__":
+    # Imported and ready before it is let go, so that kills fall on the batch and not on imports.
+    print("ready", flush=True)
+    if sys.stdin.readline():
+        asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

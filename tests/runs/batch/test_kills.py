@@ -1,0 +1,42 @@
+"""A batch killed again and again: nothing lost, nothing created twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.runs.batch.api import BatchAPI
+from tests.runs.batch.kills import run_killed
+from tests.support.replies import problem
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_nothing_is_lost_and_nothing_created_twice(tmp_path: Path) -> None:
+    api = BatchAPI(seconds=0.01)
+
+    outcome = await run_killed(api, tmp_path, items=240, kills=15, every=14, concurrency=16)
+
+    assert outcome.kills == 15
+    assert outcome.results == {number: {"n": number} for number in range(240)}
+    assert (outcome.uncertain, outcome.failed) == (set(), [])
+    assert api.twice() == []
+    assert len(api.made) == 240
+
+
+async def test_without_the_list_nothing_is_created_twice_and_what_is_undecided_named(
+    tmp_path: Path,
+) -> None:
+    api = BatchAPI(seconds=0.01, listing=lambda _: problem(500))
+
+    outcome = await run_killed(api, tmp_path, items=80, kills=3, every=20, concurrency=8)
+
+    assert outcome.kills == 3
+    assert api.twice() == []
+    assert outcome.failed == []
+    assert outcome.results.keys() | outcome.uncertain == set(range(80))
+    assert not outcome.results.keys() & outcome.uncertain
+    assert all(outcome.results[number] == {"n": number} for number in outcome.results)
+    lost = sum(1 for number in range(1, api.creates + 1) if number % 100 in {50, 66})
+    assert len(outcome.uncertain) <= 8 * 3 + lost

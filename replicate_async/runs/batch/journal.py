@@ -88,7 +88,8 @@ class Journal:
     async def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
         """Add the *items* (index, key, digest) that are not there, and return all in their order.
 
-        An item that is there under another index is moved. Entries that are done come with their
+        An item that is there under another index is moved; of a key that comes twice, the first
+        index counts. Entries that are done come with their
         results, so plan in chunks. Raises `JournalMismatch`, and adds nothing, when a key is known
         with another digest.
         """

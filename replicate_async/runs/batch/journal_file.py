@@ -78,24 +78,31 @@ def _create(path: Path, header: JournalHeader) -> None:
     for left in _family(unfinished):
         left.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    said = msgspec.json.encode(header)
     with closing(sqlite3.connect(unfinished, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA fullfsync = ON")
+        # Nobody goes on with half a file, so it needs no journal of its own. A log would be copied
+        # into it when it is closed, where an error shows nowhere.
+        db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("PRAGMA synchronous = FULL")
+        db.executescript(f"BEGIN; {SCHEMA}")
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-        said = msgspec.json.encode(header)
         db.execute("INSERT INTO header VALUES (1, ?, ?)", (said, zlib.crc32(said)))
+        db.execute("COMMIT")
     unfinished.replace(path)
     _sync_folder(path.parent)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    has_log = path.with_name(f"{path.name}-wal").exists()  # SQLite makes one at the first look
     db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
         check(path, db)
+        if not has_log:
+            _check_length(path, db)
         check_whole(path, db)
         db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
         db.execute("PRAGMA checkpoint_fullfsync = ON")
@@ -131,6 +138,13 @@ def check(path: Path, db: sqlite3.Connection) -> None:
             f"{path} has format {version}, and this version of replicate-async knows formats up to "
             f"{FORMAT}: update it to resume this run."
         )
+
+
+def _check_length(path: Path, db: sqlite3.Connection) -> None:
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    if path.stat().st_size < pages * size:
+        raise JournalDamaged(damage(path, "its end is missing"))
 
 
 def check_whole(path: Path, db: sqlite3.Connection) -> None:

@@ -69,28 +69,28 @@ class Table:
     def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
         """Add what is missing of *items* (index, key, digest), and return all in their order."""
         known = self._known([key for _, key, _ in items])
-        missing: dict[str, Entry] = {}
+        placed: dict[str, Entry] = {}
+        missing: list[Entry] = []
         moved: list[tuple[int, Entry]] = []
-        planned: list[Entry] = []
         for index, key, digest in items:
-            found = known.get(key)
-            entry = missing.get(key) if found is None else found[1]
+            row, entry = known.get(key, (0, None))
+            entry = placed.get(key, entry)
             if entry is None:
                 entry = Entry(key=key, digest=digest, index=index, state=State.PLANNED)
-                missing[key] = entry
-            if entry.digest != digest:
+                missing.append(entry)
+            elif entry.digest != digest:
                 raise JournalMismatch(
                     f"the journal knows {key!r} with another input. Use another journal for other "
                     "inputs, or other keys for them."
                 )
-            if found is not None and entry.index != index:
+            elif key not in placed and entry.index != index:
                 entry = msgspec.structs.replace(entry, index=index)
-                moved.append((found[0], entry))
-            planned.append(entry)
-        self._db.executemany(_INSERT, [_inserted(entry) for entry in missing.values()])
+                moved.append((row, entry))
+            placed[key] = entry
+        self._db.executemany(_INSERT, [_inserted(entry) for entry in missing])
         self._db.executemany(_UPDATE, [_updated(row, entry) for row, entry in moved])
         self._count(State.PLANNED, len(missing))
-        return planned
+        return [placed[key] for _, key, _ in items]
 
     def _known(self, keys: Sequence[str]) -> dict[str, tuple[int, Entry]]:
         known: dict[str, tuple[int, Entry]] = {}

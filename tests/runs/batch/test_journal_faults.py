@@ -1,0 +1,126 @@
+"""The journal when its writer is killed, its disk fails, or its file is damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import pytest
+
+from replicate_async.errors import InvalidArgumentError, JournalDamaged
+from replicate_async.runs.batch.journal import Journal
+from replicate_async.runs.batch.journal_status import read
+from tests.runs.batch.journal_faults import FAULTS, STRACE, faulted, program, wrong
+from tests.runs.batch.journal_program import HEADER, lost, write
+
+needs_strace = pytest.mark.skipif(STRACE is None, reason="strace injects the faults")
+
+
+def test_what_was_acknowledged_survives_kills() -> None:
+    command = [sys.executable, "-m", "tests.runs.batch.journal_kills", "30", "7"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["kills"] == 30
+    assert outcome["acknowledged"] > 1_000
+
+
+@needs_strace
+@pytest.mark.parametrize(("fault", "at"), list(zip(FAULTS, (9, 60, 24, 14, 1), strict=True)))
+def test_a_disk_that_fails_ends_it_and_a_resume_completes_it(
+    tmp_path: Path, fault: str, at: int
+) -> None:
+    path = tmp_path / "run.db"
+
+    status, lines = faulted(path, fault, at)
+
+    assert status == 3, lines
+    assert wrong(path, status, lines) == []
+
+
+def test_a_file_that_may_not_grow_ends_it_and_a_resume_completes_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+
+    status, lines = program(path, [], "150000")
+
+    assert status == 3
+    assert sum(line.startswith("error JournalWriteError: ") for line in lines) >= 2
+    assert any("see to the disk, and run the same again" in line for line in lines)
+    assert wrong(path, status, lines) == []
+
+
+ITEMS: Final = 150
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("journal") / "run.db"
+    asyncio.run(write(path, ITEMS, lambda _: None))
+    return path.read_bytes()
+
+
+def damage_of(path: Path) -> list[str]:
+    """Open a journal for writing and read all of it; return what is wrong and was not noticed."""
+
+    async def look() -> list[str]:
+        async with await Journal.open(path, HEADER) as journal:
+            items = [(index, str(index), f"digest {index}") for index in range(ITEMS)]
+            await journal.plan(items)
+            counted = sum((await journal.counts()).values())
+        done = [f"{index} done" for index in range(ITEMS)]
+        return [*([] if counted == ITEMS else [f"there are {counted}"]), *lost(path, done)]
+
+    try:
+        return asyncio.run(look())
+    except JournalDamaged as error:
+        return [] if str(path) in str(error) else [f"it does not say of which file: {error}"]
+
+
+def test_a_journal_that_is_whole_is_not_found_damaged(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "run.db"
+    path.write_bytes(whole)
+
+    assert damage_of(path) == []
+    assert sum(len(entries) for entries in read(path)) == ITEMS
+
+
+def test_a_journal_that_was_cut_short_is_refused(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "run.db"
+    for size in (1, 99, 100, 4095, 4096, 8192, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(JournalDamaged):
+            asyncio.run(Journal.open(path, HEADER))
+
+
+def test_bytes_that_changed_are_noticed_or_change_nothing(tmp_path: Path, whole: bytes) -> None:
+    dice = Random(20_261_123)
+    for trial in range(150):
+        changed = bytearray(whole)
+        # Up to the whole of a page, as disks lose them, or a bit here and there.
+        for _ in range(dice.choice((1, 1, 8))):
+            at = dice.randrange(100, len(changed))
+            changed[at] ^= 1 << dice.randrange(8)
+        if trial % 3 == 0:
+            page = dice.randrange(1, len(changed) // 4096) * 4096
+            changed[page : page + 4096] = dice.choice((bytes(4096), dice.randbytes(4096)))
+        path = tmp_path / f"{trial}.db"
+        path.write_bytes(changed)
+
+        assert damage_of(path) == [], f"trial {trial}"
+
+
+def test_reading_notices_damage_too(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "run.db"
+    path.write_bytes(whole.replace(b"p77", b"p78"))
+
+    with pytest.raises(JournalDamaged, match="of '77' is not as it was written"):
+        list(read(path))
+    with pytest.raises(InvalidArgumentError, match="there is no journal at"):
+        list(read(path.with_name("other.db")))

@@ -1,0 +1,247 @@
+"""Looking into a journal and exporting it, while its batch runs and afterwards."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import anyio
+import msgspec
+import pytest
+
+from replicate_async.errors import InvalidArgumentError, JournalDamaged
+from replicate_async.runs.batch.export import COLUMNS, Format, export
+from replicate_async.runs.batch.journal import Journal, JournalHeader, State
+from replicate_async.runs.batch.journal_status import read, status
+
+pytestmark = pytest.mark.anyio
+
+HEADER: Final = JournalHeader(model="acme/painter")
+PAINTED: Final = msgspec.json.encode(
+    {
+        "id": "p0",
+        "status": "succeeded",
+        "output": ["https://example.com/a.png"],
+        "metrics": {"predict_time": 1.5},
+        "created_at": "2026-11-23T10:00:00Z",
+        "started_at": "2026-11-23T10:00:01Z",
+        "completed_at": "2026-11-23T10:00:02.5Z",
+        "batch": {"files": ["a.png"]},
+    }
+)
+TOLD: Final = b'{"status":"succeeded","output":"A \\"fox\\",\\nred","metrics":{"predict_time":2}}'
+FAILED: Final = b'{"status":"failed","output":null,"error":"Out of paint"}'
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    """A journal that is in use."""
+    times = iter((100.0, 110.0, 120.0))
+    async with await Journal.open(tmp_path / "run.db", HEADER, clock=lambda: next(times)) as opened:
+        await opened.plan([(index, f"key {index}", "d") for index in range(5)])
+        for index, result in enumerate((PAINTED, TOLD, FAILED)):
+            await opened.intent(f"key {index}", 90.0 + index)
+            await opened.created(f"key {index}", f"p{index}")
+            await opened.done(f"key {index}", result)
+        await opened.intent("key 3", 95.0)
+        yield opened
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+
+
+def rows_of_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+async def test_status_says_how_far_a_running_batch_is(journal: Journal) -> None:
+    seen = status(journal.path)
+
+    assert seen.header == journal.header
+    assert seen.counts == {"planned": 1, "intent": 1, "created": 0, "done": 3, "uncertain": 0}
+    assert (seen.total, seen.succeeded, seen.failed) == (5, 2, 1)
+    assert seen.predict_seconds == 3.5
+    assert (seen.began_at, seen.last_done_at) == (90.0, 120.0)
+    assert seen.per_second == 0.1
+
+
+async def test_status_of_a_batch_that_has_not_begun(tmp_path: Path) -> None:
+    await (await Journal.open(tmp_path / "run.db", HEADER)).aclose()
+
+    seen = status(tmp_path / "run.db")
+
+    assert (seen.total, seen.succeeded, seen.failed, seen.predict_seconds) == (0, 0, 0, 0.0)
+    assert (seen.began_at, seen.last_done_at, seen.per_second) == (None, None, None)
+
+
+async def test_lines_have_everything_and_outputs_as_they_are(
+    journal: Journal, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+
+    assert export(journal.path, out) == 5
+
+    painted, told, failed, begun, planned = lines(out)
+    assert tuple(painted) == COLUMNS
+    assert painted == {
+        "key": "key 0",
+        "index": 0,
+        "state": "done",
+        "status": "succeeded",
+        "output": ["https://example.com/a.png"],
+        "error": None,
+        "prediction_id": "p0",
+        "files": ["a.png"],
+        "attempts": 1,
+        "predict_seconds": 1.5,
+        "created_at": "2026-11-23T10:00:00Z",
+        "started_at": "2026-11-23T10:00:01Z",
+        "completed_at": "2026-11-23T10:00:02.5Z",
+    }
+    assert told["output"] == 'A "fox",\nred'
+    assert (failed["status"], failed["output"], failed["error"]) == ("failed", None, "Out of paint")
+    assert (begun["state"], begun["status"], begun["attempts"]) == ("intent", None, 1)
+    assert (planned["state"], planned["prediction_id"]) == ("planned", None)
+
+
+async def test_csv_has_strings_plain_and_the_rest_as_json(journal: Journal, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+
+    export(journal.path, out, "csv", state=State.DONE)
+
+    painted, told, failed = rows_of_csv(out)
+    assert tuple(painted) == COLUMNS
+    assert (painted["output"], painted["files"]) == ('["https://example.com/a.png"]', '["a.png"]')
+    assert (told["output"], told["files"], told["predict_seconds"]) == ('A "fox",\nred', "", "2.0")
+    assert (failed["error"], failed["output"]) == ("Out of paint", "")
+
+
+async def test_parquet_has_the_same_in_typed_columns(journal: Journal, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "out.parquet"
+
+    assert export(journal.path, out, "parquet") == 5
+
+    table = parquet.read_table(out)
+    rows = cast("list[dict[str, Any]]", table.to_pylist())
+    assert tuple(table.column_names) == COLUMNS
+    assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[0]["output"] == '["https://example.com/a.png"]'
+    assert rows[1]["output"] == 'A "fox",\nred'
+    assert [row["predict_seconds"] for row in rows] == [1.5, 2.0, None, None, None]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_nothing_at_all_can_be_exported(
+    journal: Journal, tmp_path: Path, format: Format
+) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+
+    assert export(journal.path, tmp_path / "out", format, state=State.UNCERTAIN) == 0
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_an_open_file_is_written_to_and_left_open(journal: Journal, format: Format) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    out = io.BytesIO(b"")
+
+    export(journal.path, out, format)
+
+    assert not out.closed
+    assert out.getvalue()
+
+
+async def test_a_result_that_is_not_a_prediction_is_exported_as_it_is(
+    journal: Journal, tmp_path: Path
+) -> None:
+    await journal.retry(["key 0"])
+    await journal.aclose()
+    async with await Journal.open(journal.path, HEADER) as again:
+        await again.done("key 0", b"\xff plain")
+        export(journal.path, tmp_path / "out.jsonl")
+
+    assert lines(tmp_path / "out.jsonl")[0]["output"] == "\ufffd plain"
+
+
+async def test_an_export_that_fails_leaves_what_was_there(journal: Journal, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    await anyio.Path(out).write_text("earlier")
+
+    before = sorted(os.listdir(tmp_path))  # noqa: PTH208 - names are enough
+    with pytest.raises(InvalidArgumentError, match="there is no journal at"):
+        export(tmp_path / "other.db", out)
+    with pytest.raises(InvalidArgumentError, match="'xml' is none of jsonl, csv, parquet"):
+        export(journal.path, out, cast("Format", "xml"))
+
+    assert await anyio.Path(out).read_text() == "earlier"
+    assert sorted(os.listdir(tmp_path)) == before  # noqa: PTH208 - names are enough
+
+
+async def test_parquet_without_pyarrow_names_what_to_install(
+    journal: Journal, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from replicate_async.runs.batch.export import export\n"
+        "export(sys.argv[1], sys.argv[2], 'parquet')"
+    )
+
+    done = run(program, str(journal.path), str(tmp_path / "out"))
+
+    assert "pip install 'replicate-async[dataframe]' pyarrow" in done.stderr
+    assert not await anyio.Path(tmp_path / "out").exists()
+
+
+async def test_looking_leaves_no_trace(journal: Journal) -> None:
+    folder = journal.path.parent
+    names = sorted(os.listdir(folder))  # noqa: PTH208 - names are enough
+    status(journal.path)
+    assert sorted(os.listdir(folder)) == names  # noqa: PTH208 - names are enough
+
+    await journal.aclose()
+    before = await anyio.Path(journal.path).read_bytes()
+    assert sum(len(entries) for entries in read(journal.path)) == 5
+    assert os.listdir(folder) == ["run.db"]  # noqa: PTH208 - names are enough
+    assert await anyio.Path(journal.path).read_bytes() == before
+
+
+async def test_a_journal_that_may_not_be_written_can_be_read(journal: Journal) -> None:
+    await journal.aclose()
+    program = (
+        "import os, sys\n"
+        "from replicate_async.runs.batch.journal_status import status\n"
+        "if not os.getuid(): os.setuid(65534)\n"
+        "print(status(sys.argv[1]).total)"
+    )
+    folder = journal.path.parent
+    journal.path.chmod(0o444)
+    for above in (folder, folder.parent, folder.parent.parent):
+        above.chmod(0o555)
+    try:
+        done = run(program, str(journal.path))
+    finally:
+        for above in (folder, folder.parent, folder.parent.parent):
+            above.chmod(0o700)
+
+    assert done.stdout == "5\n", done.stderr
+
+
+async def test_a_file_that_is_no_journal_is_not_read(tmp_path: Path) -> None:
+    await anyio.Path(tmp_path / "run.db").write_text("prompt\nA fox\n" * 100)
+
+    with pytest.raises(JournalDamaged):
+        status(tmp_path / "run.db")

@@ -7,6 +7,7 @@ import importlib
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import get_origin
 
 import pytest
 
@@ -73,5 +74,6 @@ def test_every_error_can_be_imported_from_the_top() -> None:
 def test_every_public_class_and_function_has_a_docstring(name: str) -> None:
     value = getattr(replicate_async, name)
 
-    if isinstance(value, type) or callable(value):
+    # A type alias can be called as far as Python knows, and has no docstring of its own.
+    if get_origin(value) is None and callable(value):
         assert (value.__doc__ or "").strip()

@@ -156,16 +156,19 @@ class PathSource(Source):
         with file:
             self.size = size
             whole = size <= most
-            try:
+            with _explained(self.what):
                 return Start(file.read(size if whole else ENOUGH), whole)
-            except OSError as error:
-                raise self._unreadable(error) from None
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
         """Open the file; what is appended to it from now on is not read."""
         async with _in_thread(self._opened, lambda opened: opened[0].close()) as (file, size):
-            yield Pieces(self, lambda _, most: to_thread.run_sync(file.read, most), size)
+
+            def read(most: int) -> bytes:
+                with _explained(self.what):
+                    return file.read(most)
+
+            yield Pieces(self, lambda _, most: to_thread.run_sync(read, most), size)
 
     def _opened(self) -> tuple[BinaryIO, int]:
         try:
@@ -175,16 +178,13 @@ class PathSource(Source):
                 file = self._path.open("rb")
                 return file, os.fstat(file.fileno()).st_size
         except OSError as error:
-            raise self._unreadable(error) from None
+            raise InvalidArgumentError(f"{self.what} cannot be read: {error.strerror}.") from None
         except ValueError:
             raise InvalidArgumentError(f"{self.what} is no path: it has a null in it.") from None
         kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
         raise InvalidArgumentError(
             f"{self.what} is {kind}; give the path of a file, or an open file."
         )
-
-    def _unreadable(self, error: OSError) -> InvalidArgumentError:
-        return InvalidArgumentError(f"{self.what} cannot be read: {error.strerror}.")
 
 
 @asynccontextmanager
@@ -227,6 +227,13 @@ class _Loan:
 _LOANS: Final[WeakKeyDictionary[BinaryIO, _Loan]] = WeakKeyDictionary()
 
 
+def _loan_of(file: BinaryIO) -> _Loan:
+    try:
+        return _LOANS.setdefault(file, _Loan())
+    except TypeError:  # of a class without weak references, or without a hash
+        return _Loan()
+
+
 class OpenFile(Source):
     """A file that its owner opened, from where it stands; it stands there again afterwards.
 
@@ -237,7 +244,7 @@ class OpenFile(Source):
         super().__init__(what)
         self._file = file
         self._home = 0
-        self._loan = _LOANS.setdefault(file, _Loan())
+        self._loan = _loan_of(file)
         self.name = _name_of(file)
 
     async def start(self, most: int) -> Start:

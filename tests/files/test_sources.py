@@ -275,6 +275,28 @@ async def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "is a int; give bytes, a Path, a file opened" in await refusal(3)
 
 
+class Slotted:
+    """A file in all but its class, of the kind that nothing can refer to weakly."""
+
+    __slots__ = ("file",)
+
+    def __init__(self, content: bytes) -> None:
+        self.file = io.BytesIO(content)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.file, name)
+
+
+async def test_a_file_of_any_class_is_read_by_its_methods() -> None:
+    file = Slotted(b"12345")
+    file.file.seek(2)
+    source = source_of(file, "content")
+
+    assert await source.start(10) == (b"345", True)
+    assert await read(source) == b"345"
+    assert file.file.tell() == 2
+
+
 class Broken(io.RawIOBase):
     def __init__(self, result: object) -> None:
         super().__init__()

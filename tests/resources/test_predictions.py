@@ -164,7 +164,9 @@ class EchoInput(msgspec.Struct):
 async def test_inputs_of_many_kinds_arrive_as_json(
     client: Replicate, given: object, arrives: object
 ) -> None:
-    assert await client.run("local/echo", {"value": given, "left_out": None}) == arrives
+    given = {"value": given, "left_out": None}
+
+    assert await client.run("local/echo", given, files=False) == arrives
 
 
 async def test_a_struct_is_an_input_under_its_encoded_names(client: Replicate) -> None:

@@ -31,9 +31,10 @@ class Source(NamedTuple):
 
 def open_source(given: object) -> Source:
     """Return *given* as a source; raises `InvalidArgumentError` if it is none."""
+    value: object = given  # as no narrower type than it is
     if isinstance(given, Mapping | str | bytes | msgspec.Struct):
         raise InvalidArgumentError(
-            f"inputs={shorten(cast('object', given))} is one input and not many; pass a list of inputs such as "
+            f"inputs={shorten(value)} is one input and not many; pass a list of inputs such as "
             '[{"prompt": "..."}], or an iterator over them.'
         )
     total = len(given) if isinstance(given, Sized) else None

@@ -304,9 +304,9 @@ def _check(options: BatchOptions) -> None:
         )
 
 
-def _path(argument: str, value: str | os.PathLike[str]) -> str:
+def _path(argument: str, value: object) -> str:
     shown = shorten(value)
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+    path = os.fspath(cast("str", value)) if isinstance(value, str | os.PathLike) else ""
     if not path:
         raise InvalidArgumentError(f"{argument}={shown} must be a path.")
     return path

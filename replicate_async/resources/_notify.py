@@ -81,14 +81,20 @@ async def receive(
     run = await _verified(client, body, headers, secret, kind)
     raw = Raw(body.encode() if isinstance(body, str) else bytes(body))
     # One URL may get both kinds, and a training is a prediction, too.
-    for name, type in (("prediction", Prediction), ("training", Training)):
-        if type is kind:
-            client.waiter.announce(name, run)
-        elif client.waiter.waits_for(name, run.id):
-            other = decode(raw, type)
-            if other is not None:
-                client.waiter.announce(name, other)
+    if kind is Prediction:
+        client.waiter.announce("prediction", run)
+        _announce_as(client, "training", Training, run.id, raw)
+    else:
+        client.waiter.announce("training", run)
+        _announce_as(client, "prediction", Prediction, run.id, raw)
     return run
+
+
+def _announce_as(client: Caller, name: str, kind: type[RunT], run_id: str, raw: Raw) -> None:
+    if client.waiter.waits_for(name, run_id):
+        other = decode(raw, kind)
+        if other is not None:
+            client.waiter.announce(name, other)
 
 
 async def _verified(
@@ -100,7 +106,7 @@ async def _verified(
 ) -> RunT:
     # The overloads of `unwrap` name each kind; that it returns the one asked for holds for both.
     def check(secret: str | Sequence[str]) -> RunT:
-        return cast("RunT", unwrap(body, headers, secret, type=kind))
+        return cast("RunT", unwrap(body, headers, secret, type=kind))  # type: ignore[redundant-cast] # for pyright
 
     if secret is not None:
         return check(secret)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def first_output(stream: FollowedStream) -> str:
     async for event in stream:
         if isinstance(event, OutputEvent):
-            return event.data
+            return str(event)
     raise AssertionError("no output came")
 
 

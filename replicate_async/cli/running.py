@@ -7,9 +7,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
-from replicate_async import Prediction, PredictionError, Replicate, UnprocessableEntityError
+from replicate_async import (
+    FileOutput,
+    Prediction,
+    PredictionError,
+    Replicate,
+    UnprocessableEntityError,
+)
 from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
 from replicate_async.cli.failure import UsageError
 from replicate_async.cli.output import (
@@ -21,6 +28,7 @@ from replicate_async.cli.output import (
     write_json_line,
     write_output,
 )
+from replicate_async.cli.saving import Force, Output, Saver, files_in
 from replicate_async.cli.schema import Interface
 from replicate_async.cli.values import read_inputs
 from replicate_async.core.problem import InvalidField
@@ -43,52 +51,81 @@ Logs = Annotated[bool, Parameter(help="Print what the model logs, on stderr.", s
 
 
 async def run(
-    ref: Ref, /, *inputs: Inputs, logs: Logs = False, options: Options = DEFAULTS
+    ref: Ref,
+    /,
+    *inputs: Inputs,
+    logs: Logs = False,
+    output: Output = None,
+    force: Force = False,
+    options: Options = DEFAULTS,
 ) -> None:
     """Run a model to its end and print its output.
 
     Ctrl-C cancels the prediction. The token is read from REPLICATE_API_TOKEN.
     """
-    async with connect(options) as client, _started(client, ref, inputs, options) as begun:
-        prediction, interface, status = begun
-        printed = 0
+    saver = None if output is None else Saver(output, force=force)
+    async with connect(options) as client:
+        async with _started(client, ref, inputs, options) as (prediction, interface, status):
+            printed = 0
 
-        def show(seen: Prediction) -> None:
-            nonlocal printed
-            printed = _write_logs(seen, printed, status) if logs else 0
-            status.follow(seen)
+            def show(seen: Prediction) -> None:
+                nonlocal printed
+                printed = _write_logs(seen, printed, status) if logs else 0
+                status.follow(seen)
 
-        prediction = await client.predictions.waits().wait(
-            prediction.id, last=prediction, timeout=PREDICTION_TIMEOUT, poll=None, on_update=show
-        )
-        if logs:
-            _write_logs(prediction, printed, status)
-        status.clear()
-        if options.json:
-            write_json(prediction)
-        if prediction.status != "succeeded":
-            raise prediction_error(prediction)
-        if not options.json:
+            prediction = await client.predictions.waits().wait(  # noqa: PLW2901 - as it ended
+                prediction.id,
+                last=prediction,
+                timeout=PREDICTION_TIMEOUT,
+                poll=None,
+                on_update=show,
+            )
+            if logs:
+                _write_logs(prediction, printed, status)
+            status.clear()
+            if options.json and (saver is None or prediction.status != "succeeded"):
+                write_json(prediction)
+            if prediction.status != "succeeded":
+                raise prediction_error(prediction)
+        if saver is not None:
+            result = client.predictions.files_from().output(prediction, interface.shape)
+            if options.json:
+                saved = await saver.save(files_in(result), prediction.id)
+                write_json(msgspec.to_builtins(prediction) | {"saved": list(map(str, saved))})
+            else:
+                await saver.save_output(result, prediction.id, joined=interface.is_text)
+        elif not options.json:
             write_output(prediction.output, joined=interface.is_text)
             _warn_of_loss(interface, options)
 
 
 async def stream(
-    ref: Ref, /, *inputs: Inputs, logs: Logs = False, options: Options = DEFAULTS
+    ref: Ref,
+    /,
+    *inputs: Inputs,
+    logs: Logs = False,
+    output: Output = None,
+    force: Force = False,
+    options: Options = DEFAULTS,
 ) -> None:
     """Run a model and print its output as it is made.
 
     Ctrl-C cancels the prediction. The token is read from REPLICATE_API_TOKEN.
     """
+    saver = None if output is None else Saver(output, force=force)
     async with connect(options) as client, _started(client, ref, inputs, options) as begun:
         prediction, interface, status = begun
         printer = _Printer(status, interface)
         try:
             async with client.predictions.stream(prediction) as events:
                 async for event in events:
+                    path = await _saved(event, saver, prediction, status)
                     if options.json:
                         status.clear()
-                        write_json_line(_as_json(event))
+                        write_json_line(_as_json(event) | path)
+                    elif path:
+                        printer.end()
+                        write(f"{path['path']}\n")
                     else:
                         printer.show(event, logs=logs)
             if logs and not printer.logged and not options.json:
@@ -97,15 +134,28 @@ async def stream(
                 _write_logs(await client.predictions.get(prediction.id), 0, status)
         finally:
             printer.end()
-        if not options.json:
+        if not options.json and saver is None:
             _warn_of_loss(interface, options)
+
+
+async def _saved(
+    event: StreamEvent, saver: Saver | None, prediction: Prediction, status: Status
+) -> dict[str, str]:
+    """Save what *event* brings if it is a file, and return where it is."""
+    if saver is None or not isinstance(event, OutputEvent):
+        return {}
+    if not isinstance(event.data, FileOutput):
+        return {}
+    status.clear()
+    [path] = await saver.save([event.data], prediction.id)
+    return {"path": str(path)}
 
 
 def _warn_of_loss(interface: Interface, options: Options) -> None:
     if options.local and interface.gives_files:
         note(
-            "These files were the embedded server's, and are gone with it; to keep them, start "
-            "'replicate-async serve' and leave out --local."
+            "These files were the embedded server's, and are gone with it; to keep them, save "
+            "them with --output."
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from replicate_async.cli.failure import one_line
+from replicate_async.files.find import Shape, output_shape
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -87,6 +88,8 @@ class Interface:
     ref: str
     inputs: Mapping[str, ModelInput] | None
     output: Schema
+    shape: Shape | None = None
+    """Where its output has files, if that is known."""
 
     @classmethod
     def read(cls, ref: str, document: Mapping[str, Any] | None) -> Interface:
@@ -95,8 +98,9 @@ class Interface:
         output = resolve(mapping(components.get("Output")), components)
         if isinstance(output.get("items"), Mapping):
             output = {**output, "items": resolve(output["items"], components)}
+        shape = output_shape(document)
         if "Input" not in components:
-            return cls(ref, None, output)
+            return cls(ref, None, output, shape)
         schema = resolve(mapping(components["Input"]), components)
         required = listed(schema.get("required"))
         inputs = [
@@ -104,7 +108,7 @@ class Interface:
             for name, part in mapping(schema.get("properties")).items()
         ]
         inputs.sort(key=_order)
-        return cls(ref, {input.name: input for input in inputs}, output)
+        return cls(ref, {input.name: input for input in inputs}, output, shape)
 
     @property
     def is_text(self) -> bool:

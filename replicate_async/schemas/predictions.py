@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from replicate_async.core.poll import is_terminal
 from replicate_async.schemas.output import Progress, decode_output, error_code
+from replicate_async.schemas.table import run_table
 from replicate_async.schemas.values import URL, Source, Status, Timestamp, WebhookEvent
 
 T = TypeVar("T")
@@ -90,6 +91,9 @@ class Prediction(Run, frozen=True, kw_only=True, gc=False):
         something else, which includes none.
         """
         return decode_output(self.output, type)
+
+    def _repr_html_(self) -> str:
+        return run_table(self)
 
 
 class CreatePrediction(

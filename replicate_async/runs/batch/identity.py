@@ -167,7 +167,11 @@ def could_agree(ours: object, theirs: object) -> bool:
     """Whether *theirs* may be our input after the API changed it: added defaults, hid secrets."""
     if isinstance(theirs, str) and _HIDDEN.search(theirs):
         return True
-    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+    left, right = _named(ours), _named(theirs)
+    if left is None or right is None:
         return agree(ours, theirs)
-    left, right = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
     return all(name in right and could_agree(left[name], right[name]) for name in left)
+
+
+def _named(value: object) -> dict[str, object] | None:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else None

@@ -26,6 +26,7 @@ from replicate_async.errors import (
     JournalWriteError,
 )
 from replicate_async.runs.batch.journal import FORMAT, Entry, Journal, JournalHeader, State
+from replicate_async.runs.batch.journal_lock import Lock
 from replicate_async.runs.batch.journal_status import status
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.sentinel import TOKEN
@@ -327,6 +328,27 @@ async def test_a_runner_that_was_killed_lets_the_next_one_in(path: Path) -> None
 
     async with await Journal.open(path, header) as journal:
         assert [entry.key for entry in await entries(journal)] == ["key"]
+
+
+async def test_a_lock_has_one_holder_whoever_comes_and_goes(path: Path) -> None:
+    holders: list[int] = []
+    most = 0
+
+    def come_and_go() -> None:
+        nonlocal most
+        for _ in range(100):
+            try:
+                lock = Lock(path)
+            except JournalLocked:
+                continue
+            holders.append(1)
+            most = max(most, len(holders))
+            holders.pop()
+            lock.release()
+
+    await asyncio.gather(*(asyncio.to_thread(come_and_go) for _ in range(4)))
+
+    assert most == 1
 
 
 async def test_there_must_be_one_when_none_is_to_be_made(path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import pytest
 
 from replicate_async.errors import InvalidArgumentError, JournalDamaged
@@ -21,15 +21,26 @@ from tests.runs.batch.journal_program import HEADER, lost, write
 needs_strace = pytest.mark.skipif(STRACE is None, reason="strace injects the faults")
 
 
-def test_what_was_acknowledged_survives_kills() -> None:
-    command = [sys.executable, "-m", "tests.runs.batch.journal_kills", "30", "7"]
-
+def outcome_of(module: str, *arguments: str) -> dict[str, int]:
+    command = [sys.executable, "-m", f"tests.runs.batch.{module}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-
     assert done.returncode == 0, done.stdout + done.stderr
-    outcome = json.loads(done.stdout)
+    return msgspec.json.decode(done.stdout, type=dict[str, Any])
+
+
+def test_what_was_acknowledged_survives_kills() -> None:
+    outcome = outcome_of("journal_kills", "30", "7")
+
     assert outcome["kills"] == 30
     assert outcome["acknowledged"] > 1_000
+
+
+@needs_strace
+def test_what_was_acknowledged_survives_a_loss_of_power() -> None:
+    outcome = outcome_of("journal_images", "60", "7")
+
+    assert outcome["acknowledged"] > 100
+    assert outcome["unsynced"] > 20
 
 
 @needs_strace

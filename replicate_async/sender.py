@@ -358,7 +358,8 @@ class Sender:
     async def _open_redirected(self, url: str, start: int, validator: str) -> ByteStream:
         own = True
         await self.transport.turn()
-        for left in range(_MOST_FILE_REDIRECTS, -1, -1):
+        redirects = 0
+        while True:
             if not self.base.may_fetch(url, any_port=True):
                 raise ForeignURLError(
                     f"The file is said to be at {shorten(url)}, which is no public https URL; "
@@ -372,15 +373,15 @@ class Sender:
                 return stream
             stream.close()
             location = stream.headers.get("Location", "")
-            if not location or not left:
-                break
+            if not location or redirects == _MOST_FILE_REDIRECTS:
+                raise RedirectError(
+                    f"The file was redirected ({stream.status}) to {shorten(location)}; "
+                    f"{_MOST_FILE_REDIRECTS} redirects at most are followed.",
+                    status=stream.status,
+                    location=location,
+                )
+            redirects += 1
             url = _joined(url, location)
-        raise RedirectError(
-            f"The file was redirected ({stream.status}) to {shorten(location)}; "
-            f"{_MOST_FILE_REDIRECTS} redirects at most are followed.",
-            status=stream.status,
-            location=location,
-        )
 
     async def _open_file_once(
         self, url: str, start: int, validator: str, *, own: bool

@@ -48,8 +48,8 @@ def decode_output(
     """Return *output* as a *type*, which is anything that msgspec decodes.
 
     A list of text chunks, which is how models give a text as they go, is joined where the type
-    takes a string and no list. *dec_hook* is msgspec's. Raises `msgspec.ValidationError` when the output is something else,
-    and `TypeError` when msgspec does not know the type.
+    takes a string and no list. *dec_hook* is msgspec's. Raises `msgspec.ValidationError` when the
+    output is something else, and `TypeError` when msgspec does not know the type.
     """
     try:
         return msgspec.convert(output, type, dec_hook=dec_hook)

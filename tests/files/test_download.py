@@ -158,7 +158,7 @@ async def test_a_host_without_ranges_is_skipped_through_to_where_it_broke(
         assert host.starts == [0, 0, 0]
 
 
-@WAYS
+@pytest.mark.parametrize("way", [iterate, save])
 async def test_a_body_that_is_always_short_is_an_error_and_leaves_nothing(
     way: Way, tmp_path: Path
 ) -> None:
@@ -212,6 +212,27 @@ async def test_a_range_that_nobody_asked_for_is_an_error(tmp_path: Path) -> None
     async with FaultServer(partial) as server, Replicate(TOKEN, base_url=server.url) as client:
         with caught(FileError):
             await FileOutput(f"{server.origin}/a.png").with_client(client).read()
+
+
+@WAYS
+async def test_a_host_that_sends_less_than_the_range_is_asked_for_the_rest(
+    way: Way, tmp_path: Path
+) -> None:
+    host = Host(most=100_000)
+
+    def by_pieces(request: Request) -> Answer:
+        answer = host(request)
+        if answer.status == 200:
+            return answer
+        start, part = host.starts[-1], answer.body[:70_000]
+        span = f"bytes {start}-{start + len(part) - 1}/{len(CONTENT)}"
+        return Answer(status=206, headers=(("Content-Range", span),), body=part)
+
+    async with FaultServer(by_pieces) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+
+        assert await way(file, tmp_path) == CONTENT
+        assert host.starts == [0, 100_000, 170_000, 240_000]
 
 
 @WAYS

@@ -474,12 +474,30 @@ async def test_without_links_a_name_is_claimed_before_it_is_given(tmp_path: Path
     try:
         part = folder.make_part("key", "")
         part.write([b"x"])
+        with caught(TargetExistsError):
+            folder.publish(part, "a", unique=False, overwrite=False)
         assert folder.publish(part, "a", unique=True, overwrite=False) == "a (2)"
         folder.drop(part)
     finally:
         folder.close()
 
     assert inside(tmp_path) == {"a": b"mine", "a (2)": b"x"}
+
+
+def test_a_folder_that_cannot_be_held_open_works_by_its_path(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, None)
+    part = folder.make_part("key", '"v"')
+    part.write([b"x"])
+    folder.drop(part, keep=True)
+    part = folder.part("key") or folder.make_part("key", "")
+    assert (part.validator, part.resume()) == ('"v"', 1)
+    assert folder.publish(part, "a", unique=False, overwrite=False) == "a"
+    folder.drop(part)
+    with caught(TargetExistsError):
+        folder.check("a", overwrite=False)
+    folder.close()
+
+    assert inside(tmp_path) == {"a": b"x"}
 
 
 def test_an_unfinished_file_that_was_taken_away_is_not_published(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""How much memory a long batch takes: `memory.py ITEMS [JOURNAL]`, a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from replicate_async.refs import parse_version
+from replicate_async.runs.batch.batch import Batch
+from replicate_async.runs.batch.calls import BatchOptions, Calls, Patience
+from replicate_async.runs.batch.sources import open_source
+from replicate_async.schemas import Prediction, PredictionURLs
+
+
+def inputs(count: int) -> Iterator[dict[str, object]]:
+    for number in range(count):
+        yield {"prompt": f"a picture of number {number}", "seed": number}
+
+
+def resident() -> int:
+    """Return the kilobytes of memory that the process has now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    raise AssertionError
+
+
+class Instant:
+    """An API without a network, so that a million items take a minute."""
+
+    def __init__(self) -> None:
+        self.created = 0
+
+    async def create(self, given: Any) -> Prediction:
+        self.created += 1
+        await asyncio.sleep(0)
+        return Prediction(
+            id=f"p{self.created}",
+            status="succeeded",
+            input=dict(given),
+            output=f"output {self.created}",
+            urls=PredictionURLs(),
+            created_at=datetime.now(UTC),
+        )
+
+
+async def measure(count: int, journal: str | None) -> dict[str, object]:
+    """Run a batch of *count* items, and return what memory it took after the first 5,000."""
+    api = Instant()
+
+    async def unused(*_: object) -> Any:
+        raise AssertionError
+
+    def no_list(*_: object) -> Any:
+        raise AssertionError
+
+    calls = Calls(
+        create=api.create,
+        wait=unused,
+        get=unused,
+        cancel=unused,
+        list=no_list,
+        output=lambda prediction: prediction.output,
+        save=unused,
+        input_schema=unused,
+        requests=lambda: api.created,
+    )
+    options = BatchOptions(
+        model="acme/echo",
+        version=parse_version("acme/echo").version,
+        concurrency=None,
+        ordered=True,
+        journal=journal,
+        key=None,
+        digest="",
+        sdk="",
+        on_error="collect",
+        on_exit="cancel",
+        retries=0,
+        retry_failed=False,
+        save_files=None,
+        max_seconds=None,
+        max_predictions=None,
+        dry_run=False,
+        on_progress=None,
+        patience=Patience(),
+    )
+    before = 0
+    began = monotonic()
+    seen = 0
+    async for result in Batch[Any](open_source(inputs(count)), options, calls, set()):
+        assert result.index == seen
+        assert result.ok
+        seen += 1
+        if seen == 5000:
+            before = resident()
+    return {
+        "items": seen,
+        "seconds": round(monotonic() - began, 1),
+        "grown_kb": resident() - before,
+        "resident_kb": resident(),
+    }
+
+
+if __name__ == "__main__":
+    journal = sys.argv[2] if len(sys.argv) > 2 else None
+    print(json.dumps(asyncio.run(measure(int(sys.argv[1]), journal))))

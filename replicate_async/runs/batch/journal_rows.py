@@ -12,7 +12,7 @@ import msgspec
 from replicate_async.runs.batch.journal_entry import Entry, State
 
 SCHEMA: Final = """
-CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), json BLOB NOT NULL, crc INTEGER) STRICT;
+CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), json BLOB NOT NULL, crc INTEGER);
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -23,7 +23,7 @@ CREATE TABLE items (
     intent_at REAL,
     prediction_id TEXT,
     crc INTEGER NOT NULL
-) STRICT;
+);
 CREATE INDEX items_by_index ON items (idx);
 CREATE INDEX items_by_intent ON items (intent_at) WHERE state = 'intent';
 CREATE INDEX items_by_prediction ON items (prediction_id) WHERE prediction_id IS NOT NULL;
@@ -34,8 +34,8 @@ CREATE TABLE results (
     predict_time REAL,
     crc INTEGER NOT NULL,
     result BLOB NOT NULL
-) STRICT;
-CREATE TABLE former (prediction_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+);
+CREATE TABLE former (prediction_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 _COLUMNS: Final = (

@@ -37,10 +37,10 @@ def test_what_was_acknowledged_survives_kills() -> None:
 
 @needs_strace
 def test_what_was_acknowledged_survives_a_loss_of_power() -> None:
-    outcome = outcome_of("journal_images", "60", "7")
+    outcome = outcome_of("journal_images", "40", "7")
 
     assert outcome["acknowledged"] > 100
-    assert outcome["unsynced"] > 20
+    assert outcome["unsynced"] > 10
 
 
 @needs_strace
@@ -112,7 +112,7 @@ def test_a_journal_that_was_cut_short_is_refused(tmp_path: Path, whole: bytes) -
 
 def test_bytes_that_changed_are_noticed_or_change_nothing(tmp_path: Path, whole: bytes) -> None:
     dice = Random(20_261_123)
-    for trial in range(150):
+    for trial in range(100):
         changed = bytearray(whole)
         # Up to the whole of a page, as disks lose them, or a bit here and there.
         for _ in range(dice.choice((1, 1, 8))):

@@ -52,6 +52,7 @@ class Cover:
         self._items: dict[str, Item] = {}
         self._size = float(_PAGE)
         self._worth = float(_PAGE)  # how many of those who were due a page showed lately
+        self._skew = _SKEW  # by how much the listing's times are later than a create's
         self._free_at = 0.0
         self._off_until = 0.0
         self._failures = 0
@@ -60,6 +61,8 @@ class Cover:
         """Put *item* where it belongs; *created* is what the listing says."""
         if created is not None and (not item.confirmed or item.created != created):
             self.displace(item)
+            if item.created is not None and not item.confirmed:
+                self._skew = min(max(created - item.created, self._skew * 0.9, _INSTANT), 1.0)
             item.created, item.confirmed = created, True
         if item.created is not None and item.key not in self._items:
             self._items[item.key] = item
@@ -90,15 +93,18 @@ class Cover:
             placed = item.key in self._items and item.listed_from <= now
             placed = placed and item.passed_over < _PATIENCE
             window = self._window(item, span, now) if placed else []
-            ripe = [one for one in window if one.ripe_at <= now]
+            ripe = [at for at, one in enumerate(window) if one.ripe_at <= now]
             if len(ripe) < _LEAST:
                 singles.append(item)
             elif self._free_at > now + _BURST * self._interval:
                 later.append(item)
             else:
                 self._free_at = max(self._free_at, now) + self._interval
-                looks.append(self._look(ripe))
-                for one in ripe:
+                # All between them, due or not, or another page would be asked for meanwhile that
+                # shows the same.
+                shown = window[ripe[0] : ripe[-1] + 1]
+                looks.append(self._look(shown))
+                for one in shown:
                     one.looking = True
         return singles, looks, later
 
@@ -126,7 +132,7 @@ class Cover:
         if not self._windowed:
             return Look(items, None, None)
         oldest, newest = items[0], items[-1]
-        margin = _INSTANT if newest.confirmed else _SKEW
+        margin = _INSTANT if newest.confirmed else self._skew
         return Look(items, (oldest.created or 0.0) - _SKEW, (newest.created or 0.0) + margin)
 
     def answered(self, now: float, found: int, *, shown: int, full: bool) -> None:

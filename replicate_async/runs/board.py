@@ -6,7 +6,7 @@ import asyncio
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -231,7 +231,7 @@ class Board:
             page = await source.page(_moment(look.after), _moment(look.before))
         except Exception:  # noqa: BLE001 - whoever is asked for alone next says what is wrong
             cover.failed(self.loop.time())
-            self._desk.ask([item for item in look.items if item.active and item.looking])
+            self._desk.ask(self._due(look.items))
         except BaseException:
             for item in look.items:
                 self._again(_watched(item))
@@ -260,15 +260,30 @@ class Board:
         more = bool(page.next_url)
         found = sum(item.key in listed for item in look.items)
         cover.answered(now, found, shown=len(page.results), full=more)
-        left = [item for item in look.items if item.active and item.looking]
-        left = [item for item in left if item.key not in listed]
-        hidden, beyond = missing(left, oldest if more and found else None)
+        left = self._due(item for item in look.items if item.key not in listed)
+        hidden, beyond = missing(left, oldest if more else None)
         for item in hidden:
             cover.hide(item, now)
         self._desk.ask(hidden)
+        if not found:
+            # Others that were created at the same moment fill the page, and would again.
+            self._desk.ask(beyond)
+            return
         for item in beyond:
             item.passed_over += 1
             self._schedule.move(item, now)
+
+    def _due(self, items: Iterable[Item]) -> list[Item]:
+        """Return those of *items* that must be asked for still; the others may wait as before."""
+        now = self.loop.time()
+        due: list[Item] = []
+        for item in items:
+            if item.active and item.looking:
+                if item.ripe_at <= now:
+                    due.append(item)
+                else:
+                    self._schedule.move(item, item.due)
+        return due
 
     def _glimpse(self, run: Watched, seen: Glance, raw: Raw, now: float) -> None:
         self._schedule.dated(run, now, None, seconds(seen.started_at))

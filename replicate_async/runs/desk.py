@@ -12,7 +12,7 @@ from replicate_async.core.cover import Cover, Look
 from replicate_async.core.schedule import Item
 
 _MOST: Final = 256
-_MOST_PAGES: Final = 8
+_MOST_PAGES: Final = 24
 
 
 class Desk:

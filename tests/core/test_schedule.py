@@ -307,3 +307,29 @@ def test_who_should_have_been_shown_is_told_from_who_is_further_back() -> None:
 
     assert (hidden, beyond) == (items[5:], items[:5])
     assert missing(items, None) == (items, [])
+
+
+def test_how_far_listed_times_are_off_is_learned() -> None:
+    cover, items = crowd(10)
+    exact = [Item(f"exact {at}", 0.0) for at in range(60)]
+    for at, item in enumerate(exact):
+        item.created = 2000.0 + at
+        cover.place(item)
+        cover.place(item, 2000.0 + at)
+    new = Item("new", 0.0)
+    new.created = 3000.0
+    cover.place(new)
+
+    _, looks, _ = cover.plan([*items, *exact, new], 10.0)
+
+    assert looks[0].before == pytest.approx(3000.0, abs=0.002)
+
+
+def test_whoever_stands_between_those_that_are_due_comes_along() -> None:
+    cover, items = crowd(12)
+    for item in items[::2]:
+        item.ripe_at = 99.0
+
+    _, looks, _ = cover.plan(items[1::2], 10.0)
+
+    assert looks[0].items == items[1:]

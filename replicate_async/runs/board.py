@@ -300,7 +300,8 @@ class Board:
     def arrived(self, run: Watched, found: AnyRun) -> None:
         """Tell those who wait for *run* of the state in which it was *found*."""
         now = self.loop.time()
-        self._date(run, found, now)
+        if run.started is None:
+            self._date(run, found, now)
         if found.done:
             end = seconds(found.completed_at)
             if end is not None and found.status == "succeeded":
@@ -312,11 +313,11 @@ class Board:
             return
         run.seen = True
         self._schedule.looked(run, now, found.status)
-        self.show(run, found)
-        for ticket in tuple(run.tickets):
-            if ticket.late(now):
-                self._expire(ticket)
-        self._arm()
+        if run.brisk:
+            self.show(run, found)
+        else:
+            run.last = found
+        self._bear(run, now)
 
     def show(self, run: Watched, found: AnyRun) -> None:
         """Tell those who want to see the changes of *run*."""
@@ -327,7 +328,8 @@ class Board:
                 self._settle(ticket)
 
     def _date(self, run: Watched, found: AnyRun, now: float) -> None:
-        run.profile = f"{found.model} {found.version}"
+        if not run.profile:
+            run.profile = f"{found.model} {found.version}"
         self._schedule.dated(run, now, seconds(found.created_at), seconds(found.started_at))
         kind = run.source.kind
         cover = self._covers.get(kind)
@@ -349,9 +351,17 @@ class Board:
             self._fail(run, partial(_copy, error))
         elif run.active:
             self._schedule.looked(run, now)
-            for ticket in tuple(run.tickets):
-                if ticket.late(now):
-                    self._expire(ticket)
+            self._bear(run, now)
+
+    def _bear(self, run: Watched, now: float) -> None:
+        """Go on with *run*, for those whose time is not up."""
+        for ticket in run.tickets:
+            if ticket.deadline <= now:
+                for late in [one for one in run.tickets if one.deadline <= now]:
+                    self._expire(late)
+                break
+        # Nearly always there is a timer already for somebody who is due before.
+        if self._timer is None or run.due < self._timer.when():
             self._arm()
 
     def _fail(self, run: Watched, error: Callable[[], BaseException]) -> None:

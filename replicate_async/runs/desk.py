@@ -88,10 +88,11 @@ class Desk:
                     await self._page(*self._looks.popleft())
                 finally:
                     self._paging.discard(task)
+                # A page may name many to be asked for, which this task alone is not to do.
+                self.open()
             elif self._singles:
                 item = self._singles.popleft()
                 if item.active and item.looking:
                     await self._single(item, task)
             else:
                 return
-            self.open()

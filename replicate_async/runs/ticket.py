@@ -66,10 +66,6 @@ class Ticket:
         self.timer: asyncio.TimerHandle | None = None
         self.watched: Watched | None = None
 
-    def late(self, now: float) -> bool:
-        """Tell whether its time is up."""
-        return self.deadline <= now
-
 
 class Watched(Item):
     """A run that is waited for, once for all who do."""

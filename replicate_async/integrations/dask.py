@@ -42,6 +42,7 @@ _REPORT_EVERY: Final = 1.0
 
 # The batches of this process, which is a worker, by run: what stopping has to find.
 _RUNNING: Final[dict[str, set[Batch[Any]]]] = {}
+_STOPPED: Final[set[str]] = set()
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,6 +265,8 @@ async def _work(
     batches: list[Batch[Any]] = []
 
     def began(batch: Batch[Any]) -> None:
+        if shard.run in _STOPPED:
+            raise ClientStateError("The batch was stopped before this shard of it began.")
         batches.append(batch)
         running.add(batch)
 
@@ -287,6 +290,7 @@ async def _work(
 
 async def _stop(run: str) -> None:
     """Stop the batches of *run* in this worker."""
+    _STOPPED.add(run)
     for batch in list(_RUNNING.pop(run, ())):
         await batch.aclose()
 

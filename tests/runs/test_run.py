@@ -133,7 +133,7 @@ async def test_an_answer_that_is_only_early_is_asked_for_again() -> None:
 
     assert made.status == "processing"
     assert str(made.output).startswith("data:image/png")
-    assert OUTPUTS in output
+    assert OUTPUTS in str(output)
 
 
 async def test_a_failure_is_raised_with_the_prediction(client: Replicate) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,8 +42,10 @@ def faulted(path: Path, fault: str, at: int) -> tuple[int, list[str]]:
 def program(path: Path, before: list[str], *more: str) -> tuple[int, list[str]]:
     """Run the program with its own last words; return its status and its lines."""
     command = [*before, sys.executable, "-m", "tests.runs.batch.journal_program", str(path)]
+    # What measures coverage would write its data where writing fails, and complain.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(
-        [*command, str(ITEMS), *more], capture_output=True, text=True, check=False
+        [*command, str(ITEMS), *more], capture_output=True, text=True, check=False, env=env
     )
     return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
@@ -149,6 +149,11 @@ class Replicate:
     def user_agent(self) -> str:
         """What the client calls itself."""
         return self._sender.user_agent
+
+    def until_create(self, ahead: int = 0) -> float:
+        """Return the seconds until a create after *ahead* others would be sent at once."""
+        sender = self._sender
+        return 0.0 if sender.limiter else sender.pacer.create.until_next(monotonic(), ahead)
 
     @property
     def requests_sent(self) -> int:

@@ -105,6 +105,11 @@ class TokenBucket:
         self.place += 1
         return due - now if due > now else 0.0
 
+    def until_next(self, now: float, ahead: int = 0) -> float:
+        """Return the seconds that `reserve` would return after *ahead* more places were taken."""
+        due = max(self._due, now - self._depth) + ahead * self._interval
+        return max(0.0, due - now)
+
     def reserve_again(self, now: float) -> tuple[int, float]:
         """Take a place before all who come for the first time; return it and its wait.
 

@@ -54,6 +54,10 @@ class BatchClient(Protocol):
         """What this package calls itself, with its version."""
         ...
 
+    def until_create(self, ahead: int) -> float:
+        """Return the seconds until a create after *ahead* others would be sent at once."""
+        ...
+
     @property
     def requests_sent(self) -> int:
         """How many requests have left."""
@@ -260,6 +264,7 @@ class Batches:
             output=output,
             save=save,
             input_schema=lambda: _schema(client.models, version),
+            until_create=client.until_create,
             requests=lambda: client.requests_sent,
         )
         return Batch(open_source(_rows(inputs)), options, calls, client.batches)

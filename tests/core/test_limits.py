@@ -68,3 +68,12 @@ def test_each_bucket_has_its_documented_rate() -> None:
 def test_values_that_make_no_sense_are_refused(make: Callable[[], Limits], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_next_permit_can_be_foretold_without_taking_it() -> None:
+    bucket = Pacer(Limits(creates=600, burst=2)).create
+    first = [bucket.until_next(0.0, ahead) for ahead in range(5)]
+    assert first == pytest.approx([max(0.0, (ahead - 1) * 0.103) for ahead in range(5)], abs=1e-3)
+    taken = [bucket.reserve(0.0) for _ in range(5)]
+    assert taken == pytest.approx(first, abs=1e-5)
+    assert Pacer(Limits(enabled=False)).create.until_next(0.0, 100) == 0.0

@@ -31,6 +31,8 @@ class Calls:
     """Save the output's files in a folder, under names that begin with a key."""
     input_schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
     """The JSON schema of the model's input, None if it is not to be had."""
+    until_create: Callable[[int], float]
+    """The seconds until one more create, after so many others, would be sent at once."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
 

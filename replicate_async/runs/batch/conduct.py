@@ -53,6 +53,7 @@ CREATORS: Final = 32
 one to look for when the process is killed."""
 
 _LONGEST_PAUSE: Final = 30.0
+_LOOKS_EVERY: Final = 0.25  # seconds, because the pace may change meanwhile
 
 # docs "reference/error-codes": what went wrong around the model, not in it.
 _WORTH_REPEATING: Final = frozenset(
@@ -76,6 +77,19 @@ class _Refused(Exception):  # noqa: N818 - never raised to users
     """A create that was refused for certain, and may be tried again a little later."""
 
 
+class _Passing:
+    """One that may create, and has no place yet in the line that the client keeps."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor: Conductor | None = conductor
+        conductor.passing += 1
+
+    def over(self) -> None:
+        conductor, self._conductor = self._conductor, None
+        if conductor is not None:
+            conductor.passing -= 1
+
+
 class Conductor:
     """Takes items through their states, each of them on disk before the next begins."""
 
@@ -96,7 +110,10 @@ class Conductor:
         self._tally = tally
         self._outage = Outage(monotonic, halt.sleep, options.patience.outage)
         self._creators = asyncio.Semaphore(CREATORS)
+        self._line = asyncio.Lock()
         self._started = 0
+        self.passing = 0
+        """How many may create, and have no place yet in the client's line."""
         self.abandoned = False
         """Whether predictions run on when their item is cancelled."""
 
@@ -172,13 +189,17 @@ class Conductor:
         while True:
             async with self._creators:
                 alone = await self._outage.through()
+                turn: _Passing | None = None
                 try:
+                    turn = await self._until_its_turn()
                     if not self._may_create():
                         return None
-                    made = await self._attempt(item)
+                    made = await self._attempt(item, turn)
                 except _Refused:
                     continue
                 finally:
+                    if turn is not None:
+                        turn.over()
                     if alone:
                         self._outage.tried()
             if not isinstance(made, AmbiguousCreateError):
@@ -193,19 +214,35 @@ class Conductor:
             if item.prediction_id is not None:
                 return item.prediction_id
 
+    async def _until_its_turn(self) -> _Passing:
+        """Wait for what the pace allows before the intent, and not after it.
+
+        Whoever is killed or stopped here has sent nothing, and there is nothing to look for.
+        """
+        async with self._line:
+            while (left := self._calls.until_create(self.passing)) > 0:
+                if self._halt.reason is not None:
+                    break
+                await self._halt.sleep(min(left, _LOOKS_EVERY))
+            return _Passing(self)
+
     def _may_create(self) -> bool:
         most = self._options.max_predictions
         if self._halt.reason is None and most is not None and self._started >= most:
             self._halt("max_predictions")
         return self._halt.reason is None
 
-    async def _attempt(self, item: Item) -> Prediction | Ended | AmbiguousCreateError:
+    async def _attempt(
+        self, item: Item, turn: _Passing
+    ) -> Prediction | Ended | AmbiguousCreateError:
         """Send one create, with its intent before it and its outcome after it in the journal."""
         self._started += 1
         with self._ledger.creating():
             await self._ledger.intent(item.key)
             item.attempts += 1
             creating = asyncio.ensure_future(_awaited(self._calls.create, item))
+            # After its first step, in which it takes its place in the client's line.
+            asyncio.get_running_loop().call_soon(turn.over)
             try:
                 prediction = await asyncio.shield(creating)
             except asyncio.CancelledError:

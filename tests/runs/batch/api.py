@@ -168,11 +168,11 @@ class BatchAPI:
         return json_answer(found)
 
 
-def client_of(url: str, *, retry: Retry | None = None) -> Replicate:
+def client_of(url: str, *, retry: Retry | None = None, limits: Limits | None = None) -> Replicate:
     return Replicate(
         TOKEN,
         base_url=url,
         retry=retry or Retry(base=0.001, throttle_base=0.001),
         timeout=Timeout(read=5.0, connect=5.0),
-        limits=Limits(enabled=False),
+        limits=limits or Limits(enabled=False),
     )

@@ -71,6 +71,7 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         output=lambda prediction: prediction.output,
         save=unused,
         input_schema=unused,
+        until_create=lambda _: 0.0,
         requests=lambda: api.created,
     )
     options = BatchOptions(

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from replicate_async import Batch, ClientStateError, Replicate
+from replicate_async import Batch, ClientStateError, Limits, Replicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.test_batch import inputs
@@ -171,6 +171,22 @@ async def test_stop_without_drain_ends_the_loop_at_once(api: BatchAPI, client: R
 
     assert [result async for result in batch] == []
     assert all(made.canceled for made in api.made)
+
+
+async def test_what_waits_for_the_pace_is_not_created_after_a_stop(tmp_path: Path) -> None:
+    api, path = BatchAPI(), tmp_path / "batch.db"
+    async with (
+        api.server() as server,
+        client_of(server.url, limits=Limits(creates=600, burst=1)) as client,
+    ):
+        batch = batch_of(client, journal=path, concurrency=50)
+        results = [await anext(batch), await anext(batch)]
+        batch.stop()
+        results += [result async for result in batch]
+
+    assert len(results) == api.creates <= 6
+    async with await Journal.open(path, JournalHeader(model=MODEL)) as journal:
+        assert (await journal.counts())[State.INTENT] == 0
 
 
 async def test_a_stop_before_the_beginning_begins_nothing(api: BatchAPI, client: Replicate) -> None:

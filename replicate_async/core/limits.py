@@ -100,7 +100,7 @@ class Pacer:
     __slots__ = ("create", "get", "limits", "other")
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self.limits: Limits = limits
         self.create: TokenBucket = _bucket(limits, "create")
         self.get: TokenBucket = _bucket(limits, "get")
         self.other: TokenBucket = _bucket(limits, "other")

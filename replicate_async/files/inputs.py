@@ -43,8 +43,8 @@ class Slot:
     __slots__ = ("url", "value")
 
     def __init__(self, value: object) -> None:
-        self.value = value
-        self.url = ""
+        self.value: object = value
+        self.url: str = ""
 
 
 class Draft:
@@ -55,10 +55,10 @@ class Draft:
     def __init__(
         self, values: dict[str, Any], slots: list[Slot], encoding: FileEncoding, inlined: int
     ) -> None:
-        self.values = values
-        self.slots = slots
+        self.values: dict[str, Any] = values
+        self.slots: list[Slot] = slots
         self.encoding: FileEncoding = encoding
-        self.bytes_in_data_urls = inlined
+        self.bytes_in_data_urls: int = inlined
 
     def places(self) -> list[tuple[Slot, str]]:
         """Return each file once, with where it is found first."""

@@ -53,7 +53,7 @@ class Pieces:
         self._source = source
         self._read = read
         self._given = 0
-        self.size = size
+        self.size: int | None = size
 
     async def read(self) -> memoryview:
         """Return the next piece; an empty one is the end."""
@@ -123,7 +123,7 @@ class Memory(Source):
         super().__init__(what)
         view = memoryview(content)
         self._view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
-        self.size = len(self._view)
+        self.size: int | None = len(self._view)
 
     async def start(self, most: int) -> Start:
         """Return the first bytes."""
@@ -145,7 +145,7 @@ class PathSource(Source):
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(what)
         self._path = path
-        self.name = path.name
+        self.name: str | None = path.name
 
     async def start(self, most: int) -> Start:
         """Look into the file."""
@@ -154,7 +154,7 @@ class PathSource(Source):
     def _start(self, most: int) -> Start:
         file, size = self._opened()
         with file:
-            self.size = size
+            self.size: int | None = size
             whole = size <= most
             with _explained(self.what):
                 return Start(file.read(size if whole else ENOUGH), whole)
@@ -245,7 +245,7 @@ class OpenFile(Source):
         self._file = file
         self._home = 0
         self._loan = _loan_of(file)
-        self.name = _name_of(file)
+        self.name: str | None = _name_of(file)
 
     async def start(self, most: int) -> Start:
         """Look into the file."""
@@ -334,7 +334,7 @@ class Once(Source):
         while size <= max(most, 0):
             piece = await self._next()
             if not piece:
-                self.size = size
+                self.size: int | None = size
                 break
             self._head.append(piece)
             size += len(piece)

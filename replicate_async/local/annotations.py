@@ -126,8 +126,8 @@ class InputFile:
     ) -> None:
         self._data = data if isinstance(data, bytes) else None
         self._path = data if isinstance(data, Path) else None
-        self.name = name
-        self.content_type = content_type
+        self.name: str = name
+        self.content_type: str | None = content_type
 
     @property
     def data(self) -> bytes:

@@ -83,7 +83,7 @@ class Watched(Item):
         self.tickets: list[Ticket] = []
         self.asking: Asking | None = None
         if ticket.known is not None:
-            self.status = ticket.known.status
+            self.status: str = ticket.known.status
 
     def as_last_seen(self) -> AnyRun | None:
         """Return the state seen last, of which a page may have shown no more than the status."""

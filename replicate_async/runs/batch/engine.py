@@ -44,8 +44,8 @@ class Engine:
         self._most = options.concurrency or MOST_WORKERS
         room = max(_READY, _AHEAD * self._most) if options.ordered else _READY
         self.outbox: Outbox[Any] = Outbox(room=room, ordered=options.ordered)
-        self.halt = Halt(self._wake)
-        self.tally = Tally(monotonic, total=source.total)
+        self.halt: Halt = Halt(self._wake)
+        self.tally: Tally = Tally(monotonic, total=source.total)
         self._requests_before = 0
         self._requests: int | None = None
         self._intake: Intake | None = None

@@ -61,7 +61,7 @@ class Intake:
         self._more = asyncio.Event()
         self._drained = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self.waiting = 0
+        self.waiting: int = 0
         """How many wait for an item."""
 
     async def take(self) -> Item | None:

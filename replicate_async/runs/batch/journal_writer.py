@@ -38,10 +38,10 @@ class Call:
     __slots__ = ("carried_out", "future", "revoked", "work")
 
     def __init__(self, work: Work, future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.future = future
-        self.revoked = False
-        self.carried_out = False
+        self.work: Work = work
+        self.future: asyncio.Future[Any] = future
+        self.revoked: bool = False
+        self.carried_out: bool = False
 
 
 class _Outcome(NamedTuple):

@@ -20,7 +20,7 @@ class Ledger:
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
-        self.opened = monotonic()
+        self.opened: float = monotonic()
         """When the journal was opened: the last run of it had sent its last create by then."""
         self._open: set[asyncio.Future[None]] = set()
         self._known: deque[tuple[float, str]] = deque(maxlen=_REMEMBERED)

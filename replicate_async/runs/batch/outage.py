@@ -32,7 +32,7 @@ class Outage:
         self._since: float | None = None
         self._until = 0.0
         self._probe = asyncio.Lock()
-        self.ever_worked = False
+        self.ever_worked: bool = False
 
     @property
     def lost_patience(self) -> bool:

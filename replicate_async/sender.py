@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import Endpoint, shorten
@@ -48,6 +48,12 @@ _MOST_FILE_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _log = logging.getLogger("replicate_async")
+
+
+class _Open(Protocol):
+    """How one URL is opened; *own* says whether it is a request of ours."""
+
+    async def __call__(self, url: str, *, own: bool) -> ByteStream: ...
 
 
 class Request(NamedTuple):
@@ -269,27 +275,37 @@ class Sender:
 
         Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
         """
+
+        async def once(url: str, *, own: bool) -> ByteStream:
+            return await self._open_once(url, last_event_id, own=own)
+
+        return await self._followed("stream", url, once, most=_MOST_REDIRECTS)
+
+    async def _followed(
+        self, what: str, url: str, once: _Open, *, most: int, any_port: bool = False
+    ) -> ByteStream:
+        """Open *url* with *once*, and whatever it redirects to; each hop is judged by itself."""
         own = True
         await self.transport.turn()
         redirects = 0
         while True:
-            if not self.base.may_fetch(url):
+            if not self.base.may_fetch(url, any_port=any_port):
                 raise ForeignURLError(
-                    f"The stream is said to be at {shorten(url)}, which is no public https URL; "
+                    f"The {what} is said to be at {shorten(url)}, which is no public https URL; "
                     "it was not asked for.",
                     url=url,
                 )
             # Once a stranger has chosen the path, it is no request of ours any more.
             own = own and self.base.owns(url)
-            stream = await self._open_once(url, last_event_id, own=own)
+            stream = await once(url, own=own)
             if stream.status not in _REDIRECTS:
                 return stream
             stream.close()
             location = stream.headers.get("Location", "")
-            if not location or redirects == _MOST_REDIRECTS:
+            if not location or redirects == most:
                 raise RedirectError(
-                    f"The stream was redirected ({stream.status}) to {shorten(location)}; "
-                    f"{_MOST_REDIRECTS} redirects at most are followed.",
+                    f"The {what} was redirected ({stream.status}) to {shorten(location)}; "
+                    f"{most} redirects at most are followed.",
                     status=stream.status,
                     location=location,
                 )
@@ -340,8 +356,13 @@ class Sender:
     async def _try_file(
         self, url: str, start: int, validator: str
     ) -> tuple[ByteStream | APIConnectionError, Failure | None]:
+        async def once(url: str, *, own: bool) -> ByteStream:
+            return await self._open_file_once(url, start, validator, own=own)
+
         try:
-            stream = await self._open_redirected(url, start, validator)
+            stream = await self._followed(
+                "file", url, once, most=_MOST_FILE_REDIRECTS, any_port=True
+            )
         except APIConnectionError as error:
             return error, Failure(error.phase)
         return stream, self._file_failure(stream)
@@ -354,34 +375,6 @@ class Sender:
         said = problems.parse(stream.status, "", b"")
         after = problems.retry_after(stream.headers, said, now=time())
         return Failure(phase, retry_after=after, throttled=stream.status == 429)
-
-    async def _open_redirected(self, url: str, start: int, validator: str) -> ByteStream:
-        own = True
-        await self.transport.turn()
-        redirects = 0
-        while True:
-            if not self.base.may_fetch(url, any_port=True):
-                raise ForeignURLError(
-                    f"The file is said to be at {shorten(url)}, which is no public https URL; "
-                    "it was not asked for.",
-                    url=url,
-                )
-            # Once a stranger has chosen the path, it is no request of ours any more.
-            own = own and self.base.owns(url)
-            stream = await self._open_file_once(url, start, validator, own=own)
-            if stream.status not in _REDIRECTS:
-                return stream
-            stream.close()
-            location = stream.headers.get("Location", "")
-            if not location or redirects == _MOST_FILE_REDIRECTS:
-                raise RedirectError(
-                    f"The file was redirected ({stream.status}) to {shorten(location)}; "
-                    f"{_MOST_FILE_REDIRECTS} redirects at most are followed.",
-                    status=stream.status,
-                    location=location,
-                )
-            redirects += 1
-            url = _joined(url, location)
 
     async def _open_file_once(
         self, url: str, start: int, validator: str, *, own: bool

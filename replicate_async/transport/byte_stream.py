@@ -1,0 +1,97 @@
+"""An answer that is read as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from replicate_async.transport.failures import NETWORK_ERRORS, translated
+
+
+class ByteStream:
+    """An answer that is read as it comes, and that may be silent for *limit* seconds at a time.
+
+    aiohttp would set its own timer anew for every segment, which takes longer than to read a small
+    one. Here one timer looks from time to time how long a read has been waiting.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_limit",
+        "_loop",
+        "_response",
+        "_silent",
+        "_timer",
+        "_waiting_since",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, response: aiohttp.ClientResponse, limit: float) -> None:
+        self._response = response
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._silent = False
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = None
+            response.connection.protocol.start_timeout()
+        self._timer = self._look_after(limit)
+
+    async def read(self) -> bytes:
+        """Return what has come, at least one byte; empty at the end."""
+        self._waiting_since = self._loop.time()
+        try:
+            return await self._response.content.readany()
+        except NETWORK_ERRORS as error:
+            if rest := self._rest():
+                return rest
+            fault = translated(TimeoutError() if self._silent else error)
+        finally:
+            self._waiting_since = None
+        raise fault
+
+    def _rest(self) -> bytes:
+        """Return what had come before the connection broke."""
+        # aiohttp raises at once, and has no public way to what was not read yet.
+        content: Any = self._response.content
+        return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return at most the first *limit* bytes of what is left."""
+        body = bytearray()
+        while len(body) < limit and (chunk := await self.read()):
+            body += chunk
+        return bytes(body[:limit])
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._timer.cancel()
+        self._response.close()
+
+    def _look_after(self, seconds: float) -> asyncio.TimerHandle:
+        # Weak, so that a stream that nobody holds any more does not live on.
+        me: weakref.ref[ByteStream] = weakref.ref(self)
+        return self._loop.call_later(seconds, _look, me)
+
+    def look(self) -> None:
+        """Close the connection if a read has waited for too long, else look again later."""
+        left = self._limit
+        if self._waiting_since is not None:
+            left += self._waiting_since - self._loop.time()
+        if left > 0:
+            self._timer = self._look_after(left)
+        else:
+            self._silent = True
+            self._response.close()
+
+
+def _look(stream: weakref.ref[ByteStream]) -> None:
+    if (found := stream()) is not None:
+        found.look()

@@ -94,8 +94,9 @@ class Endpoint(Generic[R]):
 
         Raises `SegmentError` for a parameter that is not one plain path segment.
         """
-        template, names = self._template
-        target = template % tuple([segment(name, path[name]) for name in names])
+        target, names = self._template
+        if names:
+            target %= tuple([segment(name, path[name]) for name in names])
         if query is None:
             return target
         encoded = query if isinstance(query, str) else encode_query(query)

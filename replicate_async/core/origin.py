@@ -9,7 +9,7 @@ as an API call, carry the token, or be fetched without it. The parser here is na
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import unquote
@@ -56,6 +56,12 @@ class Base:
 
     origin: Origin
     prefix: str
+    url: str = field(init=False)
+    """The base URL in its normal form, ending in `/v1`."""
+
+    def __post_init__(self) -> None:
+        # Every request begins with it.
+        object.__setattr__(self, "url", f"{self.origin}{self.prefix}")
 
     @classmethod
     def parse(cls, base_url: str, *, allow_insecure: bool = False) -> Base:
@@ -97,11 +103,6 @@ class Base:
                 "or pass allow_insecure=True if the network in between is yours."
             )
         return cls(url.origin, path if path.endswith("/v1") else f"{path}/v1")
-
-    @property
-    def url(self) -> str:
-        """The base URL in its normal form, ending in `/v1`."""
-        return f"{self.origin}{self.prefix}"
 
     @property
     def is_loopback(self) -> bool:

@@ -45,10 +45,3 @@ class Token:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A client cannot be pickled or deep-copied: its token would be in clear.")
-
-
-class SecretHeaders(dict[str, str]):
-    """Request headers that do not show their values where a traceback prints its locals."""
-
-    def __repr__(self) -> str:
-        return f"<SecretHeaders {', '.join(self)}>"

@@ -7,6 +7,7 @@ print the request's headers, and with them the token.
 from __future__ import annotations
 
 from replicate_async.transport.byte_stream import ByteStream
+from replicate_async.transport.headers import SecretHeaders
 from replicate_async.transport.transport import Response, Transport
 
-__all__ = ["ByteStream", "Response", "Transport"]
+__all__ = ["ByteStream", "Response", "SecretHeaders", "Transport"]

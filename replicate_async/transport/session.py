@@ -12,6 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from replicate_async.core.origin import Base
 from replicate_async.transport.failures import InwardError
+from replicate_async.transport.silence import Silence
 
 # Shorter than servers keep idle connections, so that a create seldom meets one being closed.
 _IDLE: Final = 10.0
@@ -20,22 +21,26 @@ _IDLE: Final = 10.0
 class _Connector(aiohttp.TCPConnector):
     """A connector that makes a bounded number of connections at a time."""
 
-    def __init__(self, connects: int, resolver: AbstractResolver | None) -> None:
+    def __init__(self, connects: int, resolver: AbstractResolver | None, silence: Silence) -> None:
         super().__init__(limit=0, keepalive_timeout=_IDLE, resolver=resolver)  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
         self._turn = asyncio.Semaphore(connects)
+        self._silence = silence
 
     async def _create_connection(
         self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout
     ) -> Any:
+        self._silence.connecting()
         # The clock starts when it is a connection's turn: waiting for it is not the server's doing.
         async with self._turn:
             try:
                 async with asyncio.timeout(timeout.sock_connect):
-                    return await super()._create_connection(req, traces, timeout)
+                    connection = await super()._create_connection(req, traces, timeout)
             except TimeoutError:
                 raise aiohttp.ConnectionTimeoutError(
                     f"no connection within {timeout.sock_connect} s"
                 ) from None
+        self._silence.connected()
+        return connection
 
 
 class _Resolver(AbstractResolver):
@@ -61,14 +66,16 @@ class _Resolver(AbstractResolver):
         await self._resolver.close()
 
 
-def open_session(connects: int, strangers_of: Base | None) -> aiohttp.ClientSession:
+def open_session(
+    connects: int, strangers_of: Base | None, silence: Silence
+) -> aiohttp.ClientSession:
     """Return a session that makes *connects* connections at a time.
 
-    With *strangers_of*, to the addresses that this base allows only.
+    With *strangers_of*, to the addresses that this base allows only. *silence* is told of them.
     """
     resolver = None if strangers_of is None else _Resolver(strangers_of)
     session = aiohttp.ClientSession(
-        connector=_Connector(connects, resolver),
+        connector=_Connector(connects, resolver, silence),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         raise_for_status=False,
@@ -80,7 +87,7 @@ def open_session(connects: int, strangers_of: Base | None) -> aiohttp.ClientSess
 
 
 @lru_cache(maxsize=64)
-def limits(connect: float, read: float) -> aiohttp.ClientTimeout:
+def limits(connect: float, read: float | None) -> aiohttp.ClientTimeout:
     """Return the seconds that a request may take to connect, and be silent afterwards."""
     # aiohttp's own "connect" would count the wait for a turn to connect, too.
     return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)

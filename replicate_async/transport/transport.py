@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncGenerator, Mapping
-from io import BytesIO
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -14,16 +14,25 @@ from yarl import URL
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.core.timeout import Timeout
-from replicate_async.errors import APIConnectionError, ClientStateError, DecodeError
+from replicate_async.errors import (
+    APIConnectionError,
+    ClientStateError,
+    DecodeError,
+    ReplicateError,
+)
 from replicate_async.transport import forms
 from replicate_async.transport.byte_stream import ByteStream
 from replicate_async.transport.failures import NETWORK_ERRORS, inward, translated
+from replicate_async.transport.headers import SecretHeaders
 from replicate_async.transport.session import limits, open_session
+from replicate_async.transport.silence import Silence
 from replicate_async.transport.turnstile import Turnstile
 
 LARGEST_BODY: Final = 64 * 1024 * 1024
 """Decompressed bytes of an answer; more is refused while it is read."""
 
+_SHORT: Final = 64 * 1024
+"""Bytes of a body whose sending is no matter of time, even over a slow line."""
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
@@ -47,6 +56,9 @@ class Transport:
     can start together. A *session* of the caller's is used as it is, and left open. With
     *strangers_of*, connections are made to the addresses that this base allows only.
     """
+
+    _silence: Silence
+    """Of the same loop as the session."""
 
     def __init__(
         self,
@@ -74,7 +86,7 @@ class Transport:
         url: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | Multipart | None,
+        body: bytes | Multipart | aiohttp.Payload | None,
         timeout: Timeout,
         hold: float = 0.0,
     ) -> Response:
@@ -82,20 +94,61 @@ class Transport:
 
         The server may keep silent for *hold* seconds beyond the read timeout.
         """
+        if isinstance(body, Multipart):
+            return await self._send_form(
+                method, url, headers=headers, form=body, timeout=timeout, hold=hold
+            )
         session = self._ready() or await self._open()
         self.sent += 1
-        within = limits(timeout.connect, timeout.read + hold)
-        if isinstance(body, Multipart):
-            async with forms.opened(body) as (form, streamed):
-                try:
-                    return await _exchange(session, method, url, headers, form, within)
-                except APIConnectionError:
-                    # What broke may be the caller's own iterator, whose error says more.
-                    for content in streamed:
-                        content.raise_failure()
-                    raise
-        data = None if body is None else forms.in_pieces(body)
-        return await _exchange(session, method, url, headers, data, within)
+        read = timeout.read + hold
+        watched = session is not self._given and (body is None or _is_short(body))
+        exchange = self._silence.begin(read if watched else math.inf)
+        try:
+            # A context manager would cost a tenth of the call.
+            response = exchange.response = await session.request(
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=forms.in_pieces(body) if isinstance(body, bytes) else body,
+                timeout=limits(timeout.connect, None if watched else read),
+                allow_redirects=False,
+            )
+            whole = await (response.read() if _is_small(response) else _read(response))
+            return Response(response.status, response.headers, whole)
+        except asyncio.CancelledError:
+            if not exchange.ended():
+                raise
+            fault = translated(TimeoutError())
+        except NETWORK_ERRORS as error:
+            fault = translated(TimeoutError() if exchange.ended() else error)
+        finally:
+            self._silence.end(exchange)
+            # The end of the body has released the connection; one that is not there never will.
+            if exchange.response is not None and not exchange.response.content.at_eof():
+                exchange.response.close()
+        # Out here, so that the original is not even the context of what is raised.
+        raise fault
+
+    async def _send_form(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        form: Multipart,
+        timeout: Timeout,
+        hold: float,
+    ) -> Response:
+        async with forms.opened(form) as (body, streamed):
+            try:
+                return await self.send(
+                    method, url, headers=headers, body=body, timeout=timeout, hold=hold
+                )
+            except APIConnectionError:
+                # What broke may be the caller's own iterator, whose error says more.
+                for content in streamed:
+                    content.raise_failure()
+                raise
 
     async def open(
         self,
@@ -111,9 +164,23 @@ class Transport:
         """
         session = self._ready() or await self._open()
         silence = timeout.stream if silence is None else silence
-        within = limits(timeout.connect, silence)
-        response = await _begin(session, "GET", url, headers, None, within)
-        return ByteStream(response, silence)
+        fault: ReplicateError
+        try:
+            response = await session.get(
+                URL(url, encoded=True),
+                headers=headers,
+                timeout=limits(timeout.connect, silence),
+                allow_redirects=False,
+            )
+            return ByteStream(response, silence)
+        except NETWORK_ERRORS as error:
+            fault = inward(error, url) or translated(error)
+        raise fault
+
+    @staticmethod
+    def headers(fields: Mapping[str, str]) -> SecretHeaders:
+        """Return *fields* as headers to send."""
+        return SecretHeaders(fields)
 
     async def turn(self) -> None:
         """Wait until it is this task's turn to begin with a request."""
@@ -157,12 +224,13 @@ class Transport:
         forked = self._pid != os.getpid()
         if self._loop is not None and self._loop is not loop and not forked:
             self._check_thread(self._loop)
+        self._silence = Silence(loop)
         if self._given is not None:
             self._loop, self._pid = loop, os.getpid()
             self._session = self._given
             return self._given
         self._abandon()
-        session = open_session(self._connects, self._strangers_of)
+        session = open_session(self._connects, self._strangers_of, self._silence)
         self._session, self._loop, self._pid = session, loop, os.getpid()
         # A loop that ends closes its asynchronous generators, and this one the session with it:
         # nothing is left open where nobody called aclose(), and a second loop finds a clean slate.
@@ -204,56 +272,21 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
         await session.close()
 
 
-async def _begin(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    data: bytes | BytesIO | aiohttp.Payload | None,
-    limits: aiohttp.ClientTimeout,
-) -> aiohttp.ClientResponse:
-    """Send a request and return when the head of the answer is there."""
-    try:
-        # A context manager would cost a tenth of the call; whoever reads the body sees to its end.
-        return await session.request(
-            method,
-            URL(url, encoded=True),
-            headers=headers,
-            data=data,
-            timeout=limits,
-            allow_redirects=False,
-        )
-    except NETWORK_ERRORS as error:
-        fault = inward(error, url) or translated(error)
-    # Out here, so that the original is not even the context of what is raised.
-    raise fault
+def _is_short(body: bytes | aiohttp.Payload) -> bool:
+    """Whether sending *body* may count as waiting for the answer."""
+    return isinstance(body, bytes) and len(body) <= _SHORT
 
 
-async def _exchange(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    data: bytes | BytesIO | aiohttp.Payload | None,
-    limits: aiohttp.ClientTimeout,
-) -> Response:
-    """Send a request and read the whole answer."""
-    response = await _begin(session, method, url, headers, data, limits)
-    try:
-        return Response(response.status, response.headers, await _read(response))
-    except NETWORK_ERRORS as error:
-        fault = translated(error)
-    finally:
-        # The end of the body has released the connection; one that is not there yet never will.
-        if not response.content.at_eof():
-            response.close()
-    raise fault
+def _is_small(response: aiohttp.ClientResponse) -> bool:
+    """Whether its body is known to be within the limit."""
+    length = response.content_length
+    return (
+        length is not None and length <= LARGEST_BODY and "Content-Encoding" not in response.headers
+    )
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    length = response.content_length
-    if length is not None and length <= LARGEST_BODY and "Content-Encoding" not in response.headers:
-        return await response.read()
+    """Return the body, unless it turns out to be larger than the limit."""
     body = bytearray()
     # By chunks, so that a small answer that inflates without end stops at the limit.
     async for chunk in response.content.iter_any():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from replicate_async.errors import (
     RateLimitError,
 )
 from tests.faults.calls import AT_ONCE, CREATES, RELEASES, after, client_of
+from tests.support.deaf_server import deaf_server
 from tests.support.fault_server import FaultServer
 from tests.support.replies import VERSION_ID, problem, service
 from tests.support.sentinel import caught
@@ -198,23 +198,12 @@ async def test_a_create_is_repeated_until_it_can_connect() -> None:
 
 
 async def test_a_create_that_gets_no_connection_in_time_was_not_sent() -> None:
-    with socket.socket() as full:
-        # With a full accept queue the kernel leaves the next connection unanswered.
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
-            filler.setblocking(False)
-            with suppress(BlockingIOError):
-                filler.connect(full.getsockname())
-        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+    with deaf_server() as url:
         async with Replicate(
             "r8_x", base_url=url, timeout=Timeout(connect=0.03), retry=AT_ONCE
         ) as client:
             with caught(APIConnectionError) as found:
                 await client.predictions.create(VERSION_ID, {})
-        for filler in fillers:
-            filler.close()
 
     assert found.error.phase == "not_sent"
     assert not isinstance(found.error, AmbiguousCreateError)

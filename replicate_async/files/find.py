@@ -103,6 +103,10 @@ def wrapped(
 
     With a *shape*, every URL where the schema has files is one; without, `is_file_url` decides.
     """
+    if shape is None and isinstance(output, list):
+        tokens = cast("list[object]", output)
+        if all(map(_is_plain, tokens)):
+            return tokens.copy()
     try:
         return _wrapped(output, base, shape, wrap, ())
     except RecursionError:
@@ -134,6 +138,11 @@ def _wrapped(
             for key, item in cast("dict[str, object]", value).items()
         }
     return value
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether *value* is a text that is no URL at first sight, as most tokens are."""
+    return isinstance(value, str) and value[:4].lower() not in {"http", "data"}
 
 
 def is_url(text: str) -> bool:

@@ -103,10 +103,8 @@ def wrapped(
 
     With a *shape*, every URL where the schema has files is one; without, `is_file_url` decides.
     """
-    if shape is None and isinstance(output, list):
-        tokens = cast("list[object]", output)
-        if all(map(_is_plain, tokens)):
-            return tokens.copy()
+    if shape is None and _is_text(output):
+        return cast("list[object]", output).copy()
     try:
         return _wrapped(output, base, shape, wrap, ())
     except RecursionError:
@@ -138,6 +136,11 @@ def _wrapped(
             for key, item in cast("dict[str, object]", value).items()
         }
     return value
+
+
+def _is_text(output: object) -> bool:
+    """Return whether *output* is a list of tokens, none of them a URL."""
+    return isinstance(output, list) and all(map(_is_plain, cast("list[object]", output)))
 
 
 def _is_plain(value: object) -> bool:

@@ -348,13 +348,15 @@ class StreamRestarted(StreamError):  # noqa: N818 - says what happened
 class FileError(ReplicateError):
     """A file that cannot be read or saved; ``path`` is where it was to be, if it was to be saved.
 
+    ``errno`` is the number of the system's error when it was the disk, and None otherwise.
     A full disk, a folder that is not there or not writable, a symbolic link in the way, a data URL
     that is none, a host that answers with an error. Nothing half-written is left.
     """
 
-    def __init__(self, message: str, *, path: Path | None = None) -> None:
+    def __init__(self, message: str, *, path: Path | None = None, errno: int | None = None) -> None:
         super().__init__(message)
         self.path = path
+        self.errno = errno
 
 
 class TargetExistsError(FileError):

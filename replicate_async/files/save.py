@@ -327,7 +327,8 @@ def _text_of(path: object) -> object:
 def _disk_error(error: OSError, path: Path) -> FileError:
     advice = _ADVICE.get(error.errno or 0, "")
     said = error.strerror or type(error).__name__
-    return FileError(f"{path} cannot be saved: {said}{advice and '; '}{advice}.", path=path)
+    message = f"{path} cannot be saved: {said}{advice and '; '}{advice}."
+    return FileError(message, path=path, errno=error.errno)
 
 
 async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

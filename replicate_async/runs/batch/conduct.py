@@ -16,32 +16,29 @@ from replicate_async.errors import (
     AmbiguousCreateError,
     APIConnectionError,
     APIStatusError,
-    AuthenticationError,
-    ClientStateError,
     DecodeError,
     FileError,
-    ForeignURLError,
-    InvalidArgumentError,
-    JournalError,
     NotFoundError,
     OutputRemoved,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
-    RedirectError,
     ReplicateError,
-    ServerError,
-    TLSError,
     WaitTimeout,
     prediction_error,
 )
 from replicate_async.runs.batch.calls import BatchOptions, Calls
+from replicate_async.runs.batch.faults import (
+    MOST_LOST,
+    blames_version,
+    given_up,
+    hits_all,
+    is_passing,
+    uncertain,
+)
 from replicate_async.runs.batch.halt import Halt
 from replicate_async.runs.batch.intake import Item
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outage import Outage
-from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler, Undecided
+from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
 from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.batch.stored import replay, store, store_refusal
 from replicate_async.runs.batch.tally import Tally
@@ -204,15 +201,28 @@ class Conductor:
                         self._outage.tried()
             if not isinstance(made, AmbiguousCreateError):
                 return made
-            if not self._ledger.lasting:
-                return Ended(result_of(item, error=made))
             begun()
-            sent = made.sent_at.timestamp() if made.sent_at is not None else 0.0
-            lost = await self._look_for(item, sent, monotonic(), cause=made)
+            lost = await self._after_loss(item, made)
             if lost is not None:
                 return lost
             if item.prediction_id is not None:
                 return item.prediction_id
+
+    async def _after_loss(self, item: Item, made: AmbiguousCreateError) -> Ended | None:
+        """Find out what a create did that broke off; return a result if it is not sent again."""
+        if self._outage.lost_patience:
+            raise made  # its intent remains, and a resume looks for it
+        if not self._ledger.lasting:
+            return Ended(result_of(item, error=made))
+        ended = await self._look_for(item, item.intent_at, monotonic(), cause=made)
+        if ended is not None or item.prediction_id is not None:
+            return ended
+        self._started -= 1
+        item.attempts -= 1
+        item.lost += 1
+        if item.lost < MOST_LOST:
+            return None
+        return Ended(result_of(item, error=given_up(item.key, made)))
 
     async def _until_its_turn(self) -> _Passing:
         """Wait for what the pace allows before the intent, and not after it.
@@ -238,7 +248,7 @@ class Conductor:
         """Send one create, with its intent before it and its outcome after it in the journal."""
         self._started += 1
         with self._ledger.creating():
-            await self._ledger.intent(item.key)
+            item.intent_at = await self._ledger.intent(item.key)
             item.attempts += 1
             creating = asyncio.ensure_future(_awaited(self._calls.create, item))
             # After its first step, in which it takes its place in the client's line.
@@ -267,14 +277,14 @@ class Conductor:
     async def _not_created(self, item: Item, error: ReplicateError) -> Ended:
         """Decide what a failure means that certainly created nothing."""
         item.attempts -= 1
-        if _is_passing(error):
+        if is_passing(error):
             self._outage.failed()
             await self._ledger.withdrawn(item.key)
             unreachable = not self._outage.ever_worked and isinstance(error, APIConnectionError)
             if unreachable or self._outage.lost_patience:
                 raise error
             raise _Refused
-        if _hits_all(error) or isinstance(error, NotFoundError) or _blames_version(error):
+        if hits_all(error) or isinstance(error, NotFoundError) or blames_version(error):
             await self._ledger.withdrawn(item.key)
             raise error
         self._outage.worked()
@@ -313,7 +323,7 @@ class Conductor:
             return None
         if not known_uncertain and self._halt.reason is None:
             await self._ledger.uncertain(item.key)
-        return Ended(result_of(item, error=_uncertain(item, verdict, intent_at, cause)))
+        return Ended(result_of(item, error=uncertain(item.key, verdict, intent_at, cause)))
 
     async def _await_end(self, item: Item, made: Prediction | None) -> Prediction | Ended:
         if made is not None and made.done:
@@ -329,11 +339,11 @@ class Conductor:
                 last = error.last if isinstance(error.last, Prediction) else made
                 return Ended(result_of(item, prediction=last, error=error))
             except ReplicateError as error:
-                if _hits_all(error):
+                if hits_all(error):
                     raise
                 failing_since = failing_since or monotonic()
                 borne = monotonic() - failing_since < self._options.patience.outage
-                if not _is_passing(error) or not borne or self._halt.reason is not None:
+                if not is_passing(error) or not borne or self._halt.reason is not None:
                     return Ended(result_of(item, prediction=made, error=error))
             await self._halt.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -369,10 +379,10 @@ class Conductor:
             try:
                 saved = await self._calls.save(ended, self._options.save_files, item.key)
             except ReplicateError as fault:
-                if type(fault) is FileError:  # the disk, which is everybody's
-                    raise
+                if isinstance(fault, FileError) and fault.errno is not None:
+                    raise  # the disk, which is everybody's
                 # Not recorded as done: a resume tries again, for as long as the files are there.
-                return Ended(result_of(item, prediction=ended, output=ended.output, error=fault))
+                return Ended(result_of(item, prediction=ended, error=fault))
             files = tuple(saved)
         await self._ledger.done(item.key, store(ended, files))
         if error is None:
@@ -447,46 +457,3 @@ def result_of(
 async def _awaited(create: Callable[..., Any], item: Item) -> Prediction:
     made: Prediction = await create(item.named.input)
     return made
-
-
-def _is_passing(error: ReplicateError) -> bool:
-    """Whether the API was out or busy, and the same may work a little later."""
-    passing = isinstance(error, APIConnectionError | RateLimitError | ServerError)
-    return passing and not isinstance(error, TLSError)
-
-
-def _hits_all(error: ReplicateError) -> bool:
-    """Whether every other request would fail in the same way."""
-    return isinstance(
-        error,
-        AuthenticationError
-        | PaymentRequiredError
-        | PermissionDeniedError
-        | TLSError
-        | RedirectError
-        | ForeignURLError
-        | ClientStateError
-        | JournalError,
-    )
-
-
-def _blames_version(error: ReplicateError) -> bool:
-    """Whether a 422 is about the version and not about the input."""
-    if isinstance(error, InvalidArgumentError) or not isinstance(error, APIStatusError):
-        return False
-    names = {field.field.split(".")[0] for field in error.invalid_fields}
-    return error.status == 422 and bool(names) and names <= {"version"}
-
-
-def _uncertain(
-    item: Item, verdict: Undecided, intent_at: float, cause: AmbiguousCreateError | None
-) -> AmbiguousCreateError:
-    sent_at = datetime.fromtimestamp(intent_at, UTC)
-    said = f" The create ended with: {cause}" if cause is not None else ""
-    error = AmbiguousCreateError(
-        f"A prediction for {item.key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
-        f"UTC, and nobody can tell: {verdict.reason}. It was not created again. Run the batch "
-        f"again with the same journal to look once more, or look for it on the website.{said}"
-    )
-    error.sent_at = sent_at
-    return error

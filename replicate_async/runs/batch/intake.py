@@ -29,8 +29,12 @@ class Item:
     prediction_id: str | None = None
     running: bool = False
     """Whether its prediction has not ended, as far as is known."""
+    intent_at: float = 0.0
+    """When its last create began, in seconds since 1970."""
     attempts: int = 0
     repeats: int = 0
+    lost: int = 0
+    """Creates that broke off and did not happen."""
 
     @property
     def key(self) -> str:

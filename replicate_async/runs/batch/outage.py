@@ -29,6 +29,8 @@ class Outage:
         self._sleep = sleep
         self._patience = patience
         self._failures = 0
+        self._tries = 0
+        self._trying = False
         self._since: float | None = None
         self._until = 0.0
         self._probe = asyncio.Lock()
@@ -42,7 +44,7 @@ class Outage:
     def worked(self) -> None:
         """Note a create that the API answered, whatever it said about the input."""
         self.ever_worked = True
-        self._failures = 0
+        self._failures = self._tries = 0
         self._since = None
 
     def failed(self) -> None:
@@ -51,8 +53,10 @@ class Outage:
         if self._since is None:
             self._since = self._clock()
         if self._failures >= _TOLERATED:
-            pause = _FIRST_PAUSE * 2 ** min(self._failures - _TOLERATED, 6)
-            self._until = self._clock() + min(pause, _LONGEST_PAUSE)
+            # Those that were under way together are one failure; only lone tries make it longer.
+            self._tries += self._trying
+            pause = min(_FIRST_PAUSE * 2 ** min(self._tries, 6), _LONGEST_PAUSE)
+            self._until = self._clock() + min(pause, self._patience)
 
     async def through(self) -> bool:
         """Wait until a create may be tried; true for one that tries alone, and calls `tried`."""
@@ -67,8 +71,10 @@ class Outage:
         except BaseException:
             self._probe.release()
             raise
+        self._trying = True
         return True
 
     def tried(self) -> None:
         """Let the next one try."""
+        self._trying = False
         self._probe.release()

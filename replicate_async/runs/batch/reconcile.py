@@ -129,7 +129,6 @@ class Reconciler:
         self._patience = patience
         self._questions: list[_Question] = []
         self._looking: asyncio.Task[None] | None = None
-        self._closed = False
         self._hurried = False
         self._failing_since: float | None = None
         self._failure: ReplicateError | None = None
@@ -148,8 +147,6 @@ class Reconciler:
         one failure to read the list is enough. A prediction that is found is recorded in the book
         before this returns.
         """
-        if self._closed:
-            return Undecided("the batch was stopped before it could be looked for")
         if self._failure is not None and monotonic() < self._looks_again_at:
             unreadable = self._verdict_on(self._failure, patient=patient)
             if unreadable is not None:
@@ -173,24 +170,20 @@ class Reconciler:
                 self._questions.remove(question)
 
     async def aclose(self) -> None:
-        """Answer no more: what is open is undecided."""
-        self._closed = True
+        """Look no more; nobody asks any more."""
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()
             await asyncio.wait({looking})
-        self._answer_all("the batch was stopped before it could be looked for")
 
     async def _look_until_answered(self) -> None:
         pause, failures = _TOGETHER, 0
         try:
             while self._questions:
                 await asyncio.sleep(pause)
-                asked = list(self._questions)
-                if not asked:
-                    continue
                 try:
-                    await self._look(asked)
+                    if asked := list(self._questions):
+                        await self._look(asked)
                 except JournalError:
                     raise
                 except ReplicateError as error:
@@ -231,10 +224,6 @@ class Reconciler:
         if patient and passing and not self._hurried and failing < self._patience.outage:
             return None
         return Undecided(f"the list of predictions cannot be read ({error})")
-
-    def _answer_all(self, reason: str) -> None:
-        for question in self._questions:
-            _say(question, Undecided(reason))
 
     async def _look(self, asked: list[_Question]) -> None:
         look = await self._read(asked)

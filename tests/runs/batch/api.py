@@ -54,11 +54,15 @@ class BatchAPI:
     lose: Callable[[int], bool] | None = None
     seen: Callable[[str, int], None] | None = None
     listing: Callable[[Answer], Answer] | None = None
+    getting: Callable[[Made], Answer | None] | None = None
+    """Answers for a prediction in place of what it is."""
     made: list[Made] = field(default_factory=list[Made])
     by_id: dict[str, Made] = field(default_factory=dict[str, Made])
     creates: int = 0
     requests: Counter[str] = field(default_factory=Counter[str])
     peak: int = 0
+    last: object = None
+    """The input of the latest create."""
 
     def server(self) -> FaultServer:
         return FaultServer(self._answer)
@@ -75,7 +79,7 @@ class BatchAPI:
     def _answer(self, request: Request) -> Answer:
         path = request.path.removeprefix("/v1/")
         kind = f"{request.method} {path.split('/')[0]}"
-        if request.method == "POST" and path.endswith("/predictions"):
+        if request.method == "POST" and path.endswith("predictions"):
             self.requests["create"] += 1
             return self._create(request)
         self.requests[kind] += 1
@@ -88,16 +92,18 @@ class BatchAPI:
             return problem(404)
         if path.endswith("/cancel") and made.ends_at > time():
             made.canceled, made.status, made.ends_at = True, "canceled", time()
-        return json_answer(self.show(made))
+        instead = None if self.getting is None else self.getting(made)
+        return json_answer(self.show(made)) if instead is None else instead
 
     def _create(self, request: Request) -> Answer:
         self.creates += 1
         number = self.creates
+        body: Any = request.json()
+        self.last = body["input"]
         self._tell("received", number)
         refused = None if self.refuse is None else self.refuse(number)
         if refused is not None:
             return refused
-        body: Any = request.json()
         made = self.make(body["input"])
         self._tell("acted", number)
         answer = json_answer(self.show(made), 201)

@@ -17,6 +17,7 @@ from replicate_async import (
     DecodeError,
     InvalidArgumentError,
     NotFoundError,
+    Patience,
     PredictionAborted,
     PredictionFailed,
     Replicate,
@@ -27,6 +28,7 @@ from replicate_async import (
 from replicate_async.local import LocalReplicate
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
 from tests.support.replies import problem
+from tests.support.wire import Answer
 
 pytestmark = pytest.mark.anyio
 
@@ -281,6 +283,48 @@ async def test_what_takes_too_long_is_cancelled_and_an_error() -> None:
 
     assert all(isinstance(result.error, WaitTimeout) for result in results)
     assert all(made.canceled for made in api.made)
+
+
+async def test_waiting_outlasts_an_api_that_is_out_for_a_moment() -> None:
+    api = BatchAPI(seconds=0.01)
+    polls = 0
+
+    def out(_: Made) -> Answer | None:
+        nonlocal polls
+        polls += 1
+        return problem(503) if polls < 3 else None
+
+    api.getting = out
+    results = await collect(api, 1, retry=Retry(attempts=1), patience=Patience(outage=30.0))
+
+    assert results[0].ok
+    assert api.creates == 1
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_a_prediction_that_cannot_be_asked_for_is_an_error_of_its_item(status: int) -> None:
+    api = BatchAPI(seconds=0.01)
+    api.getting = lambda made: problem(status) if made.input["n"] == 0 and api.creates else None
+    patience = Patience(outage=0.0)
+
+    results = await collect(api, 2, retry=Retry(attempts=1), patience=patience, timeout=2.0)
+
+    assert [result.ok for result in sorted(results, key=lambda each: each.index)] == [False, True]
+
+
+async def test_an_outage_ends_a_batch_without_a_journal_too() -> None:
+    api = BatchAPI(refuse=lambda _: problem(503))
+
+    with pytest.raises(AmbiguousCreateError):
+        await collect(api, 1000, patience=Patience(outage=0.05))
+
+    assert api.creates <= 40
+
+
+async def test_a_token_that_is_revoked_while_waiting_ends_the_batch() -> None:
+    api = BatchAPI(seconds=0.05, getting=lambda _: problem(401))
+    with pytest.raises(AuthenticationError):
+        await collect(api, 3)
 
 
 async def test_no_more_predictions_are_made_than_was_said() -> None:

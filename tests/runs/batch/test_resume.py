@@ -16,9 +16,12 @@ from replicate_async import (
     InvalidArgumentError,
     JournalLocked,
     JournalMismatch,
+    NotFoundError,
     OutputRemoved,
+    Poll,
     PredictionFailed,
     Replicate,
+    ServerError,
     UnprocessableEntityError,
 )
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
@@ -131,6 +134,47 @@ async def test_a_create_that_did_not_happen_is_sent_again_when_the_list_has_sett
 
     assert all(result.ok for result in results)
     assert (api.creates, len(api.made)) == (5, 4)
+
+
+async def test_an_input_that_breaks_the_api_is_given_up(journal: Path) -> None:
+    api = BatchAPI()
+
+    def poisoned(_: int) -> Answer | None:
+        return problem(500) if api.last == {"n": 2} else None
+
+    api.refuse = poisoned
+    patience = replace(SOON, settle=0.05, outage=30.0)
+    results = await run(api, [{"n": number} for number in range(4)], journal, patience=patience)
+
+    assert [result.ok for result in results] == [True, True, False, True]
+    assert not results[2].uncertain
+    assert "could not be created: 5 creates broke off" in str(results[2].error)
+    assert await states(journal) == {State.DONE: 3, State.PLANNED: 1}
+
+
+async def test_an_api_that_breaks_on_every_create_ends_the_batch(journal: Path) -> None:
+    api = BatchAPI(refuse=lambda _: problem(503))
+    patience = replace(SOON, settle=0.05, outage=0.1)
+
+    with pytest.raises(ServerError):
+        await run(api, [{"n": number} for number in range(100)], journal, patience=patience)
+
+    assert api.creates < 50
+    assert set(await states(journal)) <= {State.PLANNED, State.INTENT}
+    api.refuse = None
+    results = await run(api, [{"n": number} for number in range(100)], journal)
+    assert all(result.ok for result in results)
+    assert len(api.made) == 100
+
+
+async def test_a_create_that_did_not_happen_is_none_of_the_most_predictions(journal: Path) -> None:
+    api = BatchAPI(refuse=lambda number: problem(503) if number == 1 else None)
+    given: list[Input] = [{"n": 0}, {"n": 1}]
+
+    results = await run(api, given, journal, max_predictions=2, concurrency=1)
+
+    assert [(result.ok, result.attempts) for result in results] == [(True, 1), (True, 1)]
+    assert (api.creates, len(api.made)) == (3, 2)
 
 
 async def test_intents_are_matched_by_count(journal: Path) -> None:
@@ -322,6 +366,77 @@ async def test_an_undecided_create_that_did_not_happen_is_sent_when_that_is_know
     assert (api.creates, len(api.made)) == (2, 1)
 
 
+async def test_what_failed_is_run_once_more_when_asked(journal: Path) -> None:
+    def fail(made: Made) -> None:
+        made.status = "failed" if made.input["n"] else "succeeded"
+
+    api = BatchAPI(outcome=fail)
+    given: list[Input] = [{"n": 0}, {"n": 1}]
+    await run(api, given, journal)
+    api.outcome = None
+
+    kept = await run(api, given, journal)
+    results = await run(api, given, journal, retry_failed=True)
+
+    assert [result.ok for result in kept] == [True, False]
+    assert [result.ok for result in results] == [True, True]
+    assert api.creates == 3
+
+
+async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
+    version = "5" * 64
+    ref = f"{MODEL}:{version}"
+    given: list[Input] = [{"n": 1}, {"n": 2}, {"n": 3}]
+    namer = Namer(ref, None, exact=True)
+    named = [await namer.name(each) for each in given]
+    async with await Journal.open(journal, JournalHeader(model=ref, version=version)) as opened:
+        await opened.plan([(each.index, each.key, each.digest) for each in named])
+        for each in named:
+            await opened.intent(each.key, time())
+    api = BatchAPI()
+    mine, other, hidden = (api.make({"n": number}) for number in (1, 2, 3))
+    mine.shown, other.shown = {"version": version}, {"version": "6" * 64}
+    async with api.server() as server, client_of(server.url) as client:
+        batch = client.batch(ref, given, journal=journal, poll=QUICK, patience=SOON, ordered=True)
+        results = [result async for result in batch]
+
+    assert [result.uncertain for result in results] == [False, False, True]
+    assert results[0].prediction is not None
+    assert results[0].prediction.id == mine.id
+    assert hidden.id in str(results[2].error)
+    assert api.creates == 1
+
+
+async def test_what_ended_before_it_could_be_cancelled_is_done(journal: Path) -> None:
+    api = BatchAPI(seconds=0.02)
+    async with (
+        api.server() as server,
+        client_of(server.url) as client,
+        client.batch(
+            MODEL, [{"n": 1}], journal=journal, poll=Poll(first=30, starting=30, processing=30)
+        ),
+    ):
+        await until(lambda: bool(api.made) and not api.running())
+        await asyncio.sleep(0.05)
+
+    assert await states(journal) == {State.DONE: 1}
+
+
+async def test_files_that_cannot_be_had_are_tried_again_by_a_resume(
+    journal: Path, tmp_path: Path
+) -> None:
+    def picture(made: Made) -> None:
+        made.output = "data:image/png;base64,!!!"
+
+    api = BatchAPI(outcome=picture)
+    results = await run(api, [{"n": 1}], journal, save_files=tmp_path / "files")
+
+    assert not results[0].ok
+    assert results[0].output is None
+    assert results[0].prediction is not None
+    assert await states(journal) == {State.CREATED: 1}
+
+
 async def test_a_repeated_prediction_is_not_taken_for_its_follower(journal: Path) -> None:
     """The first attempt is in the list with the same input; a kill then hits the second."""
 
@@ -418,3 +533,19 @@ async def test_a_dry_run_says_what_would_be_done(
     assert str(results[2].error).endswith("text=3 is no string.")
     assert str(results[3].error).endswith("text is required and missing.")
     assert client.requests_sent < 20
+
+
+@pytest.mark.parametrize("ref", ["{model}:{version}", "{version}"])
+async def test_a_dry_run_of_a_version_asks_for_its_schema(client: Replicate, ref: str) -> None:
+    model = await client.models.get("replicate/hello-world")
+    assert model.latest_version is not None
+    named = ref.format(model="replicate/hello-world", version=model.latest_version.id)
+
+    batch = client.batch(named, [{}, {"text": "a"}], dry_run=True)
+    results = [result.ok async for result in batch]
+
+    assert sorted(results) == ([False, True] if ":" in named else [True, True])
+    with pytest.raises(NotFoundError):
+        await anext(client.batch("nobody/nothing", [{}], dry_run=True))
+    unknown = client.batch(f"nobody/nothing:{'0' * 64}", [{}], dry_run=True)
+    assert (await anext(unknown)).ok

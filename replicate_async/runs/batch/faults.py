@@ -1,0 +1,81 @@
+"""What a failure means for an item, and for the batch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from replicate_async.errors import (
+    AmbiguousCreateError,
+    APIConnectionError,
+    APIStatusError,
+    AuthenticationError,
+    ClientStateError,
+    ForeignURLError,
+    InvalidArgumentError,
+    JournalError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    RedirectError,
+    ReplicateError,
+    ServerError,
+    TLSError,
+)
+from replicate_async.runs.batch.reconcile import Undecided
+
+MOST_LOST: Final = 5
+"""Creates of one item that may break off without effect before it is given up."""
+
+
+def is_passing(error: ReplicateError) -> bool:
+    """Whether the API was out or busy, and the same may work a little later."""
+    passing = isinstance(error, APIConnectionError | RateLimitError | ServerError)
+    return passing and not isinstance(error, TLSError)
+
+
+def hits_all(error: ReplicateError) -> bool:
+    """Whether every other request would fail in the same way."""
+    return isinstance(
+        error,
+        AuthenticationError
+        | PaymentRequiredError
+        | PermissionDeniedError
+        | TLSError
+        | RedirectError
+        | ForeignURLError
+        | ClientStateError
+        | JournalError,
+    )
+
+
+def blames_version(error: ReplicateError) -> bool:
+    """Whether a 422 is about the version and not about the input."""
+    if isinstance(error, InvalidArgumentError) or not isinstance(error, APIStatusError):
+        return False
+    names = {field.field.split(".")[0] for field in error.invalid_fields}
+    return error.status == 422 and bool(names) and names <= {"version"}
+
+
+def uncertain(
+    key: str, verdict: Undecided, intent_at: float, cause: AmbiguousCreateError | None
+) -> AmbiguousCreateError:
+    """Return the error of an item of which nobody can tell whether it was created."""
+    sent_at = datetime.fromtimestamp(intent_at, UTC)
+    said = f" The create ended with: {cause}" if cause is not None else ""
+    error = AmbiguousCreateError(
+        f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
+        f"UTC, and nobody can tell: {verdict.reason}. It was not created again. Run the batch "
+        f"again with the same journal to look once more, or look for it on the website.{said}"
+    )
+    error.sent_at = sent_at
+    return error
+
+
+def given_up(key: str, last: AmbiguousCreateError) -> ReplicateError:
+    """Return the error of an item whose creates broke off again and again."""
+    return ReplicateError(
+        f"{key!r} could not be created: {MOST_LOST} creates broke off, and the list of predictions "
+        "shows that none happened. Something in the input may break the API; to try it again, run "
+        f"the batch again with the same journal. The last ended with: {last}"
+    )

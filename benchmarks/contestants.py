@@ -36,6 +36,7 @@ class Contestant:
 
 OURS: Final = "replicate_async"
 OURS_FAST: Final = "replicate_async, uvloop"
+OURS_TUNED: Final = "replicate_async, uvloop, gc tuned"
 AIOHTTP: Final = "aiohttp + msgspec"
 AIOHTTP_FAST: Final = "aiohttp + msgspec, uvloop"
 LIMIT: Final = "asyncio protocol"
@@ -48,6 +49,7 @@ V2_AIOHTTP: Final = "replicate 2.0.0b4, aiohttp"
 CONTESTANTS: Final = {
     OURS: Contestant("ours"),
     OURS_FAST: Contestant("ours", uvloop=True),
+    OURS_TUNED: Contestant("ours", uvloop=True, way="tuned"),
     AIOHTTP: Contestant("bare", "bare"),
     AIOHTTP_FAST: Contestant("bare", "bare", uvloop=True),
     LIMIT: Contestant("limit", "bare"),

@@ -18,6 +18,7 @@ from benchmarks.contestants import (
     LIMIT_FAST,
     OURS,
     OURS_FAST,
+    OURS_TUNED,
     V1,
     V2,
     V2_AIOHTTP,
@@ -28,6 +29,7 @@ from benchmarks.workloads import cycle, get, listing, streams
 _COLORS: Final = {
     OURS: "#0b6e4f",
     OURS_FAST: "#4caf7d",
+    OURS_TUNED: "#8fd0ac",
     AIOHTTP: "#1f4e9c",
     AIOHTTP_FAST: "#6f9ce8",
     LIMIT: "#444444",
@@ -65,7 +67,7 @@ def _by_concurrency(results: Results) -> None:
                 if (value := results.median(get.NAME, case.title, title, name)) is not None
             ]
             if points:
-                style = "--" if title.endswith("uvloop") else "-"
+                style = "--" if "uvloop" in title else "-"
                 axes.plot(
                     [at for at, _ in points],
                     [value for _, value in points],

@@ -1,7 +1,7 @@
 """Every Python snippet in the README and the docs runs, against an embedded server.
 
 A page is one program: its snippets run in order and share their names, with `await` at top level.
-A snippet that calls `asyncio.run` is a program of its own and runs as one. A fence that says
+A snippet that runs `main()` in a loop is a program of its own, and runs as one. A fence that says
 ```` ```python notest: reason ```` does not run.
 """
 
@@ -97,7 +97,7 @@ async def test_the_snippets_of_a_page_run(
     for snippet in snippets(page):
         if snippet.info.startswith("notest"):
             continue
-        if "asyncio.run(" in snippet.source:
+        if ".run(main())" in snippet.source:
             await run_program(snippet.source, environment, tmp_path)
             continue
         # Empty lines before it, so that a traceback names the line of the page.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -126,6 +127,10 @@ class Ours:
         return watched.figures(size)
 
 
-def connect(url: str) -> Client:
-    """Return the client, connected to *url*."""
+def connect(url: str, way: str = "") -> Client:
+    """Return the client, connected to *url*; "tuned" with a collector that looks less often."""
+    if way == "tuned":
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 1_000)
     return Ours(url)

@@ -1,4 +1,4 @@
-"""When to look at which of many runs: one heap for all of them, and no clock.
+"""When to look at which of many runs: one wheel for all of them, and no clock.
 
 A run that is looked at through a page of the listing costs a hundredth of a request, so the pace
 is the same for one run and for ten thousand: what differs is how the looks are paid for, which
@@ -7,13 +7,13 @@ is the same for one run and for ten thousand: what differs is how the looks are 
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable
 from typing import Final
 
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
+from replicate_async.core.wheel import Timed, Wheel
 
 __all__ = ["Item", "Schedule"]
 
@@ -28,7 +28,7 @@ _JITTER: Final = 0.2
 _USUAL: Final = Poll()
 
 
-class Item:
+class Item(Timed):
     """A run that is waited for, as far as the schedule needs to know it.
 
     Times of the API (*created*, *started*) are Unix times, the others are those of the caller's
@@ -42,8 +42,6 @@ class Item:
         "changed_at",
         "confirmed",
         "created",
-        "due",
-        "heaped",
         "key",
         "listed_from",
         "looking",
@@ -57,6 +55,7 @@ class Item:
     )
 
     def __init__(self, key: str, now: float) -> None:
+        super().__init__()
         self.key: str = key
         self.poll: Poll | None = None
         self.brisk: bool = False
@@ -75,8 +74,6 @@ class Item:
         self.attempt: int = 0
         self.changed_at: float = now
         self.ripe_at: float = now
-        self.due: float = math.inf
-        self.heaped: float = math.inf
         self.looking: bool = False
         self.active: bool = False
 
@@ -87,8 +84,7 @@ class Schedule:
     def __init__(self, durations: Durations, dice: Callable[[], float]) -> None:
         self._durations = durations
         self._dice = dice
-        self._heap: list[tuple[float, int, Item]] = []
-        self._pushed = 0
+        self._wheel: Wheel[Item] = Wheel()
         self._active = 0
         self._offset = math.inf  # of the caller's clock from the API's
 
@@ -106,47 +102,21 @@ class Schedule:
         """Look at *item* no more."""
         if item.active:
             item.active = False
-            item.heaped = math.inf
             self._active -= 1
-            if len(self._heap) > 64 + 2 * self._active:
-                self._heap = [entry for entry in self._heap if entry[0] == entry[2].heaped]
-                heapq.heapify(self._heap)
+            self._wheel.drop(item)
 
     def move(self, item: Item, due: float) -> None:
         """Look at *item* next at *due*."""
-        item.due = due
         item.looking = False
-        # One that is due later than its entry says is put back when the entry comes up.
-        if due < item.heaped:
-            self._pushed += 1
-            item.heaped = due
-            heapq.heappush(self._heap, (due, self._pushed, item))
+        self._wheel.put(item, due)
 
     def next_at(self) -> float | None:
         """Return when something is due next, or None."""
-        while self._heap:
-            heaped, _, item = self._heap[0]
-            if heaped == item.heaped and item.active:
-                return heaped
-            heapq.heappop(self._heap)
-        return None
+        return self._wheel.next_at()
 
     def take(self, now: float) -> list[Item]:
         """Return what is due; it is not due again before `move`."""
-        due: list[Item] = []
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            heaped, _, item = heapq.heappop(heap)
-            if heaped != item.heaped or not item.active:
-                continue
-            item.heaped = math.inf
-            if item.looking:
-                continue
-            if item.due <= now:
-                due.append(item)
-            else:
-                self.move(item, item.due)
-        return due
+        return [item for item in self._wheel.take(now) if not item.looking]
 
     def looked(self, item: Item, now: float, status: str | None = None) -> None:
         """Note that *item* was looked at, with *status* if it was seen; it is due later."""

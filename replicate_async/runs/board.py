@@ -9,17 +9,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Raw
 
 from replicate_async.core.cover import Cover, Look, missing
 from replicate_async.core.durations import Durations
 from replicate_async.core.schedule import Item, Schedule
+from replicate_async.core.wheel import Wheel
 from replicate_async.errors import NotFoundError, PredictionGone, WaitTimeout
+from replicate_async.runs.alarm import Alarm
 from replicate_async.runs.desk import Desk
 from replicate_async.runs.glance import Glance, RawPage, decode, glance, seconds
-from replicate_async.runs.ticket import Asking, Ticket, Watched
+from replicate_async.runs.ticket import Ticket, Watched
 from replicate_async.runs.wait import AnyRun, stronger, timed_out
 
 _SETTLING: Final = 5.0
@@ -28,11 +30,10 @@ _SETTLING: Final = 5.0
 _SHORTEST_LOOK: Final = 1.0
 """Seconds that a look may take which begins just before the end of the waiting."""
 
+_FEW: Final = 256
 _MANY: Final = 100
 _TOGETHER: Final = 0.02
-"""Seconds from one look at the heap to the next when many are in it."""
-
-_INSTANT: Final = 1e-3
+"""Seconds from one look at the schedule to the next when many are on it."""
 
 
 class Board:
@@ -56,10 +57,10 @@ class Board:
         self._pages_per_second = pages_per_second
         self._covers: dict[str, Cover] = {}
         self._runs: dict[str, Watched] = {}
-        self._desk = Desk(self._ask, self._ask_page)
-        self._timer: asyncio.TimerHandle | None = None
-        # Kept here, since uvloop's handles of a time that has passed do not know it.
-        self._timer_at = math.inf
+        self._desk = Desk(self._call, self._ask, self._ask_page)
+        self._deadlines: Wheel[Ticket] = Wheel()
+        self._deadline = Alarm(loop, self._expire_late)
+        self._alarm = Alarm(loop, self._tick)
         self._ticked_at = -1.0
 
     def __len__(self) -> int:
@@ -87,26 +88,29 @@ class Board:
         ticket.watched = run
         ticket.future = future = self.loop.create_future()
         if ticket.deadline < math.inf:
-            ticket.timer = self.loop.call_at(ticket.deadline, self._expire, ticket)
+            self._deadlines.put(ticket, ticket.deadline)
+            self._deadline.set(ticket.deadline)
         if run.due <= now and not run.looking:
-            self._tick()
+            self._tick(now)
         else:
             self._arm()
         return future
 
     def leave(self, ticket: Ticket) -> None:
         """Wait no more; what nobody waits for is not asked for, nor is an answer awaited."""
-        if ticket.timer is not None:
-            ticket.timer.cancel()
-            ticket.timer = None
-        run = ticket.watched
-        if run is None or ticket not in run.tickets:
-            return
-        run.tickets.remove(ticket)
-        if run.tickets:
-            self._repace(run, self.loop.time())
-        else:
-            self._drop(run)
+        run, called = ticket.watched, ticket.called
+        if run is not None and ticket in run.tickets:
+            self._deadlines.drop(ticket)
+            run.tickets.remove(ticket)
+            if not run.tickets:
+                self._drop(run)
+            else:
+                if called and run.looking and run.asker is None:
+                    self._desk.ask_first(run)
+                self._repace(run, self.loop.time())
+        if called:
+            ticket.called = False
+            self._desk.back()
 
     def _begin(self, ticket: Ticket, now: float) -> Watched:
         run = ticket.watched
@@ -144,36 +148,23 @@ class Board:
         self._schedule.remove(run)
         if (cover := self._covers.get(run.source.kind)) is not None:
             cover.displace(run)
-        if run.asking is not None:
-            run.asking.task.cancel()
+        if run.asker is not None:
+            run.asker.cancel()
         if not self._runs:
             self._desk.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._alarm.cancel()
+            self._deadline.cancel()
 
     def _arm(self) -> None:
-        """Set the timer for what is due next."""
+        """Set the alarm for what is due next."""
         due = self._schedule.next_at()
-        if due is None:
-            return
-        if len(self._runs) > _MANY:
-            due = max(due, self._ticked_at + _TOGETHER)
-        if self._timer is not None:
-            if self._timer_at <= due:
-                return
-            self._timer.cancel()
-        self._timer = self.loop.call_at(due, self._tick)
-        self._timer_at = due
+        if due is not None:
+            if len(self._runs) > _MANY:
+                due = max(due, self._ticked_at + _TOGETHER)
+            self._alarm.set(due)
 
-    def _tick(self) -> None:
+    def _tick(self, now: float) -> None:
         """Have those asked for who are due."""
-        now = self.loop.time()
-        if self._timer is not None:
-            # The loop calls a little early, by what its clock can tell apart.
-            now = max(now, min(self._timer_at, now + _INSTANT))
-            self._timer.cancel()
-            self._timer = None
         self._ticked_at = now
         due = self._schedule.take(now)
         if len(due) == len(self._runs) == 1:
@@ -198,26 +189,72 @@ class Board:
             for item in later:
                 self._schedule.move(item, max(cover.free_at, now + _TOGETHER))
 
-    async def _ask(self, item: Item, task: asyncio.Task[None]) -> None:
+    def _call(self, item: Item) -> bool:
+        """Have the one who waits for *item* ask for it, which takes no task besides its own.
+
+        Of many, most are asleep in some far part of the memory: a few tasks that are not are
+        quicker then.
+        """
+        tickets = _watched(item).tickets
+        if len(tickets) != 1 or len(self._runs) > _FEW:
+            return False
+        ticket = tickets[0]
+        future = ticket.future
+        if ticket.called or future is None or future.done():
+            return False
+        ticket.called = True
+        future.set_result(None)
+        return True
+
+    async def look(self, ticket: Ticket) -> asyncio.Future[None] | None:
+        """Ask for the run of *ticket*, whose owner was called.
+
+        Return the future that tells of news or of the next call, or None if there are news.
+        """
+        run, task = ticket.watched, asyncio.current_task()
+        assert run is not None  # noqa: S101 - it was joined
+        assert task is not None  # noqa: S101 - that of the owner
+        cancels = task.cancelling()
+        ticket.task = task
+        try:
+            if run.looking:
+                await self._ask(run, task)
+        except asyncio.CancelledError:
+            # Nobody cancelled this task if it was interrupted, or the request cancelled itself.
+            if task.cancelling() - ticket.interrupted > cancels:
+                raise
+        finally:
+            ticket.task = None
+            if ticket.interrupted:
+                ticket.interrupted = False
+                task.uncancel()
+            if ticket.called:
+                ticket.called = False
+                self._desk.back()
+        if ticket not in run.tickets:
+            return None
+        ticket.future = self.loop.create_future()
+        return ticket.future
+
+    async def _ask(self, item: Item, task: asyncio.Task[Any]) -> None:
         run = _watched(item)
-        if run.asking is not None:
+        if run.asker is not None:
             return
-        run.asking = Asking(task, self.loop.time())
+        run.asker, run.asked_at = task, self.loop.time()
         try:
             found = await run.source.get(run.run_id)
         except NotFoundError as error:
-            run.asking = None
-            self._unknown(run, error)
+            if _heeded(run, task):
+                self._unknown(run, error)
         except Exception as error:  # noqa: BLE001 - it is for those who wait
-            run.asking = None
-            self._fail(run, partial(_copy, error))
+            if _heeded(run, task):
+                self._fail(run, partial(_copy, error))
         except BaseException:
-            run.asking = None
-            self._again(run)
+            if _heeded(run, task):
+                self._again(run)
             raise
         else:
-            run.asking = None
-            if run.active:
+            if _heeded(run, task) and run.active:
                 self.arrived(run, found)
 
     def _again(self, run: Watched) -> None:
@@ -254,7 +291,7 @@ class Board:
             key = f"{kind}/{seen.id}"
             listed.add(key)
             run = self._runs.get(key)
-            if run is not None and run.asking is None:
+            if run is not None and run.asker is None:
                 cover.place(run, created)
                 self._glimpse(run, seen, raw, now)
         more = bool(page.next_url)
@@ -300,7 +337,7 @@ class Board:
     def arrived(self, run: Watched, found: AnyRun) -> None:
         """Tell those who wait for *run* of the state in which it was *found*."""
         now = self.loop.time()
-        if run.started is None:
+        if run.started is None and (found.started_at is not None or not run.profile):
             self._date(run, found, now)
         if found.done:
             end = seconds(found.completed_at)
@@ -309,7 +346,7 @@ class Board:
                 self._schedule.learn(run.profile, seconds(found.created_at), begun, end)
             for ticket in tuple(run.tickets):
                 ticket.known = found
-                self._settle(ticket)
+                self.dismiss(ticket)
             return
         run.seen = True
         self._schedule.looked(run, now, found.status)
@@ -325,7 +362,7 @@ class Board:
         for ticket in tuple(run.tickets):
             if ticket.changes and _differ(ticket.known, found):
                 ticket.known = found
-                self._settle(ticket)
+                self.dismiss(ticket)
 
     def _date(self, run: Watched, found: AnyRun, now: float) -> None:
         if not run.profile:
@@ -355,40 +392,55 @@ class Board:
 
     def _bear(self, run: Watched, now: float) -> None:
         """Go on with *run*, for those whose time is not up."""
-        for ticket in run.tickets:
-            if ticket.deadline <= now:
-                for late in [one for one in run.tickets if one.deadline <= now]:
-                    self._expire(late)
-                break
-        # Nearly always there is a timer already for somebody who is due before.
-        if self._timer is None or run.due < self._timer.when():
+        if run.late:
+            run.late = False
+            for ticket in [one for one in run.tickets if one.deadline <= now]:
+                self._expire(ticket, now)
+        # Nearly always it is set already for somebody who is due before.
+        if run.due < self._alarm.at:
             self._arm()
 
     def _fail(self, run: Watched, error: Callable[[], BaseException]) -> None:
         for ticket in tuple(run.tickets):
             ticket.error = error()
-            self._settle(ticket)
+            self.dismiss(ticket)
 
-    def _expire(self, ticket: Ticket) -> None:
+    def _expire_late(self, now: float) -> None:
+        """Give up on those who are due to."""
+        for ticket in self._deadlines.take(now):
+            self._expire(ticket, now)
+        due = self._deadlines.next_at()
+        if due is not None:
+            self._deadline.set(due)
+
+    def _expire(self, ticket: Ticket, now: float) -> None:
         """Give up, unless a look has just begun that may bring the end."""
-        run, now = ticket.watched, self.loop.time()
+        run = ticket.watched
         if run is None or ticket not in run.tickets:
             return
         until = now
-        if run.asking is not None:
-            until = run.asking.since + _SHORTEST_LOOK
+        if run.asker is not None:
+            until = run.asked_at + _SHORTEST_LOOK
         elif not run.attempt and run.last is None and ticket.began is not None:
             until = ticket.began + _SHORTEST_LOOK
         if until > now:
-            ticket.timer = self.loop.call_at(until, self._expire, ticket)
+            self._deadlines.put(ticket, until)
+            run.late = True
             return
         last = run.as_last_seen()
         said = timed_out(run.run_id, ticket.timeout or 0.0, last)
         ticket.error = WaitTimeout(said, last=last)
-        self._settle(ticket)
+        self.dismiss(ticket)
 
-    def _settle(self, ticket: Ticket) -> None:
-        if ticket.future is not None and not ticket.future.done():
+    def dismiss(self, ticket: Ticket) -> None:
+        """Wake the owner of *ticket*, who need wait no more."""
+        run = ticket.watched
+        if run is not None and ticket.task is not None and run.asker is ticket.task:
+            # The owner is asking itself, and not heeding its future.
+            run.asker = None
+            ticket.interrupted = True
+            ticket.task.cancel()
+        elif ticket.future is not None and not ticket.future.done():
             ticket.future.set_result(None)
         self.leave(ticket)
 
@@ -396,6 +448,14 @@ class Board:
 def _watched(item: Item) -> Watched:
     assert isinstance(item, Watched)  # noqa: S101 - the board puts nothing else on the schedule
     return item
+
+
+def _heeded(run: Watched, task: asyncio.Task[Any]) -> bool:
+    """Note that *task* has asked for *run*; tell whether anybody still wants to know."""
+    if run.asker is not task:
+        return False
+    run.asker = None
+    return True
 
 
 def _moment(unix: float | None) -> datetime | None:

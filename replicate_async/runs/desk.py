@@ -1,4 +1,4 @@
-"""The tasks that ask: few, and none when there is nothing to ask for."""
+"""Who asks: those who wait, and where that will not do, tasks that last as long as the line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ _MOST_PAGES: Final = 24
 
 
 class Desk:
-    """A line of questions, and the tasks that see to it, each to one after the other.
+    """A line of questions, and those who see to it.
 
-    *single* asks for one run, *page* for a page of them. Neither raises but for a cancel.
+    *call* has the one who waits for a run ask for it and tells so, or that several wait. Then, and
+    for pages, tasks are made, each for one question after the other: *single* asks for one run,
+    *page* for a page of them. Neither raises but for a cancel.
     """
 
     def __init__(
         self,
+        call: Callable[[Item], bool],
         single: Callable[[Item, asyncio.Task[None]], Awaitable[None]],
         page: Callable[[Cover, Look], Awaitable[None]],
     ) -> None:
+        self._call = call
         self._single = single
         self._page = page
+        self._called = 0
         self._singles: deque[Item] = deque()
         self._looks: deque[tuple[Cover, Look]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,15 +56,33 @@ class Desk:
 
     def open(self) -> None:
         """See to it that somebody works on the line."""
+        line, most = self._singles, _MOST - len(self._tasks)
+        while line and self._called < most:
+            item = line[0]
+            if item.active and item.looking:
+                if not self._call(item):
+                    break
+                self._called += 1
+            line.popleft()
         pages = min(len(self._looks), _MOST_PAGES - len(self._paging))
-        wanted = len(self._singles) + pages - len(self._idle)
+        busy, idle = len(self._tasks) - len(self._idle), len(self._idle)
+        # Twice as many at each turn of the loop: an answer that is there at once needs no other.
+        wanted = min(len(line) + pages - idle, 1 + busy - idle, most - self._called)
+        if wanted <= 0:
+            return
         loop = asyncio.get_running_loop()
-        for _ in range(min(wanted, _MOST - len(self._tasks))):
+        for _ in range(wanted):
             # In a context of its own: what one caller's context says is not about others' runs.
             task = loop.create_task(self._work(), context=Context())
             self._tasks.add(task)
             self._idle.add(task)
             task.add_done_callback(self._over)
+
+    def back(self) -> None:
+        """Note that somebody who was called has asked, or will not."""
+        self._called -= 1
+        if self._singles or self._looks:
+            self.open()
 
     def clear(self) -> None:
         """Forget what is in the line, and the pages that are under way."""
@@ -92,6 +115,8 @@ class Desk:
                 self.open()
             elif self._singles:
                 item = self._singles.popleft()
+                if self._singles and not self._idle:
+                    self.open()
                 if item.active and item.looking:
                     await self._single(item, task)
             else:

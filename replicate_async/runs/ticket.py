@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from replicate_async.core.poll import Poll
 from replicate_async.core.schedule import Item
+from replicate_async.core.wheel import Timed
 from replicate_async.runs.wait import AnyRun, Source
 
 
-class Asking(NamedTuple):
-    """A request for one run that is under way."""
-
-    task: asyncio.Task[None]
-    since: float
-
-
-class Ticket:
+class Ticket(Timed):
     """One wait for one run: what its owner knows, and the future that its owner awaits.
 
     With *changes* it is over at every change of the run, and else at its end. It is used again for
-    the next change.
+    the next change. It is due when its owner has waited long enough.
     """
 
     __slots__ = (
         "began",
+        "called",
         "changes",
         "deadline",
         "error",
         "future",
+        "interrupted",
         "key",
         "known",
         "poll",
         "run_id",
         "source",
+        "task",
         "timeout",
-        "timer",
         "watched",
     )
 
@@ -52,6 +48,7 @@ class Ticket:
         poll: Poll | None,
         changes: bool,
     ) -> None:
+        super().__init__()
         self.source: Source[Any] = source
         self.run_id: str = run_id
         self.key: str = f"{source.kind}/{run_id}"
@@ -63,14 +60,29 @@ class Ticket:
         self.began: float | None = None
         self.deadline: float = 0.0
         self.future: asyncio.Future[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.called: bool = False
+        """Whether its owner is to ask for the run."""
+        self.task: asyncio.Task[Any] | None = None
+        """The owner's, while it asks."""
+        self.interrupted: bool = False
+        """Whether that was cancelled to make an end of asking."""
         self.watched: Watched | None = None
 
 
 class Watched(Item):
     """A run that is waited for, once for all who do."""
 
-    __slots__ = ("asking", "began", "last", "run_id", "seen", "source", "tickets")
+    __slots__ = (
+        "asked_at",
+        "asker",
+        "began",
+        "last",
+        "late",
+        "run_id",
+        "seen",
+        "source",
+        "tickets",
+    )
 
     def __init__(self, ticket: Ticket, now: float) -> None:
         super().__init__(ticket.key, now)
@@ -81,7 +93,11 @@ class Watched(Item):
         self.seen: bool = False
         """Whether it was there when it was asked for."""
         self.tickets: list[Ticket] = []
-        self.asking: Asking | None = None
+        self.late: bool = False
+        """Whether a time has run out, and what is being asked is awaited still."""
+        self.asker: asyncio.Task[Any] | None = None
+        """Who asks for it at the moment, since *asked_at*."""
+        self.asked_at: float = now
         if ticket.known is not None:
             self.status: str = ticket.known.status
 

@@ -55,33 +55,35 @@ class Watch(Generic[RunT]):
             raise ClientStateError("The run is being watched by another task; one can.")
         self._awaited = True
         try:
-            found = cast("RunT", await news(self._board, self._ticket))
+            found = await news(self._board, self._ticket)
         except Exception:
             self._over = True
             raise
         finally:
             self._awaited = False
+        if found is None:
+            raise StopAsyncIteration
         if self._over:
             raise StopAsyncIteration
         self._over = found.done
-        return found
+        return cast("RunT", found)
 
     def close(self) -> None:
         """Watch no more: whoever awaits the next change is told that there is none."""
         self._over = True
-        future = self._ticket.future
-        if future is not None and not future.done():
-            future.set_result(None)
+        if self._awaited:
+            self._board().dismiss(self._ticket)
 
     def __repr__(self) -> str:
         state = "over" if self._over else "open"
         return f"<Watch {self._ticket.run_id} {state}>"
 
 
-async def news(board: Callable[[], Board], ticket: Ticket) -> Prediction | Training:
+async def news(board: Callable[[], Board], ticket: Ticket) -> Prediction | Training | None:
     """Return the run that *ticket* is for at its next change, or at its end.
 
-    A run that is known to have ended is returned at once.
+    A run that is known to have ended is returned at once. None is returned when the wait was
+    dismissed before anything was known of the run.
     """
     known = ticket.known
     if known is not None and known.done:
@@ -89,8 +91,9 @@ async def news(board: Callable[[], Board], ticket: Ticket) -> Prediction | Train
     waits = board()
     try:
         future = waits.join(ticket)
-        if future is not None:
+        while future is not None:
             await future
+            future = await waits.look(ticket) if ticket.called else None
     finally:
         waits.leave(ticket)
         ticket.future = None
@@ -99,6 +102,4 @@ async def news(board: Callable[[], Board], ticket: Ticket) -> Prediction | Train
             raise ticket.error
         finally:
             ticket.error = None
-    known = ticket.known
-    assert known is not None  # noqa: S101 - there are news of it
-    return known
+    return ticket.known

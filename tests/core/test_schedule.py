@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from random import Random
 
@@ -38,9 +39,13 @@ def test_what_is_due_is_taken_in_order_and_once() -> None:
     for key, due in items.items():
         table.add(Item(key, 0.0), due)
 
-    taken = [item.key for now in range(0, 101, 10) for item in table.take(float(now))]
+    taken = [[item.key for item in table.take(float(now))] for now in range(0, 101, 10)]
 
-    assert taken == sorted(items, key=items.__getitem__)
+    assert list(map(len, taken)) == [
+        sum(now - 10 < due <= now for due in items.values()) for now in range(0, 101, 10)
+    ]
+    order = [items[key] for keys in taken for key in keys]
+    assert all(after > before - 1 / 64 for before, after in itertools.pairwise(order))
     assert table.next_at() is None
     assert len(table) == 500
 

@@ -6,7 +6,6 @@ import asyncio
 import statistics
 from dataclasses import replace
 from datetime import datetime
-from random import Random
 
 import msgspec
 import pytest
@@ -15,60 +14,9 @@ from replicate_async import Poll, Prediction, PredictionGone, WaitTimeout
 from replicate_async.core.problem import parse
 from replicate_async.errors import NotFoundError, status_error
 from replicate_async.runs.glance import RawPage
-from replicate_async.runs.waiter import Waiter, Waits
-from tests.support.virtual_api import VirtualAPI
+from replicate_async.runs.waiter import Waits
+from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
-
-
-class World:
-    """An API, and the waits for its runs."""
-
-    def __init__(
-        self,
-        *,
-        whole: bool = False,
-        latency: float = 0.05,
-        pages: float = 25.0,
-        windowed: bool = True,
-    ) -> None:
-        self.dice = Random(20_261_123)
-        self.api = VirtualAPI(whole=whole, latency=latency)
-        self.waiter = Waiter(dice=self.dice.random, pages_per_second=pages)
-        self.waits = Waits(self.waiter, self.api.source(windowed=windowed))
-
-    async def wait(
-        self, run: Prediction | str, *, timeout: float | None = None, poll: Poll | None = None
-    ) -> Prediction:
-        name = run if isinstance(run, str) else run.id
-        last = None if isinstance(run, str) else run
-        return await self.waits.wait(name, last=last, timeout=timeout, poll=poll)
-
-    async def run(self, seconds: float) -> float:
-        """Run something to its end; return how long after that it was known."""
-        ended = await self.wait(self.api.create(seconds))
-        assert (ended.status, ended.output, ended.logs) == ("succeeded", "done", "")
-        return asyncio.get_running_loop().time() - self.api.runs[ended.id].ended
-
-    async def keep_running(self, slots: int, seconds: float, shortest: float) -> list[float]:
-        """Keep *slots* runs going for so many *seconds*; return the delays of the second half."""
-        loop = asyncio.get_running_loop()
-        begun, delays = loop.time(), list[float]()
-
-        async def slot() -> None:
-            await asyncio.sleep(self.dice.random() * shortest * 1.5)
-            while loop.time() < begun + seconds:
-                late = await self.run(self.dice.uniform(shortest, shortest * 2))
-                if loop.time() > begun + seconds / 2:
-                    delays.append(late)
-                await asyncio.sleep(self.dice.random() * 0.5)
-
-        async def settle() -> None:
-            await asyncio.sleep(seconds / 2)
-            self.api.gets.clear()
-            self.api.pages.clear()
-
-        await asyncio.gather(settle(), *(slot() for _ in range(slots)))
-        return delays
 
 
 def test_a_thousand_waits_cost_little_more_than_a_request_each() -> None:
@@ -441,43 +389,6 @@ def test_items_that_cannot_be_read_are_asked_for_alone() -> None:
 
     assert [run.status for run in ended] == ["succeeded"] * 10
     assert {"r000000", "r000001"} <= set(world.api.gets)
-
-
-def test_an_error_that_cannot_be_copied_is_given_as_it_is() -> None:
-    class StubbornError(Exception):
-        def __reduce__(self) -> str:
-            raise TypeError("not me")
-
-    world = World()
-
-    async def refuse(_: str) -> Prediction:
-        raise StubbornError
-
-    async def main() -> list[Prediction | BaseException]:
-        waits = Waits(world.waiter, replace(world.api.source(), get=refuse))
-        both = [waits.wait("x", last=None, timeout=None, poll=None) for _ in range(2)]
-        return await asyncio.gather(*both, return_exceptions=True)
-
-    assert [type(error) for error in run_virtually(main())] == [StubbornError, StubbornError]
-
-
-def test_a_cancel_that_comes_from_a_request_itself_is_not_the_end() -> None:
-    world = World()
-    refusals = 2
-
-    async def interrupted(name: str) -> Prediction:
-        nonlocal refusals
-        refusals -= 1
-        if refusals >= 0:
-            raise asyncio.CancelledError
-        return await world.api.get(name)
-
-    async def main() -> Prediction:
-        run = world.api.create(3.0)
-        waits = Waits(world.waiter, replace(world.api.source(), get=interrupted))
-        return await waits.wait(run.id, last=run, timeout=None, poll=None)
-
-    assert run_virtually(main()).status == "succeeded"
 
 
 def test_announcements_nobody_waits_for_are_bounded_and_unfinished_ones_forgotten() -> None:

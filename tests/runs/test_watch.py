@@ -1,10 +1,9 @@
-"""Seeing the changes of a run, and being woken by a webhook, against the embedded server."""
+"""Seeing the changes of a run, against the embedded server."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 import anyio
 import msgspec
@@ -15,85 +14,24 @@ from replicate_async import (
     InvalidArgumentError,
     Limits,
     NotFoundError,
-    Poll,
     Prediction,
     PredictionError,
     PredictionFailed,
     Replicate,
     Training,
     WaitTimeout,
-    WebhookVerificationError,
 )
-from replicate_async.core.webhook import decode_secret, sign
 from replicate_async.local import LocalReplicate
 from replicate_async.local.progress import Progress as Bar
+from tests.runs.states import LEISURE, QUICK, STATES, Service, ended, signed
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.embedded import until
 from tests.support.fault_server import FaultServer
-from tests.support.replies import json_answer, prediction, problem, training
-from tests.support.sentinel import TOKEN, WEBHOOK_SECRET
-from tests.support.wire import Answer, Request
+from tests.support.replies import json_answer, prediction, problem
+from tests.support.sentinel import TOKEN
+from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
-
-QUICK = Poll(first=0.002, starting=0.002, processing=0.002)
-LEISURE = Poll(first=60.0, starting=60.0, processing=60.0)
-
-
-def signed(body: bytes, secret: str = WEBHOOK_SECRET) -> dict[str, str]:
-    now = int(time.time())
-    return {
-        "webhook-id": "msg_1",
-        "webhook-timestamp": str(now),
-        "webhook-signature": sign(decode_secret(secret), "msg_1", now, body),
-    }
-
-
-def ended(id: str = "abc", **changes: object) -> bytes:
-    return msgspec.json.encode(prediction("https://api.replicate.com/v1", id=id) | changes)
-
-
-class Service:
-    """An API whose one run takes as many looks as there are *states*, and stays at the last."""
-
-    def __init__(self, *states: Mapping[str, object]) -> None:
-        self.states: list[Mapping[str, object]] = list(states)
-        self.secrets = [WEBHOOK_SECRET]
-        self.server = FaultServer(self.answer)
-
-    def body(self, **changes: object) -> dict[str, object]:
-        status = str(changes.get("status", "starting"))
-        return prediction(self.server.url, id="abc", status=status) | changes
-
-    def answer(self, request: Request) -> Answer:
-        if request.path.endswith("/secret"):
-            secret = self.secrets.pop(0) if len(self.secrets) > 1 else self.secrets[0]
-            return json_answer({"key": secret})
-        if request.method == "POST":
-            cancel = request.path.endswith("/cancel")
-            made = self.body(status="canceled" if cancel else "starting")
-            return json_answer(made, 200 if cancel else 201)
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if "trainings" in request.path:
-            return json_answer(training(self.server.url, status=str(state["status"])))
-        return json_answer(self.body(**state))
-
-    def client(self) -> Replicate:
-        return Replicate(TOKEN, base_url=self.server.url, limits=Limits(enabled=False))
-
-    def asked(self, what: str) -> int:
-        return sum(what in request.target for request in self.server.requests)
-
-
-BAR = " 20%|██        | 1/5 [00:01<00:04]\r 60%|██████    | 3/5 [00:03<00:02]"
-STATES: list[dict[str, object]] = [
-    {"status": "starting"},
-    {"status": "processing"},
-    {"status": "processing", "logs": BAR},
-    {"status": "processing", "logs": BAR},
-    {"status": "processing", "logs": BAR, "output": ["a"]},
-    {"status": "succeeded", "logs": BAR, "output": ["a", "b"]},
-]
 
 
 @pytest.fixture
@@ -238,6 +176,20 @@ async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -
         assert len(client.waiter) == 0
 
 
+async def test_a_watch_may_be_closed_before_anything_is_seen(service: Service) -> None:
+    hanging = Answer(cut=0, ending=Ending.HANG)
+    async with (
+        FaultServer(lambda _: hanging) as server,
+        Replicate(TOKEN, base_url=server.url) as client,
+    ):
+        watch = client.predictions.watch("abc", poll=QUICK)
+        reading = asyncio.ensure_future(anext(watch, None))
+        await until(lambda: server.requests)
+        watch.close()
+        assert await reading is None
+        assert len(client.waiter) == 0
+
+
 async def test_a_watch_that_was_cancelled_goes_on(service: Service) -> None:
     async with service.client() as client:
         watch = client.predictions.watch("abc", poll=LEISURE)
@@ -301,94 +253,6 @@ async def test_many_waits_are_answered_from_the_embedded_servers_listing() -> No
         assert [run.id for run in runs] == [run.id for run in made]
         assert client.requests_sent - before < 60
         assert len(client.waiter) == 0
-
-
-async def test_a_webhook_ends_the_wait(service: Service) -> None:
-    service.states = [{"status": "processing"}]
-    async with service.client() as client:
-        waits = [
-            asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE)),
-            asyncio.ensure_future(client.with_options(timeout=5).predictions.wait("abc")),
-        ]
-        await until(lambda: service.asked("/predictions/abc"))
-        body = ended(output="by webhook")
-        run = await client.predictions.notify(body, signed(body))
-        async with asyncio.timeout(1):
-            assert await asyncio.gather(*waits) == [run, run]
-        assert run.output == "by webhook"
-        again = ended(output="again")
-        await client.predictions.notify(again.decode(), signed(again))
-        assert service.asked("/secret") == 1
-
-
-async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None:
-    service.states = [{"status": "starting"}]
-    async with service.client() as client:
-        watch = client.predictions.watch("abc", poll=LEISURE)
-        await anext(watch)
-        waiting = asyncio.ensure_future(anext(watch))
-        await asyncio.sleep(0)
-        body = ended(status="processing", completed_at=None, output=["a"])
-        await client.predictions.notify(body, signed(body), secret=WEBHOOK_SECRET)
-        async with asyncio.timeout(1):
-            assert (await waiting).output == ["a"]
-    assert service.asked("/secret") == 0
-
-
-async def test_a_forged_webhook_wakes_nobody_and_asks_for_the_secret_once(
-    service: Service,
-) -> None:
-    service.states = [{"status": "processing"}]
-    body = ended()
-    forged = signed(body) | {"webhook-signature": "v1,Zm9yZ2Vk"}
-    async with service.client() as client:
-        waiting = asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE))
-        for _ in range(5):
-            with pytest.raises(WebhookVerificationError):
-                await client.predictions.notify(body, forged)
-        with pytest.raises(WebhookVerificationError):
-            await client.predictions.notify(body, {})
-        assert not waiting.done()
-        assert service.asked("/secret") == 2
-        waiting.cancel()
-        await asyncio.wait({waiting})
-
-
-async def test_a_secret_that_was_exchanged_is_fetched_anew(service: Service) -> None:
-    old, new = "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xk", WEBHOOK_SECRET
-    service.secrets = [old, new]
-    body = ended()
-    async with service.client() as client:
-        await client.predictions.notify(body, signed(body, old))
-        runs = await asyncio.gather(
-            *(client.predictions.notify(body, signed(body, new)) for _ in range(3))
-        )
-        assert "whsec" not in repr(client.signing_secret)
-
-    assert [run.id for run in runs] == ["abc"] * 3
-    assert service.asked("/secret") == 2
-
-
-async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> None:
-    service.states = [{"status": "processing"}]
-    body = msgspec.json.encode(training(service.server.url, status="succeeded") | {"id": "abc"})
-    async with service.client() as client:
-        waiting = asyncio.ensure_future(client.trainings.wait("abc", poll=LEISURE))
-        await asyncio.sleep(0.02)
-        assert isinstance(await client.predictions.notify(body, signed(body)), Prediction)
-        async with asyncio.timeout(1):
-            run = await waiting
-        assert run.output is not None
-        found = await client.trainings.notify(body, signed(body))
-        assert found == run
-
-
-async def test_another_token_has_waits_and_a_secret_of_its_own(service: Service) -> None:
-    async with service.client() as client:
-        other = client.with_options(api_token=TOKEN[::-1])
-        assert other.waiter is not client.waiter
-        assert other.signing_secret is not client.signing_secret
-        assert client.with_options(timeout=3).waiter is client.waiter
 
 
 async def test_a_deadline_around_a_run_is_told_to_the_api(service: Service) -> None:

@@ -1,0 +1,135 @@
+"""Who asks for a run, and what becomes of that when somebody leaves; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from replicate_async import Prediction, WaitTimeout
+from replicate_async.runs.waiter import Waits
+from tests.runs.world import World
+from tests.support.virtual_time import run_virtually
+
+
+@pytest.mark.parametrize("end", ["announced", "timeout", "cancel"])
+def test_who_asks_alone_is_not_kept_by_an_answer_that_does_not_come(end: str) -> None:
+    world = World(latency=1000.0)
+
+    async def main() -> None:
+        loop, run = asyncio.get_running_loop(), world.api.create(5.0)
+        begun = loop.time()
+        waiting = asyncio.create_task(world.wait(run.id, timeout=3.0 if end == "timeout" else None))
+        await asyncio.sleep(1.0)
+        assert asyncio.all_tasks() == {waiting, asyncio.current_task()}
+        assert world.api.asking == 1
+        if end == "announced":
+            ended = msgspec.structs.replace(run, status="succeeded")
+            world.waiter.announce("prediction", ended)
+            assert await waiting == ended
+        elif end == "timeout":
+            with pytest.raises(WaitTimeout):
+                await waiting
+        else:
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert waiting.cancelling() == (end == "cancel")
+        assert loop.time() - begun == pytest.approx(3.0 if end == "timeout" else 1.0)
+        assert (len(world.waiter), world.api.asking) == (0, 0)
+
+    run_virtually(main())
+
+
+def test_a_cancel_and_the_end_at_once_are_a_cancel() -> None:
+    world = World(latency=1000.0)
+
+    async def main() -> None:
+        run = world.api.create(5.0)
+        waiting = asyncio.create_task(world.wait(run.id))
+        await asyncio.sleep(1.0)
+        waiting.cancel()
+        world.waiter.announce("prediction", msgspec.structs.replace(run, status="succeeded"))
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("asking", [True, False])
+def test_who_joins_is_told_though_the_one_who_asks_leaves(asking: bool) -> None:
+    world = World(latency=0.5)
+
+    async def main() -> float:
+        run = world.api.create(2.0)
+        first = asyncio.create_task(world.wait(run.id))
+        await asyncio.sleep(0.25 if asking else 0)
+        second = asyncio.create_task(world.wait(run.id))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).status == "succeeded"
+        return asyncio.get_running_loop().time() - world.api.runs[run.id].ended
+
+    assert run_virtually(main()) < 2.0
+
+
+def test_who_joins_is_told_though_the_one_who_was_called_never_asked() -> None:
+    world = World()
+
+    async def main() -> None:
+        loop, run = asyncio.get_running_loop(), world.api.create(2.0)
+        first = asyncio.create_task(world.wait(run))
+        await asyncio.sleep(0)
+        watched = world.waiter.board().find(f"prediction/{run.id}")
+        assert watched is not None
+
+        async def second() -> Prediction:
+            first.cancel()
+            return await world.wait(run)
+
+        # In the same turn of the loop as the call, and just before it.
+        later = loop.create_future()
+        loop.call_at(watched.due - 5e-10, lambda: later.set_result(loop.create_task(second())))
+        assert (await (await later)).status == "succeeded"
+        assert first.cancelled()
+
+    run_virtually(main())
+
+
+def test_a_cancel_that_comes_from_a_request_itself_is_not_the_end() -> None:
+    world = World()
+    refusals = 2
+
+    async def interrupted(name: str) -> Prediction:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise asyncio.CancelledError
+        return await world.api.get(name)
+
+    async def main() -> Prediction:
+        run = world.api.create(3.0)
+        waits = Waits(world.waiter, replace(world.api.source(), get=interrupted))
+        return await waits.wait(run.id, last=run, timeout=None, poll=None)
+
+    assert run_virtually(main()).status == "succeeded"
+
+
+def test_an_error_that_cannot_be_copied_is_given_as_it_is() -> None:
+    class StubbornError(Exception):
+        def __reduce__(self) -> str:
+            raise TypeError("not me")
+
+    world = World()
+
+    async def refuse(_: str) -> Prediction:
+        raise StubbornError
+
+    async def main() -> list[Prediction | BaseException]:
+        waits = Waits(world.waiter, replace(world.api.source(), get=refuse))
+        both = [waits.wait("x", last=None, timeout=None, poll=None) for _ in range(2)]
+        return await asyncio.gather(*both, return_exceptions=True)
+
+    assert [type(error) for error in run_virtually(main())] == [StubbornError, StubbornError]

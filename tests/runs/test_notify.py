@@ -1,0 +1,112 @@
+"""Being woken by a webhook, which is believed when it was signed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from replicate_async import Prediction, WebhookVerificationError
+from tests.runs.states import LEISURE, STATES, Service, ended, signed
+from tests.support.embedded import until
+from tests.support.replies import training
+from tests.support.sentinel import TOKEN, WEBHOOK_SECRET
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    service = Service(*STATES)
+    async with service.server:
+        yield service
+
+
+async def test_a_webhook_ends_the_wait(service: Service) -> None:
+    service.states = [{"status": "processing"}]
+    async with service.client() as client:
+        waits = [
+            asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE)),
+            asyncio.ensure_future(client.with_options(timeout=5).predictions.wait("abc")),
+        ]
+        await until(lambda: service.asked("/predictions/abc"))
+        body = ended(output="by webhook")
+        run = await client.predictions.notify(body, signed(body))
+        async with asyncio.timeout(1):
+            assert await asyncio.gather(*waits) == [run, run]
+        assert run.output == "by webhook"
+        again = ended(output="again")
+        await client.predictions.notify(again.decode(), signed(again))
+        assert service.asked("/secret") == 1
+
+
+async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None:
+    service.states = [{"status": "starting"}]
+    async with service.client() as client:
+        watch = client.predictions.watch("abc", poll=LEISURE)
+        await anext(watch)
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+        body = ended(status="processing", completed_at=None, output=["a"])
+        await client.predictions.notify(body, signed(body), secret=WEBHOOK_SECRET)
+        async with asyncio.timeout(1):
+            assert (await waiting).output == ["a"]
+    assert service.asked("/secret") == 0
+
+
+async def test_a_forged_webhook_wakes_nobody_and_asks_for_the_secret_once(
+    service: Service,
+) -> None:
+    service.states = [{"status": "processing"}]
+    body = ended()
+    forged = signed(body) | {"webhook-signature": "v1,Zm9yZ2Vk"}
+    async with service.client() as client:
+        waiting = asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE))
+        for _ in range(5):
+            with pytest.raises(WebhookVerificationError):
+                await client.predictions.notify(body, forged)
+        with pytest.raises(WebhookVerificationError):
+            await client.predictions.notify(body, {})
+        assert not waiting.done()
+        assert service.asked("/secret") == 2
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_a_secret_that_was_exchanged_is_fetched_anew(service: Service) -> None:
+    old, new = "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xk", WEBHOOK_SECRET
+    service.secrets = [old, new]
+    body = ended()
+    async with service.client() as client:
+        await client.predictions.notify(body, signed(body, old))
+        runs = await asyncio.gather(
+            *(client.predictions.notify(body, signed(body, new)) for _ in range(3))
+        )
+        assert "whsec" not in repr(client.signing_secret)
+
+    assert [run.id for run in runs] == ["abc"] * 3
+    assert service.asked("/secret") == 2
+
+
+async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> None:
+    service.states = [{"status": "processing"}]
+    body = msgspec.json.encode(training(service.server.url, status="succeeded") | {"id": "abc"})
+    async with service.client() as client:
+        waiting = asyncio.ensure_future(client.trainings.wait("abc", poll=LEISURE))
+        await asyncio.sleep(0.02)
+        assert isinstance(await client.predictions.notify(body, signed(body)), Prediction)
+        async with asyncio.timeout(1):
+            run = await waiting
+        assert run.output is not None
+        found = await client.trainings.notify(body, signed(body))
+        assert found == run
+
+
+async def test_another_token_has_waits_and_a_secret_of_its_own(service: Service) -> None:
+    async with service.client() as client:
+        other = client.with_options(api_token=TOKEN[::-1])
+        assert other.waiter is not client.waiter
+        assert other.signing_secret is not client.signing_secret
+        assert client.with_options(timeout=3).waiter is client.waiter

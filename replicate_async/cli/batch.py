@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
-from replicate_async import BatchSummary, Limits
+from replicate_async import Limits, ReplicateError
 from replicate_async.cli.batch_display import Display
 from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
 from replicate_async.cli.failure import CommandError, UsageError
@@ -125,17 +125,73 @@ async def batch(
                 dry_run=dry_run,
                 on_progress=display.show,
             )
-            with _interrupts(running, display, drain=on_interrupt == "drain"):
-                await _collect(running, results)
-    _conclude(running.summary, where, options, dry_run=dry_run)
+            collected = _Collected(running, results)
+            try:
+                with _interrupts(collected, display, drain=on_interrupt == "drain") as received:
+                    await collected.run()
+            finally:
+                display.close()
+                collected.tell()
+    if options.json:
+        write_json(msgspec.to_builtins(running.summary))
+    if received:
+        raise CommandError("interrupted", code=128 + received[0])
+    collected.judge(where, dry_run=dry_run)
 
 
-async def _collect(running: Batch[object], results: ResultFile | None) -> None:
-    async with running:
-        with results or nullcontext():
-            async for result in running:
-                if results is not None:
-                    await asyncio.to_thread(results.write, result)
+class _Collected:
+    """The results of a batch on their way to a file, None in a dry run."""
+
+    def __init__(self, batch: Batch[object], file: ResultFile | None) -> None:
+        self.batch = batch
+        self._file = file
+        self._first_error: ReplicateError | None = None
+
+    async def run(self) -> None:
+        """Take all; the file gets its place if nobody interrupted them."""
+        file = self._file
+        async with self.batch:
+            with file or nullcontext():
+                async for result in self.batch:
+                    self._first_error = self._first_error or result.error
+                    if file is not None:
+                        await asyncio.to_thread(file.write, result)
+                if file is not None and self.batch.summary.stopped != "stop":
+                    await asyncio.to_thread(file.finish)
+
+    def tell(self) -> None:
+        """Say what it came to, where the results are, and how to go on if this was not all."""
+        summary = self.batch.summary
+        if summary.done or summary.planned:
+            note(str(summary))
+            note(self.where())
+        if summary.stopped not in (None, "error"):
+            note(_resume())
+
+    def where(self) -> str:
+        """Say where the results are."""
+        file, total = self._file, self.batch.summary.total
+        if file is None:
+            return "Nothing was created."
+        if file.whole:
+            of = "" if total in (None, file.rows) else f" of {total:,}"
+            return f"{file.rows:,}{of} rows in {file.path}"
+        return f"{file.rows:,} rows so far in {file.part}; {file.path} is written at the end."
+
+    def judge(self, journal: Path, *, dry_run: bool) -> None:
+        """Say what went wrong; raises `CommandError` for items that failed."""
+        summary = self.batch.summary
+        if summary.uncertain:
+            note(
+                f"{summary.uncertain:,} may or may not have been created; they are in the results "
+                "with their error, and were not repeated. The same command looks once more."
+            )
+        if summary.failed and not dry_run:
+            raise CommandError(
+                f"{summary.failed:,} of {summary.done:,} failed; the results say why. "
+                f"--retry-failed runs them again. The journal is {journal}. "
+                f"The first error: {self._first_error}"
+            )
 
 
 def _per_minute(rate: str) -> float:
@@ -147,56 +203,39 @@ def _per_minute(rate: str) -> float:
 
 
 @contextmanager
-def _interrupts(running: Batch[object], display: Display, *, drain: bool) -> Generator[None]:
-    """Stop *running* at the first Ctrl-C, and end the process at the second."""
+def _interrupts(
+    collected: _Collected, display: Display, *, drain: bool
+) -> Generator[Sequence[int]]:
+    """Stop the batch at the first Ctrl-C, and end the process at the second.
+
+    Yields the signals that came.
+    """
     loop = asyncio.get_running_loop()
     received: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if received:
             display.close()
-            os.write(2, f"\n{_resume()}\n".encode())
+            os.write(2, f"\n{collected.where()}\n{_resume()}\n".encode())
             os._exit(128 + number)
         received.append(number)
         loop.call_soon_threadsafe(begin)
 
     def begin() -> None:
-        running.stop(drain=drain)
+        collected.batch.stop(drain=drain)
         what = "waiting for those that run" if drain else "cancelling those that run"
         display.say(f"No more predictions are created; {what}. Ctrl-C again ends it at once.")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if received:
-        display.close()
-        note(_resume())
-        raise CommandError("interrupted", code=128 + received[0])
 
 
 def _resume() -> str:
     return f"To go on: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-
-
-def _conclude(summary: BatchSummary, journal: Path, options: Options, *, dry_run: bool) -> None:
-    if options.json:
-        write_json(msgspec.to_builtins(summary))
-    note(str(summary))
-    if summary.stopped is not None:
-        note(_resume())
-    if summary.uncertain:
-        note(
-            f"{summary.uncertain} may or may not have been created; they are in the results with "
-            "their error, and were not repeated."
-        )
-    if summary.failed and not dry_run:
-        raise CommandError(
-            f"{summary.failed:,} of {summary.done:,} failed; the results say why. --retry-failed "
-            f"runs them again. The journal is {journal}."
-        )
 
 
 JournalPath = Annotated[Path, Parameter(name="journal", help="The journal of a batch.")]

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from replicate_async import BatchProgress
+from replicate_async import BatchProgress, Patience
 from replicate_async.cli.output import note
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ _EVERY: Final = 0.2
 """Seconds between two looks of the terminal."""
 _LINE_EVERY: Final = 30.0
 """Seconds between two lines where stderr is no terminal."""
+_SEEKING: Final = (
+    "Some creates were cut off before their answer came. They are looked for in the list of "
+    f"predictions; what is not there after {Patience().settle:.0f} s is created again. All else "
+    "goes on meanwhile."
+)
 
 
 class Display:
@@ -30,6 +35,7 @@ class Display:
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._shown_at = time.monotonic() - _EVERY
+        self._seeking = False
         self._terminal = sys.stderr.isatty()
         if not self._terminal:
             self._shown_at = time.monotonic()
@@ -50,6 +56,9 @@ class Display:
 
     def show(self, progress: BatchProgress) -> None:
         """Show *progress*, if it is time to."""
+        if progress.sought and not self._seeking:
+            self._seeking = True
+            self.say(_SEEKING)
         now = time.monotonic()
         over = progress.total is not None and progress.done >= progress.total
         if now - self._shown_at < (_EVERY if self._terminal else _LINE_EVERY) and not (
@@ -86,7 +95,7 @@ def figures(progress: BatchProgress, creates: float | None) -> str:
     """Return the numbers of *progress* on one line."""
     limit = "" if creates is None else f" of {creates / 60:.3g}"
     parts = [f"{progress.ok:,} ok"]
-    for name in ("failed", "uncertain", "resumed", "running"):
+    for name in ("failed", "uncertain", "resumed", "running", "sought"):
         count: int = getattr(progress, name)
         if count:
             parts.append(f"{count:,} {name}")

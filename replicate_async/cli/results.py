@@ -6,7 +6,6 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import msgspec
@@ -31,10 +30,10 @@ _FORMATS: Final = (".jsonl", ".ndjson", ".csv")
 
 
 class ResultFile:
-    """A file at *path* that is written beside its place, and put there at the end.
+    """A file at *path* that is written beside its place, as *part*, and put there when it is whole.
 
-    So what an earlier run left is there until this one has as much. Raises `UsageError` for a
-    name that says no format.
+    So what an earlier run left stays until this one has all. Nothing is touched before the first
+    row. Raises `UsageError` for a name that says no format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,38 +42,48 @@ class ResultFile:
                 f"{path} ends in none of {', '.join(_FORMATS)}; 'replicate-async batch export' "
                 "makes others of the journal."
             )
-        self._path = path
-        self._part = path.with_name(f"{path.name}.part")
+        self.path = path
+        self.part: Path = path.with_name(f"{path.name}.part")
+        self.rows: int = 0
+        """How many were written."""
+        self.whole: bool = False
+        """Whether it is in its place."""
         self._file: IO[str] | None = None
         self._table: Any = None
 
-    def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        if self._path.suffix.lower() == ".csv":
-            self._table = csv.writer(self._file)
-            self._table.writerow(COLUMNS)
-        return self
-
     def write(self, result: BatchResult[Any]) -> None:
         """Write the row of *result*, through to the file."""
-        assert self._file is not None  # noqa: S101 - it is entered
+        file = self._file or self._open()
         row = row_of(result)
         if self._table is not None:
             self._table.writerow([as_text(row[name]) for name in COLUMNS])
         else:
-            self._file.write(f"{msgspec.json.encode(row, enc_hook=str).decode()}\n")
-        self._file.flush()
+            file.write(f"{msgspec.json.encode(row, enc_hook=str).decode()}\n")
+        file.flush()
+        self.rows += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _open(self) -> IO[str]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file = self.part.open(
+            "w", encoding="utf-8", errors="backslashreplace", newline=""
+        )
+        if self.path.suffix.lower() == ".csv":
+            self._table = csv.writer(file)
+            self._table.writerow(COLUMNS)
+        return file
+
+    def finish(self) -> None:
+        """Put it in its place: there will be no more rows."""
+        (self._file or self._open()).close()
+        os.replace(self.part, self.path)  # noqa: PTH105 - says what it does
+        self.whole = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
-            os.replace(self._part, self._path)  # noqa: PTH105 - says what it does
 
 
 def row_of(result: BatchResult[Any]) -> Mapping[str, object]:

@@ -195,8 +195,8 @@ class Batches:
         *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
         *dry_run* creates nothing: each input is looked at and compared with the model's schema,
         and the `summary` says how many would be created. *on_progress* is called with a
-        `BatchProgress`, 10 times a second at most and at the end. *patience* holds the times after
-        which lost creates, outages and failures are given up.
+        `BatchProgress`, 10 times a second at most, once at least, and at the end. *patience* holds
+        the times after which lost creates, outages and failures are given up.
 
         Raises `InvalidArgumentError` for arguments that cannot be right.
         """

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from replicate_async import Prediction, Replicate
 from replicate_async.local import LocalReplicate
+from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.cli.program import Terminal, ended, environment, run, start
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +47,7 @@ async def test_every_row_has_a_result_and_the_same_command_pays_for_nothing_agai
 
     assert (first.code, first.out) == (0, "")
     assert first.err.startswith("12 ok in ")
+    assert first.err.endswith(f"12 rows in {out}\n")
     assert second.err.startswith("12 ok, 12 resumed in ")
     assert sorted(row["output"] for row in before) == sorted(f"hello item {n}" for n in range(12))
     assert len(results_in(out)) == 12
@@ -93,6 +96,8 @@ async def test_what_failed_is_said_and_run_again_when_asked(
 
     assert first.code == 1
     assert "error: 1 of 2 failed; the results say why. --retry-failed runs them" in first.err
+    assert "The first error: " in first.err
+    assert "no luck" in first.err
     assert len(errors) == 1
     assert "no luck" in errors[0]
     assert again.code == 0, again.err
@@ -125,6 +130,9 @@ async def test_ctrl_c_stops_creating_and_says_how_to_go_on(
     assert ran.code == 130
     assert "No more predictions are created" in ran.err
     assert f"batch local/slow -i {rows}" in ran.err
+    count = 3 if choice == "drain" else 0
+    assert len(results_in(part) if (part := tmp_path / "out.jsonl.part").exists() else []) >= count
+    assert not out.exists()
     found = await predictions(server)
     kept = "succeeded" if choice == "drain" else "canceled"
     assert {prediction.status for prediction in found} == {kept}
@@ -152,6 +160,65 @@ async def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_made_twice(
     assert again.code == 0, again.err
     made = [prediction.input or {} for prediction in await predictions(server)]
     assert sorted(given["seconds"] for given in made) == [1, 1.001, 1.002, 1.003]
+
+
+async def test_results_are_replaced_by_whole_ones_only(
+    server: LocalReplicate, tmp_path: Path
+) -> None:
+    rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    lines = [f'{{"seconds": {at / 100}}}\n' for at in range(3)]
+    rows.write_text("".join(lines))
+    command = ("batch", "local/slow", "-i", f"{rows}", "-o", f"{out}")
+    whole = await run(*command, server=server)
+    former = out.read_text()
+
+    refused = await run("batch", "local/echo", *command[2:], server=server)
+    after_refusal = out.read_text()
+    rows.write_text("".join([*lines, '{"seconds": 50}\n']))
+    process = await start(*command, "--on-interrupt", "cancel", env=environment(server))
+    await until_running(server, 4)
+    process.send_signal(signal.SIGINT)
+    interrupted = await ended(process)
+    after_interrupt, so_far = out.read_text(), results_in(tmp_path / "out.jsonl.part")
+    limited = await run(*command, "--max-predictions", "0", server=server)
+
+    assert whole.code == 0, whole.err
+    assert (refused.code, after_refusal) == (1, former)
+    assert "belongs to another run" in refused.err
+    assert (interrupted.code, after_interrupt) == (130, former)
+    assert f"{len(so_far)} rows so far in {out}.part; {out} is written at the end." in (
+        interrupted.err
+    )
+    assert len(so_far) >= 3
+    assert limited.code == 0, limited.err
+    assert f"3 of 4 rows in {out}" in limited.err
+    assert not (tmp_path / "out.jsonl.part").exists()
+
+
+async def test_a_killed_run_says_that_it_looks_for_what_it_has_sent(
+    server: LocalReplicate, tmp_path: Path
+) -> None:
+    rows, out = rows_in(tmp_path, 4), tmp_path / "out.jsonl"
+    command = ("batch", "replicate/hello-world", "-i", f"{rows}", "-o", f"{out}", "--map",
+               "text=words")  # fmt: skip
+    await run(*command, "--max-predictions", "3", "--concurrency", "1", server=server)
+    async with await Journal.open(
+        f"{out}.journal", JournalHeader(model="replicate/hello-world")
+    ) as journal:
+        done = [entry async for entry in journal.entries(State.DONE)]
+        await journal.retry([done[0].key])
+        await journal.intent(done[0].key, time.time() - 20)
+
+    process = await start(*command, env=environment(server))
+    while b"looked for in the list" not in (line := await process.stderr.readline()):  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess] - it is a pipe
+        assert line
+    while len(results_in(part) if (part := tmp_path / "out.jsonl.part").exists() else []) < 3:  # noqa: ASYNC110 - of another process
+        await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    await ended(process)
+
+    assert len(await predictions(server)) == 4
 
 
 async def test_a_terminal_shows_how_far_it_is(server: LocalReplicate, tmp_path: Path) -> None:

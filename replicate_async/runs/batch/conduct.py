@@ -305,13 +305,17 @@ class Conductor:
     ) -> Ended | None:
         """Find out whether a create happened; return a result only if nobody can tell."""
         known_uncertain = entry is not None and entry.state is State.UNCERTAIN
-        verdict = await self._reconciler.resolve(
-            item.key,
-            item.named.input,
-            intent_at,
-            sent_until=sent_until,
-            patient=not known_uncertain,
-        )
+        self._tally.sought += 1
+        try:
+            verdict = await self._reconciler.resolve(
+                item.key,
+                item.named.input,
+                intent_at,
+                sent_until=sent_until,
+                patient=not known_uncertain,
+            )
+        finally:
+            self._tally.sought -= 1
         if isinstance(verdict, Found):
             item.prediction_id, item.running = verdict.prediction_id, True
             return None

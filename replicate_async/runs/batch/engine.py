@@ -32,6 +32,8 @@ _AHEAD: Final = 4
 """In order, an item may begin when it is less than this many times the workers ahead."""
 _CLOSES_WITHIN: Final = 20.0
 _PROGRESS_EVERY: Final = 0.1
+_TICK: Final = 1.0
+"""Seconds after which progress is reported though nothing has ended."""
 
 
 class Engine:
@@ -57,6 +59,7 @@ class Engine:
         self._ended = asyncio.Event()
         self._error: BaseException | None = None
         self._reported = 0.0
+        self._ticking: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
     def start(self, running: set[Engine]) -> None:
@@ -104,6 +107,7 @@ class Engine:
         limit: asyncio.TimerHandle | None = None
         try:
             await self._open()
+            self._tick_after(_PROGRESS_EVERY)
             if self._options.max_seconds is not None:
                 loop = asyncio.get_running_loop()
                 limit = loop.call_later(self._options.max_seconds, self.halt, "max_seconds")
@@ -117,6 +121,8 @@ class Engine:
         finally:
             if limit is not None:
                 limit.cancel()
+            if self._ticking is not None:
+                self._ticking.cancel()
             try:
                 await self._close()
             except Exception as error:  # noqa: BLE001 - it is raised to whoever iterates
@@ -249,6 +255,17 @@ class Engine:
         if at_once or now - self._reported >= _PROGRESS_EVERY:
             self._reported = now
             self._options.on_progress(self.tally.progress())
+
+    def _tick_after(self, seconds: float) -> None:
+        if self._options.on_progress is not None:
+            self._ticking = asyncio.get_running_loop().call_later(seconds, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_after(_TICK)
+        try:
+            self._report()
+        except Exception as error:  # noqa: BLE001 - the user's own; it is raised to whoever iterates
+            self._fail(error)
 
     def starting(self, change: int) -> None:
         """Count a worker that begins or has begun an item; with room for more, add one."""

@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
@@ -97,12 +97,10 @@ def export(
         known = ", ".join(_FORMATS)
         raise InvalidArgumentError(f"format {format!r} is none of {known}: use one of them.")
     written = 0
-    with _target(out) as file:
-        table = make(file)
+    with _target(out) as file, closing(make(file)) as table:
         for entries in read(journal, state):
             table.write([_record(entry) for entry in entries])
             written += len(entries)
-        table.close()
     return written
 
 

@@ -28,6 +28,7 @@ class Tally:
     retried: int = 0
     planned: int = 0
     running: int = 0
+    sought: int = 0
     predict_seconds: float = 0.0
     began: float | None = None
     ended: float | None = None
@@ -81,6 +82,7 @@ class Tally:
             uncertain=self.uncertain,
             resumed=self.resumed,
             running=self.running,
+            sought=self.sought,
             created=self.created,
             predict_seconds=self.predict_seconds,
             seconds=self.seconds,

@@ -327,6 +327,15 @@ async def test_a_token_that_is_revoked_while_waiting_ends_the_batch() -> None:
         await collect(api, 3)
 
 
+async def test_progress_is_shown_while_nothing_ends() -> None:
+    def look(progress: BatchProgress) -> None:
+        if progress.running:
+            raise KeyError(progress.done)
+
+    with pytest.raises(KeyError, match="0"):
+        await collect(BatchAPI(seconds=60), 1, on_progress=look)
+
+
 async def test_no_more_predictions_are_made_than_was_said() -> None:
     api = BatchAPI()
     async with api.server() as server, client_of(server.url) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import os
 import subprocess
@@ -175,6 +176,15 @@ async def test_a_result_that_is_not_a_prediction_is_exported_as_it_is(
         export(journal.path, tmp_path / "out.jsonl")
 
     assert lines(tmp_path / "out.jsonl")[0]["output"] == "\ufffd plain"
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+async def test_an_export_of_nothing_leaves_nothing(tmp_path: Path, format: Format) -> None:
+    with pytest.raises(InvalidArgumentError, match="there is no journal at"):
+        export(tmp_path / "none.db", tmp_path / "out", format)
+    gc.collect()  # whatever writes tables complains when it is collected
+
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - names are enough
 
 
 async def test_an_export_that_fails_leaves_what_was_there(journal: Journal, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from replicate_async.core.schedule import Item
 
@@ -28,18 +28,21 @@ _PENALTY: Final = 30.0
 _WORST_PENALTY: Final = 480.0
 
 
-class Look(NamedTuple):
+T = TypeVar("T", bound=Item)
+
+
+class Look(NamedTuple, Generic[T]):
     """A page to ask for, and the runs that are expected there.
 
     The times are Unix times, *before* excluded; without them it is the first page.
     """
 
-    items: list[Item]
+    items: list[T]
     after: float | None
     before: float | None
 
 
-class Cover:
+class Cover(Generic[T]):
     """The runs that a listing shows, in order, and the pages that they are read from.
 
     *windowed* says that a page can begin anywhere; *per_second* bounds the pages.
@@ -49,7 +52,7 @@ class Cover:
         self._windowed = windowed
         self._interval = 1 / per_second
         self._order: list[tuple[float, str]] = []
-        self._items: dict[str, Item] = {}
+        self._items: dict[str, T] = {}
         self._size = float(_PAGE)
         self._worth = float(_PAGE)  # how many of those who were due a page showed lately
         self._skew = _SKEW  # by how much the listing's times are later than a create's
@@ -57,7 +60,7 @@ class Cover:
         self._off_until = 0.0
         self._failures = 0
 
-    def place(self, item: Item, created: float | None = None) -> None:
+    def place(self, item: T, created: float | None = None) -> None:
         """Put *item* where it belongs; *created* is what the listing says."""
         if created is not None and (not item.confirmed or item.created != created):
             self.displace(item)
@@ -68,15 +71,15 @@ class Cover:
             self._items[item.key] = item
             insort(self._order, (item.created, item.key))
 
-    def displace(self, item: Item) -> None:
+    def displace(self, item: T) -> None:
         """Take *item* out."""
         if self._items.pop(item.key, None) is not None:
             del self._order[self._index(item)]
 
-    def _index(self, item: Item) -> int:
+    def _index(self, item: T) -> int:
         return bisect_left(self._order, (item.created or 0.0, item.key))
 
-    def plan(self, due: list[Item], now: float) -> tuple[list[Item], list[Look], list[Item]]:
+    def plan(self, due: list[T], now: float) -> tuple[list[T], list[Look[T]], list[T]]:
         """Return whom to ask for one by one, the pages to ask for, and who must wait for a page.
 
         Those on pages are marked as being looked at.
@@ -84,9 +87,9 @@ class Cover:
         if len(self._order) < _LEAST or now < self._off_until:
             return due, [], []
         span = max(_LEAST, int(self._size))
-        singles: list[Item] = []
-        looks: list[Look] = []
-        later: list[Item] = []
+        singles: list[T] = []
+        looks: list[Look[T]] = []
+        later: list[T] = []
         for item in sorted(due, key=lambda item: item.created or 0.0, reverse=True):
             if item.looking:
                 continue
@@ -113,7 +116,7 @@ class Cover:
         """When the next page may be asked for."""
         return self._free_at - _BURST * self._interval
 
-    def _window(self, item: Item, span: int, now: float) -> list[Item]:
+    def _window(self, item: T, span: int, now: float) -> list[T]:
         """Return those that a page with *item* would show, begun where it shows most."""
         at = self._index(item)
         top = len(self._order) - 1
@@ -128,7 +131,7 @@ class Cover:
         shown = [self._items[key] for _, key in self._order[max(0, top - span + 1) : top + 1]]
         return [one for one in shown if not one.looking and one.listed_from <= now]
 
-    def _look(self, items: list[Item]) -> Look:
+    def _look(self, items: list[T]) -> Look[T]:
         if not self._windowed:
             return Look(items, None, None)
         oldest, newest = items[0], items[-1]
@@ -149,7 +152,7 @@ class Cover:
             self._worth = float(_LEAST)
             self._off_until = now + _PENALTY
 
-    def hide(self, item: Item, now: float) -> None:
+    def hide(self, item: T, now: float) -> None:
         """Note that a page did not show *item*: listings may lag behind, or leave it out."""
         item.listed_from = now + _LAG * 2 ** min(item.unlisted, 8)
         item.unlisted += 1
@@ -160,13 +163,13 @@ class Cover:
         self._failures += 1
 
 
-def missing(items: Iterable[Item], oldest: float | None) -> tuple[list[Item], list[Item]]:
+def missing(items: Iterable[T], oldest: float | None) -> tuple[list[T], list[T]]:
     """Tell those that a page should have shown from those that it did not reach.
 
     *oldest* is when the last run on it was created, None when nothing is behind it.
     """
-    hidden: list[Item] = []
-    beyond: list[Item] = []
+    hidden: list[T] = []
+    beyond: list[T] = []
     for item in items:
         reached = oldest is None or (item.created or 0.0) > oldest + _SKEW
         (hidden if reached else beyond).append(item)

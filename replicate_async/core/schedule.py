@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
@@ -78,34 +78,40 @@ class Item(Timed):
         self.active: bool = False
 
 
-class Schedule:
+T = TypeVar("T", bound=Item)
+
+
+class Schedule(Generic[T]):
     """All runs that are waited for, in the order in which they are due."""
 
     def __init__(self, durations: Durations, dice: Callable[[], float]) -> None:
         self._durations = durations
         self._dice = dice
-        self._wheel: Wheel[Item] = Wheel()
+        self._wheel: Wheel[T] = Wheel()
         self._active = 0
         self._offset = math.inf  # of the caller's clock from the API's
 
     def __len__(self) -> int:
         return self._active
 
-    def add(self, item: Item, due: float) -> None:
-        """Begin to look at *item*, first at *due*."""
+    def add(self, item: T, due: float | None = None) -> None:
+        """Begin to look at *item*, first at *due*, or as the caller sees to it now."""
         if not item.active:
             item.active = True
             self._active += 1
-        self.move(item, due)
+        if due is None:
+            self._wheel.drop(item)
+        else:
+            self.move(item, due)
 
-    def remove(self, item: Item) -> None:
+    def remove(self, item: T) -> None:
         """Look at *item* no more."""
         if item.active:
             item.active = False
             self._active -= 1
             self._wheel.drop(item)
 
-    def move(self, item: Item, due: float) -> None:
+    def move(self, item: T, due: float) -> None:
         """Look at *item* next at *due*."""
         item.looking = False
         self._wheel.put(item, due)
@@ -114,11 +120,11 @@ class Schedule:
         """Return when something is due next, or None."""
         return self._wheel.next_at()
 
-    def take(self, now: float) -> list[Item]:
+    def take(self, now: float) -> list[T]:
         """Return what is due; it is not due again before `move`."""
         return [item for item in self._wheel.take(now) if not item.looking]
 
-    def looked(self, item: Item, now: float, status: str | None = None) -> None:
+    def looked(self, item: T, now: float, status: str | None = None) -> None:
         """Note that *item* was looked at, with *status* if it was seen; it is due later."""
         item.attempt += 1
         item.passed_over = 0
@@ -127,13 +133,13 @@ class Schedule:
             item.changed_at = now
         self.put_off(item, now)
 
-    def put_off(self, item: Item, now: float) -> None:
+    def put_off(self, item: T, now: float) -> None:
         """Look at *item* after the pause that befits it."""
         pause = self.pause(item, now)
         item.ripe_at = now + pause * _RIPE
         self.move(item, now + pause)
 
-    def dated(self, item: Item, now: float, created: float | None, started: float | None) -> None:
+    def dated(self, item: T, now: float, created: float | None, started: float | None) -> None:
         """Note when the API says that *item* was created and began."""
         if item.created is None:
             item.created = created
@@ -151,7 +157,7 @@ class Schedule:
         if started is not None:
             self._durations.learn(profile, end - started)
 
-    def pause(self, item: Item, now: float) -> float:
+    def pause(self, item: T, now: float) -> float:
         """Return how many seconds from now *item* should be looked at again."""
         poll = item.poll or _USUAL
         dice = self._dice()

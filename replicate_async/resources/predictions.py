@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Final, Literal
 
 from msgspec import Raw
@@ -202,6 +203,10 @@ class Predictions(Resource):
 
     def waits(self) -> Waits[Prediction]:
         """Return what waits for predictions; what ``wait`` and ``watch`` stand on."""
+        return self._waits
+
+    @cached_property
+    def _waits(self) -> Waits[Prediction]:
         source = Source("prediction", Prediction, self.get, self._page, windowed=True)
         return Waits(self._client.waiter, source)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from msgspec import Raw
@@ -135,6 +136,10 @@ class Trainings(Resource):
 
     def waits(self) -> Waits[Training]:
         """Return what waits for trainings; what ``wait`` and ``watch`` stand on."""
+        return self._waits
+
+    @cached_property
+    def _waits(self) -> Waits[Training]:
         source = Source("training", Training, self.get, self._page, windowed=False)
         return Waits(self._client.waiter, source)
 

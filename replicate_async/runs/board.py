@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from replicate_async.core.cover import Cover, Look, missing
 from replicate_async.core.durations import Durations
-from replicate_async.core.schedule import Item, Schedule
+from replicate_async.core.schedule import Schedule
 from replicate_async.core.wheel import Wheel
 from replicate_async.errors import NotFoundError, PredictionGone, WaitTimeout
 from replicate_async.runs.alarm import Alarm
@@ -52,10 +52,10 @@ class Board:
         pages_per_second: float,
     ) -> None:
         self.loop = loop
-        self._schedule = Schedule(durations, dice)
+        self._schedule: Schedule[Watched] = Schedule(durations, dice)
         self._announced = announced
         self._pages_per_second = pages_per_second
-        self._covers: dict[str, Cover] = {}
+        self._covers: dict[str, Cover[Watched]] = {}
         self._runs: dict[str, Watched] = {}
         self._desk = Desk(self._call, self._ask, self._ask_page)
         self._deadlines: Wheel[Ticket] = Wheel()
@@ -78,21 +78,21 @@ class Board:
             ticket.deadline = math.inf if ticket.timeout is None else now + ticket.timeout
         run = self._runs.get(ticket.key)
         if run is None:
-            run = self._begin(ticket, now)
+            run = ticket.watched = self._begin(ticket, now)
         else:
             if ticket.changes and run.last is not None and _differ(ticket.known, run.last):
                 ticket.known = run.last
                 return None
             run.tickets.append(ticket)
             self._repace(run, now)
-        ticket.watched = run
+            ticket.watched = run
         ticket.future = future = self.loop.create_future()
         if ticket.deadline < math.inf:
             self._deadlines.put(ticket, ticket.deadline)
             self._deadline.set(ticket.deadline)
-        if run.due <= now and not run.looking:
-            self._tick(now)
-        else:
+        if run.due <= now and not run.looking and run.slot is None:
+            self._share_out([run], now)
+        if run.due < self._alarm.at and not run.looking:
             self._arm()
         return future
 
@@ -129,7 +129,11 @@ class Board:
                 due = run.due
         if self._announced.pop(run.key, ()) is None:
             due = now
-        self._schedule.add(run, due)
+        if due > now:
+            self._schedule.add(run, due)
+        else:
+            self._schedule.add(run)
+            run.due = due
         return run
 
     def _repace(self, run: Watched, now: float) -> None:
@@ -166,36 +170,32 @@ class Board:
     def _tick(self, now: float) -> None:
         """Have those asked for who are due."""
         self._ticked_at = now
-        due = self._schedule.take(now)
-        if len(due) == len(self._runs) == 1:
-            self._desk.ask(due)
-        else:
-            self._share_out(due, now)
-        self._desk.open()
+        self._share_out(self._schedule.take(now), now)
         self._arm()
 
-    def _share_out(self, due: list[Item], now: float) -> None:
-        by_kind: dict[str, list[Item]] = {}
-        for item in due:
-            by_kind.setdefault(_watched(item).source.kind, []).append(item)
-        for kind, items in by_kind.items():
+    def _share_out(self, due: list[Watched], now: float) -> None:
+        """Have those who are *due* asked for, one by one or by the page."""
+        for kind in dict.fromkeys([run.source.kind for run in due]):
+            runs = [run for run in due if run.source.kind == kind]
             cover = self._covers.get(kind)
             if cover is None:
-                self._desk.ask(items)
+                self._desk.ask(runs)
                 continue
-            singles, looks, later = cover.plan(items, now)
+            singles, looks, later = cover.plan(runs, now)
             self._desk.ask(singles)
-            self._desk.ask_pages([(cover, look) for look in looks])
-            for item in later:
-                self._schedule.move(item, max(cover.free_at, now + _TOGETHER))
+            if looks:
+                self._desk.ask_pages([(cover, look) for look in looks])
+            for run in later:
+                self._schedule.move(run, max(cover.free_at, now + _TOGETHER))
+        self._desk.open()
 
-    def _call(self, item: Item) -> bool:
-        """Have the one who waits for *item* ask for it, which takes no task besides its own.
+    def _call(self, run: Watched) -> bool:
+        """Have the one who waits for *run* ask for it, which takes no task besides its own.
 
         Of many, most are asleep in some far part of the memory: a few tasks that are not are
         quicker then.
         """
-        tickets = _watched(item).tickets
+        tickets = run.tickets
         if len(tickets) != 1 or len(self._runs) > _FEW:
             return False
         ticket = tickets[0]
@@ -236,8 +236,7 @@ class Board:
         ticket.future = self.loop.create_future()
         return ticket.future
 
-    async def _ask(self, item: Item, task: asyncio.Task[Any]) -> None:
-        run = _watched(item)
+    async def _ask(self, run: Watched, task: asyncio.Task[Any]) -> None:
         if run.asker is not None:
             return
         run.asker, run.asked_at = task, self.loop.time()
@@ -262,8 +261,8 @@ class Board:
             self._schedule.put_off(run, self.loop.time())
             self._arm()
 
-    async def _ask_page(self, cover: Cover, look: Look) -> None:
-        source = _watched(look.items[0]).source
+    async def _ask_page(self, cover: Cover[Watched], look: Look[Watched]) -> None:
+        source = look.items[0].source
         try:
             page = await source.page(_moment(look.after), _moment(look.before))
         except Exception:  # noqa: BLE001 - whoever is asked for alone next says what is wrong
@@ -271,13 +270,13 @@ class Board:
             self._desk.ask(self._due(look.items))
         except BaseException:
             for item in look.items:
-                self._again(_watched(item))
+                self._again(item)
             raise
         else:
             self._read(cover, look, page, source.kind)
         self._arm()
 
-    def _read(self, cover: Cover, look: Look, page: RawPage, kind: str) -> None:
+    def _read(self, cover: Cover[Watched], look: Look[Watched], page: RawPage, kind: str) -> None:
         now = self.loop.time()
         oldest: float | None = None
         listed: set[str] = set()
@@ -310,10 +309,10 @@ class Board:
             item.passed_over += 1
             self._schedule.move(item, now)
 
-    def _due(self, items: Iterable[Item]) -> list[Item]:
+    def _due(self, items: Iterable[Watched]) -> list[Watched]:
         """Return those of *items* that must be asked for still; the others may wait as before."""
         now = self.loop.time()
-        due: list[Item] = []
+        due: list[Watched] = []
         for item in items:
             if item.active and item.looking:
                 if item.ripe_at <= now:
@@ -372,7 +371,7 @@ class Board:
         cover = self._covers.get(kind)
         if cover is None:
             windowed = run.source.windowed
-            cover = Cover(windowed=windowed, per_second=self._pages_per_second)
+            cover = Cover[Watched](windowed=windowed, per_second=self._pages_per_second)
             self._covers[kind] = cover
         cover.place(run)
 
@@ -443,11 +442,6 @@ class Board:
         elif ticket.future is not None and not ticket.future.done():
             ticket.future.set_result(None)
         self.leave(ticket)
-
-
-def _watched(item: Item) -> Watched:
-    assert isinstance(item, Watched)  # noqa: S101 - the board puts nothing else on the schedule
-    return item
 
 
 def _heeded(run: Watched, task: asyncio.Task[Any]) -> bool:

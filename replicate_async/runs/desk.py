@@ -6,16 +6,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from replicate_async.core.cover import Cover, Look
 from replicate_async.core.schedule import Item
+
+T = TypeVar("T", bound=Item)
 
 _MOST: Final = 256
 _MOST_PAGES: Final = 24
 
 
-class Desk:
+class Desk(Generic[T]):
     """A line of questions, and those who see to it.
 
     *call* has the one who waits for a run ask for it and tells so, or that several wait. Then, and
@@ -25,32 +27,32 @@ class Desk:
 
     def __init__(
         self,
-        call: Callable[[Item], bool],
-        single: Callable[[Item, asyncio.Task[None]], Awaitable[None]],
-        page: Callable[[Cover, Look], Awaitable[None]],
+        call: Callable[[T], bool],
+        single: Callable[[T, asyncio.Task[None]], Awaitable[None]],
+        page: Callable[[Cover[T], Look[T]], Awaitable[None]],
     ) -> None:
         self._call = call
         self._single = single
         self._page = page
         self._called = 0
-        self._singles: deque[Item] = deque()
-        self._looks: deque[tuple[Cover, Look]] = deque()
+        self._singles: deque[T] = deque()
+        self._looks: deque[tuple[Cover[T], Look[T]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
         self._paging: set[asyncio.Task[None]] = set()
 
-    def ask(self, items: Iterable[Item]) -> None:
+    def ask(self, items: Iterable[T]) -> None:
         """Put *items* into the line."""
         for item in items:
             item.looking = True
             self._singles.append(item)
 
-    def ask_first(self, item: Item) -> None:
+    def ask_first(self, item: T) -> None:
         """Put *item*, which has ended, before all others."""
         item.looking = True
         self._singles.appendleft(item)
 
-    def ask_pages(self, looks: Iterable[tuple[Cover, Look]]) -> None:
+    def ask_pages(self, looks: Iterable[tuple[Cover[T], Look[T]]]) -> None:
         """Put *looks* into the line."""
         self._looks.extend(looks)
 

@@ -14,7 +14,7 @@ from replicate_async.core.poll import Poll
 from replicate_async.core.schedule import Item, Schedule
 
 
-def schedule(durations: Durations | None = None, dice: float = 0.0) -> Schedule:
+def schedule(durations: Durations | None = None, dice: float = 0.0) -> Schedule[Item]:
     return Schedule(durations or Durations(), lambda: dice)
 
 
@@ -167,8 +167,8 @@ def test_the_dice_only_shorten_a_pause() -> None:
         assert lucky.pause(processing(age), 1000.0) <= even.pause(processing(age), 1000.0)
 
 
-def crowd(count: int, *, apart: float = 1.0) -> tuple[Cover, list[Item]]:
-    cover = Cover(windowed=True, per_second=10.0)
+def crowd(count: int, *, apart: float = 1.0) -> tuple[Cover[Item], list[Item]]:
+    cover = Cover[Item](windowed=True, per_second=10.0)
     items: list[Item] = []
     for at in range(count):
         item = Item(f"{at:04d}", 0.0)
@@ -281,7 +281,7 @@ def test_a_page_of_another_size_is_noticed() -> None:
 
 
 def test_a_listing_without_windows_serves_the_newest_alone() -> None:
-    cover = Cover(windowed=False, per_second=10.0)
+    cover = Cover[Item](windowed=False, per_second=10.0)
     items = [Item(f"{at:04d}", 0.0) for at in range(150)]
     for at, item in enumerate(items):
         cover.place(item, 1000.0 + at)

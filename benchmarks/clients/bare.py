@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from random import random
 
 import aiohttp
 import msgspec
@@ -84,8 +85,11 @@ class Bare:
         assert items == 100 * count
         return {"item": (time.process_time() - cpu) / items * 1e6}
 
-    async def waits(self, count: int, seconds: float) -> dict[str, float]:
-        """Wait for so many runs that never end, each in a task that sleeps half a second."""
+    async def waits(self, count: int, seconds: float, jitter: float) -> dict[str, float]:
+        """Wait for so many runs that never end, each in a task that sleeps half a second.
+
+        A random part is taken off, up to *jitter*: without it all wake up at the same moment.
+        """
         asked = 0
 
         async def fetch() -> str:
@@ -95,7 +99,7 @@ class Bare:
 
         async def wait(_: str) -> None:
             while await fetch() == "processing":  # noqa: ASYNC110 - this is what is measured
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.5 * (1 - jitter * random()))
 
         return await polls(wait, lambda: asked, count, seconds)
 

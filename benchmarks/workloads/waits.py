@@ -14,34 +14,44 @@ from benchmarks.tables import Column, count, kilobytes, microseconds, table
 NAME: Final = "waits"
 
 _SECONDS: Final = 0.8
-CASES: Final = {
-    waits: Case(
-        f"{waits:,} waits",
+_JITTER: Final = 0.2
+"""Of a pause, as the client has it: runs are not begun in the same moment, nor looked at then."""
+
+
+def _case(title: str, waits: int, jitter: float) -> Case:
+    return Case(
+        title,
         "waits",
         contestants=(OURS, OURS_FAST, AIOHTTP),
-        arguments=(waits, _SECONDS),
+        arguments=(waits, _SECONDS, jitter),
         seconds=0.01,
         warm=False,
     )
-    for waits in (100, 1_000, 10_000)
-}
+
+
+CASES: Final = {waits: _case(f"{waits:,} waits", waits, _JITTER) for waits in (100, 1_000, 10_000)}
+IN_STEP: Final = _case("10,000 waits, tasks in step", 10_000, 0.0)
 
 
 def measure(lab: Lab) -> None:
     """Measure everybody."""
-    lab.measure(NAME, list(CASES.values()))
+    lab.measure(NAME, [*CASES.values(), IN_STEP])
 
 
 def tables(results: Results) -> str:
     """Return what is said of it, as Markdown."""
-    columns = [Column(case.title, case.title, "poll", microseconds) for case in CASES.values()]
+    columns = [
+        Column(case.title, case.title, "poll", microseconds) for case in (*CASES.values(), IN_STEP)
+    ]
     most = CASES[10_000].title
     columns.append(Column("looks/s", most, "looks", count, beside=None))
     columns.append(Column(f"memory of a wait, {most}", most, "wait_size", kilobytes))
     text = table(results, NAME, columns, corner="CPU of a look, the request aside")
     return (
-        f"{text}\n\nThe bare client has a task with `asyncio.sleep(0.5)` for each wait; ours is "
-        "`client.predictions.wait`, whose requests are answered without being sent."
+        f"{text}\n\nThe bare client has a task for each wait, with `asyncio.sleep` for half a "
+        "second less a random fifth, which is the pace of ours, `client.predictions.wait`; "
+        "requests are answered without being sent. Tasks in step sleep for exactly half a second, all of "
+        "them at once: that spares the event loop sorting them, and floods an API."
     )
 
 

@@ -60,8 +60,11 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
         A status that this version does not know has the pace of `starting`.
         """
         longest = self.processing if status == "processing" else self.starting
-        early = min(self.first * _GROWTH ** min(attempt - 1, 32), max(self.first, _STEADY))
-        return min(longest, max(early, elapsed_in_status * _SHARE)) * (1 - _JITTER * dice)
+        wait = elapsed_in_status * _SHARE
+        steady = self.first if self.first > _STEADY else _STEADY
+        if wait < steady:
+            wait = max(wait, min(self.first * _GROWTH ** min(attempt - 1, 32), steady))
+        return (wait if wait < longest else longest) * (1 - _JITTER * dice)
 
 
 def is_terminal(status: str, completed_at_present: bool) -> bool:  # noqa: FBT001 - two facts

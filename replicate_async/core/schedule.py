@@ -137,7 +137,8 @@ class Schedule(Generic[T]):
         """Look at *item* after the pause that befits it."""
         pause = self.pause(item, now)
         item.ripe_at = now + pause * _RIPE
-        self.move(item, now + pause)
+        item.looking = False
+        self._wheel.put(item, now + pause)
 
     def dated(self, item: T, now: float, created: float | None, started: float | None) -> None:
         """Note when the API says that *item* was created and began."""
@@ -159,10 +160,10 @@ class Schedule(Generic[T]):
 
     def pause(self, item: T, now: float) -> float:
         """Return how many seconds from now *item* should be looked at again."""
-        poll = item.poll or _USUAL
+        poll = _USUAL if item.poll is None else item.poll
         dice = self._dice()
         usual = poll.delay(item.status, now - item.changed_at, item.attempt + 1, dice)
-        if item.brisk or item.poll is not None:
+        if item.poll is not None or item.brisk:
             return usual
         running = item.status == "processing" and item.started is not None
         since = item.started if running else item.created

@@ -50,8 +50,8 @@ def tables(results: Results) -> str:
     return (
         f"{text}\n\nThe bare client has a task for each wait, with `asyncio.sleep` for half a "
         "second less a random fifth, which is the pace of ours, `client.predictions.wait`; "
-        "requests are answered without being sent. Tasks in step sleep for exactly half a second, all of "
-        "them at once: that spares the event loop sorting them, and floods an API."
+        "requests are answered without being sent. Tasks in step sleep for exactly half a "
+        "second, all of them at once: that spares the event loop sorting them, and floods an API."
     )
 
 

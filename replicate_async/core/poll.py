@@ -61,10 +61,10 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
         """
         longest = self.processing if status == "processing" else self.starting
         wait = elapsed_in_status * _SHARE
-        steady = self.first if self.first > _STEADY else _STEADY
+        steady = max(self.first, _STEADY)
         if wait < steady:
             wait = max(wait, min(self.first * _GROWTH ** min(attempt - 1, 32), steady))
-        return (wait if wait < longest else longest) * (1 - _JITTER * dice)
+        return min(wait, longest) * (1 - _JITTER * dice)
 
 
 def is_terminal(status: str, completed_at_present: bool) -> bool:  # noqa: FBT001 - two facts

@@ -39,6 +39,7 @@ OURS_FAST: Final = "replicate_async, uvloop"
 OURS_TUNED: Final = "replicate_async, uvloop, gc tuned"
 AIOHTTP: Final = "aiohttp + msgspec"
 AIOHTTP_FAST: Final = "aiohttp + msgspec, uvloop"
+LLHTTP: Final = "asyncio protocol, llhttp"
 LIMIT: Final = "asyncio protocol"
 LIMIT_FAST: Final = "asyncio protocol, uvloop"
 HTTPX: Final = "httpx + msgspec"
@@ -52,6 +53,7 @@ CONTESTANTS: Final = {
     OURS_TUNED: Contestant("ours", uvloop=True, way="tuned"),
     AIOHTTP: Contestant("bare", "bare"),
     AIOHTTP_FAST: Contestant("bare", "bare", uvloop=True),
+    LLHTTP: Contestant("llhttp", "bare"),
     LIMIT: Contestant("limit", "bare"),
     LIMIT_FAST: Contestant("limit", "bare", uvloop=True),
     HTTPX: Contestant("httpx_msgspec", "httpx"),

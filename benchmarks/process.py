@@ -21,7 +21,7 @@ ENVIRONMENTS: Final = {
     "1.0.7": "replicate==1.0.7",
     "2.0.0b4": "replicate==2.0.0b4",
     "2.0.0b4-aiohttp": "replicate[aiohttp]==2.0.0b4",
-    "bare": f"{_BARE} uvloop==0.23.0",
+    "bare": f"{_BARE} uvloop==0.23.0 httptools==0.9.0",
     "httpx": "httpx==0.28.1 msgspec==0.22.0",
     "openai": "openai==3.54.0",
 }

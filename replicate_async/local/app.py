@@ -6,9 +6,10 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -57,22 +58,22 @@ class Api:
         self._add_routes()
 
     def _add_routes(self) -> None:
-        router = self.app.router
+        add = partial(self.app.router.add_route, expect_handler=_expect)
         # Ahead of files.get, whose paths these look like.
         for path in ("/v1/files/{token:bcwr-[a-z2-7]{52}}", "/v1/streams/{token}"):
-            router.add_route("GET", path, self._stream)
+            add("GET", path, self._stream)
         for method in ("GET", "HEAD"):
-            router.add_route(method, OUTPUTS + "/{token}/{name:[^/]+}", self._deliver)
-        router.add_route("GET", "/v1/openapi.json", self._describe)
+            add(method, OUTPUTS + "/{token}/{name:[^/]+}", self._deliver)
+        add("GET", "/v1/openapi.json", self._describe)
         allowed = _allowed()
         for operation, endpoint in ENDPOINTS.items():
             allow = allowed[endpoint.path]
             answer = self._answering(operation, endpoint, HANDLERS[operation], allow)
-            router.add_route(endpoint.method, f"/v1{endpoint.path}", answer)
+            add(endpoint.method, f"/v1{endpoint.path}", answer)
             if endpoint.method == "GET":
-                router.add_route("HEAD", f"/v1{endpoint.path}", answer)
+                add("HEAD", f"/v1{endpoint.path}", answer)
         for path, allow in allowed.items():
-            router.add_route("OPTIONS", f"/v1{path}", _options(path, allow))
+            add("OPTIONS", f"/v1{path}", _options(path, allow))
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
@@ -228,6 +229,16 @@ def _options(path: str, allow: str) -> WebHandler:
         return response
 
     return answer
+
+
+async def _expect(request: web.Request) -> None:
+    """Meet the one expectation there is; aiohttp's own handler repeats any other, bytes and all."""
+    if request.version < HttpVersion11:
+        return
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # which tells aiohttp that nothing of the answer was sent
 
 
 def _translated(request: web.Request, error: web.HTTPException) -> Problem:

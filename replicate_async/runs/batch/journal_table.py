@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -34,16 +35,15 @@ _BY_KEY: Final = (
 )
 _UNRESOLVED: Final = f"{SELECT} WHERE state = 'intent' ORDER BY intent_at, items.id"
 _INSERT: Final = (
-    "INSERT INTO items (key, digest, idx, state, attempt, intent_at, prediction_id, crc) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO items (id, key, digest, idx, state, attempt, intent_at, prediction_id, crc) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_UPDATE: Final = (
-    "UPDATE items SET idx = ?, state = ?, attempt = ?, intent_at = ?, prediction_id = ?, crc = ? "
-    "WHERE id = ?"
-)
+_MOVE: Final = "UPDATE items SET idx = ?, crc = ? WHERE id = ?"
 _DONE: Final = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)"
 
 _KEYS_AT_ONCE: Final = 250  # SQLite may be built to take no more than 999 parameters
+_MOST_KNOWN: Final = 20_000
+"""Entries that are kept in memory: more than are planned and not done at a time."""
 
 
 class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,32 +65,54 @@ class Table:
         self._db = db
         self._clock = clock
         self._counts: dict[State, int] | None = None
+        self._rows: dict[str, tuple[int, Entry]] = {}
+        """Entries that are likely to be changed soon, as they are."""
+        self._next_row: int | None = None
 
     def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
         """Add what is missing of *items* (index, key, digest), and return all in their order."""
         known = self._known([key for _, key, _ in items])
-        placed: dict[str, Entry] = {}
-        missing: list[Entry] = []
+        placed: dict[str, tuple[int, Entry]] = {}
+        missing: list[tuple[int, Entry]] = []
         moved: list[tuple[int, Entry]] = []
+        row = self._new_row()
         for index, key, digest in items:
-            row, entry = known.get(key, (0, None))
-            entry = placed.get(key, entry)
-            if entry is None:
+            found = placed.get(key) or known.get(key)
+            if found is None:
                 entry = Entry(key=key, digest=digest, index=index, state=State.PLANNED)
-                missing.append(entry)
-            elif entry.digest != digest:
+                found = row + len(missing), entry
+                missing.append(found)
+            elif found[1].digest != digest:
                 raise JournalMismatch(
                     f"the journal knows {key!r} with another input. Use another journal for other "
                     "inputs, or other keys for them."
                 )
-            elif key not in placed and entry.index != index:
-                entry = msgspec.structs.replace(entry, index=index)
-                moved.append((row, entry))
-            placed[key] = entry
-        self._db.executemany(_INSERT, [_inserted(entry) for entry in missing])
-        self._db.executemany(_UPDATE, [_updated(row, entry) for row, entry in moved])
+            elif key not in placed and found[1].index != index:
+                found = found[0], msgspec.structs.replace(found[1], index=index)
+                moved.append(found)
+            placed[key] = found
+        self._db.executemany(_INSERT, [_inserted(*each) for each in missing])
+        moves = [(entry.index, checksum(entry), at) for at, entry in moved]
+        self._db.executemany(_MOVE, moves)
+        self._next_row = row + len(missing)
         self._count(State.PLANNED, len(missing))
-        return [placed[key] for _, key, _ in items]
+        for at, entry in placed.values():
+            self._keep(at, entry)
+        return [placed[key][1] for _, key, _ in items]
+
+    def _new_row(self) -> int:
+        if self._next_row is not None:
+            return self._next_row
+        last: int | None = self._db.execute("SELECT max(id) FROM items").fetchone()[0]
+        return (last or 0) + 1
+
+    def _keep(self, row: int, entry: Entry) -> None:
+        if entry.state is State.DONE:
+            self._rows.pop(entry.key, None)
+            return
+        if len(self._rows) >= _MOST_KNOWN:
+            self._rows.clear()
+        self._rows[entry.key] = row, entry
 
     def _known(self, keys: Sequence[str]) -> dict[str, tuple[int, Entry]]:
         known: dict[str, tuple[int, Entry]] = {}
@@ -206,6 +228,9 @@ class Table:
         return self._counts.copy()
 
     def _find(self, key: str) -> tuple[int, Entry]:
+        kept = self._rows.get(key)
+        if kept is not None:
+            return kept
         row: Row | None = self._db.execute(_BY_KEY, (key,)).fetchone()
         if row is None:
             raise InvalidArgumentError(f"the journal does not know {key!r}: plan it first.")
@@ -218,13 +243,15 @@ class Table:
         **changes: State | float | str | None,
     ) -> None:
         changed = msgspec.structs.replace(entry, **changes)
-        self._db.execute(_UPDATE, _updated(row, changed))
+        self._db.execute(_update_of(*changes), (*changes.values(), checksum(changed), row))
+        self._keep(row, changed)
         self._count(entry.state, -1)
         self._count(changed.state, 1)
 
     def rolled_back(self) -> None:
         """Take note that what was done since the last commit was not."""
-        self._counts = None
+        self._counts = self._next_row = None
+        self._rows.clear()
 
     def _count(self, state: State, more: int) -> None:
         if self._counts is not None:
@@ -239,8 +266,9 @@ def _allow(entry: Entry, what: str, *states: State) -> None:
         )
 
 
-def _inserted(entry: Entry) -> tuple[object, ...]:
+def _inserted(row: int, entry: Entry) -> tuple[object, ...]:
     return (
+        row,
         entry.key,
         entry.digest,
         entry.index,
@@ -252,13 +280,8 @@ def _inserted(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _updated(row: int, entry: Entry) -> tuple[object, ...]:
-    return (
-        entry.index,
-        entry.state,
-        entry.attempt,
-        entry.intent_at,
-        entry.prediction_id,
-        checksum(entry),
-        row,
-    )
+@cache
+def _update_of(*columns: str) -> str:
+    """Return what changes no other columns, whose indexes would have to be changed too."""
+    changes = ", ".join(f"{column} = ?" for column in (*columns, "crc"))
+    return f"UPDATE items SET {changes} WHERE id = ?"  # noqa: S608 - names of ours

@@ -222,6 +222,17 @@ async def test_many_entries_come_in_order_and_in_parts(journal: Journal) -> None
     assert [entry.index for entry in await entries(journal, State.DONE)] == [3, 4, 5, 2_344]
 
 
+async def test_more_entries_may_be_open_than_are_kept_in_memory(journal: Journal) -> None:
+    items = [(index, f"key {index}", "digest") for index in range(20_050)]
+    for start in range(0, len(items), 10_000):
+        await journal.plan(items[start : start + 10_000])
+
+    for key in ("key 0", "key 20049", "key 19999"):
+        await journal.intent(key, 1.0)
+
+    assert (await journal.counts())[State.INTENT] == 3
+
+
 async def test_counts_follow_every_step(journal: Journal) -> None:
     await journal.plan(ITEMS)
     assert await journal.counts() == {state: 5 * (state is State.PLANNED) for state in State}

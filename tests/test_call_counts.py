@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from types import FrameType
 from typing import Any, Final
 
 import pytest
 
 import replicate_async
-from replicate_async import Limits, Replicate
+from replicate_async import Limits, Poll, Prediction, Replicate
+from replicate_async.runs.glance import RawPage
+from replicate_async.runs.wait import Source
+from replicate_async.runs.waiter import Waiter, Waits
+from replicate_async.schemas import PredictionURLs
 from tests.support import replies
 from tests.support.fault_server import FaultServer
 from tests.support.sentinel import TOKEN
+from tests.support.virtual_time import run_virtually
 from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
@@ -37,12 +44,16 @@ MOST: Final = {
     "stream": 250,
     "burst": 5.2,
     "drip": 60,
+    "create and wait": 470,
+    "look, 100 waits": 58,
+    "look, 1,000 waits": 36,
 }
+LOOKS: Final = 3
 
 Work = Callable[[], Awaitable[object]]
 
 
-class Counter:
+class Calls:
     """Counts the calls within the package while it is the profiler of this thread."""
 
     def __init__(self) -> None:
@@ -61,7 +72,7 @@ async def calls_of(work: Work) -> int:
     counts: list[int] = []
     before = sys.getprofile()
     for _ in range(6):
-        counter = Counter()
+        counter = Calls()
         sys.setprofile(counter)
         try:
             await work()
@@ -72,8 +83,14 @@ async def calls_of(work: Work) -> int:
     return min(counts)
 
 
+looks: Counter[str] = Counter()
+
+
 def service(request: Request) -> Answer:
-    """Answer as the service does, with pages of 100, and streams in bursts or event by event."""
+    """Answer as the service does, with pages of 100, and streams in bursts or event by event.
+
+    A run that is waited for has ended when it is looked at for the third time.
+    """
     base = f"http://{request.header('Host')}/v1"
     left = {"ratelimit_remaining": "5999", "ratelimit_reset": "1"}
     if request.path == "/v1/burst":
@@ -90,7 +107,10 @@ def service(request: Request) -> Answer:
         stream = f"{base}/{request.path.rpartition('-')[2]}"
         made = replies.prediction(base, id="p", status="processing", stream=stream)
         return replies.json_answer(made, 200, **left)
-    return replies.json_answer(replies.prediction(base), 200, **left)
+    looks[request.path] += 1
+    over = "waited-for" not in request.path or looks[request.path] % LOOKS == 0
+    found = replies.prediction(base, status="succeeded" if over else "processing")
+    return replies.json_answer(found, 200, **left)
 
 
 @pytest.fixture
@@ -110,6 +130,55 @@ async def test_a_fetch_makes_few_calls(client: Replicate) -> None:
 async def test_a_create_makes_few_calls(client: Replicate) -> None:
     calls = await calls_of(lambda: client.predictions.create(replies.VERSION_ID, {"text": "Alice"}))
     assert calls <= MOST["create"]
+
+
+async def test_creating_and_waiting_makes_few_calls(client: Replicate) -> None:
+    pace = Poll(first=0.001, starting=0.001, processing=0.001)
+
+    async def work() -> None:
+        await client.predictions.create(replies.VERSION_ID, {"text": "Alice"})
+        ended = await client.predictions.wait("waited-for", poll=pace)
+        assert ended.done
+
+    assert await calls_of(work) <= MOST["create and wait"]
+
+
+@pytest.mark.parametrize("waits", [100, 1_000])
+def test_a_look_makes_few_calls_besides_its_request(waits: int) -> None:
+    pace = Poll(first=0.5, starting=0.5, processing=0.5)
+    asked = 0
+
+    async def get(_: str) -> Prediction:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        return going
+
+    async def no_page(_after: object, _before: object) -> RawPage:
+        raise AssertionError("these runs are on no page")
+
+    async def main() -> float:
+        source = Source("prediction", Prediction, get, no_page, windowed=True)
+        together = Waits(Waiter(dice=Random(1).random), source)
+        waiting = [
+            asyncio.ensure_future(together.wait(f"{at}", last=None, timeout=None, poll=pace))
+            for at in range(waits)
+        ]
+        await asyncio.sleep(3.0)
+        before, counter, begun = sys.getprofile(), Calls(), asked
+        sys.setprofile(counter)
+        try:
+            await asyncio.sleep(3.0)
+        finally:
+            sys.setprofile(before)
+        calls = counter.calls / (asked - begun)
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)
+        return calls
+
+    going = Prediction(id="p", status="processing", urls=PredictionURLs())
+    assert run_virtually(main()) <= MOST[f"look, {waits:,} waits"]
 
 
 async def test_a_listed_item_costs_little_more_than_being_handed_over(client: Replicate) -> None:

@@ -57,7 +57,7 @@ class Board:
         self._pages_per_second = pages_per_second
         self._covers: dict[str, Cover[Watched]] = {}
         self._runs: dict[str, Watched] = {}
-        self._desk = Desk(self._call, self._ask, self._ask_page)
+        self._desk = Desk(self._ask, self._ask_page)
         self._deadlines: Wheel[Ticket] = Wheel()
         self._deadline = Alarm(loop, self._expire_late)
         self._alarm = Alarm(loop, self._tick)
@@ -71,7 +71,10 @@ class Board:
         return self._runs.get(key)
 
     def join(self, ticket: Ticket) -> asyncio.Future[None] | None:
-        """Begin to wait; return the future that tells of news, or None if there is some."""
+        """Begin to wait; return the future that tells of news or of a call.
+
+        None says that there is one already.
+        """
         now = self.loop.time()
         if ticket.began is None:
             ticket.began = now
@@ -86,15 +89,17 @@ class Board:
             run.tickets.append(ticket)
             self._repace(run, now)
             ticket.watched = run
-        ticket.future = future = self.loop.create_future()
         if ticket.deadline < math.inf:
             self._deadlines.put(ticket, ticket.deadline)
             self._deadline.set(ticket.deadline)
-        if run.due <= now and not run.looking and run.slot is None:
-            self._share_out([run], now)
+        if run.slot is None and not run.looking:
+            self._ask_now(run, now)
         if run.due < self._alarm.at and not run.looking:
             self._arm()
-        return future
+        if ticket.called:
+            return None
+        ticket.future = self.loop.create_future()
+        return ticket.future
 
     def leave(self, ticket: Ticket) -> None:
         """Wait no more; what nobody waits for is not asked for, nor is an answer awaited."""
@@ -107,10 +112,9 @@ class Board:
             else:
                 if called and run.looking and run.asker is None:
                     self._desk.ask_first(run)
+                    self._desk.open()
                 self._repace(run, self.loop.time())
-        if called:
-            ticket.called = False
-            self._desk.back()
+        ticket.called = False
 
     def _begin(self, ticket: Ticket, now: float) -> Watched:
         run = ticket.watched
@@ -173,21 +177,32 @@ class Board:
         self._share_out(self._schedule.take(now), now)
         self._arm()
 
+    def _ask_now(self, run: Watched, now: float) -> None:
+        """Have *run* asked for; if nothing is known of it, no page shows it."""
+        if run.created is not None or not self._call(run):
+            self._share_out([run], now)
+
     def _share_out(self, due: list[Watched], now: float) -> None:
         """Have those who are *due* asked for, one by one or by the page."""
         for kind in dict.fromkeys([run.source.kind for run in due]):
             runs = [run for run in due if run.source.kind == kind]
             cover = self._covers.get(kind)
             if cover is None:
-                self._desk.ask(runs)
+                self._ask_alone(runs)
                 continue
             singles, looks, later = cover.plan(runs, now)
-            self._desk.ask(singles)
+            self._ask_alone(singles)
             if looks:
                 self._desk.ask_pages([(cover, look) for look in looks])
             for run in later:
                 self._schedule.move(run, max(cover.free_at, now + _TOGETHER))
         self._desk.open()
+
+    def _ask_alone(self, runs: Iterable[Watched]) -> None:
+        """Have each of *runs* asked for."""
+        for run in runs:
+            if not self._call(run):
+                self._desk.ask(run)
 
     def _call(self, run: Watched) -> bool:
         """Have the one who waits for *run* ask for it, which takes no task besides its own.
@@ -195,15 +210,14 @@ class Board:
         Of many, most are asleep in some far part of the memory: a few tasks that are not are
         quicker then.
         """
-        tickets = run.tickets
-        if len(tickets) != 1 or len(self._runs) > _FEW:
+        if len(self._runs) > _FEW or len(run.tickets) != 1:
             return False
-        ticket = tickets[0]
-        future = ticket.future
-        if ticket.called or future is None or future.done():
-            return False
-        ticket.called = True
-        future.set_result(None)
+        ticket = run.tickets[0]
+        if ticket.future is not None:
+            if ticket.future.done():
+                return False
+            ticket.future.set_result(None)
+        ticket.called = run.looking = True
         return True
 
     async def look(self, ticket: Ticket) -> asyncio.Future[None] | None:
@@ -228,9 +242,7 @@ class Board:
             if ticket.interrupted:
                 ticket.interrupted = False
                 task.uncancel()
-            if ticket.called:
-                ticket.called = False
-                self._desk.back()
+            ticket.called = False
         if ticket not in run.tickets:
             return None
         ticket.future = self.loop.create_future()
@@ -267,7 +279,7 @@ class Board:
             page = await source.page(_moment(look.after), _moment(look.before))
         except Exception:  # noqa: BLE001 - whoever is asked for alone next says what is wrong
             cover.failed(self.loop.time())
-            self._desk.ask(self._due(look.items))
+            self._ask_alone(self._due(look.items))
         except BaseException:
             for item in look.items:
                 self._again(item)
@@ -300,10 +312,10 @@ class Board:
         hidden, beyond = missing(left, oldest if more else None)
         for item in hidden:
             cover.hide(item, now)
-        self._desk.ask(hidden)
+        self._ask_alone(hidden)
         if not found:
             # Others that were created at the same moment fill the page, and would again.
-            self._desk.ask(beyond)
+            self._ask_alone(beyond)
             return
         for item in beyond:
             item.passed_over += 1
@@ -325,10 +337,10 @@ class Board:
         self._schedule.dated(run, now, None, seconds(seen.started_at))
         if seen.done or run.brisk:
             whole = decode(raw, run.source.returns) if seen.whole else None
-            if whole is None:
-                self._desk.ask_first(run)
-            else:
+            if whole is not None:
                 self.arrived(run, whole)
+            elif not self._call(run):
+                self._desk.ask_first(run)
             return
         run.seen = True
         self._schedule.looked(run, now, seen.status)

@@ -1,4 +1,4 @@
-"""Who asks: those who wait, and where that will not do, tasks that last as long as the line."""
+"""The tasks that ask: few, and none when there is nothing to ask for."""
 
 from __future__ import annotations
 
@@ -18,34 +18,28 @@ _MOST_PAGES: Final = 24
 
 
 class Desk(Generic[T]):
-    """A line of questions, and those who see to it.
+    """A line of questions, and the tasks that see to it, each to one after the other.
 
-    *call* has the one who waits for a run ask for it and tells so, or that several wait. Then, and
-    for pages, tasks are made, each for one question after the other: *single* asks for one run,
-    *page* for a page of them. Neither raises but for a cancel.
+    *single* asks for one run, *page* for a page of them. Neither raises but for a cancel.
     """
 
     def __init__(
         self,
-        call: Callable[[T], bool],
         single: Callable[[T, asyncio.Task[None]], Awaitable[None]],
         page: Callable[[Cover[T], Look[T]], Awaitable[None]],
     ) -> None:
-        self._call = call
         self._single = single
         self._page = page
-        self._called = 0
         self._singles: deque[T] = deque()
         self._looks: deque[tuple[Cover[T], Look[T]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
         self._paging: set[asyncio.Task[None]] = set()
 
-    def ask(self, items: Iterable[T]) -> None:
-        """Put *items* into the line."""
-        for item in items:
-            item.looking = True
-            self._singles.append(item)
+    def ask(self, item: T) -> None:
+        """Put *item* into the line."""
+        item.looking = True
+        self._singles.append(item)
 
     def ask_first(self, item: T) -> None:
         """Put *item*, which has ended, before all others."""
@@ -58,18 +52,12 @@ class Desk(Generic[T]):
 
     def open(self) -> None:
         """See to it that somebody works on the line."""
-        line, most = self._singles, _MOST - len(self._tasks)
-        while line and self._called < most:
-            item = line[0]
-            if item.active and item.looking:
-                if not self._call(item):
-                    break
-                self._called += 1
-            line.popleft()
+        if not self._singles and not self._looks:
+            return
         pages = min(len(self._looks), _MOST_PAGES - len(self._paging))
         busy, idle = len(self._tasks) - len(self._idle), len(self._idle)
         # Twice as many at each turn of the loop: an answer that is there at once needs no other.
-        wanted = min(len(line) + pages - idle, 1 + busy - idle, most - self._called)
+        wanted = min(len(self._singles) + pages - idle, 1 + busy - idle, _MOST - busy - idle)
         if wanted <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -79,12 +67,6 @@ class Desk(Generic[T]):
             self._tasks.add(task)
             self._idle.add(task)
             task.add_done_callback(self._over)
-
-    def back(self) -> None:
-        """Note that somebody who was called has asked, or will not."""
-        self._called -= 1
-        if self._singles or self._looks:
-            self.open()
 
     def clear(self) -> None:
         """Forget what is in the line, and the pages that are under way."""

@@ -91,8 +91,9 @@ async def news(board: Callable[[], Board], ticket: Ticket) -> Prediction | Train
     waits = board()
     try:
         future = waits.join(ticket)
-        while future is not None:
-            await future
+        while future is not None or ticket.called:
+            if future is not None:
+                await future
             future = await waits.look(ticket) if ticket.called else None
     finally:
         waits.leave(ticket)

@@ -427,8 +427,7 @@ class Board:
     def _expire(self, ticket: Ticket, now: float) -> None:
         """Give up, unless a look has just begun that may bring the end."""
         run = ticket.watched
-        if run is None or ticket not in run.tickets:
-            return
+        assert run is not None  # noqa: S101 - it was joined
         until = now
         if run.asker is not None:
             until = run.asked_at + _SHORTEST_LOOK

@@ -1,9 +1,10 @@
 """One schedule for all waits of a client.
 
-A wait is a future, and a run that is waited for an entry in a heap. One timer wakes the schedule
-when something is due; a few tasks then ask for what is due, one run or one page of the listing at
-a time, and end when nothing is left to ask for. So ten thousand waits cost one timer and no task
-while nothing is due, and nothing is left when the last wait has ended.
+A wait is a future, and a run that is waited for an entry in a wheel. One timer wakes the schedule
+when something is due. Who waits alone is then called to ask for the run in the task that waits
+anyway; where several wait for a run, or very many for theirs, a few tasks ask, for one run or one
+page of the listing at a time, and end when nothing is left to ask for. So ten thousand waits cost
+one timer and no task while nothing is due, and nothing is left when the last wait has ended.
 """
 
 from __future__ import annotations

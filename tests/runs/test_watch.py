@@ -173,6 +173,7 @@ async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -
             await anext(watch)
         watch.close()
         assert await reading is None
+        watch.close()
         assert len(client.waiter) == 0
 
 

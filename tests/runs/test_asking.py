@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import anyio
 import msgspec
 import pytest
 
@@ -54,6 +55,33 @@ def test_a_cancel_and_the_end_at_once_are_a_cancel() -> None:
         world.waiter.announce("prediction", msgspec.structs.replace(run, status="succeeded"))
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("first", ["scope", "end"])
+def test_a_scope_that_is_cancelled_as_the_end_comes_keeps_its_cancel(first: str) -> None:
+    world = World(latency=1000.0)
+
+    async def wait(run: Prediction, scope: anyio.CancelScope) -> str:
+        with scope:
+            await world.wait(run.id)
+            await asyncio.sleep(1.0)
+        return "went on"
+
+    async def main() -> None:
+        run, scope = world.api.create(5.0), anyio.CancelScope()
+        waiting = asyncio.create_task(wait(run, scope))
+        await asyncio.sleep(1.0)
+        ended = msgspec.structs.replace(run, status="succeeded")
+        if first == "scope":
+            scope.cancel()
+        world.waiter.announce("prediction", ended)
+        if first == "end":
+            scope.cancel()
+        assert await waiting == "went on"
+        assert scope.cancelled_caught
+        assert waiting.cancelling() == 0
 
     run_virtually(main())
 

@@ -4,14 +4,16 @@ The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events
 every way of cutting the bytes: an event is returned by the `feed` that brings the end of its blank
 line, and nothing of it before. Text is always UTF-8; bytes that are not become U+FFFD.
 
-Most chunks hold whole events of the shape `event`, `id`, `data`, so whole blocks are read with one
-regular expression. Whatever else arrives goes line by line through the same parser's slower half.
+Most chunks hold nothing but outputs, so those are cut out all at once, and whole blocks of another
+kind are read with one regular expression. Whatever else arrives goes line by line through the same
+parser's slower half.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +21,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 _STEP: Final = 256 * 1024  # larger chunks are taken in pieces, so that no copy of them is large
 _COMMENT_KEPT: Final = 1024
 _RETRY_MAX: Final = 2**63 - 1
+_LONGEST_REST: Final = 4096  # bytes that are copied once more when the rest of an event has come
+
+_OUTPUT: Final = "event: output\nid: "
+_NEXT_OUTPUT: Final = "\n\n" + _OUTPUT
+_DATA: Final = "\ndata: "
 
 # A block of the usual shape, or any block as group 4. An empty or absent `event` is the same thing,
 # an empty or absent `id` is not: the empty one clears, so it does not match here.
@@ -45,6 +52,29 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str = ""
     retry: int | None = None
     has_id: bool = False
+
+
+class Outputs(msgspec.Struct, frozen=True, gc=False):
+    """Events named ``output`` that came one after the other, each with an id of its own.
+
+    `ids` and `parts` are as long as each other; a part is the data of an event. `then` are events
+    that came after them, such as the ``done`` at the end.
+    """
+
+    ids: Sequence[str]
+    parts: Sequence[str]
+    then: list[Event] | None = None
+
+    def events(self) -> list[Event]:
+        """Return them one by one."""
+        ids = self.ids
+        return [
+            Event(event="output", data=part, id=ids[at], has_id=True)
+            for at, part in enumerate(self.parts)
+        ] + (self.then or [])
+
+
+Received: TypeAlias = Outputs | list[Event]
 
 
 class Parser:
@@ -75,7 +105,8 @@ class Parser:
 
         `last_event_id` and `retry` outlive the stream, `last_comment` until the next one begins.
         """
-        self._between = False  # whether the next byte begins a block, and nothing else is pending
+        self._between = False  # whether the next byte, or `_rest`, begins a block
+        self._rest: bytes = b""  # the beginning of a block, not looked at so far
         self._at_start = True
         self._head: bytes = b""  # the part of a byte order mark received so far
         self._after_cr = False
@@ -98,15 +129,26 @@ class Parser:
         Raises EventTooLarge for an event beyond the cap. Events completed before it in the same
         *data* are returned first and the next call raises, as do all that follow until `close`.
         """
+        taken = self.take(data)
+        return taken.events() if isinstance(taken, Outputs) else taken
+
+    def take(self, data: bytes) -> Received:
+        """Return what `feed` does, as `Outputs` if it begins with some and is little else."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        if self._between and len(data) <= self._whole:
+            if outputs := self._take_outputs(data):
+                return outputs
+            end = data.rfind(b"\n\n") + 2
+            rest = data[end:]
+            if end > 1 and b"\r" not in data and (not rest or _can_wait(rest)):
+                self._rest = rest
+                return self._take_blocks(data[:end])
+        return self._take_any(data)
+
+    def _take_any(self, data: bytes) -> list[Event]:
+        """Read bytes that are cut anywhere."""
         events: list[Event] = []
-        if (
-            self._between
-            and data.endswith(b"\n\n")
-            and b"\r" not in data
-            and len(data) <= self._whole
-        ):
-            self._take_blocks(data, events)
-            return events
         if self.failed:
             raise self._too_large()
         try:
@@ -145,18 +187,51 @@ class Parser:
         if len(data) <= self._max:
             end = data.rfind(b"\n\n", at) + 2
             if end > at + 1:
-                self._take_blocks(data[at:end], events)
+                blocks = self._take_blocks(data[at:end])
+                events += blocks.events() if isinstance(blocks, Outputs) else blocks
                 at = end
         while at < len(data):
             at = self._take_lines(data, at, events)
 
-    def _take_blocks(self, data: bytes, events: list[Event]) -> None:
+    def _take_blocks(self, data: bytes) -> Received:
         """Read whole blocks, from the beginning of one to the blank line of another."""
+        if outputs := self._take_outputs(data):
+            return outputs
+        try:
+            return self._take_text(data.decode())
+        except UnicodeDecodeError:
+            events: list[Event] = []
+            self._take_block(data, events)
+            return events
+
+    def _take_outputs(self, data: bytes) -> Outputs | None:
+        """Read whole blocks if all are outputs, but for the last one maybe."""
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            self._take_block(data, events)
-            return
+            return None
+        if not (text.startswith(_OUTPUT) and text.endswith("\n\n")) or "\r" in text or "\0" in text:
+            return None
+        ends = text.count("\n")
+        if ends == 4:  # as below, for an event that comes alone
+            id_, colon, part = text[len(_OUTPUT) : -2].partition(_DATA)
+            if not (colon and id_):
+                return None
+            self._id = self.last_event_id = id_
+            return Outputs((id_,), (part,))
+        last = text.rfind("\n\n", 0, -2) + 2
+        rest = "" if last < 2 or text.startswith(_OUTPUT, last) else text[last:]
+        if rest:
+            text, ends = text[:last], ends - rest.count("\n")
+        outputs = _outputs(text, ends)
+        if outputs is not None:
+            self._id = self.last_event_id = outputs.ids[-1]
+            if rest:
+                return Outputs(outputs.ids, outputs.parts, self._take_text(rest))
+        return outputs
+
+    def _take_text(self, text: str) -> list[Event]:
+        events: list[Event] = []
         for event, id_, lines, other in _blocks(text):
             if other:
                 self._take_block(other.encode(), events)
@@ -167,6 +242,7 @@ class Parser:
                 events.append(Event(event=event or "message", data=value, id=id_, has_id=True))
             else:
                 events.append(Event(event=event or "message", data=value, id=self.last_event_id))
+        return events
 
     def _take_block(self, data: bytes, events: list[Event]) -> None:
         at = 0
@@ -248,6 +324,35 @@ class Parser:
             f"an event, line or comment of the stream exceeds {self._max} bytes: "
             "raise max_event_bytes if such events are expected"
         )
+
+
+def _outputs(text: str, ends: int) -> Outputs | None:
+    """Return the blocks of *text* if all are an ``output``, an id and data, in this order.
+
+    It begins with an output, ends with a blank line, and has so many line ends.
+    """
+    # From the right, as few letters are line ends: from the left, it would stop at every space.
+    blocks = text[len(_OUTPUT) : -2].rsplit(_NEXT_OUTPUT)
+    # Lines of the event, of the id, and the blank one; those left are of data, one or more each.
+    left = ends - 3 * len(blocks)
+    if left < len(blocks) or (left > len(blocks) and left != text.count(_DATA)):
+        return None
+    ids, found, parts = zip(*[block.partition(_DATA) for block in blocks], strict=True)
+    if not (all(found) and all(ids)):
+        return None
+    if left > len(blocks):
+        parts = tuple([part.replace(_DATA, "\n") for part in parts])
+    return Outputs(ids, parts)
+
+
+def _can_wait(rest: bytes) -> bool:
+    """Tell whether nothing in the beginning of a block counts before its end has come."""
+    return (
+        len(rest) <= _LONGEST_REST
+        and b"event: ".startswith(rest[:7])
+        and b"\n:" not in rest
+        and b"\nretry" not in rest
+    )
 
 
 def encode(event: str, data: str, id: str | None = None, retry: int | None = None) -> bytes:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from operator import length_hint
 from time import monotonic
 from typing import Final, NamedTuple
 
 import msgspec
 
 from replicate_async.core.poll import Poll
-from replicate_async.core.sse import Event
+from replicate_async.core.sse import Event, Outputs, Received
 from replicate_async.errors import (
     APIConnectionError,
     APIStatusError,
@@ -24,7 +23,8 @@ from replicate_async.errors import (
 )
 from replicate_async.files.find import is_file_url, is_url
 from replicate_async.files.output import FileOutput, FileSource
-from replicate_async.runs.events import OutputEvent, done_reason, error_detail
+from replicate_async.runs.arrivals import Arrivals, EventArrivals, OutputArrivals
+from replicate_async.runs.events import OutputEvent, StreamEvent, done_reason, error_detail, typed
 from replicate_async.runs.output import Delivered
 from replicate_async.runs.source import EventSource, Open
 from replicate_async.runs.wait import PREDICTION_TIMEOUT
@@ -52,29 +52,28 @@ class Runs(NamedTuple):
 class Follower:
     """The events of *prediction* after the one with *last_event_id*, in batches.
 
-    `ready` iterates over the batch at hand, and whoever takes an event from it has had it; `more`
-    waits for the next batch.
+    `arrivals` is the batch at hand, and whoever takes an event from it has had it; `more` waits for
+    the next batch.
     """
 
     __slots__ = (
-        "_batch",
         "_delivered",
         "_detail",
-        "_earlier_id",
         "_earlier_parts",
         "_file_parts",
         "_heard_at",
+        "_next",
         "_poll",
         "_reading",
         "_reason",
         "_runs",
         "_source",
         "_watch",
+        "arrivals",
         "closed",
         "gives_files",
         "over",
         "prediction",
-        "ready",
     )
 
     def __init__(
@@ -91,13 +90,12 @@ class Follower:
         self.prediction: Prediction = prediction
         self._poll = poll
         self._watch: Watch[Prediction] | None = None
-        self._batch: list[Event] = []
-        self.ready: Iterator[Event] = iter(self._batch)
-        self._earlier_id = last_event_id
+        self.arrivals: Arrivals = EventArrivals([], last_event_id)
         self._reason: str | None = None
         self._detail = ""
         self._reading = False
         self._heard_at = monotonic()
+        self._next: list[Event] = []
         self.over: bool = False
         """Whether the end of the run is known, though the reader may not have got there."""
         self.closed: bool = False
@@ -120,11 +118,19 @@ class Follower:
     @property
     def last_event_id(self) -> str:
         """The id of the last event that was taken."""
-        taken = len(self._batch) - length_hint(self.ready)
-        return self._batch[taken - 1].id if taken else self._earlier_id
+        return self.arrivals.taken_id
 
-    def with_file(self, event: Event) -> OutputEvent:
-        """Return the *event* that was just taken, a part of the output, as a file if it is one."""
+    def with_files(self, arrivals: Arrivals) -> Iterator[StreamEvent]:
+        """Iterate over what was not taken, as typed events, with files where there are some."""
+        if isinstance(arrivals, OutputArrivals):
+            return  # there are none
+        for event in arrivals.left:
+            if event.event == "output":
+                yield self._with_file(event, arrivals)
+            else:
+                yield typed(event)
+
+    def _with_file(self, event: Event, arrivals: EventArrivals) -> OutputEvent:
         source, data = self._runs.files, event.data
         if source is None:
             return OutputEvent(data, event.id)
@@ -132,8 +138,7 @@ class Follower:
             return OutputEvent(data, event.id)
         place = None
         if self._earlier_parts is not None:
-            taken = len(self._batch) - length_hint(self.ready)
-            place = (self._earlier_parts + _parts(self._batch[: taken - 1]),)
+            place = (self._earlier_parts + arrivals.outputs_taken - 1,)
         return OutputEvent(FileOutput(data).bound(source, self.prediction.id, place), event.id)
 
     def close(self) -> None:
@@ -144,13 +149,18 @@ class Follower:
         self._drop_source()
 
     async def more(self) -> bool:
-        """Wait for events, which are `ready` then; False at the end of a success."""
+        """Wait for events, which are the `arrivals` then; False at the end of a success."""
+        if self._next:
+            self.arrivals = EventArrivals(self._next, self.arrivals.last_id)
+            self._next = []
+            return True
         while not self.over:
             if self._reading:
                 raise ClientStateError("The stream is being read by another task; one can.")
             self._reading = True
             try:
                 source = self._source
+                events: Received
                 if source is None:
                     events = await self._ask()
                 else:
@@ -169,18 +179,22 @@ class Follower:
         await self._raise_failure()
         return False
 
-    def _hand_over(self, events: list[Event]) -> None:
-        for event in events:
-            if event.event != "output":
-                self._look_through(events)
-                break
-        if self._batch:
-            self._earlier_id = self._batch[-1].id
-            if self.gives_files and self._earlier_parts is not None:
-                self._earlier_parts += _parts(self._batch)
+    def _hand_over(self, events: Received) -> None:
+        before = self.arrivals
+        if isinstance(events, Outputs):
+            if not self.gives_files:
+                self.arrivals = OutputArrivals(events, before.last_id)
+                self._delivered.add(events)
+                if events.then:
+                    self._look_through(events.then)
+                    self._next = events.then
+                return
+            events = events.events()
+        if self._earlier_parts is not None and isinstance(before, EventArrivals):
+            self._earlier_parts += before.outputs
+        self._look_through(events)
+        self.arrivals = EventArrivals(events, before.last_id)
         self._delivered.add(events)
-        self._batch = events
-        self.ready = iter(events)
 
     def _look_through(self, events: list[Event]) -> None:
         for at, event in enumerate(events):
@@ -276,8 +290,10 @@ class Follower:
         """Return the prediction as it ended; what was not read before is not read any more."""
         prediction = self.prediction
         self._drop_source()
-        self._earlier_id = self.last_event_id
-        self._batch, self.ready = [], iter(())
+        taken_id = self.arrivals.taken_id
+        self.arrivals.drop()
+        self.arrivals = EventArrivals([], taken_id)
+        self._next = []
         if not prediction.done:
             self.prediction = prediction = await self._runs.waits.wait(
                 prediction.id,
@@ -287,10 +303,6 @@ class Follower:
             )
         self.over = True
         return prediction
-
-
-def _parts(events: list[Event]) -> int:
-    return sum(event.event == "output" for event in events)
 
 
 def _leads_to_files(url: str) -> bool:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Final, cast
 
 import msgspec
 
-from replicate_async.core.sse import Event
+from replicate_async.core.sse import Event, Outputs, Received
 from replicate_async.errors import StreamIncomplete, StreamRestarted
 from replicate_async.schemas import Prediction
 
-_MOST_PIECES: Final = 1024
 _MOST_RECENT: Final = 256
 
 
@@ -30,11 +28,14 @@ class Delivered:
         "_files",
         "_ids",
         "_logged",
+        "_marked",
+        "_pieces",
         "_received",
         "_recent",
+        "_recent_ids",
+        "_recent_parts",
         "_resumed",
         "_streamed",
-        "_text",
         "_unmarked",
     )
 
@@ -50,27 +51,43 @@ class Delivered:
         self._files = files
         self._resumed = resumed
         self._received = received if resumed and not files else None
+        # What was added last, as it came: looked through many at a time, which costs a third of
+        # doing it one by one. There are events, or ids and parts of the output.
         self._recent: list[Event] = []
-        self._text: list[str] = []
-        # Hashes, since a stream may be long, and there may be thousands.
-        self._ids = array("q")
+        self._recent_ids: list[str] = []
+        self._recent_parts: list[str] = []
+        # Joined, as a part of four letters takes the memory of sixty.
+        self._pieces: list[str] = []
+        # Joined by line ends, which no id has.
+        self._ids: list[str] = []
+        self._marked = 0
         self._count = 0
         self._logged = 0
         self._failed = False
         self._unmarked = False
 
-    def add(self, events: list[Event]) -> None:
+    def add(self, events: Received) -> None:
         """Note *events* that are handed on."""
-        # Looked through many at a time, which costs a third of doing it one by one.
-        self._recent += events
-        if len(self._recent) >= _MOST_RECENT:
-            self._sort()
+        if isinstance(events, Outputs):
+            if self._recent:
+                self._sort()
+            self._recent_ids += events.ids
+            self._recent_parts += events.parts
+            if len(self._recent_ids) >= _MOST_RECENT:
+                self._sort()
+            events = events.then or []
+        if events:
+            if self._recent_ids:
+                self._sort()
+            self._recent += events
+            if len(self._recent) >= _MOST_RECENT:
+                self._sort()
 
     @property
     def text(self) -> str:
         """All parts of the output as one text."""
         self._sort()
-        return "" if self._files else "".join(self._text)
+        return "".join(self._pieces)
 
     def marks(self) -> set[int] | None:
         """Return the hashes of all ids, or None when a server cannot resume by them.
@@ -79,15 +96,14 @@ class Delivered:
         events had the same one.
         """
         self._sort()
-        marks = set(self._ids)
-        return None if self._unmarked or len(marks) < len(self._ids) else marks
+        marks = {hash(id_) for ids in self._ids for id_ in ids.split("\n")}
+        return None if self._unmarked or len(marks) < self._marked else marks
 
     def _sort(self) -> None:
-        text, recent = self._text, self._recent
-        before = len(text)
-        for event in recent:
+        parts = self._recent_parts
+        for event in self._recent:
             if event.event == "output":
-                text.append(event.data)
+                parts.append(event.data)
             elif event.event == "logs":
                 self._logged += len(event.data)
             elif event.event == "error":
@@ -95,16 +111,18 @@ class Delivered:
             elif not (event.has_id and event.id):
                 continue
             if event.has_id and event.id:
-                self._ids.append(hash(event.id))
+                self._recent_ids.append(event.id)
             else:
                 self._unmarked = True
-        recent.clear()
-        self._count += len(text) - before
-        if self._files:
-            text.clear()
-        elif len(text) > _MOST_PIECES:
-            # A piece of four letters takes the memory of sixty.
-            text[:] = ["".join(text)]
+        self._count += len(parts)
+        if parts and not self._files:
+            self._pieces.append("".join(parts))
+        if self._recent_ids:
+            self._ids.append("\n".join(self._recent_ids))
+            self._marked += len(self._recent_ids)
+        self._recent.clear()
+        self._recent_ids.clear()
+        parts.clear()
 
     def rest_of(self, prediction: Prediction) -> list[Event]:
         """Return what *prediction* has beyond what was handed on, and its end if it has ended.

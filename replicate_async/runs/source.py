@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from replicate_async.core import problem as problems
-from replicate_async.core.sse import Event, EventTooLarge, Parser
+from replicate_async.core.sse import Event, EventTooLarge, Outputs, Parser, Received
 from replicate_async.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -135,7 +135,7 @@ class EventSource:
         self.fruitless: int = 0
         self.progressed: bool = False
 
-    async def read(self) -> list[Event]:
+    async def read(self) -> Received:
         """Return the next events, or an empty list when there is no connection any more.
 
         The next call makes another one, after a pause. Raises `StreamResponseError` for an answer
@@ -173,17 +173,18 @@ class EventSource:
             self._stream.close()
             self._stream = None
 
-    def _parse(self, chunk: bytes) -> list[Event]:
+    def _parse(self, chunk: bytes) -> Received:
         try:
-            events = self._parser.feed(chunk)
+            events = self._parser.take(chunk)
         except EventTooLarge:
             self.close()
             raise StreamLimitError(
                 f"An event of the stream is larger than {self._limit:,} bytes; it was not read."
             ) from None
         if self._replayed is not None:
+            events = events.events() if isinstance(events, Outputs) else events
             events = self._new(events, self._replayed)
-        if not self.progressed and any(event.has_id for event in events):
+        if not self.progressed and _has_ids(events):
             self.progressed = True
             self.fruitless = self._barren = 0
         return events
@@ -266,6 +267,10 @@ class EventSource:
         if self._pause is not None:
             pause, self._pause = max(pause, self._pause), None
         return pause
+
+
+def _has_ids(events: Received) -> bool:
+    return isinstance(events, Outputs) or any(event.has_id for event in events)
 
 
 def _is_event_stream(content_type: str) -> bool:

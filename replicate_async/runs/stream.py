@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from operator import methodcaller
+from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.runs.events import OutputEvent, StreamEvent, typed
+from replicate_async.runs.arrivals import Arrivals
+from replicate_async.runs.events import StreamEvent
 from replicate_async.runs.follow import LARGEST_EVENT, Follower, Runs
 from replicate_async.runs.run import cancel_quietly, created
 from replicate_async.runs.source import can_be_sent
@@ -17,6 +19,7 @@ from replicate_async.schemas import Prediction
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
+T = TypeVar("T")
 OnExit = Literal["cancel", "continue"]
 
 
@@ -129,15 +132,15 @@ class Stream:
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         follower = self._begun()
-        return _FileEvents(follower) if follower.gives_files else _TypedEvents(follower)
+        return _Reader(follower, follower.with_files if follower.gives_files else _typed)
 
     def text(self) -> AsyncIterator[str]:
         """Iterate over the chunks of text alone, or over the URLs of files."""
-        return _Texts(self._begun())
+        return _Reader(self._begun(), _texts)
 
     def raw(self) -> AsyncIterator[ServerSentEvent]:
         """Iterate over the events as httpx-sse knows them, ``done`` among them."""
-        return _RawEvents(self._begun())
+        return _Reader(self._begun(), _raw)
 
     async def final(self) -> Prediction:
         """Return the prediction as it ended, also when it failed; waits for the end if need be.
@@ -162,71 +165,38 @@ class Stream:
         return f"<Stream {follower.prediction.id} {state}>"
 
 
-# Classes and not asynchronous generators: a generator that a `break` leaves half read is closed by
-# a task of its own, some time later. A `for` that returns at once takes one event off the batch.
+_typed: Final[Callable[[Arrivals], Iterator[StreamEvent]]] = methodcaller("typed")
+_texts: Final[Callable[[Arrivals], Iterator[str]]] = methodcaller("texts")
+_raw: Final[Callable[[Arrivals], Iterator[ServerSentEvent]]] = methodcaller("raw")
 
 
-class _Reader:
-    __slots__ = ("_follower",)
+# A class and not an asynchronous generator: a generator that a `break` leaves half read is closed
+# by a task of its own, some time later, and one whose reading was cancelled has ended.
 
-    def __init__(self, follower: Follower) -> None:
+
+class _Reader(Generic[T]):
+    """Takes one event after the other, in one *way*."""
+
+    __slots__ = ("_arrivals", "_follower", "_ready", "_way")
+
+    def __init__(self, follower: Follower, way: Callable[[Arrivals], Iterator[T]]) -> None:
         self._follower = follower
+        self._way = way
+        self._arrivals = follower.arrivals
+        self._ready = way(follower.arrivals)
 
     def __aiter__(self) -> Self:
         return self
 
-
-class _TypedEvents(_Reader):
-    __slots__ = ()
-
-    async def __anext__(self) -> StreamEvent:
+    async def __anext__(self) -> T:
+        # A `for` that returns at once takes one event, and costs less than `next` with a default.
+        for event in self._ready:
+            return event
         follower = self._follower
         while True:
-            for event in follower.ready:
-                if event.event == "output":
-                    return OutputEvent(event.data, event.id)
-                return typed(event)
-            if not await follower.more():
+            if self._arrivals is follower.arrivals and not await follower.more():
                 raise StopAsyncIteration
-
-
-class _FileEvents(_Reader):
-    __slots__ = ()
-
-    async def __anext__(self) -> StreamEvent:
-        follower = self._follower
-        while True:
-            for event in follower.ready:
-                return follower.with_file(event) if event.event == "output" else typed(event)
-            if not await follower.more():
-                raise StopAsyncIteration
-
-
-class _Texts(_Reader):
-    __slots__ = ()
-
-    async def __anext__(self) -> str:
-        follower = self._follower
-        while True:
-            for event in follower.ready:
-                if event.event == "output":
-                    return event.data
-            if not await follower.more():
-                raise StopAsyncIteration
-
-
-class _RawEvents(_Reader):
-    __slots__ = ()
-
-    async def __anext__(self) -> ServerSentEvent:
-        # Imported where it is asked for: it brings httpx along.
-        from httpx_sse import ServerSentEvent  # noqa: PLC0415 - brings httpx
-
-        follower = self._follower
-        while True:
-            for event in follower.ready:
-                return ServerSentEvent(
-                    event=event.event, data=event.data, id=event.id, retry=event.retry
-                )
-            if not await follower.more():
-                raise StopAsyncIteration
+            self._arrivals = follower.arrivals
+            self._ready = self._way(self._arrivals)
+            for event in self._ready:
+                return event

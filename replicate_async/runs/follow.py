@@ -184,10 +184,10 @@ class Follower:
         if isinstance(events, Outputs):
             if not self.gives_files:
                 self.arrivals = OutputArrivals(events, before.last_id)
-                self._delivered.add(events)
                 if events.then:
                     self._look_through(events.then)
                     self._next = events.then
+                self._delivered.add(events)
                 return
             events = events.events()
         if self._earlier_parts is not None and isinstance(before, EventArrivals):

@@ -11,102 +11,108 @@ what the API sends, and `replicate_async.schemas` has every struct.
 
 from __future__ import annotations
 
-from replicate_async.client import Replicate
-from replicate_async.core.limits import Limiter, Limits
-from replicate_async.core.poll import Poll
-from replicate_async.core.problem import Problem
-from replicate_async.core.retry import Retry
-from replicate_async.core.timeout import Timeout
-from replicate_async.errors import (
-    AmbiguousConflictError,
-    AmbiguousConnectionError,
-    AmbiguousCreateError,
-    AmbiguousDecodeError,
-    AmbiguousRedirectError,
-    AmbiguousServerError,
-    AmbiguousStatusError,
-    AmbiguousTimeoutError,
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    ClientStateError,
-    ConflictError,
-    ContentTooLargeError,
-    DecodeError,
-    FileError,
-    FileTooLargeError,
-    ForeignURLError,
-    InvalidArgumentError,
-    JournalDamaged,
-    JournalError,
-    JournalLocked,
-    JournalMismatch,
-    JournalTooNew,
-    JournalWriteError,
-    LimiterError,
-    NotFoundError,
-    OutputExpired,
-    OutputRemoved,
-    PaginationLoopError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    PredictionAborted,
-    PredictionCanceled,
-    PredictionError,
-    PredictionFailed,
-    PredictionGone,
-    RateLimitError,
-    RedirectError,
-    ReplicateError,
-    ServerError,
-    StreamError,
-    StreamIncomplete,
-    StreamLimitError,
-    StreamResponseError,
-    StreamRestarted,
-    TargetExistsError,
-    TLSError,
-    TruncatedBodyError,
-    UnprocessableEntityError,
-    WaitError,
-    WaitTimeout,
-    WebhookVerificationError,
-)
-from replicate_async.files.inputs import FileEncoding
-from replicate_async.files.output import FileOutput
-from replicate_async.files.save import SaveProgress, save_all
-from replicate_async.resources._base import Listing
-from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.calls import Patience
-from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
-from replicate_async.runs.events import (
-    DoneEvent,
-    ErrorEvent,
-    LogsEvent,
-    OutputEvent,
-    StreamEvent,
-    UnknownEvent,
-)
-from replicate_async.runs.stream import Stream
-from replicate_async.runs.watch import Watch
-from replicate_async.schemas import (
-    Account,
-    Collection,
-    CollectionItem,
-    Deployment,
-    File,
-    Hardware,
-    Model,
-    Page,
-    Prediction,
-    Progress,
-    SearchResults,
-    Training,
-    Version,
-    WebhookSecret,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from replicate_async.core.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from replicate_async.client import Replicate
+    from replicate_async.core.limits import Limiter, Limits
+    from replicate_async.core.poll import Poll
+    from replicate_async.core.problem import Problem
+    from replicate_async.core.retry import Retry
+    from replicate_async.core.timeout import Timeout
+    from replicate_async.errors import (
+        AmbiguousConflictError,
+        AmbiguousConnectionError,
+        AmbiguousCreateError,
+        AmbiguousDecodeError,
+        AmbiguousRedirectError,
+        AmbiguousServerError,
+        AmbiguousStatusError,
+        AmbiguousTimeoutError,
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ClientStateError,
+        ConflictError,
+        ContentTooLargeError,
+        DecodeError,
+        FileError,
+        FileTooLargeError,
+        ForeignURLError,
+        InvalidArgumentError,
+        JournalDamaged,
+        JournalError,
+        JournalLocked,
+        JournalMismatch,
+        JournalTooNew,
+        JournalWriteError,
+        LimiterError,
+        NotFoundError,
+        OutputExpired,
+        OutputRemoved,
+        PaginationLoopError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        PredictionAborted,
+        PredictionCanceled,
+        PredictionError,
+        PredictionFailed,
+        PredictionGone,
+        RateLimitError,
+        RedirectError,
+        ReplicateError,
+        ServerError,
+        StreamError,
+        StreamIncomplete,
+        StreamLimitError,
+        StreamResponseError,
+        StreamRestarted,
+        TargetExistsError,
+        TLSError,
+        TruncatedBodyError,
+        UnprocessableEntityError,
+        WaitError,
+        WaitTimeout,
+        WebhookVerificationError,
+    )
+    from replicate_async.files.inputs import FileEncoding
+    from replicate_async.files.output import FileOutput
+    from replicate_async.files.save import SaveProgress, save_all
+    from replicate_async.resources._base import Listing
+    from replicate_async.runs.batch.batch import Batch
+    from replicate_async.runs.batch.calls import Patience
+    from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
+    from replicate_async.runs.events import (
+        DoneEvent,
+        ErrorEvent,
+        LogsEvent,
+        OutputEvent,
+        StreamEvent,
+        UnknownEvent,
+    )
+    from replicate_async.runs.stream import Stream
+    from replicate_async.runs.watch import Watch
+    from replicate_async.schemas import (
+        Account,
+        Collection,
+        CollectionItem,
+        Deployment,
+        File,
+        Hardware,
+        Model,
+        Page,
+        Prediction,
+        Progress,
+        SearchResults,
+        Training,
+        Version,
+        WebhookSecret,
+    )
 
 __all__ = [
     "APIConnectionError",
@@ -204,3 +210,41 @@ __all__ = [
     "WebhookVerificationError",
     "save_all",
 ]
+
+# Nothing is imported before it is asked for: a program that only wants an error class, or starts a
+# subcommand, does not wait for what a client needs. Those come first that others need anyway.
+_HOMES = (
+    "errors",
+    "core.problem",
+    "schemas",
+    "core.limits",
+    "core.poll",
+    "core.retry",
+    "core.timeout",
+    "client",
+    "files.inputs",
+    "files.output",
+    "files.save",
+    "resources._base",
+    "runs.events",
+    "runs.stream",
+    "runs.watch",
+    "runs.batch.batch",
+    "runs.batch.calls",
+    "runs.batch.results",
+)
+
+
+if not TYPE_CHECKING:  # else a checker takes any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            for home in _HOMES:
+                module = import_module(f"{__name__}.{home}")
+                if hasattr(module, name):
+                    globals()[name] = found = getattr(module, name)
+                    return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

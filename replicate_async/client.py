@@ -30,7 +30,6 @@ from replicate_async.files.find import Shape, output_shape
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_version
 from replicate_async.resources._base import NO_PATH
-from replicate_async.resources._batch import Batches
 from replicate_async.resources._create import Creation
 from replicate_async.resources._inputs import Input
 from replicate_async.resources._notify import SigningSecret
@@ -45,7 +44,6 @@ from replicate_async.resources.predictions import Predictions
 from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
-from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.run import follow_to_end, remember, run_to_end, spared_polls, time_left
 from replicate_async.runs.source import ByteStream
 from replicate_async.runs.stream import OnExit, Stream
@@ -58,6 +56,8 @@ from replicate_async.sender import Request, Sender
 if TYPE_CHECKING:
     import aiohttp
 
+    from replicate_async.resources._batch import Batches
+    from replicate_async.runs.batch.engine import Engine
     from replicate_async.transport import Response
 
 R = TypeVar("R")
@@ -125,7 +125,6 @@ class Replicate:
 
     def _make_resources(self) -> None:
         self.account: AccountResource = AccountResource(self)
-        self.batch: Batches = Batches(self)
         self.collections: Collections = Collections(self)
         self.deployments: Deployments = Deployments(self)
         self.files: Files = Files(self)
@@ -134,6 +133,14 @@ class Replicate:
         self.predictions: Predictions = Predictions(self)
         self.trainings: Trainings = Trainings(self)
         self.webhooks: Webhooks = Webhooks(self)
+
+    @property
+    def batch(self) -> Batches:
+        """Run a model over many inputs: ``client.batch(ref, inputs)``."""
+        # Databases and digests are for those who run batches.
+        from replicate_async.resources._batch import Batches  # noqa: PLC0415
+
+        return Batches(self)
 
     @property
     def base(self) -> Base:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar
 
 from replicate_async.core.endpoint import shorten
@@ -14,6 +12,7 @@ from replicate_async.core.origin import Base
 from replicate_async.core.retry import Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
+from replicate_async.core.version import __version__
 from replicate_async.errors import InvalidArgumentError
 
 Options = TypeVar("Options", Limits, Retry)
@@ -72,7 +71,7 @@ def read_timeout(given: Timeout | float | None) -> Timeout:
 def read_user_agent(given: str | None) -> str:
     """Return the User-Agent that was *given*, or this package's own."""
     if given is None:
-        return f"replicate-async/{_version()}"
+        return f"replicate-async/{__version__}"
     if not _is_text(given):
         raise InvalidArgumentError(
             f"user_agent={shorten(given)} must be printable ASCII, such as 'my-app/1.0'."
@@ -105,11 +104,3 @@ def read_limiter(given: Limiter | None) -> Limiter | None:
                 "client's own pace."
             )
     return given
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("replicate-async")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "0"

@@ -6,10 +6,13 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import replicate_async
 
 PACKAGE = Path(__file__).parent.parent / "replicate_async"
 
@@ -142,11 +145,41 @@ def test_the_parts_form_no_circle() -> None:
     assert graph == {}
 
 
-def test_importing_the_package_loads_no_http_library() -> None:
-    program = "import sys, replicate_async; print(*sys.modules)"
+def loaded_by(statement: str) -> set[str]:
+    program = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return set(done.stdout.decode().split())
 
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout.split()
 
-    assert {"aiohttp", "httpx", "httpx_sse"}.isdisjoint(loaded)
+def test_importing_the_package_loads_nothing_before_it_is_asked_for() -> None:
+    loaded = loaded_by("import replicate_async")
+
+    assert {name for name in loaded if name.startswith("replicate_async")} == {
+        "replicate_async",
+        "replicate_async.core",
+        "replicate_async.core.version",
+    }
+    assert {"asyncio", "msgspec", "anyio"}.isdisjoint(loaded)
+
+
+def test_the_client_class_loads_neither_http_libraries_nor_what_batches_need() -> None:
+    loaded = loaded_by("from replicate_async import Replicate")
+
+    unneeded = {"aiohttp", "httpx", "httpx_sse", "sqlite3", "csv", "email", "importlib.metadata"}
+    assert unneeded.isdisjoint(loaded)
+    assert not any(name.startswith("replicate_async.runs.batch") for name in loaded)
+
+
+def test_an_error_can_be_named_without_loading_the_client() -> None:
+    assert "replicate_async.client" not in loaded_by("from replicate_async import RateLimitError")
+
+
+def test_names_are_what_their_modules_say_and_others_are_none() -> None:
+    for found in imports(PACKAGE / "__init__.py"):
+        if found.for_types_only:
+            module, _, name = found.module.rpartition(".")
+            assert getattr(replicate_async, name) is getattr(import_module(module), name)
+
+    assert set(replicate_async.__all__) <= set(dir(replicate_async))
+    with pytest.raises(AttributeError, match="has no attribute 'Replicat'"):
+        getattr(replicate_async, "Replicat")  # noqa: B009 - a checker knows that there is none

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from replicate_async.cli import batch, files, listing, running, serving
 from replicate_async.cli.failure import USAGE, UsageError
 from replicate_async.cli.process import execute, fail
+from replicate_async.core.version import __version__
 
 _TOKEN_FLAGS: Final = ("--token", "--api-token")
 
@@ -25,7 +26,7 @@ def build() -> App:
         help_format="plaintext",
         default_parameter=Parameter(negative=()),
         version_flags=["--version"],
-        version=_version,
+        version=__version__,
     )
     app.command(running.run)
     app.command(running.stream)
@@ -91,12 +92,3 @@ def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:
                 "REPLICATE_API_TOKEN instead."
             )
     return f"{said}; see 'replicate-async --help'."
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - seldom asked
-
-    try:
-        return version("replicate-async")
-    except PackageNotFoundError:
-        return "unknown (not installed)"

@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple, TypeGuard
 
@@ -268,6 +267,8 @@ def _seconds(value: object) -> float | None:
 
 def _timestamp(date: str) -> float | None:
     """Return a date in any of HTTP's three formats, or ISO 8601, as Unix time."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few servers write dates
+
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(date.strip())

@@ -21,7 +21,7 @@ class Exchange:
     __slots__ = ("_cancelling", "_heard_at", "_limit", "_seen", "due", "response", "silent", "task")
 
     def __init__(self, task: asyncio.Task[Any], limit: float, now: float) -> None:
-        self.task = task
+        self.task: asyncio.Task[Any] = task
         self.response: aiohttp.ClientResponse | None = None
         """The answer, once its head is there."""
         self.due: float = now + limit

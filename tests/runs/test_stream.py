@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -25,10 +25,9 @@ from replicate_async import (
 )
 from replicate_async.core.sse import encode
 from replicate_async.runs.follow import Runs
-from replicate_async.runs.stream import OnExit, Stream
+from replicate_async.runs.stream import Stream
 from replicate_async.schemas import Prediction
 from tests.runs.service import QUICK, Run, Service, cut_at, output, text_of
-from tests.support.cancel_sweep import cancel_sweep
 from tests.support.replies import stream_answer
 from tests.support.wire import Answer, Ending
 
@@ -186,6 +185,22 @@ async def test_a_loop_that_was_left_is_taken_up_by_the_next() -> None:
     assert rest[-1] == DoneEvent(None, "1690212293:0")
 
 
+async def test_readers_that_take_turns_share_one_place() -> None:
+    service = Service(Run(output(WORDS), output=WORDS, status="succeeded"))
+    async with service.server, service.client() as client, client.predictions.stream("p") as stream:
+        typed, texts, raw = aiter(stream), stream.text(), stream.raw()
+        for at in range(0, len(WORDS) - 2, 3):
+            assert await anext(typed) == OutputEvent(WORDS[at], f"1690212292:{at}")
+            assert await anext(texts) == WORDS[at + 1]
+            assert (await anext(raw)).data == WORDS[at + 2]
+            assert stream.last_event_id == f"1690212292:{at + 2}"
+        await stream.final()
+        # What was ready and not read is gone for all of them.
+        assert [event async for event in typed] == []
+        assert [text async for text in texts] == []
+        assert stream.last_event_id == f"1690212292:{len(WORDS) - 3}"
+
+
 async def test_silence_opens_the_stream_again() -> None:
     run = Run(output(WORDS))
     run.answers = lambda connection, last: (
@@ -329,116 +344,6 @@ async def test_final_waits_for_the_end() -> None:
     assert run.canceled == 0
 
 
-class Stop(Exception):  # noqa: N818 - no error, a way out
-    pass
-
-
-async def leave_by_break(stream: Stream) -> None:
-    async for _ in stream.text():
-        break
-
-
-async def leave_by_error(stream: Stream) -> None:
-    async for _ in stream:
-        raise Stop
-
-
-async def leave_by_cancel(stream: Stream) -> None:
-    async for _ in stream.raw():
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-
-
-LEAVES: Final = [leave_by_break, leave_by_error, leave_by_cancel]
-
-
-@pytest.mark.parametrize("leave", LEAVES)
-@pytest.mark.parametrize("on_exit", ["cancel", "continue"])
-async def test_leaving_early_hangs_up(
-    leave: Callable[[Stream], Awaitable[None]], on_exit: OnExit
-) -> None:
-    run = Run(output(WORDS)[:-1])
-    service = Service(run)
-
-    async def main(client: Replicate) -> None:
-        async with client.stream("acme/echo", {}, on_exit=on_exit) as stream:
-            await leave(stream)
-
-    async with service.server, service.client() as client:
-        await asyncio.gather(asyncio.ensure_future(main(client)), return_exceptions=True)
-        await service.closed()
-    assert run.canceled == (on_exit == "cancel")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(30)
-async def test_leaving_does_not_wait_for_ever_for_the_cancel_to_be_answered() -> None:
-    run = Run(output(WORDS)[:-1], cancels=Answer(cut=0, ending=Ending.HANG))
-    service = Service(run)
-    async with service.server, service.client(Timeout(read=600.0)) as client:
-        async with client.stream("acme/echo", {}) as stream:
-            await leave_by_break(stream)
-        assert run.canceled == 1
-        await service.closed()
-
-
-async def test_a_second_cancel_does_not_keep_the_prediction_alive() -> None:
-    run = Run(output(WORDS)[:-1])
-    service = Service(run)
-    inside = asyncio.Event()
-
-    async def main(client: Replicate) -> None:
-        async with client.stream("acme/echo", {}) as stream:
-            async for _ in stream:
-                inside.set()
-
-    async with service.server, service.client() as client:
-        task = asyncio.create_task(main(client))
-        await inside.wait()
-        while not task.done():
-            task.cancel()
-            await asyncio.sleep(0)
-        assert task.cancelled()
-        assert run.canceled == 1
-
-
-async def test_a_stream_that_continues_survives_a_cancel_on_the_way_in() -> None:
-    run = Run(output(WORDS))
-    service = Service(run)
-
-    async def scenario() -> None:
-        async with service.client() as client, client.predictions.stream("p") as stream:
-            async for _ in stream:
-                pass
-
-    async with service.server:
-        sweep = await cancel_sweep(
-            scenario, open_connections=lambda: service.server.open_connections
-        )
-    sweep.assert_clean()
-    assert run.canceled == 0
-
-
-async def test_a_cancel_during_a_reconnect_leaves_nothing_open() -> None:
-    run = Run(output(WORDS))
-    run.answers = lambda _connection, last: cut_at(
-        run.rest(last) if last == "1690212292:20" else run.rest(last)[:800], 10_000, Ending.RESET
-    )
-    service = Service(run)
-
-    async def scenario() -> None:
-        async with service.client() as client, client.stream("acme/echo", {}, poll=QUICK) as stream:
-            async for _ in stream:
-                pass
-
-    async with service.server:
-        sweep = await cancel_sweep(
-            scenario, open_connections=lambda: service.server.open_connections, limit=60
-        )
-    assert [fault for fault in sweep.faults if "did not end" not in fault] == []
-
-
 async def test_a_slow_reader_holds_the_server_up() -> None:
     sent = 0
 
@@ -499,25 +404,6 @@ async def test_a_stream_is_entered_once_and_read_inside() -> None:
         with pytest.raises(ClientStateError, match="closed"):
             await anext(stream.text())
     assert len([each for each in service.server.acted if each.method == "POST"]) == 2
-
-
-async def test_closing_wakes_the_reader() -> None:
-    service = Service(Run(output(WORDS)[:-1]))
-    reading = asyncio.Event()
-
-    async def read(stream: Stream) -> None:
-        async for event in stream:
-            if event.id.endswith(f":{len(WORDS) - 1}"):
-                asyncio.get_running_loop().call_later(0.01, reading.set)
-
-    async with service.server, service.client() as client, client.predictions.stream("p") as stream:
-        task = asyncio.create_task(read(stream))
-        await reading.wait()
-        with pytest.raises(ClientStateError, match="another task"):
-            await anext(stream.text())
-        await stream.aclose()
-        with pytest.raises(ClientStateError, match="closed"):
-            await task
 
 
 async def test_an_id_that_is_none_is_refused() -> None:

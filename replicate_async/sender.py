@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import Endpoint, shorten
@@ -57,7 +59,7 @@ class _Open(Protocol):
     async def __call__(self, url: str, *, own: bool) -> ByteStream: ...
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A request, ready to be sent any number of times."""
 
     endpoint: Endpoint[Any]

@@ -95,8 +95,8 @@ class Endpoint(Generic[R]):
         Raises `SegmentError` for a parameter that is not one plain path segment.
         """
         target, names = self._template
-        if names:
-            target %= tuple([segment(name, path[name]) for name in names])
+        for name in names:
+            target = target.replace("%s", segment(name, path[name]), 1)
         if query is None:
             return target
         encoded = query if isinstance(query, str) else encode_query(query)

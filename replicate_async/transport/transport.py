@@ -6,9 +6,10 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncGenerator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from replicate_async.core.multipart import Multipart
@@ -36,7 +37,7 @@ _SHORT: Final = 64 * 1024
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """An answer, read to its end."""
 
     status: int

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import Client
+from benchmarks.usage import Watched, size_of
 
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 _REF = "meta/meta-llama-3-8b-instruct"
@@ -18,6 +20,9 @@ class Legacy:
     def __init__(self, url: str) -> None:
         os.environ["REPLICATE_POLL_INTERVAL"] = "0.000001"
         replicate: Any = import_module("replicate")
+        helpers: Any = import_module("replicate.helpers")
+        self._origin = url.removesuffix("/v1")
+        self._output = helpers.FileOutput
         self._client = replicate.Client("r8_benchmark", base_url=url.removesuffix("/v1"))
 
     async def get(self, id: str) -> None:
@@ -40,6 +45,22 @@ class Legacy:
         """List a page."""
         page = await self._client.predictions.async_list()
         assert len(page) == 100
+
+    async def upload(self, path: str) -> dict[str, float]:
+        """Upload a file."""
+        async with Watched() as watched:
+            await self._client.files.async_create(path)
+        return watched.figures(size_of(path))
+
+    async def download(self, size: int, path: str) -> dict[str, float]:
+        """Save a file of that size at *path*, which there is no method for."""
+        output = self._output(f"{self._origin}/files/{size}", self._client)
+        async with Watched() as watched:
+            with Path(path).open("wb") as file:  # noqa: ASYNC230 - as its documentation does
+                async for chunk in output:
+                    file.write(chunk)
+        assert size_of(path) == size
+        return watched.figures(size)
 
 
 def connect(url: str) -> Client:

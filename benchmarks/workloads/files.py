@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.contestants import AIOHTTP, AIOHTTP_FAST, OURS, OURS_FAST
+from benchmarks.contestants import AIOHTTP, AIOHTTP_FAST, OURS, OURS_FAST, PUBLISHED
 from benchmarks.goals import Goal
 from benchmarks.lab import Case, Lab
 from benchmarks.results import Results
@@ -16,7 +16,7 @@ from benchmarks.tables import Column, megabytes, milliseconds, table
 NAME: Final = "files"
 
 _MEGABYTE: Final = 1_000_000
-_WHO: Final = (OURS, OURS_FAST, AIOHTTP, AIOHTTP_FAST)
+_WHO: Final = (OURS, OURS_FAST, AIOHTTP, AIOHTTP_FAST, *PUBLISHED)
 UPLOAD: Final = "upload of 100 MB"
 SIZES: Final = (3, 30, 300)
 DOWNLOADS: Final = {size: f"download of {size} MB" for size in SIZES}

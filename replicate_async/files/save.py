@@ -25,8 +25,8 @@ from replicate_async.schemas import Prediction, Training
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BATCH: Final = 2 * 1024 * 1024
-"""Bytes that are written at once."""
+_BATCH: Final = 1024 * 1024
+"""Bytes that are written at once: more would leave the cache before they are."""
 _WORTH_KEEPING: Final = 8 * 1024 * 1024
 """Bytes; less is downloaded anew sooner than anybody misses it."""
 _ADVICE: Final = {

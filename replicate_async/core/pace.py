@@ -22,6 +22,7 @@ _SEARCH: Final = 5.0  # seconds from the lower bound to the upper
 _LONGEST_SEARCH: Final = 320.0
 _PATIENCE: Final = 4  # by which the search grows longer each time that it reached its end
 _CLOSE: Final = 0.5  # bounds this near to each other call for patience
+_UNKNOWN: Final = 1 / 16  # of it: the lower bound after a refusal with nothing accepted before it
 _SOON: Final = 0.4  # of a search: until then the start itself was too high
 _PERMITS: Final = 5  # the search takes at least as long as so many
 _SAME_STORM: Final = 0.5  # seconds in which further refusals answer what was sent before the first
@@ -91,7 +92,7 @@ class Pace:
             self._low = max(low, self._low) if self._low < high else low
             lasted = now - self._resumes
             if self._low < _CLOSE * high or lasted < _SOON * self._search:
-                self._start = min(self._start, math.sqrt(self._low * high))
+                self._start = min(self._start, math.sqrt((self._low or _UNKNOWN * high) * high))
                 self._search = max(_SEARCH, self._search / 2)
             elif self._search <= lasted < 8 * self._search:
                 self._search = min(_LONGEST_SEARCH, _PATIENCE * self._search)

@@ -174,6 +174,15 @@ def test_what_was_learned_is_forgotten_when_it_holds_no_more() -> None:
     assert pace.settled
 
 
+def test_refusals_with_nothing_between_them_say_little_of_the_rate() -> None:
+    """Another process may have taken all there was."""
+    pace = Pace(10.0)
+    for now in (0.0, 3.0, 6.0):
+        pace.refused(now, now + 1)
+
+    assert pace.rate > 0.5
+
+
 def test_refusals_of_one_burst_lower_the_rate_once() -> None:
     pace = Pace(10.0)
     for moment in range(50):

@@ -8,12 +8,10 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-import msgspec
 import pytest
 
 from replicate_async import (
@@ -22,40 +20,19 @@ from replicate_async import (
     InvalidArgumentError,
     Replicate,
     Retry,
-    SaveProgress,
     TargetExistsError,
     TruncatedBodyError,
     save_all,
 )
 from replicate_async.files.folder import Folder
-from replicate_async.local import LocalReplicate
 from tests.files.hostile import NAMES
 from tests.files.hosts import CONTENT, Host, hosted, names_in
+from tests.files.saved import here, inside, pattern
 from tests.support.fault_server import FaultServer, script
 from tests.support.sentinel import TOKEN, caught
 from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
-
-
-def here(data: bytes = b"x", kind: str = "image/png") -> FileOutput:
-    """Return a file that needs no network."""
-    return FileOutput(f"data:{kind},{quote(data)}")
-
-
-def pattern(name: str, given: str, number: int, host: str) -> str:
-    """Return the name of a file by a user's own pattern."""
-    return f"{name}{given and host}" if number else ""
-
-
-def inside(folder: Path) -> dict[str, bytes]:
-    """Return every file below *folder*; there must be nothing else."""
-    found: dict[str, bytes] = {}
-    for path in folder.rglob("*"):
-        assert path.resolve().is_relative_to(folder.resolve())
-        assert path.is_file()
-        found[path.name] = path.read_bytes()
-    return found
 
 
 async def test_a_path_is_a_file_or_a_folder(tmp_path: Path) -> None:
@@ -462,140 +439,6 @@ async def test_a_process_that_is_killed_leaves_no_partial_file_and_a_second_one_
     assert inside(tmp_path).keys() == {"out.bin"}
     saved = (tmp_path / "out.bin").read_bytes()
     assert hashlib.sha256(saved).digest() == hashlib.sha256(content).digest()
-
-
-async def test_without_links_a_name_is_claimed_before_it_is_given(tmp_path: Path) -> None:
-    class Linkless(Folder):
-        def _link(self, old: str, new: str) -> None:
-            raise PermissionError(1, f"no link from {old} to {new}")
-
-    (tmp_path / "a").write_bytes(b"mine")
-    folder = Linkless.open(tmp_path, make=False)
-    try:
-        part = folder.make_part("key", "")
-        part.write([b"x"])
-        with caught(TargetExistsError):
-            folder.publish(part, "a", unique=False, overwrite=False)
-        assert folder.publish(part, "a", unique=True, overwrite=False) == "a (2)"
-        folder.drop(part)
-    finally:
-        folder.close()
-
-    assert inside(tmp_path) == {"a": b"mine", "a (2)": b"x"}
-
-
-def test_a_folder_that_cannot_be_held_open_works_by_its_path(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, None)
-    part = folder.make_part("key", '"v"')
-    part.write([b"x"])
-    folder.drop(part, keep=True)
-    part = folder.part("key") or folder.make_part("key", "")
-    assert (part.validator, part.resume()) == ('"v"', 1)
-    assert folder.publish(part, "a", unique=False, overwrite=False) == "a"
-    folder.drop(part)
-    with caught(TargetExistsError):
-        folder.check("a", overwrite=False)
-    folder.close()
-
-    assert inside(tmp_path) == {"a": b"x"}
-
-
-def test_an_unfinished_file_that_was_taken_away_is_not_published(tmp_path: Path) -> None:
-    folder = Folder.open(tmp_path, make=False)
-    part = folder.make_part("key", '"v"')
-    (tmp_path / part.name).unlink()
-    with pytest.raises(FileError):
-        folder.publish(part, "a", unique=True, overwrite=False)
-    with pytest.raises(FileError):
-        part.settle(5)
-    folder.drop(part)
-    folder.close()
-
-    assert not names_in(tmp_path)
-
-
-def test_what_is_not_a_mark_of_a_version_is_none(tmp_path: Path) -> None:
-    folder = Folder.open(tmp_path, make=False)
-    part = folder.make_part("key", '"v"')
-    folder.drop(part)
-    stem = part.name.split(".")[1]
-    for mark in ("_w", "A", "a b"):
-        (tmp_path / f".{stem}.{mark}.part").write_bytes(b"x")
-    assert folder.part("key") is None
-    folder.close()
-
-    assert not names_in(tmp_path)
-
-
-@dataclass
-class Scene:
-    picture: FileOutput
-    title: str = ""
-
-
-class Book(msgspec.Struct, frozen=True):
-    cover: FileOutput
-    pages: list[Scene]
-
-
-async def test_every_file_in_an_output_is_saved_in_order(tmp_path: Path) -> None:
-    loop: list[object] = []
-    loop.append(loop)
-    output = {
-        "a": [here(b"0"), "text", None],
-        "b": Book(here(b"1"), [Scene(here(b"2"))]),
-        "c": (here(b"3"), loop),
-    }
-    seen: list[SaveProgress] = []
-
-    paths = await save_all(output, tmp_path / "new", concurrency=2, on_progress=seen.append)
-
-    assert [path.read_bytes() for path in paths] == [b"0", b"1", b"2", b"3"]
-    assert [(last.path, last.files) for last in seen if last.path] != []
-    assert (seen[-1].files_done, seen[-1].files, seen[-1].saved) == (4, 4, 1)
-    assert await save_all("text", tmp_path / "none") == []
-
-
-async def test_two_files_of_one_output_never_overwrite_each_other(tmp_path: Path) -> None:
-    (tmp_path / "output.png").write_bytes(b"old")
-    files = [here(b"0"), here(b"1")]
-
-    paths = await save_all(files, tmp_path, overwrite=True)
-
-    assert {path.name for path in paths} == {"output.png", "output (2).png"}
-    assert [path.read_bytes() for path in paths] == [b"0", b"1"]
-
-
-async def test_names_may_be_made_of_a_number_and_what_the_host_says(tmp_path: Path) -> None:
-    paths = await save_all(
-        [here(), here()], tmp_path, name=lambda number, given: f"{number:03}-{given}"
-    )
-
-    assert [path.name for path in paths] == ["001-output.png", "002-output.png"]
-
-
-async def test_the_first_file_that_fails_ends_the_others(tmp_path: Path) -> None:
-    files = [here(), FileOutput("data:image/png;base64,?"), here()]
-
-    with caught(FileError):
-        await save_all(files, tmp_path, concurrency=1)
-
-
-@pytest.mark.parametrize("concurrency", [0, -1, True])
-async def test_a_concurrency_that_is_none_is_refused(tmp_path: Path, concurrency: int) -> None:
-    with caught(InvalidArgumentError):
-        await save_all([], tmp_path, concurrency=concurrency)
-
-
-async def test_a_prediction_is_no_output(
-    tmp_path: Path, client: Replicate, server: LocalReplicate
-) -> None:
-    prediction = await client.predictions.create("local/frames", {"count": 1}, wait=True)
-
-    with caught(InvalidArgumentError) as raised:
-        await save_all(prediction, tmp_path)
-
-    assert "client.output" in str(raised.error)
 
 
 async def test_the_loop_is_not_held_up_while_a_large_file_is_saved(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from replicate_async.local.annotations import InputFile, OutputFile
+from replicate_async.local.function import ModelFunction
 from replicate_async.local.values import Folder, describe_file
 
 
@@ -35,3 +37,18 @@ class RecordingContext:
         data = content if isinstance(content, bytes) else await anyio.Path(content).read_bytes()
         self.saved.append(OutputFile(data, name, content_type))
         return f"https://files.test/{len(self.saved)}/{name}"
+
+
+async def outputs(
+    function: Callable[..., object],
+    input: dict[str, Any] | None = None,
+    context: RecordingContext | None = None,
+) -> list[Any]:
+    model = ModelFunction(function)
+    return [value async for value in model.execute(input or {}, context or RecordingContext())]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(5):
+        while not condition():  # noqa: ASYNC110 - threads and models set it, which know no event
+            await anyio.sleep(0.001)

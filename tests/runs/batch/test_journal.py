@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import stat
 import sys
 import threading
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import anyio
 import pytest
 
 from replicate_async.errors import (
     ClientStateError,
     InvalidArgumentError,
-    JournalDamaged,
     JournalLocked,
     JournalMismatch,
-    JournalTooNew,
-    JournalWriteError,
 )
-from replicate_async.runs.batch.journal import FORMAT, Entry, Journal, JournalHeader, State
-from replicate_async.runs.batch.journal_lock import Lock
+from replicate_async.runs.batch.journal import Journal, State
 from replicate_async.runs.batch.journal_status import status
+from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.sentinel import TOKEN
 
 pytestmark = pytest.mark.anyio
-
-HEADER: Final = JournalHeader(model="acme/painter", version="a" * 64, options="o1")
-ITEMS: Final = [(index, f"key {index}", f"digest {index}") for index in range(5)]
-RESULT: Final = b'{"status":"succeeded","output":"A tale","metrics":{"predict_time":1.5}}'
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.db"
-
-
-@pytest.fixture
-async def journal(path: Path) -> AsyncIterator[Journal]:
-    async with await Journal.open(path, HEADER, clock=lambda: 1000.0) as opened:
-        yield opened
-
-
-async def entries(journal: Journal, state: State | None = None) -> list[Entry]:
-    return [entry async for entry in journal.entries(state)]
 
 
 async def test_an_entry_goes_from_planned_to_done(journal: Journal) -> None:
@@ -279,193 +254,6 @@ async def test_a_value_that_cannot_be_kept_disturbs_nobody_else(journal: Journal
 
 
 # Whose it is.
-
-
-@pytest.mark.parametrize(
-    ("wanted", "said"),
-    [
-        (JournalHeader(model="acme/other", version="a" * 64, options="o1"), "'acme/painter', not"),
-        (JournalHeader(model="acme/painter", version=None, options="o1"), "version"),
-        (JournalHeader(model="acme/painter", version="a" * 64), "its options is 'o1', not ''"),
-    ],
-)
-async def test_a_journal_of_another_run_is_refused(
-    path: Path, wanted: JournalHeader, said: str
-) -> None:
-    await (await Journal.open(path, HEADER)).aclose()
-
-    with pytest.raises(JournalMismatch, match=said):
-        await Journal.open(path, wanted)
-
-
-async def test_a_second_runner_is_refused_and_let_in_later(path: Path) -> None:
-    first = await Journal.open(path, HEADER)
-    link = path.with_name("link.db")
-    link.symlink_to(path)
-    for name in (path, link):
-        with pytest.raises(JournalLocked, match=rf"in use by another run \(process {os.getpid()}"):
-            await Journal.open(name, HEADER)
-    await first.plan(ITEMS)
-    await first.aclose()
-
-    async with await Journal.open(link, HEADER) as second:
-        assert len(await entries(second)) == 5
-
-
-HOLD: Final = """
-import asyncio, os, sys
-from replicate_async.runs.batch.journal import Journal, JournalHeader
-
-async def main():
-    journal = await Journal.open(sys.argv[1], JournalHeader(model="acme/painter"))
-    await journal.plan([(0, "key", "digest")])
-    print("open", flush=True)
-    sys.stdin.read()
-
-asyncio.run(main())
-"""
-
-
-async def test_a_runner_that_was_killed_lets_the_next_one_in(path: Path) -> None:
-    header = JournalHeader(model="acme/painter")
-    command = [sys.executable, "-c", HOLD, str(path)]
-    runner = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-    assert runner.stdout is not None
-    assert await runner.stdout.readline() == b"open\n"
-    with pytest.raises(JournalLocked, match=f"process {runner.pid} "):
-        await Journal.open(path, header)
-    runner.kill()
-    await runner.communicate()
-
-    async with await Journal.open(path, header) as journal:
-        assert [entry.key for entry in await entries(journal)] == ["key"]
-
-
-async def test_a_lock_has_one_holder_whoever_comes_and_goes(path: Path) -> None:
-    holders: list[int] = []
-    most = 0
-
-    def come_and_go() -> None:
-        nonlocal most
-        for _ in range(100):
-            try:
-                lock = Lock(path)
-            except JournalLocked:
-                continue
-            holders.append(1)
-            most = max(most, len(holders))
-            holders.pop()
-            lock.release()
-
-    await asyncio.gather(*(asyncio.to_thread(come_and_go) for _ in range(4)))
-
-    assert most == 1
-
-
-async def test_there_must_be_one_when_none_is_to_be_made(path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="there is no journal at"):
-        await Journal.open(path, HEADER, create=False)
-    with pytest.raises(InvalidArgumentError, match="path of a file"):
-        await Journal.open("", HEADER)
-
-    assert list(path.parent.iterdir()) == []
-
-
-async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
-    with pytest.raises(JournalWriteError, match="Check that its folder is there"):
-        await Journal.open(path / "deeper.db", HEADER)
-
-
-async def test_what_a_crash_left_of_making_one_is_no_hindrance(path: Path) -> None:
-    path.with_name("run.db.new").write_bytes(b"half")
-    path.with_name("run.db.new-wal").write_bytes(b"half")
-
-    async with await Journal.open(path, HEADER) as journal:
-        await journal.plan(ITEMS)
-
-    assert [file.name for file in path.parent.iterdir()] == ["run.db"]
-
-
-# Files that are not to be trusted.
-
-
-async def test_a_newer_format_is_refused(path: Path) -> None:
-    await (await Journal.open(path, HEADER)).aclose()
-    change(path, f"PRAGMA user_version = {FORMAT + 1}")
-
-    with pytest.raises(JournalTooNew, match="update it to resume"):
-        await Journal.open(path, HEADER)
-
-
-def change(path: Path, statement: str) -> None:
-    database = sqlite3.connect(path, isolation_level=None)
-    database.execute(statement)
-    database.close()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"prompt,seed\nA fox,1\n" * 100, "not a database"),
-        (b"", "is empty, which no journal is"),
-        (None, "is not a journal: use another path"),
-    ],
-)
-async def test_a_file_that_is_no_journal_is_refused_and_left_alone(
-    path: Path, content: bytes | None, said: str
-) -> None:
-    file = anyio.Path(path)
-    if content is None:
-        change(path, "CREATE TABLE mine (a)")
-        content = await file.read_bytes()
-    await file.write_bytes(content)
-
-    with pytest.raises(JournalDamaged, match=said):
-        await Journal.open(path, HEADER)
-
-    assert await file.read_bytes() == content
-
-
-async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
-    path.with_name("run.db-wal").write_bytes(b"log")
-
-    with pytest.raises(JournalDamaged, match=r"is gone, and run\.db-wal beside it is not"):
-        await Journal.open(path, HEADER)
-
-    assert os.listdir(path.parent) == ["run.db-wal"]  # noqa: PTH208 - no path object to await
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE items SET prediction_id = 'other' WHERE key = 'key 1'",
-        "UPDATE items SET state = 'planned' WHERE key = 'key 1'",
-        "UPDATE results SET result = CAST('{}' AS BLOB)",
-        "DELETE FROM results",
-    ],
-)
-async def test_a_row_that_was_changed_is_noticed_and_ends_it(path: Path, statement: str) -> None:
-    async with await Journal.open(path, HEADER) as journal:
-        await journal.plan(ITEMS)
-        await journal.done("key 1", RESULT)
-    change(path, statement)
-
-    async with await Journal.open(path, HEADER) as journal:
-        with pytest.raises(JournalDamaged, match="of 'key 1' is not as it was written"):
-            await journal.plan(ITEMS)
-        with pytest.raises(JournalDamaged):
-            await journal.counts()
-
-
-async def test_a_header_that_was_changed_is_noticed(path: Path) -> None:
-    await (await Journal.open(path, HEADER)).aclose()
-    change(path, "UPDATE header SET json = CAST('{}' AS BLOB)")
-
-    with pytest.raises(JournalDamaged, match="its header is not as it was written"):
-        await Journal.open(path, HEADER)
-
-
-# Where it may be used, and what a cancel means.
 
 
 async def test_a_closed_journal_says_so(path: Path) -> None:

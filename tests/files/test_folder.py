@@ -1,0 +1,81 @@
+"""Folders, and the unfinished files in them, on systems that can do less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from replicate_async import (
+    FileError,
+    TargetExistsError,
+)
+from replicate_async.files.folder import Folder
+from tests.files.hosts import names_in
+from tests.files.saved import inside
+from tests.support.sentinel import caught
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_without_links_a_name_is_claimed_before_it_is_given(tmp_path: Path) -> None:
+    class Linkless(Folder):
+        def _link(self, old: str, new: str) -> None:
+            raise PermissionError(1, f"no link from {old} to {new}")
+
+    (tmp_path / "a").write_bytes(b"mine")
+    folder = Linkless.open(tmp_path, make=False)
+    try:
+        part = folder.make_part("key", "")
+        part.write([b"x"])
+        with caught(TargetExistsError):
+            folder.publish(part, "a", unique=False, overwrite=False)
+        assert folder.publish(part, "a", unique=True, overwrite=False) == "a (2)"
+        folder.drop(part)
+    finally:
+        folder.close()
+
+    assert inside(tmp_path) == {"a": b"mine", "a (2)": b"x"}
+
+
+def test_a_folder_that_cannot_be_held_open_works_by_its_path(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, None)
+    part = folder.make_part("key", '"v"')
+    part.write([b"x"])
+    folder.drop(part, keep=True)
+    part = folder.part("key") or folder.make_part("key", "")
+    assert (part.validator, part.resume()) == ('"v"', 1)
+    assert folder.publish(part, "a", unique=False, overwrite=False) == "a"
+    folder.drop(part)
+    with caught(TargetExistsError):
+        folder.check("a", overwrite=False)
+    folder.close()
+
+    assert inside(tmp_path) == {"a": b"x"}
+
+
+def test_an_unfinished_file_that_was_taken_away_is_not_published(tmp_path: Path) -> None:
+    folder = Folder.open(tmp_path, make=False)
+    part = folder.make_part("key", '"v"')
+    (tmp_path / part.name).unlink()
+    with pytest.raises(FileError):
+        folder.publish(part, "a", unique=True, overwrite=False)
+    with pytest.raises(FileError):
+        part.settle(5)
+    folder.drop(part)
+    folder.close()
+
+    assert not names_in(tmp_path)
+
+
+def test_what_is_not_a_mark_of_a_version_is_none(tmp_path: Path) -> None:
+    folder = Folder.open(tmp_path, make=False)
+    part = folder.make_part("key", '"v"')
+    folder.drop(part)
+    stem = part.name.split(".")[1]
+    for mark in ("_w", "A", "a b"):
+        (tmp_path / f".{stem}.{mark}.part").write_bytes(b"x")
+    assert folder.part("key") is None
+    folder.close()
+
+    assert not names_in(tmp_path)

@@ -1,0 +1,15 @@
+"""A journal to be kept, and what is in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from replicate_async.runs.batch.journal import Entry, Journal, JournalHeader, State
+
+HEADER: Final = JournalHeader(model="acme/painter", version="a" * 64, options="o1")
+ITEMS: Final = [(index, f"key {index}", f"digest {index}") for index in range(5)]
+RESULT: Final = b'{"status":"succeeded","output":"A tale","metrics":{"predict_time":1.5}}'
+
+
+async def entries(journal: Journal, state: State | None = None) -> list[Entry]:
+    return [entry async for entry in journal.entries(state)]

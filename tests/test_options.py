@@ -1,0 +1,105 @@
+"""The arguments of the client: what cannot be right is refused before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from replicate_async import InvalidArgumentError, Replicate
+from tests.support.sentinel import TOKEN, assert_clean
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["r8 x", "r8_x\n", "\r8_x", "r8_\x00", "r8_\xe9", "r8_\u2028", "Bearer r8_x", " r8_x", "\x7f"],
+)
+def test_a_token_that_cannot_be_one_is_refused_unseen(token: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Replicate(token)
+
+    assert str(caught.value) == (
+        "api_token has a space, a line break or another character that no token has "
+        f'({len(token)} characters in all); give the token alone, without "Bearer" and without '
+        "quotes."
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("api_token", 5, "api_token is a int; it must be a string."),
+        ("api_token", b"r8_x", "api_token is a bytes; it must be a string."),
+        ("base_url", b"https://api.example.com", "base_url is a bytes; it must be a string."),
+        ("retry", 3, "retry=3 is a int; pass Retry(...)."),
+        ("limits", False, "limits=False is a bool; pass Limits(...)."),
+        ("user_agent", 5, "user_agent=5 must be printable ASCII, such as 'my-app/1.0'."),
+    ],
+)
+def test_an_option_of_another_type_is_refused(argument: str, value: object, message: str) -> None:
+    client: Any = Replicate
+    with pytest.raises(InvalidArgumentError) as caught:
+        client(**{"api_token": TOKEN, argument: value})
+
+    assert str(caught.value) == message
+
+
+def test_a_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+
+    with pytest.raises(InvalidArgumentError, match="api_token is empty"):
+        Replicate("")
+    with pytest.raises(InvalidArgumentError, match="set REPLICATE_API_TOKEN or pass api_token="):
+        Replicate()
+
+
+def test_a_refused_token_is_not_in_the_traceback() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Replicate(TOKEN + "\n")
+    assert_clean(caught.value)
+    with pytest.raises(InvalidArgumentError) as caught:
+        Replicate(TOKEN).with_options(api_token=TOKEN + " ")
+    assert_clean(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.com/v1",
+        "http://192.168.0.1",
+        "ftp://api.example.com",
+        "api.example.com",
+        "https://",
+        "https://user:word@api.example.com",
+        "https://api.example.com/v1?x=1",
+        "https://api.example.com/v1#x",
+        "https://api.example.com\\@evil.com",
+        "https://api.example.com/\r\nX: y",
+        "https://api.example.com:99999",
+        "//api.example.com",
+        " ",
+    ],
+)
+def test_a_base_url_is_that_of_an_api(url: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^base_url: "):
+        Replicate(TOKEN, base_url=url)
+
+
+def test_plain_http_is_for_this_machine_or_for_those_who_insist() -> None:
+    for url in ("http://127.0.0.1:8080", "http://localhost/v1", "http://[::1]:8080/v1"):
+        assert Replicate(TOKEN, base_url=url).base.url.startswith(url.removesuffix("/v1"))
+    insisted = Replicate(TOKEN, base_url="http://api.example.com", allow_insecure=True)
+    assert insisted.base.url == "http://api.example.com/v1"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, "5"])
+def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^timeout: "):
+        Replicate(TOKEN, timeout=timeout)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "ä"])
+def test_a_user_agent_is_printable(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="must be printable ASCII"):
+        Replicate(TOKEN, user_agent=name)

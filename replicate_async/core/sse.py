@@ -137,7 +137,7 @@ class Parser:
         if self._rest:
             data, self._rest = self._rest + data, b""
         if self._between and len(data) <= self._whole:
-            if outputs := self._take_outputs(data):
+            if (outputs := self._take_outputs(data)) is not None:
                 return outputs
             end = data.rfind(b"\n\n") + 2
             rest = data[end:]

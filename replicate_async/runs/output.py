@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from replicate_async.errors import StreamIncomplete, StreamRestarted
 from replicate_async.schemas import Prediction
 
 _MOST_RECENT: Final = 256
+_FEWEST_AT_ONCE: Final = 32
 
 
 class Delivered:
@@ -69,12 +71,14 @@ class Delivered:
     def add(self, events: Received) -> None:
         """Note *events* that are handed on."""
         if isinstance(events, Outputs):
-            if self._recent:
+            many = len(events.ids) >= _FEWEST_AT_ONCE
+            if self._recent or many or len(self._recent_ids) >= _MOST_RECENT:
                 self._sort()
-            self._recent_ids += events.ids
-            self._recent_parts += events.parts
-            if len(self._recent_ids) >= _MOST_RECENT:
-                self._sort()
+            if many:
+                self._join(events.ids, events.parts)
+            else:
+                self._recent_ids += events.ids
+                self._recent_parts += events.parts
             events = events.then or []
         if events:
             if self._recent_ids:
@@ -114,15 +118,18 @@ class Delivered:
                 self._recent_ids.append(event.id)
             else:
                 self._unmarked = True
-        self._count += len(parts)
-        if parts and not self._files:
-            self._pieces.append("".join(parts))
-        if self._recent_ids:
-            self._ids.append("\n".join(self._recent_ids))
-            self._marked += len(self._recent_ids)
+        self._join(self._recent_ids, parts)
         self._recent.clear()
         self._recent_ids.clear()
         parts.clear()
+
+    def _join(self, ids: Sequence[str], parts: Sequence[str]) -> None:
+        self._count += len(parts)
+        if parts and not self._files:
+            self._pieces.append("".join(parts))
+        if ids:
+            self._ids.append("\n".join(ids))
+            self._marked += len(ids)
 
     def rest_of(self, prediction: Prediction) -> list[Event]:
         """Return what *prediction* has beyond what was handed on, and its end if it has ended.

@@ -21,6 +21,7 @@ class ByteStream:
 
     __slots__ = (
         "__weakref__",
+        "_content",
         "_limit",
         "_loop",
         "_response",
@@ -33,6 +34,7 @@ class ByteStream:
 
     def __init__(self, response: aiohttp.ClientResponse, limit: float) -> None:
         self._response = response
+        self._content = response.content
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
@@ -48,7 +50,7 @@ class ByteStream:
         """Return what has come, at least one byte; empty at the end."""
         self._waiting_since = self._loop.time()
         try:
-            return await self._response.content.readany()
+            return await self._content.readany()
         except NETWORK_ERRORS as error:
             if rest := self._rest():
                 return rest
@@ -60,7 +62,7 @@ class ByteStream:
     def _rest(self) -> bytes:
         """Return what had come before the connection broke."""
         # aiohttp raises at once, and has no public way to what was not read yet.
-        content: Any = self._response.content
+        content: Any = self._content
         return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001
 
     async def read_all(self, limit: int) -> bytes:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from replicate_async import Prediction, StreamIncomplete, StreamRestarted
-from replicate_async.core.sse import Event
+from replicate_async.core.sse import Event, Outputs
 from replicate_async.runs.output import Delivered
 
 
@@ -150,3 +150,19 @@ def test_a_long_text_is_kept_whole() -> None:
         delivered.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
     assert delivered.text == "".join(words)
     assert left(delivered, run([*words, "end"])) == [("output", "end")]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 31, 32, 300])
+def test_outputs_that_came_together_count_as_those_that_came_alone(at_once: int) -> None:
+    words = [f"word {at}" for at in range(600)]
+    delivered = Delivered(streamed=True)
+    logs = Event(event="logs", data="seen", id="logs", has_id=True)
+    for at in range(0, 600, at_once):
+        ids = [str(number) for number in range(at, min(600, at + at_once))]
+        delivered.add(Outputs(ids, words[at : at + at_once], [logs] if at == 0 else None))
+        delivered.add([Event(event="error", data="no luck")] if at == 300 else [])
+    assert delivered.text == "".join(words)
+    ended = run([*words, "last"], "succeeded", logs="seen and more")
+    assert left(delivered, ended) == [("logs", " and more"), ("output", "last"), ("done", "{}")]
+    marks = {hash(str(number)) for number in range(600)} | {hash("logs")}
+    assert delivered.marks() == (None if 300 % at_once == 0 else marks)

@@ -134,6 +134,8 @@ class Parser:
 
     def take(self, data: bytes) -> Received:
         """Return what `feed` does, as `Outputs` if it begins with some and is little else."""
+        if self._at_start and data[:1] in (b":", b"e") and not (self._head or self.failed):
+            return self._take_first(data)
         if self._rest:
             data, self._rest = self._rest + data, b""
         if self._between and len(data) <= self._whole:
@@ -145,6 +147,17 @@ class Parser:
                 self._rest = rest
                 return self._take_blocks(data[:end])
         return self._take_any(data)
+
+    def _take_first(self, data: bytes) -> Received:
+        """Read the beginning of a stream without a byte order mark, a comment in it apart."""
+        self._at_start = False
+        self.last_comment = None
+        self._between = True
+        greeting, blank, rest = data.partition(b"\n\n")
+        if rest and greeting.startswith(b":") and len(greeting.splitlines()) == 1:
+            self._take_any(greeting + blank)
+            data = rest
+        return self.take(data)
 
     def _take_any(self, data: bytes) -> list[Event]:
         """Read bytes that are cut anywhere."""

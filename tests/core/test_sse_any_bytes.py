@@ -134,6 +134,19 @@ def test_outputs_are_taken_together_and_what_follows_them_apart() -> None:
     assert parser.take(outputs[2][5:]) == Outputs(("2",), ("c",))
 
 
+@pytest.mark.parametrize("greeting", [b"", b": hi\n\n", b": hi\r\n\n"])
+def test_the_first_chunk_may_be_outputs_after_a_greeting(greeting: bytes) -> None:
+    parser = Parser()
+    assert parser.take(greeting + encode("output", "a", "1")) == Outputs(("1",), ("a",))
+    assert parser.last_comment == (" hi" if greeting else None)
+
+
+def test_what_is_more_than_a_greeting_is_read_whole() -> None:
+    data = encode("output", "a", "1")
+    for greeting in (b": hi\ndata: b\n\n", b": hi\rdata: b\n\n", b": hi\r\rid: 3\n\n"):
+        assert run([greeting + data]) == read_literally(greeting + data)[0]
+
+
 def test_a_comment_and_a_retry_count_before_the_event_they_are_in_has_ended() -> None:
     parser = Parser()
     whole = encode("output", "a", "1")

@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from replicate_async import APIConnectionError, APITimeoutError, StreamLimitError
-from replicate_async.core.sse import encode
+from replicate_async.core.sse import Outputs, encode
 from replicate_async.errors import StreamResponseError, TLSError
 from replicate_async.runs.source import EventSource, can_be_sent, pause_before
 
@@ -94,7 +94,8 @@ class Line:
         return found
 
     async def data(self) -> list[str]:
-        return [event.data for event in await self.source.read()]
+        events = await self.source.read()
+        return [*events.parts] if isinstance(events, Outputs) else [each.data for each in events]
 
 
 def event(id: str | None, data: str = "x") -> bytes:

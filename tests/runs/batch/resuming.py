@@ -1,0 +1,40 @@
+"""Batches with a journal, run again and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import time
+from typing import Any
+
+from replicate_async import (
+    BatchResult,
+)
+from replicate_async.runs.batch.journal import Journal, JournalHeader, State
+from replicate_async.runs.batch.sources import Namer
+from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
+
+Input = dict[str, Any]
+
+
+async def run(
+    api: BatchAPI, given: list[Input], journal: Path, **options: Any
+) -> list[BatchResult[Any]]:
+    async with api.server() as server, client_of(server.url) as client:
+        settings: dict[str, Any] = {"poll": QUICK, "patience": SOON, "ordered": True, **options}
+        batch = client.batch(MODEL, given, journal=journal, **settings)
+        return [result async for result in batch]
+
+
+async def intents(journal: Path, given: list[Input], *, ago: float = 0.5) -> None:
+    """Leave a journal as a process does that is killed between an intent and its answer."""
+    namer = Namer(MODEL, None, exact=True)
+    named = [await namer.name(each) for each in given]
+    async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
+        await opened.plan([(each.index, each.key, each.digest) for each in named])
+        for each in named:
+            await opened.intent(each.key, time() - ago)
+
+
+async def states(journal: Path) -> dict[State, int]:
+    async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
+        return {state: count for state, count in (await opened.counts()).items() if count}

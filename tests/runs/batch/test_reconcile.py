@@ -1,0 +1,216 @@
+"""Creates that nobody knows of are looked for in the list, and not guessed at."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+
+from replicate_async import (
+    AmbiguousCreateError,
+)
+from replicate_async.runs.batch.journal import State
+from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
+from tests.runs.batch.resuming import Input, intents, run, states
+from tests.support.replies import json_answer, page, problem
+from tests.support.wire import Answer, Ending
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "batch.db"
+
+
+async def test_intents_are_matched_by_count(journal: Path) -> None:
+    """Three were intended, two of the same input happened: one of them is created again."""
+    given: list[Input] = [{"n": 7}, {"n": 7}, {"n": 7}, {"n": 8}]
+    await intents(journal, given)
+    api = BatchAPI()
+    api.make({"n": 7})
+    api.make({"n": 9})
+    api.make({"n": 7})
+
+    results = await run(api, given, journal)
+
+    assert all(result.ok for result in results), [str(result.error) for result in results]
+    assert [made.input["n"] for made in api.made].count(7) == 3
+    assert [made.input["n"] for made in api.made].count(8) == 1
+    used = [result.prediction.id for result in results if result.prediction]
+    assert len(set(used)) == 4
+
+
+async def test_numbers_are_the_same_however_they_are_written(journal: Path) -> None:
+    given: list[Input] = [{"scale": 1.0, "deep": {"list": [2, 3.5, True, None]}}]
+    await intents(journal, given)
+    api = BatchAPI()
+    api.make({"deep": {"list": [2.0, 3.5, True, None]}, "scale": 1})
+
+    results = await run(api, given, journal)
+
+    assert results[0].ok
+    assert api.creates == 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "how"),
+    [
+        ({"input": {}, "data_removed": True}, "removed after an hour"),
+        ({"input": {"n": 1, "seed": 0}}, "with a default added"),
+        ({"input": {"n": "[REDACTED]"}}, "with a secret hidden"),
+        ({"model": "acme/alias"}, "by another name of the model"),
+    ],
+)
+async def test_what_cannot_be_told_apart_is_uncertain(
+    journal: Path, shown: dict[str, Any], how: str
+) -> None:
+    assert how
+    await intents(journal, [{"n": 1}])
+    api = BatchAPI()
+    found = api.make({"n": 1})
+    found.shown = shown
+
+    (result,) = await run(api, [{"n": 1}], journal)
+
+    assert result.uncertain
+    assert f"it may be {found.id}" in str(result.error)
+    assert isinstance(result.error, AmbiguousCreateError)
+    assert result.error.sent_at is not None
+    assert api.creates == 0
+    assert await states(journal) == {State.UNCERTAIN: 1}
+
+
+async def test_other_runs_of_the_account_are_not_taken_for_ours(journal: Path) -> None:
+    await intents(journal, [{"n": 1}])
+    api = BatchAPI()
+    api.make({"n": 1}).shown = {"model": "acme/other", "version": "5" * 64}
+    api.make({"n": 1}).shown = {"deployment": "acme/deployed"}
+    api.make({"n": 1}).created_at = time() - 3600
+
+    (result,) = await run(api, [{"n": 1}], journal)
+
+    assert result.ok
+    assert api.creates == 1
+
+
+async def test_inputs_that_the_list_lacks_are_fetched(journal: Path) -> None:
+    await intents(journal, [{"n": 1}])
+    api = BatchAPI()
+    api.make({"n": 1})
+
+    def without_inputs(answer: Answer) -> Answer:
+        return replace(answer, body=answer.body.replace(b'"input": {"n": 1}', b'"input": null'))
+
+    api.listing = without_inputs
+    (result,) = await run(api, [{"n": 1}], journal)
+
+    assert result.ok
+    assert api.creates == 0
+
+
+async def test_a_file_in_an_input_stands_for_what_the_api_shows(
+    journal: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"not really")
+    given: list[Input] = [{"prompt": "a", "image": picture}, {"prompt": "b", "image": picture}]
+    await intents(journal, given)
+    api = BatchAPI()
+    api.make({"prompt": "b", "image": "https://example.com/uploaded"})
+
+    results = await run(api, given, journal)
+
+    assert all(result.ok for result in results), [str(result.error) for result in results]
+    assert results[1].prediction is not None
+    assert results[1].prediction.id == api.made[0].id
+    assert api.creates == 1
+
+
+async def test_two_files_that_look_alike_are_not_guessed_between(
+    journal: Path, tmp_path: Path
+) -> None:
+    given: list[Input] = []
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+        given.append({"image": tmp_path / name})
+    await intents(journal, given)
+    api = BatchAPI()
+    api.make({"image": "https://example.com/uploaded"})
+
+    results = await run(api, given, journal)
+
+    assert [result.uncertain for result in results] == [True, True]
+    assert api.creates == 0
+
+
+async def test_a_list_that_lacks_what_was_created_proves_nothing(journal: Path) -> None:
+    given: list[Input] = [{"n": number} for number in range(6)]
+    api = BatchAPI(lose=lambda number: number == 6)
+    api.listing = lambda _: json_answer(page())
+    async with api.server() as server, client_of(server.url) as client:
+        first = [
+            result
+            async for result in client.batch(
+                MODEL, given[:5], journal=journal, poll=QUICK, patience=SOON
+            )
+        ]
+        assert all(result.ok for result in first)
+        await asyncio.sleep(0.15)
+        slow = replace(SOON, settle=0.1, margin=1.0)
+        results = [
+            result
+            async for result in client.batch(
+                MODEL, given, journal=journal, poll=QUICK, patience=slow
+            )
+        ]
+
+    (lost,) = [result for result in results if not result.ok]
+    assert lost.uncertain
+    assert "it does not show p0000" in str(lost.error)
+    assert not api.twice()
+
+
+@pytest.mark.parametrize("broken", ["500", "404", "garbage", "reset"])
+async def test_a_list_that_cannot_be_read_leaves_it_undecided_and_a_later_one_decides(
+    journal: Path, broken: str
+) -> None:
+    answers = {
+        "500": problem(500),
+        "404": problem(404),
+        "garbage": Answer(body=b"<html>"),
+        "reset": Answer(cut=0, ending=Ending.RESET),
+    }
+    api = BatchAPI(lose=lambda number: number == 1)
+    api.listing = lambda _: answers[broken]
+
+    (lost,) = await run(api, [{"n": 1}], journal)
+    (still,) = await run(api, [{"n": 1}], journal)
+    api.listing = None
+    (found,) = await run(api, [{"n": 1}], journal)
+
+    assert "the list of predictions cannot be read" in str(lost.error)
+    assert lost.uncertain
+    assert still.uncertain
+    assert found.ok
+    assert found.resumed
+    assert api.creates == 1
+
+
+async def test_an_undecided_create_that_did_not_happen_is_sent_when_that_is_known(
+    journal: Path,
+) -> None:
+    api = BatchAPI(refuse=lambda number: problem(502) if number == 1 else None)
+    api.listing = lambda _: problem(404)
+    (lost,) = await run(api, [{"n": 1}], journal)
+    api.listing = None
+
+    (found,) = await run(api, [{"n": 1}], journal)
+
+    assert lost.uncertain
+    assert found.ok
+    assert (api.creates, len(api.made)) == (2, 1)

@@ -1,6 +1,9 @@
-"""10,000 waits at once for runs of 10 to 20 seconds, beside tasks that ask twice a second each.
+"""10,000 waits at once for runs of 10 to 20 seconds, beside others that ask twice a second each.
 
     python tests/soak/waits.py [waits] [seconds]
+
+The others are a task each over the same client, and the published clients with 300 waits, each in
+an environment of its own as for the benchmarks; more they do not carry.
 
 A server of raw sockets, in a process of its own, makes runs and counts what it is asked; listed
 runs have no logs, as in the API's documents, so each needs one request of its own at the end. The
@@ -18,18 +21,20 @@ import multiprocessing
 import re
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs
 
-from replicate_async import Limits, Prediction, Replicate
-
+ROOT: Final = Path(__file__).parents[2]
 SHORTEST: Final = 10.0
 MOST_REQUESTS: Final = 1.2
 WORST_MEDIAN: Final = 1.0
@@ -38,7 +43,8 @@ DICE: Final = Random(20_261_123)
 VERSION: Final = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 REQUEST: Final = re.compile(rb"(GET|POST) /v1/predictions(?:/(\w+))?(?:\?(\S*))? HTTP")
 
-Wait = Callable[[Replicate, Prediction], Awaitable[Prediction]]
+Run = Callable[[float], Awaitable[float]]
+"""Creates a run of some seconds, and returns when it ended once that is known."""
 
 
 class Runs:
@@ -150,21 +156,72 @@ class Measured:
                 self.lags.append(time.perf_counter() - due)
 
 
-async def together(client: Replicate, prediction: Prediction) -> Prediction:
+def ours(url: str) -> Run:
     """Wait as users do."""
-    return await client.predictions.wait(prediction)
+    return _ours(url, lambda client, made: client.predictions.wait(made))
 
 
-async def alone(client: Replicate, prediction: Prediction) -> Prediction:
+def alone(url: str) -> Run:
     """Ask twice a second."""
-    while not prediction.done:
-        await asyncio.sleep(0.5)
-        prediction = await client.predictions.get(prediction.id)
-    return prediction
+
+    async def wait(client: Any, prediction: Any) -> Any:
+        while not prediction.done:
+            await asyncio.sleep(0.5)
+            prediction = await client.predictions.get(prediction.id)
+        return prediction
+
+    return _ours(url, wait)
+
+
+def _ours(url: str, wait: Callable[[Any, Any], Awaitable[Any]]) -> Run:
+    # Here and not above: where the published clients are, this package is not.
+    package: Any = import_module("replicate_async")
+    client = package.Replicate("token", base_url=url, limits=package.Limits(enabled=False))
+
+    async def run(seconds: float) -> float:
+        made = await client.predictions.create(VERSION, {"seconds": seconds})
+        return float((await wait(client, made)).output)
+
+    return run
+
+
+def legacy(url: str) -> Run:
+    """Wait with `replicate` 1.0.7."""
+    client: Any = import_module("replicate").Client("token", base_url=url)
+
+    async def run(seconds: float) -> float:
+        made = await client.predictions.async_create(VERSION, {"seconds": seconds})
+        await made.async_wait()
+        return float(made.output)
+
+    return run
+
+
+def beta(url: str, way: str = "") -> Run:
+    """Wait with `replicate` 2.0.0b4."""
+    package: Any = import_module("replicate")
+    http = package.DefaultAioHttpClient() if way else None
+    client = package.AsyncReplicate(bearer_token="token", base_url=f"{url}/v1", http_client=http)
+
+    async def run(seconds: float) -> float:
+        made = await client.predictions.create(version=VERSION, input={"seconds": seconds})
+        return float((await client.predictions.wait(made.id)).output)
+
+    return run
+
+
+WAYS: Final[dict[str, tuple[Callable[[str], Run], str | None, int]]] = {
+    "one schedule": (ours, None, 1_000_000),
+    "a task each, every 0.5 s": (alone, None, 2000),
+    "replicate 1.0.7": (legacy, "1.0.7", 300),
+    "replicate 2.0.0b4": (beta, "2.0.0b4", 300),
+    "replicate 2.0.0b4, aiohttp": (lambda url: beta(url, "aiohttp"), "2.0.0b4-aiohttp", 300),
+}
+"""Who waits, in which of the benchmarks' environments, and for how many runs at most."""
 
 
 async def measure(
-    wait: Wait, waits: int, seconds: float, port: int, count: Callable[[], int]
+    connect: Callable[[str], Run], waits: int, seconds: float, port: int, count: Callable[[], int]
 ) -> dict[str, float]:
     """Keep so many *waits* going, and return what they took."""
     measured = Measured()
@@ -172,31 +229,26 @@ async def measure(
     gc.freeze()
     gc.set_threshold(20_000, 50, 1_000)
     begun = time.perf_counter()
-    asked = cpu = 0.0
-    url = f"http://127.0.0.1:{port}"
-    async with Replicate("token", base_url=url, limits=Limits(enabled=False)) as client:
+    run = connect(f"http://127.0.0.1:{port}")
 
-        async def slot() -> None:
-            await asyncio.sleep(DICE.random() * SHORTEST * 1.5)
-            while time.perf_counter() < begun + seconds:
-                made = await client.predictions.create(
-                    VERSION, {"seconds": DICE.uniform(SHORTEST, 2 * SHORTEST)}
-                )
-                ended = await wait(client, made)
-                if measured.on:
-                    measured.delays.append(time.time() - float(ended.output))
+    async def slot() -> None:
+        await asyncio.sleep(DICE.random() * SHORTEST * 1.5)
+        while time.perf_counter() < begun + seconds:
+            ended = await run(DICE.uniform(SHORTEST, 2 * SHORTEST))
+            if measured.on:
+                measured.delays.append(time.time() - ended)
 
-        watch = asyncio.create_task(measured.watch())
-        slots = [asyncio.create_task(slot()) for _ in range(waits)]
-        await asyncio.sleep(seconds / 2)
-        measured.on = True
-        asked, cpu = await asyncio.to_thread(count), time.process_time()
-        await asyncio.sleep(seconds / 2)
-        measured.on = False
-        asked, cpu = await asyncio.to_thread(count) - asked, time.process_time() - cpu
-        for task in (watch, *slots):
-            task.cancel()
-        await asyncio.gather(watch, *slots, return_exceptions=True)
+    watch = asyncio.create_task(measured.watch())
+    slots = [asyncio.create_task(slot()) for _ in range(waits)]
+    await asyncio.sleep(seconds / 2)
+    measured.on = True
+    asked, cpu = await asyncio.to_thread(count), time.process_time()
+    await asyncio.sleep(seconds / 2)
+    measured.on = False
+    asked, cpu = await asyncio.to_thread(count) - asked, time.process_time() - cpu
+    for task in (watch, *slots):
+        task.cancel()
+    await asyncio.gather(watch, *slots, return_exceptions=True)
     measured.lags.sort()
     runs = len(measured.delays)
     return {
@@ -213,26 +265,17 @@ async def measure(
 
 
 def soak(waits: int, seconds: int) -> bool:
-    """Measure both ways, print the figures and tell whether ours are good."""
+    """Measure all ways, print the figures and tell whether ours are good."""
+    process: Any = import_module("benchmarks.process")
     good = True
-    for name, wait in (("one schedule", together), ("a task each, every 0.5 s", alone)):
-        spawn = multiprocessing.get_context("spawn")
-        told: SimpleQueue[int] = spawn.SimpleQueue()
-        asked: SimpleQueue[str] = spawn.SimpleQueue()
-        server = spawn.Process(target=serve, args=(told, asked), daemon=True)
-        server.start()
-        port = told.get()
-
-        def count(told: SimpleQueue[int] = told, asked: SimpleQueue[str] = asked) -> int:
-            asked.put("count")
-            return told.get()
-
-        many = waits if wait is together else min(waits, 2000)
-        figures = asyncio.run(measure(wait, many, seconds, port, count))
-        asked.put("end")
-        server.join()
-        print(json.dumps({"waits": many, "with": name} | figures), flush=True)
-        if wait is together:
+    for name, (_, environment, most) in WAYS.items():
+        command = [process.python_for(environment), __file__, name, str(min(waits, most))]
+        done = subprocess.run(
+            [*command, str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True
+        )
+        print(done.stdout, end="", flush=True)
+        figures = json.loads(done.stdout)
+        if name == "one schedule":
             good = (
                 figures["requests per run"] <= MOST_REQUESTS
                 and figures["delay in s, median"] < WORST_MEDIAN
@@ -241,6 +284,29 @@ def soak(waits: int, seconds: int) -> bool:
     return good
 
 
+def part(name: str, waits: int, seconds: int) -> None:
+    """Measure one way in this process, and print its figures."""
+    spawn = multiprocessing.get_context("spawn")
+    told: SimpleQueue[int] = spawn.SimpleQueue()
+    asked: SimpleQueue[str] = spawn.SimpleQueue()
+    server = spawn.Process(target=serve, args=(told, asked), daemon=True)
+    server.start()
+    port = told.get()
+
+    def count() -> int:
+        asked.put("count")
+        return told.get()
+
+    figures = asyncio.run(measure(WAYS[name][0], waits, seconds, port, count))
+    asked.put("end")
+    server.join()
+    print(json.dumps({"waits": waits, "with": name} | figures), flush=True)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in WAYS:
+        part(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        sys.exit()
+    sys.path.insert(0, str(ROOT))
     arguments = [int(argument) for argument in sys.argv[1:]]
     sys.exit(0 if soak(*(arguments + [10_000, 80][len(arguments) :])) else 1)

@@ -135,5 +135,5 @@ def connect(url: str, way: str = "") -> Client:
     if way == "tuned":
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20_000, 50, 1_000)
+        gc.set_threshold(20_000, 10, 1_000)
     return Ours(url)

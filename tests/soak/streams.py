@@ -174,7 +174,7 @@ async def main(streams: int, tokens: int, port: int) -> Count:
     """Read all streams together."""
     count = Count()
     origin = f"http://127.0.0.1:{port}"
-    gc.set_threshold(20_000, 50, 1_000)
+    gc.set_threshold(20_000, 10, 1_000)
     async with Replicate("token", base_url=origin, limits=Limits(enabled=False)) as client:
         watch = asyncio.create_task(count.watch())
         async with asyncio.TaskGroup() as group:

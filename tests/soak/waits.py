@@ -227,7 +227,7 @@ async def measure(
     measured = Measured()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
+    gc.set_threshold(20_000, 10, 1_000)
     begun = time.perf_counter()
     run = connect(f"http://127.0.0.1:{port}")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 
 
 @contextmanager
-def deaf_server() -> Iterator[str]:
+def deaf_server() -> Generator[str]:
     """Yield the URL of a server whose accept queue is full, so that connecting takes for ever."""
     with ExitStack() as sockets:
         full = sockets.enter_context(socket.socket())

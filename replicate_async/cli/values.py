@@ -146,7 +146,11 @@ def _choice(text: str, choices: Sequence[object]) -> object:
     for choice in choices:
         if text == (choice if isinstance(choice, str) else shown(choice)):
             return choice
-    words = ", ".join(str(choice) for choice in choices)
+    # As it is to be typed, unless that would break the line.
+    words = ", ".join(
+        choice if isinstance(choice, str) and choice.isprintable() else shown(choice)
+        for choice in choices
+    )
     raise ValueError(f"takes one of {words}, not {shown(text)!r}")
 
 

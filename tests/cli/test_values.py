@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_async.cli.failure import UsageError
@@ -137,6 +137,7 @@ WORDS = ("type", "enum", "anyOf", "oneOf", "allOf", "$ref", "items", "x-order", 
     schema=st.dictionaries(st.sampled_from(WORDS), JSON),
     text=st.text(max_size=12) | st.sampled_from(["1", "[1]", "{}", "true"]),
 )
+@example(schema={"enum": ["\n"]}, text="")
 def test_no_schema_and_no_text_make_anything_but_a_usage_error(
     schema: dict[str, object], text: str
 ) -> None:

@@ -107,7 +107,7 @@ class Sender:
         Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError` or `RedirectError`.
         """
         endpoint = request.endpoint
-        url = f"{self.base.url}{request.target}"
+        home = url = f"{self.base.url}{request.target}"
         headers = self._headers(request)
         attempt = redirects = 0
         paid: Failure | None = None
@@ -144,7 +144,8 @@ class Sender:
             attempt += 1
             if not await self._may_repeat(request, attempt, fault, failure):
                 raise _dated(fault, sent_at)
-            paid = failure
+            # What a redirect led to may be elsewhere by now.
+            url, redirects, paid = home, 0, failure
 
     async def _may_repeat(
         self, request: Request, attempt: int, fault: ReplicateError, failure: Failure | None

@@ -8,7 +8,7 @@ import pytest
 from replicate_async.errors import AmbiguousCreateError, RedirectError, ReplicateError
 from tests.faults.calls import CREATES, HARMLESS_WRITES, READS, client_of
 from tests.support.fault_server import FaultServer, Stranger
-from tests.support.replies import json_answer, prediction
+from tests.support.replies import json_answer, prediction, problem
 from tests.support.sentinel import TOKEN, caught
 from tests.support.wire import Answer, Ending, Request
 
@@ -132,3 +132,21 @@ async def test_a_redirect_with_an_endless_body_is_not_read_to_its_end() -> None:
         with caught(ReplicateError):
             await client.predictions.get("abc")
         await server.until_idle()
+
+
+async def test_a_read_that_is_repeated_begins_where_it_began() -> None:
+    asked: list[str] = []
+
+    def handler(request: Request) -> Answer:
+        asked.append(request.path.rpartition("/")[2])
+        if asked[-1] == "abc":
+            target = f"/v1/predictions/{'broken' if len(asked) == 1 else 'final'}"
+            return Answer(status=307, headers=(("Location", target),))
+        if asked[-1] == "broken":
+            return problem(503)
+        return json_answer(prediction(server.url, id="final"))
+
+    async with FaultServer(handler) as server, client_of(server) as client:
+        assert (await client.predictions.get("abc")).id == "final"
+
+    assert asked == ["abc", "broken", "abc", "final"]

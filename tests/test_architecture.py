@@ -16,17 +16,18 @@ import replicate_async
 
 PACKAGE = Path(__file__).parent.parent / "replicate_async"
 
-CLIENT_SIDE = {"core", "errors", "refs", "schemas", "files", "runs", "resources"}
+CLIENT_SIDE = {"alarm", "core", "errors", "refs", "schemas", "files", "runs", "resources"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
+    "alarm": set(),
     "errors": {"core"},
     "refs": {"core", "errors"},
     "schemas": {"core"},
     "webhooks": {"core", "errors", "schemas"},
     "files": {"core", "errors", "refs", "schemas"},
-    "runs": {"core", "errors", "refs", "schemas", "files"},
+    "runs": {"alarm", "core", "errors", "refs", "schemas", "files"},
     "resources": CLIENT_SIDE | {"webhooks"},
-    "transport": {"core", "errors"},
+    "transport": {"alarm", "core", "errors"},
     "sender": {"core", "errors", "transport"},
     "config": {"core", "errors"},
     "client": CLIENT_SIDE | {"config", "sender", "transport"},

@@ -86,7 +86,7 @@ class Endpoint(Generic[R]):
 
     @cached_property
     def _template(self) -> tuple[str, tuple[str, ...]]:
-        """The path as a format string, and the names of what goes into it."""
+        """The path with %s for each parameter, and their names."""
         return _PARAMETER.sub("%s", self.path), tuple(_PARAMETER.findall(self.path))
 
     def target(self, path: Mapping[str, str], query: msgspec.Struct | str | None = None) -> str:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from msgspec import Raw
 
+from replicate_async.alarm import Alarm
 from replicate_async.core.cover import Cover, Look, missing
 from replicate_async.core.durations import Durations
 from replicate_async.core.schedule import Schedule
 from replicate_async.core.wheel import Wheel
 from replicate_async.errors import NotFoundError, PredictionGone, WaitTimeout
-from replicate_async.runs.alarm import Alarm
 from replicate_async.runs.desk import Desk
 from replicate_async.runs.glance import Glance, RawPage, decode, glance, seconds
 from replicate_async.runs.ticket import Ticket, Watched

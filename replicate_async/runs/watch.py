@@ -61,9 +61,7 @@ class Watch(Generic[RunT]):
             raise
         finally:
             self._awaited = False
-        if found is None:
-            raise StopAsyncIteration
-        if self._over:
+        if found is None or self._over:
             raise StopAsyncIteration
         self._over = found.done
         return cast("RunT", found)

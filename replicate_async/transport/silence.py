@@ -11,6 +11,8 @@ from typing import Any, Final, cast
 
 import aiohttp
 
+from replicate_async.alarm import Alarm
+
 _LOOKS: Final = 4
 """How often a body that keeps coming is looked at within its limit."""
 
@@ -62,15 +64,14 @@ class Silence:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._exchanges: dict[asyncio.Task[Any], Exchange] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._look_at = math.inf
+        self._alarm = Alarm(loop, self._look)
 
     def begin(self, limit: float) -> Exchange:
         """Watch the request that the current task is about to send."""
         task = cast("asyncio.Task[Any]", asyncio.current_task(self._loop))
         exchange = self._exchanges[task] = Exchange(task, limit, self._loop.time())
-        if exchange.due < self._look_at:
-            self._look_next(exchange.due)
+        if exchange.due < self._alarm.at:
+            self._alarm.set(exchange.due)
         return exchange
 
     def end(self, exchange: Exchange) -> None:
@@ -86,22 +87,14 @@ class Silence:
         """Begin to count for the current task."""
         if exchange := self._current():
             exchange.connected(self._loop.time())
-            if exchange.due < self._look_at:
-                self._look_next(exchange.due)
+            self._alarm.set(exchange.due)
 
     def _current(self) -> Exchange | None:
         task = asyncio.current_task(self._loop)
         return None if task is None else self._exchanges.get(task)
 
-    def _look(self) -> None:
-        now = self._loop.time()
+    def _look(self, now: float) -> None:
         for exchange in self._exchanges.values():
             if exchange.due <= now:
                 exchange.look(now)
-        self._look_next(min((it.due for it in self._exchanges.values()), default=math.inf))
-
-    def _look_next(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._look_at = at
-        self._timer = None if at == math.inf else self._loop.call_at(at, self._look)
+        self._alarm.set(min((it.due for it in self._exchanges.values()), default=math.inf))

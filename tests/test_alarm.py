@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from replicate_async.runs.alarm import Alarm
+from replicate_async.alarm import Alarm
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 

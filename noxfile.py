@@ -49,9 +49,10 @@ def web(session: nox.Session) -> None:
 
 @nox.session
 def integrations(session: nox.Session) -> None:
-    """Try data frames, Dask workers and a Redis server, which has to be installed."""
+    """Try data frames, Parquet, Dask workers and a Redis server, which has to be installed."""
     session.install("-e", ".[cli,test]", *group("integrations"))
-    session.run("pytest", "tests/integrations", *session.posargs)
+    parquet = ("tests/runs/batch/test_export.py", "tests/cli/test_tables.py")
+    session.run("pytest", "tests/integrations", *parquet, *session.posargs)
 
 
 @nox.session

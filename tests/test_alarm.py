@@ -18,7 +18,7 @@ NewLoop = Callable[[], asyncio.AbstractEventLoop]
 def new_loop(request: pytest.FixtureRequest) -> NewLoop:
     if request.param == "asyncio":
         return asyncio.new_event_loop
-    pytest.importorskip("uvloop")
+    pytest.importorskip("uvloop", reason="there is none for Windows")
     uvloop: Any = import_module("uvloop")
     make: NewLoop = uvloop.new_event_loop
     return make

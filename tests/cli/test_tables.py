@@ -79,7 +79,7 @@ def test_a_broken_table_is_refused(tmp_path: Path, text: str | bytes) -> None:
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="the integrations session installs it")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the integrations session installs it")
 
     path = tmp_path / "in.parquet"
     parquet.write_table(pa.table({"prompt": ["a", None], "count": [1, 2]}), path)

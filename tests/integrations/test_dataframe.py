@@ -17,9 +17,9 @@ from replicate_async.runs.batch.frames import (
 )
 
 pytest.importorskip("narwhals", reason="the integrations session installs it")
-pl = pytest.importorskip("polars")
-pd = pytest.importorskip("pandas")
-pa = pytest.importorskip("pyarrow")
+pl = pytest.importorskip("polars", reason="the integrations session installs it")
+pd = pytest.importorskip("pandas", reason="the integrations session installs it")
+pa = pytest.importorskip("pyarrow", reason="the integrations session installs it")
 
 DATA: dict[str, list[Any]] = {
     "prompt": ["a", None, "c"],

@@ -38,7 +38,7 @@ PROGRAM: Final = Path(__file__).with_name("redis_process.py")
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(SERVER is None, reason="there is no redis-server"),
+    pytest.mark.skipif(SERVER is None, reason="needs redis-server, which .ci/run installs"),
 ]
 
 

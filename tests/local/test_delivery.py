@@ -109,7 +109,7 @@ async def test_a_tag_saves_what_is_known_and_guards_what_is_resumed(wire: Wire) 
 async def test_curl_resumes_what_was_cut(wire: Wire, tmp_path: Path) -> None:
     curl = shutil.which("curl")
     if curl is None:
-        pytest.skip("curl is not installed")
+        pytest.skip("needs curl: apt-get install curl")
     url = await make(wire, LARGE)
     target = tmp_path / "data.bin"
     wire.server.faults.add("delivery", cut_after=300_000)

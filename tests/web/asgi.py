@@ -49,8 +49,8 @@ async def on_uvicorn(app: App) -> AsyncGenerator[int]:
 
 @contextlib.asynccontextmanager
 async def on_hypercorn(app: App) -> AsyncGenerator[int]:
-    config_module = pytest.importorskip("hypercorn.config")
-    serve = pytest.importorskip("hypercorn.asyncio").serve
+    config_module = pytest.importorskip("hypercorn.config", reason="the web session installs it")
+    serve = pytest.importorskip("hypercorn.asyncio", reason="the web session installs it").serve
     stop = asyncio.Event()
     listening = bound()
     port = listening.getsockname()[1]
@@ -67,7 +67,7 @@ async def on_hypercorn(app: App) -> AsyncGenerator[int]:
 
 @contextlib.asynccontextmanager
 async def on_granian(app: App) -> AsyncGenerator[int]:
-    embedded = pytest.importorskip("granian.server.embed")
+    embedded = pytest.importorskip("granian.server.embed", reason="the web session installs it")
     with bound() as listening:
         port = listening.getsockname()[1]
     server = embedded.Server(

@@ -89,7 +89,7 @@ async def test_a_backend_for_use_chat(server: LocalReplicate, client: Replicate)
 async def test_a_recipe_streams_and_cancels(
     name: str, server: LocalReplicate, client: Replicate
 ) -> None:
-    pytest.importorskip(NEEDS[name])
+    pytest.importorskip(NEEDS[name], reason="the web session installs it")
     async with example(name, "--model", "acme/chat", server=server) as port:
         async with Browser(port) as browser:
             await browser.ask("/story?prompt=wait")

@@ -130,7 +130,7 @@ async def test_csv_has_strings_plain_and_the_rest_as_json(journal: Journal, tmp_
 
 
 async def test_parquet_has_the_same_in_typed_columns(journal: Journal, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the integrations session installs it")
     out = tmp_path / "out.parquet"
 
     assert export(journal.path, out, "parquet") == 5
@@ -149,7 +149,7 @@ async def test_nothing_at_all_can_be_exported(
     journal: Journal, tmp_path: Path, format: Format
 ) -> None:
     if format == "parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="the integrations session installs it")
 
     assert export(journal.path, tmp_path / "out", format, state=State.UNCERTAIN) == 0
 
@@ -157,7 +157,7 @@ async def test_nothing_at_all_can_be_exported(
 @pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
 async def test_an_open_file_is_written_to_and_left_open(journal: Journal, format: Format) -> None:
     if format == "parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="the integrations session installs it")
     out = io.BytesIO(b"")
 
     export(journal.path, out, format)
@@ -181,7 +181,7 @@ async def test_a_result_that_is_not_a_prediction_is_exported_as_it_is(
 @pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
 async def test_an_export_of_nothing_leaves_nothing(tmp_path: Path, format: Format) -> None:
     if format == "parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="the integrations session installs it")
     with pytest.raises(InvalidArgumentError, match="there is no journal at"):
         export(tmp_path / "none.db", tmp_path / "out", format)
     gc.collect()  # whatever writes tables complains when it is collected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,16 @@ def _peak() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+async def saved(chunks: AsyncIterable[bytes], size: int, path: str) -> dict[str, float]:
+    """Write a file of that size at *path* as it comes, and return what that took."""
+    async with Watched() as watched:
+        with Path(path).open("wb") as file:  # noqa: ASYNC230 - as most programs would
+            async for chunk in chunks:
+                file.write(chunk)
+    assert size_of(path) == size
+    return watched.figures(size)
 
 
 class Watched:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import Client
-from benchmarks.usage import Watched, size_of
+from benchmarks.usage import Watched, saved, size_of
 
 _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 _REF = "meta/meta-llama-3-8b-instruct"
@@ -60,12 +60,7 @@ class Beta:
     async def download(self, size: int, path: str) -> dict[str, float]:
         """Save a file of that size at *path*, which there is no method for."""
         output = self._output(f"{self._origin}/files/{size}", self._client)
-        async with Watched() as watched:
-            with Path(path).open("wb") as file:  # noqa: ASYNC230 - as its documentation does
-                async for chunk in output:
-                    file.write(chunk)
-        assert size_of(path) == size
-        return watched.figures(size)
+        return await saved(output, size, path)
 
 
 def connect(url: str, way: str = "httpx") -> Client:

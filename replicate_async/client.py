@@ -137,8 +137,7 @@ class Replicate:
     @property
     def batch(self) -> Batches:
         """Run a model over many inputs: ``client.batch(ref, inputs)``."""
-        # Databases and digests are for those who run batches.
-        from replicate_async.resources._batch import Batches  # noqa: PLC0415
+        from replicate_async.resources._batch import Batches  # noqa: PLC0415 - brings SQLite
 
         return Batches(self)
 

@@ -115,7 +115,12 @@ def duration(seconds: float) -> str:
 
 def _bar() -> tuple[Progress, TaskID]:
     from rich.console import Console  # noqa: PLC0415 - only where a terminal shows it
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415 - as above
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+    )
 
     columns: list[Any] = [
         TaskProgressColumn(),

@@ -80,8 +80,8 @@ def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         write("".join("\t".join(row) + "\n" for row in rows))
         return
     from rich.console import Console  # noqa: PLC0415 - only where a terminal shows it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - so here, too
+    from rich.text import Text  # noqa: PLC0415 - and here
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for number, name in enumerate(header):
@@ -144,6 +144,6 @@ class Status:
             self._live = self._spinner = None
 
     def _line(self, text: str) -> Any:
-        from rich.text import Text  # noqa: PLC0415 - only where a terminal shows it
+        from rich.text import Text  # noqa: PLC0415 - and here - only where a terminal shows it
 
         return Text(f"{one_line(text)} · {time.monotonic() - self._started:.1f} s", style="dim")

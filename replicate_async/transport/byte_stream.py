@@ -61,9 +61,9 @@ class ByteStream:
 
     def _rest(self) -> bytes:
         """Return what had come before the connection broke."""
-        # aiohttp raises at once, and has no public way to what was not read yet.
+        # aiohttp raises at once, and leaves what was not read yet.
         content: Any = self._content
-        return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001
+        return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001 - no public way
 
     async def read_all(self, limit: int) -> bytes:
         """Return at most the first *limit* bytes of what is left."""

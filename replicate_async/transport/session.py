@@ -81,8 +81,8 @@ def open_session(
         raise_for_status=False,
     )
     # aiohttp sends a read a second time when the connection breaks, whatever the retry policy and
-    # its budget say: an outage would get twice the traffic. It has no public switch for that.
-    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    # its budget say: an outage would get twice the traffic.
+    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public switch
     return session
 
 

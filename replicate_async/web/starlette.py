@@ -12,6 +12,7 @@ When the stream cannot be entered, such as for a wrong input, the answer is an e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _PING: Final = 15.0
 
 
-class _StreamResponse(Response):
+class _StreamResponse(Response, ABC):
     """An answer made of the pieces of a stream, which it owns."""
 
     own_headers: Mapping[str, str]
@@ -59,9 +60,9 @@ class _StreamResponse(Response):
         del self.headers["Content-Length"]
         self._stream = stream
 
+    @abstractmethod
     def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
         """Encode the stream."""
-        raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""

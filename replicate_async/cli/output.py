@@ -144,6 +144,6 @@ class Status:
             self._live = self._spinner = None
 
     def _line(self, text: str) -> Any:
-        from rich.text import Text  # noqa: PLC0415 - and here - only where a terminal shows it
+        from rich.text import Text  # noqa: PLC0415 - only where a terminal shows it
 
         return Text(f"{one_line(text)} · {time.monotonic() - self._started:.1f} s", style="dim")

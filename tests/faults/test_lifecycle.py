@@ -151,7 +151,7 @@ async def test_closing_under_way_ends_calls_with_a_typed_error() -> None:
     assert all(isinstance(outcome, ReplicateError) for outcome in outcomes), outcomes
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows has not")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_makes_connections_of_its_own_and_leaves_the_parents_alone() -> None:
     with ServerThread() as server:
@@ -175,7 +175,7 @@ def test_a_forked_child_makes_connections_of_its_own_and_leaves_the_parents_alon
 
 
 @pytest.mark.anyio
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows has not")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 async def test_a_child_forked_inside_a_running_loop_makes_connections_of_its_own() -> None:
     with ServerThread() as server:

@@ -306,7 +306,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows has not")
 async def test_a_fork_may_not_use_it_nor_keep_it_locked(path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK, str(path)]
     runner = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)

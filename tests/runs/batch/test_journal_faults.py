@@ -18,7 +18,7 @@ from replicate_async.runs.batch.journal_status import read
 from tests.runs.batch.journal_faults import FAULTS, STRACE, faulted, program, wrong
 from tests.runs.batch.journal_program import HEADER, lost, write
 
-needs_strace = pytest.mark.skipif(STRACE is None, reason="strace injects the faults")
+needs_strace = pytest.mark.skipif(STRACE is None, reason="needs strace: apt-get install strace")
 
 
 def outcome_of(module: str, *arguments: str) -> dict[str, int]:

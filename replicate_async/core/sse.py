@@ -67,10 +67,11 @@ class Outputs(msgspec.Struct, frozen=True, gc=False):
 
     def events(self) -> list[Event]:
         """Return them one by one."""
-        ids = self.ids
+        if len(self.parts) == 1 and self.then is None:  # sooner than by a loop
+            return [Event(event="output", data=self.parts[0], id=self.ids[0], has_id=True)]
         return [
-            Event(event="output", data=part, id=ids[at], has_id=True)
-            for at, part in enumerate(self.parts)
+            Event(event="output", data=part, id=id_, has_id=True)
+            for part, id_ in zip(self.parts, self.ids, strict=True)
         ] + (self.then or [])
 
 
@@ -134,8 +135,6 @@ class Parser:
 
     def take(self, data: bytes) -> Received:
         """Return what `feed` does, as `Outputs` if it begins with some and is little else."""
-        if self._at_start and data[:1] in (b":", b"e") and not (self._head or self.failed):
-            return self._take_first(data)
         if self._rest:
             data, self._rest = self._rest + data, b""
         if self._between and len(data) <= self._whole:
@@ -146,6 +145,8 @@ class Parser:
             if end > 1 and b"\r" not in data and (not rest or _can_wait(rest)):
                 self._rest = rest
                 return self._take_blocks(data[:end])
+        elif self._at_start and data[:1] in (b":", b"e") and not (self._head or self.failed):
+            return self._take_first(data)
         return self._take_any(data)
 
     def _take_first(self, data: bytes) -> Received:
@@ -348,14 +349,25 @@ def _outputs(text: str, ends: int) -> Outputs | None:
     blocks = text[len(_OUTPUT) : -2].rsplit(_NEXT_OUTPUT)
     # Lines of the event, of the id, and the blank one; those left are of data, one or more each.
     left = ends - 3 * len(blocks)
-    if left < len(blocks) or (left > len(blocks) and left != text.count(_DATA)):
+    if left == len(blocks):
+        return _short_outputs(blocks)
+    if left < len(blocks) or left != text.count(_DATA):
         return None
     ids, found, parts = zip(*[block.partition(_DATA) for block in blocks], strict=True)
     if not (all(found) and all(ids)):
         return None
-    if left > len(blocks):
-        parts = tuple([part.replace(_DATA, "\n") for part in parts])
-    return Outputs(ids, parts)
+    return Outputs(ids, tuple([part.replace(_DATA, "\n") for part in parts]))
+
+
+def _short_outputs(blocks: list[str]) -> Outputs | None:
+    """Return *blocks* of two lines, the first an id, if the second lines are all data."""
+    # Taken apart all at once, as ids and parts in turn, in two thirds of the time that one after
+    # the other takes. The NUL, which is nowhere else, tells that ids are where they should be.
+    pieces = (_DATA + "\0").join(blocks).rsplit(_DATA)
+    ids = "".join(pieces[::2]).split("\0")
+    if len(pieces) != 2 * len(blocks) or len(ids) != len(blocks) or not all(ids):
+        return None
+    return Outputs(ids, pieces[1::2])
 
 
 def _can_wait(rest: bytes) -> bool:

@@ -54,6 +54,9 @@ class ByteStream(Protocol):
 Open = Callable[[str, str], Awaitable[ByteStream]]
 """Opens a URL, to resume after the event with an id."""
 
+_PIECE: Final = 16 * 1024
+"""Bytes that are parsed at a time: the events of more would not fit into a processor's cache."""
+_NOTHING: Final = memoryview(b"")
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _BACKOFF_BASE: Final = 0.25
@@ -102,6 +105,7 @@ class EventSource:
         "_replayed",
         "_sleep",
         "_stream",
+        "_unread",
         "_url",
         "fruitless",
         "progressed",
@@ -126,6 +130,7 @@ class EventSource:
         self._dice = dice
         self._parser = Parser(limit, last_event_id=last_event_id)
         self._stream: ByteStream | None = None
+        self._unread = _NOTHING  # of the chunk that came last
         self._opened_at = 0.0
         self._pause: float | None = None
         self._reconnecting = False
@@ -148,6 +153,10 @@ class EventSource:
                 return []
             if self._parser.failed:
                 self._parse(b"")
+            if self._unread:
+                if events := self._parse(self._next_piece()):
+                    return events
+                continue
             try:
                 chunk = await stream.read()
             except APIConnectionError as error:
@@ -156,8 +165,15 @@ class EventSource:
             if not chunk:
                 self._ended(idle=(self._parser.last_comment or "").startswith("408:"))
                 return []
+            if len(chunk) > _PIECE:
+                self._unread = memoryview(chunk)
+                chunk = self._next_piece()
             if events := self._parse(chunk):
                 return events
+
+    def _next_piece(self) -> bytes:
+        piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+        return bytes(piece)
 
     def resume(self, seen: set[int]) -> bool:
         """Drop the events whose hashed ids were *seen* should they come once more.
@@ -169,6 +185,7 @@ class EventSource:
 
     def close(self) -> None:
         """Close the connection at once."""
+        self._unread = _NOTHING
         if self._stream is not None:
             self._stream.close()
             self._stream = None

@@ -30,6 +30,7 @@ PUBLISHED: Final = ("replicate 1.0.7", "replicate 2.0.0b4, aiohttp")
 ONE: Final = "one stream"
 MANY: Final = "1,000 streams"
 PACED: Final = "one event at a time"
+OPEN: Final = "1,000 open"
 CROWD: Final = "5,000 open"
 
 
@@ -63,7 +64,7 @@ READERS: Final = {
 }
 
 _CROWD: Final = (OURS, OURS_FAST, BARE, LIMIT, "httpx-sse on httpx", PUBLISHED[1])
-_CROWD_ROUNDS: Final = 2
+_OPEN_ROUNDS: Final = 2
 """As many processes are made for each reader, since memory is told by a fresh one alone."""
 
 
@@ -81,26 +82,26 @@ def measure(lab: Lab) -> None:
         lab.say(NAME, PACED, turn)
         for title in rotated(list(READERS), turn):
             _ask(lab, workers[title], PACED, title, turn, _question(100, 20, 1, 50))
-        if turn < _CROWD_ROUNDS:
-            _crowds(lab, port, turn)
+        lab.say(NAME, MANY, turn)
+        for title in rotated(list(READERS), turn):
+            if turn == 0 or not READERS[title].opens_slowly:
+                streams = 100 if lab.quick else 1000
+                _ask(lab, workers[title], MANY, title, turn, _question(streams, 256, 64, 0))
     for worker in workers.values():
         worker.end()
+    for turn in range(_OPEN_ROUNDS):
+        _open(lab, port, OPEN, 100 if lab.quick else 1000, turn)
     if not lab.quick:
-        lab.say(NAME, CROWD, 0)
-        for title in _CROWD:
-            with ExitStack() as stack:
-                worker = _start(stack, title, port)
-                _ask(lab, worker, CROWD, title, 0, _question(5000, 0, 1, 0))
+        _open(lab, port, CROWD, 5000, 0)
 
 
-def _crowds(lab: Lab, port: str, turn: int) -> None:
-    lab.say(NAME, MANY, turn)
-    streams = 100 if lab.quick else 1000
-    for title in rotated(list(READERS), turn):
+def _open(lab: Lab, port: str, case: str, streams: int, turn: int) -> None:
+    lab.say(NAME, case, turn)
+    for title in rotated(_CROWD if case == CROWD else list(READERS), turn):
         if turn == 0 or not READERS[title].opens_slowly:
             with ExitStack() as stack:
                 worker = _start(stack, title, port)
-                _ask(lab, worker, MANY, title, turn, _question(streams, 256, 64, 0))
+                _ask(lab, worker, case, title, turn, _question(streams, 0, 1, 0))
 
 
 def _start(stack: ExitStack, title: str, port: str) -> Process:
@@ -149,7 +150,7 @@ def tables(results: Results) -> str:
             Column("events/s, one stream", ONE, "speed", count, OURS),
             Column("events/s, 1,000 streams", MANY, "speed", count, OURS),
             Column("CPU of an event that comes alone", PACED, "cpu", microseconds, OURS),
-            Column("memory, 1,000 open", MANY, "size", kilobytes, OURS),
+            Column("memory, 1,000 open", OPEN, "size", kilobytes, OURS),
             Column("memory, 5,000 open", CROWD, "size", kilobytes, OURS),
         ],
         list(READERS),

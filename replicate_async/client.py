@@ -446,7 +446,9 @@ class Replicate:
         """
         try:
             target = endpoint.target(path, query)
-            encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
+            encoded = None
+            if body is not None:
+                encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
         except SegmentError as error:
             raise InvalidArgumentError(f"{error}; give it as the API shows it.") from None
         except UnicodeEncodeError as error:
@@ -454,7 +456,9 @@ class Replicate:
             raise InvalidArgumentError(
                 f"{text} is not valid Unicode ({error.reason}); decode it with the right encoding."
             ) from None
-        request = Request(endpoint, target, encode_headers(headers), encoded, hold)
+        request = Request(
+            endpoint, target, {} if headers is None else encode_headers(headers), encoded, hold
+        )
         sent_at = time()
         response = await self._sender.send(request)
         try:

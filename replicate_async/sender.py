@@ -45,7 +45,6 @@ from replicate_async.errors import (
 if TYPE_CHECKING:
     from replicate_async.transport import ByteStream, Response, SecretHeaders, Transport
 
-_ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _MOST_REDIRECTS: Final = 3
 _MOST_FILE_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -168,7 +167,7 @@ class Sender:
 
     def _headers(self, request: Request) -> SecretHeaders:
         """Return the headers of *request*; but for its own, few requests differ in them."""
-        accept = _ACCEPT.get(request.endpoint.returns, "application/json")
+        accept = request.endpoint.accept
         media = request.endpoint.media if isinstance(request.body, bytes) else ""
         headers = self._prepared.get((accept, media))
         if headers is None:

@@ -38,13 +38,13 @@ HIGH: Final = Limits(creates=6e7, gets=6e7, others=6e7)
 BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
-    "get": 52,
-    "create": 86,
-    "page of 100": 170,
+    "get": 47,
+    "create": 80,
+    "page of 100": 160,
     "stream": 250,
-    "burst": 2.2,
+    "burst": 1.4,
     "drip": 41,
-    "create and wait": 470,
+    "create and wait": 455,
     "look, 100 waits": 58,
     "look, 1,000 waits": 36,
 }

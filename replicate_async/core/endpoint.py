@@ -27,7 +27,6 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 # a proxy that decodes the path before it routes.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f/\\?#%]")
 _LONGEST_SEGMENT = 512
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,512}")  # what nearly every id is; the rest looks closer
 
 
 class SegmentError(ValueError):
@@ -110,15 +109,18 @@ class Endpoint(Generic[R]):
             return body.encode()
         return _ENCODE.encode(body)
 
-    def decode(self, body: bytes) -> R:
-        """Return what *body* holds; raises `msgspec.DecodeError` when it is something else."""
-        return self._reader(body)
+    @cached_property
+    def accept(self) -> str:
+        """The media type that is asked for."""
+        return _ACCEPT.get(self.returns, "application/json")
 
     @cached_property
-    def _reader(self) -> Callable[[bytes], R]:
+    def decode(self) -> Callable[[bytes], R]:
+        """Returns what a body holds; raises `msgspec.DecodeError` when it is something else."""
         return _READERS.get(self.returns) or msgspec.json.Decoder(self.returns).decode
 
 
+_ACCEPT: Final[Mapping[type, str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _READERS: Final[Mapping[type, Callable[[bytes], Any]]] = {
     type(None): lambda _: None,
     bytes: bytes,
@@ -130,8 +132,8 @@ def segment(name: str, value: object) -> str:
     """Return *value* as one percent-encoded path segment, or raise `SegmentError`."""
     if not isinstance(value, str):
         raise SegmentError(name, value, f"is {type(value).__name__}, not a string")
-    if _PLAIN.fullmatch(value):
-        return value
+    if value.isalnum() and value.isascii() and len(value) <= _LONGEST_SEGMENT:
+        return value  # as nearly every id is
     if not value:
         raise SegmentError(name, value, "is empty")
     if not value.strip("."):

@@ -100,7 +100,9 @@ class Predictions(Resource):
 
     async def begin(self, ref: VersionRef, creation: Creation) -> Prediction:
         """Make *creation* happen; what ``client.run`` and ``client.stream`` stand on."""
-        return await with_files(creation.input, lambda: self._begin(ref, creation))
+        if creation.input.waiting:
+            return await with_files(creation.input, lambda: self._begin(ref, creation))
+        return await self._begin(ref, creation)
 
     async def _begin(self, ref: VersionRef, creation: Creation) -> Prediction:
         version_id = ref.version

@@ -95,7 +95,7 @@ class Board:
         if run.slot is None and not run.looking:
             self._ask_now(run, now)
         if run.due < self._alarm.at and not run.looking:
-            self._arm()
+            self._arm(run.due)
         if ticket.called:
             return None
         ticket.future = self.loop.create_future()
@@ -163,9 +163,10 @@ class Board:
             self._alarm.cancel()
             self._deadline.cancel()
 
-    def _arm(self) -> None:
-        """Set the alarm for what is due next."""
-        due = self._schedule.next_at()
+    def _arm(self, due: float | None = None) -> None:
+        """Set the alarm for what is due next, which may be known to be at *due*."""
+        if due is None:
+            due = self._schedule.next_at()
         if due is not None:
             if len(self._runs) > _MANY:
                 due = max(due, self._ticked_at + _TOGETHER)
@@ -409,7 +410,7 @@ class Board:
                 self._expire(ticket, now)
         # Nearly always it is set already for somebody who is due before.
         if run.due < self._alarm.at:
-            self._arm()
+            self._arm(run.due)
 
     def _fail(self, run: Watched, error: Callable[[], BaseException]) -> None:
         for ticket in tuple(run.tickets):

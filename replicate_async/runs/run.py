@@ -103,8 +103,11 @@ def time_left() -> int | None:
     None without a deadline, which is that of anyio's cancel scopes: asyncio's own cannot be seen
     from within.
     """
-    left = anyio.current_effective_deadline() - anyio.current_time()
-    return max(_SHORTEST_DEADLINE, ceil(left)) if -inf < left <= _LONGEST_DEADLINE else None
+    deadline = anyio.current_effective_deadline()
+    if deadline in (-inf, inf):
+        return None
+    left = deadline - anyio.current_time()
+    return max(_SHORTEST_DEADLINE, ceil(left)) if left <= _LONGEST_DEADLINE else None
 
 
 async def created(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:

@@ -108,7 +108,7 @@ def _streams(results: Results) -> None:
     pictures = [
         (streams.ONE, "speed", 1e-3, "one stream: 1,000 events a second"),
         (streams.PACED, "cpu", 1.0, "events that come alone: µs of CPU"),
-        (streams.MANY, "size", 1e-3, "kB of an open stream"),
+        (streams.OPEN, "size", 1e-3, "kB of an open stream"),
     ]
     _, rows = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
     for axes, (case, name, scale, label) in zip(rows, pictures, strict=True):

@@ -27,6 +27,13 @@ ENVIRONMENTS: Final = {
 }
 """What is installed into environments of their own, under `.nox`."""
 
+ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": "134217728"}
+"""What glibc's allocator is told in every process: to keep what was freed.
+
+It returns it to the system else, and that for each read of a socket if the process happens to have
+its buffer at the end of its memory: a fourth of what a request takes, or nothing, by luck.
+"""
+
 Role = Literal["server", "client"]
 
 Answer = dict[str, float]
@@ -68,7 +75,13 @@ class Process:
     def __init__(self, stack: ExitStack, role: Role, *command: str) -> None:
         self._name = " ".join(command[1:])
         self._process = stack.enter_context(
-            subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | ALLOCATOR,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
         )
         stack.callback(self.end)
         core = cpu_for(role)

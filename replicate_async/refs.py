@@ -7,6 +7,7 @@ characters (`predictions.create` documents all three).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from replicate_async.core.endpoint import shorten
@@ -56,6 +57,11 @@ def parse_version(ref: str, argument: str = "version") -> VersionRef:
     """Return what *ref* names; raises `InvalidArgumentError` naming *argument*."""
     if not isinstance(ref, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise _wrong(argument, ref, 'must be a string such as "owner/name"')
+    return _parse(ref, argument)
+
+
+@lru_cache(maxsize=256)  # a program has a few, and passes them again and again
+def _parse(ref: str, argument: str) -> VersionRef:
     if not ref:
         raise _wrong(argument, ref, 'is empty; give "owner/name", "owner/name:version" or an id')
     path, colon, version = ref.partition(":")

@@ -266,7 +266,8 @@ class Board:
                 self._again(run)
             raise
         else:
-            if _heeded(run, task) and run.active:
+            if run.asker is task:  # what `_heeded` does, but for every look, so without a call
+                run.asker = None
                 self.arrived(run, found)
 
     def _again(self, run: Watched) -> None:
@@ -347,7 +348,9 @@ class Board:
         self._schedule.looked(run, now, seen.status)
 
     def arrived(self, run: Watched, found: AnyRun) -> None:
-        """Tell those who wait for *run* of the state in which it was *found*."""
+        """Tell those who wait for *run*, if any still do, of the state in which it was *found*."""
+        if not run.active:
+            return
         now = self.loop.time()
         if run.started is None and (found.started_at is not None or not run.profile):
             self._date(run, found, now)
@@ -366,7 +369,8 @@ class Board:
             self.show(run, found)
         else:
             run.last = found
-        self._bear(run, now)
+        if run.late or run.due < self._alarm.at:
+            self._bear(run, now)
 
     def show(self, run: Watched, found: AnyRun) -> None:
         """Tell those who want to see the changes of *run*."""

@@ -56,6 +56,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def done(self) -> bool:
         """Whether it has ended, whatever the way."""
+        if self.status == "processing":  # as it nearly always is when somebody waits
+            return False
         return is_terminal(self.status, self.completed_at is not None)
 
     @property

@@ -44,6 +44,11 @@ class SentInput:
         """Whether there are files that are still to be sent."""
         return bool(self._draft.slots)
 
+    @property
+    def has_files(self) -> bool:
+        """Whether there are any, sent or not."""
+        return bool(self._draft.slots or self._sent)
+
     async def send(self) -> None:
         """Send its files, unless that was done."""
         if self._draft.slots:

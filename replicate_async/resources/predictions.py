@@ -100,7 +100,7 @@ class Predictions(Resource):
 
     async def begin(self, ref: VersionRef, creation: Creation) -> Prediction:
         """Make *creation* happen; what ``client.run`` and ``client.stream`` stand on."""
-        if creation.input.waiting:
+        if creation.input.has_files:
             return await with_files(creation.input, lambda: self._begin(ref, creation))
         return await self._begin(ref, creation)
 

@@ -148,6 +148,8 @@ class Board:
         run.poll = poll
         if not run.looking:
             self._schedule.move(run, min(run.due, now + self._schedule.pause(run, now)))
+            if run.due < self._alarm.at:
+                self._arm(run.due)
 
     def _drop(self, run: Watched) -> None:
         if self._runs.get(run.key) is not run:

@@ -247,6 +247,17 @@ async def test_uploads_for_a_create_that_was_refused_are_deleted(
     assert await uploads(client) == []
 
 
+@pytest.mark.parametrize("ref", ["acme/unknown", f"acme/unknown:{VERSION_ID}"])
+async def test_uploads_for_a_run_that_was_refused_are_deleted(client: Replicate, ref: str) -> None:
+    with pytest.raises((NotFoundError, UnprocessableEntityError)):
+        await client.run(ref, {"value": LARGE})
+    with pytest.raises((NotFoundError, UnprocessableEntityError)):
+        async with client.stream(ref, {"value": LARGE}):
+            pass
+
+    assert await uploads(client) == []
+
+
 async def test_a_community_model_gets_the_uploads_of_the_first_try(
     server: LocalReplicate, client: Replicate
 ) -> None:

@@ -102,6 +102,29 @@ def event(id: str | None, data: str = "x") -> bytes:
     return encode("output", data, id=id)
 
 
+@pytest.mark.parametrize("size", [16_384, 16_385, 40_000, 300_000])
+async def test_a_large_chunk_is_given_in_pieces_and_whole_before_the_next_connection(
+    size: int,
+) -> None:
+    said = b"".join(event(str(at), f"word {at}") for at in range(size // 40))
+    chunk = said + b": " + b"." * max(0, size - len(said) - 4) + b"\n\n"
+    line = Line(
+        Connection(chunk, APIConnectionError("reset")),
+        Connection(event("last", "end")),
+        limit=1_000_000,
+    )
+    parts: list[str] = []
+    largest = 0
+    while "end" not in parts:
+        found = await line.data()
+        largest = max(largest, len("".join(found)))
+        parts += found
+
+    assert parts == [*(f"word {at}" for at in range(size // 40)), "end"]
+    assert line.asked == ["", str(size // 40 - 1)]
+    assert largest < 16_384
+
+
 @pytest.mark.parametrize(
     ("barren", "retry", "pause"),
     [

@@ -27,11 +27,15 @@ ENVIRONMENTS: Final = {
 }
 """What is installed into environments of their own, under `.nox`."""
 
-ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": "134217728"}
+ALLOCATOR: Final = {
+    "MALLOC_MMAP_THRESHOLD_": "16777216",
+    "MALLOC_TRIM_THRESHOLD_": "134217728",
+}
 """What glibc's allocator is told in every process: to keep what was freed.
 
 It returns it to the system else, and that for each read of a socket if the process happens to have
-its buffer at the end of its memory: a fourth of what a request takes, or nothing, by luck.
+no room for its buffer but at the end of its memory: a fourth of what a request takes, or nothing,
+by luck.
 """
 
 Role = Literal["server", "client"]

@@ -446,7 +446,7 @@ class Replicate:
         """
         try:
             target = endpoint.target(path, query)
-            encoded = None
+            encoded: bytes | Multipart | None = None
             if body is not None:
                 encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
         except SegmentError as error:

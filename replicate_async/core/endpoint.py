@@ -101,10 +101,8 @@ class Endpoint(Generic[R]):
         encoded = query if isinstance(query, str) else encode_query(query)
         return f"{target}?{encoded}" if encoded else target
 
-    def encode(self, body: object) -> bytes | None:
-        """Return the bytes of a JSON or text *body*; None when there is none."""
-        if body is None:
-            return None
+    def encode(self, body: object) -> bytes:
+        """Return the bytes of a JSON or text *body*."""
         if isinstance(body, str):
             return body.encode()
         return _ENCODE.encode(body)
@@ -158,9 +156,7 @@ def encode_query(query: msgspec.Struct | None) -> str:
     return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
-def encode_headers(headers: msgspec.Struct | None) -> dict[str, str]:
+def encode_headers(headers: msgspec.Struct) -> dict[str, str]:
     """Return the header fields of *headers*, without those that were left out."""
-    if headers is None:
-        return {}
     fields = cast("dict[str, str | None]", msgspec.to_builtins(headers))
     return {name: value for name, value in fields.items() if value is not None}

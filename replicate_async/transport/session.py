@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import lru_cache
+from http.cookies import SimpleCookie
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from replicate_async.core.origin import Base
 from replicate_async.transport.failures import InwardError
@@ -66,6 +68,17 @@ class _Resolver(AbstractResolver):
         await self._resolver.close()
 
 
+class _NoCookies(aiohttp.DummyCookieJar):
+    """A jar that is always empty, and does not make a new empty jar for each request."""
+
+    _none: Final[SimpleCookie] = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
+        """Return no cookies."""
+        del request_url
+        return self._none
+
+
 def open_session(
     connects: int, strangers_of: Base | None, silence: Silence
 ) -> aiohttp.ClientSession:
@@ -76,7 +89,7 @@ def open_session(
     resolver = None if strangers_of is None else _Resolver(strangers_of)
     session = aiohttp.ClientSession(
         connector=_Connector(connects, resolver, silence),
-        cookie_jar=aiohttp.DummyCookieJar(),
+        cookie_jar=_NoCookies(),
         trust_env=False,
         raise_for_status=False,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 
@@ -68,7 +68,8 @@ class Silence:
 
     def begin(self, limit: float) -> Exchange:
         """Watch the request that the current task is about to send."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task(self._loop))
+        task = asyncio.current_task(self._loop)
+        assert task is not None  # noqa: S101 - only tasks send requests
         exchange = self._exchanges[task] = Exchange(task, limit, self._loop.time())
         if exchange.due < self._alarm.at:
             self._alarm.set(exchange.due)

@@ -1,9 +1,9 @@
 """One request, sent until it is answered for good: the pace, the repeats, the redirects.
 
-`Sender.send` keeps the pace, hands over to the transport and decides what is repeated
-(`core/retry.py` says how): one loop, since each coroutine on the way takes 3 % of a request. The
-token is attached here, to requests whose URL is built from the configured base and to streams on
-its very origin.
+`Sender.send` keeps the pace, hands over to the transport, decides what is repeated
+(`core/retry.py` says how) and decodes what came of it: one loop, since each coroutine on the way
+takes 2 % of a request. The token is attached here, to requests whose URL is built from the
+configured base and to streams on its very origin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -41,13 +41,19 @@ from replicate_async.errors import (
     ambiguous_connection_error,
     status_error,
 )
+from replicate_async.schemas import decode_leniently
 
 if TYPE_CHECKING:
     from replicate_async.transport import ByteStream, Response, SecretHeaders, Transport
 
+R = TypeVar("R")
+
 _MOST_REDIRECTS: Final = 3
 _MOST_FILE_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+_SNIPPET: Final = 200
+"""Bytes of an answer that are shown when it cannot be read."""
 
 _log = logging.getLogger("replicate_async")
 
@@ -58,10 +64,10 @@ class _Open(Protocol):
     async def __call__(self, url: str, *, own: bool) -> ByteStream: ...
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """A request, ready to be sent any number of times."""
 
-    endpoint: Endpoint[Any]
+    endpoint: Endpoint[R]
     target: str
     """Path below the base URL, and query."""
     headers: dict[str, str]
@@ -100,10 +106,11 @@ class Sender:
         compare=False,
     )
 
-    async def send(self, request: Request) -> Response:
-        """Send *request* until it is answered for good, and return a success.
+    async def send(self, request: Request[R]) -> R:
+        """Send *request* until it is answered for good, and return what a success says.
 
-        Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError` or `RedirectError`.
+        Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError`, `RedirectError` or
+        `DecodeError`.
         """
         endpoint = request.endpoint
         home = url = f"{self.base.url}{request.target}"
@@ -134,7 +141,7 @@ class Sender:
                     bucket.observed(monotonic(), *_allowance(response.headers))
                 if response.status < 300:
                     self.budget.refund(paid)
-                    return response
+                    return self._decoded(request, response, sent_at)
                 if response.status < 400:
                     url = self._redirected(request, response, redirects, sent_at)
                     redirects += 1
@@ -146,8 +153,32 @@ class Sender:
             # What a redirect led to may be elsewhere by now.
             url, redirects, paid = home, 0, failure
 
+    def _decoded(self, request: Request[R], response: Response, sent_at: float) -> R:
+        """Return what *response* says; raises `DecodeError`."""
+        try:
+            try:
+                return request.endpoint.decode(response.body)
+            except msgspec.ValidationError:
+                return decode_leniently(response.body, request.endpoint.returns)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            reason = str(error)
+        content_type = response.headers.get("Content-Type", "")
+        text = self.token.hidden_in(response.body[:_SNIPPET]).decode(errors="replace")
+        snippet = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        cls = DecodeError if request.endpoint.repeatable else AmbiguousDecodeError
+        fault = cls(
+            f"{request.operation} answered {response.status} with "
+            f"{content_type or 'no content type'}, which is not what the API documents ({reason}): "
+            f"{snippet!r}. Is base_url the API, or a proxy's own page?",
+            status=response.status,
+            content_type=content_type or None,
+            snippet=snippet,
+        )
+        # Out here, so that what was decoded is not even in the context of what is raised.
+        raise _dated(fault, sent_at)
+
     async def _may_repeat(
-        self, request: Request, attempt: int, fault: ReplicateError, failure: Failure | None
+        self, request: Request[Any], attempt: int, fault: ReplicateError, failure: Failure | None
     ) -> bool:
         """Say whether *request* is to be sent again, when it is time to."""
         if failure is None or isinstance(fault, TLSError) or not request.replayable:
@@ -165,7 +196,7 @@ class Sender:
             raise
         return True
 
-    def _headers(self, request: Request) -> SecretHeaders:
+    def _headers(self, request: Request[Any]) -> SecretHeaders:
         """Return the headers of *request*; but for its own, few requests differ in them."""
         accept = request.endpoint.accept
         media = request.endpoint.media if isinstance(request.body, bytes) else ""
@@ -186,7 +217,7 @@ class Sender:
         )
 
     def _broken(
-        self, request: Request, error: APIConnectionError | DecodeError
+        self, request: Request[Any], error: APIConnectionError | DecodeError
     ) -> tuple[ReplicateError, Failure | None]:
         """Return what to raise for *error*, which came instead of an answer."""
         if isinstance(error, APIConnectionError):
@@ -210,7 +241,9 @@ class Sender:
         if wait > 0:
             await bucket.turn(place, monotonic, asyncio.sleep)
 
-    def _redirected(self, request: Request, response: Response, before: int, sent_at: float) -> str:
+    def _redirected(
+        self, request: Request[Any], response: Response, before: int, sent_at: float
+    ) -> str:
         """Return the URL on our own origin that *response* redirects to."""
         location = response.headers.get("Location", "")
         target = self.base.same_origin_target(location)
@@ -229,7 +262,7 @@ class Sender:
         return f"{self.base.origin}{target}"
 
     def _refusal(
-        self, request: Request, response: Response
+        self, request: Request[Any], response: Response
     ) -> tuple[APIStatusError, Failure | None]:
         """Return the error for a *response* that is no success, and how it bears on repeating.
 

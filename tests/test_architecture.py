@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"alarm", "core", "errors", "refs", "schemas", "files"},
     "resources": CLIENT_SIDE | {"webhooks"},
     "transport": {"alarm", "core", "errors"},
-    "sender": {"core", "errors", "transport"},
+    "sender": {"core", "errors", "schemas", "transport"},
     "config": {"core", "errors"},
     "client": CLIENT_SIDE | {"config", "sender", "transport"},
     "__init__": CLIENT_SIDE | {"client", "webhooks"},

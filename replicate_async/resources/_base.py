@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -38,7 +38,7 @@ class Caller(Protocol):
         """Community models that were looked up, and the version each had."""
         ...
 
-    async def call(
+    def call(
         self,
         endpoint: Endpoint[R],
         path: Mapping[str, str] = NO_PATH,
@@ -47,8 +47,8 @@ class Caller(Protocol):
         headers: msgspec.Struct | None = None,
         body: object = None,
         hold: float = 0.0,
-    ) -> R:
-        """Send a request for *endpoint* and return what it answers."""
+    ) -> Coroutine[Any, Any, R]:
+        """Send a request for *endpoint* and return what it answers, when that is awaited."""
         ...
 
     @property

@@ -46,13 +46,13 @@ class Creation:
         self._events = check_events(webhook_events_filter)
         self.input: SentInput = SentInput(client, input, file_encoding)
 
-    async def at(
+    def at(
         self,
         endpoint: Endpoint[Prediction],
         path: Mapping[str, str] = NO_PATH,
         *,
         version: str | None = None,
-    ) -> Prediction:
+    ) -> Awaitable[Prediction]:
         """Create it at *endpoint*, once the files were sent."""
         body: CreatePrediction
         if version is None:
@@ -67,9 +67,7 @@ class Creation:
                 webhook_events_filter=self._events,
             )
         held = self._held
-        return await self._client.call(
-            endpoint, path, headers=held.headers, body=body, hold=held.seconds
-        )
+        return self._client.call(endpoint, path, headers=held.headers, body=body, hold=held.seconds)
 
     async def once(
         self,

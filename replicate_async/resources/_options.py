@@ -37,10 +37,10 @@ _NO_HOLD: Final = Hold(None, 0.0)
 
 def hold(wait: Wait, cancel_after: Deadline) -> Hold:
     """Return the headers that say how long to wait and when to give up."""
+    if (wait is None or wait is False) and cancel_after is None:
+        return _NO_HOLD
     prefer, seconds = _prefer(wait)
     deadline = _cancel_after(cancel_after)
-    if prefer is None and deadline is None:
-        return _NO_HOLD
     return Hold(CreatePredictionHeaders(prefer=prefer, cancel_after=deadline), seconds)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Final, Literal
@@ -98,11 +98,11 @@ class Predictions(Resource):
         )
         return await self.begin(parse_version(version), creation)
 
-    async def begin(self, ref: VersionRef, creation: Creation) -> Prediction:
+    def begin(self, ref: VersionRef, creation: Creation) -> Awaitable[Prediction]:
         """Make *creation* happen; what ``client.run`` and ``client.stream`` stand on."""
         if creation.input.has_files:
-            return await with_files(creation.input, lambda: self._begin(ref, creation))
-        return await self._begin(ref, creation)
+            return with_files(creation.input, lambda: self._begin(ref, creation))
+        return self._begin(ref, creation)
 
     async def _begin(self, ref: VersionRef, creation: Creation) -> Prediction:
         version_id = ref.version
@@ -131,7 +131,10 @@ class Predictions(Resource):
 
         Raises `NotFoundError` when it is unknown or another account's (predictions.get).
         """
-        return await self._client.call(GET, {"prediction_id": run_id(self._client, prediction_id)})
+        return await self._fetch(run_id(self._client, prediction_id))
+
+    def _fetch(self, prediction_id: str) -> Awaitable[Prediction]:
+        return self._client.call(GET, {"prediction_id": prediction_id})
 
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
         """Stop a prediction and return it; one that has ended is returned unchanged.
@@ -209,7 +212,7 @@ class Predictions(Resource):
 
     @cached_property
     def _waits(self) -> Waits[Prediction]:
-        source = Source("prediction", Prediction, self.get, self._page, windowed=True)
+        source = Source("prediction", Prediction, self._fetch, self._page, windowed=True)
         return Waits(self._client.waiter, source)
 
     async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:

@@ -151,12 +151,12 @@ class Schedule(Generic[T]):
             # Whoever was seen soonest after it happened tells the clocks apart best.
             self._offset = min(self._offset, now - latest)
 
-    def learn(self, profile: str, created: float | None, started: float | None, end: float) -> None:
-        """Remember how long a run took, that ended at *end*."""
-        if created is not None:
-            self._durations.learn(f"{profile} in all", end - created)
-        if started is not None:
-            self._durations.learn(profile, end - started)
+    def learn(self, item: T, end: float) -> None:
+        """Remember how long *item* took, that ended at *end*."""
+        if item.created is not None:
+            self._durations.learn(f"{item.profile} in all", end - item.created)
+        if item.started is not None:
+            self._durations.learn(item.profile, end - item.started)
 
     def pause(self, item: T, now: float) -> float:
         """Return how many seconds from now *item* should be looked at again."""

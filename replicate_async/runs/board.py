@@ -359,8 +359,7 @@ class Board:
         if found.done:
             end = seconds(found.completed_at)
             if end is not None and found.status == "succeeded":
-                begun = seconds(found.started_at)
-                self._schedule.learn(run.profile, seconds(found.created_at), begun, end)
+                self._schedule.learn(run, end)
             for ticket in tuple(run.tickets):
                 ticket.known = found
                 self.dismiss(ticket)

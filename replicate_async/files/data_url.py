@@ -1,11 +1,14 @@
-"""Data URLs: files that stand in the output itself."""
+"""Data URLs: files that stand in the output itself, read as browsers read them.
+
+The rules are those of the WHATWG: the "data: URL processor" of the Fetch standard and the
+"forgiving-base64 decode" of the Infra standard.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from replicate_async.core.endpoint import shorten
@@ -14,25 +17,49 @@ from replicate_async.errors import FileError, FileTooLargeError
 LARGEST: Final = 100 * 1024 * 1024
 """Characters of a data URL; more cannot come in an answer of the API."""
 
-_HEAD: Final = re.compile(
-    r"data:((?:[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+)?(?:;[\w!#$&+.^-]+=[^;,\"]*)*)(;base64)?,",
-    re.ASCII | re.IGNORECASE,
-)
+_SCHEME: Final = "data:"
+_MEDIA: Final = re.compile(r"[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+", re.ASCII)
+_BASE64: Final = re.compile(r"; *base64\Z", re.ASCII | re.IGNORECASE)
 _LONGEST_HEAD: Final = 512
-_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+"""Characters before the comma of a string that is taken for a file by its looks alone."""
+_DROPPED: Final = str.maketrans("", "", "\t\n\r")
+_SPACES: Final = "\t\n\f\r "
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+
+
+class _Head(NamedTuple):
+    """What stands before the data of a data URL."""
+
+    media: str
+    """The media type in lower case, without parameters; empty when there is none."""
+    is_base64: bool
+    end: int
+    """Where the data begins."""
+
+
+def _read_head(url: str, longest: int | None = None) -> _Head | None:
+    if url[: len(_SCHEME)].lower() != _SCHEME:
+        return None
+    comma = url.find(",", 0, longest)
+    if comma < 0:
+        return None
+    head = url[len(_SCHEME) : comma].translate(_DROPPED).strip(_SPACES)
+    encoded = _BASE64.search(head)
+    media = head.partition(";")[0].strip(_SPACES).lower()
+    media = media if _MEDIA.fullmatch(media) else ""
+    return _Head(media, encoded is not None, comma + 1)
 
 
 def is_base64(url: str) -> bool:
     """Return whether *url* is a data URL with a media type, in base64."""
-    match = _HEAD.match(url, 0, _LONGEST_HEAD)
-    return match is not None and bool(match[1] and match[2])
+    head = _read_head(url, _LONGEST_HEAD)
+    return head is not None and head.is_base64 and bool(head.media)
 
 
 def media_type(url: str) -> str:
     """Return the media type that a data URL names, without parameters."""
-    match = _HEAD.match(url, 0, _LONGEST_HEAD)
-    kind = match[1].partition(";")[0].lower() if match is not None else ""
-    return kind or "text/plain"
+    head = _read_head(url)
+    return (head.media if head is not None else "") or "text/plain"
 
 
 def decode(url: str) -> bytes:
@@ -41,18 +68,23 @@ def decode(url: str) -> bytes:
         raise FileTooLargeError(
             f"The data URL has {len(url):,} characters; {LARGEST:,} at most are decoded."
         )
-    match = _HEAD.match(url, 0, _LONGEST_HEAD)
-    if match is None:
-        raise FileError(f"{shorten(url[:100])} is not a well-formed data URL.")
-    data = url[match.end() :]
-    if not data.isascii() or _STRAY_PERCENT.search(data):
+    head = _read_head(url)
+    if head is None:
         raise FileError(
-            f"{shorten(url[:100])} is not a well-formed data URL: it is not URL-encoded."
+            f"{shorten(url[:100])} is not a well-formed data URL: it has no comma before its data."
         )
-    octets = unquote_to_bytes(data) if "%" in data else data.encode()
-    if not match[2]:
+    data = url[head.end :].partition("#")[0].translate(_DROPPED).rstrip(" ")
+    octets = unquote_to_bytes(data.encode(errors="surrogatepass"))
+    if not head.is_base64:
         return octets
-    try:
-        return base64.b64decode(octets, validate=True)
-    except binascii.Error as error:
-        raise FileError(f"{shorten(url[:100])} is not valid base64: {error}.") from None
+    return _forgiving_base64(octets, url)
+
+
+def _forgiving_base64(octets: bytes, url: str) -> bytes:
+    """Decode base64 that may hold white space and lack its padding."""
+    digits = octets.translate(None, _SPACES.encode())
+    if len(digits) % 4 == 0:
+        digits = digits[:-2] + digits[-2:].rstrip(b"=") if digits.endswith(b"=") else digits
+    if len(digits) % 4 == 1 or _NOT_BASE64.search(digits):
+        raise FileError(f"{shorten(url[:100])} is not valid base64, so its bytes are unknown.")
+    return base64.b64decode(digits + b"=" * (-len(digits) % 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -16,6 +17,7 @@ from replicate_async.errors import (
     TLSError,
     TruncatedBodyError,
 )
+from replicate_async.files.content_encoding import DECODED_BY_AIOHTTP, Gunzip, content_encoding
 
 MOST_INFLATED: Final = 64 * 1024 * 1024
 """Bytes that a compressed answer may have, unless more are allowed."""
@@ -23,7 +25,6 @@ MOST_INFLATED: Final = 64 * 1024 * 1024
 _MOST_FRUITLESS: Final = 5
 _PAUSE: Final = 0.05
 _EXPIRED: Final = frozenset({403, 404, 410})
-_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
 _RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,512}"', re.ASCII)
 
@@ -92,6 +93,7 @@ class Download:
         self._skip = 0
         self._fruitless = 0
         self._encoded = False
+        self._gunzip: Gunzip | None = None
         self._over = False
         self.validator: str = validator
         """A strong ETag, by which the file can be resumed; empty without one."""
@@ -125,7 +127,7 @@ class Download:
             self._stream = None
 
     async def _next(self, stream: FileStream) -> Piece:
-        data = await stream.read()
+        data = await self._read_decoded(stream)
         if not data:
             if self._skip or (self.size is not None and self._position < self.size):
                 raise TruncatedBodyError(f"{self._shown} broke off at byte {self._position:,}.")
@@ -139,6 +141,22 @@ class Download:
         self._position += len(data)
         self._check_size(self._position)
         return piece
+
+    async def _read_decoded(self, stream: FileStream) -> bytes:
+        """Return what has come, without the encoding that aiohttp leaves in place."""
+        gunzip = self._gunzip
+        if gunzip is None:
+            return await stream.read()
+        try:
+            while not (data := gunzip.take()):
+                if not (received := await stream.read()):
+                    if not gunzip.finished:
+                        raise TruncatedBodyError(f"{self._shown} broke off within its gzip data.")
+                    break
+                gunzip.feed(received)
+        except zlib.error as error:
+            raise FileError(f"{self._shown} comes as gzip that cannot be read: {error}.") from None
+        return data
 
     async def _connect(self) -> None:
         # A host that cannot go on where it broke off would send what has no mark anew.
@@ -182,13 +200,16 @@ class Download:
             self.size = start  # all of it had come before
             self._over = True
             return True
-        encoding = headers.get("Content-Encoding", "identity").strip().lower()
-        self._encoded = encoding != "identity"
+        said = headers.get("Content-Encoding", "").strip().lower()
+        encoding = content_encoding(said)
+        self._encoded = encoding != ""
+        by_aiohttp = said in DECODED_BY_AIOHTTP
+        self._gunzip = Gunzip() if encoding == "gzip" and not by_aiohttp else None
         if stream.status in {206, 416} and not self._continues(stream, span, start):
             return False
         if stream.status not in {200, 206}:
             raise FileError(f"{self._shown} cannot be fetched: its host answered {stream.status}.")
-        if self._encoded and encoding not in _ENCODINGS:
+        if self._encoded and not by_aiohttp and self._gunzip is None:
             raise FileError(f"{self._shown} comes in the unknown encoding {shorten(encoding)}.")
         self._skip = 0
         if stream.status == 200:

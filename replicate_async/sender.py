@@ -158,7 +158,7 @@ class Sender:
         try:
             try:
                 return request.endpoint.decode(response.body)
-            except msgspec.ValidationError:
+            except (msgspec.DecodeError, UnicodeError):
                 return decode_leniently(response.body, request.endpoint.returns)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             reason = str(error)

@@ -268,7 +268,7 @@ def _text(value: object) -> str | None:
 def _decode(raw: bytes, kind: _Kind) -> Prediction | Training:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeError):
         return decode_leniently(raw, kind)
 
 

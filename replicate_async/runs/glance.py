@@ -54,7 +54,7 @@ def glance(item: Raw) -> Glance | None:
     try:
         return _READER.decode(item)
     except (msgspec.DecodeError, UnicodeError):
-        return None
+        return decode(item, Glance)
 
 
 def decode(item: Raw, type: type[T]) -> T | None:
@@ -62,7 +62,7 @@ def decode(item: Raw, type: type[T]) -> T | None:
     try:
         try:
             return msgspec.json.decode(item, type=type)
-        except msgspec.ValidationError:
+        except (msgspec.DecodeError, UnicodeError):
             return decode_leniently(bytes(item), type)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None

@@ -51,7 +51,7 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
     """Such as ``predict_time`` and ``total_time``, in seconds."""
     webhook: str | None = None
     webhook_events_filter: list[str] | None = None
-    urls: PredictionURLs
+    urls: PredictionURLs = PredictionURLs()
 
     @property
     def done(self) -> bool:
@@ -74,7 +74,7 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
 class Prediction(Run, frozen=True, kw_only=True, gc=False):
     """A run of a model, as it stood when the API was asked.
 
-    Only ``id``, ``status`` and ``urls`` are always there.
+    Only ``id`` and ``status`` are always there.
     """
 
     output: Any = None

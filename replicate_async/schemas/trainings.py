@@ -23,7 +23,7 @@ class TrainingOutput(Struct, frozen=True, kw_only=True):
 class Training(Run, frozen=True, kw_only=True, gc=False):
     """A run that makes a new version of a model, as it stood when the API was asked.
 
-    Only ``id``, ``status`` and ``urls`` are always there; the urls may point at /predictions.
+    Only ``id`` and ``status`` are always there; the urls may point at /predictions.
     """
 
     output: TrainingOutput | None = None

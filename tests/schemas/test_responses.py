@@ -140,8 +140,8 @@ def test_required_fields_are_few() -> None:
         for struct in (Prediction, Training, Model, Version, File, Deployment, Hardware)
     }
     assert required == {
-        "Prediction": {"id", "status", "urls"},
-        "Training": {"id", "status", "urls"},
+        "Prediction": {"id", "status"},
+        "Training": {"id", "status"},
         "Model": {"owner", "name"},
         "Version": {"id"},
         "File": {"id", "urls"},

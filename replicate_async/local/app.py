@@ -21,6 +21,7 @@ from replicate_async.local.calls import Call, base_of, read_body, read_query, se
 from replicate_async.local.delivery import answer_delivery
 from replicate_async.local.faults import Fault
 from replicate_async.local.files import OUTPUTS
+from replicate_async.local.head_timeout import HeadTimeout
 from replicate_async.local.problems import Problem, django, not_found, problem, unauthenticated
 from replicate_async.local.routes import HANDLERS
 from replicate_async.local.settings import LOOPBACK
@@ -78,6 +79,7 @@ class Api:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
         """Turn whatever goes wrong into an answer of the API's own form."""
+        answered = _note_head(request)
         try:
             self._check_host(request)
             response = await handler(request)
@@ -90,6 +92,8 @@ class Api:
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             response = problem(500, "The embedded server has a defect; see its log").response()
+        finally:
+            answered()
         if not response.prepared:
             response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return response
@@ -239,6 +243,12 @@ async def _expect(request: web.Request) -> None:
         raise web.HTTPExpectationFailed
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # which tells aiohttp that nothing of the answer was sent
+
+
+def _note_head(request: web.Request) -> Callable[[], None]:
+    """Tell the connection of *request* that its head is there; returns what ends the request."""
+    protocol = None if request.transport is None else request.transport.get_protocol()
+    return protocol.received() if isinstance(protocol, HeadTimeout) else lambda: None
 
 
 def _translated(request: web.Request, error: web.HTTPException) -> Problem:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from replicate_async.local.clock import Clock
 from replicate_async.local.context import Fetcher
+from replicate_async.local.expired_run import ExpiredRun, RunArchive
 from replicate_async.local.faults import Faults
 from replicate_async.local.files import FileStore
 from replicate_async.local.guard import Guard
 from replicate_async.local.ratelimit import RateLimiter
 from replicate_async.local.runner import Runner
+from replicate_async.local.runs import Run
 from replicate_async.local.settings import Settings
 from replicate_async.local.state import State
 from replicate_async.local.streams import Streams
@@ -35,7 +37,21 @@ class Backend:
         self.webhooks: Webhooks = Webhooks(
             settings, self.clock, guard, self.fetcher, self.views.webhook_run
         )
-        self.runner: Runner = Runner(settings, self.clock, self.files, self.fetcher)
+        self.runner: Runner = Runner(settings, self.clock, self.files, self.fetcher, self._expire)
+        self._archive = RunArchive(self.clock, self.streams.token)
+
+    def whole(self, id: str, run: Run | ExpiredRun) -> Run:
+        """Return the run *id*, which may have been packed since it expired."""
+        return self._archive.restore(id, run) if isinstance(run, ExpiredRun) else run
+
+    def _expire(self, run: Run) -> None:
+        """Remove the data of *run*, and keep of it what the API still shows."""
+        run.remove_data()
+        for path in run.files:
+            self.files.withdraw(path)
+        self.streams.forget(run.stream_path)
+        if run.id in self.state.runs:
+            self.state.runs[run.id] = self._archive.pack(run)
 
     async def close(self) -> None:
         """Cancel runs, give up webhooks, forget timers."""

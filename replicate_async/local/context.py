@@ -22,6 +22,7 @@ from replicate_async.local.problems import Problem
 from replicate_async.local.runs import Run
 from replicate_async.local.settings import Settings
 from replicate_async.local.values import Folder, describe_file
+from replicate_async.schemas import without_surrogates
 
 OCTETS: Final = "application/octet-stream"
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
@@ -96,7 +97,7 @@ class Context:
     def metric(self, name: str, value: Any) -> None:
         """Set one of the run's metrics."""
         if not self._run.terminal:
-            self._run.metrics[name] = value
+            self._run.metrics[without_surrogates(str(name))] = _plain_metric(value)
 
     async def fetch(self, url: str, folder: Folder) -> InputFile:
         """Return a file input: a data URL, a file of this server's, or one from elsewhere.
@@ -149,6 +150,15 @@ async def _given(content: Content, name: str, kind: str | None, folder: Folder) 
     path = await folder.place(name)
     await content.copy_to(path)
     return InputFile(path, name, kind)
+
+
+def _plain_metric(value: Any) -> float | str:
+    """Return a number or text of a type that JSON has; NumPy's are subclasses of Python's."""
+    if isinstance(value, bool | int):
+        return int(value) if type(value) is not bool else value
+    if isinstance(value, float):
+        return float(value)
+    return without_surrogates(str(value))
 
 
 def data_url_bytes(url: str) -> bytes:

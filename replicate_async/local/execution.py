@@ -109,6 +109,15 @@ async def execute(
     task.result()
 
 
+def as_exception(error: BaseException) -> Exception:
+    """Return the error of a run whose model raised what is no `Exception`."""
+    try:
+        shown = repr(error)
+    except BaseException:  # noqa: BLE001 - the model's own code
+        shown = type(error).__name__
+    return RuntimeError(f"the model raised {shown}")
+
+
 async def _stop(task: asyncio.Task[None], grace: float) -> None:
     task.cancel()
     with anyio.CancelScope(shield=True):
@@ -148,9 +157,11 @@ class _Driver:
         with captured(), self._send:
             try:
                 await self._run()
-            except (SystemExit, KeyboardInterrupt) as error:
-                # In a task these would take the event loop, and with it the server, down.
-                raise RuntimeError(f"the model raised {error!r}") from error
+            except (Exception, asyncio.CancelledError):
+                raise
+            except BaseException as error:
+                # In a task SystemExit would end the event loop, and others mean something to it.
+                raise as_exception(error) from error
             finally:
                 self._thread.finish()
 

@@ -147,7 +147,7 @@ class ModelFunction:
     def _check_output(self, value: object, schema: Mapping[str, Any]) -> None:
         if type(value) is str and schema == {"type": "string"}:
             return
-        if wrong := check(value, schema, self._components, root="output"):
+        if wrong := check(value, schema, self._components, root="output", nulls=True):
             raise TypeError(
                 f"the model's output does not fit what its function says that it returns: "
                 f"{wrong[0].field}: {wrong[0].description}"

@@ -69,22 +69,24 @@ async def cancel(call: Call) -> web.Response:
 async def list_all(call: Call) -> web.Response:
     """Answer predictions.list, newest first."""
     query = call.query
-    runs = list(call.backend.state.runs_of(call.account, "prediction"))
+    runs = call.backend.state.runs_of(call.account, "prediction")
     if query.source is not None:
         since = call.backend.clock.now() - _WEB_SPAN
-        runs = [run for run in runs if run.source == query.source and run.created >= since]
+        runs = [
+            (id, run) for id, run in runs if run.source == query.source and run.created >= since
+        ]
     if query.created_after is not None:
         after = _seconds(query.created_after)
-        runs = [run for run in runs if run.created >= after]
+        runs = [(id, run) for id, run in runs if run.created >= after]
     if query.created_before is not None:
         before = _seconds(query.created_before)
-        runs = [run for run in runs if run.created < before]
+        runs = [(id, run) for id, run in runs if run.created < before]
     page = paginate(
         runs,
         URL(call.base + call.request.raw_path, encoded=True),
         size=call.backend.settings.page_size,
-        position=lambda run: run.created,
-        view=lambda run: call.backend.views.django_run(run, call.base),
+        position=lambda item: item[1].created,
+        view=lambda item: call.backend.views.django_run(call.backend.whole(*item), call.base),
     )
     return django_answer(page)
 
@@ -113,7 +115,6 @@ async def answer_create(
 def start(backend: Backend, run: Run) -> None:
     """Let a prediction begin."""
     backend.state.runs[run.id] = run
-    run.account.runs.append(run)
     run.model.run_count += 1
     run.version.run_by.add(run.account.username)
     backend.webhooks.attach(run)
@@ -132,10 +133,12 @@ def make_run(
     schema = version.function.openapi_schema
     check_input(validate(body.input, schema))
     check_webhook(body.webhook)
-    streams = call.backend.streams
-    function = version.function
+    id = ids.run_id()
+    path, stream = "", None
+    if version.function.streams:
+        path, stream = call.backend.streams.open(id, files=version.function.file_stream)
     return Run(
-        id=ids.run_id(),
+        id=id,
         kind="prediction",
         account=call.account,
         model=model,
@@ -145,7 +148,8 @@ def make_run(
         base=call.base,
         created=call.backend.clock.stamp(),
         clock=call.backend.clock,
-        stream=streams.open(files=function.file_stream) if function.streams else None,
+        stream=stream,
+        stream_path=path,
         deployment=deployment.ref if deployment else None,
         webhook=body.webhook or None,
         webhook_events=tuple(body.webhook_events_filter or ("output", "completed")),
@@ -157,7 +161,7 @@ def find_run(call: Call, id: str) -> Run:
     run = call.backend.state.runs.get(id)
     if run is None or run.account is not call.account:
         raise not_found()
-    return run
+    return call.backend.whole(id, run)
 
 
 def find_version(call: Call, text: str) -> tuple[Model, Version]:

@@ -22,8 +22,14 @@ class Runner:
     """Carries runs out, so many at once."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, files: FileStore, fetcher: Fetcher
+        self,
+        settings: Settings,
+        clock: Clock,
+        files: FileStore,
+        fetcher: Fetcher,
+        expire: Callable[[Run], None],
     ) -> None:
+        self._expire_run = expire
         self._settings = settings
         self._clock = clock
         self._files = files
@@ -36,9 +42,14 @@ class Runner:
         """Queue a run."""
         if run.deadline is not None:
             run.timers.append(self._clock.call_at(run.deadline, lambda: self._expire(run)))
-        run.task = asyncio.create_task(self._carry_out(run, work))
-        self._tasks.add(run.task)
-        run.task.add_done_callback(self._tasks.discard)
+        task = run.task = asyncio.create_task(self._carry_out(run, work))
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            run.task = None  # an ended run is kept for an hour, and its task need not be
+
+        task.add_done_callback(ended)
 
     def stop(self, run: Run) -> None:
         """Cancel a run; one that has ended stays as it is."""
@@ -63,9 +74,12 @@ class Runner:
         except asyncio.CancelledError:
             self._finish(run, "canceled")
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a model raises is its run's failure
-            run.log(traceback.format_exc(), on_stream=False)
-            self._finish(run, "failed", str(error) or type(error).__name__)
+        except BaseException as error:
+            text, trace = _described(error)
+            run.log(trace, on_stream=False)
+            self._finish(run, "failed", text)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise  # not the model's: `execute` makes other errors of its own
 
     async def _warm_up(self, version: Version) -> None:
         if version.warm or not self._settings.cold_start:
@@ -79,12 +93,7 @@ class Runner:
         if run.terminal:
             return
         run.finish(status, error)
-        self._clock.call_later(self._settings.data_retention, lambda: self._remove_data(run))
-
-    def _remove_data(self, run: Run) -> None:
-        run.remove_data()
-        for path in run.files:
-            self._files.withdraw(path)
+        self._clock.call_later(self._settings.data_retention, lambda: self._expire_run(run))
 
     def _expire(self, run: Run) -> None:
         """End a run at its deadline: what never began is aborted and costs nothing."""
@@ -100,6 +109,15 @@ class Runner:
         self._finish(run, status, error)
         if run.task is not None:
             run.task.cancel()
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    """Return an error's text and its traceback, whatever the model's own ``__str__`` does."""
+    name = type(error).__name__
+    try:
+        return str(error) or name, "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - the model's own code
+        return name, f"{name}, which cannot be shown\n"
 
 
 async def predict(run: Run, context: Context) -> None:

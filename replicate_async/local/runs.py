@@ -12,6 +12,7 @@ import msgspec
 from replicate_async.local.clock import Clock, Timer
 from replicate_async.local.state import Account, Model, Version
 from replicate_async.local.streams import Stream
+from replicate_async.schemas import without_surrogates
 
 Kind = Literal["prediction", "training"]
 Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
@@ -39,6 +40,7 @@ class Run:
     created: float
     clock: Clock
     stream: Stream | None = None
+    stream_path: str = ""
     deployment: str | None = None
     destination: Model | None = None
     webhook: str | None = None
@@ -84,6 +86,7 @@ class Run:
         """Add *text* to the logs."""
         if self.terminal or not text:
             return
+        text = without_surrogates(text)
         self._logs.append(text)
         if self.stream is not None and on_stream:
             self.stream.send("logs", text)
@@ -96,6 +99,7 @@ class Run:
         if self.first_output is None:
             self.first_output = self.clock.now()
         self.outputs += 1
+        value = without_surrogates(value)
         if part:
             parts: list[Any] = [] if self.output is None else self.output
             parts.append(value)
@@ -112,20 +116,26 @@ class Run:
             return
         self.completed = self.clock.now()
         self.status = status
-        self.error = error
-        if self.started is not None:
-            self.metrics["predict_time"] = round(self.completed - self.started, 6)
-        self.metrics["total_time"] = round(self.completed - self.created, 6)
+        self.error = without_surrogates(error)
+        self.measure()
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()
         if self.stream is not None:
             if status == "failed":
-                self.stream.end("error", error or "")
+                self.stream.end("error", self.error or "")
             else:
                 self.stream.end("succeeded" if status == "succeeded" else "canceled")
         self._tell("completed")
         self.listeners.clear()
+
+    def measure(self) -> None:
+        """Note in the metrics how long a run took that has ended."""
+        if self.completed is None:
+            return
+        if self.started is not None:
+            self.metrics["predict_time"] = round(self.completed - self.started, 6)
+        self.metrics["total_time"] = round(self.completed - self.created, 6)
 
     def remove_data(self) -> None:
         """Forget input, output and logs, as the service does an hour after the end."""

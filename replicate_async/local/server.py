@@ -16,6 +16,7 @@ from replicate_async.local.backend import Backend
 from replicate_async.local.builtins import BUILTINS
 from replicate_async.local.faults import Faults
 from replicate_async.local.function import ModelFunction
+from replicate_async.local.head_timeout import HeadTimeout
 from replicate_async.local.settings import Settings
 from replicate_async.local.state import NAME, Account, Collection, Model
 from replicate_async.local.webhooks import Attempt
@@ -63,6 +64,7 @@ class LocalReplicate:
         self._account = Account(username=username, name=username.title())
         self._backend.state.add_account(self._account, self.api_token)
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._closed = False
         if builtins:
             self._add_builtins()
@@ -206,21 +208,34 @@ class LocalReplicate:
             # A client that goes away takes its request along, though not the run it made.
             handler_cancellation=True,
             shutdown_timeout=_GRACE,
+            # Seconds; aiohttp keeps idle connections for an hour.
+            keepalive_timeout=75,
         )
         self._runner.app.on_shutdown.append(self._shut_down)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connection, self._host, self._port, backlog=1024
+            )
         except OSError:
             await self.close()
             raise
-        self._port = self._runner.addresses[0][1]
+        self._port = self._listener.sockets[0].getsockname()[1]
+
+    def _connection(self) -> asyncio.Protocol:
+        """Return what handles one connection."""
+        server = None if self._runner is None else self._runner.server
+        if server is None:
+            raise ConnectionAbortedError("the server closes")
+        return HeadTimeout(server(), self.settings.head_timeout)
 
     async def close(self) -> None:
         """Cancel every run and close every connection; `async with` does this."""
         if self._closed:
             return
         self._closed = True
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -41,6 +41,8 @@ class Settings:
     """The longest that `Prefer: wait` holds a request open."""
     sync_answer: Literal["succeeded", "processing"] = "succeeded"
     """Status of a run that ended within the wait: the service has answered with either."""
+    head_timeout: float = 10.0
+    """How long the head of a request may take before its connection is closed."""
     cancel_after_minimum: float = 5.0
     cancel_after_maximum: float = 24 * 3600.0
     shape: Literal["nulls", "absent"] = "nulls"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from replicate_async.local.function import ModelFunction
 from replicate_async.local.problems import not_found
 
 if TYPE_CHECKING:
+    from replicate_async.local.expired_run import ExpiredRun
     from replicate_async.local.files import FileStore
     from replicate_async.local.runs import Run
 
@@ -40,8 +41,6 @@ class Account:
     type: str = "user"
     organizations: set[str] = field(default_factory=set[str])
     webhook_key: str = field(default_factory=ids.webhook_secret, repr=False)
-    runs: list[Run] = field(default_factory=list["Run"])
-    """Predictions and trainings, oldest first."""
 
     def owns(self, owner: str) -> bool:
         """Return whether things of *owner* are this account's to change."""
@@ -157,8 +156,8 @@ class State:
     models: dict[str, Model] = field(default_factory=dict[str, Model])
     deployments: dict[str, Deployment] = field(default_factory=dict[str, Deployment])
     collections: dict[str, Collection] = field(default_factory=dict[str, Collection])
-    runs: dict[str, Run] = field(default_factory=dict[str, "Run"])
-    """Predictions and trainings by id."""
+    runs: dict[str, Run | ExpiredRun] = field(default_factory=dict[str, "Run | ExpiredRun"])
+    """Predictions and trainings by id, oldest first."""
 
     def add_account(self, account: Account, token: str) -> None:
         """Let *token* speak for *account*."""
@@ -195,9 +194,13 @@ class State:
         """Iterate over the models that anyone may see."""
         return (model for model in self.models.values() if model.visibility == "public")
 
-    def runs_of(self, account: Account, kind: str) -> Iterable[Run]:
-        """Iterate over the predictions or the trainings of *account*, oldest first."""
-        return (run for run in account.runs if run.kind == kind)
+    def runs_of(self, account: Account, kind: str) -> list[tuple[str, Run | ExpiredRun]]:
+        """Return the predictions or the trainings of *account* with their ids, oldest first."""
+        return [
+            (id, run)
+            for id, run in self.runs.items()
+            if run.account is account and run.kind == kind
+        ]
 
 
 def visible(model: Model, account: Account | None) -> bool:

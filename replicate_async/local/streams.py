@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from bisect import bisect_right
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from replicate_async.local.faults import Fault
 
 PRELUDE = b": hi\n\n"
+_FILES = "/v1/files/bcwr-"
+_TEXT = "/v1/streams/"
 TIMEOUT = b":408: 408 Request Timeout\n\n"
 _ID = re.compile(r"(\d{1,20}):(\d{1,20})", re.ASCII)
 # What one write may take of the buffer: a subscriber that reads slowly holds this much, no more.
@@ -36,9 +39,7 @@ Ending = Literal["succeeded", "canceled", "error"]
 class Stream:
     """The events of one run, and who waits for the next."""
 
-    def __init__(self, clock: Clock, *, files: bool) -> None:
-        token = ids.capability()
-        self.path: str = f"/v1/files/bcwr-{token}" if files else f"/v1/streams/{token}"
+    def __init__(self, clock: Clock) -> None:
         self.done: bool = False
         self._clock = clock
         self._second = 0
@@ -117,12 +118,34 @@ class Streams:
         self._idle_timeout = idle_timeout
         self._linger = linger
         self._streams: dict[str, Stream] = {}
+        self._key = secrets.token_bytes(32)
         self._closing = False
 
-    def open(self, *, files: bool) -> Stream:
-        """Make a stream."""
-        stream = Stream(self._clock, files=files)
-        self._streams[stream.path] = stream
+    def token(self, run_id: str) -> str:
+        """Return the secret part of the path of a run's stream."""
+        return ids.run_capability(run_id, self._key)
+
+    def open(self, run_id: str, *, files: bool) -> tuple[str, Stream]:
+        """Make the stream of a run; returns its path, too."""
+        path = f"{_FILES if files else _TEXT}{self.token(run_id)}"
+        stream = self._streams[path] = Stream(self._clock)
+        return path, stream
+
+    def forget(self, path: str) -> None:
+        """Drop the stream at *path*, as when the data of the run is removed."""
+        stream = self._streams.pop(path, None)
+        if stream is not None:
+            stream.forget()
+
+    def _find(self, path: str) -> Stream:
+        """Return the stream at *path*, an empty one once forgotten; raises the 404 `Problem`."""
+        if path in self._streams:
+            return self._streams[path]
+        token = path.removeprefix(_FILES).removeprefix(_TEXT)
+        if not ids.is_run_capability(token, self._key):
+            raise not_found()
+        stream = Stream(self._clock)
+        stream.forget()
         return stream
 
     def close(self) -> None:
@@ -135,9 +158,7 @@ class Streams:
         self, request: web.Request, fault: Fault | None = None
     ) -> web.StreamResponse:
         """Send the events of the stream that *request* names until it ends or the client goes."""
-        stream = self._streams.get(request.path)
-        if stream is None:
-            raise not_found()
+        stream = self._find(request.path)
         last = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
         response = web.StreamResponse(
             headers={

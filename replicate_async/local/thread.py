@@ -35,8 +35,8 @@ class RunThread:
         def job() -> None:
             try:
                 result = self._context.run(function)
-            # A future cannot hold StopIteration, and SystemExit must not end the thread in silence.
-            except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+            # A future cannot hold StopIteration.
+            except StopIteration as error:
                 self._settle(future, None, RuntimeError(f"the model raised {error!r}"))
             except BaseException as error:  # noqa: BLE001 - it is the caller who gets it
                 self._settle(future, None, error)

@@ -58,7 +58,6 @@ async def create(call: Call) -> web.Response:
         webhook_events=tuple(body.webhook_events_filter or ("output", "completed")),
     )
     state.runs[run.id] = run
-    call.account.runs.append(run)
     version.trained = True
     call.backend.webhooks.attach(run)
     call.backend.runner.submit(run, train(state))
@@ -80,11 +79,11 @@ async def cancel(call: Call) -> web.Response:
 async def list_all(call: Call) -> web.Response:
     """Answer trainings.list, newest first."""
     page = paginate(
-        list(call.backend.state.runs_of(call.account, "training")),
+        call.backend.state.runs_of(call.account, "training"),
         URL(call.base + call.request.raw_path, encoded=True),
         size=call.backend.settings.page_size,
-        position=lambda run: run.created,
-        view=lambda run: _shown(call, run),
+        position=lambda item: item[1].created,
+        view=lambda item: _shown(call, call.backend.whole(*item)),
     )
     return django_answer(page)
 

@@ -47,9 +47,13 @@ def check(
     components: Mapping[str, Any],
     *,
     root: str = "input",
+    nulls: bool = False,
 ) -> list[InvalidField]:
-    """Return what is wrong with *value* by one *schema*, whose references *components* resolve."""
-    found = _Check(root, components)
+    """Return what is wrong with *value* by one *schema*, whose references *components* resolve.
+
+    With *nulls*, null is taken where the schema says ``nullable``.
+    """
+    found = _Check(root, components, nulls=nulls)
     found.visit(value, schema, ())
     return found.fields
 
@@ -119,8 +123,9 @@ _PROPERTY_RULES: Final = (
 class _Check:
     """One walk over a value, collecting what is wrong with it."""
 
-    def __init__(self, root: str, components: Mapping[str, Any]) -> None:
+    def __init__(self, root: str, components: Mapping[str, Any], *, nulls: bool) -> None:
         self.root = root
+        self.nulls = nulls
         self.components = components
         self.fields: list[InvalidField] = []
 
@@ -129,6 +134,8 @@ class _Check:
         self.fields.append(InvalidField(type=type, field=".".join(names), description=description))
 
     def visit(self, value: Any, schema: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        if value is None and self.nulls and schema.get("nullable"):
+            return
         schema = self._resolve(schema)
         given = json_type(value)
         if not _is_type(given, schema.get("type")):
@@ -205,7 +212,7 @@ class _Check:
     def _try(
         self, value: object, schema: Mapping[str, Any], path: tuple[str, ...]
     ) -> list[InvalidField]:
-        trial = _Check(self.root, self.components)
+        trial = _Check(self.root, self.components, nulls=self.nulls)
         trial.visit(value, schema, path)
         return trial.fields
 

@@ -174,8 +174,8 @@ def run_urls(run: Run, base: str, resource: str) -> dict[str, str]:
         "get": f"{base}/v1/{resource}/{run.id}",
         "web": f"https://replicate.com/p/{run.id}",
     }
-    if run.stream is not None:
-        urls["stream"] = f"{base}{run.stream.path}"
+    if run.stream_path:
+        urls["stream"] = f"{base}{run.stream_path}"
     return urls
 
 

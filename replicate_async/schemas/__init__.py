@@ -21,7 +21,7 @@ from replicate_async.schemas.deployments import (
 )
 from replicate_async.schemas.files import Checksums, CreateFile, DownloadFile, File, FileURLs
 from replicate_async.schemas.hardware import Hardware
-from replicate_async.schemas.lenient import decode_leniently
+from replicate_async.schemas.lenient import decode_leniently, without_surrogates
 from replicate_async.schemas.models import (
     CreateModel,
     ExamplePrediction,
@@ -119,4 +119,5 @@ __all__ = [
     "WebhookSecret",
     "decode_leniently",
     "decode_output",
+    "without_surrogates",
 ]

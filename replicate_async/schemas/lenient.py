@@ -30,24 +30,27 @@ def decode_leniently(body: bytes, type: type[T]) -> T:
     except ValueError as error:
         problem = f"{_MALFORMED}: {error}"
     else:
-        return cast("T", _fit(_without_surrogates(value), type, exact=True))
+        return cast("T", _fit(without_surrogates(value), type, exact=True))
     raise msgspec.DecodeError(problem)
 
 
+def without_surrogates(value: T) -> T:
+    """Return a JSON *value* with U+FFFD for each lone surrogate, which no encoder would take."""
+    return cast("T", _without_surrogates(value))
+
+
 def _without_surrogates(value: Any) -> Any:
-    """Return *value* with U+FFFD for each lone surrogate, which no other encoder would take."""
     if isinstance(value, str):
-        return value if value.isascii() else _replaced(value)
+        if value.isascii():
+            return value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [_without_surrogates(each) for each in cast("list[Any]", value)]
+        items: list[Any] = value
+        return [_without_surrogates(each) for each in items]
     if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {_replaced(name): _without_surrogates(each) for name, each in items}
+        fields: dict[str, Any] = value
+        return {_without_surrogates(k): _without_surrogates(each) for k, each in fields.items()}
     return value
-
-
-def _replaced(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _fit(value: Any, type: Any, *, exact: bool) -> Any:
@@ -68,7 +71,8 @@ def _fit(value: Any, type: Any, *, exact: bool) -> Any:
         if origin is list:
             (item,) = get_args(option)
             if isinstance(value, list):
-                return [_fit(each, item, exact=exact) for each in cast("list[Any]", value)]
+                items: list[Any] = value
+                return [_fit(each, item, exact=exact) for each in items]
             if item is str and isinstance(value, str) and not exact:
                 return [value]
         if option is str and value is not None and not exact:
@@ -115,6 +119,7 @@ def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        lines = (_as_text(each) for each in cast("list[Any]", value))
+        parts: list[Any] = value
+        lines = [_as_text(each) for each in parts]
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
     return msgspec.json.encode(value).decode()

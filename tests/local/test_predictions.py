@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pytest
 
 from replicate_async.local import LocalReplicate, Settings
+from replicate_async.local.expired_run import ExpiredRun
 from tests.local.conftest import Gate
 from tests.local.wire import Wire, header
 
@@ -374,3 +376,20 @@ async def test_hidden_versions_are_called_so(server: LocalReplicate, wire: Wire)
 
     assert answer.json["version"] == "hidden"
     assert (await wire.ask("GET", "/models/acme/official/versions")).status == 404
+
+
+@pytest.mark.parametrize("model", ["acme/echo", "acme/tokens"])
+async def test_little_is_kept_of_a_run_whose_data_is_gone(model: str, wire: Wire) -> None:
+    prediction = await wire.finish(model, {"text": "a" * 5_000})
+    runs = wire.server._backend.state.runs
+
+    wire.server.advance(3601)
+
+    kept = runs[prediction["id"]]
+    assert isinstance(kept, ExpiredRun)
+    assert sum(map(sys.getsizeof, (prediction["id"], kept, kept.packed))) < 260
+    shown = await wire.get(f"/predictions/{prediction['id']}")
+    listed = (await wire.get("/predictions"))["results"][0]
+    gone: dict[str, Any] = {"input": {}, "output": None, "logs": "", "data_removed": True}
+    assert shown == prediction | gone
+    assert (listed["id"], listed["urls"]) == (prediction["id"], shown["urls"])

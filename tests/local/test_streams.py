@@ -238,7 +238,7 @@ async def test_closing_lets_subscribers_go(server: LocalReplicate, wire: Wire) -
 
 def test_ids_count_within_a_second() -> None:
     clock = Clock()
-    stream = Stream(clock, files=False)
+    stream = Stream(clock)
     stream.send("output", "a")
     stream.send("output", "b")
     clock.advance(2)
@@ -251,7 +251,7 @@ def test_ids_count_within_a_second() -> None:
 
 
 def test_nothing_follows_the_end() -> None:
-    stream = Stream(Clock(), files=False)
+    stream = Stream(Clock())
     stream.end("succeeded")
     stream.send("output", "late")
 

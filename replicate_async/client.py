@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -71,6 +71,9 @@ class Replicate:
     *limits*, but for its ``connects``. *session* is an ``aiohttp.ClientSession`` to use and
     leave open; by default the client makes one at its first request, for the running event loop.
     A base URL with ``http:`` is refused unless it is on this machine, or *allow_insecure*.
+    *trusted_hosts* are names of hosts, such as "files.corp.example", from which files and streams
+    are read over https at any address, a private one too, and so from the names below them; the
+    service's own hosts always are.
 
     Use it with ``async with``, or call ``aclose()`` at the end. Raises `InvalidArgumentError` for
     a token or base URL that cannot be right.
@@ -88,12 +91,13 @@ class Replicate:
         session: aiohttp.ClientSession | None = None,
         user_agent: str | None = None,
         allow_insecure: bool = False,
+        trusted_hosts: Collection[str] = (),
     ) -> None:
         # Here and not above: `import replicate_async` stays quick for those who only want types.
         from replicate_async.transport import Transport  # noqa: PLC0415 - imports aiohttp
 
         try:
-            base = read_base(base_url, allow_insecure=allow_insecure)
+            base = read_base(base_url, allow_insecure=allow_insecure, trusted_hosts=trusted_hosts)
             token = read_token(api_token)
         finally:
             del api_token, base_url  # tracebacks may be printed with their locals

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.limits import Limiter, Limits
-from replicate_async.core.origin import Base
+from replicate_async.core.origin import Base, check_host_name
 from replicate_async.core.retry import Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
@@ -42,8 +44,11 @@ def read_token(given: str | None) -> Token:
     raise InvalidArgumentError(f"{name} {flaw}.")
 
 
-def read_base(given: str | None, *, allow_insecure: bool) -> Base:
+def read_base(
+    given: str | None, *, allow_insecure: bool, trusted_hosts: Collection[str] = ()
+) -> Base:
     """Return the base URL that was *given*, or that of REPLICATE_BASE_URL, or the API's own."""
+    hosts = read_hosts(trusted_hosts)
     name, url = "base_url", given
     if url is None:
         name = "REPLICATE_BASE_URL"
@@ -51,11 +56,29 @@ def read_base(given: str | None, *, allow_insecure: bool) -> Base:
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise InvalidArgumentError(f"{name} is a {type(url).__name__}; it must be a string.")
     try:
-        return Base.parse(url.strip(), allow_insecure=allow_insecure)
+        base = Base.parse(url.strip(), allow_insecure=allow_insecure)
+        return replace(base, trusted_hosts=hosts)
     except ValueError as error:
         flaw = str(error)
     del given, url  # there may be a password in it, and tracebacks may be printed with their locals
     raise InvalidArgumentError(f"{name}: {flaw}")
+
+
+def read_hosts(given: Collection[str]) -> tuple[str, ...]:
+    """Return the names of hosts that were *given*; raises `InvalidArgumentError` for others."""
+    if isinstance(given, str):
+        raise InvalidArgumentError(
+            f"trusted_hosts={shorten(given)} is one string; give a list of names."
+        )
+    names: list[str] = []
+    for name in given:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+            raise InvalidArgumentError(f"trusted_hosts: {shorten(name)} is no string.")
+        try:
+            names.append(check_host_name(name))
+        except ValueError as error:
+            raise InvalidArgumentError(f"trusted_hosts: {shorten(name)} {error}.") from None
+    return tuple(names)
 
 
 def read_timeout(given: Timeout | float | None) -> Timeout:

@@ -23,7 +23,7 @@ from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import Endpoint, shorten
 from replicate_async.core.limits import BucketName, Limiter, Pacer
 from replicate_async.core.multipart import Multipart
-from replicate_async.core.origin import Base
+from replicate_async.core.origin import Base, resolve
 from replicate_async.core.retry import Budget, Failure, Retry, phase_of_status
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
@@ -143,7 +143,7 @@ class Sender:
                     self.budget.refund(paid)
                     return self._decoded(request, response, sent_at)
                 if response.status < 400:
-                    url = self._redirected(request, response, redirects, sent_at)
+                    url = self._redirected(request, response, url, redirects, sent_at)
                     redirects += 1
                     continue
                 fault, failure = self._refusal(request, response)
@@ -242,11 +242,11 @@ class Sender:
             await bucket.turn(place, monotonic, asyncio.sleep)
 
     def _redirected(
-        self, request: Request[Any], response: Response, before: int, sent_at: float
+        self, request: Request[Any], response: Response, url: str, before: int, sent_at: float
     ) -> str:
-        """Return the URL on our own origin that *response* redirects to."""
+        """Return the URL on our own origin that *response*, which came from *url*, leads to."""
         location = response.headers.get("Location", "")
-        target = self.base.same_origin_target(location)
+        target = self.base.same_origin_target(resolve(url, location)) if location else None
         if target is None or request.endpoint.method != "GET" or before >= _MOST_REDIRECTS:
             # 307 and 308 say that nothing was done yet; the others may follow what was done.
             undone = request.endpoint.repeatable or response.status in {307, 308}
@@ -336,7 +336,7 @@ class Sender:
                     location=location,
                 )
             redirects += 1
-            url = _joined(url, location)
+            url = resolve(url, location)
 
     async def _open_once(self, url: str, last_event_id: str, *, own: bool) -> ByteStream:
         headers = self.transport.headers(
@@ -440,11 +440,3 @@ def _allowance(headers: Mapping[str, str]) -> tuple[int | None, float]:
 
 def _number(header: str | None) -> int | None:
     return int(header) if header and len(header) < 10 and header.isdecimal() else None
-
-
-def _joined(url: str, location: str) -> str:
-    """Return the URL that *location* in an answer from *url* means; judging it is not done here."""
-    if location.startswith("/") and not location.startswith("//"):
-        scheme, _, host = url.split("/", 3)[:3]
-        return f"{scheme}//{host}{location}"
-    return location

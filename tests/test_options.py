@@ -103,3 +103,16 @@ def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
 def test_a_user_agent_is_printable(name: str) -> None:
     with pytest.raises(InvalidArgumentError, match="must be printable ASCII"):
         Replicate(TOKEN, user_agent=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "https://a.example", "a.example:443", "*.a.example", "10.0.0.1", "[::1]", "a b", 1]
+)
+def test_a_trusted_host_is_a_name(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="trusted_hosts"):
+        Replicate(TOKEN, trusted_hosts=[name])
+
+
+def test_trusted_hosts_are_a_list() -> None:
+    with pytest.raises(InvalidArgumentError, match="one string"):
+        Replicate(TOKEN, trusted_hosts="files.example")

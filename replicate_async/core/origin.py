@@ -12,13 +12,14 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
-__all__ = ["Base", "Origin", "origin_of"]
+__all__ = ["SERVICE_HOSTS", "Base", "Origin", "check_host_name", "origin_of", "resolve"]
 
 # ASCII matters: without it IGNORECASE lets U+017F stand for "s" and U+212A for "k".
 _FLAGS: Final = re.ASCII | re.IGNORECASE
 _URL: Final = re.compile(r"(https?)://([^/?#]+)([^?#]*)(\?[^#]*)?(#.*)?", _FLAGS)
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:", _FLAGS)
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?", _FLAGS)
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
@@ -28,7 +29,24 @@ _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
 # An IPv4 address behind a translator; where names are looked up through one, all have such.
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+# Not reachable from the public internet, whatever Python's own table of this release says.
+_NOT_PUBLIC: Final = tuple(
+    IPv6Network(block)
+    for block in (
+        "::/96",  # IPv4-compatible, RFC 4291
+        "::ffff:0:0:0/96",  # IPv4-translated, RFC 2765
+        "64:ff9b:1::/48",  # translation inside a network, RFC 8215
+        "3fff::/20",  # documentation, RFC 9637
+        "5f00::/16",  # segment routing, RFC 9602
+        "fec0::/10",  # site-local, RFC 3879
+    )
+)
+_ISATAP: Final = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
+"""The middle of an interface id that ends in an IPv4 address, RFC 5214."""
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".localdomain", ".home.arpa")
+SERVICE_HOSTS: Final = ("replicate.com", "replicate.delivery", "replicate.net")
+"""The service's own names. A certificate for them proves more than their address does, which may
+be a stand-in: proxies that route by name hand out addresses of 198.18.0.0/15 or 100.64.0.0/10."""
 
 
 class Origin(NamedTuple):
@@ -56,6 +74,9 @@ class Base:
 
     origin: Origin
     prefix: str
+    trusted_hosts: tuple[str, ...] = ()
+    """Names that may be at any address over https, besides those of the service, with what is
+    below each of them."""
     url: str = field(init=False)
     """The base URL in its normal form, ending in `/v1`."""
 
@@ -148,17 +169,25 @@ class Base:
             return True
         if self.is_loopback and _is_loopback(origin.host):
             return True
-        if origin.scheme != "https" or not _is_public_name(origin.host):
+        if origin.scheme != "https":
+            return False
+        if not _is_public_name(origin.host) and not _is_at_or_below(
+            origin.host, self.trusted_hosts
+        ):
             return False
         return any_port or origin.port == _PORTS["https"]
 
-    def may_connect(self, host: str, address: str) -> bool:
+    def may_connect(self, host: str, address: str, *, verified: bool = True) -> bool:
         """Tell whether *host*, of a URL that `may_fetch` allows, may be reached at *address*.
 
-        What a name leads to must be a public address, or else it leads into somebody's network.
-        Our own host may be anywhere, and so may all if it is on loopback.
+        Most names must lead to a public address; another one is inside a private network. Our own
+        host may be anywhere, and every host may if ours is on loopback. So may the hosts of the
+        service and the trusted ones, while certificates are *verified*.
         """
-        if host.lower() == self.origin.host or self.is_loopback:
+        host = host.lower()
+        if host == self.origin.host or self.is_loopback:
+            return True
+        if verified and _is_at_or_below(host, (*SERVICE_HOSTS, *self.trusted_hosts)):
             return True
         return _is_public_address(address)
 
@@ -183,6 +212,31 @@ class Base:
         if not _is_plain_path(path) or not query.isascii():
             return None
         return path + query
+
+
+def check_host_name(name: str) -> str:
+    """Return *name* in lower case if it is a DNS name; raises `ValueError` otherwise."""
+    host = name.lower()
+    if not _is_host(host) or host.startswith("[") or _ipv4(host) is not None or host[-1] == ".":
+        raise ValueError(
+            "is no DNS name; give names such as 'files.example.com', without scheme, port or "
+            "wildcard (what is below a name is trusted with it)"
+        )
+    return host
+
+
+def resolve(url: str, location: str) -> str:
+    """Return the URL that *location* in an answer from *url* means, by RFC 3986.
+
+    It is not judged here. A *location* that is absolute, or that URL parsers would have to
+    repair, stays as it is.
+    """
+    if _SCHEME.match(location) or not _is_clean(location):
+        return location
+    try:
+        return urljoin(url, location)
+    except ValueError:  # such as an open bracket
+        return location
 
 
 def origin_of(url: str) -> Origin | None:
@@ -256,11 +310,17 @@ def _is_public_address(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(found, IPv6Address):
+        if any(found in block for block in _NOT_PUBLIC):
+            return False
         inner = found.ipv4_mapped or found.sixtofour
-        if found in _TRANSLATED:
+        if found in _TRANSLATED or found.packed[8:12] in _ISATAP:
             inner = IPv4Address(found.packed[-4:])
         found = inner or found
     return found.is_global and not found.is_multicast
+
+
+def _is_at_or_below(host: str, names: tuple[str, ...]) -> bool:
+    return host in names or host.endswith(tuple(f".{name}" for name in names))
 
 
 def _is_plain_path(path: str) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.core.origin import Base, Origin
+from replicate_async.core.origin import Base, Origin, resolve
 
 API = Base.parse("https://api.replicate.com")
 LOCAL = Base.parse("http://127.0.0.1:8000")
@@ -267,6 +268,81 @@ def test_only_a_loopback_base_reaches_loopback() -> None:
     assert LOCAL.owns("http://127.0.0.1:8000/files/x")
     for url in ("http://10.0.0.1/x", "http://files.example/x", "http://127.1/x", "http://0/x"):
         assert not LOCAL.may_fetch(url, any_port=True)
+
+
+# Addresses that proxies hand out which route by name.
+STAND_INS = ["198.18.0.7", "198.19.255.1", "100.64.0.9", "10.0.0.1", "fd00::1"]
+
+
+@pytest.mark.parametrize("address", STAND_INS)
+def test_the_hosts_of_the_service_may_be_at_any_address(address: str) -> None:
+    for host in ("replicate.delivery", "pbxt.Replicate.Delivery", "stream.replicate.com"):
+        assert API.may_connect(host, address)
+        assert not API.may_connect(host, address, verified=False)
+    for host in ("evil.example", "evilreplicate.delivery", "replicate.delivery.evil.example"):
+        assert not API.may_connect(host, address)
+
+
+@pytest.mark.parametrize("address", STAND_INS)
+def test_trusted_hosts_may_be_at_any_address(address: str) -> None:
+    base = replace(API, trusted_hosts=("files.corp.example", "store.internal"))
+    for host in ("files.corp.example", "a.FILES.corp.example", "store.internal"):
+        assert base.may_connect(host, address)
+        assert not base.may_connect(host, address, verified=False)
+        assert base.may_fetch(f"https://{host}/x.png")
+        assert not base.may_fetch(f"http://{host}/x.png")
+    assert not base.may_connect("corp.example", address)
+    assert not base.may_fetch("https://other.internal/x.png")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b:1::808:808",
+        "64:ff9b:1:fffe::1",
+        "fec0::1",
+        "::8.8.8.8",
+        "::10.0.0.1",
+        "::ffff:0:8.8.8.8",
+        "5f00::1",
+        "3fff::1",
+        "2600::5efe:10.0.0.1",
+        "2600::200:5efe:127.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "2002:a00:1::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "fe80::1%eth0",
+    ],
+)
+def test_an_address_that_stands_for_a_private_one_is_not_connected_to(address: str) -> None:
+    assert not API.may_connect("files.example", address)
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2600::1", "64:ff9b::8.8.8.8", "2600::5efe:8.8.8.8", "2002:808:808::1"]
+)
+def test_a_public_address_is_connected_to(address: str) -> None:
+    assert API.may_connect("files.example", address)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("b.png", "https://h.example/a/b.png"),
+        ("../b.png", "https://h.example/b.png"),
+        ("?x=1", "https://h.example/a/s.png?x=1"),
+        ("/b//c", "https://h.example/b//c"),
+        ("//other.example/b", "https://other.example/b"),
+        ("http://other.example/b", "http://other.example/b"),
+        ("https:b", "https:b"),
+        ("javascript:x", "javascript:x"),
+        ("b c.png", "b c.png"),
+        ("\\\\evil.example", "\\\\evil.example"),
+        ("//[::1", "//[::1"),
+    ],
+)
+def test_a_location_is_resolved_and_not_repaired(location: str, target: str) -> None:
+    assert resolve("https://h.example/a/s.png", location) == target
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ NAMES: Final = {
     "translated.example": ["64:ff9b::a00:1"],
     "tunnel.example": ["2002:a00:1::1"],
     "multicast.example": ["224.0.0.1"],
+    "isatap.example": ["2600::5efe:a00:1"],
+    "compatible.example": ["::10.0.0.1"],
+    "stand-in.example": ["198.18.0.7"],
+    "stand-in.replicate.delivery": ["198.18.0.7"],
+    "store.internal": ["100.64.0.9"],
 }
 
 
@@ -39,7 +44,12 @@ async def surf(urls: list[str], certificate: str, loop: Internet) -> dict[str, o
     results: dict[str, object] = {}
     async with (
         Stranger(Answer(body=b"x"), tls=context) as stranger,
-        Replicate(TOKEN, base_url="https://api.replicate.com", retry=Retry(attempts=1)) as client,
+        Replicate(
+            TOKEN,
+            base_url="https://api.replicate.com",
+            retry=Retry(attempts=1),
+            trusted_hosts=["Store.internal"],
+        ) as client,
     ):
         loop.port = stranger.port
         for url in urls:

@@ -258,11 +258,50 @@ async def test_a_compressed_answer_is_decompressed(tmp_path: Path) -> None:
         assert await file.read() == CONTENT
 
 
-async def test_a_gzip_bomb_is_stopped_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["x-gzip", "X-GZIP", "aws-chunked, gzip", "identity,x-gzip"])
+async def test_gzip_by_another_name_is_decompressed(said: str, tmp_path: Path) -> None:
+    members = gzip.compress(CONTENT[:1000]) + gzip.compress(CONTENT[1000:]) + bytes(64)
+    async with hosted(Host(content=members, headers=(("Content-Encoding", said),))) as (file, *_):
+        assert await save(file, tmp_path) == CONTENT
+        assert await file.read() == CONTENT
+
+
+async def test_gzip_that_breaks_off_is_no_whole_file() -> None:
+    packed = gzip.compress(CONTENT)[:-9]
+    headers = (("Content-Encoding", "x-gzip"),)
+    async with hosted(Host(content=packed, headers=headers, etag=None)) as (file, *_):
+        with caught(TruncatedBodyError):
+            await file.read()
+
+
+async def test_what_is_said_to_be_gzip_and_is_not_is_an_error() -> None:
+    async with hosted(Host(headers=(("Content-Encoding", "x-gzip"),))) as (file, *_):
+        with caught(FileError) as raised:
+            await file.read()
+
+    assert "gzip" in str(raised.error)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "aws-chunked", "identity, identity", "none", "Identity", "aws-chunked,", " , "]
+)
+async def test_a_host_that_names_no_real_encoding_sends_plain_bytes(
+    said: str, tmp_path: Path
+) -> None:
+    headers = (("Content-Encoding", said),)
+    async with hosted(Host(headers=headers, most=100_000)) as (file, _, host):
+        assert await save(file, tmp_path) == CONTENT
+        assert await file.read() == CONTENT
+        assert file.size == len(CONTENT)
+        assert host.starts[:3] == [0, 100_000, 200_000], "plain bytes can be resumed"
+
+
+@pytest.mark.parametrize("said", ["gzip", "x-gzip"])
+async def test_a_gzip_bomb_is_stopped_early(said: str, tmp_path: Path) -> None:
     packer = zlib.compressobj(wbits=31)
     zeros = bytes(1024 * 1024)
     bomb = b"".join(packer.compress(zeros) for _ in range(256)) + packer.flush()
-    async with hosted(Host(content=bomb, headers=(("Content-Encoding", "gzip"),))) as (file, _, _):
+    async with hosted(Host(content=bomb, headers=(("Content-Encoding", said),))) as (file, _, _):
         tracemalloc.start()
         try:
             with caught(FileTooLargeError) as raised:
@@ -282,6 +321,30 @@ async def test_an_unknown_encoding_is_an_error() -> None:
             await file.read()
 
     assert "rot13" in str(raised.error)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("b.png", "/out/b.png"),
+        ("../b%2Fc.png?s=a%2Bb+c", "/b%2Fc.png?s=a%2Bb+c"),
+        ("?signed=1", "/out/picture.png?signed=1"),
+        ("//{host}/b.png", "/b.png"),
+        ("./", "/out/"),
+    ],
+)
+async def test_a_relative_redirect_is_resolved_against_the_url_that_was_asked(
+    location: str, target: str
+) -> None:
+    def handler(request: Request) -> Answer:
+        if request.target == "/out/picture.png":
+            place = location.format(host=f"127.0.0.1:{server.port}")
+            return Answer(status=302, headers=(("Location", place),))
+        return Answer(body=request.target.encode())
+
+    async with FaultServer(handler) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/out/picture.png").with_client(client)
+        assert await file.read() == target.encode()
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])

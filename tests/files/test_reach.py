@@ -44,7 +44,11 @@ PRIVATE: Final = [
     "translated",
     "tunnel",
     "multicast",
+    "isatap",
+    "compatible",
+    "stand-in",
 ]
+TRUSTED: Final = {"stand-in.replicate.delivery": "198.18.0.7", "store.internal": "100.64.0.9"}
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +56,14 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """Fetch every URL in one run of the program."""
     folder = tmp_path_factory.mktemp("certificates")
     authority = trustme.CA()
-    issued = authority.issue_cert("evil.example", "replicate.delivery", "api.replicate.com")
+    issued = authority.issue_cert(
+        "evil.example", "replicate.delivery", "api.replicate.com", *TRUSTED
+    )
     issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     authority.cert_pem.write_to_path(folder / "authority.pem")
     urls = [vector.url for vector in VECTORS]
     urls += [f"https://{name}.example/a" for name in PRIVATE]
+    urls += [f"https://{name}/a" for name in TRUSTED]
     urls += ["https://api.replicate.com/out.png", "https://api.replicate.com/v1/files/abc"]
     ran = subprocess.run(
         [sys.executable, "-m", "tests.files.surfing", str(folder / "server.pem"), *urls],
@@ -87,6 +94,12 @@ def test_a_public_name_that_leads_into_a_network_is_not_connected_to(
     name: str, way: str, outcomes: dict[str, list[Any]]
 ) -> None:
     assert outcomes[f"{way} https://{name}.example/a"] == ["ForeignURLError", 0, False, []]
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+def test_a_trusted_host_is_read_at_any_address(name: str, outcomes: dict[str, list[Any]]) -> None:
+    expected = ["", 1, False, [TRUSTED[name]]]
+    assert outcomes[f"file https://{name}/a"] == expected
 
 
 def test_the_host_of_the_api_may_be_anywhere(outcomes: dict[str, list[Any]]) -> None:

@@ -58,7 +58,8 @@ class Audience:
         stream = self._client.predictions.stream(
             prediction, last_event_id=at.last_event_id, received=at.sent
         )
-        return FollowedStream(self, stream)
+        prediction_id = prediction if isinstance(prediction, str) else prediction.id
+        return FollowedStream(self, stream, prediction_id)
 
     async def aclose(self) -> None:
         """Cancel at once what is not followed, and wait for that."""
@@ -102,9 +103,10 @@ class Audience:
 class FollowedStream:
     """A stream of a prediction whose followers an `Audience` counts."""
 
-    def __init__(self, audience: Audience, stream: Stream) -> None:
+    def __init__(self, audience: Audience, stream: Stream, prediction_id: str) -> None:
         self._audience = audience
         self._stream = stream
+        self._prediction_id = prediction_id
         self._joined = ""
         self._over = False
 
@@ -114,9 +116,14 @@ class FollowedStream:
         return self._stream.prediction
 
     async def __aenter__(self) -> Self:
-        await self._stream.__aenter__()
-        self._joined = self.prediction.id
-        self._audience.joined(self._joined)
+        # Joined before the API is asked: its answer may take longer than what is left of the grace.
+        self._audience.joined(self._prediction_id)
+        try:
+            await self._stream.__aenter__()
+        except BaseException:
+            self._audience.left(self._prediction_id, over=False)
+            raise
+        self._joined = self._prediction_id
         return self
 
     async def __aexit__(

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+
 import pytest
 
-from replicate_async import OutputEvent, Prediction, Replicate
+from replicate_async import ClientStateError, NotFoundError, OutputEvent, Prediction, Replicate
 from replicate_async.web import Audience, FollowedStream, ResumePoint, resume_point, to_sse
 from tests.runs.service import Run, Service
+from tests.support.replies import PREDICTION_ID
+from tests.support.replies import prediction as reply
+from tests.support.sentinel import TOKEN
 from tests.support.wire import Answer
 from tests.web.browser import assert_canceled
 from tests.web.script import events
@@ -116,3 +123,56 @@ async def test_a_browser_that_comes_back_after_the_stream_expired_gets_the_rest(
         got = events(b"".join([piece async for piece in to_sse(stream, resume=point)]))
 
     assert [event.data for event in got] == [" you", "!", "{}"]
+
+
+async def test_who_is_back_before_the_api_answers_keeps_it_running() -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+    cancels = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal cancels
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                cancels += b"/cancel" in head
+                if b"GET" in head:
+                    asked.set()
+                    await answered.wait()
+                body = json.dumps(reply("http://x", status="processing")).encode()
+                lines = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
+                writer.write(lines.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with server, Replicate(TOKEN, base_url=url) as client:
+        audience = Audience(client, grace=0.05)
+        answered.set()
+        async with audience.follow(PREDICTION_ID):
+            answered.clear()
+            asked.clear()
+        again = asyncio.create_task(audience.follow(PREDICTION_ID).__aenter__())
+        await asked.wait()
+        # Timers ring in their order: the grace is over when this one, set later, has rung.
+        await asyncio.sleep(0.1)
+        answered.set()
+        stream = await again
+        await audience.aclose()  # waits for what was cancelled
+        assert cancels == 0
+        await stream.aclose()
+        await audience.aclose()
+        assert cancels == 1
+
+
+async def test_who_comes_back_and_is_refused_leaves_again(client: Replicate) -> None:
+    prediction = await silent(client)
+    async with Audience(client, grace=1000) as audience:
+        async with audience.follow(prediction) as stream:
+            await first_output(stream)
+            with pytest.raises(ClientStateError):
+                await stream.__aenter__()
+            assert (await client.predictions.get(prediction)).status == "processing"
+        with pytest.raises(NotFoundError):
+            await audience.follow("no-such-prediction").__aenter__()
+
+    assert (await client.predictions.get(prediction)).status == "canceled"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from time import monotonic
 from typing import Final, NamedTuple
 
 import msgspec
@@ -61,7 +60,6 @@ class Follower:
         "_detail",
         "_earlier_parts",
         "_file_parts",
-        "_heard_at",
         "_next",
         "_poll",
         "_reading",
@@ -94,7 +92,6 @@ class Follower:
         self._reason: str | None = None
         self._detail = ""
         self._reading = False
-        self._heard_at = monotonic()
         self._next: list[Event] = []
         self.over: bool = False
         """Whether the end of the run is known, though the reader may not have got there."""
@@ -208,20 +205,21 @@ class Follower:
                 self._detail = error_detail(event.data)
 
     async def _reconsider(self, source: EventSource) -> list[Event]:
-        """Decide how to go on after a connection that ended."""
+        """Decide how to go on with a connection that ended, or has brought nothing for long."""
         if self.closed:
             return []
-        marks = self._delivered.marks()
-        if marks is None or not source.resume(marks):
-            # Without ids a server can only begin again: the rest is to be had from the run alone.
-            self._drop_source()
-        elif not source.progressed:
+        if not source.connected:
+            marks = self._delivered.marks()
+            if marks is None or not source.resume(marks):
+                # Without ids a server can only begin again: the run alone has the rest.
+                self._drop_source()
+                return []
+        if source.look_due or not source.progressed:
             return await self._consult(None)
-        self._heard_at = monotonic()
         return []
 
     async def _consult(self, refusal: StreamResponseError | None) -> list[Event]:
-        """Ask for the run itself after a connection that brought nothing.
+        """Ask for the run itself when its stream brings nothing.
 
         Returns its rest when it has ended. Raises *refusal*, or `StreamIncomplete`, when there is
         no way on.
@@ -238,12 +236,15 @@ class Follower:
         if refusal is not None:
             refusal.text = self._delivered.text
             raise refusal
-        fruitless = self._source.fruitless if self._source is not None else 0
-        silent = monotonic() - self._heard_at
-        if fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
+        source = self._source
+        if source is None:
+            return []
+        source.looked()
+        silent = source.quiet_for
+        if source.fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
             raise StreamIncomplete(
                 f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
-                f"{fruitless} connections, and no end of the prediction is to be seen; go "
+                f"{source.fruitless} connections, and no end of the prediction is to be seen; go "
                 "on later with predictions.stream(id, last_event_id=...).",
                 text=self._delivered.text,
             )

@@ -38,6 +38,11 @@ class ByteStream(Protocol):
         """The headers, their names in any case."""
         ...
 
+    @property
+    def limit(self) -> float:
+        """Seconds of silence after which a read fails."""
+        ...
+
     async def read(self) -> bytes:
         """Return what has come, at least one byte; empty at the end."""
         ...
@@ -65,6 +70,8 @@ _LONGEST_WAIT: Final = 60.0
 _IDLE: Final = 5.0
 """Seconds after which a connection that brought nothing was idle, and not broken."""
 _LARGEST_BODY: Final = 64 * 1024
+_NEWS: Final = frozenset({"output", "logs", "error", "done"})
+"""Events that show that the run goes on. Others, such as a ping, may come for ever."""
 
 
 def pause_before(barren: int, retry: int | None, dice: float) -> float:
@@ -87,20 +94,25 @@ def can_be_sent(event_id: str) -> bool:
 class EventSource:
     """The events at *url*, each once and in order.
 
-    `progressed` says whether the last connection brought an event with an id, and `fruitless`
-    counts those in a row that broke without.
+    `progressed` says whether the last connection brought new output. `fruitless` counts those since
+    then that broke without any new event. `look_due` says that no event with news has come for as
+    long as a read may be silent, whatever bytes did: `read` returns nothing until `looked` is
+    called.
     """
 
     __slots__ = (
         "_accepted",
+        "_advanced",
         "_barren",
         "_clock",
         "_dice",
         "_limit",
+        "_looked_at",
         "_open",
         "_opened_at",
         "_parser",
         "_pause",
+        "_quiet_since",
         "_reconnecting",
         "_replayed",
         "_sleep",
@@ -108,6 +120,7 @@ class EventSource:
         "_unread",
         "_url",
         "fruitless",
+        "look_due",
         "progressed",
     )
 
@@ -118,14 +131,14 @@ class EventSource:
         *,
         last_event_id: str,
         limit: int,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         sleep: Sleep = asyncio.sleep,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._open = open_stream
         self._url = url
         self._limit = limit
-        self._clock = clock
+        self._clock: Callable[[], float] = clock or asyncio.get_running_loop().time
         self._sleep = sleep
         self._dice = dice
         self._parser = Parser(limit, last_event_id=last_event_id)
@@ -137,17 +150,23 @@ class EventSource:
         self._accepted = False
         self._barren = 0
         self._replayed: set[int] | None = None
+        self._advanced = False
+        # None while there are news: the time is not read for each event.
+        self._quiet_since: float | None = None
+        self._looked_at = -math.inf
         self.fruitless: int = 0
         self.progressed: bool = False
+        self.look_due: bool = False
 
     async def read(self) -> Received:
-        """Return the next events, or an empty list when there is no connection any more.
+        """Return the next events, or an empty list when the prediction is to be looked at.
 
-        The next call makes another one, after a pause. Raises `StreamResponseError` for an answer
+        That is when there is no connection any more, and the next call makes another one after a
+        pause, or when `look_due`. Raises `StreamResponseError` for an answer
         that is no stream, `StreamLimitError` for an event that is too large, and what opening the
         URL raises other than for a connection that failed.
         """
-        while True:
+        while not self.look_due:
             stream = self._stream or await self._connect()
             if stream is None:
                 return []
@@ -160,7 +179,8 @@ class EventSource:
             try:
                 chunk = await stream.read()
             except APIConnectionError as error:
-                self._ended(idle=isinstance(error, APITimeoutError))
+                self.look_due = silent = isinstance(error, APITimeoutError)
+                self._ended(idle=silent)
                 return []
             if not chunk:
                 self._ended(idle=(self._parser.last_comment or "").startswith("408:"))
@@ -170,6 +190,7 @@ class EventSource:
                 chunk = self._next_piece()
             if events := self._parse(chunk):
                 return events
+        return []
 
     def _next_piece(self) -> bytes:
         piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
@@ -182,6 +203,21 @@ class EventSource:
         """
         self._replayed = seen or None
         return can_be_sent(self._parser.last_event_id)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to read on."""
+        return self._stream is not None
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last event with news, as far as that was noticed."""
+        return 0.0 if self._quiet_since is None else self._clock() - self._quiet_since
+
+    def looked(self) -> None:
+        """Read on: the prediction was looked at."""
+        self.look_due = False
+        self._looked_at = self._clock()
 
     def close(self) -> None:
         """Close the connection at once."""
@@ -201,10 +237,32 @@ class EventSource:
         if self._replayed is not None:
             events = events.events() if isinstance(events, Outputs) else events
             events = self._new(events, self._replayed)
-        if not self.progressed and _has_ids(events):
+        # Here and not in a function: every event passes by.
+        output = type(events) is Outputs and events.parts[-1]
+        if not output or not self.progressed or self._quiet_since is not None:
+            self._note(events)
+        return events
+
+    def _note(self, events: Received) -> None:
+        """Note what *events* say about the run, which is nothing if there are none."""
+        if isinstance(events, Outputs):
+            output = news = any(events.parts) or bool(events.then)
+            self._advanced = True
+        else:
+            told = [event.event for event in events if event.data]
+            output, news = "output" in told, not _NEWS.isdisjoint(told)
+            self._advanced = self._advanced or any(event.has_id for event in events)
+        if output and not self.progressed:
             self.progressed = True
             self.fruitless = self._barren = 0
-        return events
+        if news:
+            self._quiet_since = None
+            return
+        now = self._clock()
+        if self._quiet_since is None:
+            self._quiet_since = now
+        limit = math.inf if self._stream is None else self._stream.limit
+        self.look_due = now - max(self._quiet_since, self._looked_at) >= limit
 
     def _new(self, events: list[Event], replayed: set[int]) -> list[Event]:
         """Return *events* without those that the server sends once more after a reconnect."""
@@ -221,7 +279,7 @@ class EventSource:
         if self._reconnecting:
             await self._sleep(self._next_pause())
         self._reconnecting = True
-        self.progressed = False
+        self.progressed = self._advanced = False
         self._parser.last_comment = None
         self._opened_at = self._clock()
         try:
@@ -249,8 +307,9 @@ class EventSource:
         may be in the middle of a restart.
         """
         try:
-            body = await stream.read_all(_LARGEST_BODY)
-        except APIConnectionError:
+            async with asyncio.timeout(stream.limit):
+                body = await stream.read_all(_LARGEST_BODY)
+        except (APIConnectionError, TimeoutError):
             body = b""
         problem = problems.parse(stream.status, content_type, body)
         if stream.status == 429 or stream.status >= 500:
@@ -273,10 +332,14 @@ class EventSource:
         """Close what is left of a connection, and make ready for the next."""
         self.close()
         self._parser.close()
-        lasted = self._clock() - self._opened_at > _IDLE
+        now = self._clock()
+        if self._quiet_since is None:
+            self._quiet_since = now
+        lasted = now - self._opened_at > _IDLE
         if not self.progressed:
             self._barren = 0 if lasted else self._barren + 1
-            if not (idle or lasted):
+            # A new event without output shows that the server is at it, and no more than that.
+            if not (idle or lasted or self._advanced):
                 self.fruitless += 1
 
     def _next_pause(self) -> float:
@@ -284,10 +347,6 @@ class EventSource:
         if self._pause is not None:
             pause, self._pause = max(pause, self._pause), None
         return pause
-
-
-def _has_ids(events: Received) -> bool:
-    return isinstance(events, Outputs) or any(event.has_id for event in events)
 
 
 def _is_event_stream(content_type: str) -> bool:

@@ -22,20 +22,20 @@ class ByteStream:
     __slots__ = (
         "__weakref__",
         "_content",
-        "_limit",
         "_loop",
         "_response",
         "_silent",
         "_timer",
         "_waiting_since",
         "headers",
+        "limit",
         "status",
     )
 
     def __init__(self, response: aiohttp.ClientResponse, limit: float) -> None:
         self._response = response
         self._content = response.content
-        self._limit = limit
+        self.limit: float = limit
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._silent = False
@@ -84,7 +84,7 @@ class ByteStream:
 
     def look(self) -> None:
         """Close the connection if a read has waited for too long, else look again later."""
-        left = self._limit
+        left = self.limit
         if self._waiting_since is not None:
             left += self._waiting_since - self._loop.time()
         if left > 0:

@@ -33,6 +33,7 @@ class Connection:
         )
         self.steps = list(steps)
         self.lasts = lasts
+        self.limit = 60.0
         self.closed = False
         self.clock: Clock | None = None
 

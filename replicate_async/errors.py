@@ -317,11 +317,16 @@ class PredictionGone(WaitError):  # noqa: N818 - reads like the status 410
 
 
 class StreamError(ReplicateError):
-    """A stream that cannot be read on; ``text`` is what had arrived."""
+    """A stream that cannot be read on.
 
-    def __init__(self, message: str, *, text: str = "") -> None:
+    ``text`` is the output that had arrived; of a long one, the last 262,144 characters at least.
+    ``received`` is how many characters had arrived in all, so ``text`` is whole if it has as many.
+    """
+
+    def __init__(self, message: str, *, text: str = "", received: int | None = None) -> None:
         super().__init__(message)
-        self.text = text
+        self.text: str = text
+        self.received: int = len(text) if received is None else received
 
 
 class StreamResponseError(StreamError):

@@ -166,7 +166,7 @@ class Follower:
             except StreamResponseError as refusal:
                 events = await self._consult(refusal)
             except StreamLimitError as error:
-                error.text = self._delivered.text
+                self._delivered.told(error)
                 raise
             finally:
                 self._reading = False
@@ -234,20 +234,19 @@ class Follower:
                 self._drop_source()
                 return self._delivered.rest_of(prediction)
         if refusal is not None:
-            refusal.text = self._delivered.text
-            raise refusal
+            raise self._delivered.told(refusal)
         source = self._source
         if source is None:
             return []
         source.looked()
         silent = source.quiet_for
         if source.fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
-            raise StreamIncomplete(
+            incomplete = StreamIncomplete(
                 f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
                 f"{source.fruitless} connections, and no end of the prediction is to be seen; go "
-                "on later with predictions.stream(id, last_event_id=...).",
-                text=self._delivered.text,
+                "on later with predictions.stream(id, last_event_id=...)."
             )
+            raise self._delivered.told(incomplete)
         return []
 
     async def _ask(self) -> list[Event]:
@@ -274,9 +273,8 @@ class Follower:
             prediction = await self.final()
         except APIStatusError:
             said = self._detail or f"done: {self._reason}"
-            raise StreamError(
-                f"{self.prediction.id} ended without success ({said}).", text=self._delivered.text
-            ) from None
+            failure = StreamError(f"{self.prediction.id} ended without success ({said}).")
+            raise self._delivered.told(failure) from None
         if prediction.status != "succeeded":
             if self._detail and not prediction.error:
                 prediction = msgspec.structs.replace(prediction, error=self._detail)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 
 from replicate_async.core.sse import Event, Outputs, Received
-from replicate_async.errors import StreamIncomplete, StreamRestarted
+from replicate_async.errors import StreamError, StreamIncomplete, StreamRestarted
 from replicate_async.schemas import Prediction
 
 _MOST_RECENT: Final = 256
 _FEWEST_AT_ONCE: Final = 32
+_LARGE: Final = 4096
+"""Characters of an event that is not kept as it came."""
+_TEXT_KEPT: Final = 256 * 1024
+"""Characters at the end of the output that are kept; twice as many at times."""
+_MOST_IDS: Final = 128 * 1024
+"""Ids, a MiB of hashes; a stream that had more is not resumed but finished from the run."""
+
+StreamErrorT = TypeVar("StreamErrorT", bound=StreamError)
 
 
 class Delivered:
@@ -22,13 +32,19 @@ class Delivered:
     says that the parts of the output are files: their URLs may change, their number does not.
     *resumed* says that the reader had output before, which nobody here has seen; *received* is how
     many characters that was, if that is known.
+
+    However long the stream is, only the end of the output is kept. Of what came before there is the
+    number of characters and a hash, which tell whether a run's output goes on from there.
     """
 
     __slots__ = (
         "_count",
         "_failed",
         "_files",
+        "_forgotten",
+        "_hash",
         "_ids",
+        "_kept",
         "_logged",
         "_marked",
         "_pieces",
@@ -60,8 +76,10 @@ class Delivered:
         self._recent_parts: list[str] = []
         # Joined, as a part of four letters takes the memory of sixty.
         self._pieces: list[str] = []
-        # Joined by line ends, which no id has.
-        self._ids: list[str] = []
+        self._kept = 0  # characters of them
+        self._forgotten = 0  # characters before them, which the hash is of
+        self._hash: hashlib.blake2b | None = None
+        self._ids = array("q")  # their hashes
         self._marked = 0
         self._count = 0
         self._logged = 0
@@ -84,24 +102,34 @@ class Delivered:
             if self._recent_ids:
                 self._sort()
             self._recent += events
-            if len(self._recent) >= _MOST_RECENT:
+            # Of the events of one chunk, only the first can be larger than a chunk.
+            large = not self._streamed or len(events[0].data) > _LARGE
+            if large or len(self._recent) >= _MOST_RECENT:
                 self._sort()
 
     @property
     def text(self) -> str:
-        """All parts of the output as one text."""
+        """The output as one text, or the end of a long one."""
         self._sort()
         return "".join(self._pieces)
+
+    def told(self, error: StreamErrorT) -> StreamErrorT:
+        """Return *error* after noting in it what was handed on."""
+        error.text = self.text
+        error.received = self._forgotten + self._kept
+        return error
 
     def marks(self) -> set[int] | None:
         """Return the hashes of all ids, or None when a server cannot resume by them.
 
-        That is when a part of the output, of the logs or an error came without one, and when two
-        events had the same one.
+        That is when a part of the output, of the logs or an error came without one, when two
+        events had the same one, and when there are too many to keep.
         """
         self._sort()
-        marks = {hash(id_) for ids in self._ids for id_ in ids.split("\n")}
-        return None if self._unmarked or len(marks) < self._marked else marks
+        if self._unmarked or len(self._ids) < self._marked:
+            return None
+        marks = set(self._ids)
+        return None if len(marks) < self._marked else marks
 
     def _sort(self) -> None:
         parts = self._recent_parts
@@ -126,10 +154,28 @@ class Delivered:
     def _join(self, ids: Sequence[str], parts: Sequence[str]) -> None:
         self._count += len(parts)
         if parts and not self._files:
-            self._pieces.append("".join(parts))
+            piece = "".join(parts)
+            self._pieces.append(piece)
+            self._kept += len(piece)
+            if self._kept > 2 * _TEXT_KEPT:
+                self._forget()
         if ids:
-            self._ids.append("\n".join(ids))
             self._marked += len(ids)
+            if self._marked <= _MOST_IDS:
+                self._ids.extend(map(hash, ids))
+            else:
+                del self._ids[:]
+
+    def _forget(self) -> None:
+        """Keep the end of the output, and of the rest its length and a hash."""
+        text = "".join(self._pieces)
+        rest = text[:-_TEXT_KEPT]
+        if self._hash is None:
+            self._hash = hashlib.blake2b()
+        self._hash.update(_as_bytes(rest))
+        self._forgotten += len(rest)
+        self._pieces = [text[-_TEXT_KEPT:]]
+        self._kept = _TEXT_KEPT
 
     def rest_of(self, prediction: Prediction) -> list[Event]:
         """Return what *prediction* has beyond what was handed on, and its end if it has ended.
@@ -176,7 +222,7 @@ class Delivered:
         else:
             what = "it was resumed in the middle; read the whole output with predictions.get."
         message = f"The stream of {prediction.id} broke off, and {what}"
-        return StreamIncomplete(message, text=self.text)
+        return self.told(StreamIncomplete(message))
 
     def _text_left(self, prediction: Prediction, parts: list[str]) -> list[str]:
         if self._streamed:
@@ -184,22 +230,40 @@ class Delivered:
         missing = 0
         if self._received:
             parts, missing = _beyond(parts, self._received)
-        text, whole = self.text, "".join(parts)
         if missing and prediction.status == "succeeded":
             raise self._restarted(prediction)
-        if "".join(parts[: self._count]) == text:
-            return parts[self._count :]
-        if whole.startswith(text):
-            return [whole[len(text) :]]
-        if prediction.status != "succeeded" and text.startswith(whole):
+        whole, length = "".join(parts), self._forgotten + self._kept
+        if self._continues(whole):
+            if sum(map(len, parts[: self._count])) == length:
+                return parts[self._count :]
+            return [whole[length:]]
+        if prediction.status != "succeeded" and self._is_ahead_of(whole):
             return []  # the stream was ahead of what the API knows, or still keeps
         raise self._restarted(prediction)
 
+    def _continues(self, whole: str) -> bool:
+        """Tell whether *whole* begins with what was handed on."""
+        return self._has_beginning_of(whole) and whole.startswith(self.text, self._forgotten)
+
+    def _is_ahead_of(self, whole: str) -> bool:
+        """Tell whether what was handed on begins with *whole*, as far as that is known."""
+        if len(whole) < self._forgotten:
+            return True  # nothing of it is handed on, and a longer one will be looked at
+        return self._has_beginning_of(whole) and self.text.startswith(whole[self._forgotten :])
+
+    def _has_beginning_of(self, whole: str) -> bool:
+        """Tell whether *whole* begins with what is not kept any more."""
+        if self._hash is None:
+            return True
+        beginning = _as_bytes(whole[: self._forgotten])
+        return hashlib.blake2b(beginning).digest() == self._hash.digest()
+
     def _restarted(self, prediction: Prediction) -> StreamRestarted:
-        return StreamRestarted(
-            f"The output of {prediction.id} is not a continuation of what was streamed; read "
-            "it whole with predictions.get.",
-            text=self.text,
+        return self.told(
+            StreamRestarted(
+                f"The output of {prediction.id} is not a continuation of what was streamed; read "
+                "it whole with predictions.get."
+            )
         )
 
 
@@ -220,6 +284,10 @@ def _parts(output: object) -> list[str]:
 
 def _part(item: object) -> str:
     return item if isinstance(item, str) else msgspec.json.encode(item).decode()
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
 
 
 def _as_streamed(text: str) -> str:

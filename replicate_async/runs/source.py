@@ -244,20 +244,22 @@ class EventSource:
         return events
 
     def _note(self, events: Received) -> None:
-        """Note what *events* say about the run, which is nothing if there are none."""
-        if isinstance(events, Outputs):
-            output = news = any(events.parts) or bool(events.then)
-            self._advanced = True
-        else:
-            told = [event.event for event in events if event.data]
-            output, news = "output" in told, not _NEWS.isdisjoint(told)
-            self._advanced = self._advanced or any(event.has_id for event in events)
-        if output and not self.progressed:
-            self.progressed = True
-            self.fruitless = self._barren = 0
-        if news:
-            self._quiet_since = None
-            return
+        """Note whether *events* bring news of the run; if not, see how long there were none."""
+        if events:
+            if isinstance(events, Outputs):
+                output = news = any(events.parts)
+                self._advanced = True
+            else:
+                told = [event.event for event in events if event.data]
+                output, news = "output" in told, not _NEWS.isdisjoint(told)
+                if not self._advanced:
+                    self._advanced = any(event.has_id for event in events)
+            if output and not self.progressed:
+                self.progressed = True
+                self.fruitless = self._barren = 0
+            if news:
+                self._quiet_since = None
+                return
         now = self._clock()
         if self._quiet_since is None:
             self._quiet_since = now

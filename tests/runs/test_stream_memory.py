@@ -1,0 +1,164 @@
+"""A stream keeps what resuming needs, and not the text that it has handed over."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Final, Self
+
+import pytest
+
+from replicate_async import Prediction, StreamError, StreamIncomplete, StreamRestarted
+from replicate_async.core.sse import Event, Outputs, encode
+from replicate_async.runs.output import Delivered
+from tests.runs.service import QUICK, Run, Service, cut_at
+from tests.runs.test_output import left, run
+from tests.support.replies import stream_answer
+from tests.support.wire import Answer, Ending
+
+MiB: Final = 1024 * 1024
+KEPT: Final = 256 * 1024
+WORDS: Final = [f"{at:07},\n ✨ " for at in range(120_000)]
+TEXT: Final = "".join(WORDS)
+
+
+class Peak:
+    """The most memory that was in use at once, beyond what was in use before."""
+
+    def __enter__(self) -> Self:
+        tracemalloc.start()
+        tracemalloc.reset_peak()
+        self._before = tracemalloc.get_traced_memory()[0]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bytes = tracemalloc.get_traced_memory()[1] - self._before
+        tracemalloc.stop()
+
+
+def streamed(*parts: str, files: bool = False, size: int = 500) -> Delivered:
+    delivered = Delivered(streamed=True, files=files)
+    for at in range(0, len(parts), size):
+        some = parts[at : at + size]
+        delivered.add(Outputs([f"7:{at + number}" for number in range(len(some))], some))
+    return delivered
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("size", "count", "most"),
+    [(400, 30_000, 6 * MiB), (64 * 1024, 700, 8 * MiB), (3 * MiB, 20, 32 * MiB)],
+)
+async def test_a_flood_is_not_kept(size: int, count: int, most: int) -> None:
+
+    def flood() -> Iterator[bytes]:
+        for at in range(count):
+            yield encode("output", "x" * size, id=f"{at}:0")
+        yield encode("done", "{}", id="end")
+
+    head = stream_answer(b"").head().replace(b"Content-Length: 0\r\n", b"")
+    service = Service(Run(answers=lambda _connection, _last: Answer(raw=head, source=flood)))
+    came = 0
+    async with service.server, service.client() as client:
+        with Peak() as peak:
+            async with client.predictions.stream("p") as stream:
+                async for text in stream.text():
+                    came += len(text)
+    assert came == count * size
+    # An event of the largest size is in several buffers at a time.
+    assert peak.bytes < most < came
+
+
+def test_ids_are_not_kept_without_bound() -> None:
+    delivered = Delivered(streamed=True)
+    with Peak() as peak:
+        for batch in range(200):
+            ids = [f"1690212292:{batch * 1000 + at}" for at in range(1000)]
+            delivered.add(Outputs(ids, ["x"] * 1000))
+    assert peak.bytes < 3 * MiB
+    assert delivered.marks() is None
+
+
+def test_a_stream_of_many_events_is_resumed_by_their_ids() -> None:
+    delivered = streamed(*WORDS)
+    assert delivered.marks() == {hash(f"7:{at}") for at in range(len(WORDS))}
+
+
+@pytest.mark.parametrize("size", [1, 31, 500, 120_000])
+def test_the_rest_of_a_long_text_is_told_exactly(size: int) -> None:
+    delivered = streamed(*WORDS[:100_000], size=size)
+    rest = left(delivered, run(WORDS))
+    assert rest == [("output", word) for word in WORDS[100_000:]]
+    cut = len("".join(WORDS[:100_000]))
+    assert left(delivered, run(TEXT)) == [("output", TEXT[cut:])]
+    assert left(delivered, run(TEXT[:cut])) in ([], [("output", "")])
+    assert left(delivered, run(TEXT[:cut].replace("\n", "\r\n"))) in ([], [("output", "")])
+
+
+@pytest.mark.parametrize("at", [0, 500_000, -KEPT - 1, -KEPT, -1])
+@pytest.mark.parametrize("kind", ["altered", "dropped", "added"])
+def test_a_long_text_that_differs_in_one_character_is_another(at: int, kind: str) -> None:
+    delivered = streamed(*WORDS)
+    place = at % len(TEXT)
+    beyond = place + (kind != "added")
+    other = TEXT[:place] + ("" if kind == "dropped" else "~") + TEXT[beyond:] + "~ more"
+    with pytest.raises(StreamRestarted) as caught:
+        delivered.rest_of(run(other, "succeeded"))
+    assert_told(caught.value, TEXT)
+
+
+def test_an_api_that_is_behind_a_long_text_brings_nothing() -> None:
+    delivered = streamed(*WORDS)
+    for known in (10, 100_000, -KEPT, -5):
+        assert left(delivered, run(TEXT[:known])) == []
+        assert left(delivered, run(TEXT[:known], "canceled"))[0][0] == "done"
+        with pytest.raises(StreamRestarted):
+            delivered.rest_of(run(TEXT[:known], "succeeded"))
+    with pytest.raises(StreamRestarted):
+        delivered.rest_of(run(TEXT[:-5] + "~"))
+
+
+def test_lone_surrogates_of_a_long_text_are_compared_too() -> None:
+    delivered = Delivered()
+    word = "\ud800" * 1000
+    for at in range(1000):
+        delivered.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
+    shown = Prediction(id="p", status="processing", output=word * 1000 + "end", urls=run("").urls)
+    assert left(delivered, shown) == [("output", "end")]
+
+
+def test_what_was_received_is_counted_in_an_error() -> None:
+    gone = run(None, "succeeded", data_removed=True)
+    with pytest.raises(StreamIncomplete) as caught:
+        streamed(*WORDS).rest_of(gone)
+    assert_told(caught.value, TEXT)
+    with pytest.raises(StreamIncomplete) as caught:
+        streamed("Hel", "lo").rest_of(gone)
+    assert (caught.value.text, caught.value.received) == ("Hello", 5)
+
+
+def assert_told(error: StreamError, text: str) -> None:
+    assert error.received == len(text)
+    assert KEPT <= len(error.text) <= 3 * KEPT
+    assert text.endswith(error.text)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ids", [True, False])
+async def test_a_long_text_is_exact_over_a_cut(ids: bool) -> None:
+    words = ["".join(WORDS[at : at + 100]) for at in range(0, len(WORDS), 100)]
+    events = [encode("output", w, id=f"7:{at}" if ids else None) for at, w in enumerate(words)]
+    done = encode("done", "{}", id="8:0" if ids else None)
+    made = Run([*events, done], output=words, status="succeeded")
+    whole = made.rest("")
+    made.answers = lambda connection, _last: (
+        # It begins again, whatever it is asked for.
+        stream_answer(whole) if connection else cut_at(whole, len(whole) * 3 // 4, Ending.RESET)
+    )
+    service = Service(made)
+    async with service.server, service.client() as client:
+        found = await client.predictions.get("p")
+        running = Prediction(id="p", status="processing", urls=found.urls)
+        async with client.predictions.stream(running, poll=QUICK) as stream:
+            assert "".join([text async for text in stream.text()]) == TEXT
+    assert len(made.resumed_after) == 1 + ids

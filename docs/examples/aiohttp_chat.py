@@ -24,6 +24,7 @@ from replicate_async.web import (
     error_headers,
     error_status,
     public_message,
+    request_refusal,
     resume_point,
 )
 from replicate_async.web.aiohttp import send_sse
@@ -41,7 +42,7 @@ class Chat:
         self.options = options
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[refused])
+        app = web.Application(middlewares=[own_page_only, refused])
         app.router.add_get("/", self.page)
         app.router.add_post("/runs", self.create)
         app.router.add_get("/runs/{id}/events", self.events)
@@ -67,6 +68,16 @@ class Chat:
     async def stop(self, request: web.Request) -> web.Response:
         await self.client.predictions.cancel(request.match_info["id"])
         return web.Response(status=204)
+
+
+@web.middleware
+async def own_page_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    # Without a login, any page that the user visits could start runs here. A program that is
+    # reached under another name than localhost passes that as hosts=.
+    refusal = request_refusal(request.method, request.headers)
+    if refusal is not None:
+        return web.json_response({"detail": refusal.detail}, status=refusal.status)
+    return await handler(request)
 
 
 @web.middleware

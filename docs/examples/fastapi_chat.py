@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel
 
@@ -28,6 +28,7 @@ from replicate_async.web import (
     error_headers,
     error_status,
     public_message,
+    request_refusal,
     resume_point,
 )
 from replicate_async.web.starlette import SSEResponse
@@ -43,6 +44,14 @@ class Asked(BaseModel):
     id: str
 
 
+def own_page_only(request: Request) -> None:
+    # Without a login, any page that the user visits could start runs here. A program that is
+    # reached under another name than localhost passes that as hosts=.
+    refusal = request_refusal(request.method, request.headers)
+    if refusal is not None:
+        raise HTTPException(refusal.status, refusal.detail)
+
+
 def make_app(
     client: Replicate, audience: Audience, model: str, options: dict[str, object]
 ) -> FastAPI:
@@ -51,7 +60,7 @@ def make_app(
         async with client, audience:
             yield
 
-    app = FastAPI(lifespan=lifespan)
+    app = FastAPI(lifespan=lifespan, dependencies=[Depends(own_page_only)])
 
     @app.get("/")
     async def page() -> FileResponse:

@@ -2,7 +2,7 @@
 
 pip install replicate-async litestar uvicorn
 python docs/examples/litestar_recipe.py --local      # needs no account
-curl -N 'http://127.0.0.1:8000/story?prompt=The+sea'
+curl -N -X POST 'http://127.0.0.1:8000/story?prompt=The+sea'
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import uvicorn
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 from litestar.params import FromQuery
 from litestar.response import Stream
@@ -27,12 +27,21 @@ from replicate_async.web import (
     error_headers,
     error_status,
     public_message,
+    request_refusal,
     to_sse,
 )
 
 
 def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
-    @get("/story")
+    def own_page_only(request: Request[None, None, State]) -> Response[dict[str, str]] | None:
+        # Without a login, any page that the user visits could start runs here.
+        refusal = request_refusal(request.method, request.headers)
+        if refusal is None:
+            return None
+        return Response({"detail": refusal.detail}, status_code=refusal.status)
+
+    # Not with GET, which any page's image or link could be.
+    @post("/story", status_code=200)
     async def story(prompt: FromQuery[str]) -> Stream:
         # Created here, and not in the body, so that a refusal still has a status of its own.
         prediction = await client.predictions.create(model, {"prompt": prompt})
@@ -51,7 +60,12 @@ def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
         async with client, audience:
             yield
 
-    return Litestar([story], exception_handlers={ReplicateError: refused}, lifespan=[lifespan])
+    return Litestar(
+        [story],
+        before_request=own_page_only,
+        exception_handlers={ReplicateError: refused},
+        lifespan=[lifespan],
+    )
 
 
 async def body(stream: FollowedStream) -> AsyncIterator[bytes]:
@@ -74,7 +88,7 @@ async def main() -> None:
         else:
             client = Replicate()
         app = make_app(client, Audience(client, grace=0.2), args.model)
-        print(f"curl -N 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
+        print(f"curl -N -X POST 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
         config = uvicorn.Config(
             app, port=args.port, log_level="warning", timeout_graceful_shutdown=1
         )

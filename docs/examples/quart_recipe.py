@@ -2,7 +2,7 @@
 
 pip install replicate-async quart
 python docs/examples/quart_recipe.py --local      # needs no account
-curl -N 'http://127.0.0.1:8000/story?prompt=The+sea'
+curl -N -X POST 'http://127.0.0.1:8000/story?prompt=The+sea'
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from replicate_async.web import (
     error_headers,
     error_status,
     public_message,
+    request_refusal,
     to_sse,
 )
 
@@ -30,7 +31,17 @@ from replicate_async.web import (
 def make_app(client: Replicate, audience: Audience, model: str) -> Quart:
     app = Quart(__name__)
 
-    @app.get("/story")
+    @app.before_request
+    async def own_page_only() -> Response | None:
+        # Without a login, any page that the user visits could start runs here.
+        refusal = request_refusal(request.method, dict(request.headers))
+        if refusal is None:
+            return None
+        response = jsonify(detail=refusal.detail)
+        response.status_code = refusal.status
+        return response
+
+    @app.post("/story")  # not with GET, which any page's image or link could be
     async def story() -> Response:
         # Created here, and not in the body, so that a refusal still has a status of its own.
         prediction = await client.predictions.create(model, {"prompt": request.args["prompt"]})
@@ -71,7 +82,7 @@ async def main() -> None:
         await stack.enter_async_context(client)
         audience = await stack.enter_async_context(Audience(client, grace=0.2))
         app = make_app(client, audience, args.model)
-        print(f"curl -N 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
+        print(f"curl -N -X POST 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
         await app.run_task("127.0.0.1", args.port)
 
 

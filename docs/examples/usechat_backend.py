@@ -19,14 +19,22 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
-from replicate_async.web import Audience, error_headers, error_status, public_message
+from replicate_async.web import (
+    Audience,
+    error_headers,
+    error_status,
+    public_message,
+    request_refusal,
+)
 from replicate_async.web.starlette import UIMessageResponse
+
+PAGES = ["http://localhost:3000"]  # where the React pages are, if not at this server
 
 
 class Part(BaseModel):
@@ -50,6 +58,14 @@ class Chat(BaseModel):
     messages: list[Message]
 
 
+def own_page_only(request: Request) -> None:
+    # Without a login, any page that the user visits could start runs here. A program that is
+    # reached under another name than localhost passes that as hosts=.
+    refusal = request_refusal(request.method, request.headers, origins=PAGES)
+    if refusal is not None:
+        raise HTTPException(refusal.status, refusal.detail)
+
+
 def make_app(
     client: Replicate, audience: Audience, model: str, options: dict[str, object]
 ) -> FastAPI:
@@ -58,7 +74,7 @@ def make_app(
         async with client, audience:
             yield
 
-    app = FastAPI(lifespan=lifespan)
+    app = FastAPI(lifespan=lifespan, dependencies=[Depends(own_page_only)])
     latest: dict[str, str] = {}  # the prediction that answers last in each chat
 
     @app.post("/api/chat")

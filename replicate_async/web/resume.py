@@ -68,7 +68,7 @@ def resume_point(
     loaded again can say so in *query*, as ``last_event_id``, where the header goes first. An id
     that means nothing, or belongs to another prediction than *prediction_id*, counts for none.
     """
-    sources = [_value(headers, "last-event-id")]
+    sources = [header_value(headers, "last-event-id")]
     if query is not None:
         sources.append(query.get("last_event_id", ""))
     for text in sources:
@@ -78,6 +78,6 @@ def resume_point(
     return None
 
 
-def _value(headers: Mapping[str, str], name: str) -> str:
+def header_value(headers: Mapping[str, str], name: str) -> str:
     """Return a header's value, whatever the case of its name."""
     return next((value for key, value in headers.items() if key.lower() == name), "")

@@ -92,9 +92,9 @@ async def test_a_recipe_streams_and_cancels(
     pytest.importorskip(NEEDS[name], reason="the web session installs it")
     async with example(name, "--model", "acme/chat", server=server) as port:
         async with Browser(port) as browser:
-            await browser.ask("/story?prompt=wait")
+            await browser.ask("/story?prompt=wait", "POST")
             await browser.until(b"event: output")
         await assert_canceled(client)
-        told = await fetch(port, "/story?prompt=hello")
+        told = await fetch(port, "/story?prompt=hello", "POST")
         assert told.events[-1].event == "done"
         assert "".join(event.data for event in told.events[:-1]) == "You said: hello (0)."

@@ -11,6 +11,7 @@ import sys
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,6 +29,7 @@ _HELD: Final = os.open in os.supports_dir_fd and os.link in os.supports_dir_fd
 _LINKLESS: Final = frozenset({
     errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EACCES
 })  # fmt: skip
+_UNSYNCABLE: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 _MOST_AT_ONCE: Final = 512 if hasattr(os, "writev") else 0
 _LONGEST_MARK: Final = 100
 _MOST_NAMES: Final = 10_000
@@ -134,7 +136,7 @@ class Folder:
     def drop(self, part: Part, *, keep: bool = False) -> None:
         """Be done with *part*; it is removed unless *keep*."""
         if not keep and self._is(part.name, part.fd):
-            self._remove(part.name)
+            self._discard(part.name)
         os.close(part.fd)
 
     def publish(self, part: Part, name: str, *, unique: bool, overwrite: bool) -> str:
@@ -166,7 +168,7 @@ class Folder:
                     raise
                 self._claim(name)
             else:
-                return self._remove(part.name)
+                return self._discard(part.name)
         os.replace(self._at(part.name), self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
         return None
 
@@ -224,12 +226,29 @@ class Folder:
     def _remove(self, name: str) -> None:
         os.unlink(self._at(name), dir_fd=self._fd)
 
+    def _discard(self, name: str) -> None:
+        with suppress(OSError):  # a name that stays is no reason to say that nothing was saved
+            self._remove(name)
+
     def _sync(self) -> None:
         if self._fd is not None:
-            os.fsync(self._fd)
+            sync_folder(self._fd)
 
     def _at(self, name: str) -> str:
         return name if self._fd is not None else os.fspath(self.path / name)
+
+
+def sync_folder(descriptor: int) -> None:
+    """Write the entries of a folder to the disk, if its file system can.
+
+    Shared folders and FUSE mounts may know no sync of folders, and say EINVAL or ENOTSUP. What was
+    put there is there all the same.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSYNCABLE:
+            raise
 
 
 def _taken(path: Path) -> TargetExistsError:

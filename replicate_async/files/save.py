@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
@@ -49,10 +49,53 @@ class SaveProgress(NamedTuple):
     files: int
 
 
+class _Names:
+    """The names of the files of one call, numbered in their order where they are the same.
+
+    The file that is first on the disk is not always the first of the output.
+    """
+
+    def __init__(self, folder: Path, count: int, *, overwrite: bool) -> None:
+        self._folder = folder
+        self._overwrite = overwrite
+        loop = asyncio.get_running_loop()
+        self._wanted: list[asyncio.Future[str]] = [loop.create_future() for _ in range(count)]
+        self._names: list[str] = []
+        self._claimed: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._naming = asyncio.Lock()
+
+    def want(self, at: int, name: str) -> None:
+        """Note the *name* that file number *at* should have."""
+        if not self._wanted[at].done():
+            self._wanted[at].set_result(name)
+
+    async def of(self, at: int) -> str:
+        """Return the name of file number *at*, once those of all before it are known."""
+        async with self._naming:
+            while len(self._names) <= at:
+                wanted = await self._wanted[len(self._names)]
+                self._names.append(await _in_thread(self._free, wanted))
+        return self._names[at]
+
+    def _free(self, wanted: str) -> str:
+        number = self._numbers.get(wanted.casefold(), 1)
+        while self._is_taken(name := numbered(wanted, number)):
+            number += 1
+        self._numbers[wanted.casefold()] = number + 1
+        self._claimed.add(name.casefold())
+        return name
+
+    def _is_taken(self, name: str) -> bool:
+        if name.casefold() in self._claimed:
+            return True
+        return not self._overwrite and os.path.lexists(self._folder / name)
+
+
 class _Saving:
     """One file on its way to the disk; used once.
 
-    *claimed* are the names that others on the same way have, which are not overwritten.
+    *named* is told the name that its host gives it, and *name* returns the one that it gets.
     """
 
     def __init__(
@@ -61,15 +104,15 @@ class _Saving:
         *,
         overwrite: bool,
         max_size: int | None = None,
-        name: Callable[[str], str] = str,
-        claimed: set[str] | None = None,
+        named: Callable[[str], None] | None = None,
+        name: Callable[[], Awaitable[str]] | None = None,
         report: Callable[[int], None] | None = None,
     ) -> None:
         self._file = file
         self._overwrite = overwrite
         self._max_size = max_size
+        self._named = named
         self._name = name
-        self._claimed = claimed
         self._report = report
         self._folder: Folder | None = None
         self._target: str | None = None
@@ -85,12 +128,15 @@ class _Saving:
             await _in_thread(self._open, path, is_folder=is_folder)
             file = self._file
             if file.data is not None:
+                self._name_known()
                 await self._write_data(file.data)
             elif file.url[:5].lower() == "data:":
-                await self._write_data(await file.decoded(self._max_size))
+                data = await file.decoded(self._max_size)
+                self._name_known()
+                await self._write_data(data)
             else:
                 await self._download()
-            return await _in_thread(self._publish, self._wanted())
+            return await _in_thread(self._publish, await self._wanted())
         except OSError as error:
             raise _disk_error(error, Path(path)) from None
         except FileError as error:
@@ -150,6 +196,7 @@ class _Saving:
         try:
             begin = await download.open()
             self._file.learn(download)
+            self._name_known()
             if self._part is None or begin != start:
                 await _in_thread(self._make_part, download.validator)
             await self._copy(download)
@@ -189,18 +236,15 @@ class _Saving:
             await _outlast(self._writing)
             self._writing = None
 
-    def _wanted(self) -> str:
+    def _name_known(self) -> None:
+        if self._named is not None:
+            self._named(self._file.name)
+
+    async def _wanted(self) -> str:
         """Return the name that it is to have."""
         if self._target is not None:
             return self._target
-        name = safe_name(self._name(self._file.name))
-        if self._claimed is None:
-            return name
-        number = 1
-        while (wanted := numbered(name, number)).casefold() in self._claimed:
-            number += 1
-        self._claimed.add(wanted.casefold())
-        return wanted
+        return safe_name(self._file.name) if self._name is None else await self._name()
 
     def _publish(self, name: str) -> Path:
         self._begun.settle(self.written)
@@ -250,7 +294,8 @@ async def save_all(
     *output* is what ``client.run`` or ``client.output`` returned: files in lists, mappings, structs
     and dataclasses are found. The folder is made if need be; names are those that the hosts give,
     made harmless, or what *name* makes of a file's number (from 1) and that. No two files of one
-    call get the same name, and nothing that is there is replaced without *overwrite*.
+    call get the same name: they are numbered in their order. Nothing that is there is replaced
+    without *overwrite*.
     *concurrency* bounds how many are saved at a time. *on_progress* is called on the event loop
     whenever a piece has come. The first that fails ends the others, and its error is raised; see
     `FileOutput.save`.
@@ -264,7 +309,7 @@ async def save_all(
     where = _path(folder, "folder")
     files = list(_files_in(output, frozenset()))
     paths: dict[int, Path] = {}
-    claimed: set[str] | None = set() if overwrite else None
+    names = _Names(Path(where), len(files), overwrite=overwrite)
     turn = asyncio.Semaphore(concurrency)
 
     async def save(at: int, file: FileOutput) -> None:
@@ -272,11 +317,17 @@ async def save_all(
             if on_progress is not None:
                 on_progress(SaveProgress(file, saved, paths.get(at), len(paths), len(files)))
 
-        def named(given: str) -> str:
-            return given if name is None else name(at + 1, given)
+        def named(given: str) -> None:
+            names.want(at, safe_name(given if name is None else name(at + 1, given)))
 
         async with turn:
-            saving = _Saving(file, overwrite=overwrite, name=named, claimed=claimed, report=report)
+            saving = _Saving(
+                file,
+                overwrite=overwrite,
+                named=named,
+                name=lambda: names.of(at),
+                report=report,
+            )
             paths[at] = await saving.run(where, is_folder=True)
             report(saving.written)
 

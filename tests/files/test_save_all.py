@@ -13,12 +13,15 @@ from replicate_async import (
     FileOutput,
     InvalidArgumentError,
     Replicate,
+    Retry,
     SaveProgress,
     save_all,
 )
 from replicate_async.local import LocalReplicate
 from tests.files.saved import here
-from tests.support.sentinel import caught
+from tests.support.fault_server import FaultServer
+from tests.support.sentinel import TOKEN, caught
+from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -92,3 +95,61 @@ async def test_a_prediction_is_no_output(
         await save_all(prediction, tmp_path)
 
     assert "client.output" in str(raised.error)
+
+
+async def saved_out_of_order(folder: Path, *, overwrite: bool) -> list[Path]:
+    """Save four files of one name, of which the first comes last."""
+
+    def answer(request: Request) -> Answer:
+        slow = {"/0/out.png": 0.3, "/1/out.png": 0.1}.get(request.path, 0.0)
+        body = request.path[1:2].encode() * 4
+        return Answer(body=body, step=len(body) + 20, pause=slow)
+
+    async with (
+        FaultServer(answer) as server,
+        Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
+    ):
+        urls = [f"{server.origin}/{at}/out.png" for at in range(3)]
+        files = [FileOutput(url).with_client(client) for url in urls]
+        return await save_all([*files, here(b"3333")], folder, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+async def test_files_of_one_name_are_numbered_in_their_order(
+    tmp_path: Path, overwrite: bool
+) -> None:
+    paths = await saved_out_of_order(tmp_path, overwrite=overwrite)
+
+    assert [path.name for path in paths] == ["out.png", "out (2).png", "out (3).png", "output.png"]
+    assert [path.read_text() for path in paths] == [str(at) * 4 for at in range(4)]
+
+
+async def test_files_are_numbered_in_their_order_after_those_that_are_there(
+    tmp_path: Path,
+) -> None:
+    for name in ("out.png", "out (3).png", "output.png"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "out (4).png").symlink_to("nowhere")
+
+    paths = await saved_out_of_order(tmp_path, overwrite=False)
+
+    names = ["out (2).png", "out (5).png", "out (6).png", "output (2).png"]
+    assert [path.name for path in paths] == names
+    assert [path.read_text() for path in paths] == [str(at) * 4 for at in range(4)]
+    assert (tmp_path / "out.png").read_text() == "old"
+
+
+async def test_many_files_of_one_name_are_numbered_in_their_order(tmp_path: Path) -> None:
+    files = [here(str(at).encode()) for at in range(200)]
+
+    paths = await save_all(files, tmp_path, concurrency=20)
+
+    assert [path.read_text() for path in paths] == [str(at) for at in range(200)]
+    assert [path.name for path in paths[1:]] == [f"output ({at}).png" for at in range(2, 201)]
+
+
+async def test_a_file_that_fails_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    bad = FileOutput("data:image/png;base64,?")
+
+    with caught(FileError):
+        await save_all([here(), bad, *[here()] * 20], tmp_path, concurrency=4)

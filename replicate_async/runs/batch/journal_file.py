@@ -21,6 +21,7 @@ from replicate_async.errors import (
     JournalTooNew,
     JournalWriteError,
 )
+from replicate_async.files.folder import sync_folder
 from replicate_async.runs.batch.journal_entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal_lock import Lock
 from replicate_async.runs.batch.journal_rows import SCHEMA, DamagedRowError
@@ -223,6 +224,6 @@ def _sync_folder(folder: Path) -> None:
     if sys.platform != "win32":  # where folders cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync_folder(descriptor)
         finally:
             os.close(descriptor)

@@ -1,0 +1,34 @@
+"""File systems that lack something: what was saved there is no error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def lines(folder: Path, call: str, error: str) -> list[str]:
+    program = [sys.executable, "-m", "tests.files.odd_disk", str(folder), call, error]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("error", ["EINVAL", "ENOTSUP", "EOPNOTSUPP"])
+def test_where_folders_cannot_be_synced_files_and_journals_are_written(
+    tmp_path: Path, error: str
+) -> None:
+    assert lines(tmp_path, "fsync", error) == ["picture picture.png", "written"]
+
+
+def test_a_disk_that_fails_is_still_an_error(tmp_path: Path) -> None:
+    saved, journal = lines(tmp_path, "fsync", "EIO")
+    assert saved.startswith("FileError: ")
+    assert "Input/output error" in saved
+    assert "Input/output error" in journal
+
+
+def test_a_file_that_is_there_is_saved_though_its_other_name_stays(tmp_path: Path) -> None:
+    assert lines(tmp_path, "unlink", "EPERM") == ["picture picture.png", "written"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Sequence
 from typing import Final, TypeVar, cast
 
@@ -19,8 +18,8 @@ _LARGE: Final = 4096
 """Characters of an event that is not kept as it came."""
 _TEXT_KEPT: Final = 256 * 1024
 """Characters at the end of the output that are kept; twice as many at times."""
-_MOST_IDS: Final = 128 * 1024
-"""Ids, a MiB of hashes; a stream that had more is not resumed but finished from the run."""
+_IDS_KEPT: Final = 2 * 1024 * 1024
+"""Characters of ids, some 140,000 of the service's; a stream with more is finished from the run."""
 
 StreamErrorT = TypeVar("StreamErrorT", bound=StreamError)
 
@@ -44,6 +43,7 @@ class Delivered:
         "_forgotten",
         "_hash",
         "_ids",
+        "_ids_kept",
         "_kept",
         "_logged",
         "_marked",
@@ -79,7 +79,9 @@ class Delivered:
         self._kept = 0  # characters of them
         self._forgotten = 0  # characters before them, which the hash is of
         self._hash: hashlib.blake2b | None = None
-        self._ids = array("q")  # their hashes
+        # Joined by line ends, which no id has: hashing each would take longer than reading it.
+        self._ids: list[str] = []
+        self._ids_kept = 0  # characters of them
         self._marked = 0
         self._count = 0
         self._logged = 0
@@ -126,9 +128,9 @@ class Delivered:
         events had the same one, and when there are too many to keep.
         """
         self._sort()
-        if self._unmarked or len(self._ids) < self._marked:
+        if self._unmarked:
             return None
-        marks = set(self._ids)
+        marks = {hash(id_) for ids in self._ids for id_ in ids.split("\n")}
         return None if len(marks) < self._marked else marks
 
     def _sort(self) -> None:
@@ -153,18 +155,19 @@ class Delivered:
 
     def _join(self, ids: Sequence[str], parts: Sequence[str]) -> None:
         self._count += len(parts)
-        if parts and not self._files:
-            piece = "".join(parts)
+        if not self._files and (piece := "".join(parts)):
             self._pieces.append(piece)
             self._kept += len(piece)
             if self._kept > 2 * _TEXT_KEPT:
                 self._forget()
-        if ids:
+        if ids and not self._unmarked:
+            joined = "\n".join(ids)
+            self._ids.append(joined)
+            self._ids_kept += len(joined)
             self._marked += len(ids)
-            if self._marked <= _MOST_IDS:
-                self._ids.extend(map(hash, ids))
-            else:
-                del self._ids[:]
+            if self._ids_kept > _IDS_KEPT:
+                self._unmarked = True
+                self._ids.clear()
 
     def _forget(self) -> None:
         """Keep the end of the output, and of the rest its length and a hash."""

@@ -49,7 +49,7 @@ if __name__ == "__main__":
         sync(fd)
 
     def unlink(path: Any, *, dir_fd: int | None = None) -> None:
-        if os.fspath(path).endswith(".part"):
+        if str(path).endswith(".part"):
             raise fault
         remove(path, dir_fd=dir_fd)
 

@@ -11,26 +11,34 @@ import msgspec
 
 from replicate_async.core import webhook
 from replicate_async.errors import DecodeError, InvalidArgumentError, WebhookVerificationError
-from replicate_async.schemas import Prediction, Training, decode_leniently
+from replicate_async.schemas import Prediction, Training, WebhookSecret, decode_leniently
 
-__all__ = ["Headers", "WebhookDedupe", "unwrap", "verify"]
+__all__ = ["Headers", "Secret", "WebhookDedupe", "unwrap", "verify"]
 
 _ID: Final = "webhook-id"
 _TIMESTAMP: Final = "webhook-timestamp"
 _SIGNATURE: Final = "webhook-signature"
 
-_Text: TypeAlias = str | bytes
+_LARGEST_NUMBER: Final = 10**20
+
+_Name: TypeAlias = str | bytes
+_Value: TypeAlias = str | bytes | int | Sequence[str | bytes | int]
 
 
 @runtime_checkable
 class _HasItems(Protocol):
     """Header objects of web frameworks, not all of which are mappings."""
 
-    def items(self) -> Iterable[tuple[_Text, _Text]]: ...
+    def items(self) -> Iterable[tuple[_Name, _Value]]: ...
 
 
-Headers: TypeAlias = Mapping[str, str] | _HasItems | Iterable[tuple[_Text, _Text]]
-"""A mapping, any framework's header object, or (name, value) pairs, as in an ASGI scope."""
+Headers: TypeAlias = Mapping[str, _Value] | _HasItems | Iterable[tuple[_Name, _Value]]
+"""A mapping, any framework's header object, or (name, value) pairs, as in an ASGI scope.
+
+A value is a text, bytes, a whole number, or a list of those.
+"""
+Secret: TypeAlias = str | WebhookSecret | Sequence[str | WebhookSecret]
+"""What `webhooks.default.secret.get` returns, its ``key``, or several while secrets change."""
 
 _Kind: TypeAlias = type[Prediction] | type[Training]
 
@@ -38,16 +46,16 @@ _Kind: TypeAlias = type[Prediction] | type[Training]
 def verify(
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str],
+    secret: Secret,
     *,
     tolerance: float | None = 300,
     now: float | None = None,
 ) -> None:
     """Check that a webhook request was signed with the account's secret, or raise.
 
-    *body* is the raw body as received; *secret* is what `webhooks.default.secret.get` returned in
-    `key`, or several while secrets are exchanged. The timestamp may lie *tolerance* seconds (300)
-    to either side of *now* (Unix time, the system's clock unless given); None takes any age.
+    *body* is the raw body as received; *secret* is what `webhooks.default.secret.get` returned, or
+    its `key`, or several while secrets are exchanged. The timestamp may lie *tolerance* seconds
+    (300) to either side of *now* (Unix time, the system's clock unless given); None takes any age.
 
     Raises `WebhookVerificationError`, whose `reason` is "InvalidSecret", "MissingHeader",
     "InvalidTimestamp" or "InvalidSignature". A request repeated within the tolerance passes: see
@@ -60,7 +68,7 @@ def verify(
 def unwrap(
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str],
+    secret: Secret,
     *,
     type: None = None,
     tolerance: float | None = 300,
@@ -70,7 +78,7 @@ def unwrap(
 def unwrap(
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str],
+    secret: Secret,
     *,
     type: type[Prediction],
     tolerance: float | None = 300,
@@ -80,7 +88,7 @@ def unwrap(
 def unwrap(
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str],
+    secret: Secret,
     *,
     type: type[Training],
     tolerance: float | None = 300,
@@ -89,7 +97,7 @@ def unwrap(
 def unwrap(
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str],
+    secret: Secret,
     *,
     type: _Kind | None = None,
     tolerance: float | None = 300,
@@ -208,16 +216,20 @@ def _verify(
 
 
 def _keys(secret: object) -> list[bytes]:
-    secrets = [secret] if isinstance(secret, str) else secret
-    problem = "There is no webhook secret; pass what client.webhooks.default.secret.get() returns."
+    secrets = [secret] if isinstance(secret, str | WebhookSecret) else secret
+    problem = (
+        "There is no webhook secret; pass what client.webhooks.default.secret.get() returns (it "
+        "must be awaited)."
+    )
     if isinstance(secrets, Iterable) and not isinstance(secrets, bytes | Mapping):
         keys: list[bytes] = []
         try:
             for one in cast("Iterable[object]", secrets):
-                if not isinstance(one, str):
-                    problem = "A webhook secret must be a str."
+                text = one.key if isinstance(one, WebhookSecret) else one
+                if not isinstance(text, str):
+                    problem = "A webhook secret must be a str or a WebhookSecret."
                     break
-                keys.append(webhook.decode_secret(one))
+                keys.append(webhook.decode_secret(text))
             else:
                 if keys:
                     return keys
@@ -238,14 +250,31 @@ def _raw(body: object) -> bytes:
 
 
 def _select(headers: Headers) -> dict[str, list[str]]:
-    """Collect the values of the three headers; what is not text is as good as absent."""
+    """Collect the values of the three headers; None is as good as absent."""
     found: dict[str, list[str]] = {_ID: [], _TIMESTAMP: [], _SIGNATURE: []}
-    for name, value in _pairs(headers):
-        key = _text(name)
-        text = _text(value)
-        if key is not None and text is not None and (values := found.get(key.lower())) is not None:
-            values.append(text)
+    for given, value in _pairs(headers):
+        name = _text(given)
+        if name is not None and (values := found.get(name.lower())) is not None:
+            values += _texts(name.lower(), value)
     return found
+
+
+def _texts(name: str, value: object) -> list[str]:
+    """Return the values of a header, of which gateways make lists and parsers make numbers."""
+    if value is None:
+        return []
+    text = _text(value)
+    if text is not None:
+        return [text]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [str(int(value))] if abs(value) < _LARGEST_NUMBER else []
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+        return [text for item in items for text in _texts(name, item)]
+    raise InvalidArgumentError(
+        f"The {name} header is a {type(value).__name__}; pass the request's headers as they were "
+        "received: each value a str, bytes, a whole number, or a list of those."
+    )
 
 
 def _pairs(headers: object) -> list[tuple[object, object]]:
@@ -260,8 +289,8 @@ def _pairs(headers: object) -> list[tuple[object, object]]:
 
 
 def _text(value: object) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(cast("bytes", value)).decode("latin-1")
     return value if isinstance(value, str) else None
 
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import traceback
+from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from replicate_async.core.webhook import sign
 from replicate_async.errors import DecodeError, InvalidArgumentError, WebhookVerificationError
-from replicate_async.schemas import Prediction, Training
+from replicate_async.schemas import Prediction, Training, WebhookSecret
 from replicate_async.webhooks import Headers, WebhookDedupe, unwrap, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -204,6 +205,59 @@ def test_a_parsed_body_is_refused_with_advice() -> None:
 def test_headers_that_are_none_are_refused_with_advice(headers: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="pass the request's headers as its framework"):
         verify(b"{}", headers, SECRET)
+
+
+def parsed(change: Callable[[str], object]) -> list[Headers]:
+    """Return the headers of a signed message with values as gateways and parsers make them."""
+    values: Any = {name: change(value) for name, value in signed(b"{}").items()}
+    return [values, list(values.items())]
+
+
+def test_header_values_may_be_lists_numbers_and_bytes() -> None:
+    def number(value: str) -> object:
+        return int(value) if value.isdigit() else value
+
+    changes: list[Callable[[str], object]] = [
+        lambda value: [value],
+        lambda value: (value.encode(),),
+        lambda value: bytearray(value.encode()),
+        number,
+        lambda value: [number(value)],
+    ]
+    for headers in (each for change in changes for each in parsed(change)):
+        verify(b"{}", headers, SECRET, now=NOW)
+        assert not WebhookDedupe().seen(headers)
+
+
+@pytest.mark.parametrize("value", [1.5, True, {"value": "x"}, object(), [["x", 1.5]]])
+def test_a_header_that_is_no_text_is_named(value: object) -> None:
+    headers: Any = signed(b"{}") | {"webhook-timestamp": value}
+    with pytest.raises(InvalidArgumentError, match=r"The webhook-timestamp header is a .*; pass"):
+        verify(b"{}", headers, SECRET, now=NOW)
+
+
+def test_a_list_of_two_ids_is_refused_like_two_headers() -> None:
+    for name, value in {"webhook-id": ["a", "b"], "webhook-timestamp": [], "other": [1.5]}.items():
+        headers: Any = signed(b"{}") | {name: value}
+        if name == "other":
+            verify(b"{}", headers, SECRET, now=NOW)
+            continue
+        with pytest.raises(WebhookVerificationError) as caught:
+            verify(b"{}", headers, SECRET, now=NOW)
+        assert caught.value.reason == "MissingHeader"
+
+
+def test_a_secret_may_be_what_the_api_returned() -> None:
+    returned = WebhookSecret(key=SECRET)
+    other = "whsec_" + base64.b64encode(b"other").decode()
+
+    verify(b"{}", signed(b"{}"), returned, now=NOW)
+    verify(b"{}", signed(b"{}"), [other, returned], now=NOW)
+    with pytest.raises(WebhookVerificationError, match="No v1 signature matches"):
+        verify(b"{}", signed(b"{}"), WebhookSecret(key=other), now=NOW)
+    with pytest.raises(WebhookVerificationError) as caught:
+        verify(b"{}", signed(b"{}"), WebhookSecret(key="!"), now=NOW)
+    assert caught.value.reason == "InvalidSecret"
 
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
 from msgspec import Raw
@@ -14,7 +14,7 @@ from replicate_async.resources._base import Caller
 from replicate_async.resources.webhooks import GET_SECRET
 from replicate_async.runs.glance import decode
 from replicate_async.schemas import Prediction, Training
-from replicate_async.webhooks import Headers, unwrap
+from replicate_async.webhooks import Headers, Secret, unwrap
 
 RunT = TypeVar("RunT", Prediction, Training)
 
@@ -74,7 +74,7 @@ async def receive(
     client: Caller,
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str] | None,
+    secret: Secret | None,
     kind: type[RunT],
 ) -> RunT:
     """Verify a webhook, give the run that it brings to those who wait for it, and return it."""
@@ -101,11 +101,11 @@ async def _verified(
     client: Caller,
     body: bytes | str,
     headers: Headers,
-    secret: str | Sequence[str] | None,
+    secret: Secret | None,
     kind: type[RunT],
 ) -> RunT:
     # The overloads of `unwrap` name each kind; that it returns the one asked for holds for both.
-    def check(secret: str | Sequence[str]) -> RunT:
+    def check(secret: Secret) -> RunT:
         return cast("RunT", unwrap(body, headers, secret, type=kind))  # type: ignore[redundant-cast] # for pyright
 
     if secret is not None:

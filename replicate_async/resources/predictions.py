@@ -36,7 +36,7 @@ from replicate_async.schemas import (
     Prediction,
     WebhookEvent,
 )
-from replicate_async.webhooks import Headers
+from replicate_async.webhooks import Headers, Secret
 
 CREATE: Final = Endpoint(
     "POST",
@@ -195,7 +195,7 @@ class Predictions(Resource):
         body: bytes | str,
         headers: Headers,
         *,
-        secret: str | Sequence[str] | None = None,
+        secret: Secret | None = None,
     ) -> Prediction:
         """Verify a webhook, wake whoever waits for its prediction, and return that.
 

@@ -23,7 +23,7 @@ from replicate_async.runs.wait import TRAINING_TIMEOUT, OnUpdate, Source
 from replicate_async.runs.waiter import Waits
 from replicate_async.runs.watch import Watch
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
-from replicate_async.webhooks import Headers
+from replicate_async.webhooks import Headers, Secret
 
 CREATE: Final = Endpoint(
     "POST",
@@ -125,7 +125,7 @@ class Trainings(Resource):
         body: bytes | str,
         headers: Headers,
         *,
-        secret: str | Sequence[str] | None = None,
+        secret: Secret | None = None,
     ) -> Training:
         """Verify a webhook, wake whoever waits for its training, and return that.
 

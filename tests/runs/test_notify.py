@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from replicate_async import Prediction, WebhookVerificationError
+from replicate_async import Prediction, WebhookSecret, WebhookVerificationError
 from tests.runs.states import LEISURE, STATES, Service, ended, signed
 from tests.support.embedded import until
 from tests.support.replies import training
@@ -51,6 +51,8 @@ async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None
         await asyncio.sleep(0)
         body = ended(status="processing", completed_at=None, output=["a"])
         await client.predictions.notify(body, signed(body), secret=WEBHOOK_SECRET)
+        returned = WebhookSecret(key=WEBHOOK_SECRET)
+        await client.predictions.notify(body, signed(body), secret=returned)
         async with asyncio.timeout(1):
             assert (await waiting).output == ["a"]
     assert service.asked("/secret") == 0

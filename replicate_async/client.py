@@ -455,6 +455,10 @@ class Replicate:
             raise InvalidArgumentError(
                 f"{text} is not valid Unicode ({error.reason}); decode it with the right encoding."
             ) from None
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidArgumentError(
+                f"an argument cannot be sent as JSON: {error}; pass plain values."
+            ) from error
         request = Request(
             endpoint, target, {} if headers is None else encode_headers(headers), encoded, hold
         )

@@ -269,7 +269,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     (given(Odd()), 'input["value"]: a value of type Odd cannot be sent as JSON; convert it to'),
     (given({"b": [1j]}), 'input["value"]["b"][0]: a value of type complex cannot be sent as JSON;'),
     (given("a\ud800"), "'a\\ud800' is not valid Unicode (surrogates not allowed); decode it"),
-    (given(endless()), "input is nested too deep for JSON, or holds itself."),
+    (given(endless()), 'input["value"] is nested too deep for JSON, or holds itself.'),
     (
         lambda c: c.run("acme/echo", {"value": [bytes(1_000_001)]}, file_encoding="data-url"),
         (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -21,7 +22,6 @@ Method = Literal["GET", "POST", "PATCH", "DELETE", "QUERY"]
 Media = Literal["application/json", "text/plain", "multipart/form-data"]
 Bucket = Literal["create", "get", "other"]
 
-_ENCODE = msgspec.json.Encoder()
 _PARAMETER = re.compile(r"\{(\w+)\}")
 # A slash or a dot segment would name another resource, and "?", "#" and "%" would be read again by
 # a proxy that decodes the path before it routes.
@@ -44,8 +44,31 @@ class SegmentError(ValueError):
 
 def shorten(value: object, limit: int = 80) -> str:
     """Return the repr of *value*, at most *limit* characters of it."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the caller's own class; its error would hide ours
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def exact(value: object) -> object:
+    """Return *value*, of a subclass of a class that JSON has, as exactly of that class.
+
+    msgspec takes no subclasses, such as the strings of NumPy and of template engines.
+    """
+    for kind, convert in _EXACT:
+        if issubclass(type(value), kind):
+            return convert(value)  # not str(value): the method may say something else
+    raise TypeError(f"a value of type {type(value).__name__} cannot be sent as JSON")
+
+
+_EXACT: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (datetime, lambda value: datetime.fromisoformat(datetime.isoformat(value))),
+)
+_ENCODE: Final = msgspec.json.Encoder(enc_hook=exact)
 
 
 @dataclass(frozen=True)
@@ -152,11 +175,11 @@ def encode_query(query: msgspec.Struct | None) -> str:
     if query is None:
         return ""
     # Through msgspec first, so that a datetime is written as the API reads it.
-    fields = cast("dict[str, Any]", msgspec.to_builtins(query))
+    fields = cast("dict[str, Any]", msgspec.to_builtins(query, enc_hook=exact))
     return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
 def encode_headers(headers: msgspec.Struct) -> dict[str, str]:
     """Return the header fields of *headers*, without those that were left out."""
-    fields = cast("dict[str, str | None]", msgspec.to_builtins(headers))
+    fields = cast("dict[str, str | None]", msgspec.to_builtins(headers, enc_hook=exact))
     return {name: value for name, value in fields.items() if value is not None}

@@ -7,32 +7,32 @@ of its disk shows on the event loop.
 from __future__ import annotations
 
 import asyncio
-import io
+import hashlib
 import os
 import stat
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Self, TypeVar, cast
+from typing import BinaryIO, Final, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from anyio import CancelScope, to_thread
 
-from replicate_async.core.endpoint import shorten
 from replicate_async.core.multipart import Reading
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.media import ENOUGH
-
-FileContent = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]
-"""What can be sent as a file."""
+from replicate_async.files.readers import PIECE, at_end, checked, explained, unreadable
 
 T = TypeVar("T")
-
-PIECE: Final = 1024 * 1024
-"""Bytes that are read at once."""
 
 
 class Start(NamedTuple):
@@ -61,7 +61,7 @@ class Pieces:
         if left == 0:
             return memoryview(b"")
         what, most = self._source.what, self._source.most
-        piece = _checked(await self._read(self._given, min(PIECE, left)), what)
+        piece = checked(await self._read(self._given, min(PIECE, left)), what)
         self._given += len(piece)
         if not piece and self.size is not None:
             raise InvalidArgumentError(
@@ -87,6 +87,8 @@ class Source(ABC):
 
     name: str | None = None
     """The name of the file, where it has one."""
+    type: str | None = None
+    """The media type, where the caller's object states one."""
     size: int | None = None
     """Bytes; None when that is not known."""
     most: int | None = None
@@ -110,6 +112,18 @@ class Source(ABC):
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[Reading]:
         """Begin to read it from its start."""
+
+    def fingerprint(self, most: int) -> list[object]:
+        """Return plain values that are equal for equal content; reads it, so call it in a thread.
+
+        A file of more than *most* bytes goes by path, size and time of change. Raises
+        `InvalidArgumentError` for what cannot be read, or not again afterwards.
+        """
+        del most
+        raise InvalidArgumentError(
+            f"{self.what} can be read only once, so it cannot be told from other files; pass a "
+            "path or bytes."
+        )
 
     async def aclose(self) -> None:
         """Let go of what is not going to be read."""
@@ -138,6 +152,11 @@ class Memory(Source):
     async def _read(self, at: int, most: int) -> memoryview:
         return self._view[at : at + most]
 
+    def fingerprint(self, most: int) -> list[object]:
+        """Return a digest of the bytes."""
+        del most
+        return ["file", hashlib.sha256(self._view).hexdigest()]
+
 
 class PathSource(Source):
     """A file by its path, opened anew for each attempt."""
@@ -156,7 +175,7 @@ class PathSource(Source):
         with file:
             self.size: int | None = size
             whole = size <= most
-            with _explained(self.what):
+            with explained(self.what):
                 return Start(file.read(size if whole else ENOUGH), whole)
 
     @asynccontextmanager
@@ -165,10 +184,22 @@ class PathSource(Source):
         async with _in_thread(self._opened, lambda opened: opened[0].close()) as (file, size):
 
             def read(most: int) -> bytes:
-                with _explained(self.what):
+                with explained(self.what):
                     return file.read(most)
 
             yield Pieces(self, lambda _, most: to_thread.run_sync(read, most), size)
+
+    def fingerprint(self, most: int) -> list[object]:
+        """Return a digest of the content, or path, size and time of change of a large file."""
+        file, size = self._opened()
+        with file, explained(self.what):
+            if size > most:
+                changed = os.fstat(file.fileno()).st_mtime_ns
+                return ["file", str(self._path.resolve()), size, changed]
+            found = hashlib.sha256()
+            while piece := file.read(PIECE):
+                found.update(piece)
+            return ["file", found.hexdigest()]
 
     def _opened(self) -> tuple[BinaryIO, int]:
         try:
@@ -178,7 +209,7 @@ class PathSource(Source):
                 file = self._path.open("rb")
                 return file, os.fstat(file.fileno()).st_size
         except OSError as error:
-            raise InvalidArgumentError(f"{self.what} cannot be read: {error.strerror}.") from None
+            raise unreadable(self.what, error) from error
         except ValueError:
             raise InvalidArgumentError(f"{self.what} is no path: it has a null in it.") from None
         kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
@@ -240,12 +271,12 @@ class OpenFile(Source):
     Several can read the same file at once, as happens when it goes to two models.
     """
 
-    def __init__(self, file: BinaryIO, what: str) -> None:
+    def __init__(self, file: BinaryIO, what: str, name: str | None = None) -> None:
         super().__init__(what)
         self._file = file
         self._home = 0
         self._loan = _loan_of(file)
-        self.name: str | None = _name_of(file)
+        self.name = name
 
     async def start(self, most: int) -> Start:
         """Look into the file."""
@@ -257,10 +288,30 @@ class OpenFile(Source):
             self.size = self._measured()
             known = self.size is not None and self.size > most
             data = self._read(0, ENOUGH if known else max(ENOUGH, most + 1))
+            if not data:
+                self._check_position()
             whole = not known and len(data) <= most
             if whole:
                 self.size = len(data)
             return Start(data, whole)
+
+    def _check_position(self) -> None:
+        """Refuse a file of which nothing is left, unless it is empty."""
+        if self._home and self._end() != 0:
+            raise at_end(self.what, self._home)
+
+    def fingerprint(self, most: int) -> list[object]:
+        """Return a digest of the content from where the file stands."""
+        del most
+        with self._borrowed():
+            self._home = self._loan.home
+            found, at = hashlib.sha256(), 0
+            while piece := self._read(at, PIECE):
+                found.update(piece)
+                at += len(piece)
+            if not at:
+                self._check_position()
+        return ["file", found.hexdigest()]
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
@@ -276,18 +327,22 @@ class OpenFile(Source):
         return _Borrowed(self._file, self._loan, self.what)
 
     def _read(self, at: int, most: int) -> bytes:
-        with self._loan.lock, _explained(self.what):
+        with self._loan.lock, explained(self.what):
             # Reading on is no seek: in a compressed file that would start again from the top.
             if self._file.tell() != self._home + at:
                 self._file.seek(self._home + at)
-            return bytes(_checked(self._file.read(most), self.what))
+            return bytes(checked(self._file.read(most), self.what))
 
     def _measured(self) -> int | None:
+        end = self._end()
+        return None if end is None else max(0, end - self._home)
+
+    def _end(self) -> int | None:
         with self._loan.lock:
             try:
-                return max(0, self._file.seek(0, os.SEEK_END) - self._home)
-            except (OSError, ValueError, TypeError):
-                return None  # a compressed file does not know its end
+                return self._file.seek(0, os.SEEK_END)
+            except Exception:  # noqa: BLE001 - a compressed file does not know its end; reading says more
+                return None
 
 
 class _Borrowed:
@@ -300,14 +355,15 @@ class _Borrowed:
 
     def __enter__(self) -> None:
         loan = self._loan
-        with loan.lock, _explained(self._what):
+        with loan.lock, explained(self._what):
             if not loan.readers:
                 loan.home = self._file.tell()
             loan.readers += 1
 
     def __exit__(self, *_: object) -> None:
         loan = self._loan
-        with loan.lock, suppress(OSError, ValueError):
+        # Its bytes were read; where it stands is of less weight than an error in their place.
+        with loan.lock, suppress(Exception):
             loan.readers -= 1
             if not loan.readers:
                 self._file.seek(loan.home)
@@ -319,7 +375,8 @@ class Once(Source):
     def __init__(self, pieces: AsyncIterable[object], what: str, name: str | None = None) -> None:
         super().__init__(what)
         self.name = name
-        self._pieces: AsyncIterator[object] = aiter(pieces)
+        with explained(what):
+            self._pieces: AsyncIterator[object] = aiter(pieces)
         self._head: deque[bytes] = deque()
         self._begun = False
 
@@ -353,7 +410,8 @@ class Once(Source):
         """Close the generator: left half read, it would be closed by a task of its own."""
         pieces: object = self._pieces
         if isinstance(pieces, AsyncGenerator):
-            with suppress(RuntimeError):  # it is running still, and being cancelled
+            # It may be running still, and being cancelled; and its own cleanup may fail.
+            with suppress(Exception):
                 await cast("AsyncGenerator[object]", pieces).aclose()
 
     async def _piece(self, _at: int, _most: int) -> bytes:
@@ -362,6 +420,10 @@ class Once(Source):
 
     async def _next(self) -> bytes:
         """Return the next piece that is not empty; nothing at the end."""
+        with explained(self.what):
+            return await self._next_piece()
+
+    async def _next_piece(self) -> bytes:
         async for piece in self._pieces:
             if not isinstance(piece, bytes | bytearray | memoryview):
                 raise InvalidArgumentError(
@@ -370,102 +432,3 @@ class Once(Source):
             if content := bytes(cast("bytes | bytearray | memoryview", piece)):
                 return content
         return b""
-
-
-class _Pipe:
-    """A pipe, a socket or another file that has no position, read as what comes."""
-
-    def __init__(self, file: BinaryIO, what: str) -> None:
-        # A pipe gives what it has; to wait for a whole piece could take its writer's lifetime.
-        self._read: Callable[[int], object] = getattr(file, "read1", file.read)
-        self._what = what
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> object:
-        # The thread may wait for ever, so a cancel does not wait for the thread.
-        data = await to_thread.run_sync(self._piece, abandon_on_cancel=True)
-        if not data:
-            raise StopAsyncIteration
-        return data
-
-    def _piece(self) -> memoryview:
-        with _explained(self._what):
-            return _checked(self._read(PIECE), self._what)
-
-
-class _explained:  # noqa: N801 - reads as a verb in a with statement
-    """Says what is wrong with an open file in terms of the argument that it is."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, OSError):
-            why = error.strerror or type(error).__name__
-            raise InvalidArgumentError(f"{self._what} cannot be read: {why}.") from None
-        if isinstance(error, ValueError) and not isinstance(error, InvalidArgumentError):
-            raise InvalidArgumentError(
-                f"{self._what} is closed; pass it inside its 'with' block, or its Path."
-            ) from None
-
-
-def _checked(data: object, what: str) -> memoryview:
-    if isinstance(data, str):
-        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
-    if isinstance(data, bytes | bytearray | memoryview):
-        return memoryview(cast("bytes | bytearray | memoryview", data)).cast("B")
-    raise InvalidArgumentError(f"{what} gave a {type(data).__name__}; it must give bytes.")
-
-
-def is_file(value: object) -> bool:
-    """Tell whether *value* is a path, an open file or an iterator of bytes."""
-    return isinstance(value, os.PathLike | AsyncIterable) or hasattr(value, "read")
-
-
-def source_of(value: object, where: str) -> Source:
-    """Return what *value* is read from; *where* says which argument it is.
-
-    Raises `InvalidArgumentError` for what cannot be, as far as that shows without a look at it.
-    """
-    if isinstance(value, bytes | bytearray | memoryview):
-        return Memory(cast("bytes | bytearray | memoryview", value), where)
-    if isinstance(value, os.PathLike):
-        path = Path(os.fsdecode(cast("os.PathLike[str]", value)))
-        return PathSource(path, f"{where}={str(path)!r}")
-    what = f"{where}={shorten(value)}"
-    if isinstance(value, io.TextIOBase):
-        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
-    if isinstance(value, AsyncIterable):
-        return Once(cast("AsyncIterable[object]", value), where)
-    if _is_open_file(value):
-        return _of_open_file(cast("BinaryIO", value), what)
-    raise InvalidArgumentError(
-        f"{what} is a {type(value).__name__}; give bytes, a Path, a file opened with 'rb', or an "
-        "async iterator of bytes."
-    )
-
-
-def _is_open_file(value: object) -> bool:
-    methods = ("read", "readable", "seekable", "seek", "tell")
-    return all(hasattr(value, name) for name in methods)
-
-
-def _of_open_file(file: BinaryIO, what: str) -> Source:
-    with _explained(what):
-        readable, seekable = file.readable(), file.seekable()
-    if not readable:
-        raise InvalidArgumentError(f"{what} is open for writing only; open it with 'rb'.")
-    if seekable:
-        return OpenFile(file, what)
-    return Once(_Pipe(file, what), what, _name_of(file))
-
-
-def _name_of(file: BinaryIO) -> str | None:
-    """Return the last part of the name of *file*; a descriptor is no name."""
-    name: object = getattr(file, "name", None)
-    return Path(name).name or None if isinstance(name, str) else None

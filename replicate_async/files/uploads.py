@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from anyio import CancelScope
 
 from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.files.contents import source_of
 from replicate_async.files.inputs import (
     LARGEST_DATA_URL,
     LARGEST_FORCED_DATA_URL,
@@ -20,7 +21,7 @@ from replicate_async.files.inputs import (
     data_url,
 )
 from replicate_async.files.media import describe
-from replicate_async.files.sources import Source, Start, source_of, too_large
+from replicate_async.files.sources import Source, Start, too_large
 from replicate_async.schemas import File
 
 AT_ONCE: Final = 4
@@ -82,7 +83,8 @@ async def _prepare(draft: Draft, sources: list[Source]) -> list[Upload]:
         source = source_of(slot.value, place)
         sources.append(source)
         start = await source.start(_MOST[draft.encoding])
-        name, kind = describe(source.name, start.data)
+        name, told = describe(source.name, start.data)
+        kind = source.type or told
         if _fits(draft, source, start):
             draft.bytes_in_data_urls += len(start.data)
             slot.url = data_url(start.data, kind)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, get_args
-
-import msgspec
 
 from replicate_async.errors import AmbiguousCreateError
 from replicate_async.files.inputs import FileEncoding, encode_input
 from replicate_async.files.uploads import delete_quietly, send_files
+from replicate_async.files.values import Record
 from replicate_async.resources._base import Caller
 from replicate_async.resources._options import check_choice
 from replicate_async.resources.files import Files
 from replicate_async.schemas import File
 
-Input = Mapping[str, object] | msgspec.Struct
+Input = Record
 
 
 class SentInput:

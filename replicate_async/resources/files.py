@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,10 +11,12 @@ import msgspec
 from replicate_async.core.endpoint import Endpoint, shorten
 from replicate_async.core.multipart import Multipart, Part
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.inputs import LARGEST_UPLOAD, encode_json
+from replicate_async.files.contents import FileContent, source_of
+from replicate_async.files.inputs import LARGEST_UPLOAD, encode_json, is_record
 from replicate_async.files.media import describe
-from replicate_async.files.sources import FileContent, Source, source_of
+from replicate_async.files.sources import Source
 from replicate_async.files.uploads import LONGEST_FILENAME, check_size, sendable_name
+from replicate_async.files.values import Record
 from replicate_async.resources._base import Listing, Resource
 from replicate_async.schemas import CreateFile, DownloadFile, File, Page
 
@@ -45,14 +46,15 @@ class Files(Resource):
         *,
         filename: str | None = None,
         type: str | None = None,
-        metadata: Mapping[str, object] | None = None,
+        metadata: Record | None = None,
         repeat: bool = False,
         max_size: int | None = LARGEST_UPLOAD,
     ) -> File:
         """Upload a file of at most 100 MB, kept for 24 hours; pass the `File` in an input.
 
         *content* is bytes, a path, a file opened for reading bytes (read from where it stands, and
-        left standing there), or an async iterator of bytes; it is sent as a stream. *filename* (at
+        left standing there), an async iterator of bytes, an upload of a web framework or an image
+        of Pillow; it is sent as a stream. *filename* (at
         most 255 bytes) is taken from the path if not given, *type*, the media type, from the name
         or the first bytes. Never sent twice when it may have arrived, unless *repeat* says that a
         second copy does no harm: raises `AmbiguousCreateError` then. More than *max_size* bytes
@@ -69,8 +71,9 @@ class Files(Resource):
         try:
             start = await source.start(0)
             check_size(source)
-            name, kind = describe(filename or source.name, start.data)
-            part = Part("content", source, filename or sendable_name(name), type or kind)
+            name, told = describe(filename or source.name, start.data)
+            kind = type or source.type or told
+            part = Part("content", source, filename or sendable_name(name), kind)
             return await self._send((part, *parts), source.size, repeat=repeat)
         finally:
             await source.aclose()
@@ -111,10 +114,10 @@ def _hold(size: int | None) -> float:
     return _LONGEST_UPLOAD if size is None else min(size / _SLOWEST_UPLOAD, _LONGEST_UPLOAD)
 
 
-def _metadata(metadata: Mapping[str, object] | None) -> tuple[Part, ...]:
+def _metadata(metadata: Record | None) -> tuple[Part, ...]:
     if not metadata:
         return ()
-    if not isinstance(metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+    if not is_record(metadata):
         raise InvalidArgumentError(
             f'metadata={shorten(metadata)} must be a mapping such as {{"customer": 7}}.'
         )

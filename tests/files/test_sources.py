@@ -11,7 +11,9 @@ import anyio
 import pytest
 
 from replicate_async import InvalidArgumentError
-from replicate_async.files.sources import PIECE, Source, source_of
+from replicate_async.files.contents import source_of
+from replicate_async.files.readers import PIECE
+from replicate_async.files.sources import Source
 from replicate_async.files.uploads import sendable_name
 
 pytestmark = pytest.mark.anyio
@@ -101,8 +103,9 @@ async def test_what_was_written_and_not_flushed_is_sent(path: Path) -> None:
         assert await source_of(file, "content").start(10) == (b"new", True)
 
 
-async def test_a_file_at_its_end_is_empty(path: Path) -> None:
-    with path.open("rb") as file:
+async def test_an_empty_file_is_sent_though_it_stands_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with (tmp_path / "empty").open("rb") as file:
         file.read()
         source = source_of(file, "content")
 

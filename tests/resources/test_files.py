@@ -220,13 +220,16 @@ async def test_an_upload_that_may_have_arrived_is_not_sent_again(
     assert len([file async for file in client.files.list()]) == 1
 
 
-async def test_what_an_iterator_raises_is_what_the_upload_raises(client: Replicate) -> None:
+async def test_what_an_iterator_raises_is_the_cause_of_what_the_upload_raises(
+    client: Replicate,
+) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"some"
         raise LookupError("the disk is gone")
 
-    with pytest.raises(LookupError, match="the disk is gone"):
+    with pytest.raises(InvalidArgumentError, match="LookupError: the disk is gone") as caught:
         await client.files.create(broken())
+    assert isinstance(caught.value.__cause__, LookupError)
 
     assert [file async for file in client.files.list()] == []
 

@@ -1,0 +1,145 @@
+"""Which values are files, and the source that each of them is read from."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol, cast
+
+from anyio import AsyncFile
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.files.images import Image, ImageSource, is_image
+from replicate_async.files.media import OCTETS
+from replicate_async.files.readers import (
+    AsyncPieces,
+    AsyncReadable,
+    Pipe,
+    explained,
+    reads_async,
+)
+from replicate_async.files.sources import Memory, Once, OpenFile, PathSource, Source
+
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
+
+
+class FormFile(Protocol):
+    """A file of a form that a web framework received, such as the `UploadFile` of Starlette."""
+
+    @property
+    def file(self) -> BinaryIO:
+        """What the framework has kept the bytes in."""
+        ...
+
+    @property
+    def filename(self) -> str | None:
+        """The name that the form stated."""
+        ...
+
+
+FileContent = (
+    bytes
+    | bytearray
+    | memoryview
+    | os.PathLike[str]
+    | BinaryIO
+    | AsyncIterable[bytes]
+    | AsyncReadable
+    | FormFile
+    | Image
+)
+"""What can be sent as a file."""
+
+
+def is_file(value: object) -> bool:
+    """Tell whether *value* is a path, an open file, an iterator of bytes, an image or an upload."""
+    return (
+        isinstance(value, os.PathLike | AsyncIterable)
+        or callable(getattr(value, "read", None))
+        or is_image(value)
+        or form_file(value) is not None
+    )
+
+
+def form_file(value: object) -> object:
+    """Return what holds the bytes of a file of a form, None if *value* is no such file."""
+    for name in ("file", "stream"):  # Starlette, Litestar and aiohttp; Werkzeug and Quart
+        held: object = getattr(value, name, None)
+        if callable(getattr(held, "read", None)) and hasattr(value, "filename"):
+            return held
+    return None
+
+
+def source_of(value: object, where: str) -> Source:
+    """Return what *value* is read from; *where* says which argument it is.
+
+    Raises `InvalidArgumentError` for what cannot be, as far as that shows without a look at it.
+    """
+    with explained(where):
+        return _source_of(value, where)
+
+
+def _source_of(value: object, where: str) -> Source:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return Memory(cast("bytes | bytearray | memoryview", value), where)
+    if isinstance(value, os.PathLike):
+        path = Path(os.fsdecode(cast("os.PathLike[str]", value)))
+        return PathSource(path, f"{where}={str(path)!r}")
+    if isinstance(value, AsyncFile):
+        return _source_of(cast("AsyncFile[bytes]", value).wrapped, where)
+    if (held := form_file(value)) is not None:
+        return _of_form_file(value, held, where)
+    return _of_other(value, where, f"{where}={shorten(value)}")
+
+
+def _of_other(value: object, where: str, what: str) -> Source:
+    if is_image(value):
+        return ImageSource(cast("Image", value), what)
+    if isinstance(value, io.TextIOBase):
+        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
+    if reads_async(value):
+        return Once(AsyncPieces(cast("AsyncReadable", value), what), what, _name_of(value))
+    if isinstance(value, AsyncIterable):
+        return Once(cast("AsyncIterable[object]", value), where)
+    if _is_open_file(value):
+        return _of_open_file(cast("BinaryIO", value), what)
+    raise InvalidArgumentError(
+        f"{what} is a {type(value).__name__}; give bytes, a Path, a file opened with 'rb', or an "
+        "async iterator of bytes."
+    )
+
+
+def _of_form_file(value: object, held: object, where: str) -> Source:
+    source = _source_of(held, where)
+    filename: object = getattr(value, "filename", None)
+    # Some browsers state a whole path.
+    source.name = re.split(r"[\\/]", filename)[-1] or None if isinstance(filename, str) else None
+    stated: object = getattr(value, "content_type", None)
+    found = _MEDIA_TYPE.match(stated) if isinstance(stated, str) else None
+    source.type = found.group() if found and found.group() != OCTETS else None
+    return source
+
+
+def _is_open_file(value: object) -> bool:
+    methods = ("read", "readable", "seekable", "seek", "tell")
+    return all(hasattr(value, name) for name in methods)
+
+
+def _of_open_file(file: BinaryIO, what: str) -> Source:
+    with explained(what):
+        readable, seekable = file.readable(), file.seekable()
+    if not readable:
+        raise InvalidArgumentError(f"{what} is open for writing only; open it with 'rb'.")
+    if seekable:
+        return OpenFile(file, what, _name_of(file))
+    return Once(Pipe(file, what), what, _name_of(file))
+
+
+def _name_of(file: object) -> str | None:
+    """Return the last part of the name of *file*; a descriptor is no name."""
+    name: object = getattr(file, "name", None)
+    return Path(name).name or None if isinstance(name, str) else None

@@ -1,0 +1,252 @@
+"""Values that JSON does not have, as values that it has.
+
+Classes of other packages are known by name, or by a method that they have: nothing is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections import UserString
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeAlias, cast
+from uuid import UUID
+
+import msgspec
+
+from replicate_async.core.endpoint import exact
+
+_LONGEST_INTEGER: Final = 300
+"""Digits of a `Decimal` that is sent as an integer."""
+_FILES: Final = "give a file as bytes, a Path, an open file or an async iterator of bytes"
+_MISSING: Final = "; write None, or leave it out."
+
+
+class DataclassInstance(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class AttrsInstance(Protocol):
+    """An instance of a class of attrs."""
+
+    __attrs_attrs__: ClassVar[Any]
+
+
+class PydanticModel(Protocol):
+    """An instance of a pydantic model."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        ...
+
+
+Record: TypeAlias = (
+    Mapping[str, object] | msgspec.Struct | DataclassInstance | AttrsInstance | PydanticModel
+)
+"""What names values: a mapping, or an instance of a class with fields."""
+
+
+class UnsendableError(Exception):
+    """A value that cannot be sent; collects its place on the way out."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path: list[object] = []
+
+
+def scalar(value: object) -> object:
+    """Return *value*, of a subclass of str, int or float, as exactly that; else as it is."""
+    if isinstance(value, Enum):
+        return scalar(cast("object", value.value))
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            # A proxy only pretends to be of the class.
+            own = kind in type(value).__mro__
+            return exact(value) if own else kind(cast("Any", value))
+    return value
+
+
+def has_fields(value: object) -> bool:
+    """Tell whether *value* is a dataclass, of a class of attrs, or a pydantic model."""
+    kind = type(value)
+    return not isinstance(value, type) and (
+        hasattr(kind, "__dataclass_fields__")
+        or hasattr(kind, "__attrs_attrs__")
+        or callable(getattr(kind, "model_dump", None))
+        or (hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)))
+    )
+
+
+def fields_of(value: object) -> Mapping[str, object] | None:
+    """Return the fields of a dataclass, a class of attrs or a pydantic model, else None."""
+    if not has_fields(value):
+        return None
+    kind = type(value)
+    if callable(getattr(kind, "model_dump", None)):
+        # By the names that the model has outside of Python, as for structs.
+        return cast("Mapping[str, object]", cast("Any", value).model_dump(by_alias=True))
+    if hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)):  # of pydantic 1
+        return cast("Mapping[str, object]", cast("Any", value).dict(by_alias=True))
+    if dataclasses.is_dataclass(value):
+        return _set_fields(value, [field.name for field in dataclasses.fields(value)])
+    attributes: object = getattr(kind, "__attrs_attrs__", None)
+    if attributes is not None:
+        names = [attribute.name for attribute in cast("Any", attributes)]
+        return _set_fields(value, names)
+    return None
+
+
+def _set_fields(value: object, names: list[str]) -> dict[str, object]:
+    missing = msgspec.UNSET
+    items = ((name, getattr(value, name, missing)) for name in names)
+    return {name: item for name, item in items if item is not missing}
+
+
+def converted(value: object) -> object:
+    """Return *value* as something nearer to JSON, which may have such values in it again.
+
+    Raises `UnsendableError` that says what to write instead.
+    """
+    for kind in type(value).__mro__:
+        convert = _BY_NAME.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
+        if convert is not None:
+            return convert(value)
+    for classes, convert in _BY_CLASS:
+        if isinstance(value, classes):
+            return convert(value)
+    for name in _METHODS:
+        if callable(getattr(type(value), name, None)):
+            return getattr(value, name)()
+    raise _refused(
+        value,
+        f"a value of type {type(value).__name__} cannot be sent as JSON; convert it to plain "
+        f"values, or {_FILES}.",
+    )
+
+
+def _refused(value: object, problem: str) -> UnsendableError:
+    name = type(value).__name__
+    if isinstance(value, Awaitable):
+        problem = f"a {name} was not awaited; write 'await' before it."
+    elif isinstance(value, Iterator):
+        problem = f"a {name} can be read only once; write list(...) around it, or {_FILES}."
+    return UnsendableError(f": {problem}")
+
+
+def _decimal(value: Decimal) -> object:
+    if not value.is_finite():
+        raise UnsendableError(f" is {value}, which JSON cannot say.")
+    if cast("int", value.as_tuple().exponent) < 0:
+        return float(value)
+    if value.adjusted() > _LONGEST_INTEGER:
+        raise UnsendableError(f" is {value}, which is too large to be sent as a number.")
+    return int(value)
+
+
+def _fraction(value: Fraction) -> object:
+    return value.numerator if value.denominator == 1 else float(value)
+
+
+def _date(value: date) -> object:
+    if value != value:  # noqa: PLR0124 - pandas' NaT is a datetime
+        return _missing(value)
+    return _text(value if type(value) is date else date(value.year, value.month, value.day))
+
+
+def _datetime(value: datetime) -> object:
+    if value != value:  # noqa: PLR0124 - as above
+        return _missing(value)
+    if getattr(value, "nanosecond", 0):
+        return value.isoformat()
+    plain = datetime(
+        value.year, value.month, value.day, value.hour, value.minute, value.second,
+        value.microsecond, value.tzinfo, fold=value.fold,
+    )  # fmt: skip
+    return _text(plain)
+
+
+def _time(value: time) -> object:
+    plain = time(
+        value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold
+    )
+    return _text(plain)
+
+
+def _text(value: object) -> object:
+    return cast("object", msgspec.to_builtins(value))
+
+
+def _numpy_array(value: Any) -> object:
+    if value.dtype.kind not in "mM":
+        return value.tolist()
+    # As plain values these would be numbers of nanoseconds.
+    return list(value) if value.ndim else value[()]
+
+
+def _numpy_time(value: Any) -> object:
+    return _missing(value) if value != value else str(value)  # noqa: PLR0124 - NaT
+
+
+def _missing(value: object) -> NoReturn:
+    raise UnsendableError(f" is a missing value ({value!s}){_MISSING}")
+
+
+def _write(problem: str) -> Callable[[object], NoReturn]:
+    """Return a conversion that refuses a value, and says what to write."""
+
+    def refuse(value: object) -> NoReturn:
+        raise UnsendableError(f" is a {type(value).__name__}; {problem}")
+
+    return refuse
+
+
+_DURATION: Final = _write("write its total_seconds(), or what the model takes.")
+_SECRET: Final = _write("write its get_secret_value().")
+_FRAME: Final = _write("write its columns or rows as plain lists.")
+
+# By the first part of the module and the name of the class, or of one that it is derived from.
+_BY_NAME: Final[Mapping[str, Callable[[Any], object]]] = {
+    "numpy.ndarray": _numpy_array,
+    "numpy.datetime64": _numpy_time,
+    "numpy.timedelta64": _DURATION,
+    "pandas.NAType": _missing,
+    "pandas.NaTType": _missing,
+    "pandas.Period": _write("write str() of it."),
+    "pandas.Interval": _write("write its bounds."),
+    "pandas.DataFrame": _FRAME,
+    "polars.DataFrame": _FRAME,
+    "polars.LazyFrame": _FRAME,
+    "pyarrow.Table": _FRAME,
+    "pydantic.SecretStr": _SECRET,
+    "pydantic.SecretBytes": _SECRET,
+    "pydantic._BaseUrl": str,
+    "pydantic._BaseMultiHostUrl": str,
+    "pydantic_core.Url": str,
+    "pydantic_core.MultiHostUrl": str,
+    "yarl.URL": str,
+    "httpx.URL": str,
+    "starlette.URL": str,
+}
+# The first that fits decides: a datetime is a date, too.
+_BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
+    (Decimal, _decimal),
+    (Fraction, _fraction),
+    (timedelta, _DURATION),
+    (datetime, _datetime),
+    (date, _date),
+    (time, _time),
+    (UUID, str),
+    (UserString, str),
+    (msgspec.Raw, msgspec.json.decode),
+    (numbers.Integral, int),
+    (numbers.Real, float),
+)
+_METHODS: Final = ("tolist", "to_list", "to_pylist", "as_py")
+"""Give plain values: of NumPy, PyTorch, pandas and array, of Polars, of PyArrow (two)."""

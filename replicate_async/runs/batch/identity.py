@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Final, cast
 
 import msgspec
 
-from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.files.contents import source_of
+from replicate_async.files.inputs import Slot, canonical_input
+from replicate_async.files.output import FileOutput
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import File
 
@@ -38,101 +37,80 @@ class FileInput:
 A_FILE: Final = FileInput()
 
 
-class _NeedsReadingError(Exception):
-    """A digest that has to read a file, which is no work for the event loop."""
-
-
 def fields(given: ItemInput) -> dict[str, object]:
-    """Return the inputs by name, without those that are None, as they are sent."""
-    if isinstance(given, msgspec.Struct):
-        named = zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True)
-        return {
-            encoded: value for encoded, name in named if (value := getattr(given, name)) is not None
-        }
-    return {name: value for name, value in given.items() if value is not None}
+    """Return the inputs by name as they are sent, without those that are None.
+
+    `A_FILE` stands for each file. Raises `InvalidArgumentError` for what cannot be sent.
+    """
+    draft = canonical_input(given)
+    if not draft.slots:
+        return draft.values
+    return cast("dict[str, object]", _with_files(draft.values, lambda _: A_FILE))
 
 
 def digest(model: str, given: ItemInput, *, read: bool) -> bytes | None:
-    """Return the SHA-256 of *model* and the canonical JSON of an input.
+    """Return the SHA-256 of *model* and the canonical JSON of an input, as it is sent.
 
     Files count by content, those above 16 MiB by path, size and time of change. When a file would
     have to be read and *read* is false, returns None: call again in a thread. Raises
     `InvalidArgumentError` for what has no digest.
     """
-    hook = _read if read else _refuse
+    draft = canonical_input(given)
+    values: object = draft.values
+    if draft.slots:
+        if not read and any(_takes_long(slot.value) for slot in draft.slots):
+            return None
+        prints = {slot: _fingerprint(slot, place) for slot, place in draft.places()}
+        values = _with_files(values, prints.__getitem__)
     try:
-        canonical = msgspec.json.encode(fields(given), enc_hook=hook, order="deterministic")
-    except _NeedsReadingError:
-        return None
+        canonical = msgspec.json.encode(values, order="deterministic")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"the input cannot be sent as JSON: {error}.") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise InvalidArgumentError(f"{error.filename or 'a file'}: {reason}.") from None
     return hashlib.sha256(b"%s\0%s" % (model.encode(errors="replace"), canonical)).digest()
 
 
-def _refuse(value: object) -> object:
-    if isinstance(value, os.PathLike) or hasattr(value, "read"):
-        raise _NeedsReadingError
-    return _converted(value)
+def _takes_long(file: object) -> bool:
+    """Whether the digest of *file* is no work for the event loop."""
+    if isinstance(file, bytes | bytearray | memoryview):
+        return memoryview(cast("bytes", file)).nbytes > _CHUNK
+    return not isinstance(file, File | FileOutput)
 
 
-def _read(value: object) -> object:
-    if isinstance(value, os.PathLike):
-        return _path_digest(Path(cast("os.PathLike[str]", value)))
-    if hasattr(value, "read"):
-        return _open_file_digest(value)
-    return _converted(value)
+def _fingerprint(slot: Slot, place: str) -> object:
+    """Return plain values that stand for a file in a digest."""
+    value = slot.value
+    if isinstance(value, File):
+        return value.urls.get
+    if isinstance(value, FileOutput):  # of another run
+        return value.url
+    return source_of(value, place).fingerprint(LARGEST_HASHED)
 
 
-def _converted(value: object) -> object:
-    as_list: Callable[[], object] | None = getattr(value, "tolist", None)
-    if as_list is not None:  # numpy and its like
-        return as_list()
-    url = getattr(value, "url", None)
-    if isinstance(url, str):  # an output file of another run
-        return url
-    raise TypeError(f"a value of type {type(value).__name__} has no digest; pass plain values")
-
-
-def _path_digest(path: Path) -> list[object]:
-    size = path.stat().st_size
-    if size > LARGEST_HASHED:
-        return ["file", str(path.resolve()), size, path.stat().st_mtime_ns]
-    return ["file", hashlib.sha256(path.read_bytes()).hexdigest()]
-
-
-def _open_file_digest(file: object) -> list[object]:
-    read, seek, tell = (getattr(file, name, None) for name in ("read", "seek", "tell"))
-    if read is None or seek is None or tell is None:
-        raise TypeError(f"{shorten(file)} can be read only once; pass a path or bytes, or key=")
-    found, start = hashlib.sha256(), tell()
-    while piece := read(_CHUNK):
-        found.update(piece.encode() if isinstance(piece, str) else piece)
-    seek(start)
-    return ["file", found.hexdigest()]
+def _with_files(value: object, stand_in: Callable[[Slot], object]) -> object:
+    """Return *value* with what stands in for each file in place of its slot."""
+    if isinstance(value, Slot):
+        return stand_in(value)
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return {name: _with_files(item, stand_in) for name, item in items}
+    if isinstance(value, list):
+        return [_with_files(item, stand_in) for item in cast("list[object]", value)]
+    return value
 
 
 def likeness(given: object) -> object:
     """Return plain values to compare with a prediction's input, with `A_FILE` for each file."""
-    if given is None or isinstance(given, int | float | str):
+    if given is None or given is A_FILE or isinstance(given, int | float | str):
         return _likeness_of_scalar(given)
     if isinstance(given, Mapping):
         items = cast("Mapping[object, object]", given).items()
         return {str(name): likeness(value) for name, value in items}
-    if isinstance(given, list | tuple | AbstractSet):
+    if isinstance(given, list | tuple):
         return [likeness(value) for value in cast("list[object]", given)]
-    if (
-        isinstance(given, bytes | bytearray | os.PathLike | File)
-        or hasattr(given, "read")
-        or isinstance(getattr(given, "url", None), str)
-    ):
-        return A_FILE
-    return likeness(msgspec.to_builtins(given, enc_hook=_converted))
+    return likeness(fields({"value": given})["value"])
 
 
-def _likeness_of_scalar(given: float | str | None) -> object:
+def _likeness_of_scalar(given: object) -> object:
     if isinstance(given, str):
         return A_FILE if given.startswith("data:") else given
     if isinstance(given, float) and given.is_integer() and abs(given) < _WHOLE:

@@ -47,7 +47,11 @@ class Preview:
             return Ended(found, replayed=True)
         if item.resumed:
             return Ended(result_of(item), replayed=True)
-        wrong = None if self._schema is None else mistake(fields(item.named.input), self._schema)
+        try:
+            given = fields(item.named.input)
+        except InvalidArgumentError as error:
+            return Ended(result_of(item, error=error))
+        wrong = None if self._schema is None else mistake(given, self._schema)
         if wrong is not None:
             said = f"input {item.named.index} ({item.key}): {wrong}"
             return Ended(result_of(item, error=InvalidArgumentError(said)))

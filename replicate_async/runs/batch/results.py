@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
@@ -10,11 +9,12 @@ from typing import Generic, TypeAlias, TypeVar
 import msgspec
 
 from replicate_async.errors import AmbiguousCreateError, ReplicateError
+from replicate_async.files.values import Record
 from replicate_async.schemas import Prediction
 
 T = TypeVar("T")
 
-ItemInput: TypeAlias = Mapping[str, object] | msgspec.Struct
+ItemInput: TypeAlias = Record
 """One input of a batch, which is that of ``predictions.create``."""
 
 

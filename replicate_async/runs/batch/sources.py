@@ -11,8 +11,11 @@ from typing import Final, NamedTuple, TypeAlias, cast
 import msgspec
 
 from replicate_async.core.endpoint import shorten
-from replicate_async.errors import InvalidArgumentError
-from replicate_async.runs.batch.identity import digest, fields
+from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.files.inputs import field_of, is_record
+from replicate_async.files.readers import reason_of
+from replicate_async.files.values import scalar
+from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.seen import Seen
 
@@ -97,7 +100,7 @@ class Namer:
         """Return *given* with its key; raises `InvalidArgumentError` when it cannot have one."""
         index = self._next
         self._next += 1
-        if not isinstance(given, Mapping | msgspec.Struct):
+        if not is_record(given):
             raise InvalidArgumentError(
                 f"input {index} is {shorten(given)}, a {type(given).__name__}; each must be a "
                 'mapping such as {"prompt": "..."}, or a msgspec Struct.'
@@ -126,10 +129,7 @@ class Namer:
         return f"{found.hex()[:32]}-{count}"
 
     def _own_key(self, item: ItemInput, index: int) -> str:
-        if callable(self._key):
-            value: object = self._key(item)
-        else:
-            value = fields(item).get(cast("str", self._key))
+        value = scalar(self._raw_key(item, index))
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise InvalidArgumentError(
                 f"input {index} has the key {shorten(value)}; key= must name a field, or be a "
@@ -146,3 +146,15 @@ class Namer:
                 "own, or leave key= out."
             )
         return key
+
+    def _raw_key(self, item: ItemInput, index: int) -> object:
+        if not callable(self._key):
+            return field_of(item, cast("str", self._key))
+        try:
+            return self._key(item)
+        except ReplicateError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"key= failed for input {index}: {reason_of(error)}."
+            ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Final, Protocol, TypeAlias, cast, overload, runtime_checkable
 
 import msgspec
@@ -266,8 +267,10 @@ def _texts(name: str, value: object) -> list[str]:
     text = _text(value)
     if text is not None:
         return [text]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return [str(int(value))] if abs(value) < _LARGEST_NUMBER else []
+    kind: type = type(value)
+    if issubclass(kind, Integral) and kind is not bool:
+        number = int(cast("int", value))  # of any class, such as NumPy's
+        return [str(number)] if abs(number) < _LARGEST_NUMBER else []
     if isinstance(value, list | tuple):
         items = cast("Sequence[object]", value)
         return [text for item in items for text in _texts(name, item)]

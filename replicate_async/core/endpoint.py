@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 from urllib.parse import quote, urlencode
 
@@ -62,11 +63,14 @@ def exact(value: object) -> object:
     raise TypeError(f"a value of type {type(value).__name__} cannot be sent as JSON")
 
 
+# Each subclass before what it is registered as: an int is an Integral, too.
 _EXACT: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (str, str.__str__),
     (int, int.__int__),
     (float, float.__float__),
     (datetime, lambda value: datetime.fromisoformat(datetime.isoformat(value))),
+    (Integral, int),
+    (Real, float),
 )
 _ENCODE: Final = msgspec.json.Encoder(enc_hook=exact)
 

@@ -14,7 +14,7 @@ from replicate_async.files.readers import explained
 from replicate_async.files.sources import Memory, Start
 
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
-_WITH_ALPHA: Final = frozenset({"RGBa", "La", "PA"})
+_WITH_ALPHA: Final = {"RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
 _NOT_FOR_PNG: Final = frozenset({"F"})
 
 
@@ -68,7 +68,7 @@ def encode_png(image: Image, what: str) -> bytes:
         )
     shown = image
     if image.mode not in _PNG_MODES:
-        shown = image.convert("RGBA" if image.mode in _WITH_ALPHA else "RGB")
+        shown = image.convert(_WITH_ALPHA.get(image.mode, "RGB"))
     exif = image.getexif()
     content = BytesIO()
     # The orientation of a photograph stands there, and not in the pixels.

@@ -283,7 +283,7 @@ class OpenFile(Source):
         return await to_thread.run_sync(self._start, most)
 
     def _start(self, most: int) -> Start:
-        with self._borrowed():
+        with explained(self.what), self._borrowed():
             self._home = self._loan.home
             self.size = self._measured()
             known = self.size is not None and self.size > most
@@ -303,7 +303,7 @@ class OpenFile(Source):
     def fingerprint(self, most: int) -> list[object]:
         """Return a digest of the content from where the file stands."""
         del most
-        with self._borrowed():
+        with explained(self.what), self._borrowed():
             self._home = self._loan.home
             found, at = hashlib.sha256(), 0
             while piece := self._read(at, PIECE):

@@ -97,7 +97,9 @@ async def test_the_name_of_a_form_field_is_no_filename() -> None:
     assert await content_of(source) == b"words"
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "La"]
+)
 async def test_an_image_is_sent_as_png(client: Replicate, mode: str) -> None:
     image = image_of.new(mode, (3, 2))
 
@@ -267,6 +269,13 @@ class Failing(io.BytesIO):
             raise LookupError("no luck")
 
 
+class OddPosition(io.BytesIO):
+    """An open file that does not say where it stands."""
+
+    def tell(self) -> Any:
+        return "nowhere"
+
+
 class BadPath:
     def __fspath__(self) -> str:
         raise LookupError("no luck")
@@ -309,6 +318,15 @@ async def test_exceptions_of_a_file_are_the_cause_of_ours(kind: str, client: Rep
             await call(FAILING[kind]())
         assert str(caught.value).startswith(place)
         assert isinstance(caught.value.__cause__, LookupError)
+
+
+async def test_a_file_that_does_not_say_where_it_stands_is_refused(client: Replicate) -> None:
+    says = r"OddPosition.* cannot be read: TypeError"
+
+    with pytest.raises(InvalidArgumentError, match=says):
+        await client.run(MODEL, {"file": OddPosition(b"words")})
+    with pytest.raises(InvalidArgumentError, match=says):
+        await client.files.create(OddPosition(b"words"))
 
 
 async def test_a_system_error_is_the_cause_too(client: Replicate) -> None:

@@ -145,7 +145,7 @@ SENT: list[tuple[Callable[[], object], object]] = [
     (lambda: collections.UserList(["a"]), ["a"]),
     (lambda: collections.UserString("ab"), "ab"),
     (lambda: collections.UserDict(a=1), {"a": 1}),
-    (lambda: collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+    (lambda: collections.OrderedDict([("b", 1), ("a", 2)]), {"b": 1, "a": 2}),
     (lambda: collections.ChainMap({"a": 1}), {"a": 1}),
     (lambda: types.MappingProxyType({"a": 1}), {"a": 1}),
     ({"b": 1, "a": 2}.keys, ["b", "a"]),

@@ -268,7 +268,7 @@ def _texts(name: str, value: object) -> list[str]:
     if text is not None:
         return [text]
     kind: type = type(value)
-    if issubclass(kind, Integral) and kind is not bool:
+    if kind is not bool and issubclass(kind, Integral):
         number = int(cast("int", value))  # of any class, such as NumPy's
         return [str(number)] if abs(number) < _LARGEST_NUMBER else []
     if isinstance(value, list | tuple):

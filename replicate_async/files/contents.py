@@ -41,6 +41,15 @@ class FormFile(Protocol):
         ...
 
 
+class FileInput:
+    """Stands for a file in an input: what the API shows in its place cannot be foretold."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<a file>"
+
+
 FileContent = (
     bytes
     | bytearray
@@ -58,7 +67,7 @@ FileContent = (
 def is_file(value: object) -> bool:
     """Tell whether *value* is a path, an open file, an iterator of bytes, an image or an upload."""
     return (
-        isinstance(value, os.PathLike | AsyncIterable)
+        isinstance(value, os.PathLike | AsyncIterable | FileInput)
         or callable(getattr(value, "read", None))
         or is_image(value)
         or form_file(value) is not None

@@ -10,7 +10,7 @@ from typing import Final, cast
 import msgspec
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.contents import source_of
+from replicate_async.files.contents import FileInput, source_of
 from replicate_async.files.inputs import Slot, canonical_input
 from replicate_async.files.output import FileOutput
 from replicate_async.runs.batch.results import ItemInput
@@ -23,15 +23,6 @@ _HIDDEN: Final = re.compile(r"redacted|\A\*+\Z", re.IGNORECASE)
 """What the API may show in place of a secret."""
 _CHUNK: Final = 2**20
 _WHOLE: Final = 2**53  # up to here a float and an integer say the same number
-
-
-class FileInput:
-    """Stands for a file in an input: what the API shows in its place cannot be foretold."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<a file>"
 
 
 A_FILE: Final = FileInput()

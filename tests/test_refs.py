@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -123,6 +123,15 @@ def test_a_version_may_have_an_id_of_another_kind(version: str) -> None:
 def test_what_is_plainly_no_version_id_is_refused(version: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^version_id="):
         parse_version_id(version)
+
+
+@pytest.mark.parametrize("version", ["", None, 5, b"abc"])
+def test_a_version_id_that_is_missing_is_told_from_one_that_is_malformed(version: Any) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_version_id(version)
+
+    said = f"version_id={version!r} must be a version id, 64 hexadecimal characters"
+    assert str(caught.value).startswith(said)
 
 
 def test_a_name_alone_is_checked_too() -> None:

@@ -33,6 +33,13 @@ def test_less_than_one_a_second_comes_without_a_burst() -> None:
     assert [bucket.reserve(5.0) for _ in range(3)] == about([0.0, 10.0, 20.0])
 
 
+def test_a_burst_leaves_at_once_after_the_rate_has_changed_too() -> None:
+    bucket = TokenBucket(600)
+    bucket.throttled(0.0, 1.0, per_minute=60, burst=4)
+    for now in (1000.0, 2000.0):
+        assert sum(bucket.reserve(now) == 0 for _ in range(10)) == 4
+
+
 def test_without_headers_each_answer_opens_one_more() -> None:
     bucket = TokenBucket(600, opening=1)
     places = [(bucket.reserve(0.0), bucket.place)[1] for _ in range(4)]

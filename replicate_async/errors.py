@@ -52,6 +52,7 @@
     │   ├── JournalMismatch             it belongs to another run
     │   ├── JournalTooNew               a newer version of this package made it
     │   ├── JournalDamaged              it is damaged, or no journal
+    │   ├── JournalLostError            it was deleted or replaced while a batch used it
     │   └── JournalWriteError           the disk is full or fails
     ├── LimiterError                    no permit from a limiter that processes share
     └── WebhookVerificationError        a request that the webhook secret does not vouch for
@@ -394,6 +395,10 @@ class JournalTooNew(JournalError):  # noqa: N818 - says what happened
 
 class JournalDamaged(JournalError):  # noqa: N818 - says what happened
     """The file is damaged, or no journal."""
+
+
+class JournalLostError(JournalError):
+    """The journal or its lock was deleted, moved, replaced or cut while a batch used it."""
 
 
 class JournalWriteError(JournalError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 
-from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.errors import InvalidArgumentError, JournalLostError, ReplicateError
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.conduct import CREATORS, Conductor, Ended
@@ -126,7 +126,8 @@ class Engine:
             try:
                 await self._close()
             except Exception as error:  # noqa: BLE001 - it is raised to whoever iterates
-                self._error = self._error or error
+                self._set_error(error)
+                self.halt("error")
             finally:
                 self.tally.ended = monotonic()
                 self._requests = self._calls.requests() - self._requests_before
@@ -140,6 +141,8 @@ class Engine:
             self._report(at_once=True)
         except Exception as raised:  # noqa: BLE001 - the user's own; it is raised to whoever iterates
             error = error or raised
+        if isinstance(error, ReplicateError):
+            error.add_note(self._note(error))
         self.outbox.close(error)
 
     async def _open(self) -> None:
@@ -208,19 +211,29 @@ class Engine:
             self._ended.set()
 
     def _fail(self, error: BaseException) -> None:
-        """End the batch because of *error*; with a journal, what runs is left to a resume."""
+        """End the batch because of *error*; with a journal, what runs is left to a resume.
+
+        Without the journal no resume can know of it, so it is waited for then.
+        """
+        if isinstance(error, JournalLostError):
+            self._set_error(error)
+            self.halt("error")
+            return
         lasting = self._ledger.lasting and isinstance(error, Exception)
         if lasting and isinstance(self._conductor, Conductor):
             self._conductor.abandoned = True
-        if self._error is None:
-            self._error = error
-            if isinstance(error, ReplicateError):
-                error.add_note(self._note())
+        self._set_error(error)
         self.halt("error")
         self._ended.set()
 
-    def _note(self) -> str:
-        again = "Run it again with the same journal to go on." if self._ledger.lasting else ""
+    def _set_error(self, error: BaseException) -> None:
+        """Keep the first error, which is raised when all results were handed over."""
+        if self._error is None:
+            self._error = error
+
+    def _note(self, error: ReplicateError) -> str:
+        resumes = self._ledger.lasting and not isinstance(error, JournalLostError)
+        again = "Run it again with the same journal to go on." if resumes else ""
         return f"The batch stopped after {self.tally.done} items. {again}".rstrip()
 
     async def _work(self, intake: Intake) -> None:

@@ -41,8 +41,12 @@ class Journal:
     `intent` is then taken back, since nothing can have been sent for it.
 
     After a write has failed, the method and all that follow raise `JournalWriteError`; whether it
-    took effect shows when the journal is opened again. A journal belongs to the event loop and the
-    process that opened it; elsewhere, and when closed, methods raise `ClientStateError`.
+    took effect shows when the journal is opened again. Once its file or its lock was deleted,
+    moved, replaced or cut, they raise `JournalLostError`, but for `created` and `done`, which
+    record nothing then: what runs can still be waited for.
+
+    A journal belongs to the event loop and the process that opened it; elsewhere, and when closed,
+    methods raise `ClientStateError`.
     """
 
     def __init__(self, path: Path, header: JournalHeader, writer: Writer) -> None:
@@ -110,7 +114,7 @@ class Journal:
 
     async def created(self, key: str, prediction_id: str) -> None:
         """Record the id of the prediction that was created, or found again."""
-        await self._do(lambda table: table.created(key, prediction_id))
+        await self._do(lambda table: table.created(key, prediction_id), optional=True)
 
     async def withdrawn(self, key: str) -> None:
         """Record that the create was refused for certain; the entry is planned again."""
@@ -118,7 +122,7 @@ class Journal:
 
     async def done(self, key: str, result: bytes) -> None:
         """Record *result*, which is the JSON of a prediction that has ended."""
-        await self._do(lambda table: table.done(key, result))
+        await self._do(lambda table: table.done(key, result), optional=True)
 
     async def uncertain(self, key: str) -> None:
         """Record that nobody can tell whether a create happened."""
@@ -171,13 +175,16 @@ class Journal:
     async def aclose(self) -> None:
         """Finish what was asked, close the file and let others have it; again, it does nothing.
 
-        When this is cancelled the journal closes all the same.
+        When this is cancelled the journal closes all the same. Raises `JournalLostError` once the
+        file is closed, when it was lost before.
         """
         self._check_place()
-        if not self._closed:
-            self._closed = True
+        closed, self._closed = self._closed, True
+        if not closed:
             self._writer.stop()
         await asyncio.shield(self._writer.closed)
+        if self._writer.lost is not None and not closed:
+            raise self._writer.lost
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,14 +200,14 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal {str(self.path)!r}{' (closed)' if self._closed else ''}>"
 
-    async def _do(self, work: Callable[[Table], T]) -> T:
-        return cast("T", await self._submit(work).future)
+    async def _do(self, work: Callable[[Table], T], *, optional: bool = False) -> T:
+        return cast("T", await self._submit(work, optional=optional).future)
 
-    def _submit(self, work: Callable[[Table], object]) -> Call:
+    def _submit(self, work: Callable[[Table], object], *, optional: bool = False) -> Call:
         self._check_place()
         if self._closed:
             raise ClientStateError(f"{self.path} is closed: open the journal again.")
-        return self._writer.submit(work)
+        return self._writer.submit(work, optional=optional)
 
     def _check_place(self) -> None:
         if self._process != os.getpid():

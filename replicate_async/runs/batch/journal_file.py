@@ -25,6 +25,7 @@ from replicate_async.files.folder import sync_folder
 from replicate_async.runs.batch.journal_entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal_lock import Lock
 from replicate_async.runs.batch.journal_rows import SCHEMA, DamagedRowError
+from replicate_async.runs.batch.journal_watch import JournalWatch
 
 APPLICATION: Final = 0x52_41_4A_31
 """What says that an SQLite file is a journal: "RAJ1" where the file format has room for it."""
@@ -36,7 +37,7 @@ _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 @contextmanager
 def open_journal(
     path: Path, header: JournalHeader, *, create: bool
-) -> Generator[tuple[sqlite3.Connection, JournalHeader]]:
+) -> Generator[tuple[sqlite3.Connection, JournalHeader, JournalWatch]]:
     """Hold the journal *path* for writing, and give what it says it belongs to.
 
     A journal that is not there is made with *header*, one that is there has to match it.
@@ -53,7 +54,8 @@ def open_journal(
                 match(path, there, header)
                 # Also writes anew what a log holds whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            yield db, there
+                watch = JournalWatch(path, lock)
+            yield db, there, watch
     finally:
         lock.release()
 
@@ -108,6 +110,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA journal_size_limit = -1")  # a log that shrinks was changed by others
         _use_wal(path, db)
     except BaseException:
         db.close()

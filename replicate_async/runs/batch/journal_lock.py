@@ -31,13 +31,13 @@ class Lock:
     """
 
     def __init__(self, journal: Path) -> None:
-        self._path = journal.with_name(f"{journal.name}.lock")
+        self.path: Path = journal.with_name(f"{journal.name}.lock")
         self._descriptor = self._acquire(journal)
         _held.add(self)
 
     def _acquire(self, journal: Path) -> int:
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 if not _locked(descriptor):
                     break
@@ -55,17 +55,22 @@ class Lock:
     def _is_current(self, descriptor: int) -> bool:
         """Whether the file still has its name: its last owner may have removed it meanwhile."""
         try:
-            there = self._path.stat()
+            there = self.path.stat()
         except FileNotFoundError:
             return False
         return os.path.samestat(there, os.fstat(descriptor))
 
+    def is_same(self, file: os.stat_result) -> bool:
+        """Whether *file* is the one that is locked."""
+        return os.path.samestat(file, os.fstat(self._descriptor))
+
     def release(self) -> None:
-        """Let others have the journal, and remove the file."""
+        """Let others have the journal, and remove the file unless it is another's by now."""
         _held.discard(self)
         if sys.platform != "win32":
             with suppress(OSError):
-                self._path.unlink()
+                if self._is_current(self._descriptor):
+                    self.path.unlink()
         os.close(self._descriptor)
 
     def forget(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from replicate_async.errors import (
     InvalidArgumentError,
     JournalError,
+    JournalLostError,
     JournalWriteError,
     ReplicateError,
 )
@@ -21,6 +22,7 @@ from replicate_async.runs.batch.journal_entry import JournalHeader
 from replicate_async.runs.batch.journal_file import failure, open_journal
 from replicate_async.runs.batch.journal_rows import DamagedRowError
 from replicate_async.runs.batch.journal_table import Table
+from replicate_async.runs.batch.journal_watch import JournalWatch
 
 _GROUP: Final = 1_000
 """The most calls that are committed together, so that the first of them does not wait long."""
@@ -32,14 +34,15 @@ class Call:
     """Something to be done in the thread, and the future that waits for it.
 
     A call that is *revoked* before the thread comes to it is left out; *carried_out* says whether
-    it was done, once a later call is.
+    it was done, once a later call is. An *optional* one is left out once the journal is lost.
     """
 
-    __slots__ = ("carried_out", "future", "revoked", "work")
+    __slots__ = ("carried_out", "future", "optional", "revoked", "work")
 
-    def __init__(self, work: Work, future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Work, future: asyncio.Future[Any], *, optional: bool) -> None:
         self.work: Work = work
         self.future: asyncio.Future[Any] = future
+        self.optional = optional
         self.revoked: bool = False
         self.carried_out: bool = False
 
@@ -78,9 +81,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> Call:
+    @property
+    def lost(self) -> JournalLostError | None:
+        """Why the journal is lost, if it is; known for good when it is closed."""
+        return self._broken if isinstance(self._broken, JournalLostError) else None
+
+    def submit(self, work: Work, *, optional: bool = False) -> Call:
         """Have *work* done; the call's future has what it returns once that is on disk."""
-        call = Call(work, self._loop.create_future())
+        call = Call(work, self._loop.create_future(), optional=optional)
         self._calls.put(call)
         return call
 
@@ -95,20 +103,21 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            with open_journal(self._path, self._header, create=self._create) as (db, header):
+            with open_journal(self._path, self._header, create=self._create) as opened:
+                db, header, watch = opened
                 self._answer(_set_result, self.opened, header)
-                self._serve(db)
+                self._serve(db, watch)
         except Exception as error:  # noqa: BLE001 - whoever opened the journal gets it
             self._answer(_set_error, self.opened, error)
         finally:
             self._answer(_set_result, self.closed, None)
 
-    def _serve(self, db: sqlite3.Connection) -> None:
+    def _serve(self, db: sqlite3.Connection, watch: JournalWatch) -> None:
         table = Table(db, self._clock)
         last = False
         while not last:
             group, last = self._next_group()
-            outcomes = self._refuse(group) if self._broken else self._commit(db, table, group)
+            outcomes = self._try_to_commit(db, table, watch, group)
             self._answer(_deliver, outcomes)
 
     def _next_group(self) -> tuple[list[Call], bool]:
@@ -123,6 +132,24 @@ class Writer:
                 call = self._calls.get_nowait()
             return group, True
         return group, False
+
+    def _try_to_commit(
+        self, db: sqlite3.Connection, table: Table, watch: JournalWatch, group: list[Call]
+    ) -> list[_Outcome]:
+        """Carry out *group*, unless the files are not those that were opened any more.
+
+        They are looked at before, so that nothing is written into what belongs to others, and
+        after: a runner that takes a lost lock after that sees the intents of this commit.
+        """
+        try:
+            if self._broken is None:
+                watch.check()
+                outcomes = self._commit(db, table, group)
+                watch.check(written=True)
+                return outcomes
+        except JournalLostError as error:
+            self._broken = error
+        return self._refuse(group)
 
     def _commit(self, db: sqlite3.Connection, table: Table, group: list[Call]) -> list[_Outcome]:
         try:
@@ -147,8 +174,12 @@ class Writer:
 
     def _refuse(self, group: list[Call]) -> list[_Outcome]:
         broken = self._broken or JournalWriteError(str(self._path))
+        lost = isinstance(broken, JournalLostError)
         # An error of its own for each: they are raised in different tasks.
-        return [_Outcome(call, error=type(broken)(str(broken))) for call in group]
+        return [
+            _Outcome(call, error=None if lost and call.optional else type(broken)(str(broken)))
+            for call in group
+        ]
 
     def _answer(self, function: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed, so nobody waits

@@ -1,0 +1,76 @@
+"""Notices that a journal's files are not those that were opened any more."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from replicate_async.errors import JournalLostError
+from replicate_async.runs.batch.journal_lock import Lock
+
+_RESUME: Final = (
+    "No more predictions are created, for a later run could not know of them. Put the journal back "
+    "where it was and run the same batch again to resume: with a new journal, every input would be "
+    "created again."
+)
+_ALONE: Final = (
+    "No more predictions are created, for another run may use the journal now. When there is no "
+    "other, run the same batch again to resume."
+)
+
+
+class JournalWatch:
+    """Compares the journal, its write-ahead log and its lock with what was opened.
+
+    SQLite neither replaces nor shrinks the journal or the log while a connection is open
+    (``journal_size_limit`` is off), and both change in size only while the writer commits. Other
+    programs that only read leave them alone. A folder that is moved takes the journal away from
+    the path that the next run looks at, so that is a loss too.
+    """
+
+    def __init__(self, journal: Path, lock: Lock) -> None:
+        self._lock = lock
+        log = journal.with_name(f"{journal.name}-wal")
+        self._known = {path: path.stat() for path in (journal, log)}
+
+    def check(self, *, written: bool = False) -> None:
+        """Raise `JournalLostError` when a file is another one, or is gone, or changed in size.
+
+        After the writer itself has *written*, files may have grown.
+        """
+        for path, before in self._known.items():
+            now = _stat_if_there(path)
+            if now is None:
+                raise JournalLostError(
+                    f"{path} was deleted or moved while it was in use. {_RESUME}"
+                )
+            if not os.path.samestat(now, before):
+                raise JournalLostError(
+                    f"{path} was replaced by another file while it was in use. {_RESUME}"
+                )
+            if now.st_size != before.st_size:
+                if not written or now.st_size < before.st_size:
+                    raise JournalLostError(
+                        f"{path} was changed by another program while it was in use: it has "
+                        f"{now.st_size:,} bytes and had {before.st_size:,}. {_RESUME}"
+                    )
+                self._known[path] = now
+        self._check_lock()
+
+    def _check_lock(self) -> None:
+        path = self._lock.path
+        now = _stat_if_there(path)
+        if now is None:
+            raise JournalLostError(f"{path} was deleted or moved while it was in use. {_ALONE}")
+        if not self._lock.is_same(now):
+            raise JournalLostError(
+                f"{path} was replaced by another file while it was in use. {_ALONE}"
+            )
+
+
+def _stat_if_there(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # with a folder that cannot be read, the next run finds no journal either
+        return None

@@ -172,7 +172,8 @@ class Batches:
         ``predictions.create``, *timeout* (no limit unless set) and *poll* those of
         ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
         asynchronous iterable or a data frame, of any length; a few hundred are read ahead. A slow
-        iterator blocks the event loop, unless it is asynchronous.
+        iterator blocks the event loop, unless it is asynchronous. What an iterator raises is raised
+        when all that it gave before has ended and was handed over.
 
         *concurrency* is how many predictions run at a time; by default as many as it takes to
         create at the pace of ``Limits(creates=...)``, at most 1,000. Results come as they are

@@ -8,12 +8,18 @@ from typing import Any, Final
 
 import anyio
 
-from replicate_async.errors import InvalidArgumentError, JournalLostError, ReplicateError
+from replicate_async.errors import (
+    InvalidArgumentError,
+    JournalError,
+    JournalLostError,
+    JournalMismatch,
+    ReplicateError,
+)
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.conduct import CREATORS, Conductor, Ended
 from replicate_async.runs.batch.halt import Halt
-from replicate_async.runs.batch.intake import Intake
+from replicate_async.runs.batch.intake import Intake, Item
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outbox import Outbox
@@ -58,6 +64,8 @@ class Engine:
         self._starting = 0
         self._ended = asyncio.Event()
         self._error: BaseException | None = None
+        self._input_error: Exception | None = None
+        """What reading the inputs raised; it is raised when all that was read before has ended."""
         self._reported = 0.0
         self._ticking: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
@@ -114,6 +122,9 @@ class Engine:
             self._grow()
             if self._workers:
                 await self._ended.wait()
+            if self._input_error is not None:
+                self._set_error(self._input_error)
+                self.halt("error")
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
@@ -213,9 +224,9 @@ class Engine:
     def _fail(self, error: BaseException) -> None:
         """End the batch because of *error*; with a journal, what runs is left to a resume.
 
-        Without the journal no resume can know of it, so it is waited for then.
+        When a resume cannot know of it, or nothing is wrong but the inputs, it is waited for.
         """
-        if isinstance(error, JournalLostError):
+        if isinstance(error, JournalLostError | JournalMismatch):
             self._set_error(error)
             self.halt("error")
             return
@@ -239,7 +250,7 @@ class Engine:
     async def _work(self, intake: Intake) -> None:
         conductor = self._conductor
         assert conductor is not None  # noqa: S101 - opened before there are workers
-        while (item := await intake.take()) is not None:
+        while (item := await self._take(intake)) is not None:
             begun = _Start(self)
             self.tally.running += 1
             try:
@@ -250,6 +261,16 @@ class Engine:
                 begun()
             if ended is not None:
                 self._hand_over(ended)
+
+    async def _take(self, intake: Intake) -> Item | None:
+        """Return the next item, None when there are no more; inputs that break off end there."""
+        try:
+            return await intake.take()
+        except JournalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's own; it is raised in the end
+            self._input_error = self._input_error or error
+            return None
 
     def _hand_over(self, ended: Ended) -> None:
         if ended.planned:

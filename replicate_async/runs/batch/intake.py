@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
+from replicate_async.errors import ReplicateError
 from replicate_async.runs.batch.halt import Halt
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.ledger import Ledger
@@ -65,6 +66,7 @@ class Intake:
         self._more = asyncio.Event()
         self._drained = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
+        self._count = 0
         self.waiting: int = 0
         """How many wait for an item."""
 
@@ -91,6 +93,11 @@ class Intake:
             elif self._read:
                 await self._plan()
             elif self._reader.done():
+                if self._reader.cancelled():
+                    raise ReplicateError(
+                        f"Reading the inputs was cancelled after {self._count} inputs: the "
+                        "iterator itself raised CancelledError. See what cancels it."
+                    )
                 await self._reader
                 return None
             else:
@@ -111,6 +118,7 @@ class Intake:
         try:
             async for given in self._source.inputs:
                 self._read.append(await self._namer.name(given))
+                self._count += 1
                 self._more.set()
                 while len(self._read) >= _AHEAD:
                     self._drained.clear()

@@ -16,8 +16,10 @@ from replicate_async.errors import (
     AmbiguousCreateError,
     APIConnectionError,
     APIStatusError,
+    ClientStateError,
     DecodeError,
     FileError,
+    JournalError,
     NotFoundError,
     OutputRemoved,
     ReplicateError,
@@ -30,7 +32,10 @@ from replicate_async.runs.batch.faults import (
     blames_version,
     given_up,
     hits_all,
+    is_disk_full,
+    is_of_one_file,
     is_passing,
+    odd_item,
     uncertain,
 )
 from replicate_async.runs.batch.halt import Halt
@@ -382,24 +387,52 @@ class Conductor:
         elif self._options.save_files is not None:
             try:
                 saved = await self._calls.save(ended, self._options.save_files, item.key)
-            except ReplicateError as fault:
-                if isinstance(fault, FileError) and fault.errno is not None:
+            except Exception as fault:
+                if is_disk_full(fault) or isinstance(fault, MemoryError):
+                    raise
+                if isinstance(fault, FileError) and not is_of_one_file(
+                    fault, self._options.save_files
+                ):
                     raise  # the disk, which is everybody's
                 # Not recorded as done: a resume tries again, for as long as the files are there.
-                return Ended(result_of(item, prediction=ended, error=fault))
+                error = fault if isinstance(fault, ReplicateError) else _odd(item, fault)
+                return Ended(result_of(item, prediction=ended, error=error))
             files = tuple(saved)
-        await self._ledger.done(item.key, store(ended, files))
+        unkept = await self._keep(item, ended, files)
         if error is None:
             output, error = self._decoded(ended)
-        return Ended(result_of(item, prediction=ended, output=output, error=error, files=files))
+        return Ended(
+            result_of(item, prediction=ended, output=output, error=error or unkept, files=files)
+        )
+
+    async def _keep(
+        self, item: Item, ended: Prediction, files: tuple[Path, ...]
+    ) -> ReplicateError | None:
+        """Record that *item* is done; return why the journal cannot hold it, if it cannot."""
+        if not self._ledger.lasting:
+            return None
+        try:
+            await self._ledger.done(item.key, store(ended, files))
+        except (JournalError, ClientStateError, MemoryError):
+            raise
+        except Exception as fault:  # noqa: BLE001 - raised by a value of this one result
+            return _odd(item, fault)
+        return None
 
     def _decoded(self, prediction: Prediction) -> tuple[object, ReplicateError | None]:
         try:
             return self._calls.output(prediction), None
         except msgspec.ValidationError as error:
-            fault = DecodeError(f"{prediction.id}: {error}")
-            fault.prediction = prediction
-            return None, fault
+            said = str(error)
+        except ReplicateError as error:
+            return None, error
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised by the type that the user gave
+            said = f"{type(error).__name__}: {error}"
+        fault = DecodeError(f"{prediction.id}: {said}")
+        fault.prediction = prediction
+        return None, fault
 
     async def _rescue(self, item: Item, creating: asyncio.Future[Prediction]) -> None:
         """Await the answer to a create whose item was cancelled, for it may be paid for."""
@@ -456,6 +489,10 @@ def result_of(
         resumed=item.resumed,
         files=files,
     )
+
+
+def _odd(item: Item, error: Exception) -> ReplicateError:
+    return odd_item(item.named.index, item.key, error, item.prediction_id)
 
 
 async def _awaited(create: Callable[..., Any], item: Item) -> Prediction:

@@ -17,10 +17,11 @@ from replicate_async.errors import (
 )
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.calls import BatchOptions, Calls
-from replicate_async.runs.batch.conduct import CREATORS, Conductor, Ended
+from replicate_async.runs.batch.conduct import CREATORS, Conductor, Ended, result_of
+from replicate_async.runs.batch.faults import is_disk_full, odd_create, odd_item
 from replicate_async.runs.batch.halt import Halt
 from replicate_async.runs.batch.intake import Intake, Item
-from replicate_async.runs.batch.journal import Journal, JournalHeader
+from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outbox import Outbox
 from replicate_async.runs.batch.preview import Preview
@@ -256,6 +257,10 @@ class Engine:
             try:
                 self._grow()
                 ended = await conductor.run(item, begun)
+            except Exception as error:
+                if isinstance(error, ReplicateError | MemoryError) or is_disk_full(error):
+                    raise
+                ended = Ended(result_of(item, error=_error_of(item, error)))
             finally:
                 self.tally.running -= 1
                 begun()
@@ -326,6 +331,16 @@ class Engine:
                 await self._intake.aclose()
         finally:
             await self._ledger.aclose()
+
+
+def _error_of(item: Item, error: Exception) -> ReplicateError:
+    """Return the error of an item that raised *error*, which is no business of the others."""
+    entry = item.entry
+    open_before = entry is not None and entry.state in (State.INTENT, State.UNCERTAIN)
+    if item.prediction_id is None and (item.intent_at or open_before):
+        intent_at = item.intent_at or (entry.intent_at if entry is not None else None) or 0.0
+        return odd_create(item.key, intent_at, error)
+    return odd_item(item.named.index, item.key, error, item.prediction_id)
 
 
 class _Start:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from replicate_async.errors import (
@@ -11,6 +14,7 @@ from replicate_async.errors import (
     APIStatusError,
     AuthenticationError,
     ClientStateError,
+    FileError,
     ForeignURLError,
     InvalidArgumentError,
     JournalError,
@@ -26,6 +30,22 @@ from replicate_async.runs.batch.reconcile import Undecided
 
 MOST_LOST: Final = 5
 """Creates of one item that may break off without effect before it is given up."""
+
+
+_OF_ONE_FILE: Final = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EILSEQ,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTEMPTY,
+    errno.EPERM,
+}
+"""What a file may be refused for in a folder that takes others."""
 
 
 def is_passing(error: ReplicateError) -> bool:
@@ -79,3 +99,35 @@ def given_up(key: str, last: AmbiguousCreateError) -> ReplicateError:
         "shows that none happened. Something in the input may break the API; to try it again, run "
         f"the batch again with the same journal. The last ended with: {last}"
     )
+
+
+def is_of_one_file(error: FileError, folder: Path) -> bool:
+    """Whether a file could not be saved in *folder* because of its own name, size or place.
+
+    The others can be saved then. A disk that is full or fails is the error of all.
+    """
+    if error.errno is None:
+        return True
+    usable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return usable and error.errno in _OF_ONE_FILE
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether the system said that there is no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def odd_item(index: int, key: str, error: Exception, prediction_id: str | None) -> ReplicateError:
+    """Return the error of an item whose input or result raised what nothing accounts for."""
+    where = "" if prediction_id is None else f" Its prediction is {prediction_id}."
+    found = ReplicateError(f"input {index} ({key}): {type(error).__name__}: {error}.{where}")
+    found.__cause__ = error
+    return found
+
+
+def odd_create(key: str, intent_at: float, error: Exception) -> AmbiguousCreateError:
+    """Return the error of an item whose create raised what does not say if it was sent."""
+    reason = f"it ended with {type(error).__name__}: {error}"
+    found = uncertain(key, Undecided(reason), intent_at, None)
+    found.__cause__ = error
+    return found

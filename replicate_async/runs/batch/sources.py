@@ -107,12 +107,21 @@ class Namer:
             )
         item = cast("ItemInput", given)
         own = None if self._key is None else self._own_key(item, index)
+        if own is not None and not _is_text(own):
+            fault = InvalidArgumentError(f"input {index} has the key {own!r}, which is no text.")
+            return Named(index, f"invalid-{index}", "", item, fault)
         if not self._exact:
             return Named(index, own or str(index), "", item, None)
         try:
             found = await self._digest(item)
         except InvalidArgumentError as error:
             return Named(index, own or f"invalid-{index}", "", item, error)
+        except Exception as error:  # noqa: BLE001 - raised by a value of this one input
+            fault = InvalidArgumentError(
+                f"input {index} cannot be read: {type(error).__name__}: {error}."
+            )
+            fault.__cause__ = error
+            return Named(index, own or f"invalid-{index}", "", item, fault)
         return Named(index, own or self._numbered(found), found.hex()[:32], item, None)
 
     async def _digest(self, item: ItemInput) -> bytes:
@@ -158,3 +167,12 @@ class Namer:
             raise InvalidArgumentError(
                 f"key= failed for input {index}: {reason_of(error)}."
             ) from error
+
+
+def _is_text(key: str) -> bool:
+    """Whether *key* can be stored and shown: half a surrogate pair cannot."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

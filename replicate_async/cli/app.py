@@ -36,6 +36,7 @@ def build() -> App:
     batches.default(batch.batch)
     batches.command(batch.batch_status, name="status")
     batches.command(batch.batch_export, name="export")
+    batches.command(batch.batch_resolve, name="resolve")
     app.command(batches)
     app.command(serving.serve)
     predictions = App(name="predictions", help="List, show and cancel predictions.")

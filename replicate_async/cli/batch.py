@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -29,8 +29,10 @@ from replicate_async.cli.values import read_inputs
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.export import Format, export
 from replicate_async.runs.batch.journal_entry import State
+from replicate_async.runs.batch.journal_resolve import resolve_absent
 from replicate_async.runs.batch.journal_status import status
 
+_MOST_SHOWN: Final = 20
 _PER: dict[str, float] = {"s": 60, "min": 1, "h": 1 / 60}
 
 
@@ -184,7 +186,8 @@ class _Collected:
         if summary.uncertain:
             note(
                 f"{summary.uncertain:,} may or may not have been created; they are in the results "
-                "with their error, and were not repeated. The same command looks once more."
+                "with their error, and were not repeated. The same command looks once more; 'batch "
+                f"resolve {journal} KEY' records what you found out about one."
             )
         if summary.failed and not dry_run:
             raise CommandError(
@@ -261,6 +264,52 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
     if found.per_second is not None:
         rows.append(["per second", f"{found.per_second:.1f}"])
     write_table(["", str(journal)], rows)
+    if found.undecided:
+        note(_undecided(journal, found.undecided))
+
+
+def _undecided(journal: Path, keys: Sequence[str]) -> str:
+    """Name the items that are uncertain, and the command that decides about them."""
+    shown = ", ".join(map(shlex.quote, keys[:_MOST_SHOWN]))
+    more = f" and {len(keys) - _MOST_SHOWN:,} more" if len(keys) > _MOST_SHOWN else ""
+    command = shlex.join(["replicate-async", "batch", "resolve", str(journal)])
+    return (
+        f"Uncertain: {shown}{more}. The next run looks for each once more. To decide about one, "
+        f"look for it on the website, then: {command} KEY --prediction ID, or --absent if there is "
+        "none."
+    )
+
+
+async def batch_resolve(
+    journal: JournalPath,
+    key: Annotated[
+        str, Parameter(name="key", help="What names the item: in the results, and in batch status.")
+    ],
+    /,
+    *,
+    prediction: Annotated[
+        str | None,
+        Parameter(help="The prediction that was created for it.", show_default=False),
+    ] = None,
+    absent: Annotated[
+        bool, Parameter(help="None was created: the next run creates it.", show_default=False)
+    ] = False,
+    options: Options = DEFAULTS,
+) -> None:
+    """Decide about an item that may or may not have been created.
+
+    The next run of the batch waits for the prediction that you name, which must be there, or
+    creates the item.
+    """
+    if (prediction is None) is not absent:
+        raise UsageError("Give either --prediction ID or --absent.")
+    if prediction is None:
+        await resolve_absent(journal, key)
+        note(f"{key}: the next run creates it.")
+        return
+    async with connect(options) as client:
+        await client.batch.resolve(journal, key, prediction=prediction)
+    note(f"{key}: the next run waits for prediction {prediction}.")
 
 
 async def batch_export(

@@ -30,6 +30,7 @@ from replicate_async.runs.batch import frames
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patience
 from replicate_async.runs.batch.engine import Engine
+from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, open_source
 from replicate_async.runs.stream import OnExit, check_on_exit
@@ -269,6 +270,35 @@ class Batches:
             requests=lambda: client.requests_sent,
         )
         return Batch(open_source(_rows(inputs)), options, calls, client.batches)
+
+    async def resolve(
+        self,
+        journal: str | os.PathLike[str],
+        key: str,
+        *,
+        prediction: str | Prediction | None = None,
+        absent: bool = False,
+    ) -> None:
+        """Record in a *journal* what became of a create that a batch could not find out about.
+
+        *key* is that of a result that is `uncertain`. Look for its prediction on the website or
+        with ``predictions.list``; give the *prediction* that you found, which the next run of the
+        batch waits for, or *absent* when there is none, and the next run creates it.
+
+        Raises `InvalidArgumentError` for a key that is unknown or not undecided, and for a
+        prediction that is not there, of another model, or another item's; `JournalLocked` while a
+        batch uses the journal.
+        """
+        path = _path("journal", journal)
+        if (prediction is None) is not absent:
+            raise InvalidArgumentError(
+                "give either prediction= or absent=True: what became of the create."
+            )
+        if prediction is None:
+            await resolve_absent(path, key)
+            return
+        found = prediction.id if isinstance(prediction, Prediction) else prediction
+        await resolve_found(path, key, found, self._client.predictions.get)
 
 
 class _Rows:

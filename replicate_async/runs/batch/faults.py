@@ -86,7 +86,9 @@ def uncertain(
     error = AmbiguousCreateError(
         f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
         f"UTC, and nobody can tell: {verdict.reason}. It was not created again. Run the batch "
-        f"again with the same journal to look once more, or look for it on the website.{said}"
+        "again with the same journal to look once more, or look for it on the website and record "
+        "what you found: 'replicate-async batch resolve JOURNAL KEY --prediction ID', or --absent."
+        f"{said}"
     )
     error.sent_at = sent_at
     return error
@@ -127,7 +129,12 @@ def odd_item(index: int, key: str, error: Exception, prediction_id: str | None) 
 
 def odd_create(key: str, intent_at: float, error: Exception) -> AmbiguousCreateError:
     """Return the error of an item whose create raised what does not say if it was sent."""
-    reason = f"it ended with {type(error).__name__}: {error}"
-    found = uncertain(key, Undecided(reason), intent_at, None)
+    sent_at = datetime.fromtimestamp(intent_at, UTC)
+    found = AmbiguousCreateError(
+        f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} UTC: "
+        f"its create ended with {type(error).__name__}: {error}. It was not created again; look "
+        "for it in the list of predictions."
+    )
+    found.sent_at = sent_at
     found.__cause__ = error
     return found

@@ -143,6 +143,15 @@ class Journal:
         """
         await self._do(lambda table: table.again(key))
 
+    async def resolve(self, key: str, prediction_id: str | None) -> None:
+        """Record what the user found out about an undecided entry.
+
+        It has the prediction *prediction_id*, or none and is planned again. Raises
+        `InvalidArgumentError` for a key that is unknown or decided, and for a prediction that
+        belongs or belonged to an entry.
+        """
+        await self._do(lambda table: table.resolve(key, prediction_id))
+
     async def claimed(self, ids: Iterable[str]) -> set[str]:
         """Return those of the prediction *ids* that belong or belonged to an entry."""
         given = list(ids)

@@ -21,6 +21,8 @@ _TALLY: Final = (
     "total(predict_time) FROM results"
 )
 
+_UNDECIDED: Final = "SELECT key FROM items WHERE state = 'uncertain' ORDER BY idx, id"
+
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal says of its batch.
@@ -30,6 +32,8 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     in all. ``began_at``, the time of the first create that is remembered, and ``last_done_at`` are
     in seconds since 1970. ``per_second`` is how many were done in each second between the first
     result and the last, pauses between runs included; None when there are fewer than two.
+    ``undecided`` has the keys of the inputs that are uncertain, in index order:
+    ``client.batch.resolve`` decides about each.
     """
 
     header: JournalHeader
@@ -40,6 +44,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     began_at: float | None
     last_done_at: float | None
     per_second: float | None
+    undecided: list[str] = []
 
     @property
     def total(self) -> int:
@@ -67,6 +72,7 @@ def status(path: str | os.PathLike[str]) -> JournalStatus:
             began_at=began,
             last_done_at=last,
             per_second=(done - 1) / (last - first) if done > 1 and last > first else None,
+            undecided=[key for (key,) in db.execute(_UNDECIDED)],
         )
 
 

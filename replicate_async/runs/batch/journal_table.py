@@ -189,6 +189,35 @@ class Table:
         _allow(entry, "create anew", State.CREATED, State.UNCERTAIN)
         self._forget(row, entry)
 
+    def resolve(self, key: str, prediction_id: str | None) -> None:
+        """Record what the user found out about an entry that is an intent or uncertain."""
+        known = self._known([key])
+        if key not in known:
+            raise InvalidArgumentError(
+                f"the journal has no item {key!r}: 'replicate-async batch status' names those that "
+                "are undecided."
+            )
+        row, entry = known[key]
+        if entry.state not in (State.INTENT, State.UNCERTAIN):
+            raise InvalidArgumentError(
+                f"{key!r} is {entry.state}, so there is nothing to decide about it."
+            )
+        if prediction_id is None:
+            self._forget(row, entry)
+            return
+        self._check_free(prediction_id)
+        self._change(row, entry, state=State.CREATED, prediction_id=prediction_id)
+
+    def _check_free(self, prediction_id: str) -> None:
+        query = "SELECT key FROM items WHERE prediction_id = ?"
+        owner = self._db.execute(query, (prediction_id,)).fetchone()
+        if owner is not None:
+            raise InvalidArgumentError(f"prediction {prediction_id} belongs to {owner[0]!r}.")
+        if self.claimed([prediction_id]):
+            raise InvalidArgumentError(
+                f"prediction {prediction_id} was an earlier attempt at an item of this batch."
+            )
+
     def _forget(self, row: int, entry: Entry) -> None:
         self._db.execute("DELETE FROM results WHERE id = ?", (row,))
         if entry.prediction_id is not None:

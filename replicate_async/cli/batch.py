@@ -60,6 +60,10 @@ async def batch(
         str | None,
         Parameter(help="The input that names a row; its content unless given.", show_default=False),
     ] = None,
+    match: Annotated[
+        Literal["input", "key"],
+        Parameter(help="key: --key alone names a row, whose values may differ at each run."),
+    ] = "input",
     concurrency: Annotated[
         int | None, Parameter(help="Predictions at a time.", show_default=False)
     ] = None,
@@ -119,6 +123,7 @@ async def batch(
                 concurrency=concurrency,
                 journal=where,
                 key=key,
+                match=match,
                 retries=retries,
                 retry_failed=retry_failed,
                 save_files=save_files,

@@ -32,7 +32,7 @@ from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patie
 from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
-from replicate_async.runs.batch.sources import Key, open_source
+from replicate_async.runs.batch.sources import Key, Match, open_source
 from replicate_async.runs.stream import OnExit, check_on_exit
 from replicate_async.runs.wait import check_poll
 from replicate_async.schemas import Prediction, WebhookEvent
@@ -93,6 +93,7 @@ class Batches:
         ordered: bool = False,
         journal: str | os.PathLike[str] | None = None,
         key: Key = None,
+        match: Match = "input",
         on_error: OnError = "collect",
         on_exit: OnExit = "cancel",
         retries: int = 0,
@@ -122,6 +123,7 @@ class Batches:
         ordered: bool = False,
         journal: str | os.PathLike[str] | None = None,
         key: Key = None,
+        match: Match = "input",
         on_error: OnError = "collect",
         on_exit: OnExit = "cancel",
         retries: int = 0,
@@ -150,6 +152,7 @@ class Batches:
         ordered: bool = False,
         journal: str | os.PathLike[str] | None = None,
         key: Key = None,
+        match: Match = "input",
         on_error: OnError = "collect",
         on_exit: OnExit = "cancel",
         retries: int = 0,
@@ -184,7 +187,9 @@ class Batches:
         *journal* is a file that makes the batch one to resume: what is done is not asked again,
         what was created is waited for, and a create that may have happened is looked for in the
         list of predictions and never repeated on a guess. *key* names a field, or is a function,
-        that gives each input a name of its own; else the name is a digest of model and input.
+        that gives each input a name of its own; else the name is a digest of model and input. With
+        ``match="key"`` the key alone says which item an input is: its values, such as signed URLs,
+        may differ at each run. Otherwise a key with other values than the journal knows is refused.
 
         An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
         often a prediction is made again that was aborted, or failed because of the service and not
@@ -215,6 +220,7 @@ class Batches:
             ordered=ordered,
             journal=None if journal is None else _path("journal", journal),
             key=key,
+            match=match,
             digest=_digest(held.headers, webhook, events),
             sdk=self._client.user_agent,
             on_error=on_error,
@@ -320,6 +326,9 @@ def _rows(inputs: object) -> object:
 
 
 def _check(options: BatchOptions) -> None:
+    check_choice("match", options.match, get_args(Match))
+    if options.match == "key" and options.key is None:
+        raise InvalidArgumentError('match="key" needs key=, which names each input.')
     check_choice("on_error", options.on_error, get_args(OnError))
     check_count("concurrency", options.concurrency, 1, 100_000)
     check_count("retries", options.retries, 0, 100)

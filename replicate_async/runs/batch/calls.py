@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
-from replicate_async.runs.batch.sources import Key
+from replicate_async.runs.batch.sources import Key, Match
 from replicate_async.schemas import Prediction
 
 OnError: TypeAlias = Literal["collect", "raise"]
@@ -74,3 +74,5 @@ class BatchOptions:
     dry_run: bool
     on_progress: Callable[[BatchProgress], object] | None
     patience: Patience
+    match: Match = "input"
+    """Whether an input is known by its key and its values, or by its key alone."""

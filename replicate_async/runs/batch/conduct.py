@@ -43,7 +43,7 @@ from replicate_async.runs.batch.intake import Item
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outage import Outage
-from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
+from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler, Undecided
 from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.batch.stored import replay, store, store_refusal
 from replicate_async.runs.batch.tally import Tally
@@ -167,10 +167,21 @@ class Conductor:
             item.prediction_id, item.running = entry.prediction_id, True
         elif entry.state in (State.INTENT, State.UNCERTAIN):
             begun()
-            return await self._look_for(
-                item, entry.intent_at or 0.0, self._ledger.opened, entry=entry
-            )
+            return await self._look_again(item, entry)
         return None
+
+    async def _look_again(self, item: Item, entry: Entry) -> Ended | None:
+        """Look for what an earlier run may have created, by the values that it was sent with."""
+        sent_at = entry.intent_at or 0.0
+        if entry.digest == item.named.digest:
+            return await self._look_for(item, sent_at, self._ledger.opened, entry=entry)
+        if entry.state is State.INTENT:
+            await self._ledger.uncertain(item.key)
+        verdict = Undecided(
+            "its values have changed since it was sent, so it cannot be recognised in the list of "
+            "predictions"
+        )
+        return Ended(result_of(item, error=uncertain(item.key, verdict, sent_at, None)))
 
     def _replayed(self, item: Item, stored: bytes) -> Ended:
         kept = replay(stored)
@@ -314,7 +325,7 @@ class Conductor:
         try:
             verdict = await self._reconciler.resolve(
                 item.key,
-                item.named.input,
+                item.named.input if entry is None else item.named.compared or item.named.input,
                 intent_at,
                 sent_until=sent_until,
                 patient=not known_uncertain,

@@ -161,7 +161,12 @@ class Engine:
         options = self._options
         if options.journal is not None:
             self._ledger = Ledger(await self._open_journal(options.journal))
-        namer = Namer(options.model, options.key, exact=options.journal is not None)
+        namer = Namer(
+            options.model,
+            options.key,
+            exact=options.journal is not None,
+            match=options.match,
+        )
         self._intake = Intake(self._source, namer, self._ledger, self.outbox, self.halt)
         if options.dry_run:
             self._conductor = Preview(await self._calls.input_schema())
@@ -188,7 +193,9 @@ class Engine:
             model=options.model, version=options.version, options=options.digest, sdk=options.sdk
         )
         try:
-            return await Journal.open(path, header, create=not options.dry_run)
+            return await Journal.open(
+                path, header, create=not options.dry_run, by_key=options.match == "key"
+            )
         except InvalidArgumentError:
             if options.dry_run:  # there is none yet: everything would be created
                 return None

@@ -49,12 +49,15 @@ class Journal:
     methods raise `ClientStateError`.
     """
 
-    def __init__(self, path: Path, header: JournalHeader, writer: Writer) -> None:
+    def __init__(
+        self, path: Path, header: JournalHeader, writer: Writer, *, by_key: bool = False
+    ) -> None:
         self.path = path
         """Where the file is."""
         self.header = header
         """What the journal belongs to, as it was written when it was made."""
         self._writer = writer
+        self._by_key = by_key
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
@@ -66,12 +69,13 @@ class Journal:
         header: JournalHeader,
         *,
         create: bool = True,
+        by_key: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the journal at *path*, or make it if it is not there and *create* is true.
 
         Only one process can have it open. *clock* gives the seconds since 1970 at which results
-        are recorded.
+        are recorded. With *by_key*, an item is the same whatever its digest is.
 
         Raises `JournalLocked` when another run has it open, `JournalMismatch` when it belongs to
         another model, version or options, `JournalTooNew` when a newer version of this package
@@ -87,7 +91,7 @@ class Journal:
         except BaseException:
             writer.stop()
             raise
-        return cls(where, there, writer)
+        return cls(where, there, writer, by_key=by_key)
 
     async def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
         """Add the *items* (index, key, digest) that are not there, and return all in their order.
@@ -95,10 +99,11 @@ class Journal:
         An item that is there under another index is moved; of a key that comes twice, the first
         index counts. Entries that are done come with their
         results, so plan in chunks. Raises `JournalMismatch`, and adds nothing, when a key is known
-        with another digest.
+        with another digest; a journal that was opened *by_key* takes the new digest instead, but
+        for an entry whose create may have been sent with the old one.
         """
         given = list(items)
-        return await self._do(lambda table: table.plan(given))
+        return await self._do(lambda table: table.plan(given, by_key=self._by_key))
 
     async def intent(self, key: str, at: float) -> None:
         """Record that a create is about to be sent, at *at* seconds since 1970; count an attempt.

@@ -38,7 +38,7 @@ _INSERT: Final = (
     "INSERT INTO items (id, key, digest, idx, state, attempt, intent_at, prediction_id, crc) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_MOVE: Final = "UPDATE items SET idx = ?, crc = ? WHERE id = ?"
+_MOVE: Final = "UPDATE items SET idx = ?, digest = ?, crc = ? WHERE id = ?"
 _DONE: Final = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)"
 
 _KEYS_AT_ONCE: Final = 250  # SQLite may be built to take no more than 999 parameters
@@ -69,8 +69,11 @@ class Table:
         """Entries that are likely to be changed soon, as they are."""
         self._next_row: int | None = None
 
-    def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
-        """Add what is missing of *items* (index, key, digest), and return all in their order."""
+    def plan(self, items: Sequence[tuple[int, str, str]], *, by_key: bool = False) -> list[Entry]:
+        """Add what is missing of *items* (index, key, digest), and return all in their order.
+
+        With *by_key*, an item is the same whatever its digest is.
+        """
         known = self._known([key for _, key, _ in items])
         placed: dict[str, tuple[int, Entry]] = {}
         missing: list[tuple[int, Entry]] = []
@@ -82,17 +85,20 @@ class Table:
                 entry = Entry(key=key, digest=digest, index=index, state=State.PLANNED)
                 found = row + len(missing), entry
                 missing.append(found)
-            elif found[1].digest != digest:
+            elif found[1].digest != digest and not by_key:
                 raise JournalMismatch(
                     f"the journal knows {key!r} with another input. Use another journal for other "
-                    "inputs, or other keys for them."
+                    "inputs, or other keys for them; when values differ at each run, as signed "
+                    'URLs do, use match="key" so that the key alone counts.'
                 )
-            elif key not in placed and found[1].index != index:
-                found = found[0], msgspec.structs.replace(found[1], index=index)
-                moved.append(found)
+            elif key not in placed:
+                entry = _moved(found[1], index, digest)
+                if entry is not found[1]:
+                    found = found[0], entry
+                    moved.append(found)
             placed[key] = found
         self._db.executemany(_INSERT, [_inserted(*each) for each in missing])
-        moves = [(entry.index, checksum(entry), at) for at, entry in moved]
+        moves = [(entry.index, entry.digest, checksum(entry), at) for at, entry in moved]
         self._db.executemany(_MOVE, moves)
         self._next_row = row + len(missing)
         self._count(State.PLANNED, len(missing))
@@ -285,6 +291,15 @@ class Table:
     def _count(self, state: State, more: int) -> None:
         if self._counts is not None:
             self._counts[state] += more
+
+
+def _moved(entry: Entry, index: int, digest: str) -> Entry:
+    """Return *entry* as it is planned now; what was sent, perhaps, keeps the digest it had then."""
+    if entry.state in (State.INTENT, State.UNCERTAIN):
+        digest = entry.digest
+    if (entry.index, entry.digest) == (index, digest):
+        return entry
+    return msgspec.structs.replace(entry, index=index, digest=digest)
 
 
 def _allow(entry: Entry, what: str, *states: State) -> None:

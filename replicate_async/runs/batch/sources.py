@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -15,12 +15,14 @@ from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.files.inputs import field_of, is_record
 from replicate_async.files.readers import reason_of
 from replicate_async.files.values import scalar
+from replicate_async.runs.batch.by_key import digest_without_urls, without_urls
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.seen import Seen
 
 BatchInputs: TypeAlias = Iterable[ItemInput] | AsyncIterable[ItemInput]
 Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
+Match: TypeAlias = Literal["input", "key"]
 
 _LONGEST_KEY: Final = 500
 
@@ -78,6 +80,8 @@ class Named:
     input: ItemInput
     fault: InvalidArgumentError | None
     """Why it cannot be sent, when that is known from looking at it."""
+    compared: ItemInput | None = None
+    """What a prediction of an earlier run is compared with, if not with the input as it is."""
 
 
 class Namer:
@@ -85,10 +89,11 @@ class Namer:
 
     A digest is that of the model and the canonical JSON of the input; the second and further
     inputs that are the same get a number. *exact* is whether keys have to last, as they do with a
-    journal; else an input goes by its place.
+    journal; else an input goes by its place. With *match* "key", its values may differ at each run.
     """
 
-    def __init__(self, model: str, key: Key, *, exact: bool) -> None:
+    def __init__(self, model: str, key: Key, *, exact: bool, match: Match = "input") -> None:
+        self._match = match
         self._model = model
         self._key = key
         self._exact = exact
@@ -113,6 +118,10 @@ class Namer:
         if not self._exact:
             return Named(index, own or str(index), "", item, None)
         try:
+            if own is not None and self._match == "key":
+                compared = without_urls(item)
+                found_by_key = digest_without_urls(self._model, compared)
+                return Named(index, own, found_by_key, item, None, compared)
             found = await self._digest(item)
         except InvalidArgumentError as error:
             return Named(index, own or f"invalid-{index}", "", item, error)

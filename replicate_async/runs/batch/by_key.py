@@ -1,0 +1,47 @@
+"""What is compared of an input that goes by its key alone.
+
+URLs that are signed anew, and files, differ at each run. An input without them tells whether
+anything else has changed since a create was sent: then a prediction in the list cannot be
+recognised as the one that the create made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final, cast
+
+import msgspec
+
+from replicate_async.runs.batch.identity import fields, likeness
+from replicate_async.runs.batch.results import ItemInput
+
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
+_ANY_FILE: Final = b""
+"""Stands for a URL: an input that is compared may have any string in place of a file."""
+
+
+def without_urls(given: ItemInput) -> dict[str, object]:
+    """Return the fields of an input with a file in place of every URL."""
+    return {name: _without_urls(value) for name, value in fields(given).items()}
+
+
+def _without_urls(value: object) -> object:
+    if isinstance(value, str):
+        return _ANY_FILE if _URL.match(value) else value
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return {name: _without_urls(each) for name, each in items}
+    if isinstance(value, list | tuple):
+        return [_without_urls(each) for each in cast("list[object]", value)]
+    return value
+
+
+def digest_without_urls(model: str, compared: Mapping[str, object]) -> str:
+    """Return the digest of *model* and what `without_urls` left; no file is read."""
+    like = likeness(compared)
+    canonical = msgspec.json.encode(like, order="deterministic", enc_hook=repr)
+    return hashlib.sha256(b"%s\0key\0%s" % (model.encode(errors="replace"), canonical)).hexdigest()[
+        :32
+    ]

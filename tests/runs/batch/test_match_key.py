@@ -1,0 +1,166 @@
+"""Rows that are known by their key alone, since their values differ at each run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+
+from replicate_async import InvalidArgumentError, JournalMismatch
+from replicate_async.runs.batch.journal import Journal, JournalHeader, State
+from replicate_async.runs.batch.sources import Namer
+from tests.runs.batch.api import MODEL, BatchAPI, client_of
+from tests.runs.batch.resuming import run, states
+
+pytestmark = pytest.mark.anyio
+
+BY_KEY: dict[str, Any] = {"key": "id", "match": "key"}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "batch.db"
+
+
+def signed(count: int, signature: str, **more: object) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"row-{number}",
+            "image": f"https://bucket.example/{number}.png?signature={signature}",
+            "layers": [{"mask": f"https://bucket.example/{number}.mask?signature={signature}"}],
+            **more,
+        }
+        for number in range(count)
+    ]
+
+
+async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
+    """Leave a journal as a process does that is killed between an intent and its answer."""
+    namer = Namer(MODEL, "id", exact=True, match="key")
+    named = [await namer.name(each) for each in given]
+    async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
+        await opened.plan([(each.index, each.key, each.digest) for each in named])
+        for each in named:
+            await opened.intent(each.key, time() - 0.5)
+
+
+async def test_what_is_done_is_replayed_whatever_its_values_are_now(journal: Path) -> None:
+    api = BatchAPI()
+    first = await run(api, signed(3, "one"), journal, **BY_KEY)
+
+    again = await run(api, signed(4, "two"), journal, **BY_KEY)
+
+    assert [result.output for result in again[:3]] == [result.output for result in first]
+    assert [result.resumed for result in again] == [True, True, True, False]
+    assert api.creates == 4
+    assert api.made[3].input == signed(4, "two")[3]
+
+
+async def test_without_it_the_error_names_it(journal: Path) -> None:
+    api = BatchAPI()
+    await run(api, signed(1, "one"), journal, key="id")
+
+    with pytest.raises(JournalMismatch, match='match="key"'):
+        await run(api, signed(1, "two"), journal, key="id")
+
+    (result,) = await run(api, signed(1, "two"), journal, **BY_KEY)
+    assert result.ok
+    assert api.creates == 1
+
+
+async def test_what_was_planned_is_sent_with_the_values_of_now(journal: Path) -> None:
+    api = BatchAPI()
+    await run(api, signed(2, "one"), journal, max_predictions=1, concurrency=1, **BY_KEY)
+
+    results = await run(api, signed(2, "two"), journal, **BY_KEY)
+
+    assert all(result.ok for result in results)
+    assert [made.input["image"][-3:] for made in api.made] == ["one", "two"]
+
+
+async def test_a_lost_create_is_found_though_its_url_has_another_signature_now(
+    journal: Path,
+) -> None:
+    api = BatchAPI()
+    await intents(journal, signed(3, "one", scale=2))
+    sent = signed(3, "one", scale=2)
+    for number in (0, 2):
+        api.make(sent[number])
+
+    results = await run(api, signed(3, "two", scale=2), journal, **BY_KEY)
+
+    assert all(result.ok for result in results), [str(result.error) for result in results]
+    assert api.twice("id") == []
+    assert api.creates == 1
+    assert api.made[2].input["id"] == "row-1"
+
+
+async def test_a_lost_create_whose_other_values_have_changed_is_uncertain(journal: Path) -> None:
+    api = BatchAPI()
+    await intents(journal, signed(2, "one", seed=1))
+    api.make(signed(2, "one", seed=1)[0])
+
+    results = await run(api, signed(2, "two", seed=2), journal, **BY_KEY)
+
+    assert [result.uncertain for result in results] == [True, True]
+    assert "values have changed" in str(results[0].error)
+    assert api.creates == 0
+    async with api.server() as server, client_of(server.url) as client:
+        await client.batch.resolve(journal, "row-0", prediction=api.made[0].id)
+        await client.batch.resolve(journal, "row-1", absent=True)
+    results = await run(api, signed(2, "three", seed=3), journal, **BY_KEY)
+    assert [result.ok for result in results] == [True, True]
+    assert api.twice("id") == []
+    assert api.creates == 1
+
+
+async def test_a_lost_create_of_a_journal_that_compared_inputs_is_not_guessed(
+    journal: Path,
+) -> None:
+    api = BatchAPI()
+    namer = Namer(MODEL, "id", exact=True)
+    named = await namer.name(signed(1, "one")[0])
+    async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
+        await opened.plan([(named.index, named.key, named.digest)])
+        await opened.intent(named.key, time() - 0.5)
+
+    (result,) = await run(api, signed(1, "two"), journal, **BY_KEY)
+
+    assert result.uncertain
+    assert api.creates == 0
+
+
+async def test_a_lost_create_of_this_run_is_found_by_its_own_values(journal: Path) -> None:
+    api = BatchAPI(lose=lambda number: number == 2)
+
+    results = await run(api, signed(3, "one"), journal, **BY_KEY)
+
+    assert all(result.ok for result in results)
+    assert api.creates == len(api.made) == 3
+
+
+async def test_files_are_not_read_for_it(journal: Path) -> None:
+    api = BatchAPI()
+    given = [{"id": "a", "image": io.BytesIO(b"x")}]
+    await run(api, given, journal, **BY_KEY)
+
+    results = await run(api, [{"id": "a", "image": Path("/not there")}], journal, **BY_KEY)
+
+    assert results[0].ok
+    assert await states(journal) == {State.DONE: 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"match": "key"}, 'match="key" needs key='),
+        ({"key": "id", "match": "name"}, "match='name' must be one of 'input', 'key'"),
+    ],
+)
+async def test_what_cannot_be_matched_is_refused(options: dict[str, Any], said: str) -> None:
+    async with BatchAPI().server() as server, client_of(server.url) as client:
+        with pytest.raises(InvalidArgumentError, match=said):
+            client.batch(MODEL, [], **options)

@@ -16,6 +16,7 @@ from replicate_async import Prediction, Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.cli.program import Terminal, ended, environment, run, start
+from tests.support.unmeasured import unmeasured
 
 pytestmark = pytest.mark.anyio
 
@@ -209,7 +210,7 @@ async def test_a_killed_run_says_that_it_looks_for_what_it_has_sent(
         await journal.retry([done[0].key])
         await journal.intent(done[0].key, time.time() - 20)
 
-    process = await start(*command, env=environment(server))
+    process = await start(*command, env=unmeasured(environment(server)))
     while b"looked for in the list" not in (line := await process.stderr.readline()):  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess] - it is a pipe
         assert line
     while len(results_in(part) if (part := tmp_path / "out.jsonl.part").exists() else []) < 3:  # noqa: ASYNC110 - of another process

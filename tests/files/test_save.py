@@ -30,6 +30,7 @@ from tests.files.hosts import CONTENT, Host, hosted, names_in
 from tests.files.saved import here, inside, pattern
 from tests.support.fault_server import FaultServer, script
 from tests.support.sentinel import TOKEN, caught
+from tests.support.unmeasured import unmeasured
 from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
@@ -425,7 +426,9 @@ async def test_a_process_that_is_killed_leaves_no_partial_file_and_a_second_one_
     async with FaultServer(slow) as server:
         arguments = [sys.executable, "-c", KILLED, server.origin, str(tmp_path)]
         for _ in range(kills):
-            process = await asyncio.create_subprocess_exec(*arguments, stdout=subprocess.PIPE)
+            process = await asyncio.create_subprocess_exec(
+                *arguments, stdout=subprocess.PIPE, env=unmeasured()
+            )
             seen = len(host.starts)
             await until(partial(asked, host, seen))
             await asyncio.sleep(0.05)

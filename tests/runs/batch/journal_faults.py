@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from time import monotonic
 from typing import Final
 
 from tests.runs.batch.journal_program import lost, write
+from tests.support.unmeasured import unmeasured
 
 STRACE: Final = shutil.which("strace")
 ITEMS: Final = 60
@@ -43,9 +43,12 @@ def program(path: Path, before: list[str], *more: str) -> tuple[int, list[str]]:
     """Run the program with its own last words; return its status and its lines."""
     command = [*before, sys.executable, "-m", "tests.runs.batch.journal_program", str(path)]
     # What measures coverage would write its data where writing fails, and complain.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(
-        [*command, str(ITEMS), *more], capture_output=True, text=True, check=False, env=env
+        [*command, str(ITEMS), *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=unmeasured(),
     )
     return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 

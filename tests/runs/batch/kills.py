@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tests.runs.batch.api import BatchAPI
 from tests.support.replies import problem
+from tests.support.unmeasured import unmeasured
 from tests.support.wire import Answer
 
 PROGRAM: Final = Path(__file__).parent / "program.py"
@@ -118,6 +119,7 @@ async def _start(arguments: tuple[str, ...]) -> Process:
         stdout=PIPE,
         stderr=PIPE,
         limit=2**26,
+        env=unmeasured(),
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -24,6 +24,7 @@ from replicate_async.errors import (
 from replicate_async.runs.batch.journal import FORMAT, Journal, JournalHeader
 from replicate_async.runs.batch.journal_lock import Lock
 from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries
+from tests.support.unmeasured import unmeasured
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +77,9 @@ asyncio.run(main())
 async def test_a_runner_that_was_killed_lets_the_next_one_in(path: Path) -> None:
     header = JournalHeader(model="acme/painter")
     command = [sys.executable, "-c", HOLD, str(path)]
-    runner = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    runner = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, env=unmeasured()
+    )
     assert runner.stdout is not None
     assert await runner.stdout.readline() == b"open\n"
     with pytest.raises(JournalLocked, match=f"process {runner.pid} "):

@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from cyclopts import Parameter
 
-from replicate_async import Limits, ReplicateError
+from replicate_async import JournalLostError, Limits, ReplicateError
 from replicate_async.cli.batch_display import Display
 from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
 from replicate_async.cli.failure import CommandError, UsageError
@@ -136,6 +136,13 @@ async def batch(
             try:
                 with _interrupts(collected, display, drain=on_interrupt == "drain") as received:
                     await collected.run()
+            except JournalLostError:
+                if results is not None and results.rows:
+                    note(
+                        f"Keep a copy of {results.part}: the next run writes it anew, and without "
+                        "the journal nothing else holds these results."
+                    )
+                raise
             finally:
                 display.close()
                 collected.tell()

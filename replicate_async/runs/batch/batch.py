@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Generic, Self, TypeVar
 
-from replicate_async.errors import ClientStateError
+from replicate_async.errors import ClientStateError, JournalLostError
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
@@ -94,6 +94,8 @@ class Batch(Generic[T]):
                 "The batch has no journal, so it cannot be resumed: pass journal='batch.db' next "
                 "time."
             )
+        if isinstance(self._engine.error, JournalLostError):
+            return str(self._engine.error)
         return f"Run the same batch with journal={journal!r} to resume: nothing is created twice."
 
     def _begin(self) -> Engine:

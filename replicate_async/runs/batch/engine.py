@@ -102,6 +102,11 @@ class Engine:
         if interrupted is not None:
             raise interrupted
 
+    @property
+    def error(self) -> BaseException | None:
+        """What has ended it before its inputs did, if that was an error."""
+        return self._error
+
     def summary(self) -> BatchSummary:
         """Return what the batch came to so far."""
         sent = self._requests

@@ -39,24 +39,32 @@ class JournalWatch:
 
         After the writer itself has *written*, files may have grown.
         """
-        for path, before in self._known.items():
-            now = _stat_if_there(path)
+        found = {path: _stat_if_there(path) for path in self._known}
+        for path, now in found.items():
             if now is None:
                 raise JournalLostError(
                     f"{path} was deleted or moved while it was in use. {_RESUME}"
                 )
-            if not os.path.samestat(now, before):
+            if not os.path.samestat(now, self._known[path]):
                 raise JournalLostError(
                     f"{path} was replaced by another file while it was in use. {_RESUME}"
                 )
-            if now.st_size != before.st_size:
-                if not written or now.st_size < before.st_size:
-                    raise JournalLostError(
-                        f"{path} was changed by another program while it was in use: it has "
-                        f"{now.st_size:,} bytes and had {before.st_size:,}. {_RESUME}"
-                    )
-                self._known[path] = now
+        # Before the sizes, which another run that took the lock has changed.
         self._check_lock()
+        for path, now in found.items():
+            if now is not None:
+                self._check_size(path, now, written=written)
+
+    def _check_size(self, path: Path, now: os.stat_result, *, written: bool) -> None:
+        before = self._known[path].st_size
+        if now.st_size == before:
+            return
+        if not written or now.st_size < before:
+            raise JournalLostError(
+                f"{path} was changed by another program while it was in use: it has "
+                f"{now.st_size:,} bytes and had {before:,}. {_RESUME}"
+            )
+        self._known[path] = now
 
     def _check_lock(self) -> None:
         path = self._lock.path

@@ -92,6 +92,7 @@ async def harmed(
             let_all_end(api)
             results, error = await results_and_error(batch)
     assert isinstance(error, JournalError)
+    assert batch.how_to_resume == str(error)
     return results, error
 
 
@@ -155,6 +156,7 @@ async def test_two_runners_of_one_journal_create_nothing_twice(journal: Path) ->
             let_all_end(api)
             _, error = await results_and_error(first)
             assert isinstance(error, JournalError)
+            assert "batch.db.lock was" in str(error)
         results = [await rest, *[result async for result in second]]
 
     assert api.twice() == []

@@ -38,10 +38,9 @@ def _without_urls(value: object) -> object:
     return value
 
 
-def digest_without_urls(model: str, compared: Mapping[str, object]) -> str:
-    """Return the digest of *model* and what `without_urls` left; no file is read."""
-    like = likeness(compared)
+def digest_without_urls(model: str, given: ItemInput) -> str:
+    """Return the digest of *model* and what `without_urls` leaves of an input; reads no file."""
+    like = likeness(without_urls(given))
     canonical = msgspec.json.encode(like, order="deterministic", enc_hook=repr)
-    return hashlib.sha256(b"%s\0key\0%s" % (model.encode(errors="replace"), canonical)).hexdigest()[
-        :32
-    ]
+    found = hashlib.sha256(b"%s\0key\0%s" % (model.encode(errors="replace"), canonical))
+    return found.hexdigest()[:32]

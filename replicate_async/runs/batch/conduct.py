@@ -26,6 +26,7 @@ from replicate_async.errors import (
     WaitTimeout,
     prediction_error,
 )
+from replicate_async.runs.batch.by_key import without_urls
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.faults import (
     MOST_LOST,
@@ -44,7 +45,7 @@ from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outage import Outage
 from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler, Undecided
-from replicate_async.runs.batch.results import BatchResult
+from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.runs.batch.stored import replay, store, store_refusal
 from replicate_async.runs.batch.tally import Tally
 from replicate_async.runs.run import CANCEL_WITHIN, cancel_quietly
@@ -182,6 +183,11 @@ class Conductor:
             "predictions"
         )
         return Ended(result_of(item, error=uncertain(item.key, verdict, sent_at, None)))
+
+    def _compared(self, sent: ItemInput, entry: Entry | None) -> ItemInput:
+        """Return what the list is searched for; URLs may differ from what an earlier run sent."""
+        by_key = entry is not None and self._options.match == "key"
+        return without_urls(sent) if by_key else sent
 
     def _replayed(self, item: Item, stored: bytes) -> Ended:
         kept = replay(stored)
@@ -325,7 +331,7 @@ class Conductor:
         try:
             verdict = await self._reconciler.resolve(
                 item.key,
-                item.named.input if entry is None else item.named.compared or item.named.input,
+                self._compared(item.named.input, entry),
                 intent_at,
                 sent_until=sent_until,
                 patient=not known_uncertain,

@@ -15,7 +15,7 @@ from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.files.inputs import field_of, is_record
 from replicate_async.files.readers import reason_of
 from replicate_async.files.values import scalar
-from replicate_async.runs.batch.by_key import digest_without_urls, without_urls
+from replicate_async.runs.batch.by_key import digest_without_urls
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.seen import Seen
@@ -80,8 +80,6 @@ class Named:
     input: ItemInput
     fault: InvalidArgumentError | None
     """Why it cannot be sent, when that is known from looking at it."""
-    compared: ItemInput | None = None
-    """What a prediction of an earlier run is compared with, if not with the input as it is."""
 
 
 class Namer:
@@ -119,9 +117,7 @@ class Namer:
             return Named(index, own or str(index), "", item, None)
         try:
             if own is not None and self._match == "key":
-                compared = without_urls(item)
-                found_by_key = digest_without_urls(self._model, compared)
-                return Named(index, own, found_by_key, item, None, compared)
+                return Named(index, own, digest_without_urls(self._model, item), item, None)
             found = await self._digest(item)
         except InvalidArgumentError as error:
             return Named(index, own or f"invalid-{index}", "", item, error)

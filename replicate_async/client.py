@@ -435,11 +435,13 @@ class Replicate:
         headers: msgspec.Struct | None = None,
         body: object = None,
         hold: float = 0.0,
+        attempts: int | None = None,
     ) -> Coroutine[Any, Any, R]:
         """Send a request for *endpoint* and return what it answers, when that is awaited.
 
         *query*, *headers* and *body* are its structs; *hold* is how many seconds beyond the read
-        timeout the API may keep silent. Raises `APIStatusError` for an error status,
+        timeout the API may keep silent; *attempts* are the tries at most, where that is fewer than
+        `Retry` allows. Raises `APIStatusError` for an error status,
         `APIConnectionError` when no answer came, `AmbiguousCreateError` when a create may have
         happened, `DecodeError` for an answer that is not as documented.
         """
@@ -460,7 +462,12 @@ class Replicate:
                 f"an argument cannot be sent as JSON: {error}; pass plain values."
             ) from error
         request = Request(
-            endpoint, target, {} if headers is None else encode_headers(headers), encoded, hold
+            endpoint,
+            target,
+            {} if headers is None else encode_headers(headers),
+            encoded,
+            hold,
+            attempts,
         )
         # A coroutine less: each on the way to the transport takes 2 % of a request.
         return self._sender.send(request)

@@ -74,6 +74,8 @@ class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
     body: bytes | Multipart | None
     hold: float
     """Seconds that the API may keep silent, beyond the read timeout."""
+    attempts: int | None = None
+    """Tries at most, where that is fewer than `Retry` allows."""
 
     @property
     def operation(self) -> str:
@@ -99,7 +101,7 @@ class Sender:
     pacer: Pacer
     limiter: Limiter | None
     transport: Transport
-    _prepared: dict[tuple[str, str], SecretHeaders] = field(
+    _prepared: dict[tuple[str, str, bool], SecretHeaders] = field(
         default_factory=lambda: {},  # noqa: PIE807 - dict alone leaves its types open
         init=False,
         repr=False,
@@ -183,6 +185,8 @@ class Sender:
         """Say whether *request* is to be sent again, when it is time to."""
         if failure is None or isinstance(fault, TLSError) or not request.replayable:
             return False
+        if request.attempts is not None and attempt >= request.attempts:
+            return False
         dice = random.random()  # noqa: S311 - jitter is no secret
         repeatable = request.endpoint.repeatable
         delay = self.retry.delay(attempt, failure, repeatable=repeatable, dice=dice)
@@ -200,7 +204,8 @@ class Sender:
         """Return the headers of *request*; but for its own, few requests differ in them."""
         accept = request.endpoint.accept
         media = request.endpoint.media if isinstance(request.body, bytes) else ""
-        headers = self._prepared.get((accept, media))
+        no_cache = request.endpoint.no_cache
+        headers = self._prepared.get((accept, media, no_cache))
         if headers is None:
             headers = self.transport.headers(
                 {
@@ -211,7 +216,9 @@ class Sender:
             )
             if media:
                 headers["Content-Type"] = media
-            self._prepared[accept, media] = headers
+            if no_cache:
+                headers["Cache-Control"] = "no-cache"
+            self._prepared[accept, media, no_cache] = headers
         return (
             self.transport.headers({**headers, **request.headers}) if request.headers else headers
         )

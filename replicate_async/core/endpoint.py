@@ -99,6 +99,8 @@ class Endpoint(Generic[R]):
     """Whether a POST or PATCH does no more when it is sent twice."""
     bucket: Bucket = "other"
     """The rate limit it counts against: 600, 60,000 or 3,000 requests a minute."""
+    no_cache: bool = False
+    """Whether caches on the way are asked not to answer: a stale state would never end a wait."""
 
     @property
     def repeatable(self) -> bool:

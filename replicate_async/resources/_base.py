@@ -47,6 +47,7 @@ class Caller(Protocol):
         headers: msgspec.Struct | None = None,
         body: object = None,
         hold: float = 0.0,
+        attempts: int | None = None,
     ) -> Coroutine[Any, Any, R]:
         """Send a request for *endpoint* and return what it answers, when that is awaited."""
         ...

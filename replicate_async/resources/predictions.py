@@ -47,12 +47,18 @@ CREATE: Final = Endpoint(
     status=(201, 202),
     bucket="create",
 )
-GET: Final = Endpoint("GET", "/predictions/{prediction_id}", returns=Prediction, bucket="get")
+GET: Final = Endpoint(
+    "GET", "/predictions/{prediction_id}", returns=Prediction, bucket="get", no_cache=True
+)
 CANCEL: Final = Endpoint(
     "POST", "/predictions/{prediction_id}/cancel", returns=Prediction, idempotent=True
 )
-LIST: Final = Endpoint("GET", "/predictions", query=ListPredictions, returns=Page[Prediction])
-_PAGE: Final = Endpoint("GET", "/predictions", query=ListPredictions, returns=Page[Raw])
+LIST: Final = Endpoint(
+    "GET", "/predictions", query=ListPredictions, returns=Page[Prediction], no_cache=True
+)
+_PAGE: Final = Endpoint(
+    "GET", "/predictions", query=ListPredictions, returns=Page[Raw], no_cache=True
+)
 
 
 class Predictions(Resource):
@@ -131,10 +137,11 @@ class Predictions(Resource):
 
         Raises `NotFoundError` when it is unknown or another account's (predictions.get).
         """
-        return await self._fetch(run_id(self._client, prediction_id))
+        return await self._client.call(GET, {"prediction_id": run_id(self._client, prediction_id)})
 
-    def _fetch(self, prediction_id: str) -> Awaitable[Prediction]:
-        return self._client.call(GET, {"prediction_id": prediction_id})
+    def _poll(self, prediction_id: str) -> Awaitable[Prediction]:
+        # Once: a wait repeats its polls itself, and leaves the budget of repeats to others.
+        return self._client.call(GET, {"prediction_id": prediction_id}, attempts=1)
 
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
         """Stop a prediction and return it; one that has ended is returned unchanged.
@@ -212,12 +219,12 @@ class Predictions(Resource):
 
     @cached_property
     def _waits(self) -> Waits[Prediction]:
-        source = Source("prediction", Prediction, self._fetch, self._page, windowed=True)
+        source = Source("prediction", Prediction, self._poll, self._page, windowed=True)
         return Waits(self._client.waiter, source)
 
     async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:
         query = ListPredictions(created_after=after, created_before=before)
-        return await self._client.call(_PAGE, query=query)
+        return await self._client.call(_PAGE, query=query, attempts=1)
 
     def stream(
         self,

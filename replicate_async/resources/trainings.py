@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -32,12 +32,12 @@ CREATE: Final = Endpoint(
     returns=Training,
     status=(201,),
 )
-GET: Final = Endpoint("GET", "/trainings/{training_id}", returns=Training)
+GET: Final = Endpoint("GET", "/trainings/{training_id}", returns=Training, no_cache=True)
 CANCEL: Final = Endpoint(
     "POST", "/trainings/{training_id}/cancel", returns=Training, idempotent=True
 )
-LIST: Final = Endpoint("GET", "/trainings", returns=Page[Training])
-_PAGE: Final = Endpoint("GET", "/trainings", returns=Page[Raw])
+LIST: Final = Endpoint("GET", "/trainings", returns=Page[Training], no_cache=True)
+_PAGE: Final = Endpoint("GET", "/trainings", returns=Page[Raw], no_cache=True)
 
 
 class Trainings(Resource):
@@ -78,6 +78,9 @@ class Trainings(Resource):
     async def get(self, training_id: str | Training) -> Training:
         """Fetch a training as it stands now, by its id or a snapshot of it (trainings.get)."""
         return await self._client.call(GET, {"training_id": run_id(self._client, training_id)})
+
+    def _poll(self, training_id: str) -> Awaitable[Training]:
+        return self._client.call(GET, {"training_id": training_id}, attempts=1)
 
     async def cancel(self, training_id: str | Training) -> Training:
         """Stop a training; one that has ended is returned unchanged (trainings.cancel)."""
@@ -140,11 +143,11 @@ class Trainings(Resource):
 
     @cached_property
     def _waits(self) -> Waits[Training]:
-        source = Source("training", Training, self.get, self._page, windowed=False)
+        source = Source("training", Training, self._poll, self._page, windowed=False)
         return Waits(self._client.waiter, source)
 
     async def _page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
-        return await self._client.call(_PAGE)
+        return await self._client.call(_PAGE, attempts=1)
 
     def list(self) -> Listing[Training]:
         """Iterate over the account's trainings, newest first (trainings.list)."""

@@ -18,6 +18,7 @@ from replicate_async.config import (
     read_user_agent,
 )
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
+from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.limits import Limiter, Limits, Pacer
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
@@ -115,7 +116,7 @@ class Replicate:
             transport=Transport(session=session, connects=limits.connects),
         )
         self._batches: set[Engine] = set()
-        self._latest_versions: dict[str, str] = {}
+        self._latest_versions = LatestVersions()
         self._output_shapes: dict[str, Shape] = {}
         self._pages_per_second = pages_per_second(limits)
         self._waiter = Waiter(pages_per_second=self._pages_per_second)
@@ -146,8 +147,8 @@ class Replicate:
         return self._sender.base
 
     @property
-    def latest_versions(self) -> dict[str, str]:
-        """Community models that were looked up, and the version each had."""
+    def latest_versions(self) -> LatestVersions:
+        """The versions of community models that were looked up lately."""
         return self._latest_versions
 
     @property

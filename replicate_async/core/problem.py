@@ -19,7 +19,15 @@ from typing import Final, NamedTuple, TypeGuard
 
 import msgspec
 
-__all__ = ["InvalidField", "Problem", "Rate", "named_rate", "parse", "retry_after"]
+__all__ = [
+    "InvalidField",
+    "Problem",
+    "Rate",
+    "blames_version",
+    "named_rate",
+    "parse",
+    "retry_after",
+]
 
 _LONGEST: Final = 300
 _LARGEST: Final = 1 << 20
@@ -233,6 +241,20 @@ def _waits(headers: Mapping[str, str], problem: Problem, now: float) -> Iterator
         parts = _SPOKEN_PART.findall(spoken[1])
         numbers = [(_seconds(number), _UNITS[unit]) for number, unit in parts]
         yield sum(number * unit for number, unit in numbers if number is not None) or None
+
+
+def blames_version(problem: Problem) -> bool:
+    """Tell whether a 422 refuses the version that was to be run, and not the input.
+
+    It names the field, or has none: "The specified version does not exist (or perhaps ...)".
+    """
+    if problem.status != 422:
+        return False
+    names = {field.field.split(".")[0] for field in problem.invalid_fields if field.field}
+    if names:
+        return names <= {"version"}
+    said = f"{problem.title} {problem.detail}".lower()
+    return "version" in said and "input" not in said
 
 
 class Rate(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from replicate_async.core.endpoint import Endpoint, encode_query, shorten
+from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.origin import Base
 from replicate_async.errors import ForeignURLError, InvalidArgumentError, PaginationLoopError
 from replicate_async.files.find import Shape
@@ -34,8 +35,8 @@ class Caller(Protocol):
         ...
 
     @property
-    def latest_versions(self) -> dict[str, str]:
-        """Community models that were looked up, and the version each had."""
+    def latest_versions(self) -> LatestVersions:
+        """The versions of community models that were looked up lately."""
         ...
 
     def call(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final, Literal
@@ -12,7 +13,13 @@ from msgspec import Raw
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.poll import Poll
-from replicate_async.errors import InvalidArgumentError, NotFoundError
+from replicate_async.core.problem import blames_version
+from replicate_async.errors import (
+    APIStatusError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnprocessableEntityError,
+)
 from replicate_async.files.find import output_shape
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.files.output import FileSource
@@ -56,6 +63,7 @@ CANCEL: Final = Endpoint(
 LIST: Final = Endpoint(
     "GET", "/predictions", query=ListPredictions, returns=Page[Prediction], no_cache=True
 )
+_MODEL: Final = replace(models.GET, no_cache=True)
 _PAGE: Final = Endpoint(
     "GET", "/predictions", query=ListPredictions, returns=Page[Raw], no_cache=True
 )
@@ -77,13 +85,14 @@ class Predictions(Resource):
     ) -> Prediction:
         """Start a prediction and return it as the API first sees it, usually ``starting``.
 
-        *version* is "owner/name" (an official model; for any other, its latest version is looked up
-        once and remembered), "owner/name:version" or a version id. *input* is a mapping or a
-        msgspec Struct; inputs that are None are left out. *wait* (1 to 60 seconds, True for 60)
-        asks the API to hold its answer until the output is there, which it may not be even then.
-        *cancel_after* (5 seconds to 24 hours; seconds, timedelta or "1h30m") ends the run.
-        *webhook* is an https URL that is called when something happens, by default at outputs and
-        at the end; *webhook_events_filter* picks from start, output, logs and completed.
+        *version* is "owner/name" (an official model; for any other, its latest version is looked
+        up, and again after 5 minutes or when it is refused), "owner/name:version" or a version id.
+        *input* is a mapping or a msgspec Struct; inputs that are None are left out. *wait* (1 to 60
+        seconds, True for 60) asks the API to hold its answer until the output is there, which it
+        may not be even then. *cancel_after* (5 seconds to 24 hours; seconds, timedelta or "1h30m")
+        ends the run. *webhook* is an https URL that is called when something happens, by default at
+        outputs and at the end; *webhook_events_filter* picks from start, output, logs and
+        completed.
 
         Files, anywhere inside the input, are bytes, paths, open files, async iterators of bytes, a
         `File` or an output file: up to 256 kB they go along as data URLs, above that they are
@@ -111,22 +120,36 @@ class Predictions(Resource):
         return self._begin(ref, creation)
 
     async def _begin(self, ref: VersionRef, creation: Creation) -> Prediction:
-        version_id = ref.version
-        if ref.model is not None and version_id is None:
-            version_id = self._client.latest_versions.get(str(ref.model))
-            if version_id is None:
-                try:
-                    return await creation.at(models.CREATE_PREDICTION, ref.model.path("model"))
-                except NotFoundError as error:
-                    version_id = await self._latest_version(ref.model, error)
-        return await creation.at(CREATE, version=version_id)
+        if ref.model is None or ref.version is not None:
+            return await creation.at(CREATE, version=ref.version)
+        cached = self._client.latest_versions.get(str(ref.model))
+        if cached is None:
+            try:
+                return await creation.at(models.CREATE_PREDICTION, ref.model.path("model"))
+            except NotFoundError as error:
+                version = await self._latest_version(ref.model, error)
+            return await creation.at(CREATE, version=version)
+        try:
+            return await creation.at(CREATE, version=cached)
+        except UnprocessableEntityError as error:
+            if not blames_version(error.problem):
+                raise
+            self._client.latest_versions.drop(str(ref.model), cached)
+            version = await self._latest_version(ref.model, error)
+            if version == cached:
+                raise
+        # Safe: the first create was refused.
+        return await creation.at(CREATE, version=version)
 
-    async def _latest_version(self, ref: ModelRef, not_official: NotFoundError) -> str:
-        """Look up the version to run of a community model, which has no endpoint of its own."""
-        model = await self._client.call(models.GET, ref.path("model"))
+    async def _latest_version(self, ref: ModelRef, otherwise: APIStatusError) -> str:
+        """Look up the version to run of a community model, which has no endpoint of its own.
+
+        Raises *otherwise* for a model without versions.
+        """
+        model = await self._client.call(_MODEL, ref.path("model"))
         if model.latest_version is None:
-            raise not_official
-        self._client.latest_versions[str(ref)] = model.latest_version.id
+            raise otherwise
+        self._client.latest_versions.put(str(ref), model.latest_version.id)
         shape = output_shape(model.latest_version.openapi_schema)
         if shape is not None:
             self._client.output_shapes[model.latest_version.id] = shape

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replicate_async.core.problem import InvalidField, Problem, Rate, named_rate, parse, retry_after
+from replicate_async.core.problem import (
+    InvalidField,
+    Problem,
+    Rate,
+    blames_version,
+    named_rate,
+    parse,
+    retry_after,
+)
 
 PROBLEM = "application/problem+json"
 JSON = "application/json"
@@ -19,6 +27,10 @@ INPUT_422 = (
     b'{"type":"required","field":"input","description":"prompt is required"},'
     b'{"type":"number_lte","field":"input.num_inference_steps",'
     b'"description":"Must be less than or equal to 4"}]}\n'
+)
+VERSION_422 = (
+    b'{"title":"Invalid version or not permitted","detail":"The specified version does not exist '
+    b'(or perhaps you don\'t have permission to use it?)","status":422}'
 )
 THROTTLED_429 = (
     b'{"detail":"Request was throttled. Your rate limit for creating predictions is reduced to 6 '
@@ -392,3 +404,27 @@ def test_the_rate_that_a_body_names(body: bytes, rate: Rate | None) -> None:
 
 def test_only_a_429_names_a_rate() -> None:
     assert named_rate(parse(422, PROBLEM, THROTTLED_429)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "blamed"),
+    [
+        (422, VERSION_422, True),
+        (422, b'{"invalid_fields":[{"field":"version","description":"is no id"}]}', True),
+        (422, b'{"detail":"- version: is no id\\n"}', True),
+        (422, INPUT_422, False),
+        (422, b'{"invalid_fields":[{"field":"input.version","description":"is no id"}]}', False),
+        (
+            422,
+            b'{"invalid_fields":[{"field":"version"},{"field":"input","description":"odd"}]}',
+            False,
+        ),
+        (422, b'{"detail":"- input.version: Must be one of 1, 2\\n"}', False),
+        (422, b'{"detail":"Prompt is too long"}', False),
+        (404, b'{"detail":"The specified version does not exist"}', False),
+    ],
+)
+def test_a_refused_version_is_told_from_a_refused_input(
+    status: int, body: bytes, blamed: bool
+) -> None:
+    assert blames_version(parse(status, PROBLEM, body)) is blamed

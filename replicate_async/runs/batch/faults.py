@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from replicate_async.core.problem import blames_version as problem_blames_version
 from replicate_async.errors import (
     AmbiguousCreateError,
     APIConnectionError,
@@ -73,8 +74,7 @@ def blames_version(error: ReplicateError) -> bool:
     """Whether a 422 is about the version and not about the input."""
     if isinstance(error, InvalidArgumentError) or not isinstance(error, APIStatusError):
         return False
-    names = {field.field.split(".")[0] for field in error.invalid_fields}
-    return error.status == 422 and bool(names) and names <= {"version"}
+    return problem_blames_version(error.problem)
 
 
 def uncertain(

@@ -44,10 +44,24 @@ from replicate_async.resources.predictions import Predictions
 from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
-from replicate_async.runs.run import follow_to_end, remember, run_to_end, spared_polls, time_left
+from replicate_async.runs.run import (
+    follow_to_end,
+    remember,
+    run_to_end,
+    spared_polls,
+    time_left,
+    within_bounds,
+)
 from replicate_async.runs.source import ByteStream
 from replicate_async.runs.stream import OnExit, Stream
-from replicate_async.runs.wait import PREDICTION_TIMEOUT, OnUpdate, check_on_update
+from replicate_async.runs.wait import (
+    PREDICTION_QUEUE_TIMEOUT,
+    PREDICTION_TIMEOUT,
+    OnUpdate,
+    check_on_update,
+    check_timeout,
+    given_poll,
+)
 from replicate_async.runs.waiter import Waiter, pages_per_second
 from replicate_async.schemas import Prediction, SearchResults, Version, WebhookEvent
 from replicate_async.sender import Request, Sender
@@ -271,6 +285,7 @@ class Replicate:
         file_encoding: FileEncoding = "auto",
         delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
+        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
     ) -> T: ...
@@ -290,6 +305,7 @@ class Replicate:
         file_encoding: FileEncoding = "auto",
         delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
+        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
     ) -> Any: ...
@@ -308,18 +324,21 @@ class Replicate:
         file_encoding: FileEncoding = "auto",
         delete_uploads: bool = False,
         timeout: float | None = PREDICTION_TIMEOUT,
+        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
     ) -> T | Any:
         """Run a model to its end and return its output, whole.
 
-        *ref* and the options are those of ``predictions.create``, *timeout* and *poll* those of
-        ``predictions.wait``. *type* decodes the output, such as ``type=str`` for the text of a
-        language model or ``type=list[FileOutput]``; `DecodeError`, with the prediction, says that
-        it is something else. Without a *type*, files are `FileOutput`, and with ``files=False``
-        the strings that the API gives. Raises `PredictionFailed`,
-        `PredictionCanceled` or `PredictionAborted` with the prediction. When the task is cancelled
-        or waiting fails, the prediction is cancelled.
+        *ref* and the options are those of ``predictions.create``, *timeout* (35 minutes of work),
+        *queue_timeout* (60 minutes before it) and *poll* those of ``predictions.wait``. *type*
+        decodes the output, such as ``type=str`` for the text of a language model or
+        ``type=list[FileOutput]``; `DecodeError`, with the prediction, says that it is something
+        else. Without a *type*, files are `FileOutput`, and with ``files=False`` the strings that
+        the API gives. Raises `PredictionFailed`, `PredictionCanceled` or `PredictionAborted` with
+        the prediction. When the task is cancelled or one of the two times is over (`WaitTimeout`),
+        the prediction is cancelled. When the API has refused every poll for 30 seconds, that error
+        is raised with ``.prediction``, and the prediction goes on.
 
         ``delete_uploads=True`` deletes, when the run has ended, the files of the input that were
         uploaded for it; they expire after a day otherwise.
@@ -335,12 +354,16 @@ class Replicate:
         if type is not None:
             _check_type(type)
         check_on_update(on_update)
+        check_timeout(timeout)
+        check_timeout(queue_timeout, "queue_timeout")
+        given_poll(poll)
         version = parse_version(ref)
         durations = self._waiter.durations
+        held = spared_polls(durations, ref) if wait is None and on_update is None else wait
         creation = Creation(
             self,
             input=input,
-            wait=spared_polls(durations, ref) if wait is None and on_update is None else wait,
+            wait=within_bounds(held, timeout, queue_timeout),
             cancel_after=time_left() if cancel_after is None else cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
@@ -350,7 +373,12 @@ class Replicate:
             prediction = await run_to_end(
                 self.predictions.begin(version, creation),
                 lambda made: follow_to_end(
-                    self.predictions.waits(), made, timeout=timeout, poll=poll, on_update=on_update
+                    self.predictions.waits(),
+                    made,
+                    timeout=timeout,
+                    queue_timeout=queue_timeout,
+                    poll=poll,
+                    on_update=on_update,
                 ),
                 self.predictions.cancel,
             )

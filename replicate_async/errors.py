@@ -62,7 +62,7 @@ Every error survives pickling, and none holds the API token.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +72,10 @@ if TYPE_CHECKING:
     from replicate_async.core.problem import InvalidField, Problem
     from replicate_async.core.retry import Phase
     from replicate_async.schemas import Prediction, Training
+
+
+Bound: TypeAlias = Literal["timeout", "queue_timeout"]
+"""Which of its two bounds ended a wait."""
 
 
 class ReplicateError(Exception):
@@ -98,7 +102,11 @@ class APIConnectionError(ReplicateError):
     """No answer came: the connection was refused, reset or closed, or the host is unknown.
 
     ``phase`` is "not_sent" when the request cannot have reached the API, else "ambiguous".
+    ``prediction`` is the run as it was last seen when this ended a wait for it, which did not
+    cancel it.
     """
+
+    prediction: Prediction | Training | None = None
 
     def __init__(self, message: str, *, phase: Phase = "ambiguous") -> None:
         super().__init__(message)
@@ -122,7 +130,11 @@ class APIStatusError(ReplicateError):
 
     ``status`` is the HTTP status, ``problem`` what the body said, ``operation`` the operationId's
     method and path, ``retry_after`` the seconds that the API asked to wait (None when it did not).
+    ``prediction`` is the run as it was last seen when this ended a wait for it, which did not
+    cancel it.
     """
+
+    prediction: Prediction | Training | None = None
 
     def __init__(
         self,
@@ -261,7 +273,12 @@ class ForeignURLError(ReplicateError):
 
 
 class RedirectError(ReplicateError):
-    """A redirect that was not followed: to another origin, of a request with a body, or a loop."""
+    """A redirect that was not followed: to another origin, of a request with a body, or a loop.
+
+    ``prediction`` is the run as it was last seen when this ended a wait for it.
+    """
+
+    prediction: Prediction | Training | None = None
 
     def __init__(self, message: str, *, status: int, location: str) -> None:
         super().__init__(message)
@@ -302,19 +319,43 @@ class OutputRemoved(PredictionError):  # noqa: N818 - says what happened
 
 
 class WaitError(ReplicateError):
-    """Waiting ended before the run did; ``last`` is the state seen last."""
+    """Waiting ended before the run did; ``prediction``, or ``last``, is the state seen last."""
 
     def __init__(self, message: str, *, last: Prediction | Training | None) -> None:
         super().__init__(message)
-        self.last = last
+        self.last: Prediction | Training | None = last
+
+    @property
+    def prediction(self) -> Prediction | Training | None:
+        """The run as it was last seen."""
+        return self.last
 
 
 class WaitTimeout(WaitError):  # noqa: N818 - reads like asyncio's own names
-    """The run did not end in time; it goes on, and waiting may be taken up again."""
+    """The run did not end in time; a wait may be taken up again, ``run`` cancels the run.
+
+    ``bound`` says which argument set the time: "timeout" for the work, "queue_timeout" for the
+    time before it; ``seconds`` is its value. ``poll_error`` is what the last poll failed with, and
+    empty if it was answered.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        last: Prediction | Training | None,
+        bound: Bound = "timeout",
+        seconds: float = 0.0,
+        poll_error: str = "",
+    ) -> None:
+        super().__init__(message, last=last)
+        self.bound: Bound = bound
+        self.seconds: float = seconds
+        self.poll_error: str = poll_error
 
 
 class PredictionGone(WaitError):  # noqa: N818 - reads like the status 410
-    """The run was there and is no more: it was deleted while it was waited for."""
+    """The run was there, and no poll has found it for 30 seconds: it was deleted meanwhile."""
 
 
 class StreamError(ReplicateError):

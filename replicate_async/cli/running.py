@@ -36,8 +36,8 @@ from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.refs import parse_version
 from replicate_async.resources._create import Creation
 from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
-from replicate_async.runs.run import cancel_quietly, created
-from replicate_async.runs.wait import PREDICTION_TIMEOUT
+from replicate_async.runs.run import created, give_up
+from replicate_async.runs.wait import PREDICTION_QUEUE_TIMEOUT, PREDICTION_TIMEOUT
 
 Ref = Annotated[str, Parameter(name="model", help='"owner/name", "owner/name:version" or an id.')]
 Inputs = Annotated[
@@ -77,6 +77,7 @@ async def run(
                 prediction.id,
                 last=prediction,
                 timeout=PREDICTION_TIMEOUT,
+                queue_timeout=PREDICTION_QUEUE_TIMEOUT,
                 poll=None,
                 on_update=show,
             )
@@ -209,7 +210,7 @@ async def _started(
             raise
         except BaseException as reason:
             stopping.quiet = isinstance(reason, BrokenPipeError)
-            await cancel_quietly(stopping.cancel, prediction.id)
+            await give_up(stopping.cancel, prediction.id, reason)
             raise
     finally:
         status.clear()

@@ -157,6 +157,11 @@ class Cover(Generic[T]):
         item.listed_from = now + _LAG * 2 ** min(item.unlisted, 8)
         item.unlisted += 1
 
+    def recovered(self) -> None:
+        """Ask for pages again: they failed because the whole API was out."""
+        self._off_until = 0.0
+        self._failures = 0
+
     def failed(self, now: float) -> None:
         """Ask for no page for a while."""
         self._off_until = now + min(_PENALTY * 2**self._failures, _WORST_PENALTY)

@@ -34,7 +34,7 @@ from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_f
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source
 from replicate_async.runs.stream import OnExit, check_on_exit
-from replicate_async.runs.wait import check_poll
+from replicate_async.runs.wait import check_poll, check_timeout
 from replicate_async.schemas import Prediction, WebhookEvent
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Batches:
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
         timeout: float | None = None,
+        queue_timeout: float | None = None,
         poll: Poll | None = None,
         patience: Patience | None = None,
     ) -> Batch[T]: ...
@@ -138,6 +139,7 @@ class Batches:
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
         timeout: float | None = None,
+        queue_timeout: float | None = None,
         poll: Poll | None = None,
         patience: Patience | None = None,
     ) -> Batch[Any]: ...
@@ -167,14 +169,15 @@ class Batches:
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
         timeout: float | None = None,
+        queue_timeout: float | None = None,
         poll: Poll | None = None,
         patience: Patience | None = None,
     ) -> Batch[T] | Batch[Any]:
         """Run a model over *inputs*, each created once; iterate over what this returns.
 
         *ref*, *cancel_after*, *webhook*, *webhook_events_filter* and *file_encoding* are those of
-        ``predictions.create``, *timeout* (no limit unless set) and *poll* those of
-        ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
+        ``predictions.create``, *timeout* and *queue_timeout* (no limits unless set) and *poll*
+        those of ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
         asynchronous iterable or a data frame, of any length; a few hundred are read ahead. A slow
         iterator blocks the event loop, unless it is asynchronous. What an iterator raises is raised
         when all that it gave before has ended and was handed over.
@@ -213,6 +216,8 @@ class Batches:
         check_webhook(webhook)
         events = check_events(webhook_events_filter)
         check_poll(poll)
+        check_timeout(timeout)
+        check_timeout(queue_timeout, "queue_timeout")
         options = BatchOptions(
             model=str(version),
             version=version.version,
@@ -248,7 +253,9 @@ class Batches:
             )
 
         async def wait(prediction_id: str) -> Prediction:
-            return await predictions.wait(prediction_id, timeout=timeout, poll=poll)
+            return await predictions.wait(
+                prediction_id, timeout=timeout, queue_timeout=queue_timeout, poll=poll
+            )
 
         async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
             return await save_all(

@@ -32,7 +32,12 @@ from replicate_async.resources._notify import receive
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
 from replicate_async.runs.follow import Runs
 from replicate_async.runs.stream import OnExit, Stream, check_on_exit
-from replicate_async.runs.wait import PREDICTION_TIMEOUT, OnUpdate, Source
+from replicate_async.runs.wait import (
+    PREDICTION_QUEUE_TIMEOUT,
+    PREDICTION_TIMEOUT,
+    OnUpdate,
+    Source,
+)
 from replicate_async.runs.waiter import Waits
 from replicate_async.runs.watch import Watch
 from replicate_async.schemas import (
@@ -180,22 +185,31 @@ class Predictions(Resource):
         prediction: Prediction | str,
         *,
         timeout: float | None = PREDICTION_TIMEOUT,
+        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
     ) -> Prediction:
         """Return a prediction when it has ended, as it ended: also when it failed.
 
-        *timeout* is in seconds, 35 minutes unless set (the API stops runs after 30), None for no
-        limit; past it `WaitTimeout` is raised and the prediction goes on. *poll* sets the pace;
-        unless set, it follows what runs of the model took before. *on_update*, a function or an
-        async function, is called with each change (see `watch`), the end included; what it raises
-        ends this wait. All waits of a client share one schedule, and pages of the listing where
-        those take fewer requests. Raises `PredictionGone` if it is deleted meanwhile.
+        *timeout* is in seconds of work, from the first answer that shows the prediction past
+        "starting": 35 minutes unless set (the API stops runs after 30), None for no limit.
+        *queue_timeout* bounds the time before, in which a machine is found and the model boots: 60
+        minutes unless set, None for no limit. Past either `WaitTimeout` is raised and the
+        prediction goes on. *poll* sets the pace; unless set, it follows what runs of the model took
+        before. *on_update*, a function or an async function, is called with each change (see
+        `watch`), the end included; what it raises ends this wait. All waits of a client share one
+        schedule, and pages of the listing where those take fewer requests.
+
+        A poll that fails is repeated, at a pace that all waits share, for as long as the wait may
+        take. When every poll is refused for 30 seconds (401, 403, 404 and the like), that error is
+        raised with ``.prediction``, the state seen last; for a prediction that was seen before and
+        is not found any more that is `PredictionGone`. The prediction is not cancelled.
         """
         return await self.waits().wait(
             run_id(self._client, prediction),
             last=None if isinstance(prediction, str) else prediction,
             timeout=timeout,
+            queue_timeout=queue_timeout,
             poll=poll,
             on_update=on_update,
         )
@@ -205,18 +219,20 @@ class Predictions(Resource):
         prediction: Prediction | str,
         *,
         timeout: float | None = PREDICTION_TIMEOUT,
+        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
     ) -> Watch[Prediction]:
         """Iterate over the changes of a prediction as they are seen, the last one its end.
 
         Each item is a snapshot, with ``status``, ``logs``, ``output`` and ``progress``; one that
-        is given as *prediction* is known already and not repeated, unless it has ended. *timeout*
-        and *poll* are as in `wait`. The loop may be left at any time.
+        is given as *prediction* is known already and not repeated, unless it has ended. *timeout*,
+        *queue_timeout* and *poll* are as in `wait`. The loop may be left at any time.
         """
         return self.waits().watch(
             run_id(self._client, prediction),
             last=None if isinstance(prediction, str) else prediction,
             timeout=timeout,
+            queue_timeout=queue_timeout,
             poll=poll,
         )
 

@@ -19,7 +19,12 @@ from replicate_async.resources._create import with_files
 from replicate_async.resources._inputs import Input, SentInput
 from replicate_async.resources._notify import receive
 from replicate_async.resources._options import check_events, check_webhook
-from replicate_async.runs.wait import TRAINING_TIMEOUT, OnUpdate, Source
+from replicate_async.runs.wait import (
+    TRAINING_QUEUE_TIMEOUT,
+    TRAINING_TIMEOUT,
+    OnUpdate,
+    Source,
+)
 from replicate_async.runs.waiter import Waits
 from replicate_async.runs.watch import Watch
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
@@ -91,19 +96,21 @@ class Trainings(Resource):
         training: Training | str,
         *,
         timeout: float | None = TRAINING_TIMEOUT,
+        queue_timeout: float | None = TRAINING_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Training] | None = None,
     ) -> Training:
         """Return a training when it has ended, as it ended: also when it failed.
 
-        *timeout* is in seconds, 24 hours unless set, None for no limit; past it `WaitTimeout` is
-        raised and the training goes on. *poll* and *on_update* are as in
-        ``client.predictions.wait``.
+        *timeout* (seconds of work) and *queue_timeout* (seconds before it) are 24 hours each unless
+        set, None for no limit; past either `WaitTimeout` is raised and the training goes on. They,
+        *poll* and *on_update* are as in ``client.predictions.wait``.
         """
         return await self.waits().wait(
             run_id(self._client, training),
             last=None if isinstance(training, str) else training,
             timeout=timeout,
+            queue_timeout=queue_timeout,
             poll=poll,
             on_update=on_update,
         )
@@ -113,6 +120,7 @@ class Trainings(Resource):
         training: Training | str,
         *,
         timeout: float | None = TRAINING_TIMEOUT,
+        queue_timeout: float | None = TRAINING_QUEUE_TIMEOUT,
         poll: Poll | None = None,
     ) -> Watch[Training]:
         """Iterate over the changes of a training, as ``client.predictions.watch`` does."""
@@ -120,6 +128,7 @@ class Trainings(Resource):
             run_id(self._client, training),
             last=None if isinstance(training, str) else training,
             timeout=timeout,
+            queue_timeout=queue_timeout,
             poll=poll,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -16,24 +15,25 @@ from msgspec import Raw
 from replicate_async.alarm import Alarm
 from replicate_async.core.cover import Cover, Look, missing
 from replicate_async.core.durations import Durations
+from replicate_async.core.poll_backoff import PollBackoff, pause_after
 from replicate_async.core.schedule import Schedule
 from replicate_async.core.wheel import Wheel
-from replicate_async.errors import NotFoundError, PredictionGone, WaitTimeout
+from replicate_async.errors import NotFoundError, WaitTimeout
+from replicate_async.runs import poll_errors
+from replicate_async.runs.bounds import SHORTEST_LOOK, end_of
 from replicate_async.runs.desk import Desk
 from replicate_async.runs.glance import Glance, RawPage, decode, glance, seconds
+from replicate_async.runs.poll_errors import REFUSED_FOR
 from replicate_async.runs.ticket import Ticket, Watched
 from replicate_async.runs.wait import AnyRun, stronger, timed_out
-
-_SETTLING: Final = 5.0
-"""Seconds in which a run that was just created may still be unknown to the replica asked."""
-
-_SHORTEST_LOOK: Final = 1.0
-"""Seconds that a look may take which begins just before the end of the waiting."""
 
 _FEW: Final = 256
 _MANY: Final = 100
 _TOGETHER: Final = 0.02
 """Seconds from one look at the schedule to the next when many are on it."""
+_RELEASED_A_SECOND: Final = 1000
+_LONGEST_RELEASE: Final = 3.0
+"""Seconds over which the runs that were held back are polled again."""
 
 
 class Board:
@@ -55,6 +55,10 @@ class Board:
         self._schedule: Schedule[Watched] = Schedule(durations, dice)
         self._announced = announced
         self._pages_per_second = pages_per_second
+        self._dice = dice
+        self._backoff = PollBackoff(dice)
+        self._held: dict[Watched, None] = {}
+        """The runs whose polls are held back."""
         self._covers: dict[str, Cover[Watched]] = {}
         self._runs: dict[str, Watched] = {}
         self._desk = Desk(self._ask, self._ask_page)
@@ -78,7 +82,6 @@ class Board:
         now = self.loop.time()
         if ticket.began is None:
             ticket.began = now
-            ticket.deadline = math.inf if ticket.timeout is None else now + ticket.timeout
         run = self._runs.get(ticket.key)
         if run is None:
             run = ticket.watched = self._begin(ticket, now)
@@ -89,9 +92,8 @@ class Board:
             run.tickets.append(ticket)
             self._repace(run, now)
             ticket.watched = run
-        if ticket.deadline < math.inf:
-            self._deadlines.put(ticket, ticket.deadline)
-            self._deadline.set(ticket.deadline)
+        if ticket.timeout is not None or ticket.queue_timeout is not None:
+            self._await_bound(ticket, run, now)
         if run.slot is None and not run.looking:
             self._ask_now(run, now)
         if run.due < self._alarm.at and not run.looking:
@@ -156,10 +158,14 @@ class Board:
             return
         del self._runs[run.key]
         self._schedule.remove(run)
+        self._held.pop(run, None)
         if (cover := self._covers.get(run.source.kind)) is not None:
             cover.displace(run)
         if run.asker is not None:
             run.asker.cancel()
+        if self._backoff.probe == run.key:
+            self._backoff.forget(run.key)
+            self._try_later()
         if not self._runs:
             self._desk.clear()
             self._alarm.cancel()
@@ -178,6 +184,8 @@ class Board:
         """Have those asked for who are due."""
         self._ticked_at = now
         self._share_out(self._schedule.take(now), now)
+        if self._held:
+            self._try_one(now)
         self._arm()
 
     def _ask_now(self, run: Watched, now: float) -> None:
@@ -187,6 +195,10 @@ class Board:
 
     def _share_out(self, due: list[Watched], now: float) -> None:
         """Have those who are *due* asked for, one by one or by the page."""
+        if self._backoff.closed_at is not None:
+            for run in due:
+                self._hold(run)
+            return
         for kind in dict.fromkeys([run.source.kind for run in due]):
             runs = [run for run in due if run.source.kind == kind]
             cover = self._covers.get(kind)
@@ -254,31 +266,41 @@ class Board:
     async def _ask(self, run: Watched, task: asyncio.Task[Any]) -> None:
         if run.asker is not None:
             return
+        backoff = self._backoff
+        if backoff.closed_at is not None and backoff.probe != run.key:
+            self._hold(run)
+            return
         run.asker, run.asked_at = task, self.loop.time()
         try:
             found = await run.source.get(run.run_id)
-        except NotFoundError as error:
-            if _heeded(run, task):
-                self._unknown(run, error)
         except Exception as error:  # noqa: BLE001 - it is for those who wait
             if _heeded(run, task):
-                self._fail(run, partial(_copy, error))
+                self._failed(run, error)
         except BaseException:
             if _heeded(run, task):
                 self._again(run)
             raise
         else:
+            if backoff.failures:
+                self._reopen()
             if run.asker is task:  # what `_heeded` does, but for every look, so without a call
                 run.asker = None
                 self.arrived(run, found)
 
     def _again(self, run: Watched) -> None:
+        self._backoff.forget(run.key)
         if run.active:
             self._schedule.put_off(run, self.loop.time())
             self._arm()
+        self._try_later()
 
     async def _ask_page(self, cover: Cover[Watched], look: Look[Watched]) -> None:
         source = look.items[0].source
+        if self._backoff.closed_at is not None:
+            for item in look.items:
+                if item.active and item.looking:
+                    self._hold(item)
+            return
         try:
             page = await source.page(_moment(look.after), _moment(look.before))
         except Exception:  # noqa: BLE001 - whoever is asked for alone next says what is wrong
@@ -294,6 +316,8 @@ class Board:
 
     def _read(self, cover: Cover[Watched], look: Look[Watched], page: RawPage, kind: str) -> None:
         now = self.loop.time()
+        if self._backoff.failures:
+            self._reopen()
         oldest: float | None = None
         listed: set[str] = set()
         for raw in page.results:
@@ -338,6 +362,10 @@ class Board:
         return due
 
     def _glimpse(self, run: Watched, seen: Glance, raw: Raw, now: float) -> None:
+        if run.failures:
+            run.answered()
+        if run.working_since is None and seen.status != "starting":
+            self._at_work(run, now)
         self._schedule.dated(run, now, None, seconds(seen.started_at))
         if seen.done or run.brisk:
             whole = decode(raw, run.source.returns) if seen.whole else None
@@ -354,6 +382,8 @@ class Board:
         if not run.active:
             return
         now = self.loop.time()
+        if run.failures:
+            run.answered()
         if run.started is None and (found.started_at is not None or not run.profile):
             self._date(run, found, now)
         if found.done:
@@ -365,6 +395,8 @@ class Board:
                 self.dismiss(ticket)
             return
         run.seen = True
+        if run.working_since is None and found.status != "starting":
+            self._at_work(run, now)
         self._schedule.looked(run, now, found.status)
         if run.brisk:
             self.show(run, found)
@@ -375,6 +407,8 @@ class Board:
 
     def show(self, run: Watched, found: AnyRun) -> None:
         """Tell those who want to see the changes of *run*."""
+        if run.working_since is None and found.status != "starting":
+            self._at_work(run, self.loop.time())
         run.last, run.status = found, found.status
         for ticket in tuple(run.tickets):
             if ticket.changes and _differ(ticket.known, found):
@@ -393,29 +427,124 @@ class Board:
             self._covers[kind] = cover
         cover.place(run)
 
-    def _unknown(self, run: Watched, error: NotFoundError) -> None:
+    def _failed(self, run: Watched, error: Exception) -> None:
+        """Go on after a poll of *run* that failed, or end the waits for it."""
+        now, backoff = self.loop.time(), self._backoff
+        meaning = poll_errors.meaning_of(error)
+        if meaning == "fatal":
+            self._fail(run, partial(poll_errors.copied, error))
+            return
+        refused, after = meaning == "refused", poll_errors.retry_after(error)
+        run.failures += 1
+        run.poll_error = poll_errors.shown(error)
+        if run.failing_since is None:
+            run.failing_since = run.asked_at
+        if not refused:
+            run.refused_since = None
+        elif run.refused_since is None:
+            run.refused_since = now
+        # A 404 is about one run, and holds no others back.
+        if not isinstance(error, NotFoundError) or backoff.probe == run.key:
+            backoff.failed(run.key, now, refused=refused, retry_after=after)
+        self._refuse(run, error, now)
+        if not run.active:
+            self._try_later()
+            return
+        if backoff.closed_at is not None:
+            self._hold(run)
+        else:
+            longest = poll_errors.LONGEST_PAUSE[meaning]
+            dice = self._dice()
+            pause = pause_after(run.failures, longest=longest, retry_after=after, dice=dice)
+            self._schedule.move(run, now + pause)
+            run.ripe_at = now + pause
+            self._arm(run.due)
+        if run.late:
+            self._expire_all(run, now)
+
+    def _refuse(self, run: Watched, error: Exception, now: float) -> None:
+        """End the waits whose every poll has been refused for long enough."""
+        ended = list[Watched]()
+        if run.refused_since is not None and now - run.refused_since >= REFUSED_FOR:
+            ended.append(run)
+        everywhere = self._backoff.refused_since
+        if everywhere is not None and now - everywhere >= REFUSED_FOR:
+            # They were not asked for, since the polls of all others were refused.
+            ended += [one for one in self._held if now - one.began >= REFUSED_FOR]
+        for one in ended:
+            last, kind = one.as_last_seen(), one.source.kind
+            make = partial(poll_errors.refusal, error, kind, one.run_id, last, seen=one.seen)
+            self._fail(one, make)
+
+    def _hold(self, run: Watched) -> None:
+        """Hold the polls of *run* back until one of another run is answered."""
+        run.looking = False
+        if run.active:
+            self._held[run] = None
+            self._try_later()
+
+    def _try_later(self) -> None:
+        """Have one of those that are held back tried with when it is time to."""
+        if self._held and self._backoff.probe is None:
+            self._alarm.set(self._backoff.open_at)
+
+    def _try_one(self, now: float) -> None:
+        backoff = self._backoff
+        if backoff.closed_at is None or backoff.probe is not None:
+            return
+        if now < backoff.open_at:
+            self._try_later()
+            return
+        run = next(iter(self._held))
+        del self._held[run]
+        backoff.probe = run.key
+        self._ask_alone([run])
+        self._desk.open()
+
+    def _reopen(self) -> None:
+        """Poll again as ever, since a poll was answered."""
+        was_closed = self._backoff.closed_at is not None
+        self._backoff.worked()
+        if not was_closed:
+            return
+        for cover in self._covers.values():
+            cover.recovered()
+        held, self._held = self._held, {}
         now = self.loop.time()
-        if run.seen:
-            last = run.as_last_seen()
-            said = (
-                f"{run.run_id} was deleted while it was waited for; it was last seen {run.status}."
-            )
-            self._fail(run, lambda: PredictionGone(said, last=last))
-        elif now - run.began > _SETTLING:
-            self._fail(run, partial(_copy, error))
-        elif run.active:
-            self._schedule.looked(run, now)
-            self._bear(run, now)
+        spread = min(len(held) / _RELEASED_A_SECOND, _LONGEST_RELEASE)
+        for run in held:
+            self._schedule.move(run, now + self._dice() * spread)
+        self._arm()
+
+    def _at_work(self, run: Watched, now: float) -> None:
+        """Note that *run* was first seen past "starting": from now on its time counts."""
+        run.working_since = now
+        for ticket in run.tickets:
+            if ticket.timeout is not None or ticket.queue_timeout is not None:
+                self._await_bound(ticket, run, now)
+
+    def _await_bound(self, ticket: Ticket, run: Watched, now: float) -> None:
+        """See to it that *ticket* is looked at when its time may be up."""
+        at = end_of(ticket, run, now, self._backoff.closed_at).at
+        if at < math.inf:
+            self._deadlines.put(ticket, at)
+            self._deadline.set(at)
+        else:
+            self._deadlines.drop(ticket)
 
     def _bear(self, run: Watched, now: float) -> None:
         """Go on with *run*, for those whose time is not up."""
         if run.late:
-            run.late = False
-            for ticket in [one for one in run.tickets if one.deadline <= now]:
-                self._expire(ticket, now)
+            self._expire_all(run, now)
         # Nearly always it is set already for somebody who is due before.
         if run.due < self._alarm.at:
             self._arm(run.due)
+
+    def _expire_all(self, run: Watched, now: float) -> None:
+        run.late = False
+        for ticket in tuple(run.tickets):
+            if ticket.timeout is not None or ticket.queue_timeout is not None:
+                self._expire(ticket, now)
 
     def _fail(self, run: Watched, error: Callable[[], BaseException]) -> None:
         for ticket in tuple(run.tickets):
@@ -431,21 +560,32 @@ class Board:
             self._deadline.set(due)
 
     def _expire(self, ticket: Ticket, now: float) -> None:
-        """Give up, unless a look has just begun that may bring the end."""
+        """Give up if its time is up, unless a look has just begun that may bring the end."""
         run = ticket.watched
         assert run is not None  # noqa: S101 - it was joined
+        at, bound = end_of(ticket, run, now, self._backoff.closed_at)
         until = now
         if run.asker is not None:
-            until = run.asked_at + _SHORTEST_LOOK
-        elif not run.attempt and run.last is None and ticket.began is not None:
-            until = ticket.began + _SHORTEST_LOOK
-        if until > now:
-            self._deadlines.put(ticket, until)
-            run.late = True
+            until = run.asked_at + SHORTEST_LOOK
+        elif not run.attempt and not run.failures and run.last is None and ticket.began is not None:
+            until = ticket.began + SHORTEST_LOOK
+        if at > now or until > now:
+            run.late = run.late or at <= now
+            self._deadlines.drop(ticket)
+            if (again := max(at, until)) < math.inf:
+                self._deadlines.put(ticket, again)
+                self._deadline.set(again)
             return
-        last = run.as_last_seen()
-        said = timed_out(run.run_id, ticket.timeout or 0.0, last)
-        ticket.error = WaitTimeout(said, last=last)
+        seconds = ticket.timeout if bound == "timeout" else ticket.queue_timeout
+        error = WaitTimeout(
+            "",
+            last=run.as_last_seen(),
+            bound=bound,
+            seconds=seconds or 0.0,
+            poll_error=run.poll_error,
+        )
+        error.args = (timed_out(run.run_id, error, "goes on"),)
+        ticket.error = error
         self.dismiss(ticket)
 
     def dismiss(self, ticket: Ticket) -> None:
@@ -471,14 +611,6 @@ def _heeded(run: Watched, task: asyncio.Task[Any]) -> bool:
 
 def _moment(unix: float | None) -> datetime | None:
     return None if unix is None else datetime.fromtimestamp(unix, UTC)
-
-
-def _copy(error: Exception) -> BaseException:
-    """Return an error like *error*: a traceback grows wherever its one error is raised."""
-    try:
-        return copy.copy(error)
-    except Exception:  # noqa: BLE001 - whatever it is that cannot be copied
-        return error
 
 
 def _differ(known: AnyRun | None, found: AnyRun) -> bool:

@@ -12,8 +12,14 @@ import anyio
 
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
-from replicate_async.errors import OutputRemoved, ReplicateError, prediction_error
-from replicate_async.runs.wait import OnUpdate
+from replicate_async.errors import (
+    OutputRemoved,
+    ReplicateError,
+    WaitTimeout,
+    prediction_error,
+)
+from replicate_async.runs.poll_errors import runs_on
+from replicate_async.runs.wait import OnUpdate, timed_out
 from replicate_async.runs.waiter import Waits
 from replicate_async.schemas import Prediction
 
@@ -21,6 +27,7 @@ CANCEL_WITHIN: Final = 5.0
 """Seconds that leaving early may take to cancel the prediction."""
 
 _QUICK: Final = 3.0
+_LONGEST_HOLD: Final = 60
 _SHORTEST_DEADLINE: Final = 5
 _LONGEST_DEADLINE: Final = 24 * 60 * 60
 
@@ -35,16 +42,17 @@ async def run_to_end(
     """Create a prediction, wait for it and return it succeeded.
 
     Raises `PredictionFailed`, `PredictionCanceled`, `PredictionAborted` or `OutputRemoved`. When
-    the task is cancelled, or waiting fails, the prediction is cancelled too: nobody pays for an
-    answer that nobody reads.
+    the task is cancelled or the wait takes too long, the prediction is cancelled too. It is not
+    when the polls were refused, which says nothing of it.
     """
     prediction = await created(create, cancel)
     try:
         prediction = await wait(prediction)
-    except BaseException:
-        if not prediction.done:
-            await cancel_quietly(cancel, prediction.id)
-        raise
+    except BaseException as reason:
+        ended = None if prediction.done else await give_up(cancel, prediction.id, reason)
+        if ended is None:
+            raise
+        prediction = ended
     if prediction.status != "succeeded":
         raise prediction_error(prediction)
     if prediction.output is None and prediction.data_removed:
@@ -61,6 +69,7 @@ async def follow_to_end(
     made: Prediction,
     *,
     timeout: float | None,
+    queue_timeout: float | None,
     poll: Poll | None,
     on_update: OnUpdate[Prediction] | None,
 ) -> Prediction:
@@ -69,7 +78,32 @@ async def follow_to_end(
         answer = on_update(made)
         if isawaitable(answer):
             await answer
-    return await waits.wait(made.id, last=made, timeout=timeout, poll=poll, on_update=on_update)
+    return await waits.wait(
+        made.id,
+        last=made,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+        poll=poll,
+        on_update=on_update,
+    )
+
+
+def within_bounds(
+    hold: int | bool | None,  # noqa: FBT001 - the argument of `run`
+    timeout: float | None,
+    queue_timeout: float | None,
+) -> int | bool | None:
+    """Return the seconds for which an answer may be held so that neither bound is missed by more.
+
+    While it is held, no answer shows where the run stands.
+    """
+    if type(hold) not in {int, bool} or not hold or hold > _LONGEST_HOLD:
+        return hold
+    shortest = min(inf if bound is None else bound for bound in (timeout, queue_timeout))
+    if shortest < 1:
+        return False
+    longest = _LONGEST_HOLD if hold is True else hold
+    return int(shortest) if shortest < longest else hold
 
 
 def spared_polls(durations: Durations, ref: str) -> int | None:
@@ -139,11 +173,34 @@ async def _cancel_created(creating: asyncio.Future[Prediction], cancel: Cancel) 
             creating.exception()  # it was seen: asyncio need not report it
 
 
+async def give_up(cancel: Cancel, prediction_id: str, reason: BaseException) -> Prediction | None:
+    """Cancel a prediction whose wait ended with *reason*, unless that left it running.
+
+    A `WaitTimeout` says what became of it. Return the prediction if it had ended in time after all:
+    its output is paid for.
+    """
+    if runs_on(reason, prediction_id):
+        return None
+    answer = await cancel_answered(cancel, prediction_id)
+    if not isinstance(reason, WaitTimeout):
+        return None
+    if answer is not None and answer.status in ("succeeded", "failed"):
+        return answer
+    fate = timed_out(prediction_id, reason, "not canceled" if answer is None else "canceled")
+    reason.args = (fate,)
+    return None
+
+
 async def cancel_quietly(cancel: Cancel, prediction_id: str) -> None:
+    """Cancel a prediction as `cancel_answered` does, whatever becomes of that."""
+    await cancel_answered(cancel, prediction_id)
+
+
+async def cancel_answered(cancel: Cancel, prediction_id: str) -> Prediction | None:
     """Cancel a prediction, within `CANCEL_WITHIN` seconds and whatever cancels this task.
 
-    Its failure is swallowed: it must not hide why the prediction is given up. A cancel of this
-    task that comes meanwhile is raised at the end.
+    Return what the API answers. A failure returns None: it must not hide why the prediction is
+    given up. A cancel of this task that comes meanwhile is raised at the end.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CANCEL_WITHIN
@@ -156,11 +213,15 @@ async def cancel_quietly(cancel: Cancel, prediction_id: str) -> None:
                 await asyncio.wait({canceling}, timeout=left)
             except asyncio.CancelledError as cancelled:
                 interrupted = cancelled
+    answer: Prediction | None = None
     if not canceling.done():
         canceling.cancel()
     elif not canceling.cancelled():
         error = canceling.exception()
-        if error is not None and not isinstance(error, ReplicateError):
+        if error is None:
+            answer = canceling.result()
+        elif not isinstance(error, ReplicateError):
             raise error
     if interrupted is not None:
         raise interrupted
+    return answer

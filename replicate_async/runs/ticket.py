@@ -24,13 +24,13 @@ class Ticket(Timed):
         "began",
         "called",
         "changes",
-        "deadline",
         "error",
         "future",
         "interrupted",
         "key",
         "known",
         "poll",
+        "queue_timeout",
         "run_id",
         "source",
         "task",
@@ -45,6 +45,7 @@ class Ticket(Timed):
         *,
         last: AnyRun | None,
         timeout: float | None,
+        queue_timeout: float | None,
         poll: Poll | None,
         changes: bool,
     ) -> None:
@@ -54,11 +55,13 @@ class Ticket(Timed):
         self.key: str = f"{source.kind}/{run_id}"
         self.known: AnyRun | None = last
         self.timeout: float | None = timeout
+        """Seconds of work, from the first answer that shows the run past "starting"."""
+        self.queue_timeout: float | None = queue_timeout
+        """Seconds before that."""
         self.poll: Poll | None = poll
         self.changes: bool = changes
         self.error: BaseException | None = None
         self.began: float | None = None
-        self.deadline: float = 0.0
         self.future: asyncio.Future[None] | None = None
         self.called: bool = False
         """Whether its owner is to ask for the run."""
@@ -76,12 +79,17 @@ class Watched(Item):
         "asked_at",
         "asker",
         "began",
+        "failing_since",
+        "failures",
         "last",
         "late",
+        "poll_error",
+        "refused_since",
         "run_id",
         "seen",
         "source",
         "tickets",
+        "working_since",
     )
 
     def __init__(self, ticket: Ticket, now: float) -> None:
@@ -98,8 +106,26 @@ class Watched(Item):
         self.asker: asyncio.Task[Any] | None = None
         """Who asks for it at the moment, since *asked_at*."""
         self.asked_at: float = now
+        self.failures: int = 0
+        """Polls that failed since the last one that was answered."""
+        self.failing_since: float | None = None
+        """When the first of them was sent."""
+        self.refused_since: float | None = None
+        """Since when every one of them has been refused."""
+        self.poll_error: str = ""
+        """What the last of them failed with."""
+        self.working_since: float | None = None
+        """When an answer first showed it past "starting"."""
         if ticket.known is not None:
             self.status: str = ticket.known.status
+            if self.status != "starting":
+                self.working_since = now
+
+    def answered(self) -> None:
+        """Forget the polls that failed."""
+        self.failures = 0
+        self.failing_since = self.refused_since = None
+        self.poll_error = ""
 
     def as_last_seen(self) -> AnyRun | None:
         """Return the state seen last, of which a page may have shown no more than the status."""

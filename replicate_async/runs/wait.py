@@ -9,13 +9,16 @@ from datetime import datetime
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from replicate_async.core.poll import Poll
-from replicate_async.errors import InvalidArgumentError
+from replicate_async.errors import Bound, InvalidArgumentError, WaitTimeout
 from replicate_async.runs.glance import RawPage
 from replicate_async.schemas import Prediction, Training
 
 PREDICTION_TIMEOUT: Final = 35 * 60.0
-"""Seconds; the API ends a prediction after 30 minutes of running."""
+"""Seconds of work; the API ends a prediction after 30 minutes of running."""
+PREDICTION_QUEUE_TIMEOUT: Final = 60 * 60.0
+"""Seconds before it: a cold model boots for minutes, and waiting in the queue is not billed."""
 TRAINING_TIMEOUT: Final = 24 * 60 * 60.0
+TRAINING_QUEUE_TIMEOUT: Final = 24 * 60 * 60.0
 
 AnyRun: TypeAlias = Prediction | Training
 RunT = TypeVar("RunT", Prediction, Training)
@@ -58,12 +61,12 @@ def given_poll(poll: object) -> Poll | None:
     raise InvalidArgumentError(f"poll={poll!r} must be a Poll(...), or None for the usual pace.")
 
 
-def check_timeout(timeout: object) -> None:
+def check_timeout(timeout: object, argument: Bound = "timeout") -> None:
     """Raise `InvalidArgumentError` for a *timeout* that is no number of seconds, and not None."""
     if timeout is None or (isinstance(timeout, int | float) and timeout >= 0):
         return
     raise InvalidArgumentError(
-        f"timeout={timeout!r} must be a number of seconds, 0 or more, or None for no limit."
+        f"{argument}={timeout!r} must be a number of seconds, 0 or more, or None for no limit."
     )
 
 
@@ -75,13 +78,33 @@ def check_on_update(on_update: object) -> None:
         )
 
 
-def timed_out(run_id: str, timeout: float, last: Prediction | Training | None) -> str:
-    """Return what is to be said when waiting for *run_id* took longer than *timeout*."""
+_FATES: Final = {
+    "goes on": "it goes on. Wait again, cancel it, or",
+    "unknown": "it was not canceled, and may go on. Wait again, cancel it, or",
+    "canceled": "it was canceled. To give it more time,",
+    "not canceled": (
+        "canceling it failed, so it may go on: look for it with predictions.get. To give it more "
+        "time,"
+    ),
+}
+
+
+def timed_out(
+    run_id: str, error: WaitTimeout, fate: Literal["goes on", "canceled", "not canceled"]
+) -> str:
+    """Return the message of *error*, which ended a wait for *run_id*; *fate* is the run's."""
+    last, trouble = error.last, error.poll_error
     state = "was never seen" if last is None else f"is still {last.status}"
-    return (
-        f"{run_id} {state} after {timeout:g} s of waiting; it goes on. Wait again, cancel it, or "
-        "pass a longer timeout=."
+    if last is not None and trouble:
+        state = f"was last seen {last.status} and has not ended"
+    time = (
+        f"{error.seconds:g} s of waiting"
+        if error.bound == "timeout"
+        else (f"{error.seconds:g} s in the queue")
     )
+    what = _FATES["unknown" if fate == "goes on" and trouble else fate]
+    said = f"{run_id} {state} after {time}; {what} pass a longer {error.bound}=."
+    return f"{said} The last poll failed: {trouble}" if trouble else said
 
 
 def stronger(polls: list[Poll | None]) -> Poll | None:

@@ -112,6 +112,7 @@ class Waits(Generic[RunT]):
         *,
         last: RunT | None,
         timeout: float | None,
+        queue_timeout: float | None = None,
         poll: Poll | None,
         on_update: OnUpdate[RunT] | None = None,
     ) -> RunT:
@@ -122,16 +123,20 @@ class Waits(Generic[RunT]):
         check_on_update(on_update)
         if on_update is None:
             check_timeout(timeout)
+            check_timeout(queue_timeout, "queue_timeout")
             ticket = Ticket(
                 self.source,
                 run_id,
                 last=last,
                 timeout=timeout,
+                queue_timeout=queue_timeout,
                 poll=given_poll(poll),
                 changes=False,
             )
             return cast("RunT", await news(self.waiter.board, ticket))
-        watch = self.watch(run_id, last=last, timeout=timeout, poll=poll)
+        watch = self.watch(
+            run_id, last=last, timeout=timeout, queue_timeout=queue_timeout, poll=poll
+        )
         while True:
             found = await anext(watch)
             answer = on_update(found)
@@ -141,7 +146,21 @@ class Waits(Generic[RunT]):
                 return found
 
     def watch(
-        self, run_id: str, *, last: RunT | None, timeout: float | None, poll: Poll | None
+        self,
+        run_id: str,
+        *,
+        last: RunT | None,
+        timeout: float | None,
+        queue_timeout: float | None = None,
+        poll: Poll | None,
     ) -> Watch[RunT]:
         """Return the changes of the run, as they will be seen from now on."""
-        return Watch(self.waiter.board, self.source, run_id, last=last, timeout=timeout, poll=poll)
+        return Watch(
+            self.waiter.board,
+            self.source,
+            run_id,
+            last=last,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            poll=poll,
+        )

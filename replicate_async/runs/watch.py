@@ -34,12 +34,20 @@ class Watch(Generic[RunT]):
         *,
         last: RunT | None,
         timeout: float | None,
+        queue_timeout: float | None,
         poll: Poll | None,
     ) -> None:
         check_timeout(timeout)
+        check_timeout(queue_timeout, "queue_timeout")
         self._board = board
         self._ticket = Ticket(
-            source, run_id, last=last, timeout=timeout, poll=given_poll(poll), changes=True
+            source,
+            run_id,
+            last=last,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            poll=given_poll(poll),
+            changes=True,
         )
         self._awaited = False
         self._over = False

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import msgspec
 import pytest
 
 from replicate_async import (
     APIStatusError,
+    AuthenticationError,
     DecodeError,
+    InvalidArgumentError,
     NotFoundError,
     OutputRemoved,
     Poll,
+    Prediction,
     PredictionAborted,
     PredictionCanceled,
     PredictionError,
     PredictionFailed,
     Replicate,
-    ServerError,
     UnprocessableEntityError,
     WaitTimeout,
 )
+from replicate_async.core.problem import parse
+from replicate_async.errors import status_error
 from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings
 from replicate_async.local.files import OUTPUTS
+from replicate_async.runs.poll_errors import refusal
+from replicate_async.runs.run import run_to_end
 from tests.support.embedded import embedded, until
 from tests.support.fault_server import FaultServer, script
-from tests.support.replies import json_answer, prediction
+from tests.support.replies import json_answer, prediction, problem
 from tests.support.sentinel import TOKEN
+from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -263,21 +271,160 @@ async def test_a_timeout_around_the_run_cancels_the_prediction(
 
 
 async def test_the_end_of_patience_cancels_the_prediction(client: Replicate, gate: Gate) -> None:
-    with pytest.raises(WaitTimeout):
-        await client.run("acme/gate", timeout=0.05)
+    with pytest.raises(WaitTimeout) as caught:
+        await client.run("acme/gate", timeout=0.05, poll=QUICK)
 
     assert await statuses(client) == ["canceled"]
+    error = caught.value
+    assert error.bound == "timeout"
+    assert error.prediction is not None
+    assert str(error) == (
+        f"{error.prediction.id} is still processing after 0.05 s of waiting; it was canceled. "
+        "To give it more time, pass a longer timeout=."
+    )
 
 
-async def test_a_wait_that_fails_cancels_the_prediction(
+async def test_the_end_of_patience_says_when_the_cancel_failed(
     server: LocalReplicate, client: Replicate, gate: Gate
 ) -> None:
-    server.faults.add("predictions.get", status=500)
+    server.faults.add("predictions.cancel", status=403)
 
-    with pytest.raises(ServerError):
-        await client.run("acme/gate", poll=QUICK)
+    with pytest.raises(WaitTimeout, match="canceling it failed, so it may go on") as caught:
+        await client.run("acme/gate", timeout=0.05, poll=QUICK)
 
+    assert "it goes on" not in str(caught.value)
+
+
+async def test_a_run_that_stays_in_the_queue_is_cancelled_after_the_queue_timeout() -> None:
+    async with embedded(Settings(cold_start=60)) as (_, client):
+        with pytest.raises(WaitTimeout, match="in the queue; it was canceled") as caught:
+            await client.run("local/echo", {"value": 1}, queue_timeout=0.05, timeout=0, poll=QUICK)
+        assert await statuses(client) == ["canceled"]
+
+    assert caught.value.bound == "queue_timeout"
+
+
+async def test_an_outage_longer_than_the_timeout_ends_there_with_the_prediction(
+    server: LocalReplicate, client: Replicate, gate: Gate
+) -> None:
+    server.faults.add("predictions.get", status=502, times=1000)
+
+    with pytest.raises(WaitTimeout, match=r"The last poll failed: GET .* answered 502") as caught:
+        await client.run("acme/gate", timeout=0.2, poll=QUICK)
+
+    assert caught.value.prediction is not None
+    assert "it was canceled" in str(caught.value)
     assert await statuses(client) == ["canceled"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 403, 404, 401, 408, 429])
+async def test_polls_that_fail_for_a_moment_neither_end_a_run_nor_cancel_it(status: int) -> None:
+    polls = 0
+
+    def answer(request: Request) -> Answer:
+        nonlocal polls
+        if request.method == "POST":
+            return json_answer(prediction(server.url, id="p", status="starting"), 201)
+        polls += 1
+        if polls == 2:
+            return problem(status)
+        shown = "processing" if polls < 4 else "succeeded"
+        return json_answer(prediction(server.url, id="p", status=shown))
+
+    server = FaultServer(answer)
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        assert await client.run("acme/echo", {}, poll=QUICK) == "Hello."
+
+    assert not [request for request in server.requests if request.path.endswith("/cancel")]
+
+
+@pytest.mark.parametrize("body", [b"<html>Just a moment</html>", b"", b"{", b"[]"])
+async def test_an_answer_that_cannot_be_read_neither_ends_a_run_nor_cancels_it(
+    body: bytes,
+) -> None:
+    polls = 0
+
+    def answer(request: Request) -> Answer:
+        nonlocal polls
+        if request.method == "POST":
+            return json_answer(prediction(server.url, id="p", status="starting"), 201)
+        polls += 1
+        whole = json_answer(prediction(server.url, id="p"))
+        return replace(whole, body=body) if polls == 1 else whole
+
+    server = FaultServer(answer)
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        assert await client.run("acme/echo", {}, poll=QUICK) == "Hello."
+
+    assert polls == 2
+    assert not [request for request in server.requests if request.path.endswith("/cancel")]
+
+
+async def test_an_output_that_came_just_as_the_time_was_over_is_returned() -> None:
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("/cancel"):
+            return json_answer(prediction(server.url, id="p"))
+        return json_answer(prediction(server.url, id="p", status="processing"), 201)
+
+    server = FaultServer(answer)
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        assert await client.run("acme/echo", {}, timeout=0.01, poll=QUICK) == "Hello."
+
+
+async def test_a_wait_whose_polls_were_refused_leaves_the_run_alone() -> None:
+    """In virtual time for half a minute elsewhere; here what `run` does with such an error."""
+    made = msgspec.convert(prediction("https://x", id="p", status="processing"), Prediction)
+    canceled: list[str] = []
+
+    async def create() -> Prediction:
+        return made
+
+    async def wait(_: Prediction) -> Prediction:
+        refused = status_error(parse(401, "", b""), operation="GET", retry_after=None)
+        raise refusal(refused, "prediction", "p", made, seen=True)
+
+    async def cancel(prediction_id: str) -> Prediction:
+        canceled.append(prediction_id)
+        return made
+
+    with pytest.raises(AuthenticationError, match="was not canceled") as caught:
+        await run_to_end(create(), wait, cancel)
+
+    assert caught.value.prediction is made
+    assert not canceled
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("timeout", -1), ("queue_timeout", -1), ("queue_timeout", "1")]
+)
+async def test_a_time_that_is_none_is_refused_before_anything_is_created(
+    client: Replicate, argument: str, value: object
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{argument}={value!r} must be a number"):
+        await client.run("local/echo", {"value": 1}, **{argument: value})  # type: ignore[call-overload] # pyright: ignore[reportArgumentType, reportCallIssue] - the mistake
+
+    assert await statuses(client) == []
+
+
+@pytest.mark.parametrize(
+    ("wait", "times", "held"),
+    [
+        (60, {"timeout": 3.0}, "wait=3"),
+        (True, {"queue_timeout": 7.5}, "wait=7"),
+        (5, {"timeout": 30.0}, "wait=5"),
+        (5, {"timeout": 0.5}, None),
+        (5, {"timeout": None, "queue_timeout": None}, "wait=5"),
+    ],
+)
+async def test_an_answer_is_held_no_longer_than_the_wait_may_take(
+    wait: int, times: dict[str, Any], held: str | None
+) -> None:
+    server = FaultServer(script())
+    async with server, Replicate(TOKEN, base_url=server.url) as client:
+        server.handler = script(json_answer(prediction(server.url), 201))
+        await client.run("acme/echo", {}, wait=wait, **times)
+
+    assert server.requests[0].header("prefer") == held
 
 
 async def test_a_cancel_that_fails_does_not_hide_why(

@@ -31,6 +31,7 @@ from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.faults import (
     MOST_LOST,
     blames_version,
+    ends_every_wait,
     given_up,
     hits_all,
     is_disk_full,
@@ -48,7 +49,7 @@ from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler, Unde
 from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.runs.batch.stored import replay, store, store_refusal
 from replicate_async.runs.batch.tally import Tally
-from replicate_async.runs.run import CANCEL_WITHIN, cancel_quietly
+from replicate_async.runs.run import CANCEL_WITHIN, give_up
 from replicate_async.schemas import Prediction
 
 CREATORS: Final = 32
@@ -355,24 +356,19 @@ class Conductor:
         if made is not None and made.done:
             return made
         prediction_id = item.prediction_id or ""
-        failing_since: float | None = None
-        pause = 1.0
-        while True:
-            try:
-                return await self._calls.wait(prediction_id)
-            except WaitTimeout as error:
-                await cancel_quietly(self._calls.cancel, prediction_id)
-                last = error.last if isinstance(error.last, Prediction) else made
-                return Ended(result_of(item, prediction=last, error=error))
-            except ReplicateError as error:
-                if hits_all(error):
-                    raise
-                failing_since = failing_since or monotonic()
-                borne = monotonic() - failing_since < self._options.patience.outage
-                if not is_passing(error) or not borne or self._halt.reason is not None:
-                    return Ended(result_of(item, prediction=made, error=error))
-            await self._halt.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            return await self._calls.wait(prediction_id)
+        except WaitTimeout as error:
+            ended = await give_up(self._calls.cancel, prediction_id, error)
+            if ended is not None:
+                return ended
+            last = error.last if isinstance(error.last, Prediction) else made
+            return Ended(result_of(item, prediction=last, error=error))
+        except ReplicateError as error:
+            if ends_every_wait(error):
+                self.abandoned = True  # what runs goes on: nothing is known against it
+                raise
+            return Ended(result_of(item, prediction=_last_seen(error) or made, error=error))
 
     async def _repeats(self, item: Item, ended: Prediction) -> bool:
         """Make *item* ready for another prediction, if the last one failed by bad luck."""
@@ -510,6 +506,12 @@ def result_of(
 
 def _odd(item: Item, error: Exception) -> ReplicateError:
     return odd_item(item.named.index, item.key, error, item.prediction_id)
+
+
+def _last_seen(error: ReplicateError) -> Prediction | None:
+    """Return the prediction that *error*, which ended a wait, was about."""
+    last: object = getattr(error, "prediction", None)
+    return last if isinstance(last, Prediction) else None
 
 
 async def _awaited(create: Callable[..., Any], item: Item) -> Prediction:

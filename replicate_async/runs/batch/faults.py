@@ -70,6 +70,17 @@ def hits_all(error: ReplicateError) -> bool:
     )
 
 
+def ends_every_wait(error: ReplicateError) -> bool:
+    """Whether what ended one wait would end all the others: the polls have been refused for long.
+
+    A 402, 403 or 404 may be about one prediction, whose result it is then.
+    """
+    return isinstance(
+        error,
+        AuthenticationError | TLSError | RedirectError | ForeignURLError | ClientStateError,
+    )
+
+
 def blames_version(error: ReplicateError) -> bool:
     """Whether a 422 is about the version and not about the input."""
     if isinstance(error, InvalidArgumentError) or not isinstance(error, APIStatusError):

@@ -321,12 +321,6 @@ async def test_an_outage_ends_a_batch_without_a_journal_too() -> None:
     assert api.creates <= 40
 
 
-async def test_a_token_that_is_revoked_while_waiting_ends_the_batch() -> None:
-    api = BatchAPI(seconds=0.05, getting=lambda _: problem(401))
-    with pytest.raises(AuthenticationError):
-        await collect(api, 3)
-
-
 async def test_progress_is_shown_while_nothing_ends() -> None:
     def look(progress: BatchProgress) -> None:
         if progress.running:

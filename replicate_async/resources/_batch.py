@@ -197,8 +197,8 @@ class Batches:
         An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
         often a prediction is made again that was aborted, or failed because of the service and not
         of the model; *retry_failed* runs once more what the journal has as failed. What would hit
-        every item (401, 402, 403, an unknown model, a journal that fails) is raised, and ends the
-        batch.
+        every item (401, 402 or 403 of a create, 401 of every poll for 30 seconds, an unknown model,
+        a journal that fails) is raised, and ends the batch.
 
         *save_files* is a folder where output files are saved, named after the key, before an item
         counts as done. *max_predictions* and *max_seconds* end the creating, not what runs then.

@@ -17,15 +17,14 @@ from replicate_async.core.cover import Cover, Look, missing
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll_backoff import PollBackoff, pause_after
 from replicate_async.core.schedule import Schedule
-from replicate_async.core.wheel import Wheel
-from replicate_async.errors import NotFoundError, WaitTimeout
+from replicate_async.errors import NotFoundError
 from replicate_async.runs import poll_errors
-from replicate_async.runs.bounds import SHORTEST_LOOK, end_of
+from replicate_async.runs.bounds import Deadlines
 from replicate_async.runs.desk import Desk
 from replicate_async.runs.glance import Glance, RawPage, decode, glance, seconds
 from replicate_async.runs.poll_errors import REFUSED_FOR
 from replicate_async.runs.ticket import Ticket, Watched
-from replicate_async.runs.wait import AnyRun, stronger, timed_out
+from replicate_async.runs.wait import AnyRun, differ, stronger
 
 _FEW: Final = 256
 _MANY: Final = 100
@@ -62,8 +61,7 @@ class Board:
         self._covers: dict[str, Cover[Watched]] = {}
         self._runs: dict[str, Watched] = {}
         self._desk = Desk(self._ask, self._ask_page)
-        self._deadlines: Wheel[Ticket] = Wheel()
-        self._deadline = Alarm(loop, self._expire_late)
+        self._deadlines = Deadlines(loop, self._backoff, self.dismiss)
         self._alarm = Alarm(loop, self._tick)
         self._ticked_at = -1.0
 
@@ -86,14 +84,13 @@ class Board:
         if run is None:
             run = ticket.watched = self._begin(ticket, now)
         else:
-            if ticket.changes and run.last is not None and _differ(ticket.known, run.last):
+            if ticket.changes and run.last is not None and differ(ticket.known, run.last):
                 ticket.known = run.last
                 return None
             run.tickets.append(ticket)
             self._repace(run, now)
             ticket.watched = run
-        if ticket.timeout is not None or ticket.queue_timeout is not None:
-            self._await_bound(ticket, run, now)
+        self._deadlines.watch(ticket, run, now)
         if run.slot is None and not run.looking:
             self._ask_now(run, now)
         if run.due < self._alarm.at and not run.looking:
@@ -123,6 +120,8 @@ class Board:
         resumed = run is not None and not run.looking and run.due < math.inf
         if run is None:
             run = Watched(ticket, now)
+        if run.failures:
+            run.answered()  # long ago, perhaps: it was not polled since
         run.looking = False
         run.poll, run.brisk = ticket.poll, ticket.changes
         self._runs[run.key] = run
@@ -169,7 +168,7 @@ class Board:
         if not self._runs:
             self._desk.clear()
             self._alarm.cancel()
-            self._deadline.cancel()
+            self._deadlines.cancel()
 
     def _arm(self, due: float | None = None) -> None:
         """Set the alarm for what is due next, which may be known to be at *due*."""
@@ -365,7 +364,7 @@ class Board:
         if run.failures:
             run.answered()
         if run.working_since is None and seen.status != "starting":
-            self._at_work(run, now)
+            self._deadlines.at_work(run, now)
         self._schedule.dated(run, now, None, seconds(seen.started_at))
         if seen.done or run.brisk:
             whole = decode(raw, run.source.returns) if seen.whole else None
@@ -396,7 +395,7 @@ class Board:
             return
         run.seen = True
         if run.working_since is None and found.status != "starting":
-            self._at_work(run, now)
+            self._deadlines.at_work(run, now)
         self._schedule.looked(run, now, found.status)
         if run.brisk:
             self.show(run, found)
@@ -408,10 +407,10 @@ class Board:
     def show(self, run: Watched, found: AnyRun) -> None:
         """Tell those who want to see the changes of *run*."""
         if run.working_since is None and found.status != "starting":
-            self._at_work(run, self.loop.time())
+            self._deadlines.at_work(run, self.loop.time())
         run.last, run.status = found, found.status
         for ticket in tuple(run.tickets):
-            if ticket.changes and _differ(ticket.known, found):
+            if ticket.changes and differ(ticket.known, found):
                 ticket.known = found
                 self.dismiss(ticket)
 
@@ -460,7 +459,7 @@ class Board:
             run.ripe_at = now + pause
             self._arm(run.due)
         if run.late:
-            self._expire_all(run, now)
+            self._deadlines.look_again(run, now)
 
     def _refuse(self, run: Watched, error: Exception, now: float) -> None:
         """End the waits whose every poll has been refused for long enough."""
@@ -516,77 +515,18 @@ class Board:
             self._schedule.move(run, now + self._dice() * spread)
         self._arm()
 
-    def _at_work(self, run: Watched, now: float) -> None:
-        """Note that *run* was first seen past "starting": from now on its time counts."""
-        run.working_since = now
-        for ticket in run.tickets:
-            if ticket.timeout is not None or ticket.queue_timeout is not None:
-                self._await_bound(ticket, run, now)
-
-    def _await_bound(self, ticket: Ticket, run: Watched, now: float) -> None:
-        """See to it that *ticket* is looked at when its time may be up."""
-        at = end_of(ticket, run, now, self._backoff.closed_at).at
-        if at < math.inf:
-            self._deadlines.put(ticket, at)
-            self._deadline.set(at)
-        else:
-            self._deadlines.drop(ticket)
-
     def _bear(self, run: Watched, now: float) -> None:
         """Go on with *run*, for those whose time is not up."""
         if run.late:
-            self._expire_all(run, now)
+            self._deadlines.look_again(run, now)
         # Nearly always it is set already for somebody who is due before.
         if run.due < self._alarm.at:
             self._arm(run.due)
-
-    def _expire_all(self, run: Watched, now: float) -> None:
-        run.late = False
-        for ticket in tuple(run.tickets):
-            if ticket.timeout is not None or ticket.queue_timeout is not None:
-                self._expire(ticket, now)
 
     def _fail(self, run: Watched, error: Callable[[], BaseException]) -> None:
         for ticket in tuple(run.tickets):
             ticket.error = error()
             self.dismiss(ticket)
-
-    def _expire_late(self, now: float) -> None:
-        """Give up on those who are due to."""
-        for ticket in self._deadlines.take(now):
-            self._expire(ticket, now)
-        due = self._deadlines.next_at()
-        if due is not None:
-            self._deadline.set(due)
-
-    def _expire(self, ticket: Ticket, now: float) -> None:
-        """Give up if its time is up, unless a look has just begun that may bring the end."""
-        run = ticket.watched
-        assert run is not None  # noqa: S101 - it was joined
-        at, bound = end_of(ticket, run, now, self._backoff.closed_at)
-        until = now
-        if run.asker is not None:
-            until = run.asked_at + SHORTEST_LOOK
-        elif not run.attempt and not run.failures and run.last is None and ticket.began is not None:
-            until = ticket.began + SHORTEST_LOOK
-        if at > now or until > now:
-            run.late = run.late or at <= now
-            self._deadlines.drop(ticket)
-            if (again := max(at, until)) < math.inf:
-                self._deadlines.put(ticket, again)
-                self._deadline.set(again)
-            return
-        seconds = ticket.timeout if bound == "timeout" else ticket.queue_timeout
-        error = WaitTimeout(
-            "",
-            last=run.as_last_seen(),
-            bound=bound,
-            seconds=seconds or 0.0,
-            poll_error=run.poll_error,
-        )
-        error.args = (timed_out(run.run_id, error, "goes on"),)
-        ticket.error = error
-        self.dismiss(ticket)
 
     def dismiss(self, ticket: Ticket) -> None:
         """Wake the owner of *ticket*, who need wait no more."""
@@ -611,12 +551,3 @@ def _heeded(run: Watched, task: asyncio.Task[Any]) -> bool:
 
 def _moment(unix: float | None) -> datetime | None:
     return None if unix is None else datetime.fromtimestamp(unix, UTC)
-
-
-def _differ(known: AnyRun | None, found: AnyRun) -> bool:
-    return known is None or (
-        known.status != found.status
-        or (known.logs or "") != (found.logs or "")
-        or known.output != found.output
-        or (known.error or "") != (found.error or "")
-    )

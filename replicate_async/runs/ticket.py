@@ -71,6 +71,11 @@ class Ticket(Timed):
         """Whether that was cancelled to make an end of asking."""
         self.watched: Watched | None = None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether its time is ever up."""
+        return self.timeout is not None or self.queue_timeout is not None
+
 
 class Watched(Item):
     """A run that is waited for, once for all who do."""

@@ -118,3 +118,13 @@ def stronger(polls: list[Poll | None]) -> Poll | None:
         begin = min(begin, pace.first)
         starting, processing = min(starting, pace.starting), min(processing, pace.processing)
     return Poll(first=begin, starting=starting, processing=processing)
+
+
+def differ(known: AnyRun | None, found: AnyRun) -> bool:
+    """Tell whether *found* shows something that *known* does not."""
+    return known is None or (
+        known.status != found.status
+        or (known.logs or "") != (found.logs or "")
+        or known.output != found.output
+        or (known.error or "") != (found.error or "")
+    )

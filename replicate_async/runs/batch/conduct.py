@@ -22,6 +22,7 @@ from replicate_async.errors import (
     JournalError,
     NotFoundError,
     OutputRemoved,
+    RedirectError,
     ReplicateError,
     WaitTimeout,
     prediction_error,
@@ -359,16 +360,18 @@ class Conductor:
         try:
             return await self._calls.wait(prediction_id)
         except WaitTimeout as error:
+            error.last = error.last or made
             ended = await give_up(self._calls.cancel, prediction_id, error)
             if ended is not None:
                 return ended
             last = error.last if isinstance(error.last, Prediction) else made
             return Ended(result_of(item, prediction=last, error=error))
         except ReplicateError as error:
+            last = _last_seen(error, made)
             if ends_every_wait(error):
                 self.abandoned = True  # what runs goes on: nothing is known against it
                 raise
-            return Ended(result_of(item, prediction=_last_seen(error) or made, error=error))
+            return Ended(result_of(item, prediction=last, error=error))
 
     async def _repeats(self, item: Item, ended: Prediction) -> bool:
         """Make *item* ready for another prediction, if the last one failed by bad luck."""
@@ -508,10 +511,14 @@ def _odd(item: Item, error: Exception) -> ReplicateError:
     return odd_item(item.named.index, item.key, error, item.prediction_id)
 
 
-def _last_seen(error: ReplicateError) -> Prediction | None:
-    """Return the prediction that *error*, which ended a wait, was about."""
+def _last_seen(error: ReplicateError, made: Prediction | None) -> Prediction | None:
+    """Return the prediction that *error* ended the wait for, as it was seen last or *made*."""
     last: object = getattr(error, "prediction", None)
-    return last if isinstance(last, Prediction) else None
+    if isinstance(last, Prediction):
+        return last
+    if isinstance(error, APIStatusError | APIConnectionError | RedirectError):
+        error.prediction = made
+    return made
 
 
 async def _awaited(create: Callable[..., Any], item: Item) -> Prediction:

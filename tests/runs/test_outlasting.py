@@ -11,6 +11,7 @@ import pytest
 
 from replicate_async import (
     APIConnectionError,
+    APIStatusError,
     AuthenticationError,
     DecodeError,
     NotFoundError,
@@ -128,7 +129,7 @@ def test_a_refusal_that_passes_within_half_a_minute_ends_no_wait(error: Exceptio
 def test_a_wait_ends_when_every_poll_was_refused_for_half_a_minute(error: Exception) -> None:
     broken = Broken(error, 2.0, 1e9)
 
-    async def main() -> BaseException:
+    async def main() -> Exception:
         run = broken.world.api.create(60.0)
         with pytest.raises((type(error), PredictionGone)) as caught:
             await broken.wait(run, poll=PACE)
@@ -136,7 +137,9 @@ def test_a_wait_ends_when_every_poll_was_refused_for_half_a_minute(error: Except
 
     found = run_virtually(main())
 
-    assert found.prediction.status == "processing"  # type: ignore[attr-defined]
+    assert isinstance(found, APIStatusError | TLSError | RedirectError | PredictionGone)
+    assert found.prediction is not None
+    assert found.prediction.status == "processing"
     assert "predictions.wait('r000000')" in str(found)
     assert "it goes on" not in str(found)
     assert isinstance(found, PredictionGone if isinstance(error, NotFoundError) else type(error))

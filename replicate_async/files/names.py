@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 import re
 import unicodedata
@@ -20,6 +21,10 @@ _DEVICE: Final = re.compile(
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _LONGEST: Final = 200
 _LONGEST_SUFFIX: Final = 16
+_LONGEST_STEM: Final = 120
+"""Bytes of a key in the name of its files; room is left for a digest, a number and an extension."""
+# Keys that end like a name that is made of another key: in a number or in a digest.
+_MADE: Final = re.compile(r"(\.[0-9]+|-[0-9a-f]{16})\Z")
 _PARAMETER: Final = re.compile(
     r';\s*([A-Za-z0-9!#$%&\'+.^_`|~*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL
 )
@@ -79,6 +84,33 @@ def split(name: str) -> tuple[str, str]:
 def numbered(name: str, number: int) -> str:
     """Return *name* for the case that number - 1 others are there: ``name (2).webp``."""
     return name if number < 2 else shortened(name, f" ({number})")
+
+
+def item_name(key: str, number: int, suffix: str) -> str:
+    """Return the name of a file that the item *key* of a batch made, its *number* from 1.
+
+    No two keys have the same name, also where upper and lower case, or NFC and NFD, are one. A key
+    that is a plain name in lower case stays as it is; any other is made one and gets its digest.
+    """
+    stem = safe_name(key)
+    clear = suffix or not split(key)[1]  # else "a.png" would be "a" with an extension
+    if (
+        not clear
+        or stem != key
+        or _folded(key) != key
+        or _MADE.search(key)
+        or len(key.encode()) > _LONGEST_STEM
+    ):
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        readable = safe_name(re.sub(r"[/\\]", "_", key)).encode()[:_LONGEST_STEM]
+        stem = f"{readable.decode('utf-8', 'ignore').rstrip('. ')}-{digest}"
+    return f"{stem}{'' if number < 2 else f'.{number}'}{suffix}"
+
+
+def _folded(text: str) -> str:
+    """Return *text* without what file systems may not tell apart: its case and its composition."""
+    lower = unicodedata.normalize("NFD", text).upper().casefold()
+    return unicodedata.normalize("NFC", lower)
 
 
 def with_suffix(name: str, content_type: str | None) -> str:

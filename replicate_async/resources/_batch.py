@@ -15,8 +15,6 @@ from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError, NotFoundError
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.files.names import safe_name, split
-from replicate_async.files.save import save_all
 from replicate_async.refs import VersionRef, parse_version
 from replicate_async.resources._options import (
     Deadline,
@@ -30,6 +28,7 @@ from replicate_async.runs.batch import frames
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patience
 from replicate_async.runs.batch.engine import Engine
+from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source
@@ -200,8 +199,10 @@ class Batches:
         every item (401, 402 or 403 of a create, 401 of every poll for 30 seconds, an unknown model,
         a journal that fails) is raised, and ends the batch.
 
-        *save_files* is a folder where output files are saved, named after the key, before an item
-        counts as done. *max_predictions* and *max_seconds* end the creating, not what runs then.
+        *save_files* is a folder where output files are saved before an item counts as done. They
+        are named after the key, with a digest of it where it is no plain name in lower case, so
+        that no two keys share a name; a file that is there already is never replaced.
+        *max_predictions* and *max_seconds* end the creating, not what runs then.
         *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
         *dry_run* creates nothing: each input is looked at and compared with the model's schema,
         and the `summary` says how many would be created. *on_progress* is called with a
@@ -258,9 +259,7 @@ class Batches:
             )
 
         async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
-            return await save_all(
-                client.output(prediction), folder, overwrite=True, name=_named_after(key)
-            )
+            return await save_item(client.output(prediction), folder, key)
 
         def output(prediction: Prediction) -> Any:
             if type is None:
@@ -369,17 +368,6 @@ def _digest(*options: object) -> str:
     if all(option is None for option in options):
         return ""
     return hashlib.sha256(msgspec.json.encode(options)).hexdigest()[:16]
-
-
-def _named_after(key: str) -> Callable[[int, str], str]:
-    """Return what names the files of an item: its key, a number from the second on, a suffix."""
-    stem = safe_name(key)
-
-    def name(number: int, given: str) -> str:
-        extra = "" if number == 1 else f"-{number}"
-        return f"{stem}{extra}{split(given)[1]}"
-
-    return name
 
 
 async def _schema(models: Models, ref: VersionRef) -> Mapping[str, Any] | None:

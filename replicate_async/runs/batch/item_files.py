@@ -1,0 +1,57 @@
+"""The output files of a batch's items: each item writes its own and replaces no other file."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from replicate_async.files.names import item_name, numbered, split
+from replicate_async.files.save import save_all
+
+_CHUNK: Final = 1 << 20
+
+
+async def save_item(output: object, folder: Path, key: str) -> list[Path]:
+    """Save the files in the *output* of the item *key* in *folder*, and return where they are.
+
+    A file that is there already stays. When it has the same bytes, it is the item's own of an
+    earlier run; else the new one gets a number: ``name (2).png``.
+    """
+    names: dict[int, str] = {}
+
+    def name(number: int, given: str) -> str:
+        names[number] = item_name(key, number, split(given)[1])
+        return names[number]
+
+    paths = await save_all(output, folder, name=name)
+    wanted = [names[number] for number in range(1, len(paths) + 1)]
+    return await asyncio.to_thread(
+        lambda: [_own(path, name) for path, name in zip(paths, wanted, strict=True)]
+    )
+
+
+def _own(path: Path, wanted: str) -> Path:
+    """Return the first file named like *wanted* that has the bytes of *path*, and keep only it."""
+    for number in count(1):
+        earlier = path.with_name(numbered(wanted, number))
+        if earlier == path:
+            break
+        if _same_bytes(earlier, path):
+            path.unlink(missing_ok=True)
+            return earlier
+    return path
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    try:
+        if one.is_symlink() or one.samefile(other) or one.stat().st_size != other.stat().st_size:
+            return False
+        with one.open("rb") as left, other.open("rb") as right:
+            while (chunk := left.read(_CHUNK)) == right.read(_CHUNK):
+                if not chunk:
+                    return True
+    except OSError:
+        pass  # not there any more, or not readable: it is not known to be the same
+    return False

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +18,7 @@ from replicate_async.runs.batch.frames import (
 )
 
 pytest.importorskip("narwhals", reason="the integrations session installs it")
+np = pytest.importorskip("numpy", reason="the integrations session installs it")
 pl = pytest.importorskip("polars", reason="the integrations session installs it")
 pd = pytest.importorskip("pandas", reason="the integrations session installs it")
 pa = pytest.importorskip("pyarrow", reason="the integrations session installs it")
@@ -54,6 +56,72 @@ def test_rows_are_inputs_and_what_is_missing_is_none(make: Callable[[Any], Any])
     assert list(rows(frame)) == ROWS
     # A number that became a float for the gap in its column is a whole number again.
     assert [type(row["n"]) for row in rows(frame)] == [int, type(None), int]
+
+
+def through_parquet(data: dict[str, list[Any]]) -> Any:
+    file = io.BytesIO()
+    pd.DataFrame(data).to_parquet(file)
+    return pd.read_parquet(file)
+
+
+def arrays(data: dict[str, list[Any]]) -> Any:
+    return pl.DataFrame(
+        {name: [np.array(cell, dtype=object) for cell in cells] for name, cells in data.items()},
+        schema=dict.fromkeys(data, pl.Object),
+    )
+
+
+LISTS: list[list[Any]] = [
+    [],
+    ["a.png"],
+    ["a.png", "b.png"],
+    [["a"], [], ["b", "c"]],
+    [{"role": "user", "parts": ["x"]}],
+]
+
+
+@pytest.mark.parametrize("cell", LISTS, ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [pl.DataFrame, pd.DataFrame, pa.table, through_parquet, arrays],
+    ids=["polars", "pandas", "pyarrow", "pandas of Parquet", "polars of arrays"],
+)
+def test_a_list_in_a_cell_is_a_list_however_many_items_it_has(
+    make: Callable[[Any], Any], cell: list[Any]
+) -> None:
+    assert list(rows(make({"value": [cell, cell]}))) == [{"value": cell}] * 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        (np.array([0.25, 1.0]), [0.25, 1.0]),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (np.array(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.str_("a"), "a"),
+        ({"at": np.array([1]), "more": [np.int64(2)]}, {"at": [1], "more": [2]}),
+        (1e300, 1e300),
+    ],
+)
+def test_what_numpy_made_is_plain(cell: object, value: object) -> None:
+    made = list(rows(pd.DataFrame({"value": pd.Series([cell], dtype=object)})))
+
+    assert made == [{"value": value}]
+    assert type(made[0]["value"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[1, 2, 3]], columns=["id", "text", "text"]),
+        pa.table([pa.array([1]), pa.array([2]), pa.array([3])], names=["id", "text", "text"]),
+    ],
+    ids=["pandas", "pyarrow"],
+)
+def test_two_columns_of_one_name_are_named(frame: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="more than one column 'text'"):
+        list(rows(frame))
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=NAMES)

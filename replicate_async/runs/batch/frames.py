@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import msgspec
@@ -19,6 +20,7 @@ FrameT = TypeVar("FrameT")
 _PACKAGES: Final = frozenset({"polars", "pandas", "pyarrow", "modin", "cudf"})
 _FRAMES: Final = frozenset({"DataFrame", "LazyFrame", "Table"})
 _ROWS_AT_A_TIME: Final = 512
+_WHOLE: Final = 2**53  # up to here a float says a whole number exactly
 
 
 class Outcome(Protocol):
@@ -40,10 +42,10 @@ class Outcome(Protocol):
         ...
 
 
-class _Scalar(Protocol):
-    """A number of NumPy's."""
+class _Array(Protocol):
+    """An array or a number of NumPy's."""
 
-    def item(self) -> object: ...
+    def tolist(self) -> object: ...
 
 
 def is_dataframe(value: object) -> bool:
@@ -55,10 +57,18 @@ def is_dataframe(value: object) -> bool:
 def rows(frame: object) -> Iterator[dict[str, object]]:
     """Yield the rows of *frame* as inputs, by column; missing values are None, so left out.
 
-    A lazy frame is collected. Raises `InvalidArgumentError` for what is no data frame.
+    A cell that is a list or an array is a list, however many items it has. A lazy frame is
+    collected. Raises `InvalidArgumentError` for what is no data frame, and for a frame with two
+    columns of one name.
     """
+    import narwhals as nw  # noqa: PLC0415 - an extra
+
     eager = _eager(frame)
-    repair = _pandas_value if eager.implementation.is_pandas_like() else None
+    repair: Callable[[object], object] | None = None
+    if eager.implementation.is_pandas_like():
+        repair = _pandas_value
+    elif any(kind == nw.Object for kind in eager.schema.values()):
+        repair = _plain
     for row in eager.iter_rows(named=True, buffer_size=_ROWS_AT_A_TIME):
         if repair is None:
             yield row
@@ -138,7 +148,18 @@ def _eager(frame: object) -> nw.DataFrame[Any]:
         raise InvalidArgumentError(
             f"A {type(frame).__name__} is no data frame of polars, pandas or pyarrow."
         ) from None
+    except nw.exceptions.DuplicateError:
+        raise InvalidArgumentError(
+            f"The data frame has more than one column {_twice(frame)!r}; rename one of them."
+        ) from None
     return found.collect() if isinstance(found, nw.LazyFrame) else found
+
+
+def _twice(frame: object) -> object:
+    """Return the first name that two columns of *frame* have; pyarrow and pandas allow that."""
+    names: Any = getattr(frame, "column_names", None) or getattr(frame, "columns", ())
+    counts = Counter(cast("Iterable[object]", names))
+    return next((name for name, count in counts.items() if count > 1), None)
 
 
 def _pandas_value(value: object) -> object:
@@ -150,5 +171,18 @@ def _pandas_value(value: object) -> object:
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return None
     if isinstance(value, float):
-        return None if math.isnan(value) else int(value) if value.is_integer() else value
-    return cast("_Scalar", value).item() if hasattr(value, "dtype") else value
+        whole = value.is_integer() and abs(value) <= _WHOLE
+        return None if math.isnan(value) else int(value) if whole else value
+    return _plain(value)
+
+
+def _plain(value: object) -> object:
+    """Return *value* with lists in place of arrays, and numbers in place of NumPy's."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        value = cast("_Array", value).tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return {name: _plain(item) for name, item in items}
+    return value

@@ -334,11 +334,13 @@ class Replicate:
         *queue_timeout* (60 minutes before it) and *poll* those of ``predictions.wait``. *type*
         decodes the output, such as ``type=str`` for the text of a language model or
         ``type=list[FileOutput]``; `DecodeError`, with the prediction, says that it is something
-        else. Without a *type*, files are `FileOutput`, and with ``files=False`` the strings that
-        the API gives. Raises `PredictionFailed`, `PredictionCanceled` or `PredictionAborted` with
-        the prediction. When the task is cancelled or one of the two times is over (`WaitTimeout`),
-        the prediction is cancelled. When the API has refused every poll for 30 seconds, that error
-        is raised with ``.prediction``, and the prediction goes on.
+        else. `str` joins a list where the model's schema says that it is one text in chunks or,
+        where no schema was looked up, where no item is a URL. Without a *type*, files are
+        `FileOutput`, and with ``files=False`` the strings that the API gives. Raises
+        `PredictionFailed`, `PredictionCanceled` or `PredictionAborted` with the prediction. When
+        the task is cancelled or one of the two times is over (`WaitTimeout`), the prediction is
+        cancelled. When the API has refused every poll for 30 seconds, that error is raised with
+        ``.prediction``, and the prediction goes on.
 
         ``delete_uploads=True`` deletes, when the run has ended, the files of the input that were
         uploaded for it; they expire after a day otherwise.
@@ -386,7 +388,8 @@ class Replicate:
         if type is None:
             return self.output(prediction) if files else prediction.output
         try:
-            return self.predictions.files_from().output_as(prediction, type)
+            shape = self._output_shapes.get(prediction.version or "")
+            return self.predictions.files_from().output_as(prediction, type, shape)
         except msgspec.ValidationError as error:
             fault = DecodeError(f"{prediction.id}: {error}")
             fault.prediction = prediction

@@ -132,7 +132,7 @@ async def batch(
                 dry_run=dry_run,
                 on_progress=display.show,
             )
-            collected = _Collected(running, results)
+            collected = _Collected(running, results, joined=interface.is_text)
             try:
                 with _interrupts(collected, display, drain=on_interrupt == "drain") as received:
                     await collected.run()
@@ -154,11 +154,15 @@ async def batch(
 
 
 class _Collected:
-    """The results of a batch on their way to a file, None in a dry run."""
+    """The results of a batch on their way to a file, None in a dry run.
 
-    def __init__(self, batch: Batch[object], file: ResultFile | None) -> None:
+    *joined* is whether a list of strings in an output is one text.
+    """
+
+    def __init__(self, batch: Batch[object], file: ResultFile | None, *, joined: bool) -> None:
         self.batch = batch
         self._file = file
+        self._joined = joined
         self._first_error: ReplicateError | None = None
 
     async def run(self) -> None:
@@ -169,7 +173,7 @@ class _Collected:
                 async for result in self.batch:
                     self._first_error = self._first_error or result.error
                     if file is not None:
-                        await asyncio.to_thread(file.write, result)
+                        await asyncio.to_thread(file.write, result, joined=self._joined)
                 if file is not None and self.batch.summary.stopped != "stop":
                     await asyncio.to_thread(file.finish)
 

@@ -75,7 +75,12 @@ async def describe(client: Replicate, ref: str, *, local: bool) -> Interface:
         )
     except NotFoundError:
         raise _unknown(ref, local=local) from None
-    return Interface.read(name, version.openapi_schema if version is not None else None)
+    if version is None:
+        return Interface.read(name, None)
+    interface = Interface.read(name, version.openapi_schema)
+    if interface.shape is not None:  # so that the client need not guess what is a file
+        client.output_shapes[version.id] = interface.shape
+    return interface
 
 
 def _unknown(ref: str, *, local: bool) -> CommandError:

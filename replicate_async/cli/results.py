@@ -51,12 +51,17 @@ class ResultFile:
         self._file: IO[str] | None = None
         self._table: Any = None
 
-    def write(self, result: BatchResult[Any]) -> None:
-        """Write the row of *result*, through to the file."""
+    def write(self, result: BatchResult[Any], *, joined: bool = False) -> None:
+        """Write the row of *result*, through to the file.
+
+        With *joined*, a list of strings is one text in CSV.
+        """
         file = self._file or self._open()
         row = row_of(result)
         if self._table is not None:
-            self._table.writerow([as_text(row[name]) for name in COLUMNS])
+            output = as_text(row["output"], joined=joined or result.is_text)
+            cells = {**row, "output": output, "files": row["files"] or None}
+            self._table.writerow([as_text(cells[name]) for name in COLUMNS])
         else:
             file.write(f"{msgspec.json.encode(row, enc_hook=str).decode()}\n")
         file.flush()

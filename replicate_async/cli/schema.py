@@ -113,9 +113,7 @@ class Interface:
     @property
     def is_text(self) -> bool:
         """Whether the output is a list of pieces that make up one text."""
-        if self.output.get("x-cog-array-display") == "concatenate":
-            return True
-        return self.output.get("x-cog-array-type") == "iterator" and not self.gives_files
+        return self.output.get("x-cog-array-display") == "concatenate"
 
     @property
     def gives_files(self) -> bool:

@@ -14,6 +14,7 @@ Place: TypeAlias = tuple[str | int, ...]
 
 _DELIVERY: Final = "replicate.delivery"
 _COMPONENTS: Final = "#/components/schemas/"
+_LONGEST_CHAIN: Final = 8
 _SCHEMES: Final = ("https://", "http://", "data:")
 
 
@@ -21,6 +22,8 @@ _SCHEMES: Final = ("https://", "http://", "data:")
 class Shape:
     """Where a model's output has files, by its schema; a list's items are under None."""
 
+    is_text: bool = False
+    """Whether the output as a whole is one text in chunks, to be concatenated."""
     file: bool = False
     parts: Mapping[str | None, Shape] = field(default_factory=dict["str | None", "Shape"])
 
@@ -41,7 +44,23 @@ def output_shape(openapi_schema: Mapping[str, Any] | None) -> Shape | None:
     """
     components = _mapping(_mapping(_mapping(openapi_schema).get("components")).get("schemas"))
     output = _mapping(components.get("Output"))
-    return _shape(output, components, {}) if output else None
+    if not output:
+        return None
+    if _concatenates(output, components, _LONGEST_CHAIN):
+        return Shape(is_text=True)
+    return _shape(output, components, {})
+
+
+def _concatenates(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> bool:
+    """Return whether a list of strings with *schema* is one text in chunks."""
+    if schema.get("x-cog-array-display") == "concatenate":
+        return True
+    ref = schema.get("$ref")
+    inner = [components.get(ref.removeprefix(_COMPONENTS))] if isinstance(ref, str) else []
+    for name in ("allOf", "anyOf", "oneOf"):
+        choices = schema.get(name)
+        inner += cast("list[Any]", choices) if isinstance(choices, list) else []
+    return depth > 0 and any(_concatenates(_mapping(i), components, depth - 1) for i in inner)
 
 
 def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen) -> Shape:
@@ -68,7 +87,7 @@ def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen)
             parts = {**parts, **found.parts}
     if not file and all(part is _NOTHING for part in parts.values()):
         return _NOTHING
-    return Shape(file, parts)
+    return Shape(file=file, parts=parts)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -103,7 +122,7 @@ def wrapped(
 
     With a *shape*, every URL where the schema has files is one; without, `is_file_url` decides.
     """
-    if shape is None and _is_text(output):
+    if (shape.is_text and isinstance(output, list)) if shape is not None else _is_text(output):
         return cast("list[object]", output).copy()
     try:
         return _wrapped(output, base, shape, wrap, ())

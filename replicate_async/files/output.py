@@ -67,8 +67,11 @@ class FileSource(NamedTuple):
 
         return wrapped(prediction.output, self.base, shape, wrap)
 
-    def output_as(self, prediction: Prediction, type: type[T]) -> T:
-        """Return the output of *prediction* as a *type*, which may have `FileOutput` in it."""
+    def output_as(self, prediction: Prediction, type: type[T], shape: Shape | None = None) -> T:
+        """Return the output of *prediction* as a *type*, which may have `FileOutput` in it.
+
+        A list of strings is joined to a text by the *shape*, or by `decode_output` without one.
+        """
         places: dict[str, Place] | None = None
 
         def hook(wanted: object, found: object) -> FileOutput:
@@ -79,7 +82,8 @@ class FileSource(NamedTuple):
                 places = dict(strings_in(prediction.output))
             return FileOutput(found).bound(self, prediction.id, places.get(found))
 
-        return decode_output(prediction.output, type, hook)
+        is_text = None if shape is None else shape.is_text
+        return decode_output(prediction.output, type, hook, is_text=is_text)
 
 
 class FileOutput:

@@ -14,6 +14,7 @@ import msgspec
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError, NotFoundError
+from replicate_async.files.find import Shape
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef, parse_version
 from replicate_async.resources._options import (
@@ -66,6 +67,11 @@ class BatchClient(Protocol):
     @property
     def batches(self) -> set[Engine]:
         """The batches that are to be closed before the client is."""
+        ...
+
+    @property
+    def output_shapes(self) -> dict[str, Shape]:
+        """What the outputs of versions that were looked up are, by version."""
         ...
 
     def output(self, prediction: Prediction) -> Any:
@@ -264,7 +270,14 @@ class Batches:
         def output(prediction: Prediction) -> Any:
             if type is None:
                 return client.output(prediction)
-            return predictions.files_from().output_as(prediction, type)
+            return predictions.files_from().output_as(prediction, type, shape(prediction))
+
+        def shape(prediction: Prediction) -> Shape | None:
+            return client.output_shapes.get(prediction.version or "")
+
+        def is_text(prediction: Prediction) -> bool:
+            known = shape(prediction)
+            return known is not None and known.is_text
 
         def list_between(after: datetime, before: datetime) -> AsyncIterable[Prediction]:
             return predictions.list(created_after=after, created_before=before)
@@ -276,6 +289,7 @@ class Batches:
             cancel=predictions.cancel,
             list=list_between,
             output=output,
+            is_text=is_text,
             save=save,
             input_schema=lambda: _schema(client.models, version),
             until_create=client.until_create,

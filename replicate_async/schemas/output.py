@@ -17,6 +17,8 @@ _BAR = re.compile(
     r"(\d+(?:\.\d+)?)([kKMGTP]?)/(\d+(?:\.\d+)?)([kKMGTP]?)"
 )
 _SCALE = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_LONGEST_SEEN = 2048
+"""Characters of a chunk that are looked at to tell whether it is a URL."""
 _CODE = re.compile(r"\((E\d{3,4})\)|\bcode: (\w+)")
 
 
@@ -43,23 +45,53 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_output(
-    output: object, type: type[T], dec_hook: Callable[[Any, Any], Any] | None = None
+    output: object,
+    type: type[T],
+    dec_hook: Callable[[Any, Any], Any] | None = None,
+    *,
+    is_text: bool | None = None,
 ) -> T:
     """Return *output* as a *type*, which is anything that msgspec decodes.
 
     A list of text chunks, which is how models give a text as they go, is joined where the type
-    takes a string and no list. *dec_hook* is msgspec's. Raises `msgspec.ValidationError` when the
-    output is something else, and `TypeError` when msgspec does not know the type.
+    takes a string and no list. *is_text* is whether the model's schema says that a list is that;
+    None, where no schema is known, takes any list of strings for it that has no URL in it.
+    *dec_hook* is msgspec's. Raises `msgspec.ValidationError` when the output is something else,
+    and `TypeError` when msgspec does not know the type.
     """
     try:
         return msgspec.convert(output, type, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
-        problem = error  # says more than what is wrong with the joined text
+        problem = str(error)  # says more than what is wrong with the joined text
+    name = getattr(type, "__name__", None) or str(type)
     try:
-        return msgspec.convert("".join(msgspec.convert(output, list[str])), type)
+        chunks = msgspec.convert(output, list[str])
+        text = "".join(chunks)
+        decoded = msgspec.convert(text, type)
     except msgspec.ValidationError:
-        name = getattr(type, "__name__", None) or str(type)
         raise msgspec.ValidationError(f"The output is not {name}: {problem}") from None
+    if is_text is None:
+        is_text = not any(map(_is_url, chunks))
+    if not is_text:
+        raise msgspec.ValidationError(
+            f"The output is not {name}: {problem}; it is a list of {len(chunks)} strings and not "
+            "one text in chunks: take it as list[str]."
+        )
+    return decoded
+
+
+def _is_url(chunk: str) -> bool:
+    """Return whether *chunk* is a whole URL, such as a file's, and not a piece of a text."""
+    scheme, _, rest = chunk[:_LONGEST_SEEN].partition(":")
+    if scheme.lower() == "data":
+        kind, comma, _ = rest.partition(",")
+        return bool(comma) and not kind[:1].isspace() and ("/" in kind or ";" in kind)
+    if scheme.lower() not in {"http", "https"} or not rest.startswith("//"):
+        return False
+    host, slash, _ = rest[2:].partition("/")
+    # "http://" and "http://www" are tokens of language models.
+    whole = bool(slash) or "." in host.strip(".") or ":" in host
+    return bool(host) and whole and not any(map(str.isspace, rest))
 
 
 def error_code(error: str | None) -> str | None:

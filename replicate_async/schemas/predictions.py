@@ -89,8 +89,9 @@ class Prediction(Run, frozen=True, kw_only=True, gc=False):
     def output_as(self, type: type[T]) -> T:
         """Return the output as a *type*, which is anything that msgspec decodes.
 
-        `str` joins a list of text chunks. Raises `msgspec.ValidationError` when the output is
-        something else, which includes none.
+        `str` joins a list of text chunks, which is any list of strings that has no URL in it: a
+        prediction does not know its model's schema, which ``client.run`` goes by. Raises
+        `msgspec.ValidationError` when the output is something else, which includes none.
         """
         return decode_output(self.output, type)
 

@@ -127,14 +127,14 @@ def test_two_columns_of_one_name_are_named(frame: Any) -> None:
 @pytest.mark.parametrize("make", MAKERS, ids=NAMES)
 def test_results_come_back_as_columns_of_the_same_kind_of_frame(make: Callable[[Any], Any]) -> None:
     frame = make(DATA)
-    results = [Result(2, ["he", "llo"]), Result(0, {"a": [1]}), Result(1, error=ValueError("bad"))]
+    results = [Result(2, "hello"), Result(0, ["cat", "dog"]), Result(1, error=ValueError("bad"))]
 
     made = with_results(frame, results, output="text")
 
     lazy = hasattr(frame, "collect")
     assert type(made) is type(frame.collect() if lazy else frame)
     got = list(rows(made))
-    assert [row["text"] for row in got] == ['{"a":[1]}', None, "hello"]
+    assert [row["text"] for row in got] == ['["cat","dog"]', None, "hello"]
     assert [row["error"] for row in got] == [None, "bad", None]
     assert [row["prompt"] for row in got] == ["a", None, "c"]
 
@@ -170,6 +170,9 @@ def test_what_is_no_frame_is_told_apart(value: object) -> None:
 def test_a_cell_holds_text() -> None:
     assert as_text(None) is None
     assert as_text("a") == "a"
-    assert as_text(["a", "b"]) == "ab"
+    assert as_text(["a", "b"]) == '["a","b"]'
+    assert as_text(["a", "b"], joined=True) == "ab"
+    assert as_text(["a"]) == '["a"]'
+    assert as_text([]) == "[]"
     assert as_text([1, "b"]) == '[1,"b"]'
     assert as_text(float("nan")) == "null"

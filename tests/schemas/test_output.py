@@ -67,6 +67,53 @@ def test_a_type_that_msgspec_does_not_know_is_a_mistake_of_the_caller() -> None:
         decode_output([1], Prediction | Caption)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        ["https://replicate.delivery/a/0.png", "https://replicate.delivery/a/1.png"],
+        ["https://replicate.delivery/a/0.png"],
+        ["a caption", "HTTPS://a.example/0.png"],
+        ["http://localhost:8080/x", "b"],
+        ["https://a.example", "https://b.example"],
+        ["data:image/png;base64,AAAA", "data:image/png;base64,BBBB"],
+        ["data:text/plain;charset=utf-8,a b"],
+    ],
+)
+def test_urls_are_never_joined(output: list[str]) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"not str: .*; it is a list of . strings"):
+        prediction(output=output).output_as(str)
+    assert prediction(output=output).output_as(list[str]) == output
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        ["See", " https://a.example/x", " for", " more."],
+        ["http", "://", "a", ".example"],
+        ["https://", "a.example"],
+        ["http://www", ".a", ".example"],
+        ["data:", " 1,2"],
+        ["data: one and/or two, ", "three"],
+        ["data", ": 1, 2 and 3", ""],
+        ["https://a.example/x is", " the page"],
+        ["Hello"],
+        [],
+    ],
+)
+def test_a_text_that_speaks_of_urls_is_joined(output: list[str]) -> None:
+    assert prediction(output=output).output_as(str) == "".join(output)
+
+
+def test_the_schema_goes_before_what_the_chunks_look_like() -> None:
+    words, urls = ["cat", "dog"], ["https://a.example/", "x"]
+
+    assert decode_output(urls, str, is_text=True) == "https://a.example/x"
+    with pytest.raises(msgspec.ValidationError, match="take it as list"):
+        decode_output(words, str, is_text=False)
+    with pytest.raises(msgspec.ValidationError, match="Expected `int`"):
+        decode_output(words, int, is_text=True)
+
+
 BARS = [
     ("  6%|▋         | 1/16 [00:00<00:01,  7.96it/s]", (0.06, 1, 16)),
     ("Using seed: 1\n  0%|          | 0/16 [00:00<?, ?it/s]\n", (0.0, 0, 16)),

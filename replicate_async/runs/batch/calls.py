@@ -35,6 +35,8 @@ class Calls:
     """The seconds until one more create, after so many others, would be sent at once."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
+    is_text: Callable[[Prediction], bool] = lambda _: False
+    """Whether the model's schema is known to say that the output is one text in chunks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,12 @@ class Conductor:
         if prediction is not None and error is None:
             output, error = self._decoded(prediction)
         result = result_of(
-            item, prediction=prediction, output=output, error=error, files=kept.files
+            item,
+            prediction=prediction,
+            output=output,
+            is_text=kept.is_text,
+            error=error,
+            files=kept.files,
         )
         return Ended(result, replayed=True)
 
@@ -414,21 +419,29 @@ class Conductor:
                 error = fault if isinstance(fault, ReplicateError) else _odd(item, fault)
                 return Ended(result_of(item, prediction=ended, error=error))
             files = tuple(saved)
-        unkept = await self._keep(item, ended, files)
+        is_text = self._calls.is_text(ended)
+        unkept = await self._keep(item, ended, files, is_text=is_text)
         if error is None:
             output, error = self._decoded(ended)
         return Ended(
-            result_of(item, prediction=ended, output=output, error=error or unkept, files=files)
+            result_of(
+                item,
+                prediction=ended,
+                output=output,
+                is_text=is_text,
+                error=error or unkept,
+                files=files,
+            )
         )
 
     async def _keep(
-        self, item: Item, ended: Prediction, files: tuple[Path, ...]
+        self, item: Item, ended: Prediction, files: tuple[Path, ...], *, is_text: bool | None
     ) -> ReplicateError | None:
         """Record that *item* is done; return why the journal cannot hold it, if it cannot."""
         if not self._ledger.lasting:
             return None
         try:
-            await self._ledger.done(item.key, store(ended, files))
+            await self._ledger.done(item.key, store(ended, files, is_text=is_text))
         except (JournalError, ClientStateError, MemoryError):
             raise
         except Exception as fault:  # noqa: BLE001 - raised by a value of this one result
@@ -477,7 +490,9 @@ class Conductor:
                 if ended.status not in ("succeeded", "failed"):
                     await self._ledger.again(item.key)
                 elif self._options.save_files is None:
-                    await self._ledger.done(item.key, store(ended))
+                    await self._ledger.done(
+                        item.key, store(ended, is_text=self._calls.is_text(ended))
+                    )
         except (ReplicateError, TimeoutError):
             pass  # it must not hide why the batch is left; a resume finds the prediction
 
@@ -487,6 +502,7 @@ def result_of(
     *,
     prediction: Prediction | None = None,
     output: object = None,
+    is_text: bool = False,
     error: ReplicateError | None = None,
     files: tuple[Path, ...] = (),
 ) -> Result:
@@ -498,6 +514,7 @@ def result_of(
         input=item.named.input,
         prediction=prediction,
         output=output,
+        is_text=is_text,
         error=error,
         attempts=item.attempts,
         created_at=prediction.created_at if prediction is not None else None,

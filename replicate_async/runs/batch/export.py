@@ -28,6 +28,7 @@ class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 class _More(msgspec.Struct, frozen=True, kw_only=True):
     files: list[str] = []
+    is_text: bool = False
 
 
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One input of a batch, as it is exported: a line of JSON, or a row.
 
     ``status`` is the prediction's, None until it has ended; ``state`` is how far the batch came
-    with it. In CSV and Parquet, an output or error that is not a string is JSON.
+    with it. In CSV and Parquet, an output or error that is not a string is JSON; a list that is one
+    text in chunks by the model's schema is that text.
     """
 
     key: str
@@ -99,12 +101,12 @@ def export(
     written = 0
     with _target(out) as file, closing(make(file)) as table:
         for entries in read(journal, state):
-            table.write([_record(entry) for entry in entries])
+            table.write([_record(entry, as_text=format != "jsonl") for entry in entries])
             written += len(entries)
     return written
 
 
-def _record(entry: Entry) -> Record:
+def _record(entry: Entry, *, as_text: bool) -> Record:
     try:
         result = _Result() if entry.result is None else _decode(entry.result)
     except msgspec.DecodeError:  # of another maker, yet all that there is
@@ -114,7 +116,7 @@ def _record(entry: Entry) -> Record:
         index=entry.index,
         state=entry.state,
         status=result.status,
-        output=result.output,
+        output=_joined(result.output) if as_text and result.batch.is_text else result.output,
         error=result.error,
         prediction_id=entry.prediction_id,
         files=result.batch.files,
@@ -124,6 +126,13 @@ def _record(entry: Entry) -> Record:
         started_at=result.started_at,
         completed_at=result.completed_at,
     )
+
+
+def _joined(output: msgspec.Raw) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(_PLAIN("".join(msgspec.json.decode(output, type=list[str]))))
+    except msgspec.ValidationError:  # no list, such as the null of a run that failed
+        return output
 
 
 class _Lines:

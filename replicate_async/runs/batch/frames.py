@@ -86,9 +86,10 @@ def with_results(
 ) -> FrameT:
     """Return *frame* with the columns *output* and *error* of text, for each row its result.
 
-    A list of chunks of text is joined; an output that is no text is JSON. A lazy frame comes back
-    collected. Rows without a result have neither. Raises `InvalidArgumentError` when there are
-    such columns already.
+    An output that is no text is JSON, a list of strings too, unless the model's schema says that it
+    is one text in chunks (``result.is_text``): give ``client.batch`` ``type=str`` to have the text
+    of a model whose schema was not looked up. A lazy frame comes back collected. Rows without a
+    result have neither. Raises `InvalidArgumentError` when there are such columns already.
     """
     import narwhals as nw  # noqa: PLC0415 - an extra
 
@@ -103,7 +104,8 @@ def with_results(
     errors: list[str | None] = [None] * len(eager)
     for result in results:
         if result.error is None:
-            outputs[result.index] = as_text(result.output)
+            joined: bool = getattr(result, "is_text", False)
+            outputs[result.index] = as_text(result.output, joined=joined)
         else:
             errors[result.index] = str(result.error) or type(result.error).__name__
     native = eager.with_columns(
@@ -115,11 +117,14 @@ def with_results(
     return cast("FrameT", native)
 
 
-def as_text(value: object) -> str | None:
-    """Return an output as the text of one cell; None stays None."""
+def as_text(value: object, *, joined: bool = False) -> str | None:
+    """Return an output as the text of one cell; None stays None.
+
+    A list of strings is JSON as all else that is no text, unless it is to be *joined*.
+    """
     if value is None or isinstance(value, str):
         return value
-    if (chunks := _chunks(value)) is not None:
+    if joined and (chunks := _chunks(value)) is not None:
         return "".join(chunks)
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()

@@ -31,6 +31,9 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """The prediction as it ended; None when there is none, or none that is known."""
     output: T | None = None
     """What the model gave, decoded when the batch has a *type*; None beside an error."""
+    is_text: bool = False
+    """Whether the model's schema says that a list in *output* is one text in chunks. False where no
+    schema was looked up, as for official models; ``type=str`` gives the text of those."""
     error: ReplicateError | None = None
     attempts: int = 0
     """The predictions that were started for it; more than 1 only with *retries*."""

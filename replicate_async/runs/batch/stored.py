@@ -25,6 +25,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: list[str] = []
+    is_text: bool = False
     refusal: Refusal | None = None
 
 
@@ -38,16 +39,19 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     prediction: Prediction | None
     error: ReplicateError | None
     files: tuple[Path, ...]
+    is_text: bool = False
+    """Whether a list in the output is one text in chunks."""
 
 
 _decode_prediction = msgspec.json.Decoder(Prediction).decode
 _decode_stored = msgspec.json.Decoder(_Stored).decode
 
 
-def store(prediction: Prediction, files: Sequence[Path] = ()) -> bytes:
+def store(prediction: Prediction, files: Sequence[Path] = (), *, is_text: bool = False) -> bytes:
     """Return the JSON of a prediction that has ended; logs are kept when it failed.
 
-    The input is left out: inputs are given again at every resume.
+    *is_text* is whether a list in its output is one text in chunks. The input is left out: inputs
+    are given again at every resume.
     """
     shown: dict[str, Any] = msgspec.to_builtins(prediction)
     for name in ("input", "webhook", "webhook_events_filter"):
@@ -55,8 +59,8 @@ def store(prediction: Prediction, files: Sequence[Path] = ()) -> bytes:
     if prediction.status == "succeeded":
         shown.pop("logs", None)
     shown = {name: value for name, value in shown.items() if value is not None}
-    if files:
-        shown["batch"] = _More(files=[str(path) for path in files])
+    if files or is_text:
+        shown["batch"] = _More(files=[str(path) for path in files], is_text=is_text)
     return msgspec.json.encode(shown)
 
 
@@ -90,5 +94,8 @@ def replay(result: bytes) -> Replay:
     prediction = _decode_prediction(result)
     failed = None if prediction.status == "succeeded" else prediction_error(prediction)
     return Replay(
-        prediction=prediction, error=failed, files=tuple(Path(name) for name in more.files)
+        prediction=prediction,
+        error=failed,
+        files=tuple(Path(name) for name in more.files),
+        is_text=more.is_text,
     )

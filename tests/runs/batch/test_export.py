@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import importlib
 import io
 import os
 import subprocess
@@ -20,6 +21,8 @@ from replicate_async.errors import InvalidArgumentError, JournalDamaged
 from replicate_async.runs.batch.export import COLUMNS, Format, export
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal_status import read, status
+from replicate_async.runs.batch.stored import store
+from replicate_async.schemas import Prediction, PredictionURLs
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +130,35 @@ async def test_csv_has_strings_plain_and_the_rest_as_json(journal: Journal, tmp_
     assert (painted["output"], painted["files"]) == ('["https://example.com/a.png"]', '["a.png"]')
     assert (told["output"], told["files"], told["predict_seconds"]) == ('A "fox",\nred', "", "2.0")
     assert (failed["error"], failed["output"]) == ("Out of paint", "")
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+async def test_a_list_is_a_text_only_where_the_schema_said_so(
+    tmp_path: Path, format: Format
+) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="the integrations session installs it")
+    chunks = Prediction(id="p", status="succeeded", urls=PredictionURLs(), output=["cat", "dog"])
+    failed = Prediction(id="q", status="failed", urls=PredictionURLs())
+    async with await Journal.open(tmp_path / "run.db", HEADER) as journal:
+        await journal.plan([(index, f"{index}", "d") for index in range(3)])
+        for index, result in enumerate(
+            [store(chunks), store(chunks, is_text=True), store(failed, is_text=True)]
+        ):
+            await journal.intent(f"{index}", 90.0)
+            await journal.created(f"{index}", f"p{index}")
+            await journal.done(f"{index}", result)
+        out = tmp_path / f"out.{format}"
+        export(journal.path, out, format)
+        export(journal.path, tmp_path / "out.jsonl")
+
+    if format == "csv":
+        outputs = [row["output"] or None for row in rows_of_csv(out)]
+    else:
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        outputs = parquet.read_table(out).column("output").to_pylist()
+    assert outputs == ['["cat","dog"]', "catdog", None]
+    assert [row["output"] for row in lines(tmp_path / "out.jsonl")] == [["cat", "dog"]] * 2 + [None]
 
 
 async def test_parquet_has_the_same_in_typed_columns(journal: Journal, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 from cyclopts import Parameter
@@ -22,9 +22,10 @@ from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
 from replicate_async.cli.failure import CommandError, UsageError
 from replicate_async.cli.output import note, write_json, write_table
 from replicate_async.cli.results import ResultFile
+from replicate_async.cli.row_inputs import Inputs, KeyedInput, read_map
 from replicate_async.cli.running import Inputs as Constants
 from replicate_async.cli.running import Ref
-from replicate_async.cli.tables import Inputs, Rows, read_map
+from replicate_async.cli.tables import Rows
 from replicate_async.cli.values import read_inputs
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.export import Format, export
@@ -43,7 +44,9 @@ async def batch(
     input: Annotated[
         Path,
         Parameter(
-            name=["--input", "-i"], help="Rows: .jsonl, .csv or .parquet; - is JSON lines on stdin."
+            name=["--input", "-i"],
+            help="Rows: .jsonl, .csv or .parquet; - is JSON lines on stdin.",
+            allow_leading_hyphen=True,
         ),
     ],
     output: Annotated[
@@ -58,7 +61,11 @@ async def batch(
     ] = (),
     key: Annotated[
         str | None,
-        Parameter(help="The input that names a row; its content unless given.", show_default=False),
+        Parameter(
+            help="The input or the column that names a row; its content unless given. A column "
+            "that is no input is not sent.",
+            show_default=False,
+        ),
     ] = None,
     match: Annotated[
         Literal["input", "key"],
@@ -113,16 +120,15 @@ async def batch(
     async with connect(options, limits=limits) as client:
         interface = await describe(client, ref, local=options.local)
         fixed = read_inputs(inputs, interface)
-        given = await asyncio.to_thread(
-            lambda: Inputs(rows, interface, columns=columns, fixed=fixed, limit=limit).sized()
-        )
+        rows_in = Inputs(rows, interface, columns=columns, fixed=fixed, limit=limit, key=key)
+        given = await asyncio.to_thread(rows_in.checked)
         with Display(limits.creates) as display:
             running = client.batch(
                 ref,
                 given,
                 concurrency=concurrency,
                 journal=where,
-                key=key,
+                key=None if key is None else _key_of,
                 match=match,
                 retries=retries,
                 retry_failed=retry_failed,
@@ -211,6 +217,10 @@ class _Collected:
                 f"--retry-failed runs them again. The journal is {journal}. "
                 f"The first error: {self._first_error}"
             )
+
+
+def _key_of(given: object) -> str:
+    return cast("KeyedInput", given).key
 
 
 def _per_minute(rate: str) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -12,13 +13,20 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from replicate_async.cli.failure import UsageError
-from replicate_async.cli.schema import Interface
-from replicate_async.cli.values import read_value
+from replicate_async.cli.text_lines import (
+    encoding_of_file,
+    lines_of_file,
+    lines_of_stdin,
+)
 
 Row: TypeAlias = dict[str, object]
+Placed: TypeAlias = tuple[str, Row]
+"""A row, and where it is: "line 3"."""
 
-_PIECE: Final = 1 << 20
 _FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
+_LARGEST_CELL: Final = 2**31 - 1
+"""Characters; Python's own limit of 131,072 is less than tools write."""
+_DELIMITERS: Final = (",", "\t", ";")
 
 
 class Rows:
@@ -29,69 +37,129 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._standard = str(path) == "-"
-        kind = ".jsonl" if self._standard else path.suffix.lower()
+        self.is_stdin: Final = str(path) == "-"
+        """Whether they come from standard input: once, and with `arriving` only."""
+        kind = ".jsonl" if self.is_stdin else path.suffix.lower()
+        if str(path).startswith("-") and not self.is_stdin:
+            raise UsageError(f"--input takes a file, or - for standard input, not {path}.")
         if kind not in _FORMATS:
             raise UsageError(
                 f"{path} ends in none of {', '.join(_FORMATS)}; its ending says how to read it."
             )
-        if not self._standard and not path.is_file():
+        if not self.is_stdin and not path.is_file():
             raise UsageError(f"{path} is no file that can be read.")
         self.typed: Final = kind != ".csv"
         """Whether values have types of their own; in CSV all is text."""
-        self._read: Callable[[], Iterator[Row]] = {
+        self._read: Callable[[], Iterator[Placed]] = {
             ".csv": self._csv,
             ".parquet": self._parquet,
         }.get(kind, self._json_lines)
-        self._count: Callable[[], int | None] = {
-            ".csv": self._count_csv,
-            ".parquet": self._count_parquet,
-        }.get(kind, self._count_lines)
 
     def __iter__(self) -> Iterator[Row]:
+        return (row for _, row in self._read())
+
+    def placed(self) -> Iterator[Placed]:
+        """Yield each row with its place in the file."""
         return self._read()
 
-    def count(self) -> int | None:
-        """Return how many there are, by a quick look; None for standard input."""
-        return self._count()
+    async def arriving(self) -> AsyncIterator[Placed]:
+        """Yield the rows of standard input as they come, each with its place."""
+        number = 0
+        with self._unreadable(lambda: number + 1):
+            async for line in lines_of_stdin():
+                number += 1
+                if line.strip():
+                    yield f"line {number}", self._decoded(line, number)
 
-    def _json_lines(self) -> Iterator[Row]:
-        if self._standard:
-            yield from self._parsed(sys.stdin.buffer)
-            return
-        with self._path.open("rb") as file:
-            yield from self._parsed(file)
+    def where(self, place: str, column: str | None = None) -> str:
+        """Return the name of a place in the file, as errors begin with it."""
+        name = "standard input" if self.is_stdin else str(self._path)
+        return f"{name}, {place}" + ("" if column is None else f", column {column!r}")
 
-    def _parsed(self, lines: Any) -> Iterator[Row]:
-        decoder = msgspec.json.Decoder(dict[str, Any])
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-                    raise UsageError(
-                        f"{self._path}, line {number}: {error}; each line is one JSON object."
-                    ) from None
+    def _json_lines(self) -> Iterator[Placed]:
+        number = 0
+        with self._unreadable(lambda: number + 1):
+            for line in lines_of_file(self._path):
+                number += 1
+                if line.strip():
+                    yield f"line {number}", self._decoded(line, number)
 
-    def _csv(self) -> Iterator[Row]:
-        with self._path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            try:
-                for row in reader:
-                    if None in row:
-                        raise UsageError(
-                            f"{self._path}, line {reader.line_num}: more cells than the header has."
-                        )
+    def _decoded(self, line: bytes, number: int) -> Row:
+        try:
+            return _decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise UsageError(
+                f"{self.where(f'line {number}')}: {error}; each line is one JSON object."
+            ) from None
+
+    def _csv(self) -> Iterator[Placed]:
+        csv.field_size_limit(_LARGEST_CELL)
+        encoding = encoding_of_file(self._path)
+        line = 0
+        with (
+            self._unreadable(lambda: line + 1),
+            self._path.open(encoding=encoding, newline="") as file,
+        ):
+            delimiter = _delimiter(file.readline())
+            file.seek(0)
+            # Strict: else a quote that is not closed makes one cell of all rows after it.
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            header: list[str] | None = None
+            for cells in reader:
+                place, line = f"line {line + 1}", reader.line_num
+                if header is None:
+                    header = self._header(cells, place) if cells else None
+                elif any(cells[len(header) :]):
+                    raise UsageError(f"{self.where(place)}: more cells than the header has.")
+                elif cells:
                     # An empty cell is an input that was left out.
-                    yield {name: cell for name, cell in row.items() if cell}
-            except (csv.Error, UnicodeDecodeError) as error:
-                where = f"{self._path}, line {reader.line_num + 1}"
-                raise UsageError(f"{where}: {error}.") from None
+                    filled = zip(header, cells, strict=False)
+                    yield place, {name: cell for name, cell in filled if cell}
 
-    def _parquet(self) -> Iterator[Row]:
+    def _header(self, names: list[str], place: str) -> list[str]:
+        self._refuse_twice([name for name in names if name], place)
+        return names
+
+    def _refuse_twice(self, names: Sequence[str], place: str) -> None:
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise UsageError(
+                    f"{self.where(place)}: {count} columns are called {name!r}; rename one of them."
+                )
+
+    @contextmanager
+    def _unreadable(self, line: Callable[[], int]) -> Iterator[None]:
+        """Name the line at which the file cannot be read."""
+        try:
+            yield
+        except csv.Error as error:
+            raise UsageError(f"{self.where(f'line {line()}')}: {error}.") from None
+        except UnicodeError:
+            raise UsageError(
+                f"{self.where(f'line {self._undecodable(line())}')}: it is no text in UTF-8 or "
+                "UTF-16; save the table as UTF-8."
+            ) from None
+
+    def _undecodable(self, line: int) -> int:
+        """Return the first line that is not UTF-8: the reader decodes some way ahead of *line*."""
+        if self.is_stdin or encoding_of_file(self._path) not in {"utf-8", "utf-8-sig"}:
+            return line
+        with self._path.open("rb") as file:
+            for number, content in enumerate(file, 1):
+                try:
+                    content.decode()
+                except UnicodeDecodeError:
+                    return number
+        return line
+
+    def _parquet(self) -> Iterator[Placed]:
         with self._parquet_file() as file:
+            self._refuse_twice(file.schema_arrow.names, "schema")
+            number = 0
             for batch in file.iter_batches(batch_size=1000):
-                yield from cast("list[Row]", batch.to_pylist())
+                for row in cast("list[Row]", batch.to_pylist()):
+                    number += 1
+                    yield f"row {number}", row
 
     def _parquet_file(self) -> Any:
         try:
@@ -103,101 +171,10 @@ class Rows:
         except ValueError as error:
             raise UsageError(f"{self._path}: {error}") from None
 
-    def _count_lines(self) -> int | None:
-        if self._standard:
-            return None
-        count, last = 0, b"\n"
-        with self._path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                count += piece.count(b"\n")
-                last = piece
-        return count + (not last.endswith(b"\n"))
 
-    def _count_csv(self) -> int | None:
-        with self._path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-            try:
-                return max(0, sum(1 for row in csv.reader(file) if row) - 1)
-            except csv.Error:
-                return None
-
-    def _count_parquet(self) -> int | None:
-        with self._parquet_file() as file:
-            return int(file.metadata.num_rows)
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Inputs:
-    """The inputs that *rows* make for a model, and how many.
-
-    *columns* maps the model's inputs to columns; without it every column is an input of its name.
-    *fixed* is the same for all. *key* names a column that is kept for the key.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        interface: Interface,
-        *,
-        columns: Mapping[str, str],
-        fixed: Mapping[str, object],
-        limit: int | None = None,
-    ) -> None:
-        self._rows = rows
-        self._interface = interface
-        self._columns = columns
-        self._fixed = fixed
-        self._limit = limit
-        count = rows.count()
-        self._length = count if limit is None or count is None else min(count, limit)
-
-    def sized(self) -> Inputs | SizedInputs:
-        """Return these with a length, if that is known."""
-        return self if self._length is None else SizedInputs(self, self._length)
-
-    def __iter__(self) -> Iterator[Row]:
-        for number, row in enumerate(self._rows, 1):
-            if self._limit is not None and number > self._limit:
-                return
-            yield {**self._fixed, **self._mapped(row, number)}
-
-    def _mapped(self, row: Row, number: int) -> Row:
-        if not self._columns:
-            named = row
-        else:
-            lacking = [column for column in self._columns.values() if column not in row]
-            if lacking and self._rows.typed and all(column not in row for column in lacking):
-                known = ", ".join(row) or "none"
-                raise UsageError(
-                    f"row {number} has no column {lacking[0]!r} for --map; its columns: {known}."
-                )
-            named = {name: row[column] for name, column in self._columns.items() if column in row}
-        if self._rows.typed:
-            return named
-        return {name: self._typed(name, cast("str", cell)) for name, cell in named.items()}
-
-    def _typed(self, name: str, cell: str) -> object:
-        return read_value(name, cell, self._interface)
-
-
-class SizedInputs:
-    """Inputs whose number is known, which is what an estimate of the end needs."""
-
-    def __init__(self, inputs: Inputs, length: int) -> None:
-        self._inputs = inputs
-        self._length = length
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self._inputs)
-
-    def __len__(self) -> int:
-        return self._length
-
-
-def read_map(pairs: Sequence[str]) -> dict[str, str]:
-    """Return ``input=column`` pairs as a mapping; raises `UsageError`."""
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, column = pair.partition("=")
-        if not (name and equals and column):
-            raise UsageError(f"--map {pair!r} is not input=column, such as prompt=text.")
-        columns[name] = column
-    return columns
+def _delimiter(header: str) -> str:
+    """Return what separates the cells: a spreadsheet's language decides it."""
+    return next((each for each in _DELIMITERS if each in header), ",")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -24,8 +25,19 @@ from replicate_async.cli.schema import (
     type_words,
 )
 
-_YES: Final = {"true", "yes", "on", "1"}
-_NO: Final = {"false", "no", "off", "0"}
+# With a point where a tool wrote a column with gaps, in which numbers became floats.
+_YES: Final = {"true", "yes", "on", "1", "1.0"}
+_NO: Final = {"false", "no", "off", "0", "0.0"}
+_LONGEST_INTEGER: Final = 20
+"""Digits of the largest number that an integer may be."""
+_JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float, Decimal),
+    "array": (list, tuple),
+    "object": (Mapping,),
+}
+_NO_TEXT: Final = (bool, int, float, list, tuple, Mapping)
 _SHAPE: Final = 'inputs are given as key=value, key=@file or key:=JSON, such as prompt="Once upon"'
 
 
@@ -72,6 +84,39 @@ def read_inputs(arguments: Sequence[str], interface: Interface) -> dict[str, obj
 def read_value(key: str, text: str, interface: Interface) -> object:
     """Return *text*, such as a cell of a table, as the input *key*; raises `UsageError`."""
     return _read(key, [Pair(key, text, "text")], interface)
+
+
+def fit_value(key: str, value: object, interface: Interface) -> object:
+    """Return *value*, which has a type of its own, as the input *key* takes it.
+
+    A whole number that a tool wrote as 1.0 becomes one where an integer is taken. Raises
+    `UsageError` for a value of another type than the model's schema has.
+    """
+    known = (interface.inputs or {}).get(key)
+    if known is None:
+        return value
+    try:
+        return _fit(value, known.schema, known.components)
+    except ValueError as error:
+        raise UsageError(f"{key} {error}.", interface.listing()) from None
+
+
+def _fit(value: object, schema: Schema, components: Schema) -> object:
+    kind = schema.get("type")
+    if value is None or not isinstance(kind, str) or alternatives(schema, components):
+        return value
+    if kind == "integer" and isinstance(value, float | Decimal) and math.isfinite(value):
+        value = int(value) if abs(value) < 2**63 and value == int(value) else value
+    if kind == "array" and isinstance(value, list):
+        items = resolve(mapping(schema.get("items")), components)
+        value = [_fit(item, items, components) for item in cast("list[object]", value)]
+    types = _JSON_TYPES.get(kind)
+    wrong = types is not None and not isinstance(value, types)
+    if isinstance(value, bool) and kind != "boolean":
+        wrong = kind in {*_JSON_TYPES, "string"}
+    if wrong or (kind == "string" and isinstance(value, _NO_TEXT)):
+        raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(value)}")
+    return value
 
 
 def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
@@ -146,6 +191,9 @@ def _choice(text: str, choices: Sequence[object]) -> object:
     for choice in choices:
         if text == (choice if isinstance(choice, str) else shown(choice)):
             return choice
+    for choice in choices:
+        if isinstance(choice, int) and _is_integer(text) and _integer(text) == choice:
+            return choice
     # As it is to be typed, unless that would break the line.
     words = ", ".join(
         choice if isinstance(choice, str) and choice.isprintable() else shown(choice)
@@ -154,8 +202,34 @@ def _choice(text: str, choices: Sequence[object]) -> object:
     raise ValueError(f"takes one of {words}, not {shown(text)!r}")
 
 
+def _is_integer(text: str) -> bool:
+    try:
+        _integer(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _integer(text: str) -> int:
-    number = int(text)
+    """Return a whole number, also one that a tool wrote as 1.0."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = _whole(text)
+    return _held(number)
+
+
+def _whole(text: str) -> int:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("no number") from None
+    if not number.is_finite() or number.adjusted() > _LONGEST_INTEGER or number % 1:
+        raise ValueError("no whole number")
+    return int(number)
+
+
+def _held(number: int) -> int:
     if not -(2**63) <= number < 2**64:
         raise ValueError("more than JSON readers can hold")
     return number
@@ -163,7 +237,7 @@ def _integer(text: str) -> int:
 
 def _number(text: str) -> float:
     try:
-        return _integer(text)
+        return _held(int(text))
     except ValueError:
         number = float(text)
     if not math.isfinite(number):

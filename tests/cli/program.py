@@ -40,6 +40,7 @@ async def start(
     *arguments: str,
     env: Mapping[str, str],
     program: tuple[str, ...] = ("-m", "replicate_async"),
+    stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     """Start the program; the caller waits for it."""
@@ -48,7 +49,7 @@ async def start(
         *program,
         *arguments,
         env=env,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )

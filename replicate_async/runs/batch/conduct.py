@@ -435,7 +435,7 @@ class Conductor:
         )
 
     async def _keep(
-        self, item: Item, ended: Prediction, files: tuple[Path, ...], *, is_text: bool | None
+        self, item: Item, ended: Prediction, files: tuple[Path, ...], *, is_text: bool
     ) -> ReplicateError | None:
         """Record that *item* is done; return why the journal cannot hold it, if it cannot."""
         if not self._ledger.lasting:

@@ -24,7 +24,7 @@ BatchInputs: TypeAlias = Iterable[ItemInput] | AsyncIterable[ItemInput]
 Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
 Match: TypeAlias = Literal["input", "key"]
 
-_LONGEST_KEY: Final = 500
+LONGEST_KEY: Final = 500
 
 
 class Source(NamedTuple):
@@ -150,9 +150,9 @@ class Namer:
                 "function, that gives every input a string or a whole number of its own."
             )
         key = str(value)
-        if len(key) > _LONGEST_KEY:
+        if len(key) > LONGEST_KEY:
             raise InvalidArgumentError(
-                f"input {index} has a key of {len(key)} characters; the most is {_LONGEST_KEY}."
+                f"input {index} has a key of {len(key)} characters; the most is {LONGEST_KEY}."
             )
         if not self._seen.add(hashlib.sha256(key.encode(errors="replace")).digest()):
             raise InvalidArgumentError(

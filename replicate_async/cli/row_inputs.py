@@ -1,0 +1,189 @@
+"""The inputs that the rows of a table make for a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final, cast
+
+from replicate_async.cli.failure import UsageError
+from replicate_async.cli.schema import Interface
+from replicate_async.cli.tables import Row, Rows
+from replicate_async.cli.values import fit_value, read_value
+from replicate_async.runs.batch.seen import Seen
+from replicate_async.runs.batch.sources import LONGEST_KEY
+
+_WHOLE: Final = 2**53  # up to here a float says a whole number exactly
+
+
+class KeyedInput(dict[str, object]):
+    """An input, and the key that its row gave it, which need not be in it."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, values: Row, key: str) -> None:
+        super().__init__(values)
+        self.key: str = key
+
+
+class Inputs:
+    """The inputs that *rows* make for a model.
+
+    *columns* maps the model's inputs to columns; without it every column is an input of its name.
+    *fixed* is the same for all. *key* is the input or the column that names a row; a column that is
+    no input is not sent. Raises `UsageError` naming the line and the column.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        interface: Interface,
+        *,
+        columns: Mapping[str, str],
+        fixed: Mapping[str, object],
+        limit: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        self._rows = rows
+        self._interface = interface
+        self._columns = columns
+        self._fixed = fixed
+        self._limit = limit
+        self._key = key
+
+    def checked(self) -> Inputs | SizedInputs:
+        """Read all rows to see that they are right, and return these inputs with their number.
+
+        Rows of standard input can be read only once, so those are returned as they are.
+        """
+        if self._rows.is_stdin:
+            return self
+        seen, count = Seen(), 0
+        for place, made in self._made():
+            count += 1
+            if isinstance(made, KeyedInput) and not seen.add(
+                hashlib.sha256(made.key.encode(errors="replace")).digest()
+            ):
+                raise UsageError(
+                    f"{self._rows.where(place, self._key_column())}: another row has the key "
+                    f"{made.key!r} too; --key needs a column that tells the rows apart."
+                )
+        return SizedInputs(self, count)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (made for _, made in self._made())
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        """Yield the inputs of standard input as their rows come."""
+        count = 0
+        if self._limit == 0:
+            return
+        async for place, row in self._rows.arriving():
+            yield self._input(place, row)
+            count += 1
+            if count == self._limit:
+                return
+
+    def _made(self) -> Iterator[tuple[str, Row]]:
+        for number, (place, row) in enumerate(self._rows.placed()):
+            if number == self._limit:
+                return
+            yield place, self._input(place, row)
+
+    def _input(self, place: str, row: Row) -> Row:
+        made = {**self._fixed, **self._named(place, row)}
+        if self._key is None:
+            return made
+        return KeyedInput(made, self._key_of(place, row, made))
+
+    def _named(self, place: str, row: Row) -> Row:
+        if self._columns:
+            lacking = [column for column in self._columns.values() if column not in row]
+            if lacking and self._rows.typed and all(column not in row for column in lacking):
+                raise self._no_column(place, row, lacking[0], "--map")
+            named = {name: row[column] for name, column in self._columns.items() if column in row}
+        else:
+            named = {name: cell for name, cell in row.items() if not self._only_names(name)}
+        return {name: self._value(place, name, cell) for name, cell in named.items()}
+
+    def _value(self, place: str, name: str, cell: object) -> object:
+        column = self._columns.get(name, name)
+        if not column:
+            raise UsageError(
+                f"{self._rows.where(place)}: a column has a cell and no name in the header, as "
+                "when pandas writes its index; leave it out (index=False) or pick columns with "
+                "--map."
+            )
+        try:
+            if self._rows.typed:
+                return fit_value(name, cell, self._interface)
+            return read_value(name, cast("str", cell), self._interface)
+        except UsageError as error:
+            known = self._interface.inputs
+            hint = ""
+            if known is not None and name not in known:
+                hint = " --map picks the columns to send, --key one that names the rows."
+            raise UsageError(
+                f"{self._rows.where(place, column)}: {error}{hint}", error.listing
+            ) from None
+
+    def _only_names(self, column: str) -> bool:
+        """Whether *column* is the key's and no input of the model."""
+        known = self._interface.inputs
+        return column == self._key and known is not None and column not in known
+
+    def _key_column(self) -> str:
+        key = cast("str", self._key)
+        return self._columns.get(key, key)
+
+    def _key_of(self, place: str, row: Row, made: Row) -> str:
+        column, known = self._key_column(), self._interface.inputs
+        is_input = known is not None and self._key in known and self._key in made
+        value = made[cast("str", self._key)] if is_input else row.get(column)
+        if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
+            value = int(value)  # a column of numbers with a gap
+        if value is None and column not in row and self._rows.typed:
+            raise self._no_column(place, row, column, "--key")
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise UsageError(
+                f"{self._rows.where(place, column)}: {value!r} is no key; --key needs a text or a "
+                "whole number in every row."
+            )
+        if len(str(value)) > LONGEST_KEY:
+            raise UsageError(
+                f"{self._rows.where(place, column)}: a key of {len(str(value)):,} characters; the "
+                f"most is {LONGEST_KEY}."
+            )
+        return str(value)
+
+    def _no_column(self, place: str, row: Row, column: str, option: str) -> UsageError:
+        known = ", ".join(row) or "none"
+        where = self._rows.where(place)
+        return UsageError(f"{where} has no column {column!r} for {option}; its columns: {known}.")
+
+
+class SizedInputs:
+    """Inputs whose number is known, which is what an estimate of the end needs."""
+
+    def __init__(self, inputs: Inputs, length: int) -> None:
+        self._inputs = inputs
+        self._length = length
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._inputs)
+
+    def __len__(self) -> int:
+        return self._length
+
+
+def read_map(pairs: Sequence[str]) -> dict[str, str]:
+    """Return ``input=column`` pairs as a mapping; raises `UsageError`."""
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--map {pair!r} is not input=column, such as prompt=text.")
+        if name in columns:
+            raise UsageError(f"--map gives the input {name!r} twice; give it one column.")
+        columns[name] = column
+    return columns

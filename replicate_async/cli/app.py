@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnknownOptionError
 
 from replicate_async.cli import batch, files, listing, running, serving
 from replicate_async.cli.failure import USAGE, UsageError
 from replicate_async.cli.process import execute, fail
 from replicate_async.core.version import __version__
 
-_TOKEN_FLAGS: Final = ("--token", "--api-token")
+_FOR_TOKENS: Final = re.compile(r"token|api.?key|auth|bearer|secret|password", re.IGNORECASE)
+_LONGEST_NAME: Final = 24
+"""Characters of an unknown option or command that are shown; what is longer may be a token."""
 
 
 def build() -> App:
@@ -82,14 +85,39 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """Return what is wrong with *arguments*, without a value that may be a token."""
+    if flag := _token_flag(arguments):
+        return (
+            f"{flag} is not taken, for other users can see a command line; set "
+            "REPLICATE_API_TOKEN instead."
+        )
     said = str(error).rstrip(".")
     if isinstance(error, UnknownOptionError):
-        # Never its value, which may be a token.
         said = said.partition("=")[0]
-        flags = {argument.partition("=")[0] for argument in arguments}
-        if given := flags.intersection(_TOKEN_FLAGS):
-            return (
-                f"{given.pop()} is not taken, for other users can see a command line; set "
-                "REPLICATE_API_TOKEN instead."
-            )
+        short = re.match(r"Unknown option: -[^-]", said)  # "-tTOKEN" is one argument
+        said = short[0] if short else said
+    elif isinstance(error, UnknownCommandError):
+        unknown = (error.unused_tokens or [""])[0]
+        said = said.replace(f'"{unknown}"', f'"{_name_in(unknown)}"')
+        if unknown.startswith("-"):
+            said = f"Unknown option: {_name_in(unknown)}"
     return f"{said}; see 'replicate-async --help'."
+
+
+def _name_in(argument: str) -> str:
+    """Return the part of an argument that is no value: ``--name=value``, ``-nvalue``."""
+    name = argument.partition("=")[0]
+    if name.startswith("-") and not name.startswith("--"):
+        return name[:2]
+    return name if len(name) <= _LONGEST_NAME else f"{name[:4]}..."
+
+
+def _token_flag(arguments: Sequence[str]) -> str | None:
+    """Return the first option that was meant to give a token, but for the one of ``serve``."""
+    for at, argument in enumerate(arguments):
+        flag = argument.partition("=")[0]
+        if flag == "--token" and "serve" in arguments[:at]:
+            continue
+        if flag.startswith("-") and _FOR_TOKENS.search(flag):
+            return flag if len(flag) <= _LONGEST_NAME else "A token"
+    return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from replicate_async.cli.failure import one_line
+from replicate_async.cli.failure import one_line, without_tokens
 from replicate_async.schemas import Prediction
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_json_line(value: object) -> None:
 
 def note(text: str) -> None:
     """Say something on stderr."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    print(without_tokens(one_line(text)), file=sys.stderr, flush=True)
 
 
 def write_output(output: object, *, joined: bool) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-from replicate_async.cli.failure import FAILED, CommandError, one_line
+from replicate_async.cli.failure import FAILED, CommandError, one_line, without_tokens
 from replicate_async.errors import ReplicateError
 
 BROKEN_PIPE: Final = 141
@@ -42,7 +42,7 @@ def execute(command: Coroutine[Any, Any, None]) -> int:
 def fail(message: object, listing: str = "", code: int = FAILED) -> int:
     """Say on stderr what is wrong and return *code*."""
     with suppress(OSError):
-        print(f"error: {one_line(message)}", file=sys.stderr)
+        print(f"error: {without_tokens(one_line(message))}", file=sys.stderr)
         if listing:
             print(f"\n{listing}", file=sys.stderr)
     return code

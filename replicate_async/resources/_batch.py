@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, overload
@@ -31,6 +39,7 @@ from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patie
 from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_found
+from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source
 from replicate_async.runs.stream import OnExit, check_on_exit
@@ -195,9 +204,11 @@ class Batches:
         *journal* is a file that makes the batch one to resume: what is done is not asked again,
         what was created is waited for, and a create that may have happened is looked for in the
         list of predictions and never repeated on a guess. *key* names a field, or is a function,
-        that gives each input a name of its own; else the name is a digest of model and input. With
-        ``match="key"`` the key alone says which item an input is: its values, such as signed URLs,
-        may differ at each run. Otherwise a key with other values than the journal knows is refused.
+        that gives each input a name of its own; else the name is a digest of model and input. A
+        field that is no input of the model, by its schema, is not sent: that is looked up once,
+        before the first create. With ``match="key"`` the key alone says which item an input is: its
+        values, such as signed URLs, may differ at each run. Otherwise a key with other values than
+        the journal knows is refused.
 
         An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
         often a prediction is made again that was aborted, or failed because of the service and not
@@ -249,10 +260,15 @@ class Batches:
         _check(options)
         client, predictions = self._client, self._client.predictions
 
+        def schema() -> Awaitable[Mapping[str, Any] | None]:
+            return _schema(client.models, version)
+
+        key_field = KeyField(key if isinstance(key, str) else None, schema)
+
         async def create(given: ItemInput) -> Prediction:
             return await predictions.create(
                 ref,
-                given,
+                key_field.as_sent(given),
                 cancel_after=cancel_after,
                 webhook=webhook,
                 webhook_events_filter=events,
@@ -291,9 +307,10 @@ class Batches:
             output=output,
             is_text=is_text,
             save=save,
-            input_schema=lambda: _schema(client.models, version),
+            input_schema=schema,
             until_create=client.until_create,
             requests=lambda: client.requests_sent,
+            key_field=key_field,
         )
         return Batch(open_source(_rows(inputs)), options, calls, client.batches)
 

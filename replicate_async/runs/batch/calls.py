@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match
 from replicate_async.schemas import Prediction
@@ -35,6 +36,8 @@ class Calls:
     """The seconds until one more create, after so many others, would be sent at once."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
+    key_field: KeyField | None = None
+    """What leaves the field that names an input out of it, if *key* is a field."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""
 

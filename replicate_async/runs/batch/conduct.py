@@ -212,6 +212,7 @@ class Conductor:
     async def _create(
         self, item: Item, begun: Callable[[], None]
     ) -> Prediction | str | Ended | None:
+        await self._as_sent(item)  # looks the model's inputs up before there is an intent
         while True:
             async with self._creators:
                 alone = await self._outage.through()
@@ -236,6 +237,14 @@ class Conductor:
                 return lost
             if item.prediction_id is not None:
                 return item.prediction_id
+
+    async def _as_sent(self, item: Item) -> ItemInput:
+        """Return the input of *item* as the model gets it."""
+        field = self._calls.key_field
+        if field is None:
+            return item.named.input
+        await field.look_up()
+        return field.as_sent(item.named.input)
 
     async def _after_loss(self, item: Item, made: AmbiguousCreateError) -> Ended | None:
         """Find out what a create did that broke off; return a result if it is not sent again."""
@@ -334,11 +343,12 @@ class Conductor:
     ) -> Ended | None:
         """Find out whether a create happened; return a result only if nobody can tell."""
         known_uncertain = entry is not None and entry.state is State.UNCERTAIN
+        sent = await self._as_sent(item)
         self._tally.sought += 1
         try:
             verdict = await self._reconciler.resolve(
                 item.key,
-                self._compared(item.named.input, entry),
+                self._compared(sent, entry),
                 intent_at,
                 sent_until=sent_until,
                 patient=not known_uncertain,

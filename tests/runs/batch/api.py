@@ -56,6 +56,8 @@ class BatchAPI:
     listing: Callable[[Answer], Answer] | None = None
     getting: Callable[[Made], Answer | None] | None = None
     """Answers for a prediction in place of what it is."""
+    schema: dict[str, Any] | None = None
+    """The OpenAPI document of the model's latest version; without it the model is unknown."""
     made: list[Made] = field(default_factory=list[Made])
     by_id: dict[str, Made] = field(default_factory=dict[str, Made])
     creates: int = 0
@@ -87,6 +89,11 @@ class BatchAPI:
             self.requests["list"] += 1
             found = self._list(request)
             return found if self.listing is None else self.listing(found)
+        if self.schema is not None and path == f"models/{MODEL}":
+            version = {"id": "v", "created_at": "2026-01-01T00:00:00Z"}
+            owner, name = MODEL.split("/")
+            latest = {**version, "openapi_schema": self.schema}
+            return json_answer({"owner": owner, "name": name, "latest_version": latest})
         made = self.by_id.get(path.split("/")[1])
         if made is None:
             return problem(404)

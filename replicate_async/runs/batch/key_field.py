@@ -1,0 +1,57 @@
+"""The field that names the inputs of a batch: sent only where the model takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from replicate_async.errors import NotFoundError
+from replicate_async.runs.batch.identity import fields
+from replicate_async.runs.batch.results import ItemInput
+
+
+class KeyField:
+    """Leaves the field *name* out of inputs when the model's schema has no such input.
+
+    *schema* looks the schema up, once and not before it is needed. Where it cannot be had, the
+    field is sent: the API and models ignore inputs that they do not know.
+    """
+
+    def __init__(
+        self, name: str | None, schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
+    ) -> None:
+        self._name = name
+        self._schema = schema
+        self._looked_up = name is None
+        self._turn = asyncio.Lock()
+        self._left_out = False
+
+    async def look_up(self) -> None:
+        """Find out whether the model takes it; raises what the request for the schema raises."""
+        if self._looked_up:
+            return
+        async with self._turn:
+            if self._looked_up:
+                return
+            try:
+                schema = await self._schema()
+            except NotFoundError:
+                schema = None  # the create says it better
+            taken = _inputs(schema)
+            self._left_out = taken is not None and self._name not in taken
+            self._looked_up = True
+
+    def as_sent(self, given: ItemInput) -> ItemInput:
+        """Return *given* as the model gets it."""
+        if not self._left_out:
+            return given
+        return {name: value for name, value in fields(given).items() if name != self._name}
+
+
+def _inputs(schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the inputs that a version's OpenAPI document has, None when it does not say."""
+    found: object = schema
+    for key in ("components", "schemas", "Input", "properties"):
+        found = cast("Mapping[str, Any]", found).get(key) if isinstance(found, Mapping) else None
+    return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else None

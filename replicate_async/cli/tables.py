@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -128,7 +128,7 @@ class Rows:
                 )
 
     @contextmanager
-    def _unreadable(self, line: Callable[[], int]) -> Iterator[None]:
+    def _unreadable(self, line: Callable[[], int]) -> Generator[None]:
         """Name the line at which the file cannot be read."""
         try:
             yield

@@ -28,6 +28,7 @@ from replicate_async.cli.schema import (
 # With a point where a tool wrote a column with gaps, in which numbers became floats.
 _YES: Final = {"true", "yes", "on", "1", "1.0"}
 _NO: Final = {"false", "no", "off", "0", "0.0"}
+_INTEGERS_END: Final = 2**63
 _LONGEST_INTEGER: Final = 20
 """Digits of the largest number that an integer may be."""
 _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -101,22 +102,30 @@ def fit_value(key: str, value: object, interface: Interface) -> object:
         raise UsageError(f"{key} {error}.", interface.listing()) from None
 
 
-def _fit(value: object, schema: Schema, components: Schema) -> object:
+def _fit(given: object, schema: Schema, components: Schema) -> object:
     kind = schema.get("type")
+    value: object = given  # which narrows in its place
     if value is None or not isinstance(kind, str) or alternatives(schema, components):
-        return value
-    if kind == "integer" and isinstance(value, float | Decimal) and math.isfinite(value):
-        value = int(value) if abs(value) < 2**63 and value == int(value) else value
+        return given
+    if kind == "integer" and isinstance(value, float | Decimal):
+        return _fit_integer(value)
     if kind == "array" and isinstance(value, list):
         items = resolve(mapping(schema.get("items")), components)
-        value = [_fit(item, items, components) for item in cast("list[object]", value)]
+        return [_fit(item, items, components) for item in cast("list[object]", value)]
     types = _JSON_TYPES.get(kind)
     wrong = types is not None and not isinstance(value, types)
     if isinstance(value, bool) and kind != "boolean":
         wrong = kind in {*_JSON_TYPES, "string"}
     if wrong or (kind == "string" and isinstance(value, _NO_TEXT)):
-        raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(value)}")
-    return value
+        raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(given)}")
+    return given
+
+
+def _fit_integer(value: float | Decimal) -> int:
+    held = math.isfinite(value) and -_INTEGERS_END < value < _INTEGERS_END
+    if not held or value != int(value):
+        raise ValueError(f"takes an integer, not {shown(value)}")
+    return int(value)
 
 
 def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:

@@ -56,10 +56,12 @@ def _concatenates(schema: Mapping[str, Any], components: Mapping[str, Any], dept
     if schema.get("x-cog-array-display") == "concatenate":
         return True
     ref = schema.get("$ref")
-    inner = [components.get(ref.removeprefix(_COMPONENTS))] if isinstance(ref, str) else []
+    inner: list[object] = []
+    if isinstance(ref, str):
+        inner.append(components.get(ref.removeprefix(_COMPONENTS)))
     for name in ("allOf", "anyOf", "oneOf"):
-        choices = schema.get(name)
-        inner += cast("list[Any]", choices) if isinstance(choices, list) else []
+        choices: object = schema.get(name)
+        inner += cast("list[object]", choices) if isinstance(choices, list) else []
     return depth > 0 and any(_concatenates(_mapping(i), components, depth - 1) for i in inner)
 
 

@@ -263,12 +263,12 @@ class Batches:
         def schema() -> Awaitable[Mapping[str, Any] | None]:
             return _schema(client.models, version)
 
-        key_field = KeyField(key if isinstance(key, str) else None, schema)
+        key_field = KeyField(key, schema) if isinstance(key, str) else None
 
         async def create(given: ItemInput) -> Prediction:
             return await predictions.create(
                 ref,
-                key_field.as_sent(given),
+                given if key_field is None else key_field.as_sent(given),
                 cancel_after=cancel_after,
                 webhook=webhook,
                 webhook_events_filter=events,

@@ -40,7 +40,8 @@ def written(folder: Path, name: str, text: str | bytes) -> Path:
 
 
 def inputs(path: Path, **options: Any) -> Inputs:
-    return Inputs(Rows(path), INTERFACE, **{"columns": {}, "fixed": {}, **options})
+    defaults: dict[str, Any] = {"columns": {}, "fixed": {}}
+    return Inputs(Rows(path), INTERFACE, **(defaults | options))
 
 
 def test_cells_of_csv_are_read_by_the_models_schema(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def sized_of(inputs: Inputs) -> SizedInputs:
 def test_rows_after_the_limit_are_not_looked_at(tmp_path: Path) -> None:
     rows = written(tmp_path, "in.csv", "count\n1\nmany\n")
 
-    assert list(inputs(rows, limit=1).checked()) == [{"count": 1}]  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - not of stdin
+    assert list(inputs(rows, limit=1).checked()) == [{"count": 1}]
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -19,28 +19,28 @@ class KeyField:
     """
 
     def __init__(
-        self, name: str | None, schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
+        self, name: str, schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
     ) -> None:
         self._name = name
         self._schema = schema
-        self._looked_up = name is None
+        self._looked_up = False
         self._turn = asyncio.Lock()
         self._left_out = False
 
     async def look_up(self) -> None:
         """Find out whether the model takes it; raises what the request for the schema raises."""
-        if self._looked_up:
-            return
         async with self._turn:
-            if self._looked_up:
-                return
-            try:
-                schema = await self._schema()
-            except NotFoundError:
-                schema = None  # the create says it better
-            taken = _inputs(schema)
-            self._left_out = taken is not None and self._name not in taken
-            self._looked_up = True
+            if not self._looked_up:
+                await self._look_up()
+
+    async def _look_up(self) -> None:
+        try:
+            schema = await self._schema()
+        except NotFoundError:
+            schema = None  # the create says it better
+        taken = _inputs(schema)
+        self._left_out = taken is not None and self._name not in taken
+        self._looked_up = True
 
     def as_sent(self, given: ItemInput) -> ItemInput:
         """Return *given* as the model gets it."""
@@ -53,5 +53,9 @@ def _inputs(schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return the inputs that a version's OpenAPI document has, None when it does not say."""
     found: object = schema
     for key in ("components", "schemas", "Input", "properties"):
-        found = cast("Mapping[str, Any]", found).get(key) if isinstance(found, Mapping) else None
+        found = _mapping(found).get(key)
     return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}

@@ -10,11 +10,14 @@ import pytest
 from replicate_async import Replicate, Retry
 from replicate_async.local import LocalReplicate
 from tests.support.sentinel import TOKEN, SecretWatch, hidden, shows_secret
+from tests.support.virtual_time import VirtualSocketLoop
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Run a test on a real clock, or on a virtual one where it is marked so."""
+    virtual = request.node.get_closest_marker("virtual_clock") is not None
+    return "asyncio", {"loop_factory": VirtualSocketLoop} if virtual else {}
 
 
 @pytest.fixture

@@ -33,10 +33,11 @@ def test_it_rings_once_and_at_the_earliest_of_its_times(new_loop: NewLoop) -> No
         for delay in (60.0, 0.02, 30.0):
             alarm.set(begun + delay)
             assert alarm.at <= begun + delay
-        await asyncio.sleep(0.04)
+        while not rung:  # noqa: ASYNC110 - it calls a plain function
+            await asyncio.sleep(0.01)
 
         assert len(rung) == 1
-        assert begun + 0.02 <= rung[0] < begun + 1.0
+        assert begun + 0.02 <= rung[0] < begun + 30.0
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
@@ -59,6 +60,8 @@ def test_it_may_be_set_to_a_time_that_has_passed_and_again_before_it_rings(
         alarm.set(loop.time() - 1.0)
         alarm.set(loop.time() + 1.0)
         assert alarm.at < loop.time()
+        while len(rung) < 3:  # noqa: ASYNC110 - it calls a plain function
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.01)
 
         assert len(rung) == 3
@@ -78,7 +81,8 @@ def test_it_does_not_ring_when_it_was_cancelled(new_loop: NewLoop) -> None:
         await asyncio.sleep(0.01)
         assert rung == []
         alarm.set(loop.time())
-        await asyncio.sleep(0.01)
+        while not rung:  # noqa: ASYNC110 - it calls a plain function
+            await asyncio.sleep(0.01)
         assert len(rung) == 1
 
     with asyncio.Runner(loop_factory=new_loop) as runner:

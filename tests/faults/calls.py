@@ -9,6 +9,7 @@ from replicate_async import Limits, Replicate, Retry, Timeout
 from tests.support.fault_server import FaultServer
 from tests.support.replies import VERSION_ID, service
 from tests.support.sentinel import TOKEN
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Request
 
 Call = Callable[[Replicate], Awaitable[object]]
@@ -93,7 +94,7 @@ def client_of(
         TOKEN,
         base_url=server.url,
         retry=retry,
-        timeout=timeout or Timeout(read=5.0, connect=5.0),
+        timeout=timeout or Timeout(read=HANG, connect=HANG),
         limits=Limits(enabled=False),
     )
 

@@ -13,6 +13,7 @@ from tests.faults.calls import ALL, AT_ONCE, Call, after, client_of
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, page, prediction, problem, service
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,7 @@ async def pages(client: Replicate) -> None:
 
 
 async def from_another_copy(client: Replicate) -> None:
-    await client.with_options(timeout=1.0).account.get()
+    await client.with_options(timeout=HANG).account.get()
 
 
 async def side_by_side(client: Replicate) -> None:
@@ -44,7 +45,7 @@ async def side_by_side(client: Replicate) -> None:
 
 
 async def under_a_deadline(client: Replicate) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         await client.account.get()
 
 

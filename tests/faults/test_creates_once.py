@@ -24,7 +24,7 @@ from tests.support.replies import VERSION_ID, problem, service
 from tests.support.sentinel import caught
 from tests.support.wire import Answer, Ending, Framing, Request
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
 
 Break = Callable[[Answer, str], Answer]
 

@@ -23,6 +23,7 @@ from tests.support.cancel_sweep import cancel_sweep
 from tests.support.fault_server import FaultServer
 from tests.support.replies import VERSION_ID, file, json_answer, problem, service
 from tests.support.sentinel import TOKEN, caught
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
@@ -202,6 +203,7 @@ async def test_an_iterator_that_was_throttled_is_never_sent_short() -> None:
     assert posts(server) == ["files"]
 
 
+@pytest.mark.virtual_clock
 async def test_an_iterator_waits_until_there_is_a_connection() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield LARGE
@@ -353,7 +355,7 @@ async def test_a_run_cancelled_while_it_uploads_ends_at_once_and_creates_nothing
             running = asyncio.create_task(call)
             await uploading.wait()
             running.cancel()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(HANG):
                 with pytest.raises(asyncio.CancelledError):
                     await running
 
@@ -377,7 +379,7 @@ async def test_a_stream_cancelled_while_it_uploads_creates_nothing() -> None:
         running = asyncio.create_task(follow(client))
         await uploading.wait()
         running.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(HANG):
             with pytest.raises(asyncio.CancelledError):
                 await running
 

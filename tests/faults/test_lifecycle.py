@@ -20,6 +20,7 @@ from replicate_async import ClientStateError, Replicate, ReplicateError
 from tests.faults.calls import after, client_of
 from tests.support.fault_server import FaultServer
 from tests.support.sentinel import TOKEN, caught
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
 
 ROOT: Final = Path(__file__).parents[2]
@@ -43,13 +44,13 @@ class ServerThread:
 
     def __enter__(self) -> FaultServer:
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(HANG)
         return self.server
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(5)
+        self._thread.join(HANG)
 
 
 def test_a_client_serves_one_loop_after_the_other() -> None:
@@ -144,7 +145,7 @@ async def test_closing_under_way_ends_calls_with_a_typed_error() -> None:
         calls = [asyncio.create_task(client.account.get()) for _ in range(5)]
         await asked.wait()
         await client.aclose()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANG):
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await server.until_idle()
 
@@ -251,7 +252,7 @@ def test_an_interpreter_ends_quietly(name: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=HANG,
     )
 
     assert run.returncode == (7 if "SystemExit" in ending else 0), run.stderr
@@ -269,7 +270,7 @@ def test_importing_the_package_opens_and_reads_nothing() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=HANG,
     )
 
     assert run.stdout == "set()\n"

@@ -10,6 +10,7 @@ import pytest
 from replicate_async import InvalidArgumentError, Limits, RateLimitError, Replicate, Retry
 from replicate_async.core.limits import BucketName
 from replicate_async.errors import LimiterError
+from tests.support.embedded import until
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, prediction, problem
 from tests.support.sentinel import TOKEN
@@ -56,8 +57,7 @@ async def test_a_refusal_holds_back_every_task() -> None:
     seen = Recorder(problem(429, Retry_After="0.3"))
     async with FaultServer(seen) as server, client_of(server) as client:
         refused = asyncio.create_task(create(client))
-        await asyncio.wait_for(seen.first.wait(), 10)
-        await asyncio.sleep(0.05)
+        await until(lambda: client.until_create() > 0)
         await create(client, 5)
         await refused
 
@@ -73,7 +73,8 @@ async def test_a_rate_that_a_refusal_names_is_gone_at() -> None:
 
     assert len(seen.times) == 6
     assert seen.times[1] - seen.times[0] >= 0.3
-    assert seen.times[5] - seen.times[1] >= 0.4
+    # Not from the second on: a busy machine may bring together what left apart.
+    assert seen.times[5] - seen.times[0] >= 0.3 + 0.4
 
 
 async def test_a_copy_is_held_back_by_what_another_was_told() -> None:
@@ -104,7 +105,9 @@ async def test_a_copy_for_another_account_is_not_held_back(
     async with FaultServer(seen) as server, client_of(server) as client:
         with pytest.raises(RateLimitError):
             await create(client.with_options(retry=Retry(attempts=1)))
-        await asyncio.wait_for(create(other(client)), 10)
+        assert client.until_create() > 0
+        assert other(client).until_create() == 0
+        await create(other(client))
 
     assert len(seen.times) == 2
 

@@ -22,7 +22,7 @@ from tests.support.replies import problem
 from tests.support.sentinel import caught
 from tests.support.wire import Answer, Ending
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
 
 REPEATABLE: Final = {**READS, **HARMLESS_WRITES}
 

@@ -15,9 +15,11 @@ from tests.support import replies
 from tests.support.deaf_server import deaf_server
 from tests.support.fault_server import FaultServer
 from tests.support.sentinel import caught
+from tests.support.virtual_time import VirtualSocketLoop
 from tests.support.wire import Answer, Ending, Request
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
+
 
 SHORT = Timeout(read=0.08)
 SILENT = Answer(cut=0, ending=Ending.HANG)
@@ -83,6 +85,7 @@ async def test_whoever_else_cancels_at_that_moment_is_obeyed() -> None:
 
 async def test_both_at_the_same_moment_is_a_cancellation() -> None:
     loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualSocketLoop)
     silence = Silence(loop)
     seen: list[bool] = []
 
@@ -99,10 +102,8 @@ async def test_both_at_the_same_moment_is_a_cancellation() -> None:
     task = asyncio.create_task(waits())
     await asyncio.sleep(0)
     task.cancel()
-    # The loop is held until the limit is over, so that both come in one turn of it.
-    deadline = loop.time() + 0.02
-    while loop.time() < deadline:
-        pass
+    # The limit passes before the loop turns again, so that both come in one turn of it.
+    loop.elapse(0.02)
     with pytest.raises(asyncio.CancelledError):
         await task
 

@@ -175,6 +175,7 @@ async def test_comments_without_end_leave_the_callers_deadline_in_charge() -> No
         await service.hung_up()
 
 
+@pytest.mark.virtual_clock
 async def test_a_silent_stream_is_opened_again() -> None:
     service = Service(broken_off(60, Ending.HANG), stream_answer(STREAM))
     patience = Timeout(stream=0.03)

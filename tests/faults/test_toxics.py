@@ -23,7 +23,7 @@ from tests.support.fault_proxy import (
 from tests.support.fault_proxy import Timeout as Silence
 from tests.support.sentinel import TOKEN, assert_clean
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
 
 GENTLE: Final[dict[str, Toxic]] = {
     "latency": Latency(0.004, 0.004),

@@ -7,9 +7,9 @@ import gc
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-GRACE: Final = 0.5  # seconds that a cancelled scenario has to clean up after itself
+from tests.support.waiting import HANG
 
 Scenario = Callable[[], Coroutine[Any, Any, object]]
 
@@ -69,18 +69,19 @@ async def cancel_sweep(
     *,
     open_connections: Callable[[], int] = lambda: 0,
     limit: int = 500,
+    grace: float = HANG,
 ) -> Sweep:
     """Run *scenario* again and again, cancelled one suspension later each time.
 
     The sweep is over when the scenario ends first. The scenario makes and closes all that it uses.
     After each run there must be no task, no file descriptor and no connection on the server's side
     more than before, no complaint to the loop's exception handler, and the CancelledError must
-    have come out.
+    have come out. What is left is waited for, *grace* seconds in all, before it is a fault.
     """
     start = _Held(open_connections)
     await _run(scenario, 0)  # warm up: lazy imports and caches are not leaks
     gc.collect()
-    await start.left_over()
+    await start.left_over(grace)
     complaints: list[str] = []
     loop = asyncio.get_running_loop()
     handler = loop.get_exception_handler()
@@ -94,7 +95,7 @@ async def cancel_sweep(
                 break
             sweep.points += 1
             found = [outcome] if outcome else []
-            found += await before.left_over()
+            found += await before.left_over(grace)
             found += [f"the loop was told: {complaint}" for complaint in complaints]
             complaints.clear()
             sweep.faults += [f"cancelled at suspension {point}: {fault}" for fault in found]
@@ -135,8 +136,8 @@ class _Held:
         self._descriptors = _descriptors()
         self._tasks = asyncio.all_tasks()
 
-    async def left_over(self) -> list[str]:
-        deadline = asyncio.get_running_loop().time() + GRACE
+    async def left_over(self, grace: float) -> list[str]:
+        deadline = asyncio.get_running_loop().time() + grace
         while found := self._found():
             if asyncio.get_running_loop().time() > deadline:
                 return found

@@ -10,6 +10,7 @@ from typing import TypeVar
 from replicate_async import Replicate, Retry
 from replicate_async.local import LocalReplicate, Settings
 from tests.support.sentinel import TOKEN
+from tests.support.waiting import HANG
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ async def embedded(settings: Settings) -> AsyncGenerator[tuple[LocalReplicate, R
 
 async def until(condition: Callable[[], T | None]) -> T:
     """Wait until *condition* gives something that is true, and return it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG):
         while not (found := condition()):  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.002)
     return found

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, SupportsIndex
 
+from tests.support.waiting import HANG
 from tests.support.wire import LIMIT, Answer, Ending, Request, read_body, read_head
 
 Handler = Callable[[Request], Answer]
@@ -99,14 +100,14 @@ class FaultServer:
 
     async def until_idle(self) -> None:
         """Wait until every connection is over."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANG):
             while self._serving:
                 await asyncio.wait(self._serving)
 
     async def until_closed(self, indexes: Container[int]) -> None:
         """Wait until the connections with *indexes* are over."""
         waiting = [task for task, index in self._serving.items() if index in indexes]
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANG):
             await asyncio.gather(*waiting, return_exceptions=True)
 
     def forget(self) -> None:

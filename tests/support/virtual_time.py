@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from concurrent.futures import Executor
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+SETTLE: Final = 0.005
+"""Seconds for which the kernel may hold bytes back that were sent on this machine."""
 
 
 class _Selector(selectors.SelectSelector):
@@ -58,3 +64,59 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
         result = runner.run(watched())
     assert not complaints, complaints
     return result
+
+
+class _SocketSelector(selectors.DefaultSelector):
+    """Lets time pass once nothing arrives any more and no thread of the loop works."""
+
+    def __init__(self, loop: VirtualSocketLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        ready = super().select(SETTLE)
+        if not ready and not self._loop.threads_at_work:
+            self._loop.elapse(timeout)
+        return ready
+
+
+class VirtualSocketLoop(asyncio.SelectorEventLoop):
+    """A loop for tests whose sockets are all its own: time passes only while none has news.
+
+    A timeout ends as it would on an infinitely fast machine: no matter how long the code takes, it
+    ends only when every coroutine waits and the kernel holds no more bytes for any of them.
+    """
+
+    def __init__(self) -> None:
+        self._now = 100.0
+        self.epoch = time.time() - self._now
+        self.threads_at_work = 0
+        super().__init__(_SocketSelector(self))
+
+    def elapse(self, seconds: float) -> None:
+        self._now += seconds
+
+    def time(self) -> float:
+        return self._now
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        future = super().run_in_executor(executor, func, *args)
+        self.threads_at_work += 1
+        future.add_done_callback(self._thread_is_over)
+        return future
+
+    def _thread_is_over(self, _future: object) -> None:
+        self.threads_at_work -= 1
+
+
+def now() -> float:
+    """Return seconds since the epoch, by the virtual clock where the running loop has one."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return time.time()
+    return loop.epoch + loop.time() if isinstance(loop, VirtualSocketLoop) else time.time()

@@ -78,7 +78,7 @@ async def test_each_suspension_point_is_cancelled_once() -> None:
     ],
 )
 async def test_what_a_scenario_leaves_behind_is_found(scenario: Scenario, fault: str) -> None:
-    sweep = await cancel_sweep(scenario)
+    sweep = await cancel_sweep(scenario, grace=0.3)
 
     with pytest.raises(AssertionError, match=fault):
         sweep.assert_clean()
@@ -106,7 +106,9 @@ async def test_a_connection_left_open_is_found_on_the_server() -> None:
             await asyncio.sleep(0.01)
             connection.close()
 
-        sweep = await cancel_sweep(connects, open_connections=lambda: server.open_connections)
+        sweep = await cancel_sweep(
+            connects, open_connections=lambda: server.open_connections, grace=0.3
+        )
 
         with pytest.raises(AssertionError, match="1 connections left open"):
             sweep.assert_clean()

@@ -1,0 +1,8 @@
+"""How long a test waits for what is sure to happen."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HANG: Final = 60.0
+"""Seconds. What takes longer hangs; no test expects something to take this long or less."""

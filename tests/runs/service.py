@@ -11,6 +11,7 @@ from replicate_async.core.sse import encode
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, prediction, problem, stream_answer
 from tests.support.sentinel import TOKEN
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
 
 QUICK: Final = Poll(first=0.001, starting=0.001, processing=0.001)
@@ -65,7 +66,7 @@ class Service:
             TOKEN,
             base_url=self.server.url,
             retry=Retry(base=0.001, throttle_base=0.001),
-            timeout=timeout or Timeout(read=5.0, connect=5.0),
+            timeout=timeout or Timeout(read=HANG, connect=HANG),
             limits=Limits(enabled=False),
         )
 

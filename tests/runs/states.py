@@ -15,7 +15,7 @@ from tests.support.sentinel import TOKEN, WEBHOOK_SECRET
 from tests.support.wire import Answer, Request
 
 QUICK = Poll(first=0.002, starting=0.002, processing=0.002)
-LEISURE = Poll(first=60.0, starting=60.0, processing=60.0)
+LEISURE = Poll(first=3600.0, starting=3600.0, processing=3600.0)
 
 
 def signed(body: bytes, secret: str = WEBHOOK_SECRET) -> dict[str, str]:

@@ -13,6 +13,7 @@ from tests.runs.states import LEISURE, STATES, Service, ended, signed
 from tests.support.embedded import until
 from tests.support.replies import training
 from tests.support.sentinel import TOKEN, WEBHOOK_SECRET
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -29,12 +30,12 @@ async def test_a_webhook_ends_the_wait(service: Service) -> None:
     async with service.client() as client:
         waits = [
             asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE)),
-            asyncio.ensure_future(client.with_options(timeout=5).predictions.wait("abc")),
+            asyncio.ensure_future(client.with_options(timeout=HANG).predictions.wait("abc")),
         ]
         await until(lambda: service.asked("/predictions/abc"))
         body = ended(output="by webhook")
         run = await client.predictions.notify(body, signed(body))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(HANG):
             assert await asyncio.gather(*waits) == [run, run]
         assert run.output == "by webhook"
         again = ended(output="again")
@@ -53,7 +54,7 @@ async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None
         await client.predictions.notify(body, signed(body), secret=WEBHOOK_SECRET)
         returned = WebhookSecret(key=WEBHOOK_SECRET)
         await client.predictions.notify(body, signed(body), secret=returned)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(HANG):
             assert (await waiting).output == ["a"]
     assert service.asked("/secret") == 0
 
@@ -97,9 +98,9 @@ async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> Non
     body = msgspec.json.encode(training(service.server.url, status="succeeded") | {"id": "abc"})
     async with service.client() as client:
         waiting = asyncio.ensure_future(client.trainings.wait("abc", poll=LEISURE))
-        await asyncio.sleep(0.02)
+        await until(lambda: service.asked("/trainings/abc"))
         assert isinstance(await client.predictions.notify(body, signed(body)), Prediction)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(HANG):
             run = await waiting
         assert run.output is not None
         found = await client.trainings.notify(body, signed(body))

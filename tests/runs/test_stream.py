@@ -201,6 +201,7 @@ async def test_readers_that_take_turns_share_one_place() -> None:
         assert stream.last_event_id == f"1690212292:{len(WORDS) - 3}"
 
 
+@pytest.mark.virtual_clock
 async def test_silence_opens_the_stream_again() -> None:
     run = Run(output(WORDS))
     run.answers = lambda connection, last: (
@@ -214,6 +215,7 @@ async def test_silence_opens_the_stream_again() -> None:
     assert len(run.resumed_after) == 3
 
 
+@pytest.mark.virtual_clock
 async def test_silence_before_the_head_is_no_answer_either() -> None:
     run = Run(output(WORDS))
     run.answers = lambda connection, last: (
@@ -224,6 +226,7 @@ async def test_silence_before_the_head_is_no_answer_either() -> None:
         assert await text_of(client) == TEXT
 
 
+@pytest.mark.virtual_clock
 async def test_a_reader_that_takes_its_time_is_not_silence() -> None:
     run = Run(output(WORDS))
     service = Service(run)
@@ -240,6 +243,7 @@ async def test_a_reader_that_takes_its_time_is_not_silence() -> None:
     assert len(run.resumed_after) == 1
 
 
+@pytest.mark.virtual_clock
 async def test_a_stream_that_never_gets_on_is_given_up() -> None:
     run = Run(output(WORDS))
     run.answers = lambda _connection, _last: cut_at(
@@ -344,6 +348,7 @@ async def test_final_waits_for_the_end() -> None:
     assert run.canceled == 0
 
 
+@pytest.mark.virtual_clock
 async def test_a_slow_reader_holds_the_server_up() -> None:
     sent = 0
 

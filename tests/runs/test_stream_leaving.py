@@ -63,8 +63,7 @@ async def test_leaving_early_hangs_up(
     assert run.canceled == (on_exit == "cancel")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(30)
+@pytest.mark.virtual_clock
 async def test_leaving_does_not_wait_for_ever_for_the_cancel_to_be_answered() -> None:
     run = Run(output(WORDS)[:-1], cancels=Answer(cut=0, ending=Ending.HANG))
     service = Service(run)

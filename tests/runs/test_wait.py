@@ -305,7 +305,7 @@ async def test_a_clients_patience_ends_and_the_run_goes_on(client: Replicate) ->
         await client.predictions.wait(made, timeout=0.05)
 
     assert caught.value.last is not None
-    assert (await client.predictions.get(made)).status == "processing"
+    assert not (await client.predictions.get(made)).done
 
 
 def test_waiting_for_what_never_was_is_no_endless_wait() -> None:

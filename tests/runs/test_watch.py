@@ -150,6 +150,7 @@ async def test_a_watch_of_what_has_ended_shows_that(client: Replicate) -> None:
     assert called == [made]
 
 
+@pytest.mark.virtual_clock
 async def test_a_watch_ends_with_its_errors(service: Service) -> None:
     service.states = [{"status": "processing"}]
     async with service.client() as client:
@@ -256,6 +257,7 @@ async def test_many_waits_are_answered_from_the_embedded_servers_listing() -> No
         assert len(client.waiter) == 0
 
 
+@pytest.mark.virtual_clock
 async def test_a_deadline_around_a_run_is_told_to_the_api(service: Service) -> None:
     async with service.client() as client:
         with anyio.fail_after(100):

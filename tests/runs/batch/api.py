@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from time import time
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -15,11 +14,13 @@ from replicate_async.runs.batch.calls import Patience
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, page, problem
 from tests.support.sentinel import TOKEN
+from tests.support.virtual_time import now as time
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
 
 MODEL: Final = "acme/echo"
 QUICK: Final = Poll(first=0.001, starting=0.005, processing=0.005)
-SOON: Final = Patience(settle=0.3, margin=2.0, outage=0.3, retry=0.001)
+SOON: Final = Patience(settle=0.3, margin=2.0, outage=HANG, retry=0.001)
 _PAGE: Final = 100
 
 
@@ -186,6 +187,6 @@ def client_of(url: str, *, retry: Retry | None = None, limits: Limits | None = N
         TOKEN,
         base_url=url,
         retry=retry or Retry(base=0.001, throttle_base=0.001),
-        timeout=Timeout(read=5.0, connect=5.0),
+        timeout=Timeout(read=HANG, connect=HANG),
         limits=limits or Limits(enabled=False),
     )

@@ -188,8 +188,9 @@ async def test_a_list_that_cannot_be_read_leaves_it_undecided_and_a_later_one_de
     api = BatchAPI(lose=lambda number: number == 1)
     api.listing = lambda _: answers[broken]
 
-    (lost,) = await run(api, [{"n": 1}], journal)
-    (still,) = await run(api, [{"n": 1}], journal)
+    patience = replace(SOON, outage=0.1)
+    (lost,) = await run(api, [{"n": 1}], journal, patience=patience)
+    (still,) = await run(api, [{"n": 1}], journal, patience=patience)
     api.listing = None
     (found,) = await run(api, [{"n": 1}], journal)
 

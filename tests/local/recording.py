@@ -11,6 +11,7 @@ import anyio
 from replicate_async.local.annotations import InputFile, OutputFile
 from replicate_async.local.function import ModelFunction
 from replicate_async.local.values import Folder, describe_file
+from tests.support.waiting import HANG
 
 
 class RecordingContext:
@@ -49,6 +50,6 @@ async def outputs(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         while not condition():  # noqa: ASYNC110 - threads and models set it, which know no event
             await anyio.sleep(0.001)

@@ -137,13 +137,14 @@ class TestLowLimits:
         refused = await wire.ask("GET", "/account")
 
         assert header(first, "ratelimit-remaining") == "1"
+        seconds = int(refused.headers["Retry-After"])
         assert refused.status == 429
-        assert header(refused, "Retry-After") == "30"
+        assert 0 < seconds <= 30
         assert header(refused, "Content-Type") == "application/problem+json"
         assert refused.json == {
-            "detail": "Request was throttled. Your rate limit resets in ~30s.",
+            "detail": f"Request was throttled. Your rate limit resets in ~{seconds}s.",
             "status": 429,
-            "retry_after": 30,
+            "retry_after": seconds,
         }
         wire.server.advance(30)
         assert (await wire.ask("GET", "/account")).status == 200

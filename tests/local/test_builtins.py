@@ -20,6 +20,7 @@ from replicate_async.local.function import ModelFunction
 from replicate_async.local.progress import Progress, progress_line
 from replicate_async.local.validation import validate
 from tests.local.recording import RecordingContext
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +132,7 @@ async def test_slow_shows_how_far_it_is() -> None:
 async def test_slow_stops_when_it_is_cancelled() -> None:
     context = RecordingContext()
     task = asyncio.create_task(run("local/slow", context, seconds=60, steps=6))
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         while not context.logs:
             await anyio.lowlevel.checkpoint()
     task.cancel()

@@ -14,6 +14,7 @@ import pytest
 
 from replicate_async.local import InputFile, LocalReplicate, OutputFile, Settings
 from tests.local.wire import Wire, files_left, header
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ def fetch(
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Ask with the standard library's client, which knows nothing of ours."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=HANG)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, f"{parts.path}?{parts.query}", headers=named)

@@ -24,6 +24,7 @@ from replicate_async.local.annotations import (
 from replicate_async.local.console import log
 from replicate_async.local.function import ModelFunction
 from tests.local.recording import RecordingContext, outputs
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +110,7 @@ class TestKinds:
 
     async def test_an_asynchronous_generator_may_hold_a_scope_across_its_items(self) -> None:
         async def generator() -> AsyncIterator[int]:
-            async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(HANG), asyncio.TaskGroup() as tasks:
                 for i in range(3):
                     yield await tasks.create_task(asyncio.sleep(0, i))
 

@@ -15,6 +15,7 @@ from replicate_async.local.console import LineBuffer, current_run, log
 from replicate_async.local.execution import execute
 from replicate_async.local.function import ModelFunction
 from tests.local.recording import RecordingContext, outputs, until
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ class TestStopping:
         def generator() -> Iterator[int]:
             try:
                 print("stuck")
-                release.wait(5)
+                release.wait(HANG)
                 yield 1
             finally:
                 log("back")
@@ -126,7 +127,7 @@ class TestStopping:
         def generator() -> Iterator[int]:
             try:
                 entered.set()
-                release.wait(5)
+                release.wait(HANG)
                 steps.append("step")
                 yield 1
                 steps.append("another step")

@@ -12,10 +12,11 @@ import pytest
 from replicate_async import Replicate
 from replicate_async.local import LocalReplicate, RateLimits, Settings
 from replicate_async.resources import ENDPOINTS
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
-SETTINGS: Final = Settings(rate_limits=RateLimits.off(), sync_wait_cap=0.01, run_timeout=0.2)
+SETTINGS: Final = Settings(rate_limits=RateLimits.off(), sync_wait_cap=0.01, run_timeout=5)
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "X")
 SEGMENTS: Final = (
@@ -175,7 +176,7 @@ class Fuzz:
             writer.write(data)
             if end:
                 writer.write_eof()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANG):
                 return await reader.read()
         except ConnectionError:
             return b""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -27,13 +28,15 @@ async def ended(wire: Wire, id: str) -> Any:
         training = await wire.get(f"/trainings/{id}")
         if training["status"] not in {"starting", "processing"}:
             return training
+        await asyncio.sleep(0.02)  # below the rate limit, however long it takes
 
 
 async def test_a_training_makes_a_version_that_runs(wire: Wire) -> None:
     answer = await train(wire)
 
     assert answer.status == 201
-    assert header(answer, "ratelimit-remaining") == "2997"
+    # Three requests have been counted; meanwhile the limit may have risen by one or two again.
+    assert header(answer, "ratelimit-remaining") in {"2997", "2998", "2999"}
     training = answer.json
     base = f"{wire.server.url}/predictions/{training['id']}"
     assert (training["urls"]["get"], training["urls"]["cancel"]) == (base, f"{base}/cancel")

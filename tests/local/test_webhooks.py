@@ -15,6 +15,7 @@ from aiohttp import web
 from replicate_async.local import LocalReplicate, Settings
 from tests.local.conftest import Gate
 from tests.local.wire import Wire
+from tests.support.embedded import until
 
 pytestmark = pytest.mark.anyio
 
@@ -56,8 +57,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 async def attempts(wire: Wire, count: int) -> None:
     """Wait until the server has tried so often to call a webhook."""
-    while len(wire.server.webhook_attempts) < count:
-        await wire.get("/account")
+    await until(lambda: len(wire.server.webhook_attempts) >= count)
 
 
 async def test_the_end_is_told_and_signed(wire: Wire, receiver: Receiver) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from multidict import CIMultiDictProxy
 
 from replicate_async.local import LocalReplicate
+from tests.support.waiting import HANG
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Wire:
             prediction = await self.get(f"/predictions/{id}")
             if prediction["status"] not in {"starting", "processing"}:
                 return prediction
+            await asyncio.sleep(0.005)  # below the rate limit, however long it takes
 
     async def finish(self, model: str, input: Mapping[str, object], **body: object) -> Any:
         """Run *model* and return the prediction once it has ended."""
@@ -105,7 +107,7 @@ class Wire:
 
 async def files_left(folder: Path, most: int = 0) -> list[Path]:
     """Return the files in *folder*, once there are no more than *most*: threads remove them."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         while True:
             found = await asyncio.to_thread(
                 lambda: [path for path in folder.rglob("*") if path.is_file()]

@@ -137,7 +137,7 @@ async def test_ctrl_c_stops_creating_and_says_how_to_go_on(
     found = await predictions(server)
     kept = "succeeded" if choice == "drain" else "canceled"
     assert {prediction.status for prediction in found} == {kept}
-    assert len(found) < 12
+    assert len(found) < 40
 
 
 async def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_made_twice(

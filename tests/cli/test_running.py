@@ -13,6 +13,8 @@ import pytest
 from replicate_async import Prediction, Replicate
 from replicate_async.local import LocalReplicate
 from tests.cli.program import Ran, ended, environment, run, start
+from tests.support.embedded import until
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -165,15 +167,15 @@ async def test_a_signal_cancels_the_prediction_and_says_so(
 
 
 async def test_a_second_signal_ends_it_at_once(server: LocalReplicate) -> None:
-    server.faults.add("predictions.cancel", delay=30)
+    fault = server.faults.add("predictions.cancel", delay=3600)
     async with Replicate(server.api_token, base_url=server.url) as client:
         process = await start("run", "local/slow", "seconds=50", env=environment(server))
         await first_prediction(client)
 
         process.send_signal(signal.SIGINT)
-        await asyncio.sleep(0.1)
+        await until(lambda: fault.happened)
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(HANG):
             ran = await ended(process)
 
     assert (ran.code, ran.out) == (130, "")

@@ -13,6 +13,8 @@ import anyio
 import pytest
 import uvicorn
 
+from tests.support.waiting import HANG
+
 App = Callable[..., Any]
 Running = Callable[[App], AbstractAsyncContextManager[int]]
 
@@ -26,7 +28,7 @@ def bound() -> socket.socket:
 
 async def started(port: int) -> None:
     """Wait until a server accepts connections."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -10,9 +10,7 @@ import anyio
 
 from replicate_async import Prediction, Replicate
 from replicate_async.core.sse import Event, Parser
-
-PATIENCE = 6.0
-"""Seconds; far below the time to the next heartbeat, which would show that nobody is there."""
+from tests.support.waiting import HANG
 
 
 class Answer(NamedTuple):
@@ -51,7 +49,7 @@ class Browser:
 
     async def until(self, words: bytes) -> bytes:
         """Read until *words* have come."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(HANG):
             seen = b""
             while words not in seen:
                 more = await self._reader.read(1024)
@@ -60,7 +58,7 @@ class Browser:
             return seen
 
     async def rest(self) -> bytes:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(HANG):
             return await self._reader.read(-1)
 
     async def leave(self) -> None:
@@ -100,7 +98,7 @@ async def runs(client: Replicate) -> list[Prediction]:
 
 async def assert_canceled(client: Replicate) -> None:
     """Wait until the one prediction there is has been cancelled."""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(HANG):
         while True:
             (prediction,) = await runs(client)
             if prediction.done:

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 
 from replicate_async.local import LocalReplicate
+from tests.support.waiting import HANG
 from tests.web.asgi import bound
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
@@ -44,7 +45,7 @@ async def example(
     assert process.stdout is not None
     errors = b""
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANG):
             said = await process.stdout.readline()
         if not said:
             _, errors = await process.communicate()
@@ -54,13 +55,13 @@ async def example(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+        with anyio.CancelScope(shield=True), anyio.fail_after(HANG):
             _, errors = await process.communicate()
     assert b"Traceback" not in errors, errors.decode()
 
 
 async def listens(port: int) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         while True:
             with contextlib.suppress(OSError):
                 await (await anyio.connect_tcp("127.0.0.1", port)).aclose()

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.anyio
 async def running(client: Replicate, *, handler_cancellation: bool = False) -> AsyncGenerator[int]:
     async def run(request: web.Request) -> web.StreamResponse:
         stream = client.stream(f"acme/{request.match_info['model']}", dict(request.query))
-        return await send_sse(request, stream, resume=resume_point(request.headers))
+        # Without heartbeats, whose failing would show in the end that nobody reads.
+        return await send_sse(request, stream, resume=resume_point(request.headers), ping=None)
 
     async def text(request: web.Request) -> web.StreamResponse:
         return await send_text(request, client.stream(f"acme/{request.match_info['model']}"))

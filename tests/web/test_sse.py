@@ -162,6 +162,7 @@ async def test_nothing_is_read_after_the_end() -> None:
     assert len(await sent(to_sse(stream))) == 1
 
 
+@pytest.mark.virtual_clock
 async def test_a_reader_who_stops_reading_stops_the_stream() -> None:
     stream = Script(*[OutputEvent("x" * 1000, "1:0")] * 10_000)
 

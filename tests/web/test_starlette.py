@@ -24,10 +24,12 @@ pytestmark = pytest.mark.anyio
 def plain(client: Replicate, middleware: list[Middleware] | None = None) -> Starlette:
     finished: list[str] = []
 
+    # Without heartbeats, whose failing would show in the end that nobody reads.
     async def run(request: Request) -> Response:
         stream = client.stream(f"acme/{request.path_params['model']}", dict(request.query_params))
         point = resume_point(request.headers)
-        return SSEResponse(stream, resume=point, background=BackgroundTask(finished.append, "x"))
+        done = BackgroundTask(finished.append, "x")
+        return SSEResponse(stream, resume=point, ping=None, background=done)
 
     async def text(request: Request) -> Response:
         return TextResponse(client.stream("acme/greet", dict(request.query_params)))
@@ -57,7 +59,7 @@ def fast(client: Replicate) -> FastAPI:
 
     @app.get("/run/{model}")
     async def run(model: str) -> SSEResponse:
-        return SSEResponse(client.stream(f"acme/{model}"))
+        return SSEResponse(client.stream(f"acme/{model}"), ping=None)
 
     return app
 

@@ -6,11 +6,16 @@ import logging
 from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from replicate_async import Replicate, Retry
 from replicate_async.local import LocalReplicate
 from tests.support.sentinel import TOKEN, SecretWatch, hidden, shows_secret
 from tests.support.virtual_time import VirtualSocketLoop
+
+# How long an example takes says something of the machine alone.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture

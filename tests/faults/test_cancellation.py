@@ -94,7 +94,25 @@ async def sweep(
     assert found.points >= 2
 
 
-@pytest.mark.parametrize("name", [*ALL, *FLOWS])
+QUICK_SWEEPS: Final = [
+    "predictions.create",
+    "predictions.get",
+    "predictions.list",
+    "files.create",
+    "create and cancel",
+    "run",
+]
+SWEEPS: Final = [
+    *QUICK_SWEEPS,
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in [*ALL, *FLOWS]
+        if name not in QUICK_SWEEPS
+    ),
+]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
 async def test_a_call_cancelled_anywhere_leaves_nothing_behind(name: str) -> None:
     async with FaultServer(lambda request: slow_to_end(server, request)) as server:
         await sweep(server, {**ALL, **FLOWS}[name])

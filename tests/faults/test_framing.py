@@ -163,7 +163,13 @@ BODILESS: Final = {
 }
 
 
-@pytest.mark.parametrize("name", [*ENDLESS, *BODILESS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "past the limit" in name else [])
+        for name in [*ENDLESS, *BODILESS]
+    ],
+)
 async def test_what_never_ends_is_given_up(name: str) -> None:
     start, more = {**ENDLESS, **BODILESS}[name]
     patience = Timeout(read=0.2 if name in BODILESS else HANG)

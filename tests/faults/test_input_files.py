@@ -298,7 +298,14 @@ async def test_an_upload_after_an_ambiguous_create_stays() -> None:
     assert [request.method for request in server.requests] == ["POST", "POST"]
 
 
-@pytest.mark.parametrize("kind", ["bytes", "path", "iterator"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "path",
+        pytest.param("bytes", marks=pytest.mark.slow),
+        pytest.param("iterator", marks=pytest.mark.slow),
+    ],
+)
 async def test_uploads_cancelled_anywhere_leave_nothing_behind(kind: str, tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.bin").write_bytes(LARGE)

@@ -239,7 +239,18 @@ ENDINGS: Final = {
 }
 
 
-@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "not closed",
+        "in the middle of a call",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ENDINGS
+            if name not in {"not closed", "in the middle of a call"}
+        ),
+    ],
+)
 def test_an_interpreter_ends_quietly(name: str) -> None:
     ending, afterwards = ENDINGS[name]
 

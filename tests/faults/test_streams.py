@@ -310,7 +310,14 @@ FLOWS: Final = {
 
 
 @pytest.mark.parametrize("name", FLOWS)
-@pytest.mark.parametrize("shape", ["whole", "broken", "absent"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "broken",
+        pytest.param("whole", marks=pytest.mark.slow),
+        pytest.param("absent", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_stream_cancelled_anywhere_leaves_nothing_behind(name: str, shape: str) -> None:
     whole, cut = stream_answer(STREAM), broken_off(100, Ending.RESET)
     service = Service(whole, url="" if shape == "absent" else None, status="succeeded")

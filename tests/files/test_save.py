@@ -402,6 +402,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_killed_leaves_no_partial_file_and_a_second_one_completes_it(
     tmp_path: Path,
 ) -> None:

@@ -198,6 +198,7 @@ def statuses(answer: bytes) -> Sequence[int]:
     return found
 
 
+@pytest.mark.slow
 async def test_odd_requests_get_an_answer_that_is_not_the_servers_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -57,6 +57,7 @@ def cutting(run: Run, at: int, ending: Ending, *, back: int = 0) -> Callable[[in
     return answer
 
 
+@pytest.mark.slow
 async def test_a_cut_at_every_byte_gives_the_exact_text() -> None:
     events = output(WORDS)
     size = len(b"".join(events)) + len(b": hi\n\n")
@@ -77,6 +78,7 @@ async def test_a_cut_at_every_byte_gives_the_exact_text() -> None:
     assert all(1 <= len(run.resumed_after) <= 3 for run in runs.values())
 
 
+@pytest.mark.slow
 async def test_two_hundred_streams_under_resets_lose_nothing() -> None:
     dice = Random(7)
     words = [f" {at}" for at in range(20)]

@@ -86,6 +86,7 @@ async def test_events_of_megabytes_arrive_over_a_socket() -> None:
 
 
 @pytest.mark.parametrize("case", CONNECTIONS, ids=lambda case: case["name"])
+@pytest.mark.virtual_clock
 async def test_every_connection_case_resumes_as_it_should(case: dict[str, Any]) -> None:
     steps: list[dict[str, Any]] = case["connections"]
     sent: list[bytes | None] = []

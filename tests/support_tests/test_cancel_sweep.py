@@ -78,7 +78,7 @@ async def test_each_suspension_point_is_cancelled_once() -> None:
     ],
 )
 async def test_what_a_scenario_leaves_behind_is_found(scenario: Scenario, fault: str) -> None:
-    sweep = await cancel_sweep(scenario, grace=0.3)
+    sweep = await cancel_sweep(scenario, grace=0.1)
 
     with pytest.raises(AssertionError, match=fault):
         sweep.assert_clean()
@@ -107,7 +107,7 @@ async def test_a_connection_left_open_is_found_on_the_server() -> None:
             connection.close()
 
         sweep = await cancel_sweep(
-            connects, open_connections=lambda: server.open_connections, grace=0.3
+            connects, open_connections=lambda: server.open_connections, grace=0.1
         )
 
         with pytest.raises(AssertionError, match="1 connections left open"):

@@ -284,6 +284,7 @@ FORK: Final = """
 import asyncio, os, sys
 from replicate_async.errors import ClientStateError
 from replicate_async.runs.batch.journal import Journal, JournalHeader
+from tests.support.waiting import HANG
 
 async def main():
     journal = await Journal.open(sys.argv[1], JournalHeader(model="acme/painter"))
@@ -349,7 +350,7 @@ async def test_a_loop_that_ends_early_leaves_no_thread(path: Path) -> None:
         opened.clear()
     for thread in threading.enumerate():
         if thread.name.startswith("journal"):
-            await asyncio.to_thread(thread.join, 5.0)
+            await asyncio.to_thread(thread.join, HANG)
             assert not thread.is_alive()
 
 

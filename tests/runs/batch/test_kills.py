@@ -13,18 +13,24 @@ from tests.support.replies import problem
 pytestmark = pytest.mark.anyio
 
 
-async def test_nothing_is_lost_and_nothing_created_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("items", "kills"), [(50, 2), pytest.param(240, 15, marks=pytest.mark.slow)]
+)
+async def test_nothing_is_lost_and_nothing_created_twice(
+    tmp_path: Path, items: int, kills: int
+) -> None:
     api = BatchAPI(seconds=0.01)
 
-    outcome = await run_killed(api, tmp_path, items=240, kills=15, every=14, concurrency=16)
+    outcome = await run_killed(api, tmp_path, items=items, kills=kills, every=14, concurrency=16)
 
-    assert outcome.kills == 15
-    assert outcome.results == {number: {"n": number} for number in range(240)}
+    assert outcome.kills == kills
+    assert outcome.results == {number: {"n": number} for number in range(items)}
     assert (outcome.uncertain, outcome.failed) == (set(), [])
     assert api.twice() == []
-    assert len(api.made) == 240
+    assert len(api.made) == items
 
 
+@pytest.mark.slow
 async def test_without_the_list_nothing_is_created_twice_and_what_is_undecided_named(
     tmp_path: Path,
 ) -> None:

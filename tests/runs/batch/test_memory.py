@@ -12,6 +12,7 @@ import pytest
 PROGRAM = Path(__file__).parent / "memory.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("items", "journaled"), [(50_000, False), (10_000, True)])
 def test_items_pass_through(tmp_path: Path, items: int, journaled: bool) -> None:
     arguments = [str(items), *([str(tmp_path / "batch.db")] if journaled else [])]

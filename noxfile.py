@@ -35,16 +35,23 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests under coverage; arguments go to pytest."""
+    """Run all tests under coverage; arguments go to pytest in place of that."""
     session.install("-e", ".[cli,test]")
-    session.run("pytest", *(session.posargs or ["--cov"]))
+    session.run("pytest", *(session.posargs or ["-m", "", "--cov"]))
+
+
+@nox.session
+def loaded(session: nox.Session) -> None:
+    """Run the tests of sockets, threads, processes and clocks beside four busy loops."""
+    session.install("-e", ".[cli,test]")
+    session.run("python", "-m", "tests.loaded", *session.posargs)
 
 
 @nox.session
 def web(session: nox.Session) -> None:
     """Try the responses on more ASGI servers, and the recipes on more frameworks."""
     session.install("-e", ".[test]", *group("web"))
-    session.run("pytest", "tests/web", *session.posargs)
+    session.run("pytest", "-m", "", "tests/web", *session.posargs)
 
 
 @nox.session
@@ -52,7 +59,7 @@ def integrations(session: nox.Session) -> None:
     """Try data frames, Parquet, Dask workers and a Redis server, which has to be installed."""
     session.install("-e", ".[cli,test]", *group("integrations"))
     parquet = ("tests/runs/batch/test_export.py", "tests/cli/test_tables.py")
-    session.run("pytest", "tests/integrations", *parquet, *session.posargs)
+    session.run("pytest", "-m", "", "tests/integrations", *parquet, *session.posargs)
 
 
 @nox.session

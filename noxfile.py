@@ -59,14 +59,14 @@ def integrations(session: nox.Session) -> None:
     """Try data frames, Parquet, Dask workers and a Redis server, which has to be installed."""
     session.install("-e", ".[cli,test]", *group("integrations"))
     parquet = ("tests/runs/batch/test_export.py", "tests/cli/test_tables.py")
-    session.run("pytest", "-m", "", "tests/integrations", *parquet, *session.posargs)
+    session.run("pytest", "-n", "0", "-m", "", "tests/integrations", *parquet, *session.posargs)
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
     """Drive the example pages with Chromium, which has to be installed; SCREENSHOTS is a folder."""
     session.install("-e", ".[test]", *group("browser"))
-    session.run("pytest", "tests/browser/check_pages.py", *session.posargs)
+    session.run("pytest", "-n", "0", "tests/browser/check_pages.py", *session.posargs)
 
 
 @nox.session
@@ -75,7 +75,7 @@ def usechat(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     folder = session.create_tmp()
     session.run("npm", "install", "--silent", "--prefix", folder, "ai@6", external=True)
-    session.run("pytest", "tests/usechat/check_messages.py", env={"NODE_FOLDER": folder})
+    session.run("pytest", "-n", "0", "tests/usechat/check_messages.py", env={"NODE_FOLDER": folder})
 
 
 @nox.session

@@ -81,7 +81,7 @@ async def times(limiter: RedisLimiter, number: int) -> list[float]:
 async def until_told(store: Store, key: str) -> None:
     """Wait until Redis knows of a pause."""
     client: Redis = cast("Any", Redis).from_url(store.url)
-    while not await client.hexists(f"{key}:create", "pause"):
+    while not await client.hexists(f"{key}:create", "pause"):  # noqa: ASYNC110 - Redis tells nobody
         await asyncio.sleep(0.002)
     await client.aclose()
 

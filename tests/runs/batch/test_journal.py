@@ -24,6 +24,7 @@ from replicate_async.runs.batch.journal_status import status
 from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.sentinel import TOKEN
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -284,7 +285,6 @@ FORK: Final = """
 import asyncio, os, sys
 from replicate_async.errors import ClientStateError
 from replicate_async.runs.batch.journal import Journal, JournalHeader
-from tests.support.waiting import HANG
 
 async def main():
     journal = await Journal.open(sys.argv[1], JournalHeader(model="acme/painter"))

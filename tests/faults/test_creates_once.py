@@ -20,6 +20,7 @@ from replicate_async.errors import (
 from tests.faults.calls import AT_ONCE, CREATES, RELEASES, after, client_of
 from tests.support.deaf_server import deaf_server
 from tests.support.fault_server import FaultServer
+from tests.support.ports import free_port
 from tests.support.replies import VERSION_ID, problem, service
 from tests.support.sentinel import caught
 from tests.support.wire import Answer, Ending, Framing, Request
@@ -170,8 +171,8 @@ async def test_a_create_that_stays_throttled_ends_in_a_certain_error(name: str) 
 
 @pytest.mark.parametrize("name", CREATES)
 async def test_a_create_that_could_not_connect_was_not_sent(name: str) -> None:
-    async with FaultServer(lambda _request: Answer()) as server:
-        pass  # its port refuses connections from now on
+    server = FaultServer(lambda _request: Answer())
+    server.port = free_port()  # where it does not listen
 
     async with client_of(server) as client:
         with caught(APIConnectionError) as found:
@@ -182,10 +183,8 @@ async def test_a_create_that_could_not_connect_was_not_sent(name: str) -> None:
 
 
 async def test_a_create_is_repeated_until_it_can_connect() -> None:
-    async with FaultServer(lambda _request: Answer()) as early:
-        pass
     late = after()
-    late.port = early.port
+    late.port = free_port()
     patient = Retry(attempts=100, base=0.01, cap=0.01)
 
     async with client_of(late, retry=patient) as client:

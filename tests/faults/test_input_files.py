@@ -21,6 +21,7 @@ from replicate_async.errors import AmbiguousCreateError, APIConnectionError, Rat
 from tests.faults.calls import AT_ONCE, ONCE, after, client_of
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.fault_server import FaultServer
+from tests.support.ports import free_port
 from tests.support.replies import VERSION_ID, file, json_answer, problem, service
 from tests.support.sentinel import TOKEN, caught
 from tests.support.waiting import HANG
@@ -208,10 +209,8 @@ async def test_an_iterator_waits_until_there_is_a_connection() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield LARGE
 
-    async with FaultServer(lambda _request: Answer()) as early:
-        pass
     late = after()
-    late.port = early.port
+    late.port = free_port()
     async with client_of(late, retry=Retry(attempts=100, base=0.01, cap=0.01)) as client:
         creating = asyncio.create_task(client.predictions.create(VERSION_ID, {"image": pieces()}))
         await asyncio.sleep(0.03)

@@ -14,6 +14,7 @@ import pytest
 from replicate_async import InvalidArgumentError, Replicate, ReplicateError, Timeout
 from tests.faults.calls import ALL, AT_ONCE, CREATES, ONCE, after, client_of
 from tests.support.fault_server import FaultServer, Stranger, script
+from tests.support.ports import free_port
 from tests.support.replies import json_answer, prediction, problem, service
 from tests.support.sentinel import TOKEN, assert_opaque, assert_silent, caught
 from tests.support.wire import Answer, Ending, Request
@@ -93,8 +94,8 @@ async def test_a_timeout_shows_no_token() -> None:
 
 
 async def test_a_refused_connection_shows_no_token() -> None:
-    async with FaultServer(script(Answer())) as server:
-        pass
+    server = FaultServer(script(Answer()))
+    server.port = free_port()
     async with client_of(server) as client:
         with caught(ReplicateError):
             await client.predictions.get("abc")

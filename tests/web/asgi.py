@@ -13,6 +13,7 @@ import anyio
 import pytest
 import uvicorn
 
+from tests.support.ports import free_port
 from tests.support.waiting import HANG
 
 App = Callable[..., Any]
@@ -70,8 +71,7 @@ async def on_hypercorn(app: App) -> AsyncGenerator[int]:
 @contextlib.asynccontextmanager
 async def on_granian(app: App) -> AsyncGenerator[int]:
     embedded = pytest.importorskip("granian.server.embed", reason="the web session installs it")
-    with bound() as listening:
-        port = listening.getsockname()[1]
+    port = free_port()
     server = embedded.Server(
         app, address="127.0.0.1", port=port, interface="asgi", log_enabled=False
     )

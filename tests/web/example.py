@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 
 from replicate_async.local import LocalReplicate
+from tests.support.ports import free_port
 from tests.support.waiting import HANG
-from tests.web.asgi import bound
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -26,8 +26,7 @@ async def example(
 
     Fails when it prints an error, or does not end when it is told to.
     """
-    with bound() as listening:
-        port = listening.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "PYTHONWARNINGS": "error", "REPLICATE_API_TOKEN": ""}
     if server is not None:
         environment["REPLICATE_API_TOKEN"] = server.api_token

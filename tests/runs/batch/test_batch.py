@@ -27,6 +27,7 @@ from replicate_async import (
 )
 from replicate_async.local import LocalReplicate
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
+from tests.support.ports import free_port
 from tests.support.replies import problem
 from tests.support.wire import Answer
 
@@ -201,9 +202,7 @@ async def test_what_would_hit_every_item_ends_the_batch(
 
 
 async def test_an_api_that_was_never_there_ends_the_batch() -> None:
-    async with BatchAPI().server() as server:
-        url = server.url
-    async with client_of(url) as client:
+    async with client_of(f"http://127.0.0.1:{free_port()}/v1") as client:
         with pytest.raises(Exception, match="No connection") as caught:
             [result async for result in client.batch(MODEL, inputs(1000))]
 

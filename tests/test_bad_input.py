@@ -414,6 +414,12 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
 
 
 @pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Let a server serve all tests of this module."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
 async def nobody(anyio_backend: str) -> AsyncIterator[Stranger]:
     """A server that must not be called on."""
     async with Stranger() as server:

@@ -25,7 +25,7 @@ from tests.support.replies import VERSION_ID, problem, service
 from tests.support.sentinel import caught
 from tests.support.wire import Answer, Ending, Framing, Request
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
+pytestmark = pytest.mark.anyio
 
 Break = Callable[[Answer, str], Answer]
 
@@ -91,6 +91,7 @@ CASES: Final = [
 
 
 @pytest.mark.parametrize(("name", "failure"), CASES)
+@pytest.mark.virtual_clock
 async def test_a_create_whose_answer_is_lost_is_not_sent_again(name: str, failure: str) -> None:
     for point in POINTS:
 
@@ -182,6 +183,7 @@ async def test_a_create_that_could_not_connect_was_not_sent(name: str) -> None:
     assert not isinstance(found.error, AmbiguousCreateError)
 
 
+@pytest.mark.virtual_clock
 async def test_a_create_is_repeated_until_it_can_connect() -> None:
     late = after()
     late.port = free_port()
@@ -196,6 +198,7 @@ async def test_a_create_is_repeated_until_it_can_connect() -> None:
     assert late.creations == 1
 
 
+@pytest.mark.virtual_clock
 async def test_a_create_that_gets_no_connection_in_time_was_not_sent() -> None:
     with deaf_server() as url:
         async with Replicate(

@@ -22,7 +22,7 @@ from tests.support.replies import problem
 from tests.support.sentinel import caught
 from tests.support.wire import Answer, Ending
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
+pytestmark = pytest.mark.anyio
 
 REPEATABLE: Final = {**READS, **HARMLESS_WRITES}
 
@@ -50,6 +50,7 @@ async def test_what_does_no_harm_is_repeated_until_it_is_answered(name: str, tro
 
 
 @pytest.mark.parametrize("name", ["predictions.get", "predictions.cancel", "files.delete"])
+@pytest.mark.virtual_clock
 async def test_what_does_no_harm_is_repeated_after_silence(name: str) -> None:
     silent = Answer(cut=0, ending=Ending.HANG)
     async with (
@@ -73,6 +74,7 @@ async def test_attempts_are_counted_and_the_last_error_is_raised(trouble: str) -
     assert len(server.requests) == AT_ONCE.attempts
 
 
+@pytest.mark.virtual_clock
 async def test_silence_to_the_end_is_a_timeout() -> None:
     silent = Answer(cut=0, ending=Ending.HANG)
     async with (
@@ -88,6 +90,7 @@ async def test_silence_to_the_end_is_a_timeout() -> None:
 @pytest.mark.parametrize(
     "point", ["before the status line", "in the headers", "after the headers", "in the body"]
 )
+@pytest.mark.virtual_clock
 async def test_silence_in_any_phase_of_an_answer_ends_in_time(point: str) -> None:
     whole = Answer(body=b"{}" * 50)
     silent = Answer(body=whole.body, cut=whole.cut_points()[point], ending=Ending.HANG)

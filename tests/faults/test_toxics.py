@@ -22,8 +22,9 @@ from tests.support.fault_proxy import (
 )
 from tests.support.fault_proxy import Timeout as Silence
 from tests.support.sentinel import TOKEN, assert_clean
+from tests.support.waiting import HANG
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
+pytestmark = pytest.mark.anyio
 
 GENTLE: Final[dict[str, Toxic]] = {
     "latency": Latency(0.004, 0.004),
@@ -66,7 +67,7 @@ async def test_a_slow_way_changes_nothing(name: str, toxic: str, way: str) -> No
     async with (
         after() as server,
         FaultProxy(server.port, **toxics, seed=1) as proxy,
-        client_through(proxy).with_options(timeout=5.0) as client,
+        client_through(proxy).with_options(timeout=HANG) as client,
     ):
         await OPERATIONS[name](client)
 
@@ -86,6 +87,7 @@ CASES: Final = [
 
 
 @pytest.mark.parametrize(("name", "toxic", "way"), CASES)
+@pytest.mark.virtual_clock
 async def test_a_broken_way_ends_in_a_typed_error_and_in_one_creation_at_most(
     name: str, toxic: str, way: str
 ) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-SETTLE: Final = 0.005
-"""Seconds for which the kernel may hold bytes back that were sent on this machine."""
+SETTLE: Final = 0.05
+"""Seconds for which a busy kernel may hold bytes back that were sent on this machine."""
 
 
 class _Selector(selectors.SelectSelector):
@@ -78,7 +78,8 @@ class _SocketSelector(selectors.DefaultSelector):
             return super().select(timeout)
         ready = super().select(SETTLE)
         if not ready and not self._loop.threads_at_work:
-            self._loop.elapse(timeout)
+            # A little more, since a sum of floats that falls short of a timer would be no step.
+            self._loop.elapse(timeout + 1e-6)
         return ready
 
 
@@ -86,7 +87,9 @@ class VirtualSocketLoop(asyncio.SelectorEventLoop):
     """A loop for tests whose sockets are all its own: time passes only while none has news.
 
     A timeout ends as it would on an infinitely fast machine: no matter how long the code takes, it
-    ends only when every coroutine waits and the kernel holds no more bytes for any of them.
+    ends only when every coroutine waits and the kernel holds no more bytes for any of them. Each
+    step of the clock costs `SETTLE` seconds, so it is for tests of few steps, and for those whose
+    connections the kernel does not have to try again.
     """
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from replicate_async import (
     InvalidArgumentError,
     NotFoundError,
     Patience,
+    Poll,
     PredictionAborted,
     PredictionFailed,
     Replicate,
@@ -34,6 +35,7 @@ from tests.support.wire import Answer
 pytestmark = pytest.mark.anyio
 
 ECHO: Final = "local/echo"
+COARSE: Final = Poll(first=0.04, starting=0.04, processing=0.04)  # few steps of the virtual clock
 
 
 def numbers(count: int) -> list[dict[str, object]]:
@@ -69,7 +71,9 @@ async def test_results_come_in_the_order_of_their_inputs_when_asked() -> None:
     def slow_at_first(made: Made) -> None:
         made.ends_at += 0.05 if made.input["n"] % 10 == 0 else 0
 
-    results = await collect(BatchAPI(outcome=slow_at_first), 60, ordered=True, concurrency=8)
+    results = await collect(
+        BatchAPI(outcome=slow_at_first), 60, ordered=True, concurrency=8, poll=COARSE
+    )
 
     assert [result.index for result in results] == list(range(60))
 
@@ -79,7 +83,7 @@ async def test_results_come_as_they_are_there_otherwise() -> None:
     def slow_at_first(made: Made) -> None:
         made.ends_at += 0.1 if made.input["n"] == 0 else 0
 
-    results = await collect(BatchAPI(outcome=slow_at_first), 10)
+    results = await collect(BatchAPI(outcome=slow_at_first), 10, poll=COARSE)
 
     assert results[-1].index == 0
 
@@ -93,7 +97,7 @@ async def test_no_more_runs_at_a_time_than_was_asked_for() -> None:
 
     api.seen = look
 
-    await collect(api, 40, concurrency=3)
+    await collect(api, 20, concurrency=3, poll=COARSE)
 
     assert api.peak == 3
 
@@ -347,7 +351,7 @@ async def test_no_more_predictions_are_made_than_was_said() -> None:
 async def test_creating_ends_after_the_seconds_that_were_said() -> None:
     api = BatchAPI(seconds=0.02)
     async with api.server() as server, client_of(server.url) as client:
-        batch = client.batch(MODEL, inputs(100_000), max_seconds=0.2, concurrency=4, poll=QUICK)
+        batch = client.batch(MODEL, inputs(100_000), max_seconds=0.2, concurrency=4, poll=COARSE)
         results = [result async for result in batch]
 
     assert 0 < len(results) == api.creates < 5000

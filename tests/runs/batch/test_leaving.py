@@ -14,7 +14,7 @@ import pytest
 from replicate_async import Batch, ClientStateError, Limits, Replicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
-from tests.runs.batch.test_batch import inputs
+from tests.runs.batch.test_batch import COARSE, inputs
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.embedded import until
 from tests.support.fault_server import FaultServer
@@ -154,7 +154,7 @@ async def test_a_second_cancel_ends_it_at_once(api: BatchAPI, client: Replicate)
 @pytest.mark.virtual_clock
 async def test_stop_drains_what_runs(api: BatchAPI, client: Replicate) -> None:
     api.seconds = 0.1
-    batch = batch_of(client)
+    batch = batch_of(client, poll=COARSE)
     results: list[Any] = []
     async for result in batch:
         results.append(result)

@@ -8,7 +8,7 @@ import pytest
 
 from replicate_async import ClientStateError, NotFoundError, OutputEvent, Prediction, Replicate
 from replicate_async.web import Audience, FollowedStream, ResumePoint, resume_point, to_sse
-from tests.runs.service import Run, Service
+from tests.runs.service import Run, Service, output
 from tests.support.replies import PREDICTION_ID
 from tests.support.replies import prediction as reply
 from tests.support.sentinel import TOKEN
@@ -68,13 +68,17 @@ async def test_one_that_nobody_comes_to_follow_is_cancelled(client: Replicate) -
         await assert_canceled(client)
 
 
-async def test_one_that_was_expected_is_followed(client: Replicate) -> None:
-    prediction = await silent(client)
-    async with Audience(client, grace=0.02) as audience:
+@pytest.mark.virtual_clock
+async def test_one_that_was_expected_is_followed() -> None:
+    run = Run(output(["wait"])[:-1])
+    service = Service(run)
+    async with service.server, service.client() as client, Audience(client, grace=60) as audience:
+        prediction = await client.predictions.get("p")
         audience.expect(prediction)
         async with audience.follow(prediction) as stream:
             await first_output(stream)
-            assert (await client.predictions.get(prediction)).status == "processing"
+            await asyncio.sleep(3600)
+            assert run.canceled == 0
 
 
 async def test_closing_cancels_at_once_what_is_not_followed(client: Replicate) -> None:

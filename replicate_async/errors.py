@@ -62,6 +62,7 @@ Every error survives pickling, and none holds the API token.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -478,7 +479,7 @@ _ADVICE: dict[int, str] = {
     401: "Set REPLICATE_API_TOKEN, or pass api_token=, to a token of replicate.com/account.",
     402: "Add credit to the account, or run a model that it covers.",
     403: "Use a token of an account that may do this.",
-    404: "Check the name or id, and that it belongs to the token's account.",
+    404: "Check the name or id, that it belongs to the token's account, and base_url.",
     413: "Send a smaller file, or host it yourself and pass its URL.",
     422: "Correct the input; models.versions.get(...).openapi_schema describes it.",
     429: "Wait, then try again; Limits(...) paces requests on this side.",
@@ -490,12 +491,22 @@ _AMBIGUOUS_ADVICE = (
 )
 
 
+_NOT_FOUND = re.compile(r"not (be )?found|no such|^an HTML page", re.IGNORECASE)
+"""What a 404 says when it says no more than that."""
+
+
 def status_error(
-    problem: Problem, *, operation: str, retry_after: float | None, ambiguous: bool = False
+    problem: Problem,
+    *,
+    operation: str,
+    retry_after: float | None,
+    ambiguous: bool = False,
+    missing: str | None = None,
 ) -> APIStatusError:
     """Return the error for an answer with an error status, ready to be raised.
 
-    *ambiguous* says that it answers a create which may have happened.
+    *ambiguous* says that it answers a create which may have happened, *missing* what a 404 is
+    about.
     """
     status = problem.status
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -504,12 +515,13 @@ def status_error(
         cls = _AMBIGUOUS.get(cls, AmbiguousStatusError)
         advice = _AMBIGUOUS_ADVICE
     said = str(problem).rstrip(".")
+    message = f"{operation} answered {status}: {said}. {advice}".rstrip()
+    if status == 404 and missing is not None:
+        message = f"There is no {missing}, or this token may not see it (404: {said})."
+        if not _NOT_FOUND.search(said):
+            message = f"{said} (404, to a request about the {missing}). {advice}"
     return cls(
-        f"{operation} answered {status}: {said}. {advice}".rstrip(),
-        status=status,
-        problem=problem,
-        operation=operation,
-        retry_after=retry_after,
+        message, status=status, problem=problem, operation=operation, retry_after=retry_after
     )
 
 

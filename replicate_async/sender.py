@@ -22,6 +22,7 @@ import msgspec
 from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import Endpoint, shorten
 from replicate_async.core.limits import BucketName, Limiter, Pacer
+from replicate_async.core.missing import missing
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base, resolve
 from replicate_async.core.retry import Budget, Failure, Retry, phase_of_status
@@ -286,6 +287,7 @@ class Sender:
             operation=request.operation,
             retry_after=after,
             ambiguous=phase == "ambiguous" and not request.endpoint.repeatable,
+            missing=missing(request.endpoint.path, request.target),
         )
         if phase is None:
             return error, None

@@ -120,7 +120,7 @@ MESSAGES: Final[list[tuple[int, bytes, type[APIStatusError], str, bool]]] = [
         NotFoundError,
         (
             "GET /x answered 404: The requested resource could not be found. Check the name or id, "
-            "and that it belongs to the token's account."
+            "that it belongs to the token's account, and base_url."
         ),
         False,
     ),

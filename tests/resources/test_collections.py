@@ -32,5 +32,5 @@ async def test_a_collection_comes_with_whole_models(
 
 
 async def test_an_unknown_collection_is_not_found(client: Replicate) -> None:
-    with pytest.raises(NotFoundError, match=r"GET /collections/\{collection_slug\} answered 404"):
+    with pytest.raises(NotFoundError, match="There is no collection "):
         await client.collections.get("nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,63 @@ def test_a_token_that_cannot_be_one_is_refused_unseen(token: str) -> None:
         f'({len(token)} characters in all); give the token alone, without "Bearer" and without '
         "quotes."
     )
+
+
+# By what the message says of them.
+NO_TOKENS: dict[str, list[str]] = {
+    "quotes": ['"r8_x"', "'r8_x'", 'r8_x"', "`r8_x`", 'os.environ["REPLICATE_API_TOKEN"]'],
+    "placeholder": [
+        "<...>",
+        "<your-token>",
+        "r8_<x>",
+        "${...}",
+        "${TOKEN}",
+        "$TOKEN",
+        "{{TOKEN}}",
+        "%TOKEN%",
+    ],
+    "equals sign": ["NAME=r8_x", "REPLICATE_API_TOKEN=r8_x", "token=r8_x"],
+    "empty value": ["None", "none", "NULL", "null", "undefined", "nil", "NaN", "True", "false"],
+    "Authorization header": ["Bearer", "bearer", "Bearer:r8_x", "Authorization:Bearer"],
+}
+
+
+@pytest.mark.parametrize("way", ["argument", "option", "environment"])
+@pytest.mark.parametrize(
+    ("said", "token"), [(said, token) for said, tokens in NO_TOKENS.items() for token in tokens]
+)
+def test_what_stands_for_a_token_is_refused_and_not_repeated(
+    said: str, token: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLICATE_API_TOKEN", token)
+    ways: dict[str, Callable[[], object]] = {
+        "argument": lambda: Replicate(token),
+        "option": lambda: Replicate("r8_x").with_options(api_token=token),
+        "environment": Replicate,
+    }
+    with pytest.raises(InvalidArgumentError) as caught:
+        ways[way]()
+
+    message = str(caught.value)
+    assert message.startswith("REPLICATE_API_TOKEN " if way == "environment" else "api_token ")
+    assert said in message
+    assert token not in message.removeprefix("REPLICATE_API_TOKEN ")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "r8_x",
+        "bearer-token-of-a-gateway",
+        "none-of-your-business",
+        "eyJhbGciOi.eyJzdWIi.x-_",
+        "c2VjcmV0==",
+        "c2VjcmV0=",
+        "a:b/c+d~e.f%20g",
+    ],
+)
+def test_what_may_be_a_token_is_taken(token: str) -> None:
+    Replicate(token)
 
 
 @pytest.mark.parametrize(

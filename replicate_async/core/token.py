@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
+
+_FLAWS: Final = tuple(
+    (re.compile(pattern, re.ASCII | re.IGNORECASE), flaw)
+    for pattern, flaw in (
+        (
+            r"^(none|null|nil|undefined|nan|true|false)$",
+            "is the name of an empty value and no token; look where it is set",
+        ),
+        (
+            r"^(authorization:|bearer([^\w-]|$))",
+            "begins like an Authorization header; give the token alone",
+        ),
+        (r"[\"'`]", "has quotes in it; give the token alone, without quotes"),
+        (
+            r"[<>${}]|^%.*%$",
+            "is a placeholder that was not filled in; put the token itself in its place",
+        ),
+        (
+            r"^[a-z_]\w*=+[^=]",
+            "begins with a name and an equals sign; give only what comes after it",
+        ),
+    )
+)
 
 
 class Token:
@@ -29,7 +53,7 @@ class Token:
                 f"has a space, a line break or another character that no token has ({len(text)} "
                 'characters in all); give the token alone, without "Bearer" and without quotes'
             )
-        return None
+        return next((flaw for pattern, flaw in _FLAWS if pattern.search(text)), None)
 
     @property
     def bearer(self) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import traceback
+from ssl import SSLCertVerificationError
+from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 
@@ -14,6 +17,13 @@ from replicate_async.errors import (
     TLSError,
     TruncatedBodyError,
 )
+
+E = TypeVar("E", bound=BaseException)
+
+_PAGE: Final = '"Behind a proxy" in the documentation (howto/proxy) says how'
+
+# Of OpenSSL: the name, the e-mail or the address is another.
+_OTHER_NAME: Final = frozenset({62, 63, 64})
 
 
 class InwardError(OSError):
@@ -29,15 +39,17 @@ class InwardError(OSError):
 # chunk that its parsers cannot make sense of.
 NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
+_NOT_SENT: Final = (
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+)
+
 
 def translated(error: BaseException) -> APIConnectionError:
     """Return our error for one of the network's; nothing of the original is kept but its kind."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return APITimeoutError(
-            "No connection in time; check the network, or raise Timeout(connect=...).",
-            phase="not_sent",
-        )
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, _NOT_SENT):
         return _unconnected(error)
     if isinstance(error, TimeoutError):
         return APITimeoutError(
@@ -66,18 +78,74 @@ def inward(error: BaseException, url: str) -> ReplicateError | None:
     )
 
 
-def _unconnected(
-    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError,
-) -> APIConnectionError:
+def isolated(error: E) -> E:
+    """Return *error*, which was raised below aiohttp, without the frames that it passed there.
+
+    Their local variables hold the request and its headers, a proxy's password among them, for
+    whoever prints a traceback with locals. The line that raised it stays, as a note.
+    """
+    if isinstance(error, Exception) and (frames := traceback.extract_tb(error.__traceback__)):
+        last = frames[-1]
+        error.add_note(f"raised in {last.filename}, line {last.lineno}, in {last.name}")
+    behind = error.__context__
+    while isinstance(error, asyncio.CancelledError) and not error.args:
+        if not isinstance(behind, asyncio.CancelledError):
+            break
+        # anyio tells its own cancellations by their message.
+        error.args, behind = behind.args, behind.__context__
+    error.__cause__ = error.__context__ = None
+    members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    for member in members:
+        isolated(member)
+    return error.with_traceback(None)
+
+
+def _no_tunnel(status: int) -> APIConnectionError:
+    said = f"The proxy answered {status} and made no connection"
+    if status == 407:
+        return APIConnectionError(
+            f"{said}: it wants a user name and password; give them as "
+            f'proxy="http://user:password@host:port". {_PAGE}.',
+            phase="not_sent",
+        )
+    return APIConnectionError(f"{said}; {_PAGE} it is set.", phase="not_sent")
+
+
+def _unconnected(error: Any) -> APIConnectionError:
+    """Return our error for one of `_NOT_SENT`; aiohttp leaves what they hold unannotated."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return APITimeoutError(
+            "No connection in time; check the network, or raise Timeout(connect=...).",
+            phase="not_sent",
+        )
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _no_tunnel(error.status)
     where = f"{error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        message = f"The certificate of {where} is not valid for that name; check base_url."
-        return TLSError(message, phase="not_sent")
+        return TLSError(_certificate(where, error.certificate_error), phase="not_sent")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        message = f"The TLS handshake with {where} failed; check base_url."
+        broken = cast("OSError", error.os_error)  # pyright: ignore[reportUnknownMemberType]
+        reason = getattr(broken, "reason", None) or type(broken).__name__
+        message = f"The TLS handshake with {where} failed ({reason}); check base_url."
         return TLSError(message, phase="not_sent")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        what = f"No connection to the proxy {where} ({error.strerror or type(error).__name__})"
+        return APIConnectionError(f"{what}; {_PAGE} it is set.", phase="not_sent")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         what = f"The name {error.host} could not be looked up"
     else:
         what = f"No connection to {where} ({error.strerror or type(error).__name__})"
     return APIConnectionError(f"{what}; check base_url and the network.", phase="not_sent")
+
+
+def _certificate(where: str, error: Exception) -> str:
+    """Say why the certificate of *where* is refused, in OpenSSL's own words."""
+    if not isinstance(error, SSLCertVerificationError):
+        return f"The certificate of {where} is refused ({type(error).__name__}); check base_url."
+    said = f"The certificate of {where} is refused: {error.verify_message.rstrip('.')}"
+    if error.verify_code in _OTHER_NAME:
+        return f"{said}; check base_url."
+    return (
+        f"{said}. If a proxy or a company's own authority issued it, pass its certificates with "
+        f"ssl=; {_PAGE}."
+    )

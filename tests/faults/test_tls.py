@@ -50,6 +50,11 @@ UNFIT: Final = {
     "expired": AUTHORITY.issue_cert("127.0.0.1", not_after=PAST),
     "another authority": STRANGER.issue_cert("127.0.0.1"),
 }
+REASONS: Final = {
+    "another name": "IP address mismatch",
+    "expired": "certificate has expired",
+    "another authority": "unable to get local issuer certificate",
+}
 
 
 @pytest.mark.parametrize("name", UNFIT)
@@ -68,6 +73,10 @@ async def test_a_certificate_that_is_not_fit_ends_the_call_before_anything_is_se
     assert server.requests == []
     assert server.received == b""
     assert len(server.connections) <= 1  # another try would meet the same certificate
+    said = str(found.error)
+    assert REASONS[name] in said
+    assert ("check base_url" in said) == (name == "another name")
+    assert ("howto/proxy" in said) == (name != "another name")
 
 
 async def test_a_certificate_that_is_fit_lets_the_call_through() -> None:

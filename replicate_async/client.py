@@ -13,8 +13,10 @@ from replicate_async.config import (
     read_base,
     read_limiter,
     read_options,
+    read_proxy,
     read_timeout,
     read_token,
+    read_trust_env,
     read_user_agent,
 )
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
@@ -67,6 +69,8 @@ from replicate_async.schemas import Prediction, SearchResults, Version, WebhookE
 from replicate_async.sender import Request, Sender
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import aiohttp
 
     from replicate_async.resources._batch import Batches
@@ -83,12 +87,17 @@ class Replicate:
     are not given; the token goes to the base URL's origin and nowhere else. *timeout* is a
     `Timeout`, or a number of seconds for its ``read``. *retry* says how failed requests are
     repeated, *limits* how requests are paced; a *limiter* that processes share takes the place of
-    *limits*, but for its ``connects``. *session* is an ``aiohttp.ClientSession`` to use and
-    leave open; by default the client makes one at its first request, for the running event loop.
-    A base URL with ``http:`` is refused unless it is on this machine, or *allow_insecure*.
-    *trusted_hosts* are names of hosts, such as "files.corp.example", from which files and streams
-    are read over https at any address, a private one too, and so from the names below them; the
-    service's own hosts always are.
+    *limits*, but for its ``connects``. A base URL with ``http:`` is refused unless it is on this
+    machine, or *allow_insecure*. *trusted_hosts* are names of hosts, such as "files.corp.example",
+    from which files and streams are read over https at any address, a private one too, and so from
+    the names below them; the service's own hosts always are.
+
+    *proxy* (``"http://host:port"``), *ssl* (an ``ssl.SSLContext``, or False for no verification)
+    and *trust_env* (use the proxies that the environment names) hold for every connection: to the
+    API, for files and for streams. *session* is an ``aiohttp.ClientSession`` to use for the API
+    and leave open; files and streams of other hosts take its proxy and connector, too, without its
+    headers and cookies. By default the client makes one at its first request, for the running
+    event loop.
 
     Use it with ``async with``, or call ``aclose()`` at the end. Raises `InvalidArgumentError` for
     a token or base URL that cannot be right.
@@ -104,20 +113,34 @@ class Replicate:
         limits: Limits | None = None,
         limiter: Limiter | None = None,
         session: aiohttp.ClientSession | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | bool | aiohttp.Fingerprint = True,
+        trust_env: bool = False,
         user_agent: str | None = None,
         allow_insecure: bool = False,
         trusted_hosts: Collection[str] = (),
     ) -> None:
         # Here and not above: `import replicate_async` stays quick for those who only want types.
-        from replicate_async.transport import Transport  # noqa: PLC0415 - imports aiohttp
+        from replicate_async.transport import (  # noqa: PLC0415 - imports aiohttp
+            Connections,
+            Transport,
+            read_tls,
+        )
+
+        retry = read_options(Retry, retry, "retry")
+        limits = read_options(Limits, limits, "limits")
 
         try:
             base = read_base(base_url, allow_insecure=allow_insecure, trusted_hosts=trusted_hosts)
             token = read_token(api_token)
+            connections = Connections(
+                connects=limits.connects,
+                proxy=read_proxy(proxy),
+                tls=read_tls(ssl),
+                trust_env=read_trust_env(trust_env, session),
+            )
         finally:
-            del api_token, base_url  # tracebacks may be printed with their locals
-        retry = read_options(Retry, retry, "retry")
-        limits = read_options(Limits, limits, "limits")
+            del api_token, base_url, proxy  # tracebacks may be printed with their locals
         self._sender = Sender(
             base=base,
             token=token,
@@ -127,7 +150,7 @@ class Replicate:
             budget=Budget(retry.budget),
             pacer=Pacer(limits),
             limiter=read_limiter(limiter),
-            transport=Transport(session=session, connects=limits.connects),
+            transport=Transport(session=session, connections=connections),
         )
         self._batches: set[Engine] = set()
         self._latest_versions = LatestVersions()
@@ -169,6 +192,10 @@ class Replicate:
     def user_agent(self) -> str:
         """What the client calls itself."""
         return self._sender.user_agent
+
+    def covered_in(self, text: str) -> str:
+        """Return *text*, which came from elsewhere, without the API token."""
+        return self._sender.token.covered_in(text)
 
     def until_create(self, ahead: int = 0) -> float:
         """Return the seconds until a create after *ahead* others would be sent at once."""

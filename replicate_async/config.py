@@ -6,7 +6,8 @@ import os
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.limits import Limiter, Limits
@@ -16,6 +17,9 @@ from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
 from replicate_async.core.version import __version__
 from replicate_async.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Options = TypeVar("Options", Limits, Retry)
 
@@ -79,6 +83,42 @@ def read_hosts(given: Collection[str]) -> tuple[str, ...]:
         except ValueError as error:
             raise InvalidArgumentError(f"trusted_hosts: {shorten(name)} {error}.") from None
     return tuple(names)
+
+
+def read_proxy(given: str | None) -> str | None:
+    """Return the URL of the proxy that was *given*, if any."""
+    if given is None:
+        return None
+    kind, scheme, host = type(given).__name__, "", None
+    if isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        try:
+            parts = urlsplit(given)
+            scheme, host, _ = parts.scheme, parts.hostname, parts.port
+        except ValueError:
+            scheme = ""
+    if scheme in {"http", "https"} and host:
+        return given
+    del given  # there may be a password in it, and tracebacks may be printed with their locals
+    if kind != "str":
+        raise InvalidArgumentError(f"proxy is a {kind}; it must be a string.")
+    if scheme.startswith("socks"):
+        raise InvalidArgumentError(
+            f"proxy: {scheme} is not spoken here; pass session= with a connector for it, such as "
+            "aiohttp_socks.ProxyConnector."
+        )
+    raise InvalidArgumentError(
+        'proxy must be an absolute URL with a host, such as "http://proxy.internal:3128".'
+    )
+
+
+def read_trust_env(given: bool, session: aiohttp.ClientSession | None) -> bool:  # noqa: FBT001 - the argument itself
+    """Return whether to use the proxies of the environment."""
+    if given and session is not None and not session.trust_env:
+        raise InvalidArgumentError(
+            "trust_env=True does not reach into session=; make it with "
+            "aiohttp.ClientSession(trust_env=True), or leave session= out."
+        )
+    return given
 
 
 def read_timeout(given: Timeout | float | None) -> Timeout:

@@ -54,7 +54,10 @@ _MOST_FILE_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _SNIPPET: Final = 200
-"""Bytes of an answer that are shown when it cannot be read."""
+"""Characters of an answer that are shown when it cannot be read."""
+
+_EXAMINED: Final = 1 << 20
+"""Bytes of an answer that are looked at when it is an error, or cannot be read."""
 
 _log = logging.getLogger("replicate_async")
 
@@ -165,8 +168,9 @@ class Sender:
                 return decode_leniently(response.body, request.endpoint.returns)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             reason = str(error)
-        content_type = response.headers.get("Content-Type", "")
-        text = self.token.hidden_in(response.body[:_SNIPPET]).decode(errors="replace")
+        covered = self.token.covered_in
+        reason, content_type = covered(reason), covered(response.headers.get("Content-Type", ""))
+        text = covered(response.body[:_EXAMINED].decode(errors="replace"))[:_SNIPPET]
         snippet = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         cls = DecodeError if request.endpoint.repeatable else AmbiguousDecodeError
         fault = cls(
@@ -208,21 +212,14 @@ class Sender:
         no_cache = request.endpoint.no_cache
         headers = self._prepared.get((accept, media, no_cache))
         if headers is None:
-            headers = self.transport.headers(
-                {
-                    "Authorization": self.token.bearer,
-                    "User-Agent": self.user_agent,
-                    "Accept": accept,
-                }
-            )
+            fields = {"User-Agent": self.user_agent, "Accept": accept}
             if media:
-                headers["Content-Type"] = media
+                fields["Content-Type"] = media
             if no_cache:
-                headers["Cache-Control"] = "no-cache"
+                fields["Cache-Control"] = "no-cache"
+            headers = self.transport.headers(fields, self.token, attached=True)
             self._prepared[accept, media, no_cache] = headers
-        return (
-            self.transport.headers({**headers, **request.headers}) if request.headers else headers
-        )
+        return headers.plus(request.headers) if request.headers else headers
 
     def _broken(
         self, request: Request[Any], error: APIConnectionError | DecodeError
@@ -232,6 +229,8 @@ class Sender:
             if error.phase == "not_sent" or request.endpoint.repeatable:
                 return error, Failure(error.phase)
             return ambiguous_connection_error(error, request.operation), Failure("ambiguous")
+        if error.content_type is not None:
+            error.content_type = self.token.covered_in(error.content_type)
         if request.endpoint.repeatable:
             return error, None
         unread = AmbiguousDecodeError(
@@ -255,6 +254,7 @@ class Sender:
         """Return the URL on our own origin that *response*, which came from *url*, leads to."""
         location = response.headers.get("Location", "")
         target = self.base.same_origin_target(resolve(url, location)) if location else None
+        location = self.token.covered_in(location)
         if target is None or request.endpoint.method != "GET" or before >= _MOST_REDIRECTS:
             # 307 and 308 say that nothing was done yet; the others may follow what was done.
             undone = request.endpoint.repeatable or response.status in {307, 308}
@@ -276,9 +276,10 @@ class Sender:
 
         The failure is None when asking again would bring the same answer.
         """
-        body = response.body
+        # Escapes of what is no ASCII survive, since the token has none.
+        body = self.token.covered_in(response.body[:_EXAMINED].decode("latin-1"))
         problem = problems.parse(
-            response.status, response.headers.get("Content-Type", ""), self.token.hidden_in(body)
+            response.status, response.headers.get("Content-Type", ""), body.encode("latin-1")
         )
         after = problems.retry_after(response.headers, problem, now=time())
         phase = phase_of_status(response.status)
@@ -325,10 +326,11 @@ class Sender:
         redirects = 0
         while True:
             if not self.base.may_fetch(url, any_port=any_port):
+                shown = self.token.covered_in(url)
                 raise ForeignURLError(
-                    f"The {what} is said to be at {shorten(url)}, which is no public https URL; "
+                    f"The {what} is said to be at {shorten(shown)}, which is no public https URL; "
                     "it was not asked for.",
-                    url=url,
+                    url=shown,
                 )
             # Once a stranger has chosen the path, it is no request of ours any more.
             own = own and self.base.owns(url)
@@ -338,6 +340,7 @@ class Sender:
             stream.close()
             location = stream.headers.get("Location", "")
             if not location or redirects == most:
+                location = self.token.covered_in(location)
                 raise RedirectError(
                     f"The {what} was redirected ({stream.status}) to {shorten(location)}; "
                     f"{most} redirects at most are followed.",
@@ -348,22 +351,22 @@ class Sender:
             url = resolve(url, location)
 
     async def _open_once(self, url: str, last_event_id: str, *, own: bool) -> ByteStream:
-        headers = self.transport.headers(
-            {
-                "Accept": "text/event-stream",
+        transport = self.transport if own else self.transport.strangers(self.base)
+        key = "text/event-stream", "", own
+        headers = self._prepared.get(key)
+        if headers is None:
+            fields = {
+                "Accept": key[0],
                 "Cache-Control": "no-store",
                 # An encoder would hold events back until it has enough of them to write.
                 "Accept-Encoding": "identity",
                 "User-Agent": self.user_agent,
             }
-        )
+            headers = self.transport.headers(fields, self.token, attached=own)
+            self._prepared[key] = headers
         if last_event_id:
-            headers["Last-Event-ID"] = last_event_id
-        if not own:
-            strangers = self.transport.strangers(self.base)
-            return await strangers.open(url, headers=headers, timeout=self.timeout)
-        headers["Authorization"] = self.token.bearer
-        return await self.transport.open(url, headers=headers, timeout=self.timeout)
+            headers = headers.plus({"Last-Event-ID": last_event_id})
+        return await transport.open(url, headers=headers, timeout=self.timeout)
 
     async def open_file(self, url: str, *, start: int = 0, validator: str = "") -> ByteStream:
         """Open the file at *url*, from byte *start* on if it is still the one with *validator*.
@@ -415,16 +418,13 @@ class Sender:
         self, url: str, start: int, validator: str, *, own: bool
     ) -> ByteStream:
         # As few headers as there can be: whoever delivers the file is a stranger.
-        headers = self.transport.headers(
-            {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": self.user_agent}
-        )
+        fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": self.user_agent}
         if start:
-            headers["Range"] = f"bytes={start}-"
-            headers["If-Range"] = validator
-        transport = self.transport.strangers(self.base)
-        if own and (self.base.target(url) or "").startswith("/files/"):
-            headers["Authorization"] = self.token.bearer
-            transport = self.transport
+            fields["Range"] = f"bytes={start}-"
+            fields["If-Range"] = validator
+        upload = own and (self.base.target(url) or "").startswith("/files/")
+        transport = self.transport if upload else self.transport.strangers(self.base)
+        headers = self.transport.headers(fields, self.token, attached=upload)
         return await transport.open(
             url,
             headers=headers,

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final, NoReturn
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from html import unescape
+from typing import Final, NamedTuple, NoReturn
+from urllib.parse import quote, unquote
+
+_COVER: Final = "[hidden]"
+_PIECE: Final = 6
+"""Every `_FEWEST` characters of a token hold a piece of this length that begins at a multiple."""
+_FEWEST: Final = 12
+"""A part of a token that is shorter than this one tells nothing, and is a word by chance."""
+
+_ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
 _FLAWS: Final = tuple(
     (re.compile(pattern, re.ASCII | re.IGNORECASE), flaw)
@@ -30,15 +42,36 @@ _FLAWS: Final = tuple(
 )
 
 
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(
+        lambda match: chr(int(match[1] or match[2], 16)) if match[1] or match[2] else match[3], text
+    )
+
+
+def _narrow(text: str) -> str:
+    """Return *text* of two bytes a character as text of one."""
+    return text.replace("\0", "")
+
+
+_ESCAPED_TWICE: Final = 2
+_ESCAPES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    ("\\", _unescaped),  # of JSON and source code
+    ("%", unquote),
+    ("&", unescape),  # of HTML
+    ("\0", _narrow),
+)
+
+
 class Token:
     """An API token; its text comes out as a header's value only."""
 
-    __slots__ = ("_bearer",)
+    __slots__ = ("_bearer", "_look")
 
     def __init__(self, text: str) -> None:
         """Wrap *text*, in which `flaw` finds nothing."""
-        # In a closure and not an attribute: vars(), debuggers and error reporters print those.
+        # In closures and not attributes: vars(), debuggers and error reporters print those.
         self._bearer: Callable[[], str] = lambda: f"Bearer {text}"
+        self._look: Callable[[], _Look] = lru_cache(lambda: _Look.of(text))
 
     @staticmethod
     def flaw(text: object) -> str | None:
@@ -60,12 +93,95 @@ class Token:
         """The value of an Authorization header."""
         return self._bearer()
 
-    def hidden_in(self, body: bytes) -> bytes:
-        """Return *body* without the token, for a server that echoes it."""
-        return body.replace(self._bearer()[len("Bearer ") :].encode(), b"[hidden]")
+    def covered_in(self, text: str) -> str:
+        """Return *text*, which came from elsewhere, with the token covered, and parts of it.
+
+        Text that holds the token in an escaped form is covered whole. It has to be called before
+        *text* is cut, and on all that is said of an answer.
+        """
+        token, encoded, clue = self._look()
+        if clue.search(text) is None:
+            return text
+        for form in encoded:
+            text = text.replace(form, _COVER)
+        text = _without(token, text)
+        plain = text
+        for _ in range(_ESCAPED_TWICE):
+            for mark, unescaped in _ESCAPES:
+                if mark in plain:
+                    plain = unescaped(plain)
+                    if token in plain:
+                        return _COVER
+        return text
 
     def __repr__(self) -> str:
         return "<Token hidden>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A client cannot be pickled or deep-copied: its token would be in clear.")
+
+
+class _Look(NamedTuple):
+    """How a token looks in the text of others."""
+
+    token: str
+    encoded: tuple[str, ...]
+    """As it is within URLs and base64."""
+    clue: re.Pattern[str]
+    """What is in every text that may hold it."""
+
+    @classmethod
+    def of(cls, token: str) -> _Look:
+        encoded = tuple(dict.fromkeys(form for form in _encoded(token) if form != token))
+        clues = [token, *encoded, *_pieces(token)]
+        return cls(token, encoded, re.compile("|".join([*map(re.escape, clues), r"[%\\&\0]"])))
+
+
+def _encoded(token: str) -> Iterator[str]:
+    yield quote(token, safe="")
+    if len(token) < _FEWEST:
+        return
+    for ahead in range(3):
+        whole = b64encode(b"\0" * ahead + token.encode()).decode().rstrip("=")
+        # Without what its neighbours have a part in.
+        inner = whole[(ahead * 8 + 5) // 6 : (ahead + len(token)) * 8 // 6]
+        yield inner
+        yield inner.translate({ord("+"): "-", ord("/"): "_"})
+
+
+def _pieces(token: str) -> list[str]:
+    if len(token) < 2 * _FEWEST:
+        return []
+    return [token[at : at + _PIECE] for at in range(0, len(token) - _PIECE + 1, _PIECE)]
+
+
+def _without(token: str, text: str) -> str:
+    """Return *text* with *token* covered, and all parts of it that tell something."""
+    text = text.replace(token, _COVER)
+    # Ends by begins: several pieces may find the same part.
+    parts: dict[int, int] = {}
+    for number, piece in enumerate(_pieces(token)):
+        at = text.find(piece)
+        while at >= 0:
+            begin, end = _grown(token, text, number * _PIECE, at)
+            if end - begin >= _FEWEST:
+                parts[begin] = max(end, parts.get(begin, 0))
+            at = text.find(piece, end)
+    kept: list[str] = []
+    shown = 0
+    for begin, end in sorted(parts.items()):
+        if begin >= shown:
+            kept += (text[shown:begin], _COVER)
+        shown = max(shown, end)
+    return "".join((*kept, text[shown:])) if parts else text
+
+
+def _grown(token: str, text: str, offset: int, at: int) -> tuple[int, int]:
+    """Return begin and end of the part of *token* in *text* whose character *offset* is *at*."""
+    begin, first = at, offset
+    while begin and first and text[begin - 1] == token[first - 1]:
+        begin, first = begin - 1, first - 1
+    end, last = at + _PIECE, offset + _PIECE
+    while end < len(text) and last < len(token) and text[end] == token[last]:
+        end, last = end + 1, last + 1
+    return begin, end

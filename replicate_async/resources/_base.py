@@ -39,6 +39,10 @@ class Caller(Protocol):
         """The versions of community models that were looked up lately."""
         ...
 
+    def covered_in(self, text: str) -> str:
+        """Return *text*, which came from elsewhere, without the API token."""
+        ...
+
     def call(
         self,
         endpoint: Endpoint[R],
@@ -130,6 +134,7 @@ class Listing(Generic[T]):
                 return
             query = self._following(page.next_url)
             if query in seen:
+                query = self._client.covered_in(query)
                 raise PaginationLoopError(
                     f"{self._endpoint.method} {self._endpoint.path} points back to a page that "
                     f"was already read ({shorten(query)}); the listing stops here."
@@ -145,6 +150,7 @@ class Listing(Generic[T]):
         target = self._client.base.target(url, upgrade=True)
         path, _, query = (target or "").partition("?")
         if path.rstrip("/") != self._endpoint.target(self._path):
+            url = self._client.covered_in(url)
             raise ForeignURLError(
                 f"The next page is said to be at {shorten(url)}, which is not a page of "
                 f"{self._client.base.url}{self._endpoint.path}; it was not asked for.",
@@ -168,9 +174,10 @@ def run_id(client: Caller, run: Prediction | Training | str) -> str:
         )
     for url in (run.urls.get, run.urls.cancel):
         if url is not None and client.base.target(url) is None:
+            shown = client.covered_in(url)
             raise ForeignURLError(
-                f"{run.id} is at {shorten(url)}, not at {client.base.url}; use a client with that "
-                "base_url, or pass the id alone if both are the same API.",
-                url=url,
+                f"{run.id} is at {shorten(shown)}, not at {client.base.url}; use a client with "
+                "that base_url, or pass the id alone if both are the same API.",
+                url=shown,
             )
     return run.id

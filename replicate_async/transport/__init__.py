@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from replicate_async.transport.byte_stream import ByteStream
 from replicate_async.transport.headers import SecretHeaders
+from replicate_async.transport.session import Connections, read_tls
 from replicate_async.transport.transport import Response, Transport
 
-__all__ = ["ByteStream", "Response", "SecretHeaders", "Transport"]
+__all__ = ["ByteStream", "Connections", "Response", "SecretHeaders", "Transport", "read_tls"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 
-from replicate_async.transport.failures import NETWORK_ERRORS, translated
+from replicate_async.transport.failures import NETWORK_ERRORS, isolated, translated
 
 
 class ByteStream:
@@ -21,9 +22,10 @@ class ByteStream:
 
     __slots__ = (
         "__weakref__",
+        "_close",
         "_content",
+        "_covered_in",
         "_loop",
-        "_response",
         "_silent",
         "_timer",
         "_waiting_since",
@@ -32,15 +34,25 @@ class ByteStream:
         "status",
     )
 
-    def __init__(self, response: aiohttp.ClientResponse, limit: float) -> None:
-        self._response = response
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        limit: float,
+        covered_in: Callable[[str], str],
+    ) -> None:
+        def close() -> None:
+            response.close()
+
+        # No attribute holds the answer, which knows its request, and with it the token.
+        self._close: Callable[[], None] = close
+        self._covered_in = covered_in
         self._content = response.content
         self.limit: float = limit
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._silent = False
         self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.headers: Mapping[str, str] = _covered(response.headers, covered_in)
         if response.connection is not None and response.connection.protocol is not None:
             response.connection.protocol.read_timeout = None
             response.connection.protocol.start_timeout()
@@ -54,10 +66,15 @@ class ByteStream:
         except NETWORK_ERRORS as error:
             if rest := self._rest():
                 return rest
-            fault = translated(TimeoutError() if self._silent else error)
+            fault: BaseException = translated(TimeoutError() if self._silent else error)
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            fault = isolated(error)
         finally:
             self._waiting_since = None
-        raise fault
+        try:
+            raise fault
+        finally:
+            del fault  # it holds this frame
 
     def _rest(self) -> bytes:
         """Return what had come before the connection broke."""
@@ -66,16 +83,17 @@ class ByteStream:
         return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001 - no public way
 
     async def read_all(self, limit: int) -> bytes:
-        """Return at most the first *limit* bytes of what is left."""
+        """Return at most the first *limit* bytes of what is left, without the token."""
         body = bytearray()
         while len(body) < limit and (chunk := await self.read()):
             body += chunk
-        return bytes(body[:limit])
+        text = body[:limit].decode("utf-8", "surrogateescape")
+        return self._covered_in(text).encode("utf-8", "surrogateescape")
 
     def close(self) -> None:
         """Close the connection at once."""
         self._timer.cancel()
-        self._response.close()
+        self._close()
 
     def _look_after(self, seconds: float) -> asyncio.TimerHandle:
         # Weak, so that a stream that nobody holds any more does not live on.
@@ -91,7 +109,15 @@ class ByteStream:
             self._timer = self._look_after(left)
         else:
             self._silent = True
-            self._response.close()
+            self._close()
+
+
+def _covered(headers: Mapping[str, str], covered_in: Callable[[str], str]) -> Mapping[str, str]:
+    """Return *headers* without the token, for a server that echoes it."""
+    together = "\n".join(headers.values())
+    if covered_in(together) == together:
+        return headers
+    return CIMultiDict((name, covered_in(value)) for name, value in headers.items())
 
 
 def _look(stream: weakref.ref[ByteStream]) -> None:

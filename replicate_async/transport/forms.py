@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from io import BytesIO
+from types import TracebackType
 from typing import Final
 
 import aiohttp
@@ -48,6 +49,7 @@ class Streamed(aiohttp.Payload):
         super().__init__(reading, content_type=content_type)
         self._reading = reading
         self._failure: Exception | None = None
+        self._trace: TracebackType | None = None
 
     @property
     def size(self) -> int | None:
@@ -71,13 +73,14 @@ class Streamed(aiohttp.Payload):
         try:
             return await self._reading.read()
         except Exception as error:
-            self._failure = error
+            self._failure, self._trace = error, error.__traceback__
             raise
 
     def raise_failure(self) -> None:
         """Raise what reading it raised, if it did."""
         if self._failure is not None:
-            raise self._failure
+            # Without the frames of aiohttp that it passed later, where the request is.
+            raise self._failure.with_traceback(self._trace)
 
 
 def in_pieces(data: bytes) -> bytes | BytesIO:

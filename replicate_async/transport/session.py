@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass, field
 from functools import lru_cache
 from http.cookies import SimpleCookie
+from ssl import SSLContext
 from typing import Any, Final
+from urllib.request import getproxies
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.origin import Base
+from replicate_async.errors import ClientStateError, InvalidArgumentError
 from replicate_async.transport.failures import InwardError
 from replicate_async.transport.silence import Silence
 
@@ -20,12 +25,40 @@ from replicate_async.transport.silence import Silence
 _IDLE: Final = 10.0
 
 
+TLS = SSLContext | bool | aiohttp.Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How connections are made: how many at a time, and by which way out."""
+
+    connects: int = 200
+    proxy: str | None = field(default=None, repr=False)  # there may be a password in it
+    tls: TLS = True
+    """What aiohttp calls ``ssl``; True verifies certificates as the system does."""
+    trust_env: bool = False
+
+
+def read_tls(given: TLS) -> TLS:
+    """Return what was *given* as ``ssl``, which must be what aiohttp takes."""
+    if isinstance(given, bool | SSLContext | aiohttp.Fingerprint):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        return given
+    raise InvalidArgumentError(
+        f"ssl={shorten(given)} is a {type(given).__name__}; pass ssl.create_default_context("
+        "cafile=...), or False for no verification."
+    )
+
+
 class _Connector(aiohttp.TCPConnector):
     """A connector that makes a bounded number of connections at a time."""
 
-    def __init__(self, connects: int, resolver: AbstractResolver | None, silence: Silence) -> None:
-        super().__init__(limit=0, keepalive_timeout=_IDLE, resolver=resolver)  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
-        self._turn = asyncio.Semaphore(connects)
+    def __init__(
+        self, connections: Connections, resolver: AbstractResolver | None, silence: Silence
+    ) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
+            limit=0, keepalive_timeout=_IDLE, resolver=resolver, ssl=connections.tls
+        )
+        self._turn = asyncio.Semaphore(connections.connects)
         self._silence = silence
 
     async def _create_connection(
@@ -49,10 +82,12 @@ class _Resolver(AbstractResolver):
     """Looks names up, and refuses those that lead where *base* does not allow.
 
     What is checked here is what is connected to: a name may mean something else the next moment.
+    With *trust_env*, the proxies of the environment may be anywhere.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, *, trust_env: bool) -> None:
         self._base = base
+        self._trust_env = trust_env
         self._resolver = aiohttp.DefaultResolver()
 
     async def resolve(
@@ -61,6 +96,8 @@ class _Resolver(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         for entry in found:
             if not self._base.may_connect(host, entry["host"]):
+                if self._trust_env and (host, port) in _environment_proxies():
+                    break
                 raise InwardError(host, entry["host"])
         return found
 
@@ -80,23 +117,68 @@ class _NoCookies(aiohttp.DummyCookieJar):
 
 
 def open_session(
-    connects: int, strangers_of: Base | None, silence: Silence
+    connections: Connections, strangers_of: Base | None, silence: Silence
 ) -> aiohttp.ClientSession:
-    """Return a session that makes *connects* connections at a time.
+    """Return a session that makes connections as *connections* say.
 
-    With *strangers_of*, to the addresses that this base allows only. *silence* is told of them.
+    With *strangers_of*, to the addresses that this base allows only, unless a proxy connects.
+    *silence* is told of them.
     """
-    resolver = None if strangers_of is None else _Resolver(strangers_of)
-    session = aiohttp.ClientSession(
-        connector=_Connector(connects, resolver, silence),
-        cookie_jar=_NoCookies(),
-        trust_env=False,
-        raise_for_status=False,
+    resolver = None
+    if strangers_of is not None and connections.proxy is None:
+        resolver = _Resolver(strangers_of, trust_env=connections.trust_env)
+    return _without_repeats(
+        aiohttp.ClientSession(
+            connector=_Connector(connections, resolver, silence),
+            cookie_jar=_NoCookies(),
+            proxy=connections.proxy,
+            trust_env=connections.trust_env,
+        )
     )
+
+
+def open_beside(given: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """Return a session by the way out of *given*, without its headers and cookies.
+
+    It shares the connector, so that proxies of every kind serve it, and leaves it open.
+    """
+    if given.closed:
+        raise ClientStateError(SESSION_CLOSED)
+    session = aiohttp.ClientSession(
+        connector=given.connector,
+        connector_owner=False,
+        cookie_jar=_NoCookies(),
+        trust_env=given.trust_env,
+    )
+    # aiohttp has no public names for these.
+    for name in ("_default_proxy", "_default_proxy_auth"):
+        setattr(session, name, getattr(given, name, None))
+    return _without_repeats(session)
+
+
+SESSION_CLOSED: Final = (
+    "The session that was passed as session= is closed; keep it open for as long as the client is "
+    "used."
+)
+
+
+def _without_repeats(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
     # aiohttp sends a read a second time when the connection breaks, whatever the retry policy and
     # its budget say: an outage would get twice the traffic.
     session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public switch
     return session
+
+
+def _environment_proxies() -> set[tuple[str | None, int | None]]:
+    """Return hosts and ports of the proxies that the environment names."""
+    found: set[tuple[str | None, int | None]] = set()
+    for value in getproxies().values():
+        try:
+            proxy = URL(value)
+        except ValueError:
+            continue
+        found.add((proxy.raw_host, proxy.port))
+    return found
 
 
 @lru_cache(maxsize=64)

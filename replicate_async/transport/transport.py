@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncGenerator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -15,17 +15,19 @@ from yarl import URL
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.core.timeout import Timeout
-from replicate_async.errors import (
-    APIConnectionError,
-    ClientStateError,
-    DecodeError,
-    ReplicateError,
-)
+from replicate_async.core.token import Token
+from replicate_async.errors import APIConnectionError, ClientStateError, DecodeError
 from replicate_async.transport import forms
 from replicate_async.transport.byte_stream import ByteStream
-from replicate_async.transport.failures import NETWORK_ERRORS, inward, translated
+from replicate_async.transport.failures import NETWORK_ERRORS, inward, isolated, translated
 from replicate_async.transport.headers import SecretHeaders
-from replicate_async.transport.session import limits, open_session
+from replicate_async.transport.session import (
+    SESSION_CLOSED,
+    Connections,
+    limits,
+    open_beside,
+    open_session,
+)
 from replicate_async.transport.silence import Silence
 from replicate_async.transport.turnstile import Turnstile
 
@@ -35,6 +37,7 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 _SHORT: Final = 64 * 1024
 """Bytes of a body whose sending is no matter of time, even over a slow line."""
 _ABANDONED: Final[list[aiohttp.ClientSession]] = []
+_DEFAULTS: Final = Connections()
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -53,9 +56,10 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 class Transport:
     """Sessions of aiohttp: one for an event loop, made at its first request.
 
-    *connects* is how many connections may be in the making at a time, so that ten thousand tasks
-    can start together. A *session* of the caller's is used as it is, and left open. With
-    *strangers_of*, connections are made to the addresses that this base allows only.
+    *connections* say how connections are made, and how many at a time, so that ten thousand tasks
+    can start together. A *session* of the caller's is used for the API, with its headers and
+    cookies, and left open. With *strangers_of* it serves other hosts: by the same way out, over
+    connections to the addresses that this base allows only, or over those of a session *beside*.
     """
 
     _silence: Silence
@@ -65,12 +69,16 @@ class Transport:
         self,
         *,
         session: aiohttp.ClientSession | None = None,
-        connects: int = 200,
+        connections: Connections = _DEFAULTS,
         strangers_of: Base | None = None,
+        beside: aiohttp.ClientSession | None = None,
     ) -> None:
         self._given = session
-        self._connects = connects
+        self._beside = beside
+        self._connections = connections
         self._strangers_of = strangers_of
+        self._overrides = session is not None or beside is not None or connections.trust_env
+        self._settings = _request_settings(connections, session or beside)
         self._session: aiohttp.ClientSession | None = session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -86,7 +94,7 @@ class Transport:
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str],
+        headers: SecretHeaders,
         body: bytes | Multipart | aiohttp.Payload | None,
         timeout: Timeout,
         hold: float = 0.0,
@@ -105,15 +113,18 @@ class Transport:
         short = body is None or _is_short(body)
         watched = short and session is not self._given
         exchange = self._silence.begin(read if watched else math.inf)
+        response: aiohttp.ClientResponse | None = None
+        fault: BaseException
         try:
             # A context manager would cost a tenth of the call.
             response = exchange.response = await session.request(
                 method,
                 URL(url, encoded=True),
-                headers=headers,
                 data=forms.in_pieces(body) if isinstance(body, bytes) else body,
                 timeout=limits(timeout.connect, None if watched else read),
                 allow_redirects=False,
+                **(headers.overriding() if self._overrides else headers.options()),
+                **self._settings,
             )
             content = response.content
             if short and content.is_eof() and content.total_bytes <= LARGEST_BODY:
@@ -122,26 +133,31 @@ class Transport:
             else:
                 whole = await (response.read() if _is_small(response) else _read(response))
             return Response(response.status, response.headers, whole)
-        except asyncio.CancelledError:
-            if not exchange.ended():
-                raise
-            fault = translated(TimeoutError())
+        except asyncio.CancelledError as error:
+            fault = translated(TimeoutError()) if exchange.ended() else isolated(error)
         except NETWORK_ERRORS as error:
             fault = translated(TimeoutError() if exchange.ended() else error)
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            fault = self._unexpected(error)
         finally:
             self._silence.end(exchange)
             # The end of the body has released the connection; one that is not there never will.
-            if exchange.response is not None and not exchange.response.content.at_eof():
-                exchange.response.close()
+            if response is not None and not response.content.at_eof():
+                response.close()
+        # The answer knows its request, and with it the token.
+        response = exchange.response = None
         # Out here, so that the original is not even the context of what is raised.
-        raise fault
+        try:
+            raise fault
+        finally:
+            del fault  # it holds this frame
 
     async def _send_form(
         self,
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str],
+        headers: SecretHeaders,
         form: Multipart,
         timeout: Timeout,
         hold: float,
@@ -161,7 +177,7 @@ class Transport:
         self,
         url: str,
         *,
-        headers: Mapping[str, str],
+        headers: SecretHeaders,
         timeout: Timeout,
         silence: float | None = None,
     ) -> ByteStream:
@@ -171,23 +187,36 @@ class Transport:
         """
         session = self._ready() or await self._open()
         silence = timeout.stream if silence is None else silence
-        fault: ReplicateError
+        fault: BaseException
         try:
             response = await session.get(
                 URL(url, encoded=True),
-                headers=headers,
                 timeout=limits(timeout.connect, silence),
                 allow_redirects=False,
+                **(headers.overriding() if self._overrides else headers.options()),
+                **self._settings,
             )
-            return ByteStream(response, silence)
+            return ByteStream(response, silence, headers.covered_in)
         except NETWORK_ERRORS as error:
-            fault = inward(error, url) or translated(error)
-        raise fault
+            fault = inward(error, headers.covered_in(url)) or translated(error)
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            fault = self._unexpected(error)
+        try:
+            raise fault
+        finally:
+            del fault  # it holds this frame
+
+    def _unexpected(self, error: BaseException) -> BaseException:
+        """Return what to raise for *error*, which is none of the network's."""
+        given = self._given or self._beside
+        if isinstance(error, RuntimeError) and given is not None and given.closed:
+            return ClientStateError(SESSION_CLOSED)
+        return isolated(error)
 
     @staticmethod
-    def headers(fields: Mapping[str, str]) -> SecretHeaders:
-        """Return *fields* as headers to send."""
-        return SecretHeaders(fields)
+    def headers(fields: Mapping[str, str], token: Token, *, attached: bool) -> SecretHeaders:
+        """Return *fields* as headers to send, with *token* or (not *attached*) without it."""
+        return SecretHeaders(fields, token, attached=attached)
 
     async def turn(self) -> None:
         """Wait until it is this task's turn to begin with a request."""
@@ -197,10 +226,13 @@ class Transport:
         """Return the transport for hosts that are not the API's, which is at *base*.
 
         A session of the caller's may carry headers and cookies of its own, which are not theirs
-        to see; and where their names lead is looked at before a connection is made.
+        to see; and where their names lead is looked at before a connection is made, unless a proxy
+        or the caller's own connector makes it.
         """
         if self._strangers is None:
-            self._strangers = Transport(connects=self._connects, strangers_of=base)
+            self._strangers = Transport(
+                connections=self._connections, strangers_of=base, beside=self._given
+            )
         return self._strangers
 
     async def aclose(self) -> None:
@@ -237,7 +269,10 @@ class Transport:
             self._session = self._given
             return self._given
         self._abandon()
-        session = open_session(self._connects, self._strangers_of, self._silence)
+        if self._beside is not None:
+            session = open_beside(self._beside)
+        else:
+            session = open_session(self._connections, self._strangers_of, self._silence)
         self._session, self._loop, self._pid = session, loop, os.getpid()
         # A loop that ends closes its asynchronous generators, and this one the session with it:
         # nothing is left open where nobody called aclose(), and a second loop finds a clean slate.
@@ -277,6 +312,20 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
         yield
     finally:
         await session.close()
+
+
+def _request_settings(
+    connections: Connections, given: aiohttp.ClientSession | None
+) -> dict[str, Any]:
+    """Return the options of each request that override those of a session that was *given*."""
+    settings: dict[str, Any] = {}
+    if given is not None:
+        settings = {"raise_for_status": False, "auto_decompress": True}
+        if connections.proxy is not None:
+            settings["proxy"] = connections.proxy
+        if connections.tls is not True:
+            settings["ssl"] = connections.tls
+    return settings
 
 
 def _is_short(body: bytes | aiohttp.Payload) -> bool:

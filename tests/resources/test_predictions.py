@@ -100,7 +100,9 @@ async def test_a_community_models_version_is_looked_up_once() -> None:
 async def test_a_model_without_versions_cannot_run(client: Replicate) -> None:
     await client.models.create("dev/empty", visibility="private", hardware="cpu")
 
-    with pytest.raises(NotFoundError, match="There is no model dev/empty that runs without a version"):
+    with pytest.raises(
+        NotFoundError, match="There is no model dev/empty that runs without a version"
+    ):
         await client.predictions.create("dev/empty")
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import copy
 import logging
 import pickle
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import Final, Generic, Self, TypeVar, cast
 
 TOKEN: Final = "r8_SENTINELthatMustNotBeShown0123456789x"
@@ -162,3 +173,74 @@ def _assert_silent_pickle(thing: object, name: str) -> None:
         assert_silent(str(refusal), f"the refusal to pickle {name}")
     else:
         assert_silent(data, f"a pickle of {name}")
+
+
+_DEEPEST: Final = 6
+_MOST_VALUES: Final = 20_000
+# What is no data: code, and what is shared by all that runs.
+_OPAQUE: Final = (
+    ModuleType,
+    FunctionType,
+    BuiltinFunctionType,
+    CodeType,
+    FrameType,
+    TracebackType,
+    type,
+    asyncio.AbstractEventLoop,
+    asyncio.Future,
+    Coroutine,
+)
+
+
+def assert_frames_clean(error: BaseException, tests: Path = PACKAGE.parent / "tests") -> None:
+    """Search all that the frames of *error* and of the errors behind it can reach for a secret.
+
+    Those of every library count; those of the *tests*, which know the secrets, do not.
+    """
+    for link in chain(error):
+        for frame in _frames(link.__traceback__):
+            if tests not in Path(frame.f_code.co_filename).parents:
+                for name, value in frame.f_locals.items():
+                    where = f"{name} of {frame.f_code.co_qualname}, where {link!r} passed"
+                    _assert_silent_within(value, where)
+
+
+def _assert_silent_within(value: object, where: str) -> None:
+    seen: dict[int, object] = {}
+    waiting: list[tuple[object, int, str]] = [(value, 0, where)]
+    while waiting and len(seen) < _MOST_VALUES:
+        item, depth, path = waiting.pop(0)
+        if id(item) in seen or isinstance(item, _OPAQUE):
+            continue
+        seen[id(item)] = item
+        try:
+            text = repr(item)
+        except Exception:  # noqa: BLE001 - half-made objects may not have a repr yet
+            text = ""
+        assert_silent(text, path)
+        if depth < _DEEPEST:
+            waiting += [(inner, depth + 1, f"{name} of {path}") for name, inner in _inside(item)]
+
+
+def _inside(item: object) -> Iterator[tuple[str, object]]:
+    if isinstance(item, str | bytes | bytearray | int | float | None):
+        return
+    if isinstance(item, MethodType):
+        yield "__self__", item.__self__
+    if isinstance(item, Mapping):
+        for key, value in list(cast("Mapping[object, object]", item).items()):
+            yield "a key", key
+            yield f"[{key!r}]", value
+    elif isinstance(item, tuple | list | set | frozenset | deque):
+        yield from (("an item", inner) for inner in list(cast("Iterable[object]", item)))
+    yield from _attributes(cast("object", item))
+
+
+def _attributes(item: object) -> Iterator[tuple[str, object]]:
+    names = dict.fromkeys(getattr(item, "__dict__", ()))
+    names |= dict.fromkeys(
+        slot for kind in type(item).__mro__ for slot in getattr(kind, "__slots__", ())
+    )
+    for name in names:
+        with contextlib.suppress(Exception):
+            yield name, getattr(item, name)

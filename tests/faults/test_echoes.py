@@ -1,0 +1,257 @@
+"""A server that repeats the token, in whatever place and form, does not get it into an error."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+
+from replicate_async import FileOutput, Replicate, ReplicateError
+from replicate_async.core.token import Token
+from tests.faults.calls import ONCE, Call, first
+from tests.support.fault_server import FaultServer
+from tests.support.replies import events, json_answer, page, prediction, stream_answer
+from tests.support.sentinel import chain
+from tests.support.wire import Answer, Request
+
+pytestmark = pytest.mark.anyio
+
+LONG: Final = "r8_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789x"
+TOKENS: Final = {
+    "of Replicate": LONG,
+    "of a gateway": "company-proxy.token/0123+456789~abcdef0123==",
+    "a short one": "r8_t0k3n",
+}
+
+
+def every_character(token: str, form: str) -> str:
+    return "".join(form.format(ord(character)) for character in token)
+
+
+FORMS: Final[dict[str, Callable[[str], str]]] = {
+    "as it is": lambda token: token,
+    "with its scheme": lambda token: f"Bearer {token}",
+    "in quotes": lambda token: f'"{token}"',
+    "for a URL": lambda token: quote(token, safe=""),
+    "each character for a URL": lambda token: every_character(token, "%{:02x}"),
+    "escaped as in JSON": lambda token: every_character(token, "\\u{:04x}"),
+    "escaped as in Python": lambda token: every_character(token, "\\x{:02x}"),
+    "escaped as in HTML": lambda token: every_character(token, "&#{};"),
+}
+BASE64: Final[dict[str, Callable[[str], str]]] = {
+    "in base64": lambda token: base64.b64encode(token.encode()).decode(),
+    "as a password in base64": lambda token: base64.b64encode(f"u:{token}".encode()).decode(),
+    "with its scheme in base64": lambda token: base64.urlsafe_b64encode(
+        f"Bearer {token}".encode()
+    ).decode(),
+}
+
+Place = Callable[[FaultServer, str], Answer]
+
+
+def client_with(token: str, server: FaultServer) -> Replicate:
+    return Replicate(token, base_url=server.url, retry=ONCE)
+
+
+def redirected(to: str) -> Answer:
+    return Answer(status=302, headers=(("Location", to),), acts=False)
+
+
+def typed(content_type: str, body: bytes = b"?", status: int = 200) -> Answer:
+    return Answer(status=status, headers=(("Content-Type", content_type),), body=body)
+
+
+def problem_of(status: int, **members: object) -> Answer:
+    return json_answer(members, status)
+
+
+async def get(client: Replicate) -> object:
+    return await client.predictions.get("abc")
+
+
+async def listed(client: Replicate) -> object:
+    return await first(client.predictions.list())
+
+
+async def streamed(client: Replicate) -> object:
+    async with client.predictions.stream("streamed") as following:
+        return [event async for event in following]
+
+
+async def upload(client: Replicate) -> object:
+    return await FileOutput(f"{client.base.url}/files/abc").with_client(client).read()
+
+
+async def output_file(client: Replicate) -> object:
+    return await FileOutput(f"{client.base.origin}/out.png").with_client(client).read()
+
+
+PLACES: Final[dict[str, tuple[Call, Place]]] = {
+    "Location": (get, lambda _, said: redirected(f"https://elsewhere.example/?t={said}")),
+    "Location, far behind": (
+        get,
+        lambda _, said: redirected(f"https://elsewhere.example/?{'x' * 30}={said}"),
+    ),
+    "Content-Type": (get, lambda _, said: typed(f"text/{said}")),
+    "a body that is no JSON": (get, lambda _, said: typed("text/plain", said.encode())),
+    "a body that is cut": (get, lambda _, said: typed("text/plain", b"x" * 180 + said.encode())),
+    "a wrong value": (get, lambda _, said: json_answer({"id": "p", "status": {said: said}})),
+    "a missing id": (get, lambda _, said: json_answer({"status": "starting", said: said})),
+    "a problem's detail": (get, lambda _, said: problem_of(400, detail=f"{'x ' * 130}{said}")),
+    "a problem's title": (get, lambda _, said: problem_of(401, title=said, detail="no")),
+    "the name of a field": (get, lambda _, said: problem_of(422, detail={said: ["wrong"]})),
+    "a field": (
+        get,
+        lambda _, said: problem_of(
+            422, invalid_fields=[{"field": said, "type": said, "description": said}]
+        ),
+    ),
+    "a page": (
+        get,
+        lambda _, said: typed("text/html", f"<html><title>{said}</title></html>".encode(), 502),
+    ),
+    "an error that is plain text": (get, lambda _, said: typed("text/plain", said.encode(), 503)),
+    "Retry-After": (
+        get,
+        lambda _, said: Answer(status=429, headers=(("Retry-After", said),), body=b"{}"),
+    ),
+    "the reason": (
+        get,
+        lambda _, said: Answer(raw=f"HTTP/1.1 400 {said}\r\nContent-Length: 0\r\n\r\n".encode()),
+    ),
+    "a foreign next": (
+        listed,
+        lambda _, said: json_answer(page(next=f"https://elsewhere.example/?t={said}")),
+    ),
+    "next, again and again": (
+        listed,
+        lambda server, said: json_answer(
+            page(next=f"{server.url}/predictions?cursor={quote(said, safe='%')}")
+        ),
+    ),
+    "the body of a stream": (streamed, lambda _, said: typed("text/plain", said.encode(), 400)),
+    "the type of a stream": (streamed, lambda _, said: typed(f"text/{said}")),
+    "Location of a stream": (streamed, lambda _, said: redirected(f"http://evil.example/{said}")),
+    "Location of an upload": (upload, lambda _, said: redirected(f"http://evil.example/{said}")),
+    "Location of a file": (
+        output_file,
+        lambda _, said: redirected(f"http://evil.example/?{said}"),
+    ),
+    "the encoding of an upload": (
+        upload,
+        lambda _, said: Answer(headers=(("Content-Encoding", said),), body=b"x"),
+    ),
+}
+
+
+def assert_unspoken(error: BaseException, token: str, said: str) -> None:
+    fewest = min(len(token), 12)
+    parts = {text[at : at + fewest] for text in (token, said) for at in range(len(text) - fewest)}
+    for link in chain(error):
+        notes = getattr(link, "__notes__", ())
+        shown = f"{link!s} {link!r} {link.args!r} {vars(link)!r} {notes!r}"
+        shown += pickle.dumps(link).decode("latin-1")
+        assert not [part for part in parts if part in shown], f"{type(link).__name__} shows it"
+
+
+async def provoke(place: str, token: str, said: str) -> None:
+    act, answer = PLACES[place]
+
+    def handler(request: Request) -> Answer:
+        if request.path == "/v1/predictions/streamed":
+            stream = f"{server.url}/streams/s"
+            return json_answer(prediction(server.url, status="processing", stream=stream))
+        return answer(server, said)
+
+    async with FaultServer(handler) as server, client_with(token, server) as client:
+        with pytest.raises(ReplicateError) as caught:
+            await act(client)
+    assert_unspoken(caught.value, token, said)
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_token_that_is_repeated_is_not_said(place: str, kind: str) -> None:
+    await provoke(place, TOKENS[kind], TOKENS[kind])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "place", ["Location", "Content-Type", "a body that is no JSON", "a problem's detail"]
+)
+async def test_a_token_in_another_form_is_not_said(place: str, form: str) -> None:
+    await provoke(place, LONG, FORMS[form](LONG))
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    # What is short is a word by chance in base64.
+    [
+        *((kind, form) for kind in TOKENS for form in FORMS),
+        *((kind, form) for kind in TOKENS for form in BASE64 if kind != "a short one"),
+    ],
+)
+def test_text_that_holds_the_token_in_another_form_is_covered(kind: str, form: str) -> None:
+    token = TOKENS[kind]
+    said = {**FORMS, **BASE64}[form](token)
+
+    found = Token(token).covered_in(f"before {said} after")
+
+    assert token not in found
+    assert said not in found
+    assert "[hidden]" in found
+
+
+def test_a_part_of_the_token_is_covered() -> None:
+    token = Token(LONG)
+
+    for length in range(17, len(LONG)):
+        for start in range(len(LONG) - length + 1):
+            found = token.covered_in(f"x{LONG[start : start + length]} y")
+            assert found == "x[hidden] y"
+
+
+def test_many_parts_of_the_token_are_covered_in_little_time() -> None:
+    part = LONG[:20]
+
+    found = Token(LONG).covered_in(f"{part} " * 50_000)
+
+    assert found == "[hidden] " * 50_000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Not found.", "company-wide 100%", "a\\b&c", "x" * 1000, "r8_AbCdEf is short"]
+)
+def test_other_text_stays_as_it_is(text: str) -> None:
+    for token in TOKENS.values():
+        assert Token(token).covered_in(text) == text
+
+
+async def test_what_the_api_says_beside_the_token_is_still_said() -> None:
+    answer = problem_of(401, detail=f"The token {LONG} has expired.")
+    async with (
+        FaultServer(lambda _request: answer) as server,
+        client_with(LONG, server) as client,
+    ):
+        with pytest.raises(ReplicateError, match=r"The token \[hidden\] has expired\."):
+            await client.account.get()
+
+
+async def test_events_of_a_stream_are_handed_over_as_they_came() -> None:
+    def handler(request: Request) -> Answer:
+        if request.path == "/v1/predictions/streamed":
+            stream = f"{server.url}/streams/s"
+            return json_answer(prediction(server.url, status="processing", stream=stream))
+        return stream_answer(events(("output", "Hello")))
+
+    async with (
+        FaultServer(handler) as server,
+        client_with(LONG, server) as client,
+        client.predictions.stream("streamed") as following,
+    ):
+        said = [str(event) async for event in following]
+    assert said[0] == "Hello"

@@ -263,6 +263,12 @@ class Transport:
         forked = self._pid != os.getpid()
         if self._loop is not None and self._loop is not loop and not forked:
             self._check_thread(self._loop)
+        given = self._given or self._beside
+        if given is not None and getattr(given, "_loop", loop) is not loop:
+            raise ClientStateError(
+                "The session that was passed as session= belongs to another event loop; make a "
+                "session and a client for each."
+            )
         self._silence = Silence(loop)
         if self._given is not None:
             self._loop, self._pid = loop, os.getpid()

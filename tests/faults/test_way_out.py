@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ def answers(request: Request) -> Answer:
 
 
 @asynccontextmanager
-async def hidden_service() -> AsyncIterator[tuple[FaultServer, ConnectProxy]]:
+async def hidden_service() -> AsyncGenerator[tuple[FaultServer, ConnectProxy]]:
     """Serve hosts that can only be reached by a proxy."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     AUTHORITY.issue_cert(API, FILES, STREAMS).configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - as above

@@ -219,7 +219,8 @@ def _assert_silent_within(value: object, where: str) -> None:
             text = ""
         assert_silent(text, path)
         if depth < _DEEPEST:
-            waiting += [(inner, depth + 1, f"{name} of {path}") for name, inner in _inside(item)]
+            found = [*_inside(item), *_attributes(item)]
+            waiting += [(inner, depth + 1, f"{name} of {path}") for name, inner in found]
 
 
 def _inside(item: object) -> Iterator[tuple[str, object]]:
@@ -233,7 +234,6 @@ def _inside(item: object) -> Iterator[tuple[str, object]]:
             yield f"[{key!r}]", value
     elif isinstance(item, tuple | list | set | frozenset | deque):
         yield from (("an item", inner) for inner in list(cast("Iterable[object]", item)))
-    yield from _attributes(cast("object", item))
 
 
 def _attributes(item: object) -> Iterator[tuple[str, object]]:

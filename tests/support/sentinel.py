@@ -188,6 +188,8 @@ _OPAQUE: Final = (
     type,
     asyncio.AbstractEventLoop,
     asyncio.Future,
+    asyncio.Handle,
+    asyncio.BaseTransport,
     Coroutine,
 )
 

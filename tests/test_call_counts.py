@@ -43,8 +43,8 @@ MOST: Final = {
     "page of 100": 157,
     "stream": 250,
     "burst": 1.4,
-    "drip": 41,
-    "create and wait": 415,
+    "drip": 42,
+    "create and wait": 420,
     "look, 100 waits": 56,
     "look, 1,000 waits": 34,
 }

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.cookies import SimpleCookie
-from ssl import SSLContext
+from ssl import CERT_REQUIRED, SSLContext
 from typing import Any, Final
 from urllib.request import getproxies
 
@@ -37,6 +37,13 @@ class Connections:
     tls: TLS = True
     """What aiohttp calls ``ssl``; True verifies certificates as the system does."""
     trust_env: bool = False
+
+    @property
+    def are_verified(self) -> bool:
+        """Whether a host must prove its name with a certificate that is valid for it."""
+        if isinstance(self.tls, SSLContext):
+            return self.tls.verify_mode is CERT_REQUIRED and self.tls.check_hostname
+        return self.tls is True
 
 
 def read_tls(given: TLS) -> TLS:
@@ -85,9 +92,10 @@ class _Resolver(AbstractResolver):
     With *trust_env*, the proxies of the environment may be anywhere.
     """
 
-    def __init__(self, base: Base, *, trust_env: bool) -> None:
+    def __init__(self, base: Base, connections: Connections) -> None:
         self._base = base
-        self._trust_env = trust_env
+        self._verified = connections.are_verified
+        self._trust_env = connections.trust_env
         self._resolver = aiohttp.DefaultResolver()
 
     async def resolve(
@@ -95,7 +103,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
         for entry in found:
-            if not self._base.may_connect(host, entry["host"]):
+            if not self._base.may_connect(host, entry["host"], verified=self._verified):
                 if self._trust_env and (host, port) in _environment_proxies():
                     break
                 raise InwardError(host, entry["host"])
@@ -126,7 +134,7 @@ def open_session(
     """
     resolver = None
     if strangers_of is not None and connections.proxy is None:
-        resolver = _Resolver(strangers_of, trust_env=connections.trust_env)
+        resolver = _Resolver(strangers_of, connections)
     return _without_repeats(
         aiohttp.ClientSession(
             connector=_Connector(connections, resolver, silence),

@@ -38,7 +38,9 @@ NAMES: Final = {
 }
 
 
-async def surf(urls: list[str], certificate: str, loop: Internet) -> dict[str, object]:
+async def surf(
+    urls: list[str], certificate: str, loop: Internet, *, verify: bool
+) -> dict[str, object]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     results: dict[str, object] = {}
@@ -49,6 +51,7 @@ async def surf(urls: list[str], certificate: str, loop: Internet) -> dict[str, o
             base_url="https://api.replicate.com",
             retry=Retry(attempts=1),
             trusted_hosts=["Store.internal"],
+            ssl=verify,
         ) as client,
     ):
         loop.port = stranger.port
@@ -74,10 +77,10 @@ async def surf(urls: list[str], certificate: str, loop: Internet) -> dict[str, o
 
 
 def main() -> None:
-    certificate, *urls = sys.argv[1:]
+    verify, certificate, *urls = sys.argv[1:]
     loop = Internet(NAMES, 0)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        print(json.dumps(runner.run(surf(urls, certificate, loop))))
+        print(json.dumps(runner.run(surf(urls, certificate, loop, verify=verify == "verified"))))
 
 
 if __name__ == "__main__":

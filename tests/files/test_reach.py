@@ -53,6 +53,15 @@ TRUSTED: Final = {"stand-in.replicate.delivery": "198.18.0.7", "store.internal":
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    return fetch(tmp_path_factory, "verified")
+
+
+@pytest.fixture(scope="module")
+def unverified(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    return fetch(tmp_path_factory, "unverified")
+
+
+def fetch(tmp_path_factory: pytest.TempPathFactory, verify: str) -> dict[str, list[Any]]:
     """Fetch every URL in one run of the program."""
     folder = tmp_path_factory.mktemp("certificates")
     authority = trustme.CA()
@@ -66,7 +75,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     urls += [f"https://{name}/a" for name in TRUSTED]
     urls += ["https://api.replicate.com/out.png", "https://api.replicate.com/v1/files/abc"]
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.files.surfing", str(folder / "server.pem"), *urls],
+        [sys.executable, "-m", "tests.files.surfing", verify, str(folder / "server.pem"), *urls],
         env={**os.environ, "SSL_CERT_FILE": str(folder / "authority.pem")},
         cwd=ROOT,
         capture_output=True,
@@ -100,6 +109,13 @@ def test_a_public_name_that_leads_into_a_network_is_not_connected_to(
 def test_a_trusted_host_is_read_at_any_address(name: str, outcomes: dict[str, list[Any]]) -> None:
     expected = ["", 1, False, [TRUSTED[name]]]
     assert outcomes[f"file https://{name}/a"] == expected
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+def test_no_host_is_trusted_while_certificates_are_not_verified(
+    name: str, unverified: dict[str, list[Any]]
+) -> None:
+    assert unverified[f"file https://{name}/a"] == ["ForeignURLError", 0, False, []]
 
 
 def test_the_host_of_the_api_may_be_anywhere(outcomes: dict[str, list[Any]]) -> None:

@@ -19,7 +19,9 @@ from replicate_async.config import (
     read_trust_env,
     read_user_agent,
 )
+from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.limits import Limiter, Limits, Pacer
 from replicate_async.core.multipart import Multipart
@@ -201,6 +203,11 @@ class Replicate:
         """Return the seconds until a create after *ahead* others would be sent at once."""
         sender = self._sender
         return 0.0 if sender.limiter else sender.pacer.create.until_next(monotonic(), ahead)
+
+    @property
+    def api_clock(self) -> ApiClock:
+        """What answers have told of the API's clock."""
+        return self._sender.clock
 
     @property
     def requests_sent(self) -> int:
@@ -495,14 +502,15 @@ class Replicate:
         body: object = None,
         hold: float = 0.0,
         attempts: int | None = None,
+        hooks: RequestHooks | None = None,
     ) -> Coroutine[Any, Any, R]:
         """Send a request for *endpoint* and return what it answers, when that is awaited.
 
         *query*, *headers* and *body* are its structs; *hold* is how many seconds beyond the read
         timeout the API may keep silent; *attempts* are the tries at most, where that is fewer than
-        `Retry` allows. Raises `APIStatusError` for an error status,
-        `APIConnectionError` when no answer came, `AmbiguousCreateError` when a create may have
-        happened, `DecodeError` for an answer that is not as documented.
+        `Retry` allows; *hooks* are called around each attempt. Raises `APIStatusError` for an error
+        status, `APIConnectionError` when no answer came, `AmbiguousCreateError` when a create may
+        have happened, `DecodeError` for an answer that is not as documented.
         """
         try:
             target = endpoint.target(path, query)
@@ -527,6 +535,7 @@ class Replicate:
             encoded,
             hold,
             attempts,
+            hooks,
         )
         # A coroutine less: each on the way to the transport takes 2 % of a request.
         return self._sender.send(request)

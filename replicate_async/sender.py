@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from replicate_async.core import problem as problems
+from replicate_async.core.api_clock import ApiClock, moment
 from replicate_async.core.endpoint import Endpoint, shorten
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.limits import BucketName, Limiter, Pacer
 from replicate_async.core.missing import missing
 from replicate_async.core.multipart import Multipart
@@ -80,6 +82,8 @@ class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """Seconds that the API may keep silent, beyond the read timeout."""
     attempts: int | None = None
     """Tries at most, where that is fewer than `Retry` allows."""
+    hooks: RequestHooks | None = None
+    """What is done around each attempt."""
 
     @property
     def operation(self) -> str:
@@ -105,6 +109,8 @@ class Sender:
     pacer: Pacer
     limiter: Limiter | None
     transport: Transport
+    clock: ApiClock = field(default_factory=ApiClock, repr=False, compare=False)
+    """What answers have told of the API's clock."""
     _prepared: dict[tuple[str, str, bool], SecretHeaders] = field(
         default_factory=lambda: {},  # noqa: PIE807 - dict alone leaves its types open
         init=False,
@@ -112,7 +118,7 @@ class Sender:
         compare=False,
     )
 
-    async def send(self, request: Request[R]) -> R:
+    async def send(self, request: Request[R]) -> R:  # noqa: C901, PLR0912 - see above
         """Send *request* until it is answered for good, and return what a success says.
 
         Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError`, `RedirectError` or
@@ -126,10 +132,15 @@ class Sender:
         while True:
             fault: ReplicateError
             bucket = self.pacer.bucket(endpoint.bucket)
+            begun = monotonic()
             if attempt or self.limiter is not None:
                 await self._turn(endpoint.bucket)
-            elif bucket.reserve(monotonic()) > 0:
+                begun = monotonic()
+            elif bucket.reserve(begun) > 0:
                 await bucket.turn(bucket.place, monotonic, asyncio.sleep)
+                begun = monotonic()
+            if request.hooks is not None:
+                await request.hooks.begin()
             sent_at = time()
             try:
                 response = await self.transport.send(
@@ -143,9 +154,14 @@ class Sender:
             except (APIConnectionError, DecodeError) as error:
                 fault, failure = self._broken(request, error)
             else:
+                now = monotonic()
+                if now >= self.clock.due:
+                    self.clock.observe(response.headers, begun, moment())
                 if response.status != 429 and self.limiter is None:
-                    bucket.observed(monotonic(), *_allowance(response.headers))
+                    bucket.observed(now, *_allowance(response.headers))
                 if response.status < 300:
+                    if request.hooks is not None:
+                        request.hooks.answered(response.headers)
                     self.budget.refund(paid)
                     return self._decoded(request, response, sent_at)
                 if response.status < 400:
@@ -153,6 +169,8 @@ class Sender:
                     redirects += 1
                     continue
                 fault, failure = self._refusal(request, response)
+            if request.hooks is not None and not isinstance(fault, AmbiguousCreateError):
+                await request.hooks.refused()
             attempt += 1
             if not await self._may_repeat(request, attempt, fault, failure):
                 raise _dated(fault, sent_at)

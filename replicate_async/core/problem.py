@@ -27,6 +27,7 @@ __all__ = [
     "named_rate",
     "parse",
     "retry_after",
+    "timestamp",
 ]
 
 _LONGEST: Final = 300
@@ -231,8 +232,8 @@ def retry_after(headers: Mapping[str, str], problem: Problem, *, now: float) -> 
 def _waits(headers: Mapping[str, str], problem: Problem, now: float) -> Iterator[float | None]:
     header = headers.get("retry-after", "")
     yield _seconds(header)
-    if (until := _timestamp(header)) is not None:
-        answered = _timestamp(headers.get("date", ""))
+    if (until := timestamp(header)) is not None:
+        answered = timestamp(headers.get("date", ""))
         yield max(0.0, until - (now if answered is None else answered))
     yield problem.retry_after
     if problem.status == 429 and (reset := _seconds(headers.get("ratelimit-reset"))) is not None:
@@ -287,7 +288,7 @@ def _seconds(value: object) -> float | None:
     return number if 0 <= number < math.inf else None
 
 
-def _timestamp(date: str) -> float | None:
+def timestamp(date: str) -> float | None:
     """Return a date in any of HTTP's three formats, or ISO 8601, as Unix time."""
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - few servers write dates
 

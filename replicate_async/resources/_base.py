@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from replicate_async.core.endpoint import Endpoint, encode_query, shorten
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.origin import Base
 from replicate_async.errors import ForeignURLError, InvalidArgumentError, PaginationLoopError
@@ -53,6 +54,7 @@ class Caller(Protocol):
         body: object = None,
         hold: float = 0.0,
         attempts: int | None = None,
+        hooks: RequestHooks | None = None,
     ) -> Coroutine[Any, Any, R]:
         """Send a request for *endpoint* and return what it answers, when that is awaited."""
         ...
@@ -98,7 +100,7 @@ class Listing(Generic[T]):
     and `PaginationLoopError` if it points back.
     """
 
-    __slots__ = ("_body", "_client", "_endpoint", "_path", "_query")
+    __slots__ = ("_body", "_client", "_endpoint", "_hooks", "_path", "_query")
 
     def __init__(
         self,
@@ -108,12 +110,14 @@ class Listing(Generic[T]):
         *,
         query: msgspec.Struct | None = None,
         body: str | None = None,
+        hooks: RequestHooks | None = None,
     ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._path = path
         self._query = query
         self._body = body
+        self._hooks = hooks
 
     def __repr__(self) -> str:
         return f"<Listing {self._endpoint.method} {self._endpoint.path}>"
@@ -128,7 +132,9 @@ class Listing(Generic[T]):
         query: msgspec.Struct | str | None = self._query
         seen = {"" if self._query is None else encode_query(self._query)}
         while True:
-            page = await self._client.call(self._endpoint, self._path, query=query, body=self._body)
+            page = await self._client.call(
+                self._endpoint, self._path, query=query, body=self._body, hooks=self._hooks
+            )
             yield page
             if not page.next_url:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     Awaitable,
     Callable,
@@ -18,10 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, overload
 
 import msgspec
+from msgspec import Raw
 
+from replicate_async.core.api_clock import ApiClock, answered_at
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.poll import Poll
-from replicate_async.errors import InvalidArgumentError, NotFoundError
+from replicate_async.errors import DecodeError, InvalidArgumentError, NotFoundError
 from replicate_async.files.find import Shape
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef, parse_version
@@ -35,16 +39,24 @@ from replicate_async.resources._options import (
 )
 from replicate_async.runs.batch import frames
 from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.calls import BatchOptions, Calls, OnError, Patience
+from replicate_async.runs.batch.calls import (
+    BatchOptions,
+    Calls,
+    Listed,
+    ListedPage,
+    OnError,
+    Patience,
+)
 from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source
+from replicate_async.runs.glance import decode, glance
 from replicate_async.runs.stream import OnExit, check_on_exit
 from replicate_async.runs.wait import check_poll, check_timeout
-from replicate_async.schemas import Prediction, WebhookEvent
+from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
 
 if TYPE_CHECKING:
     from replicate_async.resources.models import Models
@@ -64,8 +76,9 @@ class BatchClient(Protocol):
         """What this package calls itself, with its version."""
         ...
 
-    def until_create(self, ahead: int) -> float:
-        """Return the seconds until a create after *ahead* others would be sent at once."""
+    @property
+    def api_clock(self) -> ApiClock:
+        """What answers have told of the API's clock."""
         ...
 
     @property
@@ -265,15 +278,19 @@ class Batches:
 
         key_field = KeyField(key, schema) if isinstance(key, str) else None
 
-        async def create(given: ItemInput) -> Prediction:
-            return await predictions.create(
-                ref,
+        async def create(given: ItemInput, latest: str | None, hooks: RequestHooks) -> Prediction:
+            return await predictions.create_in_batch(
+                version if latest is None else version._replace(version=latest),
                 given if key_field is None else key_field.as_sent(given),
+                hooks,
                 cancel_after=cancel_after,
                 webhook=webhook,
                 webhook_events_filter=events,
                 file_encoding=file_encoding,
             )
+
+        async def latest_version() -> str | None:
+            return None if version.model is None else await predictions.latest(version.model)
 
         async def wait(prediction_id: str) -> Prediction:
             return await predictions.wait(
@@ -295,20 +312,19 @@ class Batches:
             known = shape(prediction)
             return known is not None and known.is_text
 
-        def list_between(after: datetime, before: datetime) -> AsyncIterable[Prediction]:
-            return predictions.list(created_after=after, created_before=before)
-
         calls = Calls(
             create=create,
+            latest_version=latest_version,
+            learn_time=predictions.newest,
             wait=wait,
             get=predictions.get,
             cancel=predictions.cancel,
-            list=list_between,
+            pages=lambda after, before: _pages(predictions, after, before),
+            clock=client.api_clock,
             output=output,
             is_text=is_text,
             save=save,
             input_schema=schema,
-            until_create=client.until_create,
             requests=lambda: client.requests_sent,
             key_field=key_field,
         )
@@ -342,6 +358,32 @@ class Batches:
             return
         found = prediction.id if isinstance(prediction, Prediction) else prediction
         await resolve_found(path, key, found, self._client.predictions.get)
+
+
+class _WrittenAt(RequestHooks):
+    """When the latest page of a listing was written, by the API's clock."""
+
+    def __init__(self) -> None:
+        self.time: float | None = None
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        self.time = answered_at(headers)
+
+
+async def _pages(
+    predictions: Predictions, after: datetime, before: datetime
+) -> AsyncGenerator[ListedPage]:
+    written_at = _WrittenAt()
+    query = ListPredictions(created_after=after, created_before=before)
+    async for page in predictions.listing(query, written_at).pages():
+        yield ListedPage([_listed(item) for item in page.results], written_at.time)
+
+
+def _listed(item: Raw) -> Listed:
+    found, shown = decode(item, Prediction), glance(item)
+    if found is None or shown is None:
+        raise DecodeError("the list of predictions shows one that cannot be read")
+    return Listed(found, shown.whole)
 
 
 class _Rows:

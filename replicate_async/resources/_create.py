@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from replicate_async.core.endpoint import Endpoint
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.errors import AmbiguousCreateError, ReplicateError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.resources._base import NO_PATH, Caller
@@ -27,7 +28,7 @@ class Creation:
     It can be asked for at one endpoint after another; the files of its input are sent once.
     """
 
-    __slots__ = ("_client", "_events", "_held", "_webhook", "input")
+    __slots__ = ("_client", "_events", "_held", "_hooks", "_webhook", "input")
 
     def __init__(
         self,
@@ -39,8 +40,10 @@ class Creation:
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
+        hooks: RequestHooks | None = None,
     ) -> None:
         self._client = client
+        self._hooks = hooks
         self._held = hold(wait, cancel_after)
         self._webhook = check_webhook(webhook)
         self._events = check_events(webhook_events_filter)
@@ -67,7 +70,14 @@ class Creation:
                 webhook_events_filter=self._events,
             )
         held = self._held
-        return self._client.call(endpoint, path, headers=held.headers, body=body, hold=held.seconds)
+        return self._client.call(
+            endpoint,
+            path,
+            headers=held.headers,
+            body=body,
+            hold=held.seconds,
+            hooks=self._hooks,
+        )
 
     async def once(
         self,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final, Literal
 
 from msgspec import Raw
 
 from replicate_async.core.endpoint import Endpoint
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.poll import Poll
 from replicate_async.core.problem import blames_version
 from replicate_async.errors import (
@@ -123,6 +124,49 @@ class Predictions(Resource):
         if creation.input.has_files:
             return with_files(creation.input, lambda: self._begin(ref, creation))
         return self._begin(ref, creation)
+
+    async def create_in_batch(
+        self,
+        ref: VersionRef,
+        input: Input,
+        hooks: RequestHooks,
+        *,
+        cancel_after: Deadline,
+        webhook: str | None,
+        webhook_events_filter: Sequence[WebhookEvent] | None,
+        file_encoding: FileEncoding,
+    ) -> Prediction:
+        """Start a prediction of exactly *ref*; what ``client.batch`` stands on.
+
+        A community model without a version is a `NotFoundError`: a batch looks its version up.
+        """
+        creation = Creation(
+            self._client,
+            input=input,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
+            hooks=hooks,
+        )
+        if ref.version is None and ref.model is not None:
+            return await creation.once(models.CREATE_PREDICTION, ref.model.path("model"))
+        return await with_files(creation.input, lambda: creation.at(CREATE, version=ref.version))
+
+    async def latest(self, model: ModelRef) -> str | None:
+        """Return the id of a model's latest version, None if it has none."""
+        found = (await self._client.call(_MODEL, model.path("model"))).latest_version
+        if found is None:
+            return None
+        shape = output_shape(found.openapi_schema)
+        if shape is not None:
+            self._client.output_shapes[found.id] = shape
+        return found.id
+
+    def newest(self) -> Awaitable[Page[Raw]]:
+        """Fetch predictions that were just created, if there are any."""
+        now = datetime.now(UTC)
+        return self._page(now, now + timedelta(days=1))
 
     async def _begin(self, ref: VersionRef, creation: Creation) -> Prediction:
         if ref.model is None or ref.version is not None:
@@ -340,6 +384,10 @@ class Predictions(Resource):
             created_after=created_after, created_before=created_before, source=source
         )
         return Listing(self._client, LIST, query=query)
+
+    def listing(self, query: ListPredictions, hooks: RequestHooks) -> Listing[Raw]:
+        """Return a listing of items as they come, whose pages *hooks* are told of."""
+        return Listing(self._client, _PAGE, query=query, hooks=hooks)
 
 
 def _is_aware(moment: object) -> bool:

@@ -1,6 +1,11 @@
-"""Batches at full length: 10,000 items killed 200 times, with the list and without, and a million.
+"""Batches at full length: 10,000 items killed 200 times, in four ways, and a million items.
 
-With `kills` or `memory` as its argument, that part alone.
+With `kills`, `limiter` or `memory` as its argument, that part alone. With two numbers after
+`kills`, so many items and kills.
+
+The four ways: the list is usable; it is not; clocks are wrong by up to 20 minutes; and the list
+shows inputs otherwise than they were sent, too. Behind a limiter of 6 creates a minute, which
+others share, there are 300 items and no kills, in virtual time.
 """
 
 from __future__ import annotations
@@ -16,27 +21,36 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.runs.batch.api import BatchAPI
-from tests.runs.batch.kills import run_killed
+from tests.runs.batch.api import BatchAPI, item
+from tests.runs.batch.kills import altered, run_killed
 from tests.support.replies import problem
 
-MEMORY: Final = Path(__file__).parents[1] / "runs" / "batch" / "memory.py"
+PROGRAMS: Final = Path(__file__).parents[1] / "runs" / "batch"
+MEMORY: Final = PROGRAMS / "memory.py"
+LIMITED: Final = PROGRAMS / "limited.py"
+WAYS: Final = ("usable list", "unusable list", "wrong clocks", "altered list")
 
 
 def main(parts: list[str]) -> int:
     """Print what was measured, and fail when anything was lost or created twice."""
     failed = 0
+    numbers = [int(part) for part in parts if part.isdecimal()]
+    items, kills = numbers or (10_000, 200)
     if not parts or "kills" in parts:
-        failed |= asyncio.run(killed(listed=True, items=10_000, kills=200))
-        failed |= asyncio.run(killed(listed=False, items=10_000, kills=200))
+        for way in WAYS:
+            failed |= asyncio.run(killed(way, items=items, kills=kills))
+    if not parts or "limiter" in parts:
+        failed |= limited()
     if not parts or "memory" in parts:
         failed |= million()
     return failed
 
 
-async def killed(*, listed: bool, items: int, kills: int) -> int:
+async def killed(way: str, *, items: int, kills: int) -> int:
     """Kill a batch at counted events, with 1 % of the answers lost and 2 % of 429 and 503."""
+    listed = way != "unusable list"
     api = BatchAPI(seconds=0.01, listing=None if listed else lambda _: problem(500))
+    api.altered = altered if way == "altered list" else None
     with tempfile.TemporaryDirectory() as folder:
         outcome = await run_killed(
             api,
@@ -45,13 +59,14 @@ async def killed(*, listed: bool, items: int, kills: int) -> int:
             kills=kills,
             every=items // (kills + 5),
             concurrency=64 if listed else 16,
+            ahead=1200.0 if way in {"wrong clocks", "altered list"} else 0.0,
         )
     lost = set(range(items)) - outcome.results.keys() - outcome.uncertain
-    wrong = [number for number, output in outcome.results.items() if output != {"n": number}]
+    wrong = [number for number, output in outcome.results.items() if output != item(number)]
     twice = api.twice()
     measured = {
         "soak": "batch",
-        "list": "usable" if listed else "unusable",
+        "way": way,
         "items": items,
         "kills": outcome.kills,
         "seconds": round(outcome.seconds, 1),
@@ -64,8 +79,19 @@ async def killed(*, listed: bool, items: int, kills: int) -> int:
         "requests": sum(api.requests[kind] for kind in ("create", "GET predictions")),
     }
     print(json.dumps(measured), flush=True)
-    bad = lost or twice or wrong or outcome.failed or (listed and outcome.uncertain)
+    decides = way in {"usable list", "wrong clocks"}
+    bad = lost or twice or wrong or outcome.failed or (decides and outcome.uncertain)
     return 1 if bad or outcome.kills < kills else 0
+
+
+def limited() -> int:
+    """Run a batch behind a limiter that takes up to 20 minutes for a permit."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(LIMITED), "300", f"{folder}/batch.db"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    measured = json.loads(said)
+    print(json.dumps({"soak": "batch", "way": "shared limiter", **measured}), flush=True)
+    return 0 if (measured["ok"], measured["made"]) == (300, 300) else 1
 
 
 def million() -> int:

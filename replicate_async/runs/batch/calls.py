@@ -6,8 +6,10 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from replicate_async.core.api_clock import ApiClock
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match
@@ -16,24 +18,44 @@ from replicate_async.schemas import Prediction
 OnError: TypeAlias = Literal["collect", "raise"]
 
 
+class Listed(NamedTuple):
+    """A prediction as the list shows it, and whether its own endpoint would show no more."""
+
+    prediction: Prediction
+    whole: bool
+
+
+class ListedPage(NamedTuple):
+    """A page of the list of predictions, and when the API wrote it if it says so."""
+
+    results: Sequence[Listed]
+    written_at: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """The operations of one client that a batch of one model is made of."""
 
-    create: Callable[[ItemInput], Awaitable[Prediction]]
+    create: Callable[[ItemInput, str | None, RequestHooks], Awaitable[Prediction]]
+    """Create a prediction of an input: of the batch's own model or version, or of the version that
+    is given."""
+    latest_version: Callable[[], Awaitable[str | None]]
+    """The version of a model that cannot be run without one, None if it has none."""
+    learn_time: Callable[[], Awaitable[object]]
+    """Ask the API for anything, so that the clock is known."""
     wait: Callable[[str], Awaitable[Prediction]]
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
-    list: Callable[[datetime, datetime], AsyncIterable[Prediction]]
+    pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]]
     """The predictions that were created after one time and before another, newest first."""
+    clock: ApiClock
+    """What answers have told of the API's clock."""
     output: Callable[[Prediction], Any]
     """The output as it was asked for; raises `msgspec.ValidationError` when it is not that."""
     save: Callable[[Prediction, Path, str], Awaitable[Sequence[Path]]]
     """Save the output's files in a folder, under names that begin with a key."""
     input_schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
     """The JSON schema of the model's input, None if it is not to be had."""
-    until_create: Callable[[int], float]
-    """The seconds until one more create, after so many others, would be sent at once."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
     key_field: KeyField | None = None
@@ -49,7 +71,7 @@ class Patience:
     settle: float = 30.0
     """Until a create that is not in the list is taken never to have happened."""
     margin: float = 60.0
-    """By how much the API's clock and ours may differ."""
+    """By how much the clocks of the API's own machines may differ. Yours does not matter."""
     outage: float = 600.0
     """While the API is out: before a batch is stopped, before an item is called uncertain."""
     retry: float = 1.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from replicate_async.core.api_clock import Moment, moment
 from replicate_async.errors import (
     AmbiguousCreateError,
     APIConnectionError,
@@ -27,6 +29,7 @@ from replicate_async.errors import (
     WaitTimeout,
     prediction_error,
 )
+from replicate_async.runs.batch.attempts import Attempts, NotBegun
 from replicate_async.runs.batch.by_key import without_urls
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.faults import (
@@ -38,6 +41,7 @@ from replicate_async.runs.batch.faults import (
     is_disk_full,
     is_of_one_file,
     is_passing,
+    not_uploaded,
     odd_item,
     uncertain,
 )
@@ -46,7 +50,13 @@ from replicate_async.runs.batch.intake import Item
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outage import Outage
-from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler, Undecided
+from replicate_async.runs.batch.reconcile import (
+    Absent,
+    Found,
+    LostCreate,
+    Reconciler,
+    Undecided,
+)
 from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.runs.batch.stored import replay, store, store_refusal
 from replicate_async.runs.batch.tally import Tally
@@ -58,7 +68,6 @@ CREATORS: Final = 32
 one to look for when the process is killed."""
 
 _LONGEST_PAUSE: Final = 30.0
-_LOOKS_EVERY: Final = 0.25  # seconds, because the pace may change meanwhile
 
 # docs "reference/error-codes": what went wrong around the model, not in it.
 _WORTH_REPEATING: Final = frozenset(
@@ -82,19 +91,6 @@ class _Refused(Exception):  # noqa: N818 - never raised to users
     """A create that was refused for certain, and may be tried again a little later."""
 
 
-class _Passing:
-    """One that may create, and has no place yet in the line that the client keeps."""
-
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor: Conductor | None = conductor
-        conductor.passing += 1
-
-    def over(self) -> None:
-        conductor, self._conductor = self._conductor, None
-        if conductor is not None:
-            conductor.passing -= 1
-
-
 class Conductor:
     """Takes items through their states, each of them on disk before the next begins."""
 
@@ -115,10 +111,12 @@ class Conductor:
         self._tally = tally
         self._outage = Outage(monotonic, halt.sleep, options.patience.outage)
         self._creators = asyncio.Semaphore(CREATORS)
-        self._line = asyncio.Lock()
+        self._first = asyncio.Lock()
+        self._first_worked = False
+        self._time_asked = False
         self._started = 0
-        self.passing = 0
-        """How many may create, and have no place yet in the client's line."""
+        self._waiting: dict[asyncio.Future[Prediction], Attempts] = {}
+        """Creates that wait for a permit, or are under way."""
         self.abandoned = False
         """Whether predictions run on when their item is cancelled."""
 
@@ -146,7 +144,8 @@ class Conductor:
                     return made
                 prediction = made if isinstance(made, Prediction) else None
             begun()
-            ended = await self._await_end(item, prediction)
+            ended = item.ended or await self._await_end(item, prediction)
+            item.ended = None
             item.running = False
             if isinstance(ended, Ended):
                 return ended
@@ -177,9 +176,9 @@ class Conductor:
         """Look for what an earlier run may have created, by the values that it was sent with."""
         sent_at = entry.intent_at or 0.0
         if entry.digest == item.named.digest:
-            return await self._look_for(item, sent_at, self._ledger.opened, entry=entry)
+            return await self._look_for(item, self._ledger.opened, entry=entry)
         if entry.state is State.INTENT:
-            await self._ledger.uncertain(item.key)
+            await self._ledger.uncertain(item.key, None)
         verdict = Undecided(
             "its values have changed since it was sent, so it cannot be recognised in the list of "
             "predictions"
@@ -215,24 +214,22 @@ class Conductor:
         await self._as_sent(item)  # looks the model's inputs up before there is an intent
         while True:
             async with self._creators:
+                await self._learn_time()
                 alone = await self._outage.through()
-                turn: _Passing | None = None
                 try:
-                    turn = await self._until_its_turn()
-                    if not self._may_create():
-                        return None
-                    made = await self._attempt(item, turn)
+                    async with self._first_alone():
+                        if not self._may_create():
+                            return None
+                        made = await self._attempt(item)
                 except _Refused:
                     continue
                 finally:
-                    if turn is not None:
-                        turn.over()
                     if alone:
                         self._outage.tried()
             if not isinstance(made, AmbiguousCreateError):
                 return made
             begun()
-            lost = await self._after_loss(item, made)
+            lost = await self._after_loss(item, made, moment())
             if lost is not None:
                 return lost
             if item.prediction_id is not None:
@@ -246,33 +243,48 @@ class Conductor:
         await field.look_up()
         return field.as_sent(item.named.input)
 
-    async def _after_loss(self, item: Item, made: AmbiguousCreateError) -> Ended | None:
+    async def _learn_time(self) -> None:
+        """See that the API's time is known before the first intent, for a resume to build on."""
+        if self._calls.clock.known or not self._ledger.lasting:
+            return
+        async with self._first:
+            if not self._time_asked:
+                with suppress(ReplicateError):  # without it, a lost create stays undecided
+                    await self._calls.learn_time()
+                self._time_asked = True
+
+    @asynccontextmanager
+    async def _first_alone(self) -> AsyncGenerator[None]:
+        """Let the first create go alone, as it may show that the model needs a version."""
+        if not self._is_runnable():
+            async with self._first:
+                if not self._is_runnable():
+                    yield
+                    return
+        yield
+
+    def _is_runnable(self) -> bool:
+        """Whether it is known that what is asked for can be run, with a version or without."""
+        named = self._options.version or self._ledger.latest_version
+        return self._first_worked or named is not None
+
+    async def _after_loss(
+        self, item: Item, made: AmbiguousCreateError, lost_at: Moment
+    ) -> Ended | None:
         """Find out what a create did that broke off; return a result if it is not sent again."""
         if self._outage.lost_patience:
             raise made  # its intent remains, and a resume looks for it
         if not self._ledger.lasting:
             return Ended(result_of(item, error=made))
-        ended = await self._look_for(item, item.intent_at, monotonic(), cause=made)
+        ended = await self._look_for(item, lost_at, cause=made)
         if ended is not None or item.prediction_id is not None:
             return ended
         self._started -= 1
-        item.attempts -= 1
+        item.intent_at, item.attempts = 0.0, item.attempts - 1
         item.lost += 1
         if item.lost < MOST_LOST:
             return None
         return Ended(result_of(item, error=given_up(item.key, made)))
-
-    async def _until_its_turn(self) -> _Passing:
-        """Wait for what the pace allows before the intent, and not after it.
-
-        Whoever is killed or stopped here has sent nothing, and there is nothing to look for.
-        """
-        async with self._line:
-            while (left := self._calls.until_create(self.passing)) > 0:
-                if self._halt.reason is not None:
-                    break
-                await self._halt.sleep(min(left, _LOOKS_EVERY))
-            return _Passing(self)
 
     def _may_create(self) -> bool:
         most = self._options.max_predictions
@@ -280,83 +292,131 @@ class Conductor:
             self._halt("max_predictions")
         return self._halt.reason is None
 
-    async def _attempt(
-        self, item: Item, turn: _Passing
-    ) -> Prediction | Ended | AmbiguousCreateError:
-        """Send one create, with its intent before it and its outcome after it in the journal."""
+    def _admit(self, attempts: Attempts) -> bool:
+        """Say whether an attempt may leave now that it has a permit."""
+        if attempts.counted:
+            return not self._ends(attempts)
+        if not self._may_create():
+            return False
         self._started += 1
-        with self._ledger.creating():
-            item.intent_at = await self._ledger.intent(item.key)
-            item.attempts += 1
-            creating = asyncio.ensure_future(_awaited(self._calls.create, item))
-            # After its first step, in which it takes its place in the client's line.
-            asyncio.get_running_loop().call_soon(turn.over)
-            try:
-                prediction = await asyncio.shield(creating)
-            except asyncio.CancelledError:
-                await self._rescue(item, creating)
-                raise
-            except AmbiguousCreateError as error:
-                self._outage.failed()
-                return error
-            except ReplicateError as error:
-                self._started -= 1
-                return await self._not_created(item, error)
+        attempts.counted = True
+        return True
+
+    def _ends(self, attempts: Attempts) -> bool:
+        """Whether the halted batch sends nothing more for an item; those it has counted go on."""
+        reason = self._halt.reason
+        return reason is not None and not (attempts.counted and reason == "max_predictions")
+
+    def halted(self) -> None:
+        """Give up creates that are not under way: they wait for no permit any longer."""
+        for creating, attempts in self._waiting.items():
+            if not attempts.sent and self._ends(attempts):
+                creating.cancel()
+
+    async def _attempt(self, item: Item) -> Prediction | Ended | AmbiguousCreateError | None:
+        """Create *item*, with each intent and each outcome in the journal."""
+        attempts = Attempts(item, self._ledger, self._admit, self._ends)
+        creating = asyncio.ensure_future(_created(self._calls, item, attempts))
+        self._waiting[creating] = attempts
+        try:
+            await asyncio.wait({creating})
+            return await self._outcome(item, creating, attempts)
+        except asyncio.CancelledError:
+            await self._rescue(item, creating, attempts)
+            raise
+        finally:
+            del self._waiting[creating]
+            attempts.over()
+
+    async def _outcome(
+        self, item: Item, creating: asyncio.Future[Prediction], attempts: Attempts
+    ) -> Prediction | Ended | AmbiguousCreateError | None:
+        """Record what came of a create, and return what that means."""
+        error = NotBegun() if creating.cancelled() else creating.exception()  # see `halted`
+        if error is None:
+            self._first_worked = True
             self._outage.worked()
-            await self._record(item, prediction)
-        return prediction
+            await self._record(item, creating.result())
+            return creating.result()
+        if isinstance(error, AmbiguousCreateError):
+            self._outage.failed()
+            return error if attempts.sent else self._not_uploaded(item, error)
+        if not isinstance(error, ReplicateError):
+            raise error  # it does not say whether anything was created, so the intent stays
+        self._started -= attempts.counted
+        await attempts.withdraw()
+        if isinstance(error, NotBegun):
+            return None
+        return await self._not_created(item, error, attempts.version)
 
     async def _record(self, item: Item, prediction: Prediction) -> None:
         item.prediction_id, item.running = prediction.id, True
         self._tally.created += 1
         self._tally.retried += item.repeats > 0
-        await self._ledger.created(item.key, prediction.id)
+        await self._ledger.created(item.key, prediction.id, item.window_start)
 
-    async def _not_created(self, item: Item, error: ReplicateError) -> Ended:
+    def _not_uploaded(self, item: Item, error: AmbiguousCreateError) -> Ended:
+        """Decide what it means that an upload for the input broke off: nothing was created."""
+        if self._outage.lost_patience:
+            raise error
+        item.lost += 1
+        if item.lost < MOST_LOST:
+            raise _Refused
+        return Ended(result_of(item, error=not_uploaded(item.key, error)))
+
+    async def _not_created(self, item: Item, error: ReplicateError, version: str | None) -> Ended:
         """Decide what a failure means that certainly created nothing."""
-        item.attempts -= 1
         if is_passing(error):
             self._outage.failed()
-            await self._ledger.withdrawn(item.key)
             unreachable = not self._outage.ever_worked and isinstance(error, APIConnectionError)
             if unreachable or self._outage.lost_patience:
                 raise error
             raise _Refused
+        if isinstance(error, NotFoundError) and await self._has_version(version):
+            raise _Refused
         if hits_all(error) or isinstance(error, NotFoundError) or blames_version(error):
-            await self._ledger.withdrawn(item.key)
             raise error
+        self._first_worked = True
         self._outage.worked()
         if isinstance(error, APIStatusError):
             await self._ledger.done(item.key, store_refusal(error))
-        else:
-            await self._ledger.withdrawn(item.key)
         return Ended(result_of(item, error=error))
+
+    async def _has_version(self, asked: str | None) -> bool:
+        """Look up the version of a model that cannot be run without one; all items get the same."""
+        if asked is not None or self._options.version is not None:
+            return False
+        if self._ledger.latest_version is None:
+            found = await self._calls.latest_version()
+            if found is None:
+                return False
+            await self._ledger.set_latest_version(found)
+        return True
 
     async def _look_for(
         self,
         item: Item,
-        intent_at: float,
-        sent_until: float,
+        lost_at: Moment,
         *,
         entry: Entry | None = None,
         cause: AmbiguousCreateError | None = None,
     ) -> Ended | None:
-        """Find out whether a create happened; return a result only if nobody can tell."""
+        """Find out whether a create happened; return a result only if that cannot be told."""
         known_uncertain = entry is not None and entry.state is State.UNCERTAIN
-        sent = await self._as_sent(item)
+        intent_at, window_start, window_end = item.intent_at, item.window_start, None
+        if entry is not None:
+            intent_at, window_start = entry.intent_at or 0.0, entry.window_start
+            window_end = entry.window_end
+        sent = self._compared(await self._as_sent(item), entry)
+        lost = LostCreate(item.key, sent, intent_at, window_start, window_end, lost_at)
         self._tally.sought += 1
         try:
-            verdict = await self._reconciler.resolve(
-                item.key,
-                self._compared(sent, entry),
-                intent_at,
-                sent_until=sent_until,
-                patient=not known_uncertain,
-            )
+            verdict = await self._reconciler.resolve(lost, patient=not known_uncertain)
         finally:
             self._tally.sought -= 1
         if isinstance(verdict, Found):
             item.prediction_id, item.running = verdict.prediction_id, True
+            item.ended = verdict.ended
             return None
         if isinstance(verdict, Absent):
             if known_uncertain:
@@ -364,8 +424,8 @@ class Conductor:
             else:
                 await self._ledger.withdrawn(item.key)
             return None
-        if not known_uncertain and self._halt.reason is None:
-            await self._ledger.uncertain(item.key)
+        if self._halt.reason is None and (not known_uncertain or window_end is None):
+            await self._ledger.uncertain(item.key, verdict.window_end)
         return Ended(result_of(item, error=uncertain(item.key, verdict, intent_at, cause)))
 
     async def _await_end(self, item: Item, made: Prediction | None) -> Prediction | Ended:
@@ -473,9 +533,13 @@ class Conductor:
         fault.prediction = prediction
         return None, fault
 
-    async def _rescue(self, item: Item, creating: asyncio.Future[Prediction]) -> None:
+    async def _rescue(
+        self, item: Item, creating: asyncio.Future[Prediction], attempts: Attempts
+    ) -> None:
         """Await the answer to a create whose item was cancelled, for it may be paid for."""
         try:
+            if not attempts.sent:
+                creating.cancel()
             await asyncio.wait({creating}, timeout=CANCEL_WITHIN)
             if not creating.done() or creating.cancelled():
                 return
@@ -483,7 +547,7 @@ class Conductor:
             if error is None:
                 await self._record(item, creating.result())
             elif isinstance(error, ReplicateError) and not isinstance(error, AmbiguousCreateError):
-                await self._ledger.withdrawn(item.key)
+                await attempts.withdraw()
         finally:
             if not creating.done():
                 creating.cancel()
@@ -534,6 +598,10 @@ def result_of(
     )
 
 
+async def _created(calls: Calls, item: Item, attempts: Attempts) -> Prediction:
+    return await calls.create(item.named.input, attempts.version, attempts)
+
+
 def _odd(item: Item, error: Exception) -> ReplicateError:
     return odd_item(item.named.index, item.key, error, item.prediction_id)
 
@@ -545,9 +613,4 @@ def _last_seen(error: ReplicateError, made: Prediction | None) -> Prediction | N
         return last
     if isinstance(error, APIStatusError | APIConnectionError | RedirectError):
         error.prediction = made
-    return made
-
-
-async def _awaited(create: Callable[..., Any], item: Item) -> Prediction:
-    made: Prediction = await create(item.named.input)
     return made

@@ -15,7 +15,7 @@ from replicate_async.errors import (
     JournalMismatch,
     ReplicateError,
 )
-from replicate_async.refs import parse_version
+from replicate_async.refs import VersionRef, parse_version
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.conduct import CREATORS, Conductor, Ended, result_of
 from replicate_async.runs.batch.faults import is_disk_full, odd_create, odd_item
@@ -60,7 +60,7 @@ class Engine:
         self._intake: Intake | None = None
         self._conductor: Conductor | Preview | None = None
         self._reconciler: Reconciler | None = None
-        self._ledger = Ledger(None)
+        self._ledger = Ledger(None, calls.clock)
         self._workers: set[asyncio.Task[None]] = set()
         self._starting = 0
         self._ended = asyncio.Event()
@@ -165,7 +165,8 @@ class Engine:
     async def _open(self) -> None:
         options = self._options
         if options.journal is not None:
-            self._ledger = Ledger(await self._open_journal(options.journal))
+            journal = await self._open_journal(options.journal)
+            self._ledger = Ledger(journal, self._calls.clock)
         namer = Namer(
             options.model,
             options.key,
@@ -177,10 +178,11 @@ class Engine:
             self._conductor = Preview(await self._calls.input_schema())
             return
         self._reconciler = Reconciler(
-            parse_version(options.model),
-            self._calls.list,
+            self._ref,
+            self._calls.pages,
             self._calls.get,
             self._ledger,
+            self._calls.clock,
             options.patience,
         )
         self._conductor = Conductor(
@@ -191,6 +193,11 @@ class Engine:
             self.halt,
             self.tally,
         )
+
+    def _ref(self) -> VersionRef:
+        """Return the model with the version that is asked for."""
+        ref, version = parse_version(self._options.model), self._ledger.latest_version
+        return ref if version is None else ref._replace(version=version)
 
     async def _open_journal(self, path: str) -> Journal | None:
         options = self._options
@@ -211,6 +218,8 @@ class Engine:
             self._intake.wake()
         if self._reconciler is not None:
             self._reconciler.hurry()
+        if isinstance(self._conductor, Conductor):
+            self._conductor.halted()
 
     def _grow(self) -> None:
         """Add a worker when all others are busy and more creates may begin."""

@@ -114,6 +114,14 @@ def given_up(key: str, last: AmbiguousCreateError) -> ReplicateError:
     )
 
 
+def not_uploaded(key: str, last: AmbiguousCreateError) -> ReplicateError:
+    """Return the error of an item whose files could not be uploaded."""
+    return ReplicateError(
+        f"{key!r} was not created: {MOST_LOST} uploads of its files broke off. To try it again, "
+        f"run the batch again with the same journal. The last ended with: {last}"
+    )
+
+
 def is_of_one_file(error: FileError, folder: Path) -> bool:
     """Whether a file could not be saved in *folder* because of its own name, size or place.
 

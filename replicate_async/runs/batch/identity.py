@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
@@ -19,8 +18,6 @@ from replicate_async.schemas import File
 LARGEST_HASHED: Final = 16 * 2**20
 """Bytes of a file that are read for its digest; a larger one goes by path, size and time."""
 
-_HIDDEN: Final = re.compile(r"redacted|\A\*+\Z", re.IGNORECASE)
-"""What the API may show in place of a secret."""
 _CHUNK: Final = 2**20
 _WHOLE: Final = 2**53  # up to here a float and an integer say the same number
 
@@ -130,17 +127,3 @@ def agree(ours: object, theirs: object) -> bool:
         return len(mine) == len(others) and all(map(agree, mine, others))
     # True == 1 in Python, and not in JSON.
     return isinstance(ours, bool) is isinstance(theirs, bool) and ours == theirs
-
-
-def could_agree(ours: object, theirs: object) -> bool:
-    """Whether *theirs* may be our input after the API changed it: added defaults, hid secrets."""
-    if isinstance(theirs, str) and _HIDDEN.search(theirs):
-        return True
-    left, right = _named(ours), _named(theirs)
-    if left is None or right is None:
-        return agree(ours, theirs)
-    return all(name in right and could_agree(left[name], right[name]) for name in left)
-
-
-def _named(value: object) -> dict[str, object] | None:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else None

@@ -14,6 +14,7 @@ from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.ledger import Ledger
 from replicate_async.runs.batch.outbox import Outbox
 from replicate_async.runs.batch.sources import Named, Namer, Source
+from replicate_async.schemas import Prediction
 
 _AHEAD: Final = 256
 """Items that are read, and as many that are looked up, before they can begin."""
@@ -28,10 +29,14 @@ class Item:
     named: Named
     entry: Entry | None
     prediction_id: str | None = None
+    ended: Prediction | None = None
+    """The end of that prediction, if it was found in the list."""
     running: bool = False
     """Whether its prediction has not ended, as far as is known."""
     intent_at: float = 0.0
     """When its last create began, in seconds since 1970."""
+    window_start: float | None = None
+    """The same on the API's clock, or some time before; None when that is not known."""
     attempts: int = 0
     repeats: int = 0
     lost: int = 0

@@ -105,12 +105,13 @@ class Journal:
         given = list(items)
         return await self._do(lambda table: table.plan(given, by_key=self._by_key))
 
-    async def intent(self, key: str, at: float) -> None:
+    async def intent(self, key: str, at: float, window_start: float | None = None) -> None:
         """Record that a create is about to be sent, at *at* seconds since 1970; count an attempt.
 
-        Send it only after this has returned. When this is cancelled the entry stays planned.
+        *window_start* is a time that the API's clock shows by now, if that is known. Send the
+        create only after this has returned. When this is cancelled the entry stays planned.
         """
-        call = self._submit(lambda table: table.intent(key, at))
+        call = self._submit(lambda table: table.intent(key, at, window_start))
         try:
             await call.future
         except asyncio.CancelledError:
@@ -129,9 +130,16 @@ class Journal:
         """Record *result*, which is the JSON of a prediction that has ended."""
         await self._do(lambda table: table.done(key, result), optional=True)
 
-    async def uncertain(self, key: str) -> None:
-        """Record that nobody can tell whether a create happened."""
-        await self._do(lambda table: table.uncertain(key))
+    async def uncertain(self, key: str, window_end: float | None = None) -> None:
+        """Record that nobody can tell whether a create happened.
+
+        *window_end* is a time on the API's clock by which it is in the list if it did.
+        """
+        await self._do(lambda table: table.uncertain(key, window_end))
+
+    async def set_latest_version(self, version: str) -> None:
+        """Record the version that the model was found to have, for the next runs."""
+        self.header = await self._do(lambda table: table.set_latest_version(version))
 
     async def retry(self, keys: Iterable[str]) -> None:
         """Make entries that are done or uncertain planned again; their results are forgotten.

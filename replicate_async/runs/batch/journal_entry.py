@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-FORMAT: Final = 1
-"""The newest format of the file that this version reads and writes."""
+FORMAT: Final = 2
+"""The format of the file that this version reads and writes."""
 
 
 class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +17,8 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     A resume must agree in *model*, *version* and *options*, which stands for whatever else changes
     what is asked of the model. ``created_at`` is in seconds since 1970, ``sdk`` the version of this
-    package that made the journal.
+    package that made the journal. ``latest_version`` is the version that a model without one was
+    found to have at the first run, and keeps in the next ones.
     """
 
     model: str
@@ -26,6 +27,7 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     sdk: str = ""
     format: int = FORMAT
     created_at: float = msgspec.field(default_factory=time.time)
+    latest_version: str | None = None
 
 
 class State(StrEnum):
@@ -48,7 +50,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One input as the journal knows it.
 
     ``attempt`` counts the creates that were begun, ``intent_at`` is when the last one was, in
-    seconds since 1970. ``result`` is the JSON that was given to `Journal.done`.
+    seconds since 1970 on this machine's clock. ``window_start`` is a time on the API's clock
+    before which that create cannot have happened, None when it was not known; ``window_end`` one by
+    which it must be in the list of predictions, None until a list of then was read. ``result`` is
+    the JSON that was given to `Journal.done`.
     """
 
     key: str
@@ -57,5 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     attempt: int = 0
     intent_at: float | None = None
+    window_start: float | None = None
+    window_end: float | None = None
     prediction_id: str | None = None
     result: bytes | None = None

@@ -128,7 +128,7 @@ def _use_wal(path: Path, db: sqlite3.Connection) -> None:
 
 
 def check(path: Path, db: sqlite3.Connection) -> None:
-    """Refuse a file that is empty, no journal, or of a newer format."""
+    """Refuse a file that is empty, no journal, or of another format."""
     if not path.stat().st_size:
         raise JournalDamaged(
             f"{path} is empty, which no journal is: delete it, if it held nothing, to begin anew."
@@ -141,6 +141,12 @@ def check(path: Path, db: sqlite3.Connection) -> None:
         raise JournalTooNew(
             f"{path} has format {version}, and this version of replicate-async knows formats up to "
             f"{FORMAT}: update it to resume this run."
+        )
+    if version < FORMAT:
+        raise JournalError(
+            f"{path} has format {version}, of an older version of replicate-async; this one reads "
+            f"format {FORMAT} only. Resume the run with the version that began it, or begin a new "
+            "journal with the inputs that it has not done."
         )
 
 

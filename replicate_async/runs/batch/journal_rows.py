@@ -21,6 +21,8 @@ CREATE TABLE items (
     state TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     intent_at REAL,
+    window_start REAL,
+    window_end REAL,
     prediction_id TEXT,
     crc INTEGER NOT NULL
 );
@@ -38,10 +40,12 @@ CREATE TABLE results (
 CREATE TABLE former (prediction_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
-_COLUMNS: Final = (
-    "items.id, key, digest, idx, state, attempt, intent_at, prediction_id, items.crc, "
-    "results.crc, result"
+BARE: Final = (
+    "items.id, key, digest, idx, state, attempt, intent_at, window_start, window_end, "
+    "prediction_id, items.crc"
 )
+"""The columns of a `Row`."""
+_COLUMNS: Final = f"{BARE}, results.crc, result"
 _FROM: Final = "FROM items LEFT JOIN results ON results.id = items.id"
 SELECT: Final = f"SELECT {_COLUMNS} {_FROM}"
 _PAGE: Final = f"{SELECT} WHERE (idx, items.id) > (?, ?) ORDER BY idx, items.id"
@@ -55,10 +59,23 @@ _PAGE_ROWS: Final = 500
 _PAGE_BYTES: Final = 4 * 2**20
 
 
-Row = tuple[int, str, str, int, str, int, float | None, str | None, int]
-"""An item: id, key, digest, index, state, attempt, time of the intent, prediction, checksum."""
+Row = tuple[int, str, str, int, str, int, float | None, float | None, float | None, str | None, int]
+"""An item: id, key, digest, index, state, attempt, time of the intent, start and end of the window,
+prediction, checksum."""
 FullRow = tuple[
-    int, str, str, int, str, int, float | None, str | None, int, int | None, bytes | None
+    int,
+    str,
+    str,
+    int,
+    str,
+    int,
+    float | None,
+    float | None,
+    float | None,
+    str | None,
+    int,
+    int | None,
+    bytes | None,
 ]
 """An item, and its result with a checksum of its own."""
 
@@ -116,6 +133,8 @@ def checksum(entry: Entry) -> int:
         entry.state,
         entry.attempt,
         entry.intent_at,
+        entry.window_start,
+        entry.window_end,
         entry.prediction_id,
     )
     return zlib.crc32(_encode(fields))
@@ -123,8 +142,8 @@ def checksum(entry: Entry) -> int:
 
 def bare_entry(row: Row) -> Entry:
     """Return the entry of an item, without its result."""
-    _, key, digest, index, state, attempt, intent_at, prediction_id, crc = row
-    if zlib.crc32(_encode((key, digest, index, state, attempt, intent_at, prediction_id))) != crc:
+    _, key, digest, index, state, attempt, intent_at, start, end, prediction_id, crc = row
+    if zlib.crc32(_encode(row[1:-1])) != crc:
         raise DamagedRowError(f"the row of {key!r} is not as it was written")
     return Entry(
         key=key,
@@ -133,6 +152,8 @@ def bare_entry(row: Row) -> Entry:
         state=State(state),
         attempt=attempt,
         intent_at=intent_at,
+        window_start=start,
+        window_end=end,
         prediction_id=prediction_id,
     )
 

@@ -18,8 +18,9 @@ from replicate_async.errors import (
     InvalidArgumentError,
     JournalMismatch,
 )
-from replicate_async.runs.batch.journal_entry import Entry, State
+from replicate_async.runs.batch.journal_entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal_rows import (
+    BARE,
     SELECT,
     Row,
     bare_entry,
@@ -29,14 +30,11 @@ from replicate_async.runs.batch.journal_rows import (
     page,
 )
 
-_BY_KEY: Final = (
-    "SELECT id, key, digest, idx, state, attempt, intent_at, prediction_id, crc FROM items "
-    "WHERE key = ?"
-)
+_BY_KEY: Final = f"SELECT {BARE} FROM items WHERE key = ?"  # noqa: S608 - names of ours
 _UNRESOLVED: Final = f"{SELECT} WHERE state = 'intent' ORDER BY intent_at, items.id"
 _INSERT: Final = (
-    "INSERT INTO items (id, key, digest, idx, state, attempt, intent_at, prediction_id, crc) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO items (id, key, digest, idx, state, attempt, intent_at, window_start, window_end, "
+    "prediction_id, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _MOVE: Final = "UPDATE items SET idx = ?, digest = ?, crc = ? WHERE id = ?"
 _DONE: Final = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)"
@@ -130,7 +128,7 @@ class Table:
                 known[row[1]] = (row[0], entry_of(row))
         return known
 
-    def intent(self, key: str, at: float) -> None:
+    def intent(self, key: str, at: float, window_start: float | None) -> None:
         """Record that a create is about to be sent."""
         row, entry = self._find(key)
         _allow(entry, "begin a create", State.PLANNED)
@@ -140,13 +138,22 @@ class Table:
             state=State.INTENT,
             attempt=entry.attempt + 1,
             intent_at=float(at),
+            window_start=window_start,
+            window_end=None,
         )
 
     def unsent(self, key: str) -> None:
         """Take back an intent whose create was never sent."""
         row, entry = self._find(key)
         if entry.state is State.INTENT:
-            self._change(row, entry, state=State.PLANNED, attempt=entry.attempt - 1, intent_at=None)
+            self._change(
+                row,
+                entry,
+                state=State.PLANNED,
+                attempt=entry.attempt - 1,
+                intent_at=None,
+                window_start=None,
+            )
 
     def created(self, key: str, prediction_id: str) -> None:
         """Record the id of the prediction."""
@@ -160,7 +167,7 @@ class Table:
         """Record that the create was refused for certain."""
         row, entry = self._find(key)
         _allow(entry, "withdraw a create", State.INTENT)
-        self._change(row, entry, state=State.PLANNED, intent_at=None)
+        self._change(row, entry, state=State.PLANNED, intent_at=None, window_start=None)
 
     def done(self, key: str, result: bytes) -> None:
         """Record the result."""
@@ -175,11 +182,11 @@ class Table:
         self._db.execute(_DONE, values)
         self._change(row, entry, state=State.DONE)
 
-    def uncertain(self, key: str) -> None:
+    def uncertain(self, key: str, window_end: float | None) -> None:
         """Record that nobody knows whether a create happened."""
         row, entry = self._find(key)
-        _allow(entry, "give up", State.INTENT, State.CREATED)
-        self._change(row, entry, state=State.UNCERTAIN)
+        _allow(entry, "give up", State.INTENT, State.CREATED, State.UNCERTAIN)
+        self._change(row, entry, state=State.UNCERTAIN, window_end=window_end)
 
     def retry(self, keys: Iterable[str]) -> None:
         """Make entries planned again, all or none."""
@@ -228,7 +235,15 @@ class Table:
         self._db.execute("DELETE FROM results WHERE id = ?", (row,))
         if entry.prediction_id is not None:
             self._db.execute("INSERT OR IGNORE INTO former VALUES (?)", (entry.prediction_id,))
-        self._change(row, entry, state=State.PLANNED, intent_at=None, prediction_id=None)
+        self._change(
+            row,
+            entry,
+            state=State.PLANNED,
+            intent_at=None,
+            window_start=None,
+            window_end=None,
+            prediction_id=None,
+        )
 
     def claimed(self, ids: Iterable[str]) -> set[str]:
         """Return those of *ids* that belong or belonged to an entry."""
@@ -240,6 +255,16 @@ class Table:
                 query = f"SELECT prediction_id FROM {table} WHERE prediction_id IN ({marks})"  # noqa: S608 - question marks
                 found.update(id for (id,) in self._db.execute(query, some))
         return found
+
+    def set_latest_version(self, version: str) -> JournalHeader:
+        """Record the version that the model was found to have, and return the new header."""
+        (said,) = self._db.execute("SELECT json FROM header").fetchone()
+        header = msgspec.structs.replace(
+            msgspec.json.decode(said, type=JournalHeader), latest_version=version
+        )
+        said = msgspec.json.encode(header)
+        self._db.execute("UPDATE header SET json = ?, crc = ?", (said, zlib.crc32(said)))
+        return header
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None."""
@@ -319,6 +344,8 @@ def _inserted(row: int, entry: Entry) -> tuple[object, ...]:
         entry.state,
         entry.attempt,
         entry.intent_at,
+        entry.window_start,
+        entry.window_end,
         entry.prediction_id,
         checksum(entry),
     )

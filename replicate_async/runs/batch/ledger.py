@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from time import monotonic, time
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from time import time
+from typing import Final, NamedTuple
 
+from replicate_async.core.api_clock import ApiClock, Moment, moment
 from replicate_async.runs.batch.journal import Entry, Journal, State
 from replicate_async.runs.batch.sources import Named
 
 _REMEMBERED: Final = 200
 
 
+class _Known(NamedTuple):
+    """A prediction of the batch, and the API's times between which it was created."""
+
+    id: str
+    begun: float
+    known: float
+
+
 class Ledger:
     """A journal, or nothing at all behind the same methods."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, clock: ApiClock) -> None:
         self._journal = journal
-        self.opened: float = monotonic()
+        self._clock = clock
+        self.latest_version: str | None = None
+        """The version that the model was found to have when the batch began, if it was needed."""
+        if journal is not None:
+            self.latest_version = journal.header.latest_version
+        self.opened: Moment = moment()
         """When the journal was opened: the last run of it had sent its last create by then."""
         self._open: set[asyncio.Future[None]] = set()
-        self._known: deque[tuple[float, str]] = deque(maxlen=_REMEMBERED)
+        self._known: deque[_Known] = deque(maxlen=_REMEMBERED)
 
     @property
     def lasting(self) -> bool:
         """Whether there is a journal."""
         return self._journal is not None
+
+    async def set_latest_version(self, version: str) -> None:
+        """Record the version that the model was found to have."""
+        if self._journal is not None:
+            await self._journal.set_latest_version(version)
+        self.latest_version = version
 
     async def plan(self, items: Sequence[Named]) -> list[Entry | None]:
         """Return the journal's entry for each item, None without one."""
@@ -39,20 +58,22 @@ class Ledger:
         wanted = [(items[at].index, items[at].key, items[at].digest) for at in places]
         for at, entry in zip(places, await self._journal.plan(wanted), strict=True):
             entries[at] = entry
-            if entry.prediction_id and entry.intent_at and entry.state is not State.PLANNED:
-                self._known.append((entry.intent_at, entry.prediction_id))
+            if entry.prediction_id and entry.window_start and entry.state is not State.PLANNED:
+                begun = entry.window_start
+                self._known.append(_Known(entry.prediction_id, begun, begun))
         return entries
 
-    @contextmanager
-    def creating(self) -> Generator[None]:
-        """Mark a create that is under way until its outcome is recorded."""
+    def creating(self) -> Callable[[], None]:
+        """Mark a create as under way; call what this returns when its outcome is recorded."""
         ticket = asyncio.get_running_loop().create_future()
         self._open.add(ticket)
-        try:
-            yield
-        finally:
+
+        def over() -> None:
             self._open.discard(ticket)
-            ticket.set_result(None)
+            if not ticket.done():
+                ticket.set_result(None)
+
+        return over
 
     def under_way(self) -> Awaitable[object]:
         """Return what ends when the creates that are now under way are recorded."""
@@ -64,34 +85,41 @@ class Ledger:
 
     async def claim(self, key: str, prediction_id: str) -> None:
         """Record that a prediction belongs to an item."""
-        await self.created(key, prediction_id)
-
-    def expected(self, since: float, until: float) -> set[str]:
-        """Return ids of predictions that were created between two times."""
-        return {id for at, id in self._known if since < at < until}
-
-    async def intent(self, key: str) -> float:
-        """Record that a create is about to be sent, and return when."""
-        now = time()
-        if self._journal is not None:
-            await self._journal.intent(key, now)
-        return now
-
-    async def created(self, key: str, prediction_id: str) -> None:
-        """Record the prediction of an item."""
-        self._known.append((time(), prediction_id))
         if self._journal is not None:
             await self._journal.created(key, prediction_id)
+
+    def expected(self, since: float, until: float) -> set[str]:
+        """Return ids of predictions that were created between two times of the API."""
+        return {each.id for each in self._known if since < each.begun and each.known < until}
+
+    async def intent(self, key: str) -> tuple[float, float | None]:
+        """Record that a create is about to be sent, and return when: here, and by the API's clock.
+
+        The second is a time that the API's clock shows by now, None when that is not known.
+        """
+        now, earliest = time(), self._clock.earliest()
+        if self._journal is not None:
+            await self._journal.intent(key, now, earliest)
+        return now, earliest
+
+    async def created(self, key: str, prediction_id: str, begun: float | None) -> None:
+        """Record the prediction of an item, whose create began at *begun* by the API's clock."""
+        if begun is not None and (now := self._clock.latest()) is not None:
+            self._known.append(_Known(prediction_id, begun, now))
+        await self.claim(key, prediction_id)
 
     async def withdrawn(self, key: str) -> None:
         """Record that a create did not happen."""
         if self._journal is not None:
             await self._journal.withdrawn(key)
 
-    async def uncertain(self, key: str) -> None:
-        """Record that nobody can tell whether a create happened."""
+    async def uncertain(self, key: str, window_end: float | None) -> None:
+        """Record that it cannot be told whether a create happened.
+
+        *window_end* is a time of the API by which it is in the list if it did.
+        """
         if self._journal is not None:
-            await self._journal.uncertain(key)
+            await self._journal.uncertain(key, window_end)
 
     async def again(self, key: str) -> None:
         """Record that an item will get another prediction, or that none was made for it."""

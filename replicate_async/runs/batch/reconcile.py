@@ -2,15 +2,19 @@
 
 The API has no idempotency key, but lists predictions with their inputs. A prediction in the list
 of the same model and input, made since the create began and belonging to no other item, is the
-one; several items of the same input are matched by count. None in the list, a while after the
-create could last have been acted on, means that there is none. Whatever else is left undecided:
-inputs that the API has removed, lists that cannot be read or that lack what is known to be there.
+one; several items of the same input are matched by count.
+
+That there is none has to be proved: by a list that goes back to before the create began and was
+written a while after its answer was lost, both by the API's own clock, and in which every
+prediction of the model belongs to another item or has an input that is certainly another. All else
+is left undecided: lists that cannot be read, that do not say when they were written, or that lack
+what is known to be there; inputs that the API has removed or shows otherwise than they were sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +23,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from replicate_async.core.api_clock import ApiClock, Moment, moment
 from replicate_async.errors import (
     APIConnectionError,
     JournalError,
@@ -28,23 +33,28 @@ from replicate_async.errors import (
     TLSError,
 )
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.calls import Patience
-from replicate_async.runs.batch.identity import agree, could_agree, fields, has_file, likeness
+from replicate_async.runs.batch.calls import Listed, ListedPage, Patience
+from replicate_async.runs.batch.comparison import comparable, differs
+from replicate_async.runs.batch.identity import agree, fields, has_file, likeness
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import Prediction
 
 _TOGETHER: Final = 0.05
 """Seconds in which further questions join a look at the list."""
-_LATE: Final = 900.0
-"""Seconds from the intent to the creation at most: the pace and refusals hold a create up."""
+_AGAIN: Final = 0.25
+"""Seconds between two looks at least."""
+_LOOKS_EVERY: Final = 5.0
+"""Seconds after which the list is looked at again, at most: the prediction may be there."""
 _HEX_LENGTH: Final = 64
+_FAR: Final = 24 * 60 * 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The prediction that the create made."""
+    """The prediction that the create made, with its end if the list shows that."""
 
     prediction_id: str
+    ended: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +64,11 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Nobody can tell, and why."""
+    """It cannot be told, and why."""
 
     reason: str
+    window_end: float | None = None
+    """The API's time of a list that shows the prediction if there is one, if one was read."""
 
 
 Verdict = Found | Absent | Undecided
@@ -78,19 +90,33 @@ class Book(Protocol):
         ...
 
     def expected(self, since: float, until: float) -> set[str]:
-        """Return ids that a list of what was created between two times has to show."""
+        """Return ids that a list has to show of what was created between two times of the API."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LostCreate:
+    """A create whose outcome is not known."""
+
+    key: str
+    input: ItemInput
+    intent_at: float
+    """When it was intended, in seconds since 1970 on this machine's clock."""
+    window_start: float | None
+    """A time on the API's clock before which it cannot have happened, if that is known."""
+    window_end: float | None
+    """One by which it is in the list if it happened, if that is known."""
+    lost_at: Moment
+    """A moment by which it had been sent."""
 
 
 @dataclass(eq=False, slots=True)
 class _Question:
-    key: str
+    lost: LostCreate
     like: object
     canonical: bytes | None
     """The likeness as JSON; None with files in it, which are compared one by one."""
-    intent_at: float
-    settled_at: float
-    """From when a look that does not show the prediction proves that there is none."""
+    compared: object
     patient: bool
     """Whether to look again when the list cannot be read."""
     answer: asyncio.Future[Verdict] = field(
@@ -98,17 +124,34 @@ class _Question:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A prediction in the list that may be one of ours."""
+
+    id: str
+    created_at: float | None
+    like: object
+    canonical: bytes
+    compared: object
+    same_model: bool
+    """Whether it certainly is of the batch's model."""
+    readable: bool
+    """Whether its input is shown."""
+    ended: Prediction | None
+    """Its end, if it is of a wanted input and shown whole."""
+
+
 @dataclass(slots=True)
 class _Look:
     """What one reading of the list has shown."""
 
-    began: float
-    exact: dict[bytes, list[str]] = field(default_factory=lambda: defaultdict(list))
-    others: list[tuple[str, object]] = field(default_factory=list[tuple[str, object]])
-    """Predictions that may be ours, each with the likeness of its input."""
-    unreadable: list[str] = field(default_factory=list[str])
-    """Predictions of unknown input, which may be anybody's."""
-    ids: set[str] = field(default_factory=set[str])
+    began: Moment
+    before: float
+    """The API's time up to which it reaches."""
+    written_at: float | None
+    """The API's time at which its first page was written; None when a page does not say."""
+    candidates: list[_Candidate] = field(default_factory=list[_Candidate])
+    """Predictions that belong to no item, newest first."""
 
 
 class Reconciler:
@@ -116,16 +159,18 @@ class Reconciler:
 
     def __init__(
         self,
-        ref: VersionRef,
-        list_between: Callable[[datetime, datetime], AsyncIterable[Prediction]],
+        ref: Callable[[], VersionRef],
+        pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]],
         get: Callable[[str], Awaitable[Prediction]],
         book: Book,
+        clock: ApiClock,
         patience: Patience,
     ) -> None:
         self._ref = ref
-        self._list = list_between
+        self._pages = pages
         self._get = get
         self._book = book
+        self._clock = clock
         self._patience = patience
         self._questions: list[_Question] = []
         self._looking: asyncio.Task[None] | None = None
@@ -138,26 +183,22 @@ class Reconciler:
         """Give up at once when the list cannot be read, since somebody waits for the end."""
         self._hurried = True
 
-    async def resolve(
-        self, key: str, given: ItemInput, intent_at: float, *, sent_until: float, patient: bool
-    ) -> Verdict:
-        """Say what became of a create that began at *intent_at* (seconds since 1970).
+    async def resolve(self, lost: LostCreate, *, patient: bool) -> Verdict:
+        """Say what became of a create.
 
-        *sent_until* is the latest monotonic time at which it may have been sent. Unless *patient*,
-        one failure to read the list is enough. A prediction that is found is recorded in the book
-        before this returns.
+        Unless *patient*, one failure to read the list is enough. A prediction that is found is
+        recorded in the book before this returns.
         """
         if self._failure is not None and monotonic() < self._looks_again_at:
             unreadable = self._verdict_on(self._failure, patient=patient)
             if unreadable is not None:
                 return unreadable
-        like = likeness(fields(given))
+        like = likeness(fields(lost.input))
         question = _Question(
-            key=key,
+            lost=lost,
             like=like,
             canonical=None if has_file(like) else _canonical(like),
-            intent_at=intent_at,
-            settled_at=sent_until + self._patience.settle,
+            compared=comparable(like),
             patient=patient,
         )
         self._questions.append(question)
@@ -200,10 +241,24 @@ class Reconciler:
 
     def _until_next(self) -> float:
         """Return the seconds until another look can say more than the last."""
-        left = [each.settled_at for each in self._questions if not each.answer.done()]
-        if not left:
+        open_ones = [each.lost for each in self._questions if not each.answer.done()]
+        if not open_ones:
             return _TOGETHER
-        return min(max(_TOGETHER, min(left) - monotonic()), max(_TOGETHER, 5.0))
+        return min(max(_AGAIN, min(map(self._until_proof, open_ones))), _LOOKS_EVERY)
+
+    def _until_proof(self, lost: LostCreate) -> float:
+        """Return the fewest seconds until a list can prove that *lost* did not happen."""
+        needed, now = self._needed(lost), self._clock.latest()
+        if needed is None or now is None:
+            return lost.lost_at.awake + self._patience.settle - monotonic()
+        return math.ceil(needed) - now  # Date has whole seconds
+
+    def _needed(self, lost: LostCreate) -> float | None:
+        """Return the API's time from which a list shows what *lost* has made, if it is known."""
+        if lost.window_end is not None:
+            return lost.window_end
+        latest = self._clock.latest(lost.lost_at)
+        return None if latest is None else latest + self._patience.settle
 
     def _note(self, error: ReplicateError, pause: float) -> None:
         """Remember that the list cannot be read, and answer those who will not wait for it."""
@@ -229,50 +284,87 @@ class Reconciler:
         look = await self._read(asked)
         # Their answers may be in the list already, and are no news to the book until recorded.
         await self._book.under_way()
-        claimed = await self._book.claimed(look.ids)
+        claimed = await self._book.claimed([each.id for each in look.candidates])
         for question in asked:
+            if not question.answer.done():
+                await self._find(question, look, claimed)
+        for question in asked:
+            await asyncio.sleep(0)  # a long list and many questions take a while
             if not question.answer.done():
                 await self._decide(question, asked, look, claimed)
 
     async def _read(self, asked: list[_Question]) -> _Look:
-        """Read the list from before the first to after the last of the creates in question."""
-        margin, now = self._patience.margin, time()
-        look = _Look(began=monotonic())
-        earliest = min(question.intent_at for question in asked) - margin
-        latest = max(question.intent_at for question in asked) + _LATE + margin
+        """Read the list from before the first of the creates in question until now."""
+        margin = self._patience.margin
+        starts = [self._start(question.lost) for question in asked]
+        earliest = min(start for start, _ in starts) - margin
+        before = max(map(self._end, asked)) + margin
+        look = _Look(began=moment(), before=before, written_at=math.inf)
         # From longer ago than what is asked for: known predictions show whether the list is whole.
-        expected = self._book.expected(earliest, min(now - self._patience.settle, latest - margin))
+        now = self._clock.earliest(look.began) or earliest
+        expected = self._book.expected(earliest, min(now - self._patience.settle, before - margin))
         wanted = {question.canonical for question in asked}
-        after = datetime.fromtimestamp(earliest - margin, UTC)
-        before = datetime.fromtimestamp(latest, UTC)
-        async for prediction in self._list(after, before):
-            expected.discard(prediction.id)
-            created = prediction.created_at
-            if created is not None and created.timestamp() < earliest:
-                continue
-            if prediction.input is None and not prediction.data_removed:
-                prediction = await self._get(prediction.id)  # noqa: PLW2901 - the same, with more
-            kind = self._is_of_model(prediction)
-            if kind == "no":
-                continue
-            like = likeness(prediction.input)
-            canonical = _canonical(like)
-            if prediction.data_removed or not (prediction.input or canonical in wanted):
-                look.unreadable.append(prediction.id)
-            elif canonical in wanted and kind == "yes":
-                look.exact[canonical].append(prediction.id)
-            elif any(could_agree(question.like, like) for question in asked):
-                look.others.append((prediction.id, like))
-            else:
-                continue
-            look.ids.add(prediction.id)
+        async for page in self._pages(_date(earliest - margin), _date(before)):
+            if look.written_at is not None:
+                look.written_at = (
+                    None if page.written_at is None else min(look.written_at, page.written_at)
+                )
+            ids = [each.prediction.id for each in page.results]
+            expected.difference_update(ids)
+            claimed = await self._book.claimed(ids)
+            for listed in page.results:
+                if listed.prediction.id not in claimed:
+                    candidate = await self._candidate(listed, earliest, wanted)
+                    look.candidates += [] if candidate is None else [candidate]
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
         return look
 
+    def _start(self, lost: LostCreate) -> tuple[float, bool]:
+        """Return the API's time when *lost* began, and whether that is certain."""
+        if lost.window_start is not None:
+            return lost.window_start, True
+        now = self._clock.earliest()  # the local clock may have been set since, so it is no proof
+        return (lost.intent_at if now is None else now - (time() - lost.intent_at)), False
+
+    def _end(self, question: _Question) -> float:
+        """Return a time of the API after which what is asked for cannot have been created."""
+        if question.lost.window_end is not None:
+            return question.lost.window_end
+        # All until now, and more: the API's time is surely known once the list is there.
+        return max(time(), self._clock.latest() or 0.0) + _FAR
+
+    async def _candidate(
+        self, listed: Listed, earliest: float, wanted: set[bytes | None]
+    ) -> _Candidate | None:
+        """Return what may be one of ours, None for what cannot be."""
+        prediction = listed.prediction
+        created = prediction.created_at
+        created_at = None if created is None else created.timestamp()
+        if created_at is not None and created_at < earliest:
+            return None
+        if prediction.input is None and not prediction.data_removed:
+            prediction = await self._get(prediction.id)  # the same, with more
+        kind = self._is_of_model(prediction)
+        if kind == "no":
+            return None
+        like = likeness(prediction.input)
+        canonical = _canonical(like)
+        return _Candidate(
+            id=prediction.id,
+            created_at=created_at,
+            like=like,
+            canonical=canonical,
+            compared=comparable(like),
+            same_model=kind == "yes",
+            readable=not prediction.data_removed
+            and (bool(prediction.input) or canonical in wanted),
+            ended=prediction if listed.whole and prediction.done and canonical in wanted else None,
+        )
+
     def _is_of_model(self, prediction: Prediction) -> Literal["yes", "perhaps", "no"]:
         """Tell whether a prediction is of the batch's model; official ones go by other names."""
-        version, wanted = prediction.version or "", self._ref
+        version, wanted = prediction.version or "", self._ref()
         if prediction.deployment:
             return "no"
         if wanted.version and version == wanted.version:
@@ -284,31 +376,73 @@ class Reconciler:
         hidden = len(version) != _HEX_LENGTH
         return "perhaps" if hidden or prediction.model is None else "no"
 
+    async def _find(self, question: _Question, look: _Look, claimed: set[str]) -> None:
+        """Answer with a prediction of exactly this input, the oldest that is left."""
+        if question.canonical is None:
+            return
+        for candidate in reversed(self._left(question, look, claimed)):
+            exact = candidate.readable and candidate.canonical == question.canonical
+            if exact and candidate.same_model:
+                await self._found(question, candidate, claimed)
+                return
+
+    def _left(self, question: _Question, look: _Look, claimed: set[str]) -> list[_Candidate]:
+        """Return the predictions of its time that belong to no item."""
+        start = self._start(question.lost)[0] - self._patience.margin
+        end = (question.lost.window_end or math.inf) + self._patience.margin
+        return [
+            each
+            for each in look.candidates
+            if each.id not in claimed
+            and (each.created_at is None or start <= each.created_at <= end)
+        ]
+
     async def _decide(
         self, question: _Question, asked: list[_Question], look: _Look, claimed: set[str]
     ) -> None:
-        if question.canonical is not None:
-            for candidate in reversed(look.exact.get(question.canonical, [])):
-                if candidate not in claimed:
-                    await self._found(question, candidate, claimed)
-                    return
-        open_ids = [id for id, like in look.others if could_agree(question.like, like)]
-        suspects = [id for id in (*open_ids, *look.unreadable) if id not in claimed]
-        if question.canonical is None and len(suspects) == 1 and not look.unreadable:
-            like = next(like for id, like in look.others if id == suspects[0])
+        suspects = [
+            each
+            for each in self._left(question, look, claimed)
+            if not each.readable or not differs(question.compared, each.compared)
+        ]
+        if question.canonical is None and len(suspects) == 1 and suspects[0].readable:
+            like = suspects[0].like
             rivals = [other for other in asked if agree(other.like, like)]
             if agree(question.like, like) and rivals == [question]:
                 await self._found(question, suspects[0], claimed)
                 return
-        if suspects:
-            _say(question, Undecided(_unclear(suspects)))
-        elif look.began >= question.settled_at:
+        fault = self._fault(question.lost, look)
+        if fault is None and not suspects:
             _say(question, Absent())
+        elif fault is None:
+            _say(question, Undecided(_unclear(suspects), look.written_at))
+        elif self._is_settled(question.lost, look.began) or (suspects and self._hurried):
+            _say(question, Undecided(_unclear(suspects) if suspects else fault))
 
-    async def _found(self, question: _Question, prediction_id: str, claimed: set[str]) -> None:
-        claimed.add(prediction_id)
-        await self._book.claim(question.key, prediction_id)
-        _say(question, Found(prediction_id))
+    def _fault(self, lost: LostCreate, look: _Look) -> str | None:
+        """Return why *look* does not show all that *lost* may have made, None if it does."""
+        needed = self._needed(lost)
+        if lost.window_start is None:
+            return "the API's time was not known when it was sent"
+        if look.written_at is None or needed is None:
+            return "the list of predictions does not say when it was written, or a cache answered"
+        if look.written_at < needed:
+            return "the list of predictions is an old one"
+        if look.before < (lost.window_end or look.written_at):
+            return "the API's time was not known when the list was asked for"
+        return None
+
+    def _is_settled(self, lost: LostCreate, began: Moment) -> bool:
+        """Whether a look that *began* then had to be late enough, by our own clock."""
+        needed, now = self._needed(lost), self._clock.earliest(began)
+        if needed is None or now is None:
+            return began.awake >= lost.lost_at.awake + self._patience.settle
+        return now >= math.ceil(needed)
+
+    async def _found(self, question: _Question, candidate: _Candidate, claimed: set[str]) -> None:
+        claimed.add(candidate.id)
+        await self._book.claim(question.lost.key, candidate.id)
+        _say(question, Found(candidate.id, candidate.ended))
 
 
 def _say(question: _Question, verdict: Verdict) -> None:
@@ -316,9 +450,13 @@ def _say(question: _Question, verdict: Verdict) -> None:
         question.answer.set_result(verdict)
 
 
-def _unclear(suspects: list[str]) -> str:
-    shown = ", ".join(suspects[:3]) + (", ..." if len(suspects) > 3 else "")
+def _unclear(suspects: list[_Candidate]) -> str:
+    shown = ", ".join(each.id for each in suspects[:3]) + (", ..." if len(suspects) > 3 else "")
     return f"it may be {shown}, whose input is removed or is shown differently"
+
+
+def _date(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _canonical(like: object) -> bytes:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -56,6 +57,12 @@ class BatchAPI:
     lose: Callable[[int], bool] | None = None
     seen: Callable[[str, int], None] | None = None
     listing: Callable[[Answer], Answer] | None = None
+    altered: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """How inputs are shown in the list, if not as they were sent."""
+    clock_offset: float = 0.0
+    """The seconds by which the API's clock is ahead of this machine's."""
+    dated: bool = True
+    """Whether answers say when they were written."""
     getting: Callable[[Made], Answer | None] | None = None
     """Answers for a prediction in place of what it is."""
     schema: dict[str, Any] | None = None
@@ -69,10 +76,20 @@ class BatchAPI:
     """The input of the latest create."""
 
     def server(self) -> FaultServer:
-        return FaultServer(self._answer)
+        return FaultServer(self._dated)
+
+    def now(self) -> float:
+        """Return what the API's clock shows."""
+        return time() + self.clock_offset
+
+    def _dated(self, request: Request) -> Answer:
+        answer = self._answer(request)
+        if not self.dated or any(name == "Date" for name, _ in answer.headers):
+            return answer
+        return replace(answer, headers=(*answer.headers, ("Date", http_date(self.now()))))
 
     def running(self) -> int:
-        now = time()
+        now = self.now()
         return sum(1 for made in self.made if made.ends_at > now and not made.canceled)
 
     def twice(self, name: str = "n") -> list[object]:
@@ -99,8 +116,8 @@ class BatchAPI:
         made = self.by_id.get(path.split("/")[1])
         if made is None:
             return problem(404)
-        if path.endswith("/cancel") and made.ends_at > time():
-            made.canceled, made.status, made.ends_at = True, "canceled", time()
+        if path.endswith("/cancel") and made.ends_at > self.now():
+            made.canceled, made.status, made.ends_at = True, "canceled", self.now()
         instead = None if self.getting is None else self.getting(made)
         return json_answer(self.show(made)) if instead is None else instead
 
@@ -126,7 +143,7 @@ class BatchAPI:
             self.seen(event, number)
 
     def make(self, given: dict[str, Any]) -> Made:
-        now = time()
+        now = self.now()
         made = Made(f"p{len(self.made):07d}", given, now, now + self.seconds, output=given)
         if self.outcome is not None:
             self.outcome(made)
@@ -135,7 +152,7 @@ class BatchAPI:
         return made
 
     def show(self, made: Made) -> dict[str, Any]:
-        over = made.ends_at <= time()
+        over = made.ends_at <= self.now()
         created = datetime.fromtimestamp(made.created_at, UTC).isoformat()
         return {
             "id": made.id,
@@ -179,8 +196,20 @@ class BatchAPI:
             if name in asked
         )
         following = f"http://{request.header('host')}/v1/predictions?cursor={start}{rest}"
-        found = page(*map(self.show, chosen), next=following if more else None)
-        return json_answer(found)
+        shown = [self.show(made) for made in chosen]
+        if self.altered is not None:
+            shown = [{**each, "input": self.altered(each["input"])} for each in shown]
+        return json_answer(page(*shown, next=following if more else None))
+
+
+def item(number: int) -> dict[str, Any]:
+    """Return the input of an item in a batch that is killed."""
+    return {"n": number, "prompt": f"  Caf\u00e9 {number:05},\r\nby night "}
+
+
+def http_date(seconds: float) -> str:
+    """Return *seconds* since 1970 as HTTP writes times."""
+    return formatdate(seconds, usegmt=True)
 
 
 def client_of(url: str, *, retry: Retry | None = None, limits: Limits | None = None) -> Replicate:

@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import sys
+import unicodedata
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any, Final
 
@@ -78,21 +80,55 @@ def loses(number: int) -> bool:
     return number % 100 == 50
 
 
+def altered(given: dict[str, Any]) -> dict[str, Any]:
+    """Show 9 of 10 inputs otherwise than they were sent."""
+    number: int = given["n"]
+    prompt: str = given["prompt"]
+    forms: list[dict[str, Any]] = [
+        {"n": number},
+        {"prompt": prompt},
+        {"n": number, "prompt": prompt.strip()},
+        {"n": number, "prompt": prompt.replace("\r\n", "\n")},
+        {"n": number, "prompt": unicodedata.normalize("NFD", prompt)},
+        {"n": number, "prompt": prompt[:10]},
+        {"n": str(number), "prompt": prompt},
+        {"n": number, "prompt": "[REDACTED]"},
+        {"n": float(number), "prompt": prompt + "\n"},
+        given,
+    ]
+    return forms[number % 10]
+
+
 async def run_killed(
-    api: BatchAPI, folder: Path, *, items: int, kills: int, every: int, concurrency: int
+    api: BatchAPI,
+    folder: Path,
+    *,
+    items: int,
+    kills: int,
+    every: int,
+    concurrency: int,
+    ahead: float = 0.0,
 ) -> Outcome:
-    """Run a batch of *items* to its end, killed *kills* times on the way."""
+    """Run a batch of *items* to its end, killed *kills* times on the way.
+
+    The clock of each run is wrong by up to *ahead* seconds.
+    """
+    dice = Random(7)
     killer = Killer(kills, every)
     api.seen, api.refuse, api.lose = killer, faults, loses
     outcome = Outcome()
     began = monotonic()
     async with api.server() as server:
-        arguments = (server.url, str(folder / "batch.db"), str(items), str(concurrency))
-        spare = asyncio.create_task(_start(arguments))
+        common = (server.url, str(folder / "batch.db"), str(items), str(concurrency))
+
+        def start() -> asyncio.Task[Process]:
+            return asyncio.create_task(_start((*common, str(dice.uniform(-ahead, ahead)))))
+
+        spare = start()
         try:
             while True:
                 process = await spare
-                spare = asyncio.create_task(_start(arguments))
+                spare = start()
                 killer.target = process
                 outcome.runs += 1
                 said, errors = await process.communicate(b"go\n")

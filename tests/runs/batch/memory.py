@@ -13,6 +13,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from replicate_async.core.api_clock import ApiClock
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import BatchOptions, Calls, Patience
@@ -39,7 +41,8 @@ class Instant:
     def __init__(self) -> None:
         self.created = 0
 
-    async def create(self, given: Any) -> Prediction:
+    async def create(self, given: Any, _version: str | None, hooks: RequestHooks) -> Prediction:
+        await hooks.begin()
         self.created += 1
         await asyncio.sleep(0)
         return Prediction(
@@ -59,6 +62,9 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
     async def unused(*_: object) -> Any:
         raise AssertionError
 
+    async def learn_time() -> None:
+        """Tell nothing."""
+
     def no_list(*_: object) -> Any:
         raise AssertionError
 
@@ -67,11 +73,13 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         wait=unused,
         get=unused,
         cancel=unused,
-        list=no_list,
+        latest_version=unused,
+        learn_time=learn_time,
+        pages=no_list,
+        clock=ApiClock(),
         output=lambda prediction: prediction.output,
         save=unused,
         input_schema=unused,
-        until_create=lambda _: 0.0,
         requests=lambda: api.created,
     )
     options = BatchOptions(

@@ -1,15 +1,25 @@
-"""A batch to be killed: `program.py URL JOURNAL ITEMS [CONCURRENCY]`; prints what it came to."""
+"""A batch to be killed: `program.py URL JOURNAL ITEMS CONCURRENCY AHEAD`; prints what it came to.
+
+Its clock is AHEAD seconds ahead of the API's.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
+from typing import Final
+
+if __name__ == "__main__":  # before anything takes the real one
+    AHEAD: Final = float(sys.argv[5])
+    _time = time.time
+    time.time = lambda: _time() + AHEAD
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from tests.runs.batch.api import MODEL, QUICK, SOON, client_of
+from tests.runs.batch.api import MODEL, QUICK, SOON, client_of, item
 
 
 async def main(url: str, journal: str, items: int, concurrency: int) -> None:
@@ -18,7 +28,7 @@ async def main(url: str, journal: str, items: int, concurrency: int) -> None:
     uncertain: list[int] = []
     failed: list[str] = []
     async with client_of(url) as client:
-        inputs = [{"n": number} for number in range(items)]
+        inputs = [item(number) for number in range(items)]
         batch = client.batch(
             MODEL, inputs, journal=journal, concurrency=concurrency, poll=QUICK, patience=SOON
         )

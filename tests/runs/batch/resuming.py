@@ -32,7 +32,8 @@ async def intents(journal: Path, given: list[Input], *, ago: float = 0.5) -> Non
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await opened.intent(each.key, time() - ago)
+            at = time() - ago
+            await opened.intent(each.key, at, at)
 
 
 async def states(journal: Path) -> dict[State, int]:

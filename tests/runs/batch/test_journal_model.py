@@ -30,7 +30,7 @@ FROM: Final = {
     "created": {State.INTENT, State.UNCERTAIN},
     "withdrawn": {State.INTENT},
     "done": set(State) - {State.DONE},
-    "uncertain": {State.INTENT, State.CREATED},
+    "uncertain": {State.INTENT, State.CREATED, State.UNCERTAIN},
     "retry": {State.PLANNED, State.DONE, State.UNCERTAIN},
     "again": {State.CREATED, State.UNCERTAIN},
 }

@@ -16,6 +16,7 @@ import pytest
 from replicate_async.errors import (
     InvalidArgumentError,
     JournalDamaged,
+    JournalError,
     JournalLocked,
     JournalMismatch,
     JournalTooNew,
@@ -137,6 +138,14 @@ async def test_what_a_crash_left_of_making_one_is_no_hindrance(path: Path) -> No
 
 
 # Files that are not to be trusted.
+
+
+async def test_an_older_format_is_refused_with_what_to_do(path: Path) -> None:
+    await (await Journal.open(path, HEADER)).aclose()
+    change(path, "PRAGMA user_version = 1")
+
+    with pytest.raises(JournalError, match="format 1, of an older version"):
+        await Journal.open(path, HEADER)
 
 
 async def test_a_newer_format_is_refused(path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.batch.api import BatchAPI
-from tests.runs.batch.kills import run_killed
+from tests.runs.batch.api import BatchAPI, item
+from tests.runs.batch.kills import altered, run_killed
 from tests.support.replies import problem
 
 pytestmark = pytest.mark.anyio
@@ -24,10 +24,43 @@ async def test_nothing_is_lost_and_nothing_created_twice(
     outcome = await run_killed(api, tmp_path, items=items, kills=kills, every=14, concurrency=16)
 
     assert outcome.kills == kills
-    assert outcome.results == {number: {"n": number} for number in range(items)}
+    assert outcome.results == {number: item(number) for number in range(items)}
     assert (outcome.uncertain, outcome.failed) == (set(), [])
     assert api.twice() == []
     assert len(api.made) == items
+
+
+@pytest.mark.slow
+async def test_wrong_clocks_lead_to_no_second_create(tmp_path: Path) -> None:
+    api = BatchAPI(seconds=0.01)
+
+    outcome = await run_killed(
+        api, tmp_path, items=120, kills=6, every=18, concurrency=16, ahead=1200.0
+    )
+
+    assert outcome.kills == 6
+    assert outcome.results == {number: item(number) for number in range(120)}
+    assert (outcome.uncertain, outcome.failed) == (set(), [])
+    assert len(api.made) == 120
+
+
+@pytest.mark.slow
+async def test_a_list_that_shows_inputs_otherwise_leads_to_no_second_create(
+    tmp_path: Path,
+) -> None:
+    api = BatchAPI(seconds=0.01, altered=altered)
+
+    outcome = await run_killed(
+        api, tmp_path, items=80, kills=4, every=16, concurrency=8, ahead=1200.0
+    )
+
+    assert outcome.kills == 4
+    assert api.twice() == []
+    assert outcome.failed == []
+    assert outcome.results.keys() | outcome.uncertain == set(range(80))
+    assert not outcome.results.keys() & outcome.uncertain
+    assert all(outcome.results[number] == item(number) for number in outcome.results)
+    assert len(outcome.uncertain) <= 8 * 4 + 1
 
 
 @pytest.mark.slow
@@ -43,6 +76,6 @@ async def test_without_the_list_nothing_is_created_twice_and_what_is_undecided_n
     assert outcome.failed == []
     assert outcome.results.keys() | outcome.uncertain == set(range(80))
     assert not outcome.results.keys() & outcome.uncertain
-    assert all(outcome.results[number] == {"n": number} for number in outcome.results)
+    assert all(outcome.results[number] == item(number) for number in outcome.results)
     lost = sum(1 for number in range(1, api.creates + 1) if number % 100 in {50, 66})
     assert len(outcome.uncertain) <= 8 * 3 + lost

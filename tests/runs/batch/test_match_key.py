@@ -44,7 +44,7 @@ async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await opened.intent(each.key, time() - 0.5)
+            await opened.intent(each.key, time() - 0.5, time() - 0.5)
 
 
 async def test_what_is_done_is_replayed_whatever_its_values_are_now(journal: Path) -> None:
@@ -125,7 +125,7 @@ async def test_a_lost_create_of_a_journal_that_compared_inputs_is_not_guessed(
     named = await namer.name(signed(1, "one")[0])
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
-        await opened.intent(named.key, time() - 0.5)
+        await opened.intent(named.key, time() - 0.5, time() - 0.5)
 
     (result,) = await run(api, signed(1, "two"), journal, **BY_KEY)
 

@@ -135,7 +135,7 @@ async def test_an_api_that_breaks_on_every_create_ends_the_batch(journal: Path) 
     assert set(await states(journal)) <= {State.PLANNED, State.INTENT}
     api.refuse = None
     results = await run(api, [{"n": number} for number in range(100)], journal)
-    assert all(result.ok for result in results)
+    assert all(result.ok for result in results), [str(each.error) for each in results]
     assert len(api.made) == 100
 
 
@@ -175,7 +175,7 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     async with await Journal.open(journal, JournalHeader(model=ref, version=version)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await opened.intent(each.key, time())
+            await opened.intent(each.key, time(), time())
     api = BatchAPI()
     mine, other, hidden = (api.make({"n": number}) for number in (1, 2, 3))
     mine.shown, other.shown = {"version": version}, {"version": "6" * 64}
@@ -231,7 +231,7 @@ async def test_a_repeated_prediction_is_not_taken_for_its_follower(journal: Path
     key = (await Namer(MODEL, None, exact=True).name({"n": 1})).key
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.retry([key])
-        await opened.intent(key, time() - 1)
+        await opened.intent(key, time() - 1, time() - 1)
     api.outcome = None
 
     (result,) = await run(api, [{"n": 1}], journal)

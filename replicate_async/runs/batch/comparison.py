@@ -1,0 +1,122 @@
+"""Whether an input in the list of predictions is certainly not one of ours.
+
+The API may show an input otherwise than it was sent: with a field dropped or added, text stripped,
+cut or normalised, numbers rounded or written as text, secrets hidden. What differs in such a way
+only may be ours, and must not lead to a second create.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from decimal import Decimal
+from typing import Final, cast
+
+from replicate_async.runs.batch.identity import A_FILE
+
+__all__ = ["comparable", "differs"]
+
+_HIDDEN: Final = re.compile(r"redacted|\*{3}|\A\*+\Z|•••", re.IGNORECASE)
+"""What the API may show in place of a secret."""
+_CUT: Final = re.compile(r"\s*(?:…|\.\.\.|\ufffd+)\s*\Z")
+"""What may stand at the end of a text that was cut."""
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_LONGEST_NUMBER: Final = 100  # characters
+_WORDS: Final = {"true": True, "false": False, "null": None, "none": None}
+_SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it was made of
+
+
+def comparable(likened: object) -> object:
+    """Return a likeness with its texts as they are compared: in one normal form, case and space."""
+    if isinstance(likened, str):
+        return _text(likened)
+    if isinstance(likened, dict):
+        named = cast("dict[str, object]", likened)
+        return {name: comparable(value) for name, value in named.items()}
+    if isinstance(likened, list):
+        return [comparable(value) for value in cast("list[object]", likened)]
+    return likened
+
+
+def differs(ours: object, shown: object) -> bool:
+    """Whether two `comparable` values are certainly of two inputs: a field of both differs."""
+    if ours is shown or ours is A_FILE or shown is A_FILE or ours is None or shown is None:
+        return False
+    if dict in (kinds := (type(ours), type(shown))):
+        return _fields_differ(ours, shown)
+    if list in kinds:
+        return _members_differ(ours, shown)
+    if isinstance(ours, str) and isinstance(shown, str):
+        return ours != shown and _texts_differ(ours, shown)
+    if isinstance(shown, str) and _HIDDEN.search(shown):
+        return False
+    return _values_differ(_value(ours), _value(shown))
+
+
+def _fields_differ(ours: object, shown: object) -> bool:
+    if not isinstance(ours, dict) or not isinstance(shown, dict):
+        return False  # it may be shown as text
+    left, right = cast("dict[str, object]", ours), cast("dict[str, object]", shown)
+    return any(name in right and differs(value, right[name]) for name, value in left.items())
+
+
+def _members_differ(ours: object, shown: object) -> bool:
+    if not isinstance(ours, list) or not isinstance(shown, list):
+        return False  # a list may be shown as text
+    pairs = zip(cast("list[object]", ours), cast("list[object]", shown), strict=False)
+    return any(differs(left, right) for left, right in pairs)
+
+
+def _text(text: str) -> str:
+    # Not composed: a text that was cut between a letter and its accent has to be a beginning.
+    return " ".join(unicodedata.normalize("NFKD", text).casefold().split())
+
+
+def _texts_differ(ours: str, shown: str) -> bool:
+    shorter = min(len(ours), len(shown))
+    if ours[:shorter] == shown[:shorter] or _HIDDEN.search(shown):
+        return False
+    if cut := _CUT.search(shown):
+        kept = shown[: cut.start()]
+        if ours.startswith(kept):
+            return False
+    # "7" and "7.0", or a number that was written as text and rounded.
+    left, right = _value(ours), _value(shown)
+    return isinstance(left, str) or isinstance(right, str) or _values_differ(left, right)
+
+
+def _value(value: object) -> object:
+    """Return the number, or the true or false, that a text says; else *value* itself."""
+    if isinstance(value, str):
+        if len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
+            return Decimal(value)
+        return _WORDS.get(value, value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return Decimal(repr(value)) if math.isfinite(value) else repr(value)
+
+
+def _values_differ(ours: object, shown: object) -> bool:
+    if ours is None or shown is None:
+        return False
+    if isinstance(ours, Decimal) and isinstance(shown, Decimal):
+        return _numbers_differ(ours, shown)
+    return ours != shown
+
+
+def _numbers_differ(ours: Decimal, shown: Decimal) -> bool:
+    """Whether neither is the other, rounded."""
+    if ours == shown:
+        return False
+    apart = abs(ours - shown)
+    if apart <= _SINGLE * max(abs(ours), abs(shown)):
+        return False
+    left, right = _places(ours), _places(shown)
+    return left == right or apart >= Decimal(1).scaleb(-min(left, right))
+
+
+def _places(number: Decimal) -> int:
+    """Return how many digits it has behind the point."""
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0

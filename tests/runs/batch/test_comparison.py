@@ -1,0 +1,109 @@
+"""What a list may show in place of an input that was sent, and what is certainly another."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_async.runs.batch.comparison import comparable, differs
+from replicate_async.runs.batch.identity import likeness
+
+PROMPT = "  A cafe\u0301, a na\u00efve \ufb01sh\r\nand 12.75 more  "
+
+
+def certainly_another(ours: object, shown: object) -> bool:
+    return differs(comparable(likeness(ours)), comparable(likeness(shown)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}),
+        ({"a": 1}, {"a": 1, "seed": 7}),
+        ({"a": 1}, {}),
+        ({"a": PROMPT}, {"a": PROMPT.strip()}),
+        ({"a": PROMPT}, {"a": PROMPT.replace("\r\n", "\n")}),
+        ({"a": PROMPT}, {"a": PROMPT.replace("\r\n", "\r")}),
+        ({"a": PROMPT}, {"a": PROMPT.replace("e\u0301", "\u00e9")}),
+        ({"a": PROMPT}, {"a": PROMPT[:8]}),
+        ({"a": PROMPT}, {"a": PROMPT.strip()[:12] + "..."}),
+        ({"a": PROMPT}, {"a": PROMPT.strip()[:12] + "\u2026"}),
+        ({"a": PROMPT}, {"a": " ".join(PROMPT.split())}),
+        ({"a": PROMPT}, {"a": unicodedata.normalize("NFKC", PROMPT)}),
+        ({"a": PROMPT}, {"a": PROMPT.lower()}),
+        ({"a": "word"}, {"a": ""}),
+        ({"a": float("nan")}, {"a": None}),
+        ({"a": float("inf")}, {"a": float("inf")}),
+        ({"a": 7}, {"a": "7"}),
+        ({"a": "7"}, {"a": 7.0}),
+        ({"a": 7}, {"a": "7.0"}),
+        ({"a": "7"}, {"a": "7.00"}),
+        ({"a": 0.123456789}, {"a": 0.1235}),
+        ({"a": 0.123456789}, {"a": 0.12}),
+        ({"a": 7.6}, {"a": 8}),
+        ({"a": 7.6}, {"a": 7}),
+        ({"a": 7.6}, {"a": "7.6000"}),
+        ({"a": 0.1}, {"a": 0.10000000149011612}),
+        ({"a": 2**53 + 1}, {"a": float(2**53)}),
+        ({"a": True}, {"a": "True"}),
+        ({"a": True}, {"a": 1}),
+        ({"a": [1, 2]}, {"a": "[1, 2]"}),
+        ({"a": {"b": 1}}, {"a": '{"b": 1}'}),
+        ({"a": [1, 2, 3]}, {"a": [1, 2]}),
+        ({"a": "x", "b": 1}, {"a": None, "b": 1}),
+        ({"key": "secret", "n": 1}, {"key": "[REDACTED]", "n": 1}),
+        ({"key": "secret", "n": 1}, {"key": "******", "n": 1}),
+        ({"key": "secret"}, {"key": "sec***"}),
+        ({"key": 5}, {"key": "<redacted>"}),
+        ({"f": Path("a")}, {"f": "https://elsewhere"}),
+        ({"f": b"a"}, {"f": "data:text/plain,a"}),
+    ],
+)
+def test_what_the_list_shows_otherwise_may_be_ours(ours: Any, shown: Any) -> None:
+    assert not certainly_another(ours, shown)
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown"),
+    [
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": "2"}),
+        ({"a": "7"}, {"a": 8}),
+        ({"a": 7.25}, {"a": 7.75}),
+        ({"a": 7.6}, {"a": 9}),
+        ({"a": 1}, {"a": "one"}),
+        ({"a": True}, {"a": False}),
+        ({"a": True}, {"a": "false"}),
+        ({"a": "a fox"}, {"a": "a dog"}),
+        ({"a": "a fox", "b": 1}, {"a": "a dog", "b": 1, "seed": 2}),
+        ({"a": "a fox that runs"}, {"a": "a fox that r..ests"}),
+        ({"a": [1, 2]}, {"a": [1, 3]}),
+        ({"a": {"b": "x"}}, {"a": {"b": "y"}}),
+        ({"a": 1_000_001}, {"a": 1_000_002}),
+        ({"a": float("nan")}, {"a": 5}),
+        ({"a": 5}, {"a": float("inf")}),
+        ({"f": Path("a"), "p": "x"}, {"f": "https://elsewhere", "p": "y"}),
+    ],
+)
+def test_a_field_of_both_that_differs_is_certainly_anothers(ours: Any, shown: Any) -> None:
+    assert certainly_another(ours, shown)
+
+
+TEXT = st.text(max_size=30)
+
+
+@given(TEXT, st.integers(0, 30))
+def test_no_cut_of_a_text_is_certainly_anothers(text: str, length: int) -> None:
+    assert not certainly_another({"a": text}, {"a": text[:length]})
+    assert not certainly_another({"a": text}, {"a": text.strip()[:length].strip()})
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 12))
+def test_no_rounding_of_a_number_is_certainly_anothers(number: float, places: int) -> None:
+    assert not certainly_another({"a": number}, {"a": round(number, places)})
+    assert not certainly_another({"a": number}, {"a": str(round(number, places))})

@@ -18,8 +18,10 @@ from replicate_async.core.problem import timestamp
 
 __all__ = ["ApiClock", "Moment", "answered_at", "moment"]
 
-_EVERY: Final = 0.1
+_EVERY: Final = 1.0
 """Seconds in which one answer is enough: more would tell little and cost calls."""
+_AT_FIRST: Final = 0.1  # while the bounds are further apart than half a second
+_NARROW: Final = 0.5
 _DRIFT: Final = 2e-4  # by which a quartz clock may run too fast or too slow
 _SLEPT: Final = 1.0  # seconds by which the clocks disagree after a sleep, and otherwise do not
 
@@ -80,6 +82,8 @@ class ApiClock:
         written = answered_at(headers)
         if written is None:
             return
+        if self._highest - self._lowest > _NARROW or self._at is None:
+            self.due = now.awake + _AT_FIRST
         lowest, highest = written - now.awake, written + 1 - sent
         before, self._at = self._at, now
         if before is None:

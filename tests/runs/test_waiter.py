@@ -371,7 +371,7 @@ def test_who_watches_later_is_shown_what_is_known_at_once() -> None:
 def test_items_that_cannot_be_read_are_asked_for_alone() -> None:
     world = World(whole=True)
     broken = [b"[]", b'{"id":"r000000","status":"succeeded"', b'{"id":3,"status":"succeeded"}']
-    odd = b'{"id":"r000001","status":"failed","input":3,"logs":"","output":null,"urls":{}}'
+    odd = b'{"id":"r000001","status":["failed"],"input":{},"logs":"","output":null}'
 
     async def page(after: datetime | None, before: datetime | None) -> RawPage:
         found = await world.api.page(after, before)

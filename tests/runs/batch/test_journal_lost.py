@@ -42,8 +42,9 @@ def replace(path: Path) -> None:
 
 
 def replace_lock(path: Path) -> None:
-    beside(path, ".lock").unlink()
-    beside(path, ".lock").touch()
+    other = path.with_name("other.lock")
+    other.touch()
+    other.replace(beside(path, ".lock"))  # in one step, as the check may come between two
 
 
 HARMS: dict[str, Callable[[Path], object]] = {

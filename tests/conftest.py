@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
+import sys
+import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +23,20 @@ from tests.support.virtual_time import VirtualSocketLoop
 # How long an example takes says something of the machine alone.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+if sys.dont_write_bytecode:
+    # Or each program that a test starts compiles the package anew, which takes half its time.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(
+        Path(tempfile.gettempdir(), f"replicate-async-tests-{getpass.getuser()}")
+    )
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+_SOCKETS: Final = ("cli", "faults", "files", "local", "resources", "runs", "web")
+"""Folders whose tests open sockets or start programs."""
+_LARGE: Final = 16
+"""Cases of one test there that run by default, evenly spread; the others are slow."""
 
 
 @pytest.fixture
@@ -52,6 +73,21 @@ def secret_watch() -> Iterator[SecretWatch]:
     root.removeHandler(watch)
     root.setLevel(level)
     assert not watch.leaks, f"a secret was logged: {watch.leaks}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave most cases of a large parametrisation over one code path to the full run."""
+    root = Path(__file__).parent
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.path.is_relative_to(root) and item.path.relative_to(root).parts[0] in _SOCKETS:
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for group in cases.values():
+        kept = {number * len(group) // _LARGE for number in range(_LARGE)}
+        for number, item in enumerate(group):
+            if len(group) > _LARGE and number not in kept:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,7 +43,7 @@ def test_five_hundred_tasks_run_at_the_limit_of_the_server(
 @pytest.mark.parametrize(
     # To be sure of 100 ms between arrivals that differ by 30, requests have to leave every 130 ms.
     ("jitter", "share"),
-    [(0.0, 0.9), (0.002, 0.9), (0.03, 0.9 / 1.3)],
+    [(0.0, 0.9), pytest.param(0.002, 0.9, marks=pytest.mark.slow), (0.03, 0.9 / 1.3)],
 )
 def test_a_server_without_any_burst_costs_a_tenth_besides_what_the_network_delays(
     per_minute: float, jitter: float, share: float
@@ -64,7 +64,7 @@ def test_a_limit_that_is_known_with_its_burst_is_used_and_never_exceeded(jitter:
 
 
 @pytest.mark.parametrize("burst", [1, 20])
-@pytest.mark.parametrize("per_minute", [600, 6_000, 60_000])
+@pytest.mark.parametrize("per_minute", [600, 6_000, pytest.param(60_000, marks=pytest.mark.slow)])
 def test_nobody_starves_in_a_storm(per_minute: float, burst: float) -> None:
     server = Server(World(), 10, burst)
     weather = storm(server, TokenBucket(per_minute, opening=40), jitter=0.002, seconds=300)

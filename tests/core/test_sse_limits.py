@@ -12,7 +12,8 @@ from tests.support.chunks import cut, run, single
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.mark.parametrize("size", [1, pytest.param(1_000, marks=pytest.mark.slow), MEBIBYTE])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 1_000, MEBIBYTE])
 def test_a_long_line_in_any_pieces_takes_time_in_proportion(size: int) -> None:
     # Quadratic work on a megabyte of single bytes would take longer than a test may.
     data = b"data: " + b"x" * MEBIBYTE + b"\n\n"
@@ -28,11 +29,11 @@ def endless(prefix: bytes, repeated: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("prefix", "repeated"),
     [
-        pytest.param(b"data: ", b"x" * 16_384, id="line"),
+        pytest.param(b"data: ", b"x" * 16_384, id="line", marks=pytest.mark.slow),
         pytest.param(b"event: ", b"x" * 16_384, id="event name", marks=pytest.mark.slow),
         pytest.param(b": ", b"x" * 16_384, id="comment", marks=pytest.mark.slow),
         pytest.param(b"", b"unknown" * 2_000, id="field name", marks=pytest.mark.slow),
-        pytest.param(b"", b"data\n" * 4_096, id="empty data lines"),
+        pytest.param(b"", b"data\n" * 4_096, id="empty data lines", marks=pytest.mark.slow),
         pytest.param(b"", b"data:xy\n" * 4_096, id="short data lines"),
         pytest.param(
             b"", b"data:xy\r\n" * 4_096, id="short CRLF data lines", marks=pytest.mark.slow

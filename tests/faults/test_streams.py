@@ -98,7 +98,9 @@ def rest_after(last_event_id: str | None) -> bytes:
     return b"\n\n".join(blocks[at + 1 :])
 
 
-@pytest.mark.parametrize("ending", [Ending.CLOSE, Ending.RESET])
+@pytest.mark.parametrize(
+    "ending", [Ending.RESET, pytest.param(Ending.CLOSE, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("again", ["resumed", "repeated"])
 async def test_a_stream_cut_at_any_byte_is_exact(ending: Ending, again: str) -> None:
     async def cut_at(byte: int) -> None:

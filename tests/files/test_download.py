@@ -296,7 +296,7 @@ async def test_a_host_that_names_no_real_encoding_sends_plain_bytes(
         assert host.starts[:3] == [0, 100_000, 200_000], "plain bytes can be resumed"
 
 
-@pytest.mark.parametrize("said", ["gzip", "x-gzip"])
+@pytest.mark.parametrize("said", [pytest.param("gzip", marks=pytest.mark.slow), "x-gzip"])
 async def test_a_gzip_bomb_is_stopped_early(said: str, tmp_path: Path) -> None:
     packer = zlib.compressobj(wbits=31)
     zeros = bytes(1024 * 1024)

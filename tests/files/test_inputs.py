@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_async import File, FileOutput, InvalidArgumentError
@@ -60,6 +60,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(), json_values))
 def test_json_values_pass_as_they_are(values: dict[str, object]) -> None:
     draft = encode_input(values)

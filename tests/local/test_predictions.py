@@ -381,7 +381,7 @@ async def test_hidden_versions_are_called_so(server: LocalReplicate, wire: Wire)
 @pytest.mark.parametrize("model", ["acme/echo", "acme/tokens"])
 async def test_little_is_kept_of_a_run_whose_data_is_gone(model: str, wire: Wire) -> None:
     prediction = await wire.finish(model, {"text": "a" * 5_000})
-    runs = wire.server._backend.state.runs
+    runs = wire.server._backend.state.runs  # pyright: ignore[reportPrivateUsage] - what is kept
 
     wire.server.advance(3601)
 

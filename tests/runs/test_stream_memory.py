@@ -47,7 +47,11 @@ def streamed(*parts: str, files: bool = False, size: int = 500) -> Delivered:
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("size", "count", "most"),
-    [(400, 30_000, 6 * MiB), (64 * 1024, 700, 8 * MiB), (3 * MiB, 20, 32 * MiB)],
+    [
+        pytest.param(400, 30_000, 6 * MiB, marks=pytest.mark.slow),
+        (64 * 1024, 700, 8 * MiB),
+        pytest.param(3 * MiB, 20, 32 * MiB, marks=pytest.mark.slow),
+    ],
 )
 async def test_a_flood_is_not_kept(size: int, count: int, most: int) -> None:
 

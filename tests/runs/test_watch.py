@@ -313,7 +313,17 @@ async def test_what_fails_at_once_is_the_failure_that_it_is(client: Replicate) -
     assert issubclass(PredictionFailed, PredictionError)
 
 
-@pytest.mark.parametrize("what", ["wait", "on_update", "watch", "run", "notify", "trainings"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "watch",
+        "run",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("wait", "on_update", "notify", "trainings")
+        ),
+    ],
+)
 async def test_nothing_is_left_wherever_it_is_cancelled(what: str) -> None:
     service = Service(*STATES)
     body = ended()

@@ -82,7 +82,7 @@ def test_what_a_caller_acts_on_has_to_fit(changes: samples.JSON) -> None:
         ("logs", True, "true"),
         ("urls", None, PredictionURLs()),
         ("urls", [], PredictionURLs()),
-        ("urls", {"get": 1, "web": "https://a.example"}, {"get": "1", "web": "https://a.example"}),
+        ("urls", {"get": 1, "web": "x"}, PredictionURLs(get="1", web="x")),
         ("metrics", 3, None),
         ("metrics", {"predict_time": "1.5"}, {"predict_time": "1.5"}),
         ("input", "redacted", None),
@@ -102,8 +102,6 @@ def test_a_field_of_another_type_becomes_what_it_can(
 ) -> None:
     result = decode_leniently(msgspec.json.encode({**samples.NEWEST, field: odd}), Prediction)
     found = getattr(result, field)
-    if isinstance(expected, dict) and field == "urls":
-        expected = PredictionURLs(**expected)
     assert found == expected
     assert result.output == msgspec.convert(samples.NEWEST, Prediction).output
 

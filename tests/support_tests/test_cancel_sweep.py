@@ -67,6 +67,7 @@ async def test_each_suspension_point_is_cancelled_once() -> None:
     sweep.assert_clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "fault"),
     [

@@ -85,6 +85,7 @@ async def test_a_backend_for_use_chat(server: LocalReplicate, client: Replicate)
     assert sorted(str(run.status) for run in await runs(client)) == ["canceled", "succeeded"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 async def test_a_recipe_streams_and_cancels(
     name: str, server: LocalReplicate, client: Replicate

@@ -100,7 +100,13 @@ def test_other_hosts_and_origins_are_served_by_name() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.endswith("_chat") else pytest.param(name, marks=pytest.mark.slow)
+        for name in ROUTES
+    ],
+)
 async def test_no_other_page_starts_a_run(
     name: str, server: LocalReplicate, client: Replicate
 ) -> None:
@@ -122,7 +128,9 @@ async def test_no_other_page_starts_a_run(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["fastapi_chat", "aiohttp_chat"])
+@pytest.mark.parametrize(
+    "name", ["aiohttp_chat", pytest.param("fastapi_chat", marks=pytest.mark.slow)]
+)
 async def test_a_rebound_name_sees_nothing(name: str, server: LocalReplicate) -> None:
     async with example(name, "--model", "acme/chat", server=server) as port:
         asked = await fetch(port, "/runs", "POST", '{"prompt": "hello"}')

@@ -154,7 +154,7 @@ async def test_a_list_that_a_cache_kept_proves_nothing(journal: Path, age: str) 
     assert (await lost(api, journal)).uncertain
 
 
-@pytest.mark.parametrize("minutes", [0, 30])
+@pytest.mark.parametrize("minutes", [pytest.param(0, marks=pytest.mark.slow), 30])
 async def test_a_list_that_a_cache_kept_without_its_age_proves_nothing(
     journal: Path, minutes: int
 ) -> None:

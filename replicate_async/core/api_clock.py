@@ -62,7 +62,8 @@ class ApiClock:
 
     def __init__(self) -> None:
         # Bounds of the API's time minus `Moment.awake`, as they were at `_at`.
-        self._lowest = self._highest = 0.0
+        self._lowest: float = 0.0
+        self._highest: float = 0.0
         self._at: Moment | None = None
         self._slept_at = -math.inf
         self.due: float = -math.inf

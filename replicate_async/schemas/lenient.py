@@ -39,21 +39,20 @@ def without_surrogates(value: T) -> T:
     return cast("T", _without_surrogates(value))
 
 
-def _without_surrogates(value: Any) -> Any:
+def _without_surrogates(value: object) -> object:
     if isinstance(value, str):
         if value.isascii():
             return value
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        items: list[Any] = value
-        return [_without_surrogates(each) for each in items]
+        return [_without_surrogates(each) for each in cast("list[object]", value)]
     if isinstance(value, dict):
-        fields: dict[str, Any] = value
-        return {_without_surrogates(k): _without_surrogates(each) for k, each in fields.items()}
+        items = cast("dict[str, object]", value).items()
+        return {_without_surrogates(name): _without_surrogates(each) for name, each in items}
     return value
 
 
-def _fit(value: Any, type: Any, *, exact: bool) -> Any:
+def _fit(value: object, type: Any, *, exact: bool) -> Any:
     """Return *value* as a *type*, part by part; raises `msgspec.ValidationError`.
 
     With *exact* no part of it becomes another type, but for optional fields of structs.
@@ -67,12 +66,11 @@ def _fit(value: Any, type: Any, *, exact: bool) -> Any:
             return msgspec.Raw(msgspec.json.encode(value))
         origin = get_origin(option) or option
         if isinstance(origin, _StructMeta) and isinstance(value, dict):
-            return _fit_struct(cast("dict[str, Any]", value), option)
+            return _fit_struct(cast("dict[str, object]", value), option)
         if origin is list:
             (item,) = get_args(option)
             if isinstance(value, list):
-                items: list[Any] = value
-                return [_fit(each, item, exact=exact) for each in items]
+                return [_fit(each, item, exact=exact) for each in cast("list[object]", value)]
             if item is str and isinstance(value, str) and not exact:
                 return [value]
         if option is str and value is not None and not exact:
@@ -93,7 +91,7 @@ def _options(type: Any) -> list[Any]:
     return [] if type is NoneType else [type]
 
 
-def _fit_struct(value: dict[str, Any], type: Any) -> Any:
+def _fit_struct(value: dict[str, object], type: Any) -> Any:
     fitted: dict[str, Any] = {}
     for field in msgspec.structs.fields(type):
         required = field.default is NODEFAULT and field.default_factory is NODEFAULT
@@ -114,12 +112,11 @@ def _lacks(name: str) -> NoReturn:
     raise msgspec.ValidationError(f"Object missing required field `{name}`")
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     """Return *value* as a text: a list as lines, anything else as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        parts: list[Any] = value
-        lines = [_as_text(each) for each in parts]
+        lines = [_as_text(each) for each in cast("list[object]", value)]
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
     return msgspec.json.encode(value).decode()

@@ -117,7 +117,7 @@ class Conductor:
         self._started = 0
         self._waiting: dict[asyncio.Future[Prediction], Attempts] = {}
         """Creates that wait for a permit, or are under way."""
-        self.abandoned = False
+        self.abandoned: bool = False
         """Whether predictions run on when their item is cancelled."""
 
     async def run(self, item: Item, begun: Callable[[], None]) -> Ended | None:

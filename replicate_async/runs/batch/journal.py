@@ -54,7 +54,7 @@ class Journal:
     ) -> None:
         self.path = path
         """Where the file is."""
-        self.header = header
+        self.header: JournalHeader = header
         """What the journal belongs to, as it was written when it was made."""
         self._writer = writer
         self._by_key = by_key

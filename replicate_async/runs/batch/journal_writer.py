@@ -42,7 +42,7 @@ class Call:
     def __init__(self, work: Work, future: asyncio.Future[Any], *, optional: bool) -> None:
         self.work: Work = work
         self.future: asyncio.Future[Any] = future
-        self.optional = optional
+        self.optional: bool = optional
         self.revoked: bool = False
         self.carried_out: bool = False
 

@@ -15,7 +15,7 @@ from random import Random
 from time import monotonic
 from typing import Any, Final
 
-from tests.runs.batch.api import BatchAPI
+from tests.runs.batch.api import SOON, BatchAPI
 from tests.support.replies import problem
 from tests.support.unmeasured import unmeasured
 from tests.support.wire import Answer
@@ -114,6 +114,8 @@ async def run_killed(
     The clock of each run is wrong by up to *ahead* seconds.
     """
     dice = Random(7)
+    # A list that never comes is no outage to wait for.
+    outage = SOON.outage if api.listing is None else 2.0
     killer = Killer(kills, every)
     api.seen, api.refuse, api.lose = killer, faults, loses
     outcome = Outcome()
@@ -122,7 +124,8 @@ async def run_killed(
         common = (server.url, str(folder / "batch.db"), str(items), str(concurrency))
 
         def start() -> asyncio.Task[Process]:
-            return asyncio.create_task(_start((*common, str(dice.uniform(-ahead, ahead)))))
+            clock = str(dice.uniform(-ahead, ahead))
+            return asyncio.create_task(_start((*common, clock, str(outage))))
 
         spare = start()
         try:

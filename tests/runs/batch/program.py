@@ -1,6 +1,7 @@
-"""A batch to be killed: `program.py URL JOURNAL ITEMS CONCURRENCY AHEAD`; prints what it came to.
+"""A batch to be killed: `program.py URL JOURNAL ITEMS CONCURRENCY AHEAD OUTAGE`.
 
-Its clock is AHEAD seconds ahead of the API's.
+It prints what it came to. Its clock is AHEAD seconds ahead of the API's, and it bears an outage for
+OUTAGE seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.runs.batch.api import MODEL, QUICK, SOON, client_of, item
 
 
-async def main(url: str, journal: str, items: int, concurrency: int) -> None:
+async def main(url: str, journal: str, items: int, concurrency: int, outage: float) -> None:
     """Run the batch and print its results when it came to an end."""
     results: list[tuple[int, object]] = []
     uncertain: list[int] = []
@@ -30,7 +32,12 @@ async def main(url: str, journal: str, items: int, concurrency: int) -> None:
     async with client_of(url) as client:
         inputs = [item(number) for number in range(items)]
         batch = client.batch(
-            MODEL, inputs, journal=journal, concurrency=concurrency, poll=QUICK, patience=SOON
+            MODEL,
+            inputs,
+            journal=journal,
+            concurrency=concurrency,
+            poll=QUICK,
+            patience=replace(SOON, outage=outage),
         )
         async for result in batch:
             if result.ok:
@@ -46,4 +53,5 @@ if __name__ == "__main__":
     # Imported and ready before it is let go, so that kills fall on the batch and not on imports.
     print("ready", flush=True)
     if sys.stdin.readline():
-        asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+        numbers = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[6])
+        asyncio.run(main(sys.argv[1], sys.argv[2], *numbers))

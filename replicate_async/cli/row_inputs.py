@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from replicate_async.cli.failure import UsageError
@@ -98,9 +98,11 @@ class Inputs:
 
     def _named(self, place: str, row: Row) -> Row:
         if self._columns:
-            lacking = [column for column in self._columns.values() if column not in row]
-            if lacking and self._rows.typed and all(column not in row for column in lacking):
-                raise self._no_column(place, row, lacking[0], "--map")
+            # An empty cell of CSV is not in its row, and its column still is in the header.
+            there = self._rows.header or row
+            lacking = [column for column in self._columns.values() if column not in there]
+            if lacking:
+                raise self._no_column(place, there, lacking[0], "--map")
             named = {name: row[column] for name, column in self._columns.items() if column in row}
         else:
             named = {name: cell for name, cell in row.items() if not self._only_names(name)}
@@ -142,8 +144,8 @@ class Inputs:
         value = made[cast("str", self._key)] if is_input else row.get(column)
         if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
             value = int(value)  # a column of numbers with a gap
-        if value is None and column not in row and self._rows.typed:
-            raise self._no_column(place, row, column, "--key")
+        if value is None and column not in (there := self._rows.header or row):
+            raise self._no_column(place, there, column, "--key")
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise UsageError(
                 f"{self._rows.where(place, column)}: {value!r} is no key; --key needs a text or a "
@@ -156,8 +158,10 @@ class Inputs:
             )
         return str(value)
 
-    def _no_column(self, place: str, row: Row, column: str, option: str) -> UsageError:
-        known = ", ".join(row) or "none"
+    def _no_column(
+        self, place: str, columns: Iterable[str], column: str, option: str
+    ) -> UsageError:
+        known = ", ".join(columns) or "none"
         where = self._rows.where(place)
         return UsageError(f"{where} has no column {column!r} for {option}; its columns: {known}.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ class Rows:
             raise UsageError(f"{path} is no file that can be read.")
         self.typed: Final = kind != ".csv"
         """Whether values have types of their own; in CSV all is text."""
+        self.header: Sequence[str] | None = None
+        """The columns of a CSV file, once its first row is read."""
         self._read: Callable[[], Iterator[Placed]] = {
             ".csv": self._csv,
             ".parquet": self._parquet,
@@ -108,10 +111,10 @@ class Rows:
             for cells in reader:
                 place, line = f"line {line + 1}", reader.line_num
                 if header is None:
-                    header = self._header(cells, place) if cells else None
+                    header = self.header = self._header(cells, place) if cells else None
                 elif any(cells[len(header) :]):
                     raise UsageError(f"{self.where(place)}: more cells than the header has.")
-                elif cells:
+                elif any(cells):  # spreadsheets end with rows of empty cells
                     # An empty cell is an input that was left out.
                     filled = zip(header, cells, strict=False)
                     yield place, {name: cell for name, cell in filled if cell}
@@ -175,6 +178,10 @@ class Rows:
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+_QUOTED: Final = re.compile(r'"[^"]*"?')
+
+
 def _delimiter(header: str) -> str:
     """Return what separates the cells: a spreadsheet's language decides it."""
-    return next((each for each in _DELIMITERS if each in header), ",")
+    unquoted = _QUOTED.sub("", header)
+    return next((each for each in _DELIMITERS if each in unquoted), ",")

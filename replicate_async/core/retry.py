@@ -145,6 +145,7 @@ def phase_of_status(status: int) -> Phase | None:
     """
     if status == 429:
         return "refused"
-    if status in (408, 409) or 500 <= status <= 599:
+    # 460 and 499 are a load balancer's, which lost the client; the API may have gone on.
+    if status in (408, 409, 460, 499) or 500 <= status <= 599:
         return "ambiguous"
     return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-# Storage services add the last three to bytes that are as they are.
-_PLAIN: Final = frozenset({"", "identity", "aws-chunked", "none"})
+# Storage services and their users write these beside bytes that are as they are.
+_PLAIN: Final = frozenset(
+    {"", "identity", "aws-chunked", "none", "null", "utf-8", "utf8", "binary", "7bit", "8bit"}
+)
 _ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
 DECODED_BY_AIOHTTP: Final = frozenset({"gzip", "deflate", "br", "zstd"})
 """Encodings that aiohttp undoes when the header is exactly one of them, in any case."""

@@ -13,9 +13,16 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.readers import explained
 from replicate_async.files.sources import Memory, Start
 
-_PNG_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
-_WITH_ALPHA: Final = {"RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
-_NOT_FOR_PNG: Final = frozenset({"F"})
+_PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
+_CONVERTED: Final = {
+    "RGBa": "RGBA",
+    "La": "LA",
+    "PA": "RGBA",
+    "I;16B": "I;16",
+    "I;16L": "I;16",
+    "I;16N": "I;16",
+}
+_NOT_FOR_PNG: Final = frozenset({"F", "I"})
 
 
 class Image(Protocol):
@@ -67,12 +74,15 @@ def encode_png(image: Image, what: str) -> bytes:
             "save it to a file of a format that can."
         )
     shown = image
+    options: dict[str, object] = {}
     if image.mode not in _PNG_MODES:
-        shown = image.convert(_WITH_ALPHA.get(image.mode, "RGB"))
-    exif = image.getexif()
+        shown = image.convert(_CONVERTED.get(image.mode, "RGB"))
+        options["icc_profile"] = None  # it is about the pixels as they were
+    if exif := image.getexif():
+        # The orientation of a photograph stands there, and not in the pixels.
+        options["exif"] = exif.tobytes()
     content = BytesIO()
-    # The orientation of a photograph stands there, and not in the pixels.
-    shown.save(content, "PNG", **({"exif": exif.tobytes()} if exif else {}))
+    shown.save(content, "PNG", **options)
     return content.getvalue()
 
 

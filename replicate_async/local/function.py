@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import hashlib
 import inspect
@@ -16,7 +17,7 @@ import anyio
 import msgspec
 
 from replicate_async.local.annotations import AnnotationError, OutputFile, Schema, SchemaBuilder
-from replicate_async.local.execution import execute
+from replicate_async.local.execution import as_exception, execute
 from replicate_async.local.signature import (
     Signature,
     function_name,
@@ -102,7 +103,12 @@ class ModelFunction:
         expected = schema["items"] if self.is_iterator else schema
         async with aclosing(self._run(self._predict, self._signature, input, context)) as results:
             async for result in results:
-                value = await dump(result, context)
+                try:
+                    value = await dump(result, context)
+                except (Exception, asyncio.CancelledError):
+                    raise
+                except BaseException as error:
+                    raise as_exception(error) from error  # of a property or an items() of its own
                 self._check_output(value, expected)
                 yield value
 

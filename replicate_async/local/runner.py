@@ -113,8 +113,9 @@ class Runner:
 
 def _described(error: BaseException) -> tuple[str, str]:
     """Return an error's text and its traceback, whatever the model's own ``__str__`` does."""
-    name = type(error).__name__
+    name = "An error"
     try:
+        name = type(error).__name__
         return str(error) or name, "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001 - the model's own code
         return name, f"{name}, which cannot be shown\n"

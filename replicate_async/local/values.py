@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, Self, cast, get_args, get_origin
+from typing import Any, Final, Protocol, Self, cast, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -140,6 +140,10 @@ def describe_file(url: str) -> tuple[str, str | None]:
     return name, mimetypes.guess_type(name)[0]
 
 
+_MOST_BITS: Final = 10_000
+"""Python writes no longer integers as text (`sys.set_int_max_str_digits`)."""
+
+
 async def dump(value: object, context: RunContext) -> Any:
     """Return a model's output as JSON values; each file in it is saved and becomes its URL.
 
@@ -147,6 +151,8 @@ async def dump(value: object, context: RunContext) -> Any:
     """
     if isinstance(value, Enum):
         return await dump(cast("object", value.value), context)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError("the model's output holds an integer of thousands of digits")
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Path | InputFile | OutputFile):

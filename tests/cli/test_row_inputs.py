@@ -234,3 +234,26 @@ def test_map_pairs_are_inputs_and_columns() -> None:
         read_map(["prompt"])
     with pytest.raises(UsageError, match="--map gives the input 'prompt' twice"):
         read_map(["prompt=a", "prompt=b"])
+
+
+@pytest.mark.parametrize("options", [{"columns": {"prompt": "txt"}}, {"key": "ident"}])
+def test_a_column_that_a_csv_file_does_not_have_is_named(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = written(tmp_path, "in.csv", "prompt,count\n,2\n")
+
+    with pytest.raises(UsageError, match=r"has no column .* its columns: prompt, count"):
+        list(inputs(path, **options))
+
+
+def test_rows_of_empty_cells_are_no_inputs(tmp_path: Path) -> None:
+    path = written(tmp_path, "in.csv", 'prompt;"count"\r\nhi;1\r\n;\r\n;\r\n')
+
+    assert list(inputs(path)) == [{"prompt": "hi", "count": 1}]
+
+
+def test_a_comma_in_a_quoted_header_separates_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, "in.csv", 'prompt;"n, count"\nhi;3\n')
+    columns = {"prompt": "prompt", "count": "n, count"}
+
+    assert list(inputs(path, columns=columns)) == [{"prompt": "hi", "count": 3}]

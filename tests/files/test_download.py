@@ -283,7 +283,8 @@ async def test_what_is_said_to_be_gzip_and_is_not_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "aws-chunked", "identity, identity", "none", "Identity", "aws-chunked,", " , "]
+    "said",
+    ["", "aws-chunked", "identity, identity", "none", "Identity", "aws-chunked,", " , ", "UTF-8"],
 )
 async def test_a_host_that_names_no_real_encoding_sends_plain_bytes(
     said: str, tmp_path: Path

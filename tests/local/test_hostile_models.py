@@ -205,3 +205,23 @@ async def test_a_metric_of_a_subclass_is_a_number(
     await client.run("acme/measured")
     newest = await anext(aiter(client.predictions.list()))
     assert (newest.metrics or {})["loss"] == 0.5
+
+
+class Lazy(dict[str, str]):
+    """A result whose own code ends the program that looks into it."""
+
+    def items(self) -> Any:
+        raise SystemExit("lazy")
+
+
+@pytest.mark.parametrize("result", [Lazy(a="b"), {"a": 10**5000}], ids=["exit", "digits"])
+async def test_a_result_that_cannot_be_shown_is_a_failure(
+    result: dict[str, Any], server: LocalReplicate, client: Replicate
+) -> None:
+    @server.model("acme/result")
+    def model() -> dict[str, Any]:
+        return result
+
+    with pytest.raises(PredictionFailed):
+        await client.run("acme/result")
+    assert len([each async for each in client.predictions.list()]) == 1

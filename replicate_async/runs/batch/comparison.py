@@ -19,11 +19,17 @@ __all__ = ["comparable", "differs"]
 
 _HIDDEN: Final = re.compile(r"redacted|\*{3}|\A\*+\Z|•••", re.IGNORECASE)
 """What the API may show in place of a secret."""
-_CUT: Final = re.compile(r"\s*(?:…|\.\.\.|\ufffd+)\s*\Z")
-"""What may stand at the end of a text that was cut."""
+_CUT: Final = re.compile(
+    r"\.\.\.|\ufffd+|[\[(<][^\])>]{0,40}\b(?:truncated|cut|snip|omitted|more)\b[^\])>]{0,40}[\])>]"
+)
+"""What may stand in place of what was cut from a text; "…" is "..." in the form compared."""
+_NOT_SHOWN: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b-\u200f\u2060\ufeff]")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _LONGEST_NUMBER: Final = 100  # characters
-_WORDS: Final = {"true": True, "false": False, "null": None, "none": None}
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", re.ASCII)
+_WORDS: Final = {"true": True, "false": False, "yes": True, "no": False, "null": None, "none": None}
+_FEWEST_DIGITS: Final = 3
+"""Digits that a number keeps at least when it is rounded to some."""
 _SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it was made of
 
 
@@ -70,16 +76,17 @@ def _members_differ(ours: object, shown: object) -> bool:
 
 def _text(text: str) -> str:
     # Not composed: a text that was cut between a letter and its accent has to be a beginning.
-    return " ".join(unicodedata.normalize("NFKD", text).casefold().split())
+    text = _NOT_SHOWN.sub("", unicodedata.normalize("NFKD", text))
+    return " ".join(text.casefold().split()).strip("\"'")
 
 
 def _texts_differ(ours: str, shown: str) -> bool:
     shorter = min(len(ours), len(shown))
     if ours[:shorter] == shown[:shorter] or _HIDDEN.search(shown):
         return False
-    if cut := _CUT.search(shown):
-        kept = shown[: cut.start()]
-        if ours.startswith(kept):
+    if cuts := list(_CUT.finditer(shown)):
+        begins, ends = shown[: cuts[0].start()].rstrip(), shown[cuts[-1].end() :].lstrip()
+        if ours.startswith(begins) and ours.endswith(ends):
             return False
     # "7" and "7.0", or a number that was written as text and rounded.
     left, right = _value(ours), _value(shown)
@@ -89,6 +96,8 @@ def _texts_differ(ours: str, shown: str) -> bool:
 def _value(value: object) -> object:
     """Return the number, or the true or false, that a text says; else *value* itself."""
     if isinstance(value, str):
+        if len(value) <= _LONGEST_NUMBER and _GROUPED.fullmatch(value):
+            return Decimal(value.replace(",", ""))
         if len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
             return Decimal(value)
         return _WORDS.get(value, value)
@@ -112,8 +121,20 @@ def _numbers_differ(ours: Decimal, shown: Decimal) -> bool:
     apart = abs(ours - shown)
     if apart <= _SINGLE * max(abs(ours), abs(shown)):
         return False
+    if _is_rounded(ours, shown) or _is_rounded(shown, ours):
+        return False
     left, right = _places(ours), _places(shown)
     return left == right or apart >= Decimal(1).scaleb(-min(left, right))
+
+
+def _is_rounded(number: Decimal, rounded: Decimal) -> bool:
+    """Whether *rounded* is *number* to some of its first digits, as 1234600 is of 1234567."""
+    digits = len(rounded.normalize().as_tuple().digits)
+    left_out = rounded.adjusted() - digits + 1
+    # Fewer digits are often a number of its own, and one of ten numbers ends in a zero.
+    if digits < _FEWEST_DIGITS or left_out < 2:
+        return False
+    return abs(number - rounded) <= Decimal(1).scaleb(left_out)
 
 
 def _places(number: Decimal) -> int:

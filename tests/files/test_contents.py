@@ -17,8 +17,8 @@ from replicate_async.files.readers import PIECE
 from replicate_async.files.sources import Source
 from replicate_async.local import InputFile, LocalReplicate
 
-image_of = pytest.importorskip("PIL.Image")
-starlette = pytest.importorskip("starlette.datastructures")
+image_of = pytest.importorskip("PIL.Image", reason="the test extra installs it")
+starlette = pytest.importorskip("starlette.datastructures", reason="the test extra installs it")
 
 pytestmark = pytest.mark.anyio
 

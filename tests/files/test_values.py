@@ -23,11 +23,11 @@ from replicate_async import InvalidArgumentError
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.files.inputs import encode_input, encode_json
 
-np = pytest.importorskip("numpy")
-pd = pytest.importorskip("pandas")
-pl = pytest.importorskip("polars")
-pa = pytest.importorskip("pyarrow")
-pydantic = pytest.importorskip("pydantic")
+np = pytest.importorskip("numpy", reason="the integrations session installs it")
+pd = pytest.importorskip("pandas", reason="the integrations session installs it")
+pl = pytest.importorskip("polars", reason="the integrations session installs it")
+pa = pytest.importorskip("pyarrow", reason="the integrations session installs it")
+pydantic = pytest.importorskip("pydantic", reason="the integrations session installs it")
 
 ENDPOINT = Endpoint("POST", "/", returns=str)
 

@@ -190,7 +190,7 @@ async def test_keys_may_be_of_odd_classes() -> None:
     async def key_of(value: object) -> str:
         return (await Namer("m", "id", exact=True).name({"id": value})).key
 
-    np = pytest.importorskip("numpy")
+    np = pytest.importorskip("numpy", reason="the integrations session installs it")
     assert await key_of(Text("a")) == "a"
     assert await key_of(np.int64(7)) == "7"
     assert await key_of(Color.RED) == "red"
@@ -229,7 +229,7 @@ SEND: dict[str, Callable[[Replicate, Any], Awaitable[object]]] = {
 async def test_every_way_refuses_what_cannot_be_sent(way: str) -> None:
     argument = "metadata" if way == "metadata" else "input"
     async with Replicate("r8_" + "x" * 37, base_url="http://127.0.0.1:9/v1") as client:
-        for given in ({"a": [{"b": {1: 2}}]}, Settings({1: 2})):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        for given in ({"a": [{"b": {1: 2}}]}, Settings({1: 2})):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
             with pytest.raises(InvalidArgumentError) as caught:
                 await SEND[way](client, given)
             assert str(caught.value).startswith(f'{argument}["')

@@ -145,7 +145,7 @@ async def batch(
             except JournalLostError:
                 if results is not None and results.rows:
                     note(
-                        f"Keep a copy of {results.part}: the next run writes it anew, and without "
+                        f"Keep a copy of {results.part}: the next run replaces it, and without "
                         "the journal nothing else holds these results."
                     )
                 raise

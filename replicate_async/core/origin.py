@@ -29,7 +29,7 @@ _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
 # An IPv4 address behind a translator; where names are looked up through one, all have such.
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
-# Not reachable from the public internet, whatever Python's own table of this release says.
+# Not reachable from the public internet; the tables of older Python releases lack some of them.
 _NOT_PUBLIC: Final = tuple(
     IPv6Network(block)
     for block in (

@@ -12,7 +12,7 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
 
     *connect* bounds name lookup, TCP and TLS together; *read* the silence while an answer is due
     (a create with ``wait=n`` may be silent for n seconds longer); *stream* the silence within a
-    stream before it is opened again, and the time without an event, whatever else comes, before the
+    stream before it is opened again, and the time without an event, though bytes come, before the
     prediction itself is looked at. There is no limit on a whole call: put it under
     `asyncio.timeout`.
 

@@ -112,7 +112,7 @@ class Runner:
 
 
 def _described(error: BaseException) -> tuple[str, str]:
-    """Return an error's text and its traceback, whatever the model's own ``__str__`` does."""
+    """Return an error's text and its traceback, also when the model's ``__str__`` raises."""
     name = "An error"
     try:
         name = type(error).__name__

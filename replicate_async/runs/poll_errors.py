@@ -95,5 +95,5 @@ def copied(error: Exception) -> BaseException:
     """Return an error like *error*: a traceback grows wherever its one error is raised."""
     try:
         return copy.copy(error)
-    except Exception:  # noqa: BLE001 - whatever it is that cannot be copied
+    except Exception:  # noqa: BLE001 - not every error can be copied
         return error

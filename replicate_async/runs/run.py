@@ -192,7 +192,7 @@ async def give_up(cancel: Cancel, prediction_id: str, reason: BaseException) -> 
 
 
 async def cancel_quietly(cancel: Cancel, prediction_id: str) -> None:
-    """Cancel a prediction as `cancel_answered` does, whatever becomes of that."""
+    """Cancel a prediction as `cancel_answered` does; a failure of that is ignored."""
     await cancel_answered(cancel, prediction_id)
 
 

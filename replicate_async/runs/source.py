@@ -96,7 +96,7 @@ class EventSource:
 
     `progressed` says whether the last connection brought new output. `fruitless` counts those since
     then that broke without any new event. `look_due` says that no event with news has come for as
-    long as a read may be silent, whatever bytes did: `read` returns nothing until `looked` is
+    long as a read may be silent, though bytes did: `read` returns nothing until `looked` is
     called.
     """
 

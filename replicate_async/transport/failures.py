@@ -82,7 +82,7 @@ def isolated(error: E) -> E:
     """Return *error*, which was raised below aiohttp, without the frames that it passed there.
 
     Their local variables hold the request and its headers, a proxy's password among them, for
-    whoever prints a traceback with locals. The line that raised it stays, as a note.
+    tools that print a traceback with its locals. The line that raised it stays, as a note.
     """
     if isinstance(error, Exception) and (frames := traceback.extract_tb(error.__traceback__)):
         last = frames[-1]
@@ -124,7 +124,7 @@ def _unconnected(error: Any) -> APIConnectionError:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return TLSError(_certificate(where, error.certificate_error), phase="not_sent")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        broken = cast("OSError", error.os_error)  # pyright: ignore[reportUnknownMemberType]
+        broken = cast("OSError", error.os_error)  # pyright: ignore[reportUnknownMemberType] - aiohttp's
         reason = getattr(broken, "reason", None) or type(broken).__name__
         message = f"The TLS handshake with {where} failed ({reason}); check base_url."
         return TLSError(message, phase="not_sent")

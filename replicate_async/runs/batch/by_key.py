@@ -1,6 +1,6 @@
 """What is compared of an input that goes by its key alone.
 
-URLs that are signed anew, and files, differ at each run. An input without them tells whether
+URLs that are signed again, and files, differ at each run. An input without them tells whether
 anything else has changed since a create was sent: then a prediction in the list cannot be
 recognised as the one that the create made.
 """

@@ -75,7 +75,7 @@ class Journal:
         """Open the journal at *path*, or make it if it is not there and *create* is true.
 
         Only one process can have it open. *clock* gives the seconds since 1970 at which results
-        are recorded. With *by_key*, an item is the same whatever its digest is.
+        are recorded. With *by_key*, an item is the same under any digest.
 
         Raises `JournalLocked` when another run has it open, `JournalMismatch` when it belongs to
         another model, version or options, `JournalTooNew` when a newer version of this package
@@ -131,7 +131,7 @@ class Journal:
         await self._do(lambda table: table.done(key, result), optional=True)
 
     async def uncertain(self, key: str, window_end: float | None = None) -> None:
-        """Record that nobody can tell whether a create happened.
+        """Record that it is undecided whether a create happened.
 
         *window_end* is a time on the API's clock by which it is in the list if it did.
         """

@@ -70,7 +70,7 @@ class Table:
     def plan(self, items: Sequence[tuple[int, str, str]], *, by_key: bool = False) -> list[Entry]:
         """Add what is missing of *items* (index, key, digest), and return all in their order.
 
-        With *by_key*, an item is the same whatever its digest is.
+        With *by_key*, an item is the same under any digest.
         """
         known = self._known([key for _, key, _ in items])
         placed: dict[str, tuple[int, Entry]] = {}

@@ -50,11 +50,11 @@ if __name__ == "__main__":  # before anything takes the real ones
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from replicate_async import Patience  # noqa: E402
-from replicate_async.core.limits import BucketName  # noqa: E402
-from tests.runs.batch.api import MODEL, BatchAPI, client_of  # noqa: E402
-from tests.support.replies import problem  # noqa: E402
-from tests.support.wire import Answer  # noqa: E402
+from replicate_async import Patience  # noqa: E402 - see above
+from replicate_async.core.limits import BucketName  # noqa: E402 - see above
+from tests.runs.batch.api import MODEL, BatchAPI, client_of  # noqa: E402 - see above
+from tests.support.replies import problem  # noqa: E402 - see above
+from tests.support.wire import Answer  # noqa: E402 - see above
 
 PERMIT_EVERY: Final = 40.0
 """Of 6 permits a minute, others take 3 of 4."""

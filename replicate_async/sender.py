@@ -210,9 +210,9 @@ class Sender:
             return False
         if request.attempts is not None and attempt >= request.attempts:
             return False
-        dice = random.random()  # noqa: S311 - jitter is no secret
+        jitter = random.random()  # noqa: S311 - jitter is no secret
         repeatable = request.endpoint.repeatable
-        delay = self.retry.delay(attempt, failure, repeatable=repeatable, dice=dice)
+        delay = self.retry.delay(attempt, failure, repeatable=repeatable, jitter=jitter)
         if delay is None or not self.budget.spend(failure):
             return False
         _log.debug("%s: %s; again in %.2f s", request.operation, type(fault).__name__, delay)
@@ -398,8 +398,8 @@ class Sender:
             answer, failure = await self._try_file(url, start, validator)
             if failure is None or isinstance(answer, TLSError):
                 break
-            dice = random.random()  # noqa: S311 - jitter is no secret
-            delay = self.retry.delay(attempt, failure, repeatable=True, dice=dice)
+            jitter = random.random()  # noqa: S311 - jitter is no secret
+            delay = self.retry.delay(attempt, failure, repeatable=True, jitter=jitter)
             if delay is None or not self.budget.spend(failure):
                 break
             if not isinstance(answer, APIConnectionError):

@@ -5,7 +5,7 @@ Three phases decide. A request that was *not sent* (no connection) and one that 
 a 5xx once the request had left) the server may have acted: what creates something is never
 repeated, or it would be created, and paid for, twice.
 
-Nothing here sleeps, draws or reads a clock: the caller passes the dice and waits.
+Nothing here sleeps, draws or reads a clock: the caller passes the jitter and waits.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+from replicate_async.core.backoff import backoff
 
 __all__ = ["Budget", "Failure", "Phase", "Retry", "phase_of_status"]
 
@@ -76,23 +78,23 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"Retry(budget={self.budget}): use 0 to never repeat, or more.")
 
     def delay(
-        self, attempt: int, failure: Failure, *, repeatable: bool, dice: float
+        self, attempt: int, failure: Failure, *, repeatable: bool, jitter: float
     ) -> float | None:
         """Return the seconds to wait before the next try, or None to give up.
 
         *attempt* is the number of the try that failed, counted from 1. *repeatable* says whether
-        the request does no harm when the server acts on it twice. *dice* is uniform in [0, 1).
+        the request does no harm when the server acts on it twice. *jitter* is uniform in [0, 1).
         """
         if attempt >= self.attempts or (failure.phase == "ambiguous" and not repeatable):
             return None
         base = self.throttle_base if failure.throttled else self.base
-        ceiling = min(self.cap, math.ldexp(base, min(attempt - 1, 63)))
-        backoff = dice * ceiling
+        pause = backoff(attempt, base=base, cap=self.cap, jitter=jitter)
         if failure.retry_after is None:
-            return backoff
+            return pause
         if not failure.retry_after <= self.max_wait:
             return None
-        return max(backoff, failure.retry_after + dice * min(ceiling, _SPREAD))
+        later = backoff(attempt, base=base, cap=min(self.cap, _SPREAD), jitter=jitter)
+        return max(pause, failure.retry_after + later)
 
 
 class Budget:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from replicate_async.core.backoff import backoff
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import (
     APIConnectionError,
@@ -23,7 +24,8 @@ MOST_INFLATED: Final = 64 * 1024 * 1024
 """Bytes that a compressed answer may have, unless more are allowed."""
 
 _MOST_FRUITLESS: Final = 5
-_PAUSE: Final = 0.05
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 _EXPIRED: Final = frozenset({403, 404, 410})
 _RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,512}"', re.ASCII)
@@ -262,7 +264,7 @@ class Download:
         self._fruitless += 1
         if self._fruitless > _MOST_FRUITLESS or isinstance(error, TLSError):
             raise error
-        await asyncio.sleep(_PAUSE * 2 ** (self._fruitless - 1))
+        await asyncio.sleep(backoff(self._fruitless, base=_FIRST_PAUSE, cap=_LONGEST_PAUSE))
 
     @property
     def _shown(self) -> str:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 import msgspec
 
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.tasks import wait_uncancelled
 from replicate_async.errors import APIConnectionError, FileError, InvalidArgumentError
 from replicate_async.files.download import Download
 from replicate_async.files.folder import Folder, Part
@@ -148,7 +149,7 @@ class _Saving:
         finally:
             if self._writing is not None:
                 with contextlib.suppress(OSError):
-                    await _outlast(self._writing)
+                    await _finished(self._writing)
             await _in_thread(self._close)
 
     def _open(self, path: str, *, is_folder: bool) -> None:
@@ -233,7 +234,7 @@ class _Saving:
 
     async def _written_out(self) -> None:
         if self._writing is not None:
-            await _outlast(self._writing)
+            await _finished(self._writing)
             self._writing = None
 
     def _name_known(self) -> None:
@@ -383,17 +384,10 @@ def _disk_error(error: OSError, path: Path) -> FileError:
 
 
 async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run what may block in a thread, and do not leave before it is done."""
-    return await _outlast(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+    """Run *function*, which may block, in a thread; a cancel of this task waits for its end."""
+    return await _finished(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
 
 
-async def _outlast(future: asyncio.Future[T]) -> T:
-    """Wait for *future*, also when cancelled: what a thread is at cannot be taken away from it."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        future.exception()
-        raise
+async def _finished(future: asyncio.Future[T]) -> T:
+    await wait_uncancelled(future)
+    return future.result()

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 
 from replicate_async.core.multipart import Reading
+from replicate_async.core.tasks import wait_uncancelled
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.media import ENOUGH
 from replicate_async.files.readers import PIECE, at_end, checked, explained, unreadable
@@ -241,9 +242,9 @@ async def _in_thread(begin: Callable[[], T], end: Callable[[T], object]) -> Asyn
         await to_thread.run_sync(start)
         yield begun[0]
     finally:
-        # anyio's shield keeps off its own scopes, asyncio's the cancels of asyncio.
-        with CancelScope(shield=True):
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, stop))
+        stopped = asyncio.get_running_loop().run_in_executor(None, stop)
+        await wait_uncancelled(stopped)
+        stopped.result()
 
 
 class _Loan:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
-from anyio import CancelScope
-
+from replicate_async.core.tasks import run_within
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.files.contents import source_of
 from replicate_async.files.inputs import (
@@ -161,7 +160,8 @@ async def delete_quietly(uploader: Uploader, files: Sequence[File]) -> None:
     meanwhile is raised at the end.
     """
     if files:
-        await _insist(_delete(uploader, files))
+        with suppress(TimeoutError):
+            await run_within(DELETE_WITHIN, _delete(uploader, files))
 
 
 async def _delete(uploader: Uploader, files: Sequence[File]) -> None:
@@ -173,23 +173,3 @@ async def _delete(uploader: Uploader, files: Sequence[File]) -> None:
                 await uploader.delete(file.id)
 
     await asyncio.gather(*(delete(file) for file in files))
-
-
-async def _insist(work: Coroutine[None, None, None]) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + DELETE_WITHIN
-    working = asyncio.ensure_future(work)
-    interrupted: asyncio.CancelledError | None = None
-    # The shield keeps off anyio's scopes, which cancel again and again; asyncio cancels once.
-    with CancelScope(shield=True):
-        while not working.done() and (left := deadline - loop.time()) > 0:
-            try:
-                await asyncio.wait({working}, timeout=left)
-            except asyncio.CancelledError as cancelled:
-                interrupted = cancelled
-    if not working.done():
-        working.cancel()
-    elif not working.cancelled() and (error := working.exception()) is not None:
-        raise error
-    if interrupted is not None:
-        raise interrupted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from inspect import isawaitable
 from math import ceil, inf
 from typing import Final
@@ -12,6 +13,7 @@ import anyio
 
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
+from replicate_async.core.tasks import run_within
 from replicate_async.errors import (
     OutputRemoved,
     ReplicateError,
@@ -154,23 +156,15 @@ async def created(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:
     try:
         return await asyncio.shield(creating)
     except asyncio.CancelledError:
-        await _cancel_created(creating, cancel)
+        with suppress(TimeoutError):
+            await run_within(CANCEL_WITHIN, _cancel_created(creating, cancel))
         raise
 
 
 async def _cancel_created(creating: asyncio.Future[Prediction], cancel: Cancel) -> None:
-    try:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_WITHIN):
-            try:
-                prediction = await asyncio.shield(creating)
-            except ReplicateError:
-                return
-            await cancel_quietly(cancel, prediction.id)
-    finally:
-        if not creating.done():
-            creating.cancel()
-        elif not creating.cancelled():
-            creating.exception()  # it was seen: asyncio need not report it
+    with suppress(ReplicateError):
+        prediction = await creating
+        await cancel(prediction.id)
 
 
 async def give_up(cancel: Cancel, prediction_id: str, reason: BaseException) -> Prediction | None:
@@ -202,26 +196,7 @@ async def cancel_answered(cancel: Cancel, prediction_id: str) -> Prediction | No
     Return what the API answers. A failure returns None: it must not hide why the prediction is
     given up. A cancel of this task that comes meanwhile is raised at the end.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + CANCEL_WITHIN
-    canceling = asyncio.ensure_future(cancel(prediction_id))
-    interrupted: asyncio.CancelledError | None = None
-    # The shield keeps off anyio's scopes, which cancel again and again; asyncio cancels once.
-    with anyio.CancelScope(shield=True):
-        while not canceling.done() and (left := deadline - loop.time()) > 0:
-            try:
-                await asyncio.wait({canceling}, timeout=left)
-            except asyncio.CancelledError as cancelled:
-                interrupted = cancelled
-    answer: Prediction | None = None
-    if not canceling.done():
-        canceling.cancel()
-    elif not canceling.cancelled():
-        error = canceling.exception()
-        if error is None:
-            answer = canceling.result()
-        elif not isinstance(error, ReplicateError):
-            raise error
-    if interrupted is not None:
-        raise interrupted
-    return answer
+    try:
+        return await run_within(CANCEL_WITHIN, cancel(prediction_id))
+    except (ReplicateError, TimeoutError):
+        return None

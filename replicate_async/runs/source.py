@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from replicate_async.core import problem as problems
+from replicate_async.core.backoff import backoff
 from replicate_async.core.sse import Event, EventTooLarge, Outputs, Parser, Received
 from replicate_async.errors import (
     APIConnectionError,
@@ -74,16 +75,16 @@ _NEWS: Final = frozenset({"output", "logs", "error", "done"})
 """Events that show that the run goes on. Others, such as a ping, may come for ever."""
 
 
-def pause_before(barren: int, retry: int | None, dice: float) -> float:
+def pause_before(barren: int, retry: int | None, jitter: float) -> float:
     """Return the seconds before the next connection, after *barren* ones that brought nothing.
 
-    *retry* is the pause in milliseconds that the server asked for, *dice* is uniform in [0, 1).
+    *retry* is the pause in milliseconds that the server asked for, *jitter* is uniform in [0, 1).
     """
-    jitter = dice * min(_BACKOFF_CAP, math.ldexp(_BACKOFF_BASE, min(barren, 16)))
+    pause = backoff(barren + 1, base=_BACKOFF_BASE, cap=_BACKOFF_CAP, jitter=jitter)
     if retry is not None:
         asked = min(max(retry / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        return asked + jitter if barren else asked
-    return max(_SHORTEST_PAUSE, jitter) if barren else jitter
+        return asked + pause if barren else asked
+    return max(_SHORTEST_PAUSE, pause) if barren else pause
 
 
 def can_be_sent(event_id: str) -> bool:
@@ -105,7 +106,7 @@ class EventSource:
         "_advanced",
         "_barren",
         "_clock",
-        "_dice",
+        "_jitter",
         "_limit",
         "_looked_at",
         "_open",
@@ -133,14 +134,14 @@ class EventSource:
         limit: int,
         clock: Callable[[], float] | None = None,
         sleep: Sleep = asyncio.sleep,
-        dice: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._open = open_stream
         self._url = url
         self._limit = limit
         self._clock: Callable[[], float] = clock or asyncio.get_running_loop().time
         self._sleep = sleep
-        self._dice = dice
+        self._jitter = jitter
         self._parser = Parser(limit, last_event_id=last_event_id)
         self._stream: ByteStream | None = None
         self._unread = _NOTHING  # of the chunk that came last
@@ -345,7 +346,7 @@ class EventSource:
                 self.fruitless += 1
 
     def _next_pause(self) -> float:
-        pause = pause_before(self._barren, self._parser.retry, self._dice())
+        pause = pause_before(self._barren, self._parser.retry, self._jitter())
         if self._pause is not None:
             pause, self._pause = max(pause, self._pause), None
         return pause

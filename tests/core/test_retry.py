@@ -15,7 +15,7 @@ NOT_SENT = Failure("not_sent")
 AMBIGUOUS = Failure("ambiguous")
 THROTTLED = Failure("refused", throttled=True)
 
-dice = st.floats(0, 1, exclude_max=True)
+jitter = st.floats(0, 1, exclude_max=True)
 phases = st.sampled_from(("not_sent", "refused", "ambiguous"))
 
 
@@ -33,25 +33,25 @@ phases = st.sampled_from(("not_sent", "refused", "ambiguous"))
 def test_the_phase_decides_whether_a_request_is_repeated(
     failure: Failure, repeatable: bool, again: bool
 ) -> None:
-    assert (Retry().delay(1, failure, repeatable=repeatable, dice=0.5) is not None) is again
+    assert (Retry().delay(1, failure, repeatable=repeatable, jitter=0.5) is not None) is again
 
 
-@given(attempt=st.integers(1, 10**6), attempts=st.integers(1, 10**6), dice=dice)
+@given(attempt=st.integers(1, 10**6), attempts=st.integers(1, 10**6), jitter=jitter)
 def test_a_create_is_never_repeated_after_an_ambiguous_failure(
-    attempt: int, attempts: int, dice: float
+    attempt: int, attempts: int, jitter: float
 ) -> None:
     policy = Retry(attempts=attempts)
     failure = Failure("ambiguous", retry_after=1.0)
-    assert policy.delay(attempt, failure, repeatable=False, dice=dice) is None
+    assert policy.delay(attempt, failure, repeatable=False, jitter=jitter) is None
 
 
 def test_the_last_attempt_is_final() -> None:
-    delays = [Retry().delay(n, NOT_SENT, repeatable=True, dice=0.5) for n in range(1, 6)]
+    delays = [Retry().delay(n, NOT_SENT, repeatable=True, jitter=0.5) for n in range(1, 6)]
     assert delays == [0.25, 0.5, 1.0, None, None]
 
 
 def test_one_attempt_never_repeats() -> None:
-    assert Retry(attempts=1).delay(1, NOT_SENT, repeatable=True, dice=0.0) is None
+    assert Retry(attempts=1).delay(1, NOT_SENT, repeatable=True, jitter=0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_one_attempt_never_repeats() -> None:
 )
 def test_the_ceiling_doubles_up_to_the_cap(attempt: int, failure: Failure, ceiling: float) -> None:
     policy = Retry(attempts=100_000)
-    assert policy.delay(attempt, failure, repeatable=True, dice=1.0) == ceiling
-    assert policy.delay(attempt, failure, repeatable=True, dice=0.0) == 0.0
+    assert policy.delay(attempt, failure, repeatable=True, jitter=1.0) == ceiling
+    assert policy.delay(attempt, failure, repeatable=True, jitter=0.0) == 0.0
 
 
 def test_jitter_is_uniform_over_the_whole_range() -> None:
     draw = random.Random(20).random
-    delays = [Retry().delay(3, AMBIGUOUS, repeatable=True, dice=draw()) for _ in range(10_000)]
+    delays = [Retry().delay(3, AMBIGUOUS, repeatable=True, jitter=draw()) for _ in range(10_000)]
     bins = Counter(int((delay or 0.0) / 2.0 * 10) for delay in delays)
     assert sorted(bins) == list(range(10))
     assert all(abs(count - 1_000) <= 200 for count in bins.values())
@@ -97,13 +97,13 @@ def test_the_wait_that_the_server_asks_for_is_obeyed_or_refused(
     asked: float, least: float | None
 ) -> None:
     failure = Failure("refused", retry_after=asked, throttled=True)
-    assert Retry().delay(1, failure, repeatable=False, dice=0.0) == least
+    assert Retry().delay(1, failure, repeatable=False, jitter=0.0) == least
 
 
 def test_a_batch_told_to_wait_does_not_come_back_in_lock_step() -> None:
     draw = random.Random(7).random
     failure = Failure("refused", retry_after=30.0, throttled=True)
-    delays = [Retry().delay(1, failure, repeatable=True, dice=draw()) or 0 for _ in range(10_000)]
+    delays = [Retry().delay(1, failure, repeatable=True, jitter=draw()) or 0 for _ in range(10_000)]
     bins = Counter(int((delay - 30.0) * 10) for delay in delays)
     assert sorted(bins) == list(range(10))
     assert all(abs(count - 1_000) <= 200 for count in bins.values())
@@ -115,7 +115,7 @@ def test_a_batch_told_to_wait_does_not_come_back_in_lock_step() -> None:
     asked=st.none() | st.floats(0, 1e6),
     throttled=st.booleans(),
     repeatable=st.booleans(),
-    dice=dice,
+    jitter=jitter,
 )
 def test_a_delay_is_bounded_and_never_shorter_than_asked(
     attempt: int,
@@ -123,11 +123,11 @@ def test_a_delay_is_bounded_and_never_shorter_than_asked(
     asked: float | None,
     throttled: bool,
     repeatable: bool,
-    dice: float,
+    jitter: float,
 ) -> None:
     policy = Retry(attempts=100)
     failure = Failure(phase, retry_after=asked, throttled=throttled)
-    delay = policy.delay(attempt, failure, repeatable=repeatable, dice=dice)
+    delay = policy.delay(attempt, failure, repeatable=repeatable, jitter=jitter)
     if delay is not None:
         assert (asked or 0.0) <= delay <= max(policy.cap, (asked or 0.0) + 1.0)
 

@@ -82,7 +82,7 @@ class Line:
             limit=limit,
             clock=self.clock,
             sleep=self.clock.sleep,
-            dice=lambda: 0.5,
+            jitter=lambda: 0.5,
         )
 
     async def open(self, url: str, last_event_id: str) -> Connection:

@@ -126,7 +126,7 @@ class Storm:
                 return
             self.bucket.throttled(world.now, asked, *(self.server.named or (None, None)))
             failure = Failure("refused", retry_after=asked, throttled=True)
-            delay = Retry().delay(attempt, failure, repeatable=False, dice=self.draw())
+            delay = Retry().delay(attempt, failure, repeatable=False, jitter=self.draw())
             if delay is None or not self.budget.spend(failure):
                 self.given_up += 1
                 return

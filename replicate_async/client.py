@@ -23,11 +23,11 @@ from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.latest_versions import LatestVersions
-from replicate_async.core.limits import Limiter, Limits, Pacer
+from replicate_async.core.limits import Limiter, Limits, RateLimiters
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.core.poll import Poll
-from replicate_async.core.retry import Budget, Retry
+from replicate_async.core.retry import Retry, RetryBudget
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import DecodeError, InvalidArgumentError
 from replicate_async.files.find import Shape, output_shape
@@ -68,7 +68,7 @@ from replicate_async.runs.wait import (
 )
 from replicate_async.runs.waiter import Waiter, pages_per_second
 from replicate_async.schemas import Prediction, SearchResults, Version, WebhookEvent
-from replicate_async.sender import Request, Sender
+from replicate_async.transport.sender import Request, RequestSender
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -123,10 +123,12 @@ class Replicate:
         trusted_hosts: Collection[str] = (),
     ) -> None:
         # Here and not above: `import replicate_async` stays quick for those who only want types.
-        from replicate_async.transport import (  # noqa: PLC0415 - imports aiohttp
+        from replicate_async.transport.session import (  # noqa: PLC0415 - imports aiohttp
             Connections,
-            Transport,
             read_tls,
+        )
+        from replicate_async.transport.transport import (  # noqa: PLC0415 - imports aiohttp
+            Transport,
         )
 
         retry = read_options(Retry, retry, "retry")
@@ -143,14 +145,14 @@ class Replicate:
             )
         finally:
             del api_token, base_url, proxy  # tracebacks may be printed with their locals
-        self._sender = Sender(
+        self._sender = RequestSender(
             base=base,
             token=token,
             user_agent=read_user_agent(user_agent),
             timeout=read_timeout(timeout),
             retry=retry,
-            budget=Budget(retry.budget),
-            pacer=Pacer(limits),
+            budget=RetryBudget(retry.budget),
+            rate_limiters=RateLimiters(limits),
             limiter=read_limiter(limiter),
             transport=Transport(session=session, connections=connections),
         )
@@ -199,10 +201,10 @@ class Replicate:
         """Return *text*, which came from elsewhere, without the API token."""
         return self._sender.token.covered_in(text)
 
-    def until_create(self, ahead: int = 0) -> float:
+    def create_delay(self, ahead: int = 0) -> float:
         """Return the seconds until a create after *ahead* others would be sent at once."""
         sender = self._sender
-        return 0.0 if sender.limiter else sender.pacer.create.until_next(monotonic(), ahead)
+        return 0.0 if sender.limiter else sender.rate_limiters.create.delay(monotonic(), ahead)
 
     @property
     def api_clock(self) -> ApiClock:
@@ -256,16 +258,20 @@ class Replicate:
                 del api_token  # tracebacks may be printed with their locals
             if token.bearer != sender.token.bearer:
                 # The API counts by account.
-                sender = replace(sender, token=token, pacer=Pacer(sender.pacer.limits))
+                sender = replace(
+                    sender, token=token, rate_limiters=RateLimiters(sender.rate_limiters.limits)
+                )
         if timeout is not None:
             sender = replace(sender, timeout=read_timeout(timeout))
         if retry is not None:
             retry = read_options(Retry, retry, "retry")
-            sender = replace(sender, retry=retry, budget=Budget(retry.budget))
+            sender = replace(sender, retry=retry, budget=RetryBudget(retry.budget))
         if limiter is not None:
             sender = replace(sender, limiter=read_limiter(limiter))
         if limits is not None:
-            sender = replace(sender, pacer=Pacer(read_options(Limits, limits, "limits")))
+            sender = replace(
+                sender, rate_limiters=RateLimiters(read_options(Limits, limits, "limits"))
+            )
         if user_agent is not None:
             sender = replace(sender, user_agent=read_user_agent(user_agent))
         copy = object.__new__(type(self))
@@ -479,15 +485,15 @@ class Replicate:
         """Open the file at *url*, from byte *start* on if it is still the one with *validator*.
 
         *validator* is a strong ETag. The token goes along only to uploads that the API itself
-        keeps. The answer may have any status. Raises `ForeignURLError` for a URL that is not fit to
-        be fetched, without fetching it.
+        keeps. The answer may have any status. Raises `UntrustedURLError` for a URL that is not fit
+        to be fetched, without fetching it.
         """
         return await self._sender.open_file(url, start=start, validator=validator)
 
     async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
         """Open the event stream at *url*, which ``urls.stream`` of a prediction names.
 
-        The token goes along only to our own origin. Raises `ForeignURLError` for a URL that is
+        The token goes along only to our own origin. Raises `UntrustedURLError` for a URL that is
         not fit to be fetched, without fetching it.
         """
         return await self._sender.open_stream(url, last_event_id)

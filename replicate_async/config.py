@@ -160,7 +160,7 @@ def read_options(kind: type[Options], given: Options | None, argument: str) -> O
 
 def read_limiter(given: Limiter | None) -> Limiter | None:
     """Return *given*, which must have what `Limiter` has."""
-    for name in ("acquire", "penalize"):
+    for name in ("acquire", "on_rate_limited"):
         if given is not None and not callable(getattr(given, name, None)):
             raise InvalidArgumentError(
                 f"limiter={shorten(given)} has no {name}(); pass a Limiter, or None for the "

@@ -27,7 +27,7 @@
     │   ├── AmbiguousDecodeError        a DecodeError too: accepted, and answered unreadably
     │   └── AmbiguousRedirectError      a RedirectError too: perhaps done, and answered elsewhere
     ├── DecodeError                     the answer is not what the API documents
-    ├── ForeignURLError                 a URL that must not see the token; nothing was sent
+    ├── UntrustedURLError               a URL that must not see the token; nothing was sent
     ├── RedirectError                   a redirect that must not be followed
     ├── PaginationLoopError             a listing whose pages go round
     ├── PredictionError                 a run that has no output to give, with ``prediction``
@@ -262,7 +262,7 @@ class AmbiguousDecodeError(AmbiguousCreateError, DecodeError):
     """A create that was accepted, and whose answer cannot be read."""
 
 
-class ForeignURLError(ReplicateError):
+class UntrustedURLError(ReplicateError):
     """A URL that is not the API's own, where the token must not go; nothing was sent.
 
     ``url`` is the URL as it was given.

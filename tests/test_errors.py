@@ -35,7 +35,6 @@ from replicate_async.errors import (
     DecodeError,
     FileError,
     FileTooLargeError,
-    ForeignURLError,
     InvalidArgumentError,
     JournalDamaged,
     JournalError,
@@ -69,6 +68,7 @@ from replicate_async.errors import (
     TLSError,
     TruncatedBodyError,
     UnprocessableEntityError,
+    UntrustedURLError,
     WaitError,
     WaitTimeout,
     WebhookVerificationError,
@@ -302,7 +302,7 @@ def every_error() -> Iterator[ReplicateError]:
         )
     for odd in (DecodeError, AmbiguousDecodeError):
         yield odd("Message.", status=200, content_type="text/html", snippet="<p>")
-    yield ForeignURLError("Message.", url="https://example.com")
+    yield UntrustedURLError("Message.", url="https://example.com")
     for led in (RedirectError, AmbiguousRedirectError):
         yield led("Message.", status=302, location="https://example.com")
     for ended in (

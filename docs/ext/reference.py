@@ -100,7 +100,7 @@ def _errors(endpoint: Endpoint[Any]) -> list[str]:
         "NotFoundError": endpoint.parameters,
         "UnprocessableEntityError": endpoint.takes or endpoint.query,
         "AmbiguousCreateError": not endpoint.repeatable,
-        "ForeignURLError": get_origin(endpoint.returns) is replicate_async.Page,
+        "UntrustedURLError": get_origin(endpoint.returns) is replicate_async.Page,
         "PaginationLoopError": get_origin(endpoint.returns) is replicate_async.Page,
     }
     return [f"`{name}`" for name, holds in conditions.items() if holds] or ["none"]

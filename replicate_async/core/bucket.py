@@ -1,8 +1,8 @@
 """A line for permits: who may send now, and who has to wait how long.
 
 Permits are handed out in the order in which they were asked for: at the bucket's rate, and at
-once while it has unused ones. What a request was answered changes the rate (`core.pace`); what
-the server says is left is never exceeded.
+once while it has unused ones. What a request was answered changes the rate
+(`core.rate_estimator`); what the server says is left is never exceeded.
 
 A permit has a place in the line and not a time, so that a pause or a new rate moves everybody who
 already waits. Nothing here reads a clock: the caller passes the time, from one that never jumps.
@@ -15,7 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from replicate_async.core.pace import RESERVE, Pace
+from replicate_async.core.rate_estimator import RESERVE, RateEstimator
 
 __all__ = ["TokenBucket", "usual_burst"]
 
@@ -55,6 +55,7 @@ class TokenBucket:
         "_burst",
         "_depth",
         "_due",
+        "_estimator",
         "_front",
         "_front_ends",
         "_gone",
@@ -62,7 +63,6 @@ class TokenBucket:
         "_limit",
         "_looked",
         "_opening",
-        "_pace",
         "_resumes",
         "_waiting",
         "place",
@@ -74,7 +74,7 @@ class TokenBucket:
         self._limit = math.inf if per_minute is None else per_minute / 60
         self._burst = max(1, usual_burst(per_minute) if burst is None else burst)
         self._opening = self._burst if opening is None else min(opening, self._burst)
-        self._pace = Pace(self._limit)
+        self._estimator = RateEstimator(self._limit)
         self._interval = 1 / self._limit
         self._depth = (self._opening - 1) * self._interval + _INSTANT
         # When the next permit is due: in the past as far as unused ones reach back.
@@ -93,7 +93,7 @@ class TokenBucket:
     @property
     def rate(self) -> float:
         """The permits a second that are handed out at present."""
-        return self._pace.rate
+        return self._estimator.rate
 
     def reserve(self, now: float) -> float:
         """Take a place in the line; return the seconds until it is due, 0.0 to go at once."""
@@ -105,12 +105,12 @@ class TokenBucket:
         self.place += 1
         return due - now if due > now else 0.0
 
-    def until_next(self, now: float, ahead: int = 0) -> float:
+    def delay(self, now: float, ahead: int = 0) -> float:
         """Return the seconds that `reserve` would return after *ahead* more places were taken."""
         due = max(self._due, now - self._depth) + ahead * self._interval
         return max(0.0, due - now)
 
-    def reserve_again(self, now: float) -> tuple[int, float]:
+    def reserve_front(self, now: float) -> tuple[int, float]:
         """Take a place before all who come for the first time; return it and its wait.
 
         For a request that was refused after it had waited its turn.
@@ -160,7 +160,7 @@ class TokenBucket:
                 wait = self.wait(place, now)
                 if now + wait < self._resumes - _INSTANT:
                     # Overslept: its permit fell into the pause before which it was due.
-                    place, wait = self.reserve_again(now)
+                    place, wait = self.reserve_front(now)
                 if wait <= 0:
                     return
                 # In parts, because the line may start to move faster.
@@ -205,7 +205,7 @@ class TokenBucket:
         """
         if self._opening < self._burst:
             self._open(now, remaining)
-        if not self._pace.settled:
+        if not self._estimator.settled:
             self._learn(now, remaining)
         if remaining is not None and self._limit < math.inf:
             due = now - (remaining - 1) * self._interval
@@ -215,11 +215,11 @@ class TokenBucket:
                 self._due = due
 
     def _learn(self, now: float, remaining: int | None) -> None:
-        pace = self._pace
-        before, named = pace.rate, pace.burst is not None
-        pace.accepted(now, remaining)
-        if pace.rate != before:
-            if named and pace.settled:
+        estimator = self._estimator
+        before, named = estimator.rate, estimator.burst is not None
+        estimator.accepted(now, remaining)
+        if estimator.rate != before:
+            if named and estimator.settled:
                 # The account may have its usual limit again; if not, few find out.
                 self._opening = 1
             self._change(now)
@@ -241,9 +241,9 @@ class TokenBucket:
         resumes = max(self._resumes, now + pause)
         self._opening = self._burst
         if per_minute is None or per_minute <= 0:
-            self._pace.refused(now, resumes)
+            self._estimator.refused(now, resumes)
         else:
-            self._pace.named(now, resumes, per_minute / 60, burst)
+            self._estimator.named(now, resumes, per_minute / 60, burst)
         self._change(now)
         moved = max(0.0, resumes - self._next(now))
         self._resumes = resumes
@@ -253,17 +253,17 @@ class TokenBucket:
 
     def _change(self, now: float) -> None:
         """Hand out the present rate from now on, also to those who already wait."""
-        pace = self._pace
+        estimator = self._estimator
         due = max(self._due, now - self._depth)
-        stretch = 1 / (pace.rate * self._interval)
-        self._interval = 1 / pace.rate
-        if pace.burst is not None:
-            burst = min(pace.burst, self._burst)
-        elif pace.rate >= self._limit:
+        stretch = 1 / (estimator.rate * self._interval)
+        self._interval = 1 / estimator.rate
+        if estimator.burst is not None:
+            burst = min(estimator.burst, self._burst)
+        elif estimator.rate >= self._limit:
             burst = self._opening
         else:
             # Of the server's burst nothing is known any more: what a second brings is safe.
-            burst = min(self._burst, max(1, int(pace.rate)))
+            burst = min(self._burst, max(1, int(estimator.rate)))
         self._depth = (burst - 1) * self._interval + _INSTANT
         self._due = now + (due - now) * stretch
         self._front = {place: now + (due - now) * stretch for place, due in self._front.items()}

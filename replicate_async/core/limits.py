@@ -8,9 +8,9 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from replicate_async.core.bucket import TokenBucket, usual_burst
-from replicate_async.core.pace import RESERVE
+from replicate_async.core.rate_estimator import RESERVE
 
-__all__ = ["Allowance", "BucketName", "Limiter", "Limits", "Pacer", "allowance"]
+__all__ = ["Allowance", "BucketName", "Limiter", "Limits", "RateLimiters", "allowance"]
 
 BucketName: TypeAlias = Literal["create", "get", "other"]
 
@@ -86,7 +86,9 @@ class Limiter(Protocol):
         """Wait until one more request of this *kind* may be sent; raise to refuse it."""
         ...
 
-    def penalize(self, kind: BucketName, seconds: float, per_minute: float | None = None) -> None:
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None:
         """Learn of a 429: nobody may send for *seconds*, then at most *per_minute* if it said so.
 
         Must not block.
@@ -94,7 +96,7 @@ class Limiter(Protocol):
         ...
 
 
-class Pacer:
+class RateLimiters:
     """The buckets of a client, one for each of the API's limits."""
 
     __slots__ = ("create", "get", "limits", "other")

@@ -18,7 +18,7 @@ import msgspec
 
 from replicate_async.core.backoff import backoff
 
-__all__ = ["Budget", "Failure", "Phase", "Retry", "phase_of_status"]
+__all__ = ["Failure", "Phase", "Retry", "RetryBudget", "phase_of_status"]
 
 Phase: TypeAlias = Literal["not_sent", "refused", "ambiguous"]
 
@@ -97,14 +97,14 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         return max(pause, failure.retry_after + later)
 
 
-class Budget:
+class RetryBudget:
     """The tokens that all tasks of a client share for repeating requests."""
 
     __slots__ = ("_capacity", "_tokens")
 
     def __init__(self, capacity: int) -> None:
         if capacity < 0:
-            raise ValueError(f"Budget({capacity}): use 0 to never repeat, or more.")
+            raise ValueError(f"RetryBudget({capacity}): use 0 to never repeat, or more.")
         self._capacity = capacity
         self._tokens = capacity
 
@@ -132,7 +132,7 @@ class Budget:
             self._tokens = min(self._capacity, self._tokens + returned)
 
     def __repr__(self) -> str:
-        return f"<Budget {self._tokens}/{self._capacity}>"
+        return f"<RetryBudget {self._tokens}/{self._capacity}>"
 
 
 def _cost(failure: Failure) -> int:

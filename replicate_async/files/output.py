@@ -164,7 +164,7 @@ class FileOutput:
         """Return its bytes, which stay in `data`.
 
         Raises `FileTooLargeError` for more than *max_size* bytes, `OutputExpired` when it is gone,
-        `FileError` when its host refuses it, `ForeignURLError` when it is at no public https URL.
+        `FileError` when its host refuses it, `UntrustedURLError` when it is at no public https URL.
         """
         if self._data is None:
             if _is_data(self._url):

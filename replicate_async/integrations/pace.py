@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from replicate_async.core.limits import BucketName, Limits, Pacer
+from replicate_async.core.limits import BucketName, Limits, RateLimiters
 
 # A trip to who keeps the pace costs more than a `predictions.get` is worth.
 _AT_A_TIME: Final[dict[BucketName, int]] = {"create": 1, "get": 50, "other": 10}
@@ -23,7 +23,7 @@ class Pacemaker:
     """Keeps the pace that *limits* say, for whoever asks; it lives in one process."""
 
     def __init__(self, limits: Limits) -> None:
-        self._pacer = Pacer(limits)
+        self._pacer = RateLimiters(limits)
 
     def take(self, kind: BucketName, number: int) -> list[float]:
         """Return in how many seconds each of *number* requests of this *kind* may be sent."""
@@ -60,7 +60,7 @@ class SharedLimiter:
 
     def __init__(self, far: Far, *, limits: Limits, processes: int) -> None:
         self._far: Far | None = far
-        self._alone = Pacer(_share(limits, processes))
+        self._alone = RateLimiters(_share(limits, processes))
         self._permits: dict[BucketName, deque[float]] = {
             "create": deque(),
             "get": deque(),
@@ -101,7 +101,9 @@ class SharedLimiter:
         now = time.monotonic()
         self._permits[kind].extend(now + wait for wait in waits)
 
-    def penalize(self, kind: BucketName, seconds: float, per_minute: float | None = None) -> None:
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None:
         """Learn of a 429, and let the pacemaker know."""
         self._permits[kind].clear()
         self._alone.bucket(kind).throttled(time.monotonic(), seconds, per_minute)

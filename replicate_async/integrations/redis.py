@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Final, Self, cast
 
 from replicate_async.core.limits import Allowance, BucketName, Limits, allowance
-from replicate_async.core.pace import RESERVE
+from replicate_async.core.rate_estimator import RESERVE
 from replicate_async.errors import ClientStateError, InvalidArgumentError, LimiterError
 
 try:
@@ -200,7 +200,9 @@ class RedisLimiter:
                 line.give()
             raise
 
-    def penalize(self, kind: BucketName, seconds: float, per_minute: float | None = None) -> None:
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None:
         """Hold back all processes for *seconds*, 60 at most, and then to *per_minute*."""
         line = self._lines[kind]
         if line.allowed.per_minute is None or self._closed:

@@ -12,7 +12,7 @@ from replicate_async.core.endpoint import Endpoint, encode_query, shorten
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.origin import Base
-from replicate_async.errors import ForeignURLError, InvalidArgumentError, PaginationLoopError
+from replicate_async.errors import InvalidArgumentError, PaginationLoopError, UntrustedURLError
 from replicate_async.files.find import Shape
 from replicate_async.runs.source import ByteStream
 from replicate_async.runs.waiter import Waiter
@@ -96,7 +96,7 @@ class Listing(Generic[T]):
     """A listing, read page by page as it is iterated over.
 
     ``async for item in listing`` yields items, ``async for page in listing.pages()`` pages. Each
-    loop starts at the first page. Raises `ForeignURLError` if the API points to a page elsewhere
+    loop starts at the first page. Raises `UntrustedURLError` if the API points to a page elsewhere
     and `PaginationLoopError` if it points back.
     """
 
@@ -157,7 +157,7 @@ class Listing(Generic[T]):
         path, _, query = (target or "").partition("?")
         if path.rstrip("/") != self._endpoint.target(self._path):
             url = self._client.covered_in(url)
-            raise ForeignURLError(
+            raise UntrustedURLError(
                 f"The next page is said to be at {shorten(url)}, which is not a page of "
                 f"{self._client.base.url}{self._endpoint.path}; it was not asked for.",
                 url=url,
@@ -169,7 +169,7 @@ def run_id(client: Caller, run: Prediction | Training | str) -> str:
     """Return the id of *run*, a snapshot or the id itself.
 
     A snapshot whose ``urls`` name another origin comes from elsewhere than this client's API, and
-    raises `ForeignURLError`.
+    raises `UntrustedURLError`.
     """
     if isinstance(run, str):
         return run
@@ -181,7 +181,7 @@ def run_id(client: Caller, run: Prediction | Training | str) -> str:
     for url in (run.urls.get, run.urls.cancel):
         if url is not None and client.base.target(url) is None:
             shown = client.covered_in(url)
-            raise ForeignURLError(
+            raise UntrustedURLError(
                 f"{run.id} is at {shorten(shown)}, not at {client.base.url}; use a client with "
                 "that base_url, or pass the id alone if both are the same API.",
                 url=shown,

@@ -12,10 +12,10 @@ import aiohttp
 from replicate_async.errors import (
     APIConnectionError,
     APITimeoutError,
-    ForeignURLError,
     ReplicateError,
     TLSError,
     TruncatedBodyError,
+    UntrustedURLError,
 )
 
 E = TypeVar("E", bound=BaseException)
@@ -71,7 +71,7 @@ def inward(error: BaseException, url: str) -> ReplicateError | None:
     reason = error.os_error if isinstance(error, aiohttp.ClientConnectorDNSError) else None
     if not isinstance(reason, InwardError):
         return None
-    return ForeignURLError(
+    return UntrustedURLError(
         f"{reason.host} leads to {reason.address}, which is not a public address; nothing was "
         "sent there.",
         url=url,

@@ -222,7 +222,7 @@ class Transport:
         """Wait until it is this task's turn to begin with a request."""
         await self._turnstile.enter()
 
-    def strangers(self, base: Base) -> Transport:
+    def public_transport(self, base: Base) -> Transport:
         """Return the transport for hosts that are not the API's, which is at *base*.
 
         A session of the caller's may carry headers and cookies of its own, which are not theirs

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from replicate_async import ForeignURLError, OutputExpired, Replicate
+from replicate_async import OutputExpired, Replicate, UntrustedURLError
 from replicate_async.cli.connection import Options
 from replicate_async.cli.failure import CommandError, UsageError
 from replicate_async.cli.files import (
@@ -138,7 +138,7 @@ async def test_what_is_not_there_is_said_so(here: LocalReplicate, url: str, tmp_
         await upload_file(tmp_path / "x")
     with pytest.raises(UsageError, match="takes a file or a folder, not --force"):
         await download_file(url, output="--force")
-    with pytest.raises(ForeignURLError):
+    with pytest.raises(UntrustedURLError):
         await download_file("http://10.0.0.1/x")
     here.advance(3601)
     with pytest.raises(OutputExpired):

@@ -102,9 +102,9 @@ def test_whoever_comes_again_goes_before_those_who_are_new() -> None:
     bucket = TokenBucket(60, burst=1)
     bucket.reserve(0.0)
     places = [(bucket.reserve(0.0), bucket.place)[1] for _ in range(3)]
-    first, wait = bucket.reserve_again(0.5)
+    first, wait = bucket.reserve_front(0.5)
     assert wait == about(0.5)
-    second, wait = bucket.reserve_again(0.5)
+    second, wait = bucket.reserve_front(0.5)
     assert wait == about(1.5)
     assert [bucket.wait(place, 0.5) for place in places] == about([2.5, 3.5, 4.5])
     assert bucket.wait(first, 1.0) == 0
@@ -113,7 +113,7 @@ def test_whoever_comes_again_goes_before_those_who_are_new() -> None:
 
 def test_whoever_comes_again_when_nobody_waits_goes_at_once() -> None:
     bucket = TokenBucket(60, burst=1)
-    place, wait = bucket.reserve_again(0.0)
+    place, wait = bucket.reserve_front(0.0)
     assert (place, wait) == (bucket.place, 0)
 
 
@@ -121,7 +121,7 @@ def test_a_refusal_holds_back_those_who_come_again() -> None:
     bucket = TokenBucket(60, burst=1)
     for _ in range(3):
         bucket.reserve(0.0)
-    place, _ = bucket.reserve_again(0.5)
+    place, _ = bucket.reserve_front(0.5)
     bucket.throttled(0.6, 7.0)
     assert bucket.wait(place, 0.6) == about(7.0)
 
@@ -130,9 +130,9 @@ def test_a_place_of_one_who_came_again_can_be_given_up() -> None:
     bucket = TokenBucket(60, burst=1)
     for _ in range(3):
         bucket.reserve(0.0)
-    place, _ = bucket.reserve_again(0.5)
+    place, _ = bucket.reserve_front(0.5)
     bucket.cancelled(place, 0.5)
-    after, wait = bucket.reserve_again(0.5)
+    after, wait = bucket.reserve_front(0.5)
     assert after != place
     assert wait == about(1.5)
 
@@ -182,7 +182,7 @@ def test_a_standstill_is_not_made_up_for_by_a_heap(burst: int) -> None:
 
     async def repeat() -> None:
         await world.sleep(1.0)
-        place, _ = bucket.reserve_again(world.now)
+        place, _ = bucket.reserve_front(world.now)
         await bucket.turn(place, world.clock, sleep)
         again.append(world.now)
 

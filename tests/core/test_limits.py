@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from replicate_async.core.limits import Limits, Pacer, allowance
+from replicate_async.core.limits import Limits, RateLimiters, allowance
 
 
 def test_the_opening_is_handed_out_until_an_answer_shows_what_is_left() -> None:
-    bucket = Pacer(Limits()).bucket("create")
+    bucket = RateLimiters(Limits()).bucket("create")
     assert sum(bucket.reserve(0.0) == 0 for _ in range(600)) == 40
     bucket.observed(0.1, 580, 1.0)
     assert bucket.wait(540, 0.1) == 0
@@ -17,9 +17,9 @@ def test_the_opening_is_handed_out_until_an_answer_shows_what_is_left() -> None:
 
 
 def test_the_burst_of_creates_is_an_option() -> None:
-    pacer = Pacer(Limits(burst=7))
-    assert sum(pacer.create.reserve(0.0) == 0 for _ in range(100)) == 7
-    assert sum(pacer.other.reserve(0.0) == 0 for _ in range(100)) == 100
+    limiters = RateLimiters(Limits(burst=7))
+    assert sum(limiters.create.reserve(0.0) == 0 for _ in range(100)) == 7
+    assert sum(limiters.other.reserve(0.0) == 0 for _ in range(100)) == 100
 
 
 def test_a_whole_burst_leaves_a_reserve_in_the_rate() -> None:
@@ -41,18 +41,18 @@ def test_a_whole_burst_leaves_a_reserve_in_the_rate() -> None:
     ],
 )
 def test_without_a_limit_nothing_waits(limits: Limits) -> None:
-    pacer = Pacer(limits)
-    for bucket in (pacer.bucket("create"), pacer.bucket("get"), pacer.bucket("other")):
+    limiters = RateLimiters(limits)
+    for bucket in (limiters.bucket("create"), limiters.bucket("get"), limiters.bucket("other")):
         bucket.throttled(0.0, 30.0)
         bucket.observed(0.0, 0, 30.0)
         assert not any(bucket.reserve(0.0) for _ in range(10_000))
 
 
 def test_each_bucket_has_its_documented_rate() -> None:
-    pacer = Pacer(Limits())
-    assert repr(pacer.bucket("create")) == "<TokenBucket 600 a minute>"
-    assert repr(pacer.bucket("get")) == "<TokenBucket 60000 a minute>"
-    assert repr(pacer.bucket("other")) == "<TokenBucket 3000 a minute>"
+    limiters = RateLimiters(Limits())
+    assert repr(limiters.bucket("create")) == "<TokenBucket 600 a minute>"
+    assert repr(limiters.bucket("get")) == "<TokenBucket 60000 a minute>"
+    assert repr(limiters.bucket("other")) == "<TokenBucket 3000 a minute>"
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_values_that_make_no_sense_are_refused(make: Callable[[], Limits], messa
 
 
 def test_the_next_permit_can_be_foretold_without_taking_it() -> None:
-    bucket = Pacer(Limits(creates=600, burst=2)).create
-    first = [bucket.until_next(0.0, ahead) for ahead in range(5)]
+    bucket = RateLimiters(Limits(creates=600, burst=2)).create
+    first = [bucket.delay(0.0, ahead) for ahead in range(5)]
     assert first == pytest.approx([max(0.0, (ahead - 1) * 0.103) for ahead in range(5)], abs=1e-3)
     taken = [bucket.reserve(0.0) for _ in range(5)]
     assert taken == pytest.approx(first, abs=1e-5)
-    assert Pacer(Limits(enabled=False)).create.until_next(0.0, 100) == 0.0
+    assert RateLimiters(Limits(enabled=False)).create.delay(0.0, 100) == 0.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.core.retry import Budget, Failure, Phase, Retry, phase_of_status
+from replicate_async.core.retry import Failure, Phase, Retry, RetryBudget, phase_of_status
 
 NOT_SENT = Failure("not_sent")
 AMBIGUOUS = Failure("ambiguous")
@@ -178,19 +178,19 @@ def test_the_status_tells_the_phase(status: int, phase: Phase | None) -> None:
 
 
 def test_an_outage_is_repeated_thirty_five_times_by_all_tasks_together() -> None:
-    budget = Budget(500)
+    budget = RetryBudget(500)
     assert sum(budget.spend(AMBIGUOUS) for _ in range(10_000)) == 35
     assert budget.tokens == 10
 
 
 def test_throttling_is_cheaper() -> None:
-    budget = Budget(500)
+    budget = RetryBudget(500)
     assert sum(budget.spend(THROTTLED) for _ in range(10_000)) == 100
     assert budget.tokens == 0
 
 
 def test_a_success_returns_what_its_last_repeat_cost() -> None:
-    budget = Budget(500)
+    budget = RetryBudget(500)
     budget.spend(AMBIGUOUS)
     budget.spend(THROTTLED)
     budget.refund(THROTTLED)
@@ -200,7 +200,7 @@ def test_a_success_returns_what_its_last_repeat_cost() -> None:
 
 
 def test_successes_at_the_first_try_heal_an_empty_budget() -> None:
-    budget = Budget(28)
+    budget = RetryBudget(28)
     assert budget.spend(AMBIGUOUS)
     assert budget.spend(AMBIGUOUS)
     assert not budget.spend(AMBIGUOUS)
@@ -210,9 +210,9 @@ def test_successes_at_the_first_try_heal_an_empty_budget() -> None:
 
 
 def test_a_budget_of_nothing_never_repeats() -> None:
-    assert not Budget(0).spend(THROTTLED)
+    assert not RetryBudget(0).spend(THROTTLED)
     with pytest.raises(ValueError, match="use 0"):
-        Budget(-1)
+        RetryBudget(-1)
 
 
 @given(
@@ -223,11 +223,11 @@ def test_a_budget_of_nothing_never_repeats() -> None:
 def test_the_tokens_stay_between_nothing_and_the_capacity(
     capacity: int, moves: list[str], failure: Failure
 ) -> None:
-    budget = Budget(capacity)
+    budget = RetryBudget(capacity)
     for move in moves:
         if move == "spend":
             budget.spend(failure)
         else:
             budget.refund(failure if move == "refund" else None)
         assert 0 <= budget.tokens <= capacity
-    assert repr(budget) == f"<Budget {budget.tokens}/{capacity}>"
+    assert repr(budget) == f"<RetryBudget {budget.tokens}/{capacity}>"

@@ -57,7 +57,7 @@ async def test_a_refusal_holds_back_every_task() -> None:
     seen = Recorder(problem(429, Retry_After="0.3"))
     async with FaultServer(seen) as server, client_of(server) as client:
         refused = asyncio.create_task(create(client))
-        await until(lambda: client.until_create() > 0)
+        await until(lambda: client.create_delay() > 0)
         await create(client, 5)
         await refused
 
@@ -105,8 +105,8 @@ async def test_a_copy_for_another_account_is_not_held_back(
     async with FaultServer(seen) as server, client_of(server) as client:
         with pytest.raises(RateLimitError):
             await create(client.with_options(retry=Retry(attempts=1)))
-        assert client.until_create() > 0
-        assert other(client).until_create() == 0
+        assert client.create_delay() > 0
+        assert other(client).create_delay() == 0
         await create(other(client))
 
     assert len(seen.times) == 2
@@ -148,7 +148,9 @@ class Turns:
             raise LimiterError("There is no permit.")
         self.taken.append(kind)
 
-    def penalize(self, kind: BucketName, seconds: float, per_minute: float | None = None) -> None:
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None:
         self.told.append((kind, seconds, per_minute))
 
 

@@ -10,7 +10,6 @@ from typing import Final
 import pytest
 
 from replicate_async import (
-    ForeignURLError,
     Poll,
     RedirectError,
     Replicate,
@@ -18,6 +17,7 @@ from replicate_async import (
     StreamLimitError,
     StreamResponseError,
     Timeout,
+    UntrustedURLError,
 )
 from tests.faults.calls import client_of
 from tests.support.cancel_sweep import cancel_sweep
@@ -218,7 +218,7 @@ async def test_a_stream_is_not_redirected_where_it_must_not_go(location: str) ->
                 await read(client)
         stranger.assert_untouched()
 
-    assert isinstance(found.error, ForeignURLError | RedirectError)
+    assert isinstance(found.error, UntrustedURLError | RedirectError)
     assert len(service.stream_requests) == 1
 
 
@@ -281,7 +281,7 @@ async def test_a_stream_that_leads_where_it_must_not_is_not_asked_for(url: str) 
         service.url = url.format(
             own=f"127.0.0.1:{service.server.port}", other=f"127.0.0.1:{stranger.port}"
         )
-        with caught(ForeignURLError):
+        with caught(UntrustedURLError):
             await read(client)
         stranger.assert_untouched()
 

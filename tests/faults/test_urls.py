@@ -23,7 +23,7 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from replicate_async import ForeignURLError, Poll, RedirectError, Replicate
+from replicate_async import Poll, RedirectError, Replicate, UntrustedURLError
 from tests.faults.calls import AT_ONCE
 from tests.support.fault_server import FaultServer, Handler, Stranger, script
 from tests.support.replies import json_answer, page, prediction
@@ -185,7 +185,7 @@ async def test_a_url_from_the_service_leads_the_token_home_or_nowhere(vector: Ve
         if vector.may_request:
             await follow(around.client, vector.route)
         else:
-            refusal = RedirectError if vector.redirect else ForeignURLError
+            refusal = RedirectError if vector.redirect else UntrustedURLError
             with caught(refusal):
                 await follow(around.client, vector.route)
         around.assert_only_the_api_was_asked()
@@ -202,6 +202,6 @@ async def test_waiting_keeps_to_the_api_as_well(vector: Vector) -> None:
         if vector.may_request:
             await around.client.predictions.wait(found, poll=Poll(first=0.001))
         else:
-            with caught(ForeignURLError):
+            with caught(UntrustedURLError):
                 await around.client.predictions.wait(found)
         around.assert_only_the_api_was_asked()

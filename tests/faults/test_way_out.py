@@ -16,7 +16,6 @@ from replicate_async import (
     APIConnectionError,
     ClientStateError,
     FileOutput,
-    ForeignURLError,
     InvalidArgumentError,
     Limits,
     NotFoundError,
@@ -25,6 +24,7 @@ from replicate_async import (
     ReplicateError,
     TLSError,
     UnprocessableEntityError,
+    UntrustedURLError,
 )
 from tests.faults.calls import ALL, ONCE
 from tests.support.connect_proxy import ConnectProxy
@@ -204,7 +204,7 @@ async def test_without_a_proxy_for_it_the_address_of_a_host_is_still_looked_at(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", inward)
     async with client_of(trust_env=True) as client:
-        with caught(ForeignURLError):
+        with caught(UntrustedURLError):
             await FileOutput("https://localtest.me/a.png").with_client(client).read()
 
 
@@ -214,7 +214,7 @@ async def test_names_are_checked_behind_a_proxy() -> None:
         client_of(proxy=proxy.url, ssl=trusting()) as client,
     ):
         for url in ("https://10.0.0.1/a.png", "https://host.internal/a", "http://files.example/a"):
-            with caught(ForeignURLError):
+            with caught(UntrustedURLError):
                 await FileOutput(url).with_client(client).read()
         assert proxy.heads == []
 

@@ -13,12 +13,12 @@ from replicate_async import (
     FileError,
     FileOutput,
     FileTooLargeError,
-    ForeignURLError,
     OutputExpired,
     RedirectError,
     Replicate,
     Retry,
     TruncatedBodyError,
+    UntrustedURLError,
 )
 from tests.files.hosts import CONTENT, Host, hosted, names_in
 from tests.support.fault_server import FaultServer, script
@@ -408,7 +408,7 @@ async def test_a_redirect_to_where_nobody_may_go_is_not_followed(location: str) 
     answer = Answer(status=302, headers=(("Location", location),))
     async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
         file = FileOutput(f"{server.origin}/1").with_client(c)
-        with caught(ForeignURLError):
+        with caught(UntrustedURLError):
             await file.read()
         assert {request.path for request in server.requests} == {"/1"}
 

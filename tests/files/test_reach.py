@@ -92,7 +92,7 @@ def test_an_output_file_is_fetched_where_it_may_be_and_without_the_token(
 ) -> None:
     said, asked, token, reached = outcomes[f"file {vector.url}"]
 
-    assert said == ("" if vector.may_request else "ForeignURLError")
+    assert said == ("" if vector.may_request else "UntrustedURLError")
     assert asked == len(reached) == int(vector.may_request)
     assert token == vector.may_send_token
 
@@ -102,7 +102,7 @@ def test_an_output_file_is_fetched_where_it_may_be_and_without_the_token(
 def test_a_public_name_that_leads_into_a_network_is_not_connected_to(
     name: str, way: str, outcomes: dict[str, list[Any]]
 ) -> None:
-    assert outcomes[f"{way} https://{name}.example/a"] == ["ForeignURLError", 0, False, []]
+    assert outcomes[f"{way} https://{name}.example/a"] == ["UntrustedURLError", 0, False, []]
 
 
 @pytest.mark.parametrize("name", TRUSTED)
@@ -115,7 +115,7 @@ def test_a_trusted_host_is_read_at_any_address(name: str, outcomes: dict[str, li
 def test_no_host_is_trusted_while_certificates_are_not_verified(
     name: str, unverified: dict[str, list[Any]]
 ) -> None:
-    assert unverified[f"file https://{name}/a"] == ["ForeignURLError", 0, False, []]
+    assert unverified[f"file https://{name}/a"] == ["UntrustedURLError", 0, False, []]
 
 
 def test_the_host_of_the_api_may_be_anywhere(outcomes: dict[str, list[Any]]) -> None:

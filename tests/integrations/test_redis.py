@@ -123,7 +123,7 @@ async def test_the_kinds_and_the_keys_do_not_share(store: Store, key: str) -> No
 async def test_a_limit_that_is_lifted_needs_no_redis() -> None:
     async with RedisLimiter("unix:///nowhere", limits=Limits(enabled=False)) as limiter:
         await limiter.acquire("create")
-        limiter.penalize("create", 30.0)
+        limiter.on_rate_limited("create", 30.0)
         await limiter.acquire("create")
 
 
@@ -135,7 +135,7 @@ async def test_a_pause_holds_back_every_process(store: Store, key: str) -> None:
     ):
         await asyncio.gather(one.acquire("create"), other.acquire("create"))
         began = time.monotonic()
-        one.penalize("create", 0.4)
+        one.on_rate_limited("create", 0.4)
         await until_told(store, key)
         await other.acquire("create")
         assert time.monotonic() - began >= 0.35
@@ -149,7 +149,7 @@ async def test_a_pause_drops_the_permits_that_were_fetched_ahead(store: Store, k
         await limiter.acquire("create")
         waiting = asyncio.create_task(times(limiter, 4))
         await asyncio.sleep(0.01)
-        limiter.penalize("create", 0.3)
+        limiter.on_rate_limited("create", 0.3)
         waits = await waiting
     assert waits[0] >= 0.3
 
@@ -160,7 +160,7 @@ async def test_a_rate_that_is_named_holds_for_every_process(store: Store, key: s
         RedisLimiter(store.url, limits=limits, key=key) as one,
         RedisLimiter(store.url, limits=limits, key=key) as other,
     ):
-        one.penalize("create", 0.0, 600)
+        one.on_rate_limited("create", 0.0, 600)
         await until_told(store, key)
         waits = await times(other, 4)
     assert waits[-1] >= 3 * 0.1 - 0.01
@@ -171,7 +171,7 @@ async def test_a_refusal_without_a_rate_makes_all_a_little_slower(store: Store, 
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         began = time.monotonic()
         for _ in range(3):  # of one storm
-            limiter.penalize("create", 0.25)
+            limiter.on_rate_limited("create", 0.25)
         await times(limiter, 11)
     assert time.monotonic() - began >= 0.25 + 10 * 0.0103 * 1.15 - 0.01
     client: Redis = cast("Any", Redis).from_url(store.url)
@@ -221,7 +221,7 @@ async def test_without_redis_nothing_is_sent(tmp_path: Path) -> None:
         results = await asyncio.gather(
             *(client.predictions.get("abc") for _ in range(3)), return_exceptions=True
         )
-        limiter.penalize("get", 0.0)
+        limiter.on_rate_limited("get", 0.0)
     assert [type(result) for result in results] == [LimiterError] * 3
     assert "Nothing was sent" in str(results[0])
     assert "secret" not in str(results[0])
@@ -261,7 +261,7 @@ async def test_those_who_wait_when_it_is_closed_are_told(store: Store, key: str)
         await waiting
     with pytest.raises(ClientStateError, match="closed"):
         await limiter.acquire("create")
-    limiter.penalize("create", 1.0)
+    limiter.on_rate_limited("create", 1.0)
 
 
 def test_one_limiter_is_not_for_two_event_loops(store: Store, key: str) -> None:

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import pytest
 
 from replicate_async import (
-    ForeignURLError,
     Limits,
     Listing,
     NotFoundError,
     PaginationLoopError,
     Replicate,
+    UntrustedURLError,
 )
 from replicate_async.local import LocalReplicate, Settings
 from replicate_async.local.builtins import BUILTINS
@@ -250,7 +250,7 @@ async def test_a_page_elsewhere_is_not_asked_for() -> None:
         ):
             server = FaultServer(_first_page_with(link))
             async with server, client_of(server) as client:
-                seen, error = await ids_until(client, ForeignURLError)
+                seen, error = await ids_until(client, UntrustedURLError)
             assert seen == ["a"]
             assert error.url == link
             assert "it was not asked for" in str(error)
@@ -270,7 +270,7 @@ def _first_page_with(link: str) -> Handler:
 async def test_a_page_of_something_else_is_not_asked_for(path: str) -> None:
     server = listing_server(lambda server: {"": runs(server, "a", next=f"{server.url}{path}")})
     async with server, client_of(server) as client:
-        with pytest.raises(ForeignURLError):
+        with pytest.raises(UntrustedURLError):
             await ids_of(client)
 
     assert len(server.requests) == 1

@@ -13,7 +13,6 @@ from replicate_async import (
     AmbiguousConflictError,
     ConflictError,
     ContentTooLargeError,
-    ForeignURLError,
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -22,6 +21,7 @@ from replicate_async import (
     Replicate,
     Retry,
     UnprocessableEntityError,
+    UntrustedURLError,
 )
 from replicate_async.local import LocalReplicate, RateLimits, Settings
 from tests.resources.test_deployments import version_of
@@ -368,7 +368,7 @@ async def test_a_snapshot_of_another_api_is_not_asked_for(client: Replicate) -> 
     elsewhere = msgspec.convert(prediction("https://api.example.com/v1"), Prediction)
 
     for method in (client.predictions.get, client.predictions.cancel, client.predictions.wait):
-        with pytest.raises(ForeignURLError) as caught:
+        with pytest.raises(UntrustedURLError) as caught:
             await method(elsewhere)
         assert caught.value.url == f"https://api.example.com/v1/predictions/{elsewhere.id}"
 

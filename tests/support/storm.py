@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from replicate_async.core.bucket import TokenBucket
-from replicate_async.core.retry import Budget, Failure, Retry
+from replicate_async.core.retry import Failure, Retry, RetryBudget
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Storm:
     server: Server
     bucket: TokenBucket
     draw: Callable[[], float] = field(default_factory=lambda: random.Random(1).random)
-    budget: Budget = field(default_factory=lambda: Budget(500))
+    budget: RetryBudget = field(default_factory=lambda: RetryBudget(500))
     waits: list[float] = field(default_factory=list[float])
     jitter: float = 0.03
     given_up: int = 0
@@ -112,7 +112,7 @@ class Storm:
             if attempt == 1:
                 wait, place = self.bucket.reserve(world.now), self.bucket.place
             else:
-                place, wait = self.bucket.reserve_again(world.now)
+                place, wait = self.bucket.reserve_front(world.now)
             if wait > 0:
                 await self.bucket.turn(place, world.clock, world.sleep)
             await world.sleep(0.01 + self.jitter * self.draw())

@@ -16,7 +16,6 @@ from replicate_async.errors import (
     AuthenticationError,
     ClientStateError,
     FileError,
-    ForeignURLError,
     InvalidArgumentError,
     JournalError,
     PaymentRequiredError,
@@ -26,6 +25,7 @@ from replicate_async.errors import (
     ReplicateError,
     ServerError,
     TLSError,
+    UntrustedURLError,
 )
 from replicate_async.runs.batch.reconcile import Undecided
 
@@ -64,7 +64,7 @@ def hits_all(error: ReplicateError) -> bool:
         | PermissionDeniedError
         | TLSError
         | RedirectError
-        | ForeignURLError
+        | UntrustedURLError
         | ClientStateError
         | JournalError,
     )
@@ -77,7 +77,7 @@ def ends_every_wait(error: ReplicateError) -> bool:
     """
     return isinstance(
         error,
-        AuthenticationError | TLSError | RedirectError | ForeignURLError | ClientStateError,
+        AuthenticationError | TLSError | RedirectError | UntrustedURLError | ClientStateError,
     )
 
 

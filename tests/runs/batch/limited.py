@@ -74,7 +74,9 @@ class Shared:
             self.longest = max(self.longest, due - _now)
             await asyncio.sleep(due - _now)
 
-    def penalize(self, kind: BucketName, seconds: float, per_minute: float | None = None) -> None:
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None:
         del kind, per_minute
         self._next = max(self._next, _now + seconds)
 

@@ -42,7 +42,9 @@ class Gate:
             self.asked += 1
             await self.permits.acquire()
 
-    def penalize(self, kind: BucketName, seconds: float, per_minute: float | None = None) -> None:
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None:
         del per_minute
         self.penalties.append((kind, seconds))
 

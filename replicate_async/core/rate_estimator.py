@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["RESERVE", "Pace"]
+__all__ = ["RESERVE", "RateEstimator"]
 
 _CUT: Final = 0.94  # of a rate that was refused: where to start again
 _BELOW: Final = 0.97  # of it: where to stay
@@ -33,7 +33,7 @@ _TRUSTED: Final = 600.0  # seconds until what was learned is put to the test
 _DOUBT: Final = 60.0  # seconds for which headers are not believed that were wrong once
 
 
-class Pace:
+class RateEstimator:
     """The permits a second that may be handed out at present, *limit* unless less is known."""
 
     __slots__ = (

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from replicate_async.core.bucket import TokenBucket
-from replicate_async.core.limits import Limits, Pacer
-from replicate_async.core.pace import RESERVE, Pace
+from replicate_async.core.limits import Limits, RateLimiters
+from replicate_async.core.rate_estimator import RESERVE, RateEstimator
 from tests.support.storm import Server, World, storm
 
 
@@ -58,7 +58,7 @@ def test_a_server_without_any_burst_costs_a_tenth_besides_what_the_network_delay
 @pytest.mark.parametrize("jitter", [0.0, 0.002])
 def test_a_limit_that_is_known_with_its_burst_is_used_and_never_exceeded(jitter: float) -> None:
     server = Server(World(), 10, burst=1)
-    storm(server, Pacer(Limits(creates=600, burst=1)).create, jitter=jitter)
+    storm(server, RateLimiters(Limits(creates=600, burst=1)).create, jitter=jitter)
     assert not server.rejected
     assert len(server.accepted) >= 0.95 * 600
 
@@ -96,7 +96,7 @@ def test_an_account_with_little_credit_gets_its_six_a_minute(
     named: tuple[float, int] | None, share: float, refused: int
 ) -> None:
     server = Server(World(), 0.1, burst=1, named=named)
-    storm(server, Pacer(Limits()).create, tasks=50, seconds=1200)
+    storm(server, RateLimiters(Limits()).create, tasks=50, seconds=1200)
     assert len(server.accepted) >= share * 120
     assert len(server.rejected) <= refused
 
@@ -108,7 +108,7 @@ def test_an_account_with_little_credit_gets_its_six_a_minute(
 def test_a_rate_that_was_named_holds_until_more_is_allowed(headers: bool, seconds: float) -> None:
     world = World()
     server = Server(world, 0.1, burst=1, headers=headers, named=(6, 1))
-    bucket = Pacer(Limits()).create
+    bucket = RateLimiters(Limits()).create
 
     async def pay() -> None:
         await world.sleep(60)
@@ -123,13 +123,13 @@ def test_a_rate_that_was_named_holds_until_more_is_allowed(headers: bool, second
 
 
 def test_headers_that_promise_more_than_is_given_are_believed_ever_less() -> None:
-    pace = Pace(10.0)
+    estimator = RateEstimator(10.0)
     restored: list[int] = []
     for second in range(1600):
-        if pace.settled:
-            pace.named(second, second + 1, 0.1, 1)
-        pace.accepted(second + 0.5, 599)
-        if pace.settled:
+        if estimator.settled:
+            estimator.named(second, second + 1, 0.1, 1)
+        estimator.accepted(second + 0.5, 599)
+        if estimator.settled:
             restored.append(second)
     gaps = [after - before for before, after in pairwise(restored)]
     assert gaps == pytest.approx([60, 120, 240, 480, 600], abs=2)
@@ -156,35 +156,35 @@ def test_a_second_rate_that_is_named_replaces_the_first() -> None:
 
 
 def test_the_rate_comes_back_when_the_server_recovers() -> None:
-    pace = Pace(10.0)
-    pace.refused(1.0, 8.0)
-    assert pace.rate == pytest.approx(9.4)
-    pace.accepted(7.9)
-    assert pace.rate == pytest.approx(9.4)
+    estimator = RateEstimator(10.0)
+    estimator.refused(1.0, 8.0)
+    assert estimator.rate == pytest.approx(9.4)
+    estimator.accepted(7.9)
+    assert estimator.rate == pytest.approx(9.4)
     for second in range(9, 40):
-        pace.accepted(float(second))
-    assert pace.rate == 10.0
+        estimator.accepted(float(second))
+    assert estimator.rate == 10.0
 
 
 def test_what_was_learned_is_forgotten_when_it_holds_no_more() -> None:
-    pace = Pace(10.0)
-    pace.refused(1.0, 2.0)
+    estimator = RateEstimator(10.0)
+    estimator.refused(1.0, 2.0)
     for second in range(3, 640):
-        pace.accepted(float(second))
-    assert pace.settled
+        estimator.accepted(float(second))
+    assert estimator.settled
 
 
 def test_refusals_with_nothing_between_them_say_little_of_the_rate() -> None:
     """Another process may have taken all there was."""
-    pace = Pace(10.0)
+    estimator = RateEstimator(10.0)
     for now in (0.0, 3.0, 6.0):
-        pace.refused(now, now + 1)
+        estimator.refused(now, now + 1)
 
-    assert pace.rate > 0.5
+    assert estimator.rate > 0.5
 
 
 def test_refusals_of_one_burst_lower_the_rate_once() -> None:
-    pace = Pace(10.0)
+    estimator = RateEstimator(10.0)
     for moment in range(50):
-        pace.refused(1.0 + moment / 100, 2.0 + moment / 100)
-    assert pace.rate == pytest.approx(9.4)
+        estimator.refused(1.0 + moment / 100, 2.0 + moment / 100)
+    assert estimator.rate == pytest.approx(9.4)

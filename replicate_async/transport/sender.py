@@ -1,6 +1,6 @@
 """One request, sent until it is answered for good: the pace, the repeats, the redirects.
 
-`Sender.send` keeps the pace, hands over to the transport, decides what is repeated
+`RequestSender.send` keeps the pace, hands over to the transport, decides what is repeated
 (`core/retry.py` says how) and decodes what came of it: one loop, since each coroutine on the way
 takes 2 % of a request. The token is attached here, to requests whose URL is built from the
 configured base and to streams on its very origin.
@@ -23,11 +23,11 @@ from replicate_async.core import problem as problems
 from replicate_async.core.api_clock import ApiClock, moment
 from replicate_async.core.endpoint import Endpoint, shorten
 from replicate_async.core.hooks import RequestHooks
-from replicate_async.core.limits import BucketName, Limiter, Pacer
+from replicate_async.core.limits import BucketName, Limiter, RateLimiters
 from replicate_async.core.missing import missing
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base, resolve
-from replicate_async.core.retry import Budget, Failure, Retry, phase_of_status
+from replicate_async.core.retry import Failure, Retry, RetryBudget, phase_of_status
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
 from replicate_async.errors import (
@@ -37,17 +37,19 @@ from replicate_async.errors import (
     APIConnectionError,
     APIStatusError,
     DecodeError,
-    ForeignURLError,
     RedirectError,
     ReplicateError,
     TLSError,
+    UntrustedURLError,
     ambiguous_connection_error,
     status_error,
 )
 from replicate_async.schemas import decode_leniently
 
 if TYPE_CHECKING:
-    from replicate_async.transport import ByteStream, Response, SecretHeaders, Transport
+    from replicate_async.transport.byte_stream import ByteStream
+    from replicate_async.transport.headers import SecretHeaders
+    from replicate_async.transport.transport import Response, Transport
 
 R = TypeVar("R")
 
@@ -67,7 +69,7 @@ _log = logging.getLogger("replicate_async")
 class _Open(Protocol):
     """How one URL is opened; *own* says whether it is a request of ours."""
 
-    async def __call__(self, url: str, *, own: bool) -> ByteStream: ...
+    async def __call__(self, url: str, *, first_party: bool) -> ByteStream: ...
 
 
 class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
@@ -97,7 +99,7 @@ class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class RequestSender:
     """What sending needs: where to, as whom, how patiently, over what."""
 
     base: Base
@@ -105,8 +107,8 @@ class Sender:
     user_agent: str
     timeout: Timeout
     retry: Retry
-    budget: Budget
-    pacer: Pacer
+    budget: RetryBudget
+    rate_limiters: RateLimiters
     limiter: Limiter | None
     transport: Transport
     clock: ApiClock = field(default_factory=ApiClock, repr=False, compare=False)
@@ -131,7 +133,7 @@ class Sender:
         paid: Failure | None = None
         while True:
             fault: ReplicateError
-            bucket = self.pacer.bucket(endpoint.bucket)
+            bucket = self.rate_limiters.bucket(endpoint.bucket)
             begun = monotonic()
             if attempt or self.limiter is not None:
                 await self._turn(endpoint.bucket)
@@ -261,8 +263,8 @@ class Sender:
         if self.limiter is not None:
             await self.limiter.acquire(kind)
             return
-        bucket = self.pacer.bucket(kind)
-        place, wait = bucket.reserve_again(monotonic())
+        bucket = self.rate_limiters.bucket(kind)
+        place, wait = bucket.reserve_front(monotonic())
         if wait > 0:
             await bucket.turn(place, monotonic, asyncio.sleep)
 
@@ -318,20 +320,20 @@ class Sender:
         """Hold back everybody who is counted with a request that was refused."""
         per_minute, burst = rate or (None, None)
         if self.limiter is None:
-            self.pacer.bucket(kind).throttled(monotonic(), after, per_minute, burst)
+            self.rate_limiters.bucket(kind).throttled(monotonic(), after, per_minute, burst)
         else:
-            self.limiter.penalize(
+            self.limiter.on_rate_limited(
                 kind, self.retry.throttle_base if after is None else after, per_minute
             )
 
     async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
         """Open the event stream at *url*; the token goes along only to our own origin.
 
-        Raises `ForeignURLError` for a URL that is not fit to be fetched, without fetching it.
+        Raises `UntrustedURLError` for a URL that is not fit to be fetched, without fetching it.
         """
 
-        async def once(url: str, *, own: bool) -> ByteStream:
-            return await self._open_once(url, last_event_id, own=own)
+        async def once(url: str, *, first_party: bool) -> ByteStream:
+            return await self._open_once(url, last_event_id, first_party=first_party)
 
         return await self._followed("stream", url, once, most=_MOST_REDIRECTS)
 
@@ -339,20 +341,20 @@ class Sender:
         self, what: str, url: str, once: _Open, *, most: int, any_port: bool = False
     ) -> ByteStream:
         """Open *url* with *once*, and whatever it redirects to; each hop is judged by itself."""
-        own = True
+        first_party = True
         await self.transport.turn()
         redirects = 0
         while True:
             if not self.base.may_fetch(url, any_port=any_port):
                 shown = self.token.covered_in(url)
-                raise ForeignURLError(
+                raise UntrustedURLError(
                     f"The {what} is said to be at {shorten(shown)}, which is no public https URL; "
                     "it was not asked for.",
                     url=shown,
                 )
             # Once a stranger has chosen the path, it is no request of ours any more.
-            own = own and self.base.owns(url)
-            stream = await once(url, own=own)
+            first_party = first_party and self.base.owns(url)
+            stream = await once(url, first_party=first_party)
             if stream.status not in _REDIRECTS:
                 return stream
             stream.close()
@@ -368,9 +370,9 @@ class Sender:
             redirects += 1
             url = resolve(url, location)
 
-    async def _open_once(self, url: str, last_event_id: str, *, own: bool) -> ByteStream:
-        transport = self.transport if own else self.transport.strangers(self.base)
-        key = "text/event-stream", "", own
+    async def _open_once(self, url: str, last_event_id: str, *, first_party: bool) -> ByteStream:
+        transport = self.transport if first_party else self.transport.public_transport(self.base)
+        key = "text/event-stream", "", first_party
         headers = self._prepared.get(key)
         if headers is None:
             fields = {
@@ -380,7 +382,7 @@ class Sender:
                 "Accept-Encoding": "identity",
                 "User-Agent": self.user_agent,
             }
-            headers = self.transport.headers(fields, self.token, attached=own)
+            headers = self.transport.headers(fields, self.token, attached=first_party)
             self._prepared[key] = headers
         if last_event_id:
             headers = headers.plus({"Last-Event-ID": last_event_id})
@@ -390,7 +392,7 @@ class Sender:
         """Open the file at *url*, from byte *start* on if it is still the one with *validator*.
 
         Repeated until it is answered for good, whatever the status. The token goes along only to
-        the API's own uploads. Raises `ForeignURLError` for a URL that is not fit to be fetched.
+        the API's own uploads. Raises `UntrustedURLError` for a URL that is not fit to be fetched.
         """
         attempt = 0
         while True:
@@ -412,8 +414,8 @@ class Sender:
     async def _try_file(
         self, url: str, start: int, validator: str
     ) -> tuple[ByteStream | APIConnectionError, Failure | None]:
-        async def once(url: str, *, own: bool) -> ByteStream:
-            return await self._open_file_once(url, start, validator, own=own)
+        async def once(url: str, *, first_party: bool) -> ByteStream:
+            return await self._open_file_once(url, start, validator, first_party=first_party)
 
         try:
             stream = await self._followed(
@@ -433,15 +435,15 @@ class Sender:
         return Failure(phase, retry_after=after, throttled=stream.status == 429)
 
     async def _open_file_once(
-        self, url: str, start: int, validator: str, *, own: bool
+        self, url: str, start: int, validator: str, *, first_party: bool
     ) -> ByteStream:
         # As few headers as there can be: whoever delivers the file is a stranger.
         fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": self.user_agent}
         if start:
             fields["Range"] = f"bytes={start}-"
             fields["If-Range"] = validator
-        upload = own and (self.base.target(url) or "").startswith("/files/")
-        transport = self.transport if upload else self.transport.strangers(self.base)
+        upload = first_party and (self.base.target(url) or "").startswith("/files/")
+        transport = self.transport if upload else self.transport.public_transport(self.base)
         headers = self.transport.headers(fields, self.token, attached=upload)
         return await transport.open(
             url,

@@ -34,19 +34,19 @@
     │   ├── PredictionFailed
     │   ├── PredictionCanceled
     │   ├── PredictionAborted
-    │   └── OutputRemoved               it succeeded, and the output is gone
+    │   └── OutputRemovedError          it succeeded, and the output is gone
     ├── WaitError                       waiting ended before the run did
     │   ├── WaitTimeout
     │   └── PredictionGone
     ├── StreamError                     a stream that cannot be read on
     │   ├── StreamResponseError         wrong status or media type
     │   ├── StreamLimitError            an event larger than the limit
-    │   ├── StreamIncomplete            ended without ``done``
-    │   └── StreamRestarted             began again where it should have gone on
+    │   ├── StreamIncompleteError       ended without ``done``
+    │   └── StreamRestartedError        began again where it should have gone on
     ├── FileError                       a file that cannot be read or saved, with ``path``
     │   ├── TargetExistsError           there is one of that name already
     │   ├── FileTooLargeError           it is larger than was allowed
-    │   └── OutputExpired               the output is not there any more
+    │   └── OutputExpiredError          the output is not there any more
     ├── JournalError                    a batch's journal that cannot be used
     │   ├── JournalLocked               another run has it open
     │   ├── JournalMismatch             it belongs to another run
@@ -315,7 +315,7 @@ class PredictionAborted(PredictionError):  # noqa: N818 - a name of the contract
     """The deadline passed before the run began; it was not billed."""
 
 
-class OutputRemoved(PredictionError):  # noqa: N818 - says what happened
+class OutputRemovedError(PredictionError):
     """The run succeeded, but the API has removed its output, an hour after the end."""
 
 
@@ -385,11 +385,11 @@ class StreamLimitError(StreamError):
     """An event larger than the limit (16 MiB unless set)."""
 
 
-class StreamIncomplete(StreamError):  # noqa: N818 - reads like asyncio's IncompleteReadError
+class StreamIncompleteError(StreamError):
     """The stream ended without ``done`` and the run has no end either."""
 
 
-class StreamRestarted(StreamError):  # noqa: N818 - says what happened
+class StreamRestartedError(StreamError):
     """The stream began again without ids, so what was read already cannot be told apart."""
 
 
@@ -415,7 +415,7 @@ class FileTooLargeError(FileError):
     """A file larger than was allowed, or one that decompresses without end."""
 
 
-class OutputExpired(FileError):  # noqa: N818 - says what happened
+class OutputExpiredError(FileError):
     """The host has the output no more, and the prediction names no other place for it."""
 
 

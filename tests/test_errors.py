@@ -45,8 +45,8 @@ from replicate_async.errors import (
     JournalWriteError,
     LimiterError,
     NotFoundError,
-    OutputExpired,
-    OutputRemoved,
+    OutputExpiredError,
+    OutputRemovedError,
     PaginationLoopError,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -60,10 +60,10 @@ from replicate_async.errors import (
     ReplicateError,
     ServerError,
     StreamError,
-    StreamIncomplete,
+    StreamIncompleteError,
     StreamLimitError,
     StreamResponseError,
-    StreamRestarted,
+    StreamRestartedError,
     TargetExistsError,
     TLSError,
     TruncatedBodyError,
@@ -310,17 +310,17 @@ def every_error() -> Iterator[ReplicateError]:
         PredictionFailed,
         PredictionCanceled,
         PredictionAborted,
-        OutputRemoved,
+        OutputRemovedError,
     ):
         yield ended("Message.", prediction=snapshot())
     for waited in (WaitError, WaitTimeout, PredictionGone):
         yield waited("Message.", last=snapshot())
-    for broken in (StreamError, StreamLimitError, StreamIncomplete, StreamRestarted):
+    for broken in (StreamError, StreamLimitError, StreamIncompleteError, StreamRestartedError):
         yield broken("Message.", text="Once upon")
     response = StreamResponseError("Message.", status=404, content_type="text/html")
     response.text = "Once upon"
     yield response
-    for unsaved in (FileError, TargetExistsError, FileTooLargeError, OutputExpired):
+    for unsaved in (FileError, TargetExistsError, FileTooLargeError, OutputExpiredError):
         yield unsaved("Message.", path=Path("a.png"))
     yield WebhookVerificationError("Message.", reason="InvalidSignature")
 

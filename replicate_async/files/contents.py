@@ -22,7 +22,7 @@ from replicate_async.files.readers import (
     explained,
     reads_async,
 )
-from replicate_async.files.sources import Memory, Once, OpenFile, PathSource, Source
+from replicate_async.files.sources import Memory, OneShotSource, OpenFile, PathSource, Source
 
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
@@ -41,7 +41,7 @@ class FormFile(Protocol):
         ...
 
 
-class FileInput:
+class FilePlaceholder:
     """Stands for a file in an input: what the API shows in its place cannot be foretold."""
 
     __slots__ = ()
@@ -67,7 +67,7 @@ FileContent = (
 def is_file(value: object) -> bool:
     """Tell whether *value* is a path, an open file, an iterator of bytes, an image or an upload."""
     return (
-        isinstance(value, os.PathLike | AsyncIterable | FileInput)
+        isinstance(value, os.PathLike | AsyncIterable | FilePlaceholder)
         or callable(getattr(value, "read", None))
         or is_image(value)
         or form_file(value) is not None
@@ -111,9 +111,9 @@ def _of_other(value: object, where: str, what: str) -> Source:
     if isinstance(value, io.TextIOBase):
         raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
     if reads_async(value):
-        return Once(AsyncPieces(cast("AsyncReadable", value), what), what, _name_of(value))
+        return OneShotSource(AsyncPieces(cast("AsyncReadable", value), what), what, _name_of(value))
     if isinstance(value, AsyncIterable):
-        return Once(cast("AsyncIterable[object]", value), where)
+        return OneShotSource(cast("AsyncIterable[object]", value), where)
     if _is_open_file(value):
         return _of_open_file(cast("BinaryIO", value), what)
     raise InvalidArgumentError(
@@ -145,7 +145,7 @@ def _of_open_file(file: BinaryIO, what: str) -> Source:
         raise InvalidArgumentError(f"{what} is open for writing only; open it with 'rb'.")
     if seekable:
         return OpenFile(file, what, _name_of(file))
-    return Once(Pipe(file, what), what, _name_of(file))
+    return OneShotSource(Pipe(file, what), what, _name_of(file))
 
 
 def _name_of(file: object) -> str | None:

@@ -14,7 +14,7 @@ from replicate_async.errors import (
     APIConnectionError,
     FileError,
     FileTooLargeError,
-    OutputExpired,
+    OutputExpiredError,
     TLSError,
     TruncatedBodyError,
 )
@@ -182,7 +182,7 @@ class Download:
         refresh, self._refresh = self._refresh, None
         url = None if refresh is None else await refresh()
         if url is None or url == self._url:
-            raise OutputExpired(
+            raise OutputExpiredError(
                 f"{self._shown} is not there any more ({status}): outputs are removed an hour "
                 "after the end. Run the model again, and save its files sooner."
             )

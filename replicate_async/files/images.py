@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.readers import explained
-from replicate_async.files.sources import Memory, Start
+from replicate_async.files.sources import FileHead, Memory
 
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 _CONVERTED: Final = {
@@ -102,7 +102,7 @@ class ImageSource(Memory):
         super().__init__(b"", what)
         self._image = image
 
-    async def start(self, most: int) -> Start:
+    async def start(self, most: int) -> FileHead:
         """Encode the image, in a thread: millions of pixels take a second."""
         content = await to_thread.run_sync(self._encode)
         self._view = memoryview(content)

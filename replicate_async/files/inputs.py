@@ -51,7 +51,7 @@ _TEXTS: Final[frozenset[type]] = frozenset({str})
 _FLOATS: Final[frozenset[type]] = frozenset({float})
 
 
-class Slot:
+class FileSlot:
     """A file in an input: the value that was given for it, and the URL that takes its place."""
 
     __slots__ = ("url", "value")
@@ -61,22 +61,22 @@ class Slot:
         self.url: str = ""
 
 
-class Draft:
+class EncodedInput:
     """An input as the API takes it, but for its files, which are still to be sent."""
 
     __slots__ = ("bytes_in_data_urls", "encoding", "slots", "values")
 
     def __init__(
-        self, values: dict[str, Any], slots: list[Slot], encoding: FileEncoding, inlined: int
+        self, values: dict[str, Any], slots: list[FileSlot], encoding: FileEncoding, inlined: int
     ) -> None:
         self.values: dict[str, Any] = values
-        self.slots: list[Slot] = slots
+        self.slots: list[FileSlot] = slots
         self.encoding: FileEncoding = encoding
         self.bytes_in_data_urls: int = inlined
 
-    def places(self) -> list[tuple[Slot, str]]:
+    def places(self) -> list[tuple[FileSlot, str]]:
         """Return each file once, with where it is found first."""
-        found: dict[Slot, str] = {}
+        found: dict[FileSlot, str] = {}
         for slot, path in _slots(self.values, []):
             found.setdefault(slot, _place("input", path))
         return list(found.items())
@@ -87,29 +87,29 @@ class Draft:
         self.slots = []
 
 
-def encode_input(given: Record | None, encoding: FileEncoding = "auto") -> Draft:
+def encode_input(given: Record | None, encoding: FileEncoding = "auto") -> EncodedInput:
     """Return *given* as the API takes it, without the inputs that are None.
 
     The API refuses an explicit null even for optional inputs, so None means "left out". Bytes that
     are few become a data URL, an uploaded `File` its URL; all else that is a file waits in a
-    `Slot`. Raises `InvalidArgumentError` naming the input.
+    `FileSlot`. Raises `InvalidArgumentError` naming the input.
     """
     encoder = _Encoder(encoding)
     values = {} if given is None else encoder.encode(given, "input")
     if None in values.values():
         values = {name: value for name, value in values.items() if value is not None}
-    return Draft(values, encoder.slots, encoding, encoder.inlined)
+    return EncodedInput(values, encoder.slots, encoding, encoder.inlined)
 
 
-def canonical_input(given: Record) -> Draft:
-    """Return *given* as it is sent, but with every file in a `Slot`, uploaded ones included.
+def canonical_input(given: Record) -> EncodedInput:
+    """Return *given* as it is sent, but with every file in a `FileSlot`, uploaded ones included.
 
     What tells inputs apart is made of this, so that it is the same in every process.
     """
     encoder = _Encoder("upload", keep_files=True)
     values = encoder.encode(given, "input")
     left = {name: value for name, value in values.items() if value is not None}
-    return Draft(left, encoder.slots, "upload", 0)
+    return EncodedInput(left, encoder.slots, "upload", 0)
 
 
 def encode_json(given: Record, argument: str) -> dict[str, Any]:
@@ -171,10 +171,10 @@ class _Encoder:
     def __init__(self, encoding: FileEncoding, *, keep_files: bool = False) -> None:
         self._encoding = encoding
         self._keep_files = keep_files
-        self._known: dict[object, Slot] = {}
+        self._known: dict[object, FileSlot] = {}
         self._files = 0
         self.inlined = 0
-        self.slots: list[Slot] = []
+        self.slots: list[FileSlot] = []
 
     def encode(self, given: Any, argument: str) -> dict[str, Any]:
         cause: BaseException | None = None
@@ -307,13 +307,13 @@ class _Encoder:
         self._files += 1
         return value.urls.get if isinstance(value, File) else value.url
 
-    def _slot(self, value: object) -> Slot:
+    def _slot(self, value: object) -> FileSlot:
         self._files += 1
         # The same file in two places is sent once, and an iterator cannot be read twice.
         key: object = value if isinstance(value, Path) else id(value)
         slot = self._known.get(key)
         if slot is None:
-            slot = self._known[key] = Slot(value)
+            slot = self._known[key] = FileSlot(value)
             self.slots.append(slot)
         return slot
 
@@ -415,9 +415,9 @@ def _place(argument: str, path: Iterable[object]) -> str:
     )
 
 
-def _slots(value: object, path: list[object]) -> Iterator[tuple[Slot, list[object]]]:
+def _slots(value: object, path: list[object]) -> Iterator[tuple[FileSlot, list[object]]]:
     """Iterate over the slots in an encoded *value*, and the way to each."""
-    if isinstance(value, Slot):
+    if isinstance(value, FileSlot):
         yield value, path
     elif isinstance(value, dict):
         for name, item in cast("dict[object, object]", value).items():
@@ -434,7 +434,7 @@ def _fill(value: object) -> None:
     elif isinstance(value, list):
         items = enumerate(cast("list[object]", value))
     for key, item in items:
-        if isinstance(item, Slot):
+        if isinstance(item, FileSlot):
             cast("dict[Any, object]", value)[key] = item.url
         else:
             _fill(item)

@@ -163,8 +163,9 @@ class FileOutput:
     async def read(self, *, max_size: int | None = None) -> bytes:
         """Return its bytes, which stay in `data`.
 
-        Raises `FileTooLargeError` for more than *max_size* bytes, `OutputExpired` when it is gone,
-        `FileError` when its host refuses it, `UntrustedURLError` when it is at no public https URL.
+        Raises `FileTooLargeError` for more than *max_size* bytes, `OutputExpiredError` when it is
+        gone, `FileError` when its host refuses it, `UntrustedURLError` when its URL is not a public
+        https one.
         """
         if self._data is None:
             if _is_data(self._url):

@@ -36,7 +36,7 @@ from replicate_async.files.readers import PIECE, at_end, checked, explained, unr
 T = TypeVar("T")
 
 
-class Start(NamedTuple):
+class FileHead(NamedTuple):
     """What content starts with, and whether that is all of it."""
 
     data: bytes
@@ -47,7 +47,7 @@ Read = Callable[[int, int], Awaitable[object]]
 """Returns at most so many bytes (the second) from a position on, nothing at the end."""
 
 
-class Pieces:
+class ChunkReader:
     """A reading that gives exactly *size* bytes, where that is known, or says what is wrong."""
 
     def __init__(self, source: Source, read: Read, size: int | None) -> None:
@@ -104,7 +104,7 @@ class Source(ABC):
         return True
 
     @abstractmethod
-    async def start(self, most: int) -> Start:
+    async def start(self, most: int) -> FileHead:
         """Return all of it if that is *most* bytes or less, else enough to tell its type.
 
         Finds out name and size. Raises `InvalidArgumentError` if it cannot be read.
@@ -140,15 +140,15 @@ class Memory(Source):
         self._view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         self.size: int | None = len(self._view)
 
-    async def start(self, most: int) -> Start:
+    async def start(self, most: int) -> FileHead:
         """Return the first bytes."""
         whole = len(self._view) <= most
-        return Start(bytes(self._view if whole else self._view[:ENOUGH]), whole)
+        return FileHead(bytes(self._view if whole else self._view[:ENOUGH]), whole)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
         """Give slices of it."""
-        yield Pieces(self, self._read, self.size)
+        yield ChunkReader(self, self._read, self.size)
 
     async def _read(self, at: int, most: int) -> memoryview:
         return self._view[at : at + most]
@@ -167,17 +167,17 @@ class PathSource(Source):
         self._path = path
         self.name: str | None = path.name
 
-    async def start(self, most: int) -> Start:
+    async def start(self, most: int) -> FileHead:
         """Look into the file."""
         return await to_thread.run_sync(self._start, most)
 
-    def _start(self, most: int) -> Start:
+    def _start(self, most: int) -> FileHead:
         file, size = self._opened()
         with file:
             self.size: int | None = size
             whole = size <= most
             with explained(self.what):
-                return Start(file.read(size if whole else ENOUGH), whole)
+                return FileHead(file.read(size if whole else ENOUGH), whole)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
@@ -188,7 +188,7 @@ class PathSource(Source):
                 with explained(self.what):
                     return file.read(most)
 
-            yield Pieces(self, lambda _, most: to_thread.run_sync(read, most), size)
+            yield ChunkReader(self, lambda _, most: to_thread.run_sync(read, most), size)
 
     def fingerprint(self, most: int) -> list[object]:
         """Return a digest of the content, or path, size and time of change of a large file."""
@@ -279,11 +279,11 @@ class OpenFile(Source):
         self._loan = _loan_of(file)
         self.name = name
 
-    async def start(self, most: int) -> Start:
+    async def start(self, most: int) -> FileHead:
         """Look into the file."""
         return await to_thread.run_sync(self._start, most)
 
-    def _start(self, most: int) -> Start:
+    def _start(self, most: int) -> FileHead:
         with explained(self.what), self._borrowed():
             self._home = self._loan.home
             self.size = self._measured()
@@ -294,7 +294,7 @@ class OpenFile(Source):
             whole = not known and len(data) <= most
             if whole:
                 self.size = len(data)
-            return Start(data, whole)
+            return FileHead(data, whole)
 
     def _check_position(self) -> None:
         """Refuse a file of which nothing is left, unless it is empty."""
@@ -319,7 +319,7 @@ class OpenFile(Source):
         """Begin where the file stood."""
         borrowed = self._borrowed()
         async with _in_thread(borrowed.__enter__, borrowed.__exit__):
-            yield Pieces(self, self._piece, self.size)
+            yield ChunkReader(self, self._piece, self.size)
 
     async def _piece(self, at: int, most: int) -> bytes:
         return await to_thread.run_sync(self._read, at, most)
@@ -370,7 +370,7 @@ class _Borrowed:
                 self._file.seek(loan.home)
 
 
-class Once(Source):
+class OneShotSource(Source):
     """What can be read a single time: an iterator, or a file that cannot go back."""
 
     def __init__(self, pieces: AsyncIterable[object], what: str, name: str | None = None) -> None:
@@ -386,7 +386,7 @@ class Once(Source):
         """Whether nothing has asked for its bytes yet."""
         return not self._begun
 
-    async def start(self, most: int) -> Start:
+    async def start(self, most: int) -> FileHead:
         """Read the first pieces, and keep them."""
         size = 0
         while size <= max(most, 0):
@@ -396,13 +396,13 @@ class Once(Source):
                 break
             self._head.append(piece)
             size += len(piece)
-        return Start(b"".join(self._head), whole=size <= most)
+        return FileHead(b"".join(self._head), whole=size <= most)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
         """Give what was read, and then the rest."""
         try:
-            yield Pieces(self, self._piece, self.size)
+            yield ChunkReader(self, self._piece, self.size)
         finally:
             if self._begun:
                 await self.aclose()

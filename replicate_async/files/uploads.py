@@ -15,12 +15,12 @@ from replicate_async.files.inputs import (
     LARGEST_FORCED_DATA_URL,
     LARGEST_UPLOAD,
     MOST_IN_DATA_URLS,
-    Draft,
-    Slot,
+    EncodedInput,
+    FileSlot,
     data_url,
 )
 from replicate_async.files.media import describe
-from replicate_async.files.sources import Source, Start, too_large
+from replicate_async.files.sources import FileHead, Source, too_large
 from replicate_async.schemas import File
 
 AT_ONCE: Final = 4
@@ -48,13 +48,13 @@ class Uploader(Protocol):
 class Upload(NamedTuple):
     """A file that is to be uploaded, looked into already."""
 
-    slot: Slot
+    slot: FileSlot
     source: Source
     filename: str
     type: str
 
 
-async def send_files(draft: Draft, uploader: Uploader) -> list[File]:
+async def send_files(draft: EncodedInput, uploader: Uploader) -> list[File]:
     """Send the files of *draft*, put their URLs into it, and return the uploads that were made.
 
     Every file is looked at before the first is uploaded. When one upload fails, the others are
@@ -75,7 +75,7 @@ async def send_files(draft: Draft, uploader: Uploader) -> list[File]:
     return sent
 
 
-async def _prepare(draft: Draft, sources: list[Source]) -> list[Upload]:
+async def _prepare(draft: EncodedInput, sources: list[Source]) -> list[Upload]:
     """Look into the files; those that are small enough become data URLs."""
     uploads: list[Upload] = []
     for slot, place in draft.places():
@@ -94,7 +94,7 @@ async def _prepare(draft: Draft, sources: list[Source]) -> list[Upload]:
     return uploads
 
 
-def _fits(draft: Draft, source: Source, start: Start) -> bool:
+def _fits(draft: EncodedInput, source: Source, start: FileHead) -> bool:
     together = draft.bytes_in_data_urls + len(start.data)
     fits = start.whole and together <= MOST_IN_DATA_URLS
     if fits or draft.encoding != "data-url":

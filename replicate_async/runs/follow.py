@@ -15,7 +15,7 @@ from replicate_async.errors import (
     ClientStateError,
     DecodeError,
     StreamError,
-    StreamIncomplete,
+    StreamIncompleteError,
     StreamLimitError,
     StreamResponseError,
     prediction_error,
@@ -221,8 +221,8 @@ class Follower:
     async def _consult(self, refusal: StreamResponseError | None) -> list[Event]:
         """Ask for the run itself when its stream brings nothing.
 
-        Returns its rest when it has ended. Raises *refusal*, or `StreamIncomplete`, when there is
-        no way on.
+        Returns its rest when it has ended. Raises *refusal*, or `StreamIncompleteError`, when
+        there is no way on.
         """
         try:
             prediction = await self._runs.get(self.prediction.id)
@@ -241,7 +241,7 @@ class Follower:
         source.looked()
         silent = source.quiet_for
         if source.fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
-            incomplete = StreamIncomplete(
+            incomplete = StreamIncompleteError(
                 f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
                 f"{source.fruitless} connections, and no end of the prediction is to be seen; go "
                 "on later with predictions.stream(id, last_event_id=...)."

@@ -9,7 +9,7 @@ from typing import Final, TypeVar, cast
 import msgspec
 
 from replicate_async.core.sse import Event, Outputs, Received
-from replicate_async.errors import StreamError, StreamIncomplete, StreamRestarted
+from replicate_async.errors import StreamError, StreamIncompleteError, StreamRestartedError
 from replicate_async.schemas import Prediction
 
 _MOST_RECENT: Final = 256
@@ -183,8 +183,8 @@ class Delivered:
     def rest_of(self, prediction: Prediction) -> list[Event]:
         """Return what *prediction* has beyond what was handed on, and its end if it has ended.
 
-        Raises `StreamRestarted` when its output is not a continuation of that, and
-        `StreamIncomplete` when the output is gone.
+        Raises `StreamRestartedError` when its output is not a continuation of that, and
+        `StreamIncompleteError` when the output is gone.
         """
         self._sort()
         events = [] if self._resumed else self._logs_left(prediction)
@@ -219,13 +219,13 @@ class Delivered:
         parts = _parts(prediction.output)
         return parts[self._count :] if self._files else self._text_left(prediction, parts)
 
-    def _incomplete(self, prediction: Prediction) -> StreamIncomplete:
+    def _incomplete(self, prediction: Prediction) -> StreamIncompleteError:
         if prediction.output is None:
             what = "its output has been removed since; run the model again."
         else:
             what = "it was resumed in the middle; read the whole output with predictions.get."
         message = f"The stream of {prediction.id} broke off, and {what}"
-        return self.told(StreamIncomplete(message))
+        return self.told(StreamIncompleteError(message))
 
     def _text_left(self, prediction: Prediction, parts: list[str]) -> list[str]:
         if self._streamed:
@@ -261,9 +261,9 @@ class Delivered:
         beginning = _as_bytes(whole[: self._forgotten])
         return hashlib.blake2b(beginning).digest() == self._hash.digest()
 
-    def _restarted(self, prediction: Prediction) -> StreamRestarted:
+    def _restarted(self, prediction: Prediction) -> StreamRestartedError:
         return self.told(
-            StreamRestarted(
+            StreamRestartedError(
                 f"The output of {prediction.id} is not a continuation of what was streamed; read "
                 "it whole with predictions.get."
             )

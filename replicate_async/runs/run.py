@@ -15,7 +15,7 @@ from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
 from replicate_async.core.tasks import run_within
 from replicate_async.errors import (
-    OutputRemoved,
+    OutputRemovedError,
     ReplicateError,
     WaitTimeout,
     prediction_error,
@@ -43,9 +43,9 @@ async def run_to_end(
 ) -> Prediction:
     """Create a prediction, wait for it and return it succeeded.
 
-    Raises `PredictionFailed`, `PredictionCanceled`, `PredictionAborted` or `OutputRemoved`. When
-    the task is cancelled or the wait takes too long, the prediction is cancelled too. It is not
-    when the polls were refused, which says nothing of it.
+    Raises `PredictionFailed`, `PredictionCanceled`, `PredictionAborted` or `OutputRemovedError`.
+    When the task is cancelled or the wait takes too long, the prediction is cancelled too. It is
+    not when the polls were refused, which says nothing of it.
     """
     prediction = await created(create, cancel)
     try:
@@ -58,7 +58,7 @@ async def run_to_end(
     if prediction.status != "succeeded":
         raise prediction_error(prediction)
     if prediction.output is None and prediction.data_removed:
-        raise OutputRemoved(
+        raise OutputRemovedError(
             f"prediction {prediction.id} succeeded, but its output has been removed since, which "
             "happens an hour after the end; run it again.",
             prediction=prediction,

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from replicate_async import OutputExpired, Replicate, UntrustedURLError
+from replicate_async import OutputExpiredError, Replicate, UntrustedURLError
 from replicate_async.cli.connection import Options
 from replicate_async.cli.failure import CommandError, UsageError
 from replicate_async.cli.files import (
@@ -141,7 +141,7 @@ async def test_what_is_not_there_is_said_so(here: LocalReplicate, url: str, tmp_
     with pytest.raises(UntrustedURLError):
         await download_file("http://10.0.0.1/x")
     here.advance(3601)
-    with pytest.raises(OutputExpired):
+    with pytest.raises(OutputExpiredError):
         await download_file(url, output=str(tmp_path))
     assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
 

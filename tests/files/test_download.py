@@ -13,7 +13,7 @@ from replicate_async import (
     FileError,
     FileOutput,
     FileTooLargeError,
-    OutputExpired,
+    OutputExpiredError,
     RedirectError,
     Replicate,
     Retry,
@@ -469,7 +469,7 @@ async def test_an_expired_url_is_looked_up_once(status: int, output: str) -> Non
         if output == "fresh":
             assert await file.read() == b"fresh"
         else:
-            with caught(OutputExpired):
+            with caught(OutputExpiredError):
                 await file.read()
 
         looked_up = [r for r in server.requests if r.path.startswith("/v1/predictions/")]
@@ -490,7 +490,7 @@ async def test_a_fresh_url_that_has_expired_as_well_is_not_looked_up_again() -> 
         lookups = [1]
         file = client.output(await client.predictions.get("abc"))
         lookups.append(2)
-        with caught(OutputExpired):
+        with caught(OutputExpiredError):
             await file.read()
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_async import File, FileOutput, InvalidArgumentError
-from replicate_async.files.inputs import Draft, Slot, encode_input, encode_json
+from replicate_async.files.inputs import EncodedInput, FileSlot, encode_input, encode_json
 from replicate_async.files.media import describe, type_of_content, type_of_name
 from replicate_async.schemas import FileURLs
 
@@ -48,7 +48,7 @@ def encoded(value: object) -> Any:
     return draft.values["value"]
 
 
-def places(draft: Draft) -> list[str]:
+def places(draft: EncodedInput) -> list[str]:
     return [place for _, place in draft.places()]
 
 
@@ -180,7 +180,7 @@ def test_metadata_takes_no_files() -> None:
 
 
 def test_a_slot_is_filled_in_place() -> None:
-    draft = Draft({"a": [Slot(1)]}, [], "auto", 0)
+    draft = EncodedInput({"a": [FileSlot(1)]}, [], "auto", 0)
     draft.values["a"][0].url = "https://x.test/"
     draft.fill()
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from replicate_async import Prediction, StreamIncomplete, StreamRestarted
+from replicate_async import Prediction, StreamIncompleteError, StreamRestartedError
 from replicate_async.core.sse import Event, Outputs
 from replicate_async.runs.output import Delivered
 
@@ -71,7 +71,7 @@ def test_logs_are_continued() -> None:
 
 
 def test_another_text_is_not_taken_for_a_continuation() -> None:
-    with pytest.raises(StreamRestarted) as caught:
+    with pytest.raises(StreamRestartedError) as caught:
         had(Delivered(), "Hello").rest_of(run(["Goodbye"]))
     assert caught.value.text == "Hello"
 
@@ -80,7 +80,7 @@ def test_an_api_that_knows_less_than_the_stream_brings_nothing() -> None:
     delivered = had(Delivered(), "Hello", " you")
     assert left(delivered, run(["Hello"])) == []
     assert left(delivered, run(["Hello"], "canceled")) == [("done", '{"reason": "canceled"}')]
-    with pytest.raises(StreamRestarted):
+    with pytest.raises(StreamRestartedError):
         delivered.rest_of(run(["Hello"], "succeeded"))
 
 
@@ -92,13 +92,13 @@ def test_files_are_told_apart_by_their_number() -> None:
 
 def test_output_that_is_gone_is_not_a_success() -> None:
     gone = run(None, "succeeded", data_removed=True)
-    with pytest.raises(StreamIncomplete) as caught:
+    with pytest.raises(StreamIncompleteError) as caught:
         had(Delivered(), "Hel").rest_of(gone)
     assert caught.value.text == "Hel"
 
 
 def test_a_reader_who_came_later_is_not_given_what_it_may_have_had() -> None:
-    with pytest.raises(StreamIncomplete):
+    with pytest.raises(StreamIncompleteError):
         Delivered(resumed=True).rest_of(run(["Hello"], "succeeded", logs="log"))
     assert left(Delivered(resumed=True), run(["Hello"], "failed", logs="log")) == [
         ("error", '{"detail":"the run failed"}'),
@@ -118,9 +118,9 @@ def test_a_reader_who_knows_how_much_it_had_is_given_the_rest() -> None:
 
 
 def test_a_reader_who_had_more_than_there_is_had_something_else() -> None:
-    with pytest.raises(StreamRestarted):
+    with pytest.raises(StreamRestartedError):
         Delivered(resumed=True, received=6).rest_of(run(["Hello"], "succeeded"))
-    with pytest.raises(StreamRestarted):
+    with pytest.raises(StreamRestartedError):
         had(Delivered(resumed=True, received=3), "x").rest_of(run(["Hello"], "succeeded"))
 
 

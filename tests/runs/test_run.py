@@ -15,7 +15,7 @@ from replicate_async import (
     DecodeError,
     InvalidArgumentError,
     NotFoundError,
-    OutputRemoved,
+    OutputRemovedError,
     Poll,
     Prediction,
     PredictionAborted,
@@ -189,7 +189,7 @@ async def test_an_output_that_was_removed_is_not_taken_for_none() -> None:
     async with server, Replicate(TOKEN, base_url=server.url) as client:
         ended = prediction(server.url, status="succeeded") | {"output": None, "data_removed": True}
         server.handler = script(json_answer(ended, 201))
-        with pytest.raises(OutputRemoved, match="its output has been removed since") as caught:
+        with pytest.raises(OutputRemovedError, match="its output has been removed since") as caught:
             await client.run("acme/echo")
 
     assert caught.value.prediction.data_removed

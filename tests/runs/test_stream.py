@@ -18,9 +18,9 @@ from replicate_async import (
     PredictionCanceled,
     PredictionFailed,
     Replicate,
-    StreamIncomplete,
+    StreamIncompleteError,
     StreamLimitError,
-    StreamRestarted,
+    StreamRestartedError,
     Timeout,
 )
 from replicate_async.core.sse import encode
@@ -150,7 +150,7 @@ async def test_events_without_ids_are_not_followed_by_another_text() -> None:
     service = Service(run)
     read: list[object] = []
     async with service.server, service.client() as client:
-        with pytest.raises(StreamRestarted) as caught:
+        with pytest.raises(StreamRestartedError) as caught:
             await collect(client.predictions.stream("p", poll=QUICK), read)
     assert caught.value.text == "".join(map(str, read)) != ""
 
@@ -253,7 +253,7 @@ async def test_a_stream_that_never_gets_on_is_given_up() -> None:
     )
     service = Service(run)
     async with service.server, service.client() as client:
-        with pytest.raises(StreamIncomplete) as caught:
+        with pytest.raises(StreamIncompleteError) as caught:
             await text_of(client)
     assert caught.value.text == "Once upon"
     assert len(run.resumed_after) == 7

@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import pytest
 
-from replicate_async import Prediction, StreamIncomplete, Timeout
+from replicate_async import Prediction, StreamIncompleteError, Timeout
 from replicate_async.core.sse import encode
 from replicate_async.runs.follow import Runs
 from replicate_async.runs.source import ByteStream
@@ -141,7 +141,7 @@ class Endless:
         begun = loop.time()
         self.looks = []
         async with Stream(runs, start, on_exit="continue") as stream:
-            with pytest.raises(StreamIncomplete, match="go on later"):
+            with pytest.raises(StreamIncompleteError, match="go on later"):
                 async for _ in stream:
                     pass
         return loop.time() - begun

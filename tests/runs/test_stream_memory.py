@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import pytest
 
-from replicate_async import Prediction, StreamError, StreamIncomplete, StreamRestarted
+from replicate_async import Prediction, StreamError, StreamIncompleteError, StreamRestartedError
 from replicate_async.core.sse import Event, Outputs, encode
 from replicate_async.runs.output import Delivered
 from tests.runs.service import QUICK, Run, Service, cut_at
@@ -106,7 +106,7 @@ def test_a_long_text_that_differs_in_one_character_is_another(at: int, kind: str
     place = at % len(TEXT)
     beyond = place + (kind != "added")
     other = TEXT[:place] + ("" if kind == "dropped" else "~") + TEXT[beyond:] + "~ more"
-    with pytest.raises(StreamRestarted) as caught:
+    with pytest.raises(StreamRestartedError) as caught:
         delivered.rest_of(run(other, "succeeded"))
     assert_told(caught.value, TEXT)
 
@@ -116,9 +116,9 @@ def test_an_api_that_is_behind_a_long_text_brings_nothing() -> None:
     for known in (10, 100_000, -KEPT, -5):
         assert left(delivered, run(TEXT[:known])) == []
         assert left(delivered, run(TEXT[:known], "canceled"))[0][0] == "done"
-        with pytest.raises(StreamRestarted):
+        with pytest.raises(StreamRestartedError):
             delivered.rest_of(run(TEXT[:known], "succeeded"))
-    with pytest.raises(StreamRestarted):
+    with pytest.raises(StreamRestartedError):
         delivered.rest_of(run(TEXT[:-5] + "~"))
 
 
@@ -133,10 +133,10 @@ def test_lone_surrogates_of_a_long_text_are_compared_too() -> None:
 
 def test_what_was_received_is_counted_in_an_error() -> None:
     gone = run(None, "succeeded", data_removed=True)
-    with pytest.raises(StreamIncomplete) as caught:
+    with pytest.raises(StreamIncompleteError) as caught:
         streamed(*WORDS).rest_of(gone)
     assert_told(caught.value, TEXT)
-    with pytest.raises(StreamIncomplete) as caught:
+    with pytest.raises(StreamIncompleteError) as caught:
         streamed("Hel", "lo").rest_of(gone)
     assert (caught.value.text, caught.value.received) == ("Hello", 5)
 

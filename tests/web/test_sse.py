@@ -13,7 +13,7 @@ from replicate_async import (
     LogsEvent,
     OutputEvent,
     StreamEvent,
-    StreamIncomplete,
+    StreamIncompleteError,
     UnknownEvent,
 )
 from replicate_async.web import ResumePoint, to_sse
@@ -112,7 +112,11 @@ async def test_a_failed_model_says_its_error() -> None:
 
 @pytest.mark.parametrize(
     "trouble",
-    [APIConnectionError(f"refused {TOKEN[:4]}"), StreamIncomplete("broke"), KeyError("private")],
+    [
+        APIConnectionError(f"refused {TOKEN[:4]}"),
+        StreamIncompleteError("broke"),
+        KeyError("private"),
+    ],
 )
 async def test_trouble_is_an_error_event_without_internals(
     trouble: Exception, caplog: pytest.LogCaptureFixture

@@ -23,7 +23,7 @@ from replicate_async.errors import (
     FileError,
     JournalError,
     NotFoundError,
-    OutputRemoved,
+    OutputRemovedError,
     RedirectError,
     ReplicateError,
     WaitTimeout,
@@ -470,7 +470,7 @@ class Conductor:
         if ended.status != "succeeded":
             error = prediction_error(ended)
         elif ended.output is None and ended.data_removed:
-            error = OutputRemoved(
+            error = OutputRemovedError(
                 f"prediction {ended.id} succeeded, but its output has been removed since, which "
                 "happens an hour after the end; run its input again.",
                 prediction=ended,

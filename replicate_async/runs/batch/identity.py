@@ -9,8 +9,8 @@ from typing import Final, cast
 import msgspec
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.contents import FileInput, source_of
-from replicate_async.files.inputs import Slot, canonical_input
+from replicate_async.files.contents import FilePlaceholder, source_of
+from replicate_async.files.inputs import FileSlot, canonical_input
 from replicate_async.files.output import FileOutput
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import File
@@ -22,7 +22,7 @@ _CHUNK: Final = 2**20
 _WHOLE: Final = 2**53  # up to here a float and an integer say the same number
 
 
-A_FILE: Final = FileInput()
+A_FILE: Final = FilePlaceholder()
 
 
 def fields(given: ItemInput) -> dict[str, object]:
@@ -64,7 +64,7 @@ def _takes_long(file: object) -> bool:
     return not isinstance(file, File | FileOutput)
 
 
-def _fingerprint(slot: Slot, place: str) -> object:
+def _fingerprint(slot: FileSlot, place: str) -> object:
     """Return plain values that stand for a file in a digest."""
     value = slot.value
     if isinstance(value, File):
@@ -74,9 +74,9 @@ def _fingerprint(slot: Slot, place: str) -> object:
     return source_of(value, place).fingerprint(LARGEST_HASHED)
 
 
-def _with_files(value: object, stand_in: Callable[[Slot], object]) -> object:
+def _with_files(value: object, stand_in: Callable[[FileSlot], object]) -> object:
     """Return *value* with what stands in for each file in place of its slot."""
-    if isinstance(value, Slot):
+    if isinstance(value, FileSlot):
         return stand_in(value)
     if isinstance(value, dict):
         items = cast("dict[str, object]", value).items()

@@ -14,7 +14,7 @@ from replicate_async import (
     JournalLocked,
     JournalMismatch,
     NotFoundError,
-    OutputRemoved,
+    OutputRemovedError,
     Poll,
     PredictionFailed,
     Replicate,
@@ -255,7 +255,7 @@ async def test_output_that_is_gone_is_an_error_and_not_run_again(journal: Path) 
 
     (result,) = await run(api, [{"n": 1}], journal)
 
-    assert isinstance(result.error, OutputRemoved)
+    assert isinstance(result.error, OutputRemovedError)
     assert api.creates == 1
 
 

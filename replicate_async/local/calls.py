@@ -12,10 +12,10 @@ from aiohttp import web
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.local.backend import Backend
+from replicate_async.local.json_schema import JSONSchema, schema_components
 from replicate_async.local.problems import django, invalid, not_found, problem
 from replicate_async.local.state import Account
 from replicate_async.local.validation import check, detail_text
-from replicate_async.schemas.document import JSONSchema, schema_components
 
 _SCHEMAS: dict[type[Any], tuple[JSONSchema, dict[str, JSONSchema]]] = {}
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE | re.ASCII)

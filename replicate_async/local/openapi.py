@@ -8,10 +8,10 @@ from typing import Any, cast, get_origin
 import msgspec
 
 from replicate_async.core.endpoint import Endpoint
+from replicate_async.local.json_schema import JSONSchema, parameters, schema_components
 from replicate_async.local.problems import JSON, PROBLEM_JSON
 from replicate_async.resources import ENDPOINTS
 from replicate_async.schemas import Page, Problem
-from replicate_async.schemas.document import JSONSchema, parameters, schema_components
 
 # What each status is for; the first media type is the usual one.
 _ERRORS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from replicate_async.core.poll import is_terminal
+from replicate_async.schemas.notebook import run_table
 from replicate_async.schemas.output import Progress, decode_output, error_code
-from replicate_async.schemas.table import run_table
 from replicate_async.schemas.values import URL, Source, Status, Timestamp, WebhookEvent
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Prediction(Run, frozen=True, kw_only=True, gc=False):
         return decode_output(self.output, type)
 
     def _repr_html_(self) -> str:
-        return run_table(self)
+        return run_table(structs.asdict(self))
 
 
 class CreatePrediction(

@@ -1,15 +1,12 @@
-"""A run as a small table, which is what a notebook shows of it."""
+"""The HTML that a notebook shows for a prediction or a training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
-
-if TYPE_CHECKING:
-    from replicate_async.schemas.predictions import Prediction
 
 _LONGEST: Final = 600
 _MOST_LINKS: Final = 16
@@ -17,8 +14,8 @@ _SECONDS: Final = ("predict_time", "total_time", "time_to_first_token")
 _LONGEST_URL: Final = 2_000
 
 
-def run_table(run: Prediction) -> str:
-    """Return *run* as HTML; nothing in it is fetched, and nothing of a model's text is obeyed."""
+def run_table(run: Mapping[str, Any]) -> str:
+    """Return the fields of *run* as an HTML table, with all text escaped and nothing loaded."""
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'
         f'<td style="text-align: left">{value}</td></tr>'
@@ -27,31 +24,32 @@ def run_table(run: Prediction) -> str:
     return f"<table>{rows}</table>"
 
 
-def _rows(run: Prediction) -> Iterator[tuple[str, str]]:
-    yield "id", escape(run.id)
-    if run.model:
-        yield "model", escape(run.model)
-    yield "status", escape(run.status)
-    if run.error:
-        yield "error", escape(_cut(run.error))
+def _rows(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "id", escape(run["id"])
+    if run["model"]:
+        yield "model", escape(run["model"])
+    yield "status", escape(run["status"])
+    if run["error"]:
+        yield "error", escape(_cut(run["error"]))
     yield from _times(run)
-    # What an account is billed by: seconds, tokens, pictures.
-    for name, value in (run.metrics or {}).items():
+    # The units that are billed: seconds, tokens, images.
+    for name, value in (run["metrics"] or {}).items():
         if isinstance(value, int | float | str):
             unit = " s" if name in _SECONDS and not isinstance(value, str) else ""
             shown = f"{value:,.6g}" if isinstance(value, float) else str(value)
             yield name, escape(f"{_cut(shown)}{unit}")
-    if run.output is not None:
-        yield "output", _output(run.output)
+    if run["output"] is not None:
+        yield "output", _output(run["output"])
 
 
-def _times(run: Prediction) -> Iterator[tuple[str, str]]:
-    if run.created_at is not None:
-        yield "created", escape(f"{run.created_at:%Y-%m-%d %H:%M:%S %Z}")
-    if run.created_at is not None and run.started_at is not None:
-        yield "waited", f"{max(0.0, (run.started_at - run.created_at).total_seconds()):.1f} s"
-    if run.started_at is not None and run.completed_at is not None:
-        yield "ran", f"{max(0.0, (run.completed_at - run.started_at).total_seconds()):.1f} s"
+def _times(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    created, started, completed = run["created_at"], run["started_at"], run["completed_at"]
+    if created is not None:
+        yield "created", escape(f"{created:%Y-%m-%d %H:%M:%S %Z}")
+    if created is not None and started is not None:
+        yield "waited", f"{max(0.0, (started - created).total_seconds()):.1f} s"
+    if started is not None and completed is not None:
+        yield "ran", f"{max(0.0, (completed - started).total_seconds()):.1f} s"
 
 
 def _output(output: object) -> str:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from replicate_async import schemas
+from replicate_async.local.json_schema import PROMISED, parameters, schema_components
 from replicate_async.schemas import (
     CreateDeployment,
     CreateFile,
@@ -19,7 +20,6 @@ from replicate_async.schemas import (
     SearchQuery,
     Training,
 )
-from replicate_async.schemas.document import PROMISED, parameters, schema_components
 
 
 def component(struct: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The structs as an OpenAPI document describes them."""
+"""JSON Schemas of the structs, as the OpenAPI document has them."""
 
 from __future__ import annotations
 

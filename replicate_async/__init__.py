@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     )
     from replicate_async.files.inputs import FileEncoding
     from replicate_async.files.output import FileOutput
-    from replicate_async.files.save import SaveProgress, save_all
+    from replicate_async.files.save_all import SaveProgress, save_all
     from replicate_async.resources._base import Listing
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.calls import Patience
@@ -226,7 +226,7 @@ _HOMES = (
     "client",
     "files.inputs",
     "files.output",
-    "files.save",
+    "files.save_all",
     "resources._base",
     "runs.events",
     "runs.stream",

@@ -1,4 +1,4 @@
-"""A folder that files are put into, whole or not at all. Everything here may block."""
+"""A folder in which files appear complete or not at all. All functions here may block."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _MOST_NAMES: Final = 10_000
 
 
 class Part:
-    """A file that is being downloaded, under a name that nobody else uses.
+    """A part file: the beginning of a download.
 
-    The name tells which URL it comes from and, with a *validator*, which version of the file it is
-    the beginning of: that is all that another process needs to go on with it.
+    Its name holds a hash of the download's key and, with a *validator*, the version of the file.
+    That is all that another process needs to resume it.
     """
 
     def __init__(self, fd: int, name: str, validator: str) -> None:
@@ -49,7 +49,7 @@ class Part:
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Append *pieces*."""
-        # In one call, where the system can: each gives the interpreter away, and waits for it.
+        # One system call where possible: each releases the interpreter lock and waits for it.
         done = os.writev(self.fd, pieces) if 0 < len(pieces) <= _MOST_AT_ONCE else 0
         for piece in pieces:
             rest = memoryview(piece)[done:]
@@ -57,19 +57,19 @@ class Part:
             while rest:
                 rest = rest[os.write(self.fd, rest) :]
 
-    def resume(self) -> int:
-        """Go to the end of what is there, and return where that is."""
+    def seek_end(self) -> int:
+        """Go to the end of the file, and return its position."""
         return os.lseek(self.fd, 0, os.SEEK_END)
 
     def settle(self, size: int) -> None:
-        """Write all to the disk; raises `FileError` unless it has *size* bytes."""
+        """Sync the file to the disk; raises `FileError` unless it has *size* bytes."""
         os.fsync(self.fd)
         if os.fstat(self.fd).st_size != size:
             raise FileError("Another program has changed the file while it was downloaded.")
 
 
 class Folder:
-    """A folder, held open where the system can, so that no other takes its place meanwhile."""
+    """A folder, held open where the system can, so that it cannot be replaced meanwhile."""
 
     def __init__(self, path: Path, fd: int | None) -> None:
         self.path = path
@@ -87,13 +87,13 @@ class Folder:
         return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the folder."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
     def check(self, name: str, *, overwrite: bool) -> None:
-        """Raise if a file of this *name* must not be made here."""
+        """Raise `FileError` if a file called *name* must not be created here."""
         path = self.path / name
         try:
             mode = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False).st_mode
@@ -102,14 +102,14 @@ class Folder:
         if stat.S_ISLNK(mode):
             raise FileError(f"{path} is a symbolic link, which is not followed.", path=path)
         if not stat.S_ISREG(mode):
-            raise FileError(f"{path} is there, and is not a file.", path=path)
+            raise FileError(f"{path} exists and is not a file.", path=path)
         if not overwrite:
             raise _taken(path)
 
-    def part(self, key: str) -> Part | None:
-        """Return what another process has left of the download *key*, for this one alone.
+    def find_part(self, key: str) -> Part | None:
+        """Return the part file that an earlier process left of the download *key*, locked.
 
-        What cannot be gone on with is removed.
+        Part files that cannot be resumed are removed.
         """
         for name in self._parts(key):
             fd = self._lock(name)
@@ -123,26 +123,26 @@ class Folder:
         return None
 
     def make_part(self, key: str, validator: str) -> Part:
-        """Make the file for the download *key* of what has *validator*."""
+        """Create the part file for the download *key* of the version *validator*."""
         prefix = _prefix(key)
         mark = urlsafe_b64encode(validator.encode()).decode().rstrip("=")
         if mark and len(mark) <= _LONGEST_MARK:
             try:
                 return self._make_part(f"{prefix}{mark}.part", validator)
             except FileExistsError:
-                pass  # somebody else is at it
+                pass  # another download of the same file is running
         return self._make_part(f"{prefix}-{os.urandom(12).hex()}.part", "")
 
     def drop(self, part: Part, *, keep: bool = False) -> None:
-        """Be done with *part*; it is removed unless *keep*."""
+        """Close *part*, and remove it unless *keep*."""
         if not keep and self._is(part.name, part.fd):
             self._discard(part.name)
         os.close(part.fd)
 
     def publish(self, part: Part, name: str, *, unique: bool, overwrite: bool) -> str:
-        """Give *part* its *name*, or with *unique* the next one that is free; returns it."""
+        """Rename *part* to *name*, or with *unique* to the next free name; returns the name."""
         if not self._is(part.name, part.fd):
-            raise FileError("Another program has taken the unfinished file away.")
+            raise FileError("Another program has removed the unfinished file.")
         for number in range(1, _MOST_NAMES):
             wanted = numbered(name, number)
             try:
@@ -173,14 +173,14 @@ class Folder:
         return None
 
     def _claim(self, name: str) -> None:
-        """Take *name* where there are no links; what is then put in its place is whole."""
+        """Create an empty *name*, on file systems without links, to be replaced at once."""
         try:
             os.close(self._create(name))
         except FileExistsError:
             raise _taken(self.path / name) from None
 
     def _link(self, old: str, new: str) -> None:
-        # A link is made only where nothing is: the one kind of rename that cannot replace.
+        # os.link fails if *new* exists; os.rename would replace it.
         if self._fd is None:
             os.link(self.path / old, self.path / new)
         else:
@@ -202,7 +202,7 @@ class Folder:
                 yield name
 
     def _lock(self, name: str) -> int | None:
-        """Open *name* if it is a plain file of ours that no process has open, else None."""
+        """Open *name* if it is a regular file of this user that no process has open, else None."""
         try:
             fd = os.open(self._at(name), os.O_RDWR | _SAFELY, dir_fd=self._fd)
         except OSError:
@@ -216,7 +216,7 @@ class Folder:
         return None
 
     def _is(self, name: str, fd: int) -> bool:
-        """Return whether *name* is still the file that *fd* is."""
+        """Return whether *name* is the file that *fd* has open."""
         try:
             there = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
         except OSError:
@@ -227,7 +227,7 @@ class Folder:
         os.unlink(self._at(name), dir_fd=self._fd)
 
     def _discard(self, name: str) -> None:
-        with suppress(OSError):  # a name that stays is no reason to say that nothing was saved
+        with suppress(OSError):  # the file is saved under its other name
             self._remove(name)
 
     def _sync(self) -> None:
@@ -239,10 +239,9 @@ class Folder:
 
 
 def sync_folder(descriptor: int) -> None:
-    """Write the entries of a folder to the disk, if its file system can.
+    """Sync the entries of a folder to the disk, if its file system can.
 
-    Shared folders and FUSE mounts may know no sync of folders, and say EINVAL or ENOTSUP. What was
-    put there is there all the same.
+    Network folders and FUSE mounts may answer EINVAL or ENOTSUP; that is ignored.
     """
     try:
         os.fsync(descriptor)
@@ -274,14 +273,14 @@ def _validator(name: str) -> str:
 def _since_boot(moment: float) -> bool:
     """Return whether *moment* is after the system started.
 
-    What a process had written before a power failure may be there in length only.
+    After a power failure a file may have its length without its bytes.
     """
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return clock is not None and moment > time.time() - time.clock_gettime(clock)
 
 
 def _try_lock(fd: int) -> bool:
-    """Lock a file for this process; False if another has it, or if there are no locks here."""
+    """Lock a file for this process; False if another has locked it, or without file locks."""
     if sys.platform == "win32":
         return False
     try:

@@ -1,4 +1,4 @@
-"""A file in a model's output."""
+"""Files in the output of a model."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ from replicate_async.files.names import (
     with_suffix,
 )
 from replicate_async.files.notebook import mimebundle
+from replicate_async.files.save import save_file
 from replicate_async.schemas import Prediction
 from replicate_async.schemas.output import decode_output
 
 T = TypeVar("T")
 
 _LARGE: Final = 1024 * 1024
-"""Characters of a data URL that take long enough to decode for a thread."""
+"""Characters of a data URL above which it is decoded in a thread."""
 
 
 class Predictions(Protocol):
-    """What looks a prediction up again."""
+    """The part of ``client.predictions`` that files use."""
 
     async def get(self, prediction_id: str) -> Prediction:
-        """Fetch a prediction as it stands now."""
+        """Fetch a prediction."""
         ...
 
 
 class FileClient(Protocol):
-    """What files need of a client; a `replicate_async.Replicate` has it."""
+    """The part of `replicate_async.Replicate` that files use."""
 
     @property
     def predictions(self) -> Predictions:
-        """The runs of models."""
+        """The predictions of the account."""
         ...
 
     async def open_file(self, url: str, start: int = 0, validator: str = "") -> FileStream:
@@ -53,7 +54,7 @@ class FileClient(Protocol):
 
 
 class FileSource(NamedTuple):
-    """Where files come from."""
+    """How output files are opened, and looked up again when their URL has expired."""
 
     open: OpenFile
     get: Callable[[str], Awaitable[Prediction]]
@@ -68,9 +69,9 @@ class FileSource(NamedTuple):
         return wrapped(prediction.output, self.base, shape, wrap)
 
     def output_as(self, prediction: Prediction, type: type[T], shape: Shape | None = None) -> T:
-        """Return the output of *prediction* as a *type*, which may have `FileOutput` in it.
+        """Return the output of *prediction* as a *type*, which may contain `FileOutput`.
 
-        A list of strings is joined to a text by the *shape*, or by `decode_output` without one.
+        The *shape* decides whether a list of strings is one text; without it `decode_output` does.
         """
         places: dict[str, Place] | None = None
 
@@ -87,15 +88,15 @@ class FileSource(NamedTuple):
 
 
 class FileOutput:
-    """A file that a model made: where it is, and what is in it once it is read.
+    """A file in the output of a model.
 
     ``await f.save("out.png")`` or ``await f.save("folder/")`` saves it, ``await f.read()`` returns
-    its bytes, ``async for chunk in f`` yields them as they come; ``str(f)`` is its URL, and so is
-    what a model gets that has it in its input. The token does not go to the host that delivers it.
-    A download that breaks off is resumed; an address that has expired is looked up once more.
+    its bytes, ``async for chunk in f`` yields them as they arrive, and ``str(f)`` is its URL. In
+    the input of another model it is sent as its URL. Its host never receives the API token. A
+    download that breaks off is resumed; an expired URL is looked up again once.
 
-    Files are equal when their URLs are. One that was unpickled, or made of a URL, needs a client
-    before it can be fetched: ``f.with_client(client)``.
+    Files are equal when their URLs are. A file that was unpickled, or made from a URL, needs a
+    client before it can be fetched: ``f.with_client(client)``.
     """
 
     __slots__ = (
@@ -121,25 +122,25 @@ class FileOutput:
         self._content_type = data_url.media_type(url) if _is_data(url) else None
 
     def bound(self, source: FileSource, prediction_id: str, place: Place | None) -> Self:
-        """Say where the file comes from, and where in the output of which run it is."""
+        """Set how the file is fetched, and its place in the output of a prediction."""
         self._source = (source.open, source.get)
         self._prediction_id = prediction_id
         self._place = place
         return self
 
     def with_client(self, client: FileClient) -> Self:
-        """Fetch it through *client* from now on; returns the file itself."""
+        """Fetch the file through *client* from now on; returns the file itself."""
         self._source = (client.open_file, client.predictions.get)
         return self
 
     @property
     def url(self) -> str:
-        """Where the prediction says that it is; a data URL holds the file itself."""
+        """The URL in the prediction's output; a data URL holds the file itself."""
         return self._url
 
     @property
     def name(self) -> str:
-        """One plain file name: by the URL, and by what its host calls it once that is known."""
+        """A safe file name: from the answer of the host, before that from the URL."""
         said = name_in_disposition(self._disposition)
         if not said and not _is_data(self._url):
             said = name_in_url(self._url)
@@ -147,38 +148,36 @@ class FileOutput:
 
     @property
     def size(self) -> int | None:
-        """Its bytes; None until its host has said so."""
+        """The number of bytes; None until the host has answered."""
         return len(self._data) if self._data is not None else self._size
 
     @property
     def content_type(self) -> str | None:
-        """Its media type, by what its host says, or by its name until then; None if unknown."""
+        """The media type: from the answer of the host, before that from the name, or None."""
         return self._content_type or mimetypes.guess_type(self.name)[0]
 
     @property
     def data(self) -> bytes | None:
-        """Its bytes, if `read` has read them."""
+        """The bytes, after `read` has read them."""
         return self._data
 
     async def read(self, *, max_size: int | None = None) -> bytes:
-        """Return its bytes, which stay in `data`.
+        """Return the bytes, and keep them in `data`.
 
-        Raises `FileTooLargeError` for more than *max_size* bytes, `OutputExpiredError` when it is
-        gone, `FileError` when its host refuses it, `UntrustedURLError` when its URL is not a public
-        https one.
+        max_size: bytes; a larger file raises `FileTooLargeError`.
+
+        Raises `OutputExpiredError` when the file is gone, `FileError` when its host refuses it,
+        and `UntrustedURLError` when its URL is not a public https one.
         """
-        if self._data is None:
-            if _is_data(self._url):
-                self._data = await self.decoded(max_size)
-            else:
-                self._data = await self._fetched(max_size)
-        elif max_size is not None and len(self._data) > max_size:
-            raise FileTooLargeError(f"{self.name} is larger than {max_size:,} bytes.")
-        return self._data
+        data = await self.held(max_size)
+        if data is None:
+            data = await self._fetched(max_size)
+        self._data = data
+        return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._data is not None or _is_data(self._url):
-            yield self._data if self._data is not None else await self.decoded(None)
+        if (data := await self.held(None)) is not None:
+            yield data
             return
         download = self.download()
         end = 0
@@ -188,8 +187,8 @@ class FileOutput:
             while (piece := await download.read()).data:
                 if piece.start != end:
                     raise FileError(
-                        f"{self.name} cannot be resumed, or has changed meanwhile; read() and "
-                        "save() begin anew then."
+                        f"{self.name} broke off and cannot be resumed; use read() or save(), "
+                        "which start again."
                     )
                 end += len(piece.data)
                 yield piece.data
@@ -203,18 +202,21 @@ class FileOutput:
         overwrite: bool = False,
         max_size: int | None = None,
     ) -> Path:
-        """Save it at *path* and return where it is.
+        """Save the file and return its path.
 
-        *path* is a file, or a folder: one that exists, or is made because the path ends in a
-        slash. In a folder the file gets the name that its host gives it, made harmless, and a
-        number if there is one of that name. A file is there whole or not at all; it replaces
-        another with *overwrite* only (`TargetExistsError`), and never a symbolic link. What a
-        killed process had downloaded is found and gone on with.
+        path: a file or a folder. A path that ends in a slash is a folder, and is made if it does
+            not exist. In a folder the file gets the name that its host gives, made safe, and a
+            number if that name is taken.
+        overwrite: replace an existing file; otherwise `TargetExistsError` is raised. A symbolic
+            link is never replaced.
+        max_size: bytes; a larger file raises `FileTooLargeError`.
 
-        Raises `FileError` when the disk is full or the folder not writable, and what `read` raises.
+        The file appears complete or not at all. An interrupted download is resumed by the next
+        save to the same path, also after the process was killed.
+
+        Raises `FileError` when the disk is full or the folder is not writable, and the errors of
+        `read`.
         """
-        from replicate_async.files.save import save_file  # noqa: PLC0415 - it knows this module
-
         return await save_file(self, path, overwrite=overwrite, max_size=max_size)
 
     async def _fetched(self, max_size: int | None) -> bytes:
@@ -235,12 +237,16 @@ class FileOutput:
             download.close()
         return b"".join(pieces)
 
-    async def decoded(self, max_size: int | None) -> bytes:
-        """Return what a data URL holds."""
-        if len(self._url) > _LARGE:
-            data = await asyncio.to_thread(data_url.decode, self._url)
-        else:
-            data = data_url.decode(self._url)
+    async def held(self, max_size: int | None) -> bytes | None:
+        """Return the bytes if `read` has read them or a data URL holds them, else None."""
+        data = self._data
+        if data is None:
+            if not _is_data(self._url):
+                return None
+            if len(self._url) > _LARGE:
+                data = await asyncio.to_thread(data_url.decode, self._url)
+            else:
+                data = data_url.decode(self._url)
         if max_size is not None and len(data) > max_size:
             raise FileTooLargeError(f"{self.name} is larger than {max_size:,} bytes.")
         return data
@@ -248,7 +254,7 @@ class FileOutput:
     def download(
         self, *, start: int = 0, validator: str = "", max_size: int | None = None
     ) -> Download:
-        """Return a download of it, not begun; raises `ClientStateError` without a client."""
+        """Return a download that has not begun; raises `ClientStateError` without a client."""
         if self._source is None:
             raise ClientStateError(
                 f"{self!r} has no client to be fetched with; give it one with "
@@ -264,7 +270,7 @@ class FileOutput:
         )
 
     def learn(self, download: Download) -> None:
-        """Note what its host has said of it."""
+        """Take over size, type and name from the answer of the host."""
         self._size = download.size
         self._content_type = download.content_type or self._content_type
         self._disposition = download.disposition or self._disposition
@@ -287,7 +293,7 @@ class FileOutput:
         return f"<FileOutput {shorten(self._url[:200].partition('?')[0])}{size}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        del include, exclude  # a notebook picks from what there is
+        del include, exclude  # a notebook chooses from the whole bundle
         return mimebundle(self._url, self.name, self.content_type, self._data, repr(self))
 
     def __eq__(self, other: object) -> bool:

@@ -137,7 +137,7 @@ async def test_chunks_that_were_handed_out_are_not_taken_back(tmp_path: Path) ->
         with caught(FileError) as raised:
             await iterate(file, tmp_path)
 
-    assert "begin anew" in str(raised.error)
+    assert "start again" in str(raised.error)
 
 
 @WAYS

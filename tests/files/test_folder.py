@@ -43,8 +43,8 @@ def test_a_folder_that_cannot_be_held_open_works_by_its_path(tmp_path: Path) -> 
     part = folder.make_part("key", '"v"')
     part.write([b"x"])
     folder.drop(part, keep=True)
-    part = folder.part("key") or folder.make_part("key", "")
-    assert (part.validator, part.resume()) == ('"v"', 1)
+    part = folder.find_part("key") or folder.make_part("key", "")
+    assert (part.validator, part.seek_end()) == ('"v"', 1)
     assert folder.publish(part, "a", unique=False, overwrite=False) == "a"
     folder.drop(part)
     with caught(TargetExistsError):
@@ -75,7 +75,7 @@ def test_what_is_not_a_mark_of_a_version_is_none(tmp_path: Path) -> None:
     stem = part.name.split(".")[1]
     for mark in ("_w", "A", "a b"):
         (tmp_path / f".{stem}.{mark}.part").write_bytes(b"x")
-    assert folder.part("key") is None
+    assert folder.find_part("key") is None
     folder.close()
 
     assert not names_in(tmp_path)

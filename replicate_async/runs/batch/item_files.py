@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from replicate_async.files.names import item_name, numbered, split
-from replicate_async.files.save import save_all
+from replicate_async.files.save_all import save_all
 
 _CHUNK: Final = 1 << 20
 

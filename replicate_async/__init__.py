@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.calls import Patience
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
-    from replicate_async.runs.events import (
+    from replicate_async.runs.streaming.events import (
         DoneEvent,
         ErrorEvent,
         LogsEvent,
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
         StreamEvent,
         UnknownEvent,
     )
-    from replicate_async.runs.stream import Stream
+    from replicate_async.runs.streaming.stream import Stream
     from replicate_async.runs.watch import Watch
     from replicate_async.schemas import (
         Account,
@@ -228,8 +228,8 @@ _HOMES = (
     "files.output",
     "files.save_all",
     "resources._base",
-    "runs.events",
-    "runs.stream",
+    "runs.streaming.events",
+    "runs.streaming.stream",
     "runs.watch",
     "runs.batch.batch",
     "runs.batch.calls",

@@ -56,8 +56,8 @@ from replicate_async.runs.run import (
     time_left,
     within_bounds,
 )
-from replicate_async.runs.source import ByteStream
-from replicate_async.runs.stream import OnExit, Stream
+from replicate_async.runs.streaming.connection import ByteStream
+from replicate_async.runs.streaming.stream import OnExit, Stream
 from replicate_async.runs.wait import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,

@@ -35,8 +35,14 @@ from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.refs import parse_version
 from replicate_async.resources._create import Creation
-from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
 from replicate_async.runs.run import created, give_up
+from replicate_async.runs.streaming.events import (
+    DoneEvent,
+    ErrorEvent,
+    LogsEvent,
+    OutputEvent,
+    StreamEvent,
+)
 from replicate_async.runs.wait import PREDICTION_QUEUE_TIMEOUT, PREDICTION_TIMEOUT
 
 Ref = Annotated[str, Parameter(name="model", help='"owner/name", "owner/name:version" or an id.')]

@@ -14,7 +14,7 @@ from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.origin import Base
 from replicate_async.errors import InvalidArgumentError, PaginationLoopError, UntrustedURLError
 from replicate_async.files.find import Shape
-from replicate_async.runs.source import ByteStream
+from replicate_async.runs.streaming.connection import ByteStream
 from replicate_async.runs.waiter import Waiter
 from replicate_async.schemas import Page, Prediction, Training
 

@@ -54,7 +54,7 @@ from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source
 from replicate_async.runs.glance import decode, glance
-from replicate_async.runs.stream import OnExit, check_on_exit
+from replicate_async.runs.streaming.stream import OnExit, check_on_exit
 from replicate_async.runs.wait import check_poll, check_timeout
 from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
 

@@ -31,8 +31,8 @@ from replicate_async.resources._create import Creation, with_files
 from replicate_async.resources._inputs import Input
 from replicate_async.resources._notify import receive
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
-from replicate_async.runs.follow import Runs
-from replicate_async.runs.stream import OnExit, Stream, check_on_exit
+from replicate_async.runs.streaming.reader import StreamDeps
+from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.wait import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
@@ -341,8 +341,8 @@ class Predictions(Resource):
             poll=poll,
         )
 
-    def _runs(self) -> Runs:
-        return Runs(
+    def _runs(self) -> StreamDeps:
+        return StreamDeps(
             self._client.open_stream, self.get, self.cancel, self.waits(), self.files_from()
         )
 

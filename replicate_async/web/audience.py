@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from replicate_async.client import Replicate
-from replicate_async.runs.events import DoneEvent, StreamEvent
 from replicate_async.runs.run import cancel_quietly
-from replicate_async.runs.stream import Stream
+from replicate_async.runs.streaming.events import DoneEvent, StreamEvent
+from replicate_async.runs.streaming.stream import Stream
 from replicate_async.schemas import Prediction
 from replicate_async.web.resume import ResumePoint
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final, Protocol, Self
 
-from replicate_async.runs.events import LogsEvent, OutputEvent, StreamEvent
+from replicate_async.runs.streaming.events import LogsEvent, OutputEvent, StreamEvent
 from replicate_async.schemas import Prediction
 
 _MOST_WAITING: Final = 64 * 1024

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from replicate_async.errors import ReplicateError
-from replicate_async.runs.events import StreamEvent
+from replicate_async.runs.streaming.events import StreamEvent
 from replicate_async.web.feed import EventStream, Feed
 
 logger: logging.Logger = logging.getLogger("replicate_async.web")

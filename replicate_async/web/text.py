@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from replicate_async.errors import StreamError
-from replicate_async.runs.events import DoneEvent, ErrorEvent, OutputEvent, StreamEvent
+from replicate_async.runs.streaming.events import DoneEvent, ErrorEvent, OutputEvent, StreamEvent
 from replicate_async.web.feed import EventStream
 from replicate_async.web.relay import relay
 

@@ -9,7 +9,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from replicate_async.runs.events import DoneEvent, ErrorEvent, LogsEvent, OutputEvent, StreamEvent
+from replicate_async.runs.streaming.events import (
+    DoneEvent,
+    ErrorEvent,
+    LogsEvent,
+    OutputEvent,
+    StreamEvent,
+)
 from replicate_async.web.failure import public_message
 from replicate_async.web.feed import EventStream
 from replicate_async.web.relay import Explain, relay

@@ -11,7 +11,7 @@ from replicate_async import (
     Replicate,
     Timeout,
 )
-from replicate_async.runs.stream import OnExit, Stream
+from replicate_async.runs.streaming.stream import OnExit, Stream
 from tests.runs.service import QUICK, Run, Service, cut_at, output
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.wire import Answer, Ending

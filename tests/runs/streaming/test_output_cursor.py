@@ -5,7 +5,7 @@ import pytest
 
 from replicate_async import Prediction, StreamIncompleteError, StreamRestartedError
 from replicate_async.core.sse import Event, Outputs
-from replicate_async.runs.output import Delivered
+from replicate_async.runs.streaming.output_cursor import OutputCursor
 
 
 def run(output: object, status: str = "processing", **more: object) -> Prediction:
@@ -13,58 +13,58 @@ def run(output: object, status: str = "processing", **more: object) -> Predictio
     return msgspec.convert(shown, Prediction)
 
 
-def had(delivered: Delivered, *parts: str, ids: bool = True) -> Delivered:
+def had(delivered: OutputCursor, *parts: str, ids: bool = True) -> OutputCursor:
     delivered.add(
         [Event(event="output", data=part, id=f"{at}", has_id=ids) for at, part in enumerate(parts)]
     )
     return delivered
 
 
-def left(delivered: Delivered, prediction: Prediction) -> list[tuple[str, str]]:
+def left(delivered: OutputCursor, prediction: Prediction) -> list[tuple[str, str]]:
     return [(event.event, event.data) for event in delivered.rest_of(prediction)]
 
 
 def test_parts_beyond_those_that_were_had_stay_parts() -> None:
-    delivered = had(Delivered(), "a", "b")
+    delivered = had(OutputCursor(), "a", "b")
     assert left(delivered, run(["a", "b", "c", "d"])) == [("output", "c"), ("output", "d")]
 
 
 def test_parts_that_were_cut_elsewhere_go_on_in_the_middle() -> None:
-    delivered = had(Delivered(), "He", "llo")
+    delivered = had(OutputCursor(), "He", "llo")
     assert left(delivered, run(["Hello", " you"])) == [("output", " you")]
     assert left(delivered, run("Hello you")) == [("output", " you")]
 
 
 def test_the_end_comes_after_the_rest() -> None:
-    assert left(had(Delivered(), "a"), run(["a", "b"], "succeeded")) == [
+    assert left(had(OutputCursor(), "a"), run(["a", "b"], "succeeded")) == [
         ("output", "b"),
         ("done", "{}"),
     ]
-    assert left(Delivered(), run(None, "aborted")) == [("done", '{"reason": "canceled"}')]
-    assert left(Delivered(), run(None, "failed", error="no luck")) == [
+    assert left(OutputCursor(), run(None, "aborted")) == [("done", '{"reason": "canceled"}')]
+    assert left(OutputCursor(), run(None, "failed", error="no luck")) == [
         ("error", '{"detail":"no luck"}'),
         ("done", '{"reason": "error"}'),
     ]
 
 
 def test_an_error_that_was_had_does_not_come_again() -> None:
-    delivered = Delivered()
+    delivered = OutputCursor()
     delivered.add([Event(event="error", data="no luck", id="1", has_id=True)])
     assert left(delivered, run(None, "failed")) == [("done", '{"reason": "error"}')]
 
 
 def test_line_ends_count_as_the_stream_writes_them() -> None:
-    delivered = had(Delivered(streamed=True), "a\n", "b")
+    delivered = had(OutputCursor(streamed=True), "a\n", "b")
     assert left(delivered, run(["a\r\n", "b", "c\r"])) == [("output", "c\n")]
 
 
 def test_line_ends_of_polls_are_kept() -> None:
-    delivered = had(Delivered(), "a\r")
+    delivered = had(OutputCursor(), "a\r")
     assert left(delivered, run("a\r\nb")) == [("output", "\nb")]
 
 
 def test_logs_are_continued() -> None:
-    delivered = Delivered(streamed=True)
+    delivered = OutputCursor(streamed=True)
     delivered.add([Event(event="logs", data="1%\n2%\n", id="1", has_id=True)])
     assert left(delivered, run(None, logs="1%\r\n2%\r3%\n")) == [("logs", "3%\n")]
     assert left(delivered, run(None, logs="1%")) == []
@@ -72,12 +72,12 @@ def test_logs_are_continued() -> None:
 
 def test_another_text_is_not_taken_for_a_continuation() -> None:
     with pytest.raises(StreamRestartedError) as caught:
-        had(Delivered(), "Hello").rest_of(run(["Goodbye"]))
+        had(OutputCursor(), "Hello").rest_of(run(["Goodbye"]))
     assert caught.value.text == "Hello"
 
 
 def test_an_api_that_knows_less_than_the_stream_brings_nothing() -> None:
-    delivered = had(Delivered(), "Hello", " you")
+    delivered = had(OutputCursor(), "Hello", " you")
     assert left(delivered, run(["Hello"])) == []
     assert left(delivered, run(["Hello"], "canceled")) == [("done", '{"reason": "canceled"}')]
     with pytest.raises(StreamRestartedError):
@@ -85,7 +85,7 @@ def test_an_api_that_knows_less_than_the_stream_brings_nothing() -> None:
 
 
 def test_files_are_told_apart_by_their_number() -> None:
-    delivered = had(Delivered(files=True), "data:text/plain,a")
+    delivered = had(OutputCursor(files=True), "data:text/plain,a")
     assert delivered.text == ""
     assert left(delivered, run(["https://x/a", "https://x/b"])) == [("output", "https://x/b")]
 
@@ -93,14 +93,14 @@ def test_files_are_told_apart_by_their_number() -> None:
 def test_output_that_is_gone_is_not_a_success() -> None:
     gone = run(None, "succeeded", data_removed=True)
     with pytest.raises(StreamIncompleteError) as caught:
-        had(Delivered(), "Hel").rest_of(gone)
+        had(OutputCursor(), "Hel").rest_of(gone)
     assert caught.value.text == "Hel"
 
 
 def test_a_reader_who_came_later_is_not_given_what_it_may_have_had() -> None:
     with pytest.raises(StreamIncompleteError):
-        Delivered(resumed=True).rest_of(run(["Hello"], "succeeded", logs="log"))
-    assert left(Delivered(resumed=True), run(["Hello"], "failed", logs="log")) == [
+        OutputCursor(resumed=True).rest_of(run(["Hello"], "succeeded", logs="log"))
+    assert left(OutputCursor(resumed=True), run(["Hello"], "failed", logs="log")) == [
         ("error", '{"detail":"the run failed"}'),
         ("done", '{"reason": "error"}'),
     ]
@@ -109,42 +109,42 @@ def test_a_reader_who_came_later_is_not_given_what_it_may_have_had() -> None:
 def test_a_reader_who_knows_how_much_it_had_is_given_the_rest() -> None:
     done = run(["Hel", "lo", " you\r\n", "!"], "succeeded", logs="log")
 
-    later = had(Delivered(streamed=True, resumed=True, received=4), "o")
+    later = had(OutputCursor(streamed=True, resumed=True, received=4), "o")
     assert left(later, done) == [("output", " you\n"), ("output", "!"), ("done", "{}")]
-    at_the_end = Delivered(streamed=True, resumed=True, received=11)
+    at_the_end = OutputCursor(streamed=True, resumed=True, received=11)
     assert left(at_the_end, done) == [("done", "{}")]
-    behind = had(Delivered(streamed=True, resumed=True, received=4), "o")
+    behind = had(OutputCursor(streamed=True, resumed=True, received=4), "o")
     assert left(behind, run(["Hel"])) == []
 
 
 def test_a_reader_who_had_more_than_there_is_had_something_else() -> None:
     with pytest.raises(StreamRestartedError):
-        Delivered(resumed=True, received=6).rest_of(run(["Hello"], "succeeded"))
+        OutputCursor(resumed=True, received=6).rest_of(run(["Hello"], "succeeded"))
     with pytest.raises(StreamRestartedError):
-        had(Delivered(resumed=True, received=3), "x").rest_of(run(["Hello"], "succeeded"))
+        had(OutputCursor(resumed=True, received=3), "x").rest_of(run(["Hello"], "succeeded"))
 
 
 def test_an_object_is_handed_on_when_it_is_complete() -> None:
-    assert left(Delivered(), run({"a": 1})) == []
-    assert left(Delivered(), run({"a": 1}, "succeeded"))[0] == ("output", '{"a":1}')
-    assert left(Delivered(), run([1, "b"])) == [("output", "1"), ("output", "b")]
+    assert left(OutputCursor(), run({"a": 1})) == []
+    assert left(OutputCursor(), run({"a": 1}, "succeeded"))[0] == ("output", '{"a":1}')
+    assert left(OutputCursor(), run([1, "b"])) == [("output", "1"), ("output", "b")]
 
 
 def test_marks_are_trusted_when_every_part_has_its_own() -> None:
-    assert had(Delivered(), "a", "b").marks() == {hash("0"), hash("1")}
-    assert had(Delivered(), "a", ids=False).marks() is None
-    twice = had(had(Delivered(), "a"), "b")
+    assert had(OutputCursor(), "a", "b").marks() == {hash("0"), hash("1")}
+    assert had(OutputCursor(), "a", ids=False).marks() is None
+    twice = had(had(OutputCursor(), "a"), "b")
     assert twice.marks() is None
-    unnamed = Delivered()
+    unnamed = OutputCursor()
     unnamed.add([Event(event="output", data="a", id="", has_id=True)])
     assert unnamed.marks() is None
-    strange = Delivered()
+    strange = OutputCursor()
     strange.add([Event(event="message", data="a")])
     assert strange.marks() == set()
 
 
 def test_a_long_text_is_kept_whole() -> None:
-    delivered = Delivered()
+    delivered = OutputCursor()
     words = [f"{at} " for at in range(3000)]
     for at, word in enumerate(words):
         delivered.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
@@ -155,7 +155,7 @@ def test_a_long_text_is_kept_whole() -> None:
 @pytest.mark.parametrize("at_once", [1, 7, 31, 32, 300])
 def test_outputs_that_came_together_count_as_those_that_came_alone(at_once: int) -> None:
     words = [f"word {at}" for at in range(600)]
-    delivered = Delivered(streamed=True)
+    delivered = OutputCursor(streamed=True)
     logs = Event(event="logs", data="seen", id="logs", has_id=True)
     for at in range(0, 600, at_once):
         ids = [str(number) for number in range(at, min(600, at + at_once))]

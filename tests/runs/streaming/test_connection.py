@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from replicate_async import APIConnectionError, APITimeoutError, StreamLimitError
 from replicate_async.core.sse import Outputs, encode
 from replicate_async.errors import StreamResponseError, TLSError
-from replicate_async.runs.source import EventSource, can_be_sent, pause_before
+from replicate_async.runs.streaming.connection import EventSource, can_be_sent, pause_before
 
 pytestmark = pytest.mark.anyio
 

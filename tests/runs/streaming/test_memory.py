@@ -10,9 +10,9 @@ import pytest
 
 from replicate_async import Prediction, StreamError, StreamIncompleteError, StreamRestartedError
 from replicate_async.core.sse import Event, Outputs, encode
-from replicate_async.runs.output import Delivered
+from replicate_async.runs.streaming.output_cursor import OutputCursor
 from tests.runs.service import QUICK, Run, Service, cut_at
-from tests.runs.test_output import left, run
+from tests.runs.streaming.test_output_cursor import left, run
 from tests.support.replies import stream_answer
 from tests.support.wire import Answer, Ending
 
@@ -36,8 +36,8 @@ class Peak:
         tracemalloc.stop()
 
 
-def streamed(*parts: str, files: bool = False, size: int = 500) -> Delivered:
-    delivered = Delivered(streamed=True, files=files)
+def streamed(*parts: str, files: bool = False, size: int = 500) -> OutputCursor:
+    delivered = OutputCursor(streamed=True, files=files)
     for at in range(0, len(parts), size):
         some = parts[at : at + size]
         delivered.add(Outputs([f"7:{at + number}" for number in range(len(some))], some))
@@ -74,7 +74,7 @@ async def test_a_flood_is_not_kept(size: int, count: int, most: int) -> None:
 
 
 def test_ids_are_not_kept_without_bound() -> None:
-    delivered = Delivered(streamed=True)
+    delivered = OutputCursor(streamed=True)
     with Peak() as peak:
         for batch in range(200):
             ids = [f"1690212292:{batch * 1000 + at}" for at in range(1000)]
@@ -123,7 +123,7 @@ def test_an_api_that_is_behind_a_long_text_brings_nothing() -> None:
 
 
 def test_lone_surrogates_of_a_long_text_are_compared_too() -> None:
-    delivered = Delivered()
+    delivered = OutputCursor()
     word = "\ud800" * 1000
     for at in range(1000):
         delivered.add([Event(event="output", data=word, id=f"{at}", has_id=True)])

@@ -24,8 +24,8 @@ from replicate_async import (
     Timeout,
 )
 from replicate_async.core.sse import encode
-from replicate_async.runs.follow import Runs
-from replicate_async.runs.stream import Stream
+from replicate_async.runs.streaming.reader import StreamDeps
+from replicate_async.runs.streaming.stream import Stream
 from replicate_async.schemas import Prediction
 from tests.runs.service import QUICK, Run, Service, cut_at, output, text_of
 from tests.support.replies import stream_answer
@@ -381,7 +381,7 @@ async def test_an_event_above_the_limit_ends_the_stream() -> None:
     service = Service(run)
     async with service.server, service.client() as client:
         predictions = client.predictions
-        runs = Runs(
+        runs = StreamDeps(
             client.open_stream, predictions.get, predictions.cancel, client.predictions.waits()
         )
         known: Prediction = await client.predictions.get("p")

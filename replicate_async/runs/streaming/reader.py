@@ -22,10 +22,16 @@ from replicate_async.errors import (
 )
 from replicate_async.files.find import is_file_url, is_url
 from replicate_async.files.output import FileOutput, FileSource
-from replicate_async.runs.arrivals import Arrivals, EventArrivals, OutputArrivals
-from replicate_async.runs.events import OutputEvent, StreamEvent, done_reason, error_detail, typed
-from replicate_async.runs.output import Delivered
-from replicate_async.runs.source import EventSource, Open
+from replicate_async.runs.streaming.connection import EventSource, Open
+from replicate_async.runs.streaming.event_batch import EventBatch, MixedBatch, OutputBatch
+from replicate_async.runs.streaming.events import (
+    OutputEvent,
+    StreamEvent,
+    done_reason,
+    error_detail,
+    typed,
+)
+from replicate_async.runs.streaming.output_cursor import OutputCursor
 from replicate_async.runs.wait import PREDICTION_TIMEOUT
 from replicate_async.runs.waiter import Waits
 from replicate_async.runs.watch import Watch
@@ -37,7 +43,7 @@ LARGEST_EVENT: Final = 16 * 1024 * 1024
 _MOST_FRUITLESS: Final = 5
 
 
-class Runs(NamedTuple):
+class StreamDeps(NamedTuple):
     """What a stream needs of the client."""
 
     open: Open
@@ -48,7 +54,7 @@ class Runs(NamedTuple):
     """Where output files come from; without it they are URLs."""
 
 
-class Follower:
+class StreamReader:
     """The events of *prediction* after the one with *last_event_id*, in batches.
 
     `arrivals` is the batch at hand, and whoever takes an event from it has had it; `more` waits for
@@ -76,7 +82,7 @@ class Follower:
 
     def __init__(
         self,
-        runs: Runs,
+        runs: StreamDeps,
         prediction: Prediction,
         *,
         last_event_id: str,
@@ -88,7 +94,7 @@ class Follower:
         self.prediction: Prediction = prediction
         self._poll = poll
         self._watch: Watch[Prediction] | None = None
-        self.arrivals: Arrivals = EventArrivals([], last_event_id)
+        self.arrivals: EventBatch = MixedBatch([], last_event_id)
         self._reason: str | None = None
         self._detail = ""
         self._reading = False
@@ -105,7 +111,7 @@ class Follower:
         self._source: EventSource | None = None
         if url:
             self._source = EventSource(runs.open, url, last_event_id=last_event_id, limit=largest)
-        self._delivered = Delivered(
+        self._delivered = OutputCursor(
             streamed=bool(url),
             files=self._file_parts,
             resumed=bool(last_event_id),
@@ -117,9 +123,9 @@ class Follower:
         """The id of the last event that was taken."""
         return self.arrivals.taken_id
 
-    def with_files(self, arrivals: Arrivals) -> Iterator[StreamEvent]:
+    def with_files(self, arrivals: EventBatch) -> Iterator[StreamEvent]:
         """Iterate over what was not taken, as typed events, with files where there are some."""
-        if isinstance(arrivals, OutputArrivals):
+        if isinstance(arrivals, OutputBatch):
             return  # there are none
         for event in arrivals.left:
             if event.event == "output":
@@ -127,7 +133,7 @@ class Follower:
             else:
                 yield typed(event)
 
-    def _with_file(self, event: Event, arrivals: EventArrivals) -> OutputEvent:
+    def _with_file(self, event: Event, arrivals: MixedBatch) -> OutputEvent:
         source, data = self._runs.files, event.data
         if source is None:
             return OutputEvent(data, event.id)
@@ -148,7 +154,7 @@ class Follower:
     async def more(self) -> bool:
         """Wait for events, which are the `arrivals` then; False at the end of a success."""
         if self._next:
-            self.arrivals = EventArrivals(self._next, self.arrivals.last_id)
+            self.arrivals = MixedBatch(self._next, self.arrivals.last_id)
             self._next = []
             return True
         while not self.over:
@@ -180,17 +186,17 @@ class Follower:
         before = self.arrivals
         if isinstance(events, Outputs):
             if not self.gives_files:
-                self.arrivals = OutputArrivals(events, before.last_id)
+                self.arrivals = OutputBatch(events, before.last_id)
                 if events.then:
                     self._look_through(events.then)
                     self._next = events.then
                 self._delivered.add(events)
                 return
             events = events.events()
-        if self._earlier_parts is not None and isinstance(before, EventArrivals):
+        if self._earlier_parts is not None and isinstance(before, MixedBatch):
             self._earlier_parts += before.outputs
         self._look_through(events)
-        self.arrivals = EventArrivals(events, before.last_id)
+        self.arrivals = MixedBatch(events, before.last_id)
         self._delivered.add(events)
 
     def _look_through(self, events: list[Event]) -> None:
@@ -291,7 +297,7 @@ class Follower:
         self._drop_source()
         taken_id = self.arrivals.taken_id
         self.arrivals.drop()
-        self.arrivals = EventArrivals([], taken_id)
+        self.arrivals = MixedBatch([], taken_id)
         self._next = []
         if not prediction.done:
             self.prediction = prediction = await self._runs.waits.wait(

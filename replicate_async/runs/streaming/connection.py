@@ -1,7 +1,7 @@
-"""Events over as many connections as it takes.
+"""Server-sent events over a connection that is reopened when it breaks.
 
-`EventSource` knows server-sent events and nothing of predictions; `runs/follow.py` gives the
-events meaning, and decides what to do when reconnecting leads nowhere.
+`EventSource` knows nothing of predictions. `StreamReader` gives the events their meaning, and
+decides what to do when reconnecting brings nothing.
 """
 
 from __future__ import annotations

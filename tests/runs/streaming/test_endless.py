@@ -12,9 +12,9 @@ import pytest
 
 from replicate_async import Prediction, StreamIncompleteError, Timeout
 from replicate_async.core.sse import encode
-from replicate_async.runs.follow import Runs
-from replicate_async.runs.source import ByteStream
-from replicate_async.runs.stream import Stream
+from replicate_async.runs.streaming.connection import ByteStream
+from replicate_async.runs.streaming.reader import StreamDeps
+from replicate_async.runs.streaming.stream import Stream
 from replicate_async.runs.wait import PREDICTION_TIMEOUT
 from replicate_async.runs.waiter import Waits
 from replicate_async.schemas import PredictionURLs
@@ -131,7 +131,7 @@ class Endless:
             return self.shown
 
         no_waits = cast("Waits[Prediction]", None)
-        runs = Runs(
+        runs = StreamDeps(
             cast("Callable[[str, str], Awaitable[ByteStream]]", self.open),
             self.get,
             self.get,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.runs.arrivals import Arrivals
-from replicate_async.runs.events import StreamEvent
-from replicate_async.runs.follow import LARGEST_EVENT, Follower, Runs
 from replicate_async.runs.run import cancel_quietly, created
-from replicate_async.runs.source import can_be_sent
+from replicate_async.runs.streaming.connection import can_be_sent
+from replicate_async.runs.streaming.event_batch import EventBatch
+from replicate_async.runs.streaming.events import StreamEvent
+from replicate_async.runs.streaming.reader import LARGEST_EVENT, StreamDeps, StreamReader
 from replicate_async.runs.wait import check_poll
 from replicate_async.schemas import Prediction
 
@@ -59,7 +59,7 @@ class Stream:
 
     def __init__(
         self,
-        runs: Runs,
+        runs: StreamDeps,
         start: Callable[[], Awaitable[Prediction]],
         *,
         prepare: Callable[[], Awaitable[None]] | None = None,
@@ -81,7 +81,7 @@ class Stream:
         self._received = received
         self._poll = check_poll(poll)
         self._largest_event = largest_event
-        self._follower: Follower | None = None
+        self._follower: StreamReader | None = None
 
     @property
     def prediction(self) -> Prediction:
@@ -108,7 +108,7 @@ class Stream:
             prediction = await created(start(), self._runs.cancel)
         else:
             prediction = await start()
-        self._follower = Follower(
+        self._follower = StreamReader(
             self._runs,
             prediction,
             last_event_id=self._first_event_id,
@@ -132,15 +132,15 @@ class Stream:
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         follower = self._begun()
-        return _Reader(follower, follower.with_files if follower.gives_files else _typed)
+        return _EventIterator(follower, follower.with_files if follower.gives_files else _typed)
 
     def text(self) -> AsyncIterator[str]:
         """Iterate over the chunks of text alone, or over the URLs of files."""
-        return _Reader(self._begun(), _texts)
+        return _EventIterator(self._begun(), _texts)
 
     def raw(self) -> AsyncIterator[ServerSentEvent]:
         """Iterate over the events as httpx-sse knows them, ``done`` among them."""
-        return _Reader(self._begun(), _raw)
+        return _EventIterator(self._begun(), _raw)
 
     async def final(self) -> Prediction:
         """Return the prediction as it ended, also when it failed; waits for the end if need be.
@@ -149,7 +149,7 @@ class Stream:
         """
         return await self._begun().final()
 
-    def _begun(self) -> Follower:
+    def _begun(self) -> StreamReader:
         if self._follower is None:
             raise ClientStateError(
                 "The stream has not begun; write 'async with client.stream(...) as stream:' and "
@@ -165,21 +165,21 @@ class Stream:
         return f"<Stream {follower.prediction.id} {state}>"
 
 
-_typed: Final[Callable[[Arrivals], Iterator[StreamEvent]]] = methodcaller("typed")
-_texts: Final[Callable[[Arrivals], Iterator[str]]] = methodcaller("texts")
-_raw: Final[Callable[[Arrivals], Iterator[ServerSentEvent]]] = methodcaller("raw")
+_typed: Final[Callable[[EventBatch], Iterator[StreamEvent]]] = methodcaller("typed")
+_texts: Final[Callable[[EventBatch], Iterator[str]]] = methodcaller("texts")
+_raw: Final[Callable[[EventBatch], Iterator[ServerSentEvent]]] = methodcaller("raw")
 
 
 # A class and not an asynchronous generator: a generator that a `break` leaves half read is closed
 # by a task of its own, some time later, and one whose reading was cancelled has ended.
 
 
-class _Reader(Generic[T]):
+class _EventIterator(Generic[T]):
     """Takes one event after the other, in one *way*."""
 
     __slots__ = ("_arrivals", "_follower", "_ready", "_way")
 
-    def __init__(self, follower: Follower, way: Callable[[Arrivals], Iterator[T]]) -> None:
+    def __init__(self, follower: StreamReader, way: Callable[[EventBatch], Iterator[T]]) -> None:
         self._follower = follower
         self._way = way
         self._arrivals = follower.arrivals

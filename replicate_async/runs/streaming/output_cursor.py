@@ -24,7 +24,7 @@ _IDS_KEPT: Final = 2 * 1024 * 1024
 StreamErrorT = TypeVar("StreamErrorT", bound=StreamError)
 
 
-class Delivered:
+class OutputCursor:
     """What a stream's reader has had, so that the rest of a run can be told from it.
 
     *streamed* says that it comes as server-sent events, in which every line end is a LF. *files*

@@ -13,13 +13,13 @@ from operator import length_hint
 from typing import TYPE_CHECKING, TypeAlias
 
 from replicate_async.core.sse import Event, Outputs
-from replicate_async.runs.events import OutputEvent, StreamEvent, typed
+from replicate_async.runs.streaming.events import OutputEvent, StreamEvent, typed
 
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
 
-class OutputArrivals:
+class OutputBatch:
     """Parts of the output, and nothing else, after the event with *earlier_id*."""
 
     __slots__ = ("_all_ids", "_earlier_id", "_ids", "_parts")
@@ -59,7 +59,7 @@ class OutputArrivals:
         deque(self.texts(), maxlen=0)
 
 
-class EventArrivals:
+class MixedBatch:
     """Events of any kind, or none, after the one with *earlier_id*."""
 
     __slots__ = ("_batch", "_earlier_id", "left")
@@ -112,7 +112,7 @@ class EventArrivals:
         deque(self.left, maxlen=0)
 
 
-Arrivals: TypeAlias = OutputArrivals | EventArrivals
+EventBatch: TypeAlias = OutputBatch | MixedBatch
 
 
 def _parts(events: list[Event]) -> int:

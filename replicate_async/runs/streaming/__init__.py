@@ -1,0 +1,1 @@
+"""Streaming the output of a prediction: connections, reading, resuming."""

@@ -28,10 +28,10 @@ from replicate_async.cli.running import Ref
 from replicate_async.cli.tables import Rows
 from replicate_async.cli.values import read_inputs
 from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.export import Format, export
-from replicate_async.runs.batch.journal_entry import State
-from replicate_async.runs.batch.journal_resolve import resolve_absent
-from replicate_async.runs.batch.journal_status import status
+from replicate_async.runs.batch.journal.entry import State
+from replicate_async.runs.batch.journal.export import Format, export
+from replicate_async.runs.batch.journal.reader import status
+from replicate_async.runs.batch.journal.resolve import resolve_absent
 
 _MOST_SHOWN: Final = 20
 _PER: dict[str, float] = {"s": 60, "min": 1, "h": 1 / 60}

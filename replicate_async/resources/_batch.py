@@ -49,7 +49,7 @@ from replicate_async.runs.batch.calls import (
 )
 from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.batch.item_files import save_item
-from replicate_async.runs.batch.journal_resolve import resolve_absent, resolve_found
+from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source

@@ -16,6 +16,7 @@ from replicate_async import Prediction, Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.cli.program import Terminal, ended, environment, run, start
+from tests.runs.batch.journals import record
 from tests.support.unmeasured import unmeasured
 
 pytestmark = pytest.mark.anyio
@@ -207,8 +208,8 @@ async def test_a_killed_run_says_that_it_looks_for_what_it_has_sent(
         f"{out}.journal", JournalHeader(model="replicate/hello-world")
     ) as journal:
         done = [entry async for entry in journal.entries(State.DONE)]
-        await journal.retry([done[0].key])
-        await journal.intent(done[0].key, time.time() - 20)
+        await record(journal, done[0].key, "reset")
+        await record(journal, done[0].key, "intent", time.time() - 20)
 
     process = await start(*command, env=unmeasured(environment(server)))
     while b"looked for in the list" not in (line := await process.stderr.readline()):  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess] - it is a pipe

@@ -12,6 +12,7 @@ from replicate_async import Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.cli.program import run
+from tests.runs.batch.journals import record
 
 pytestmark = pytest.mark.anyio
 
@@ -26,8 +27,8 @@ async def journal(tmp_path: Path) -> Path:
     async with await Journal.open(path, HEADER) as opened:
         await opened.plan([(at, f"row {at}", "") for at in range(3)])
         for at in range(2):
-            await opened.intent(f"row {at}", time.time() - 1000)
-            await opened.uncertain(f"row {at}")
+            await record(opened, f"row {at}", "intent", time.time() - 1000)
+            await record(opened, f"row {at}", "uncertain")
     return path
 
 

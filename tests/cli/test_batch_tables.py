@@ -14,7 +14,7 @@ import pytest
 
 from replicate_async import Prediction, Replicate
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.export import export
+from replicate_async.runs.batch.journal.export import export
 from tests.cli.program import ended, environment, run, start
 
 pytestmark = pytest.mark.anyio

@@ -63,7 +63,7 @@ class Attempts(RequestHooks):
     async def withdraw(self) -> None:
         """Withdraw the intent, if there is one: nothing was created."""
         if self.sent:
-            await self._ledger.withdrawn(self._item.key)
+            await self._ledger.reset(self._item.key)
             self._item.intent_at, self._item.attempts = 0.0, self._item.attempts - 1
             self.over()
 

@@ -163,7 +163,7 @@ class Conductor:
             replayed = self._replayed(item, entry.result)
             if replayed.result.ok or not self._options.retry_failed:
                 return replayed
-            await self._ledger.retry(item.key)
+            await self._ledger.reset(item.key)
             return None
         if entry.state is State.CREATED:
             item.prediction_id, item.running = entry.prediction_id, True
@@ -420,9 +420,9 @@ class Conductor:
             return None
         if isinstance(verdict, Absent):
             if known_uncertain:
-                await self._ledger.again(item.key)
+                await self._ledger.reset(item.key)
             else:
-                await self._ledger.withdrawn(item.key)
+                await self._ledger.reset(item.key)
             return None
         if self._halt.reason is None and (not known_uncertain or window_end is None):
             await self._ledger.uncertain(item.key, verdict.window_end)
@@ -455,7 +455,7 @@ class Conductor:
         )
         if not worth or item.repeats >= self._options.retries or self._halt.reason is not None:
             return False
-        await self._ledger.again(item.key)
+        await self._ledger.reset(item.key)
         item.prediction_id = None
         pause = self._options.patience.retry * 2**item.repeats
         item.repeats += 1
@@ -545,7 +545,8 @@ class Conductor:
                 return
             error = creating.exception()
             if error is None:
-                await self._record(item, creating.result())
+                if item.prediction_id is None:
+                    await self._record(item, creating.result())
             elif isinstance(error, ReplicateError) and not isinstance(error, AmbiguousCreateError):
                 await attempts.withdraw()
         finally:
@@ -562,7 +563,7 @@ class Conductor:
             async with asyncio.timeout(CANCEL_WITHIN):
                 ended = await self._calls.cancel(item.prediction_id)
                 if ended.status not in ("succeeded", "failed"):
-                    await self._ledger.again(item.key)
+                    await self._ledger.reset(item.key)
                 elif self._options.save_files is None:
                     await self._ledger.done(
                         item.key, store(ended, is_text=self._calls.is_text(ended))

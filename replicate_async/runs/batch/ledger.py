@@ -37,6 +37,7 @@ class Ledger:
         """When the journal was opened: the last run of it had sent its last create by then."""
         self._open: set[asyncio.Future[None]] = set()
         self._known: deque[_Known] = deque(maxlen=_REMEMBERED)
+        self._entries: dict[str, Entry] = {}
 
     @property
     def lasting(self) -> bool:
@@ -58,6 +59,7 @@ class Ledger:
         wanted = [(items[at].index, items[at].key, items[at].digest) for at in places]
         for at, entry in zip(places, await self._journal.plan(wanted), strict=True):
             entries[at] = entry
+            self._entries[entry.key] = entry
             if entry.prediction_id and entry.window_start and entry.state is not State.PLANNED:
                 begun = entry.window_start
                 self._known.append(_Known(entry.prediction_id, begun, begun))
@@ -85,8 +87,7 @@ class Ledger:
 
     async def claim(self, key: str, prediction_id: str) -> None:
         """Record that a prediction belongs to an item."""
-        if self._journal is not None:
-            await self._journal.created(key, prediction_id)
+        await self._record(key, lambda entry: entry.created(prediction_id))
 
     def expected(self, since: float, until: float) -> set[str]:
         """Return ids of predictions that were created between two times of the API."""
@@ -98,8 +99,7 @@ class Ledger:
         The second is a time that the API's clock shows by now, None when that is not known.
         """
         now, earliest = time(), self._clock.earliest()
-        if self._journal is not None:
-            await self._journal.intent(key, now, earliest)
+        await self._record(key, lambda entry: entry.intent(now, earliest))
         return now, earliest
 
     async def created(self, key: str, prediction_id: str, begun: float | None) -> None:
@@ -108,33 +108,32 @@ class Ledger:
             self._known.append(_Known(prediction_id, begun, now))
         await self.claim(key, prediction_id)
 
-    async def withdrawn(self, key: str) -> None:
-        """Record that a create did not happen."""
-        if self._journal is not None:
-            await self._journal.withdrawn(key)
+    async def reset(self, key: str) -> None:
+        """Record that an item has no prediction any more, and gets another."""
+        await self._record(key, Entry.reset)
 
     async def uncertain(self, key: str, window_end: float | None) -> None:
         """Record that it cannot be told whether a create happened.
 
         *window_end* is a time of the API by which it is in the list if it did.
         """
-        if self._journal is not None:
-            await self._journal.uncertain(key, window_end)
-
-    async def again(self, key: str) -> None:
-        """Record that an item will get another prediction, or that none was made for it."""
-        if self._journal is not None:
-            await self._journal.again(key)
-
-    async def retry(self, key: str) -> None:
-        """Record that an item that is done is to be run again."""
-        if self._journal is not None:
-            await self._journal.retry([key])
+        await self._record(key, lambda entry: entry.uncertain(window_end))
 
     async def done(self, key: str, result: bytes) -> None:
         """Record how an item ended."""
-        if self._journal is not None:
-            await self._journal.done(key, result)
+        await self._record(key, lambda entry: entry.done(result))
+
+    async def _record(self, key: str, change: Callable[[Entry], Entry]) -> None:
+        if self._journal is None:
+            return
+        before = self._entries[key]
+        entry = self._entries[key] = change(before)
+        try:
+            await self._journal.record(entry)
+        except asyncio.CancelledError:
+            if entry.state is State.INTENT:
+                self._entries[key] = before
+            raise
 
     async def aclose(self) -> None:
         """Close the journal."""

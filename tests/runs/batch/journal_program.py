@@ -20,7 +20,7 @@ from typing import Final
 
 from replicate_async.errors import JournalError
 from replicate_async.runs.batch.journal import Entry, Journal, JournalHeader, State
-from replicate_async.runs.batch.journal_status import read
+from replicate_async.runs.batch.journal.reader import read
 
 HEADER: Final = JournalHeader(model="acme/painter")
 ORDER: Final = (State.PLANNED, State.INTENT, State.CREATED, State.DONE)
@@ -57,15 +57,17 @@ async def write(path: Path, number: int, say: Say) -> None:
 
 async def _work(journal: Journal, waiting: Iterable[Entry], say: Say) -> None:
     for entry in waiting:
-        key, state = entry.key, entry.state
-        if state is State.PLANNED:
-            await journal.intent(key, float(key))
+        key, begun = entry.key, entry
+        if begun.state is State.PLANNED:
+            begun = begun.intent(float(key))
+            await journal.record(begun)
             say(f"{key} {State.INTENT}")
-        if state in {State.PLANNED, State.INTENT}:
-            await journal.created(key, f"p{key}")
+        if begun.state is State.INTENT:
+            begun = begun.created(f"p{key}")
+            await journal.record(begun)
             say(f"{key} {State.CREATED}")
-        if state is not State.DONE:
-            await journal.done(key, result_of(key))
+        if begun.state is not State.DONE:
+            await journal.record(begun.done(result_of(key)))
             say(f"{key} {State.DONE}")
 
 

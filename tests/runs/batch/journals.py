@@ -13,3 +13,10 @@ RESULT: Final = b'{"status":"succeeded","output":"A tale","metrics":{"predict_ti
 
 async def entries(journal: Journal, state: State | None = None) -> list[Entry]:
     return [entry async for entry in journal.entries(state)]
+
+
+async def record(journal: Journal, key: str, step: str, *arguments: object) -> None:
+    """Take the entry of *key* one step on, by the method of `Entry` of that name."""
+    entry = await journal.get(key)
+    assert entry is not None
+    await journal.record(getattr(entry, step)(*arguments))

@@ -12,6 +12,7 @@ from replicate_async import (
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
+from tests.runs.batch.journals import record
 
 Input = dict[str, Any]
 
@@ -33,7 +34,7 @@ async def intents(journal: Path, given: list[Input], *, ago: float = 0.5) -> Non
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
             at = time() - ago
-            await opened.intent(each.key, at, at)
+            await record(opened, each.key, "intent", at, at)
 
 
 async def states(journal: Path) -> dict[State, int]:

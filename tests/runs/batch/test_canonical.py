@@ -24,6 +24,7 @@ from replicate_async.runs.batch.identity import A_FILE, digest, fields, likeness
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, BatchAPI
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run
 
 pytestmark = pytest.mark.anyio
@@ -132,7 +133,7 @@ async def test_a_lost_create_is_found_though_its_input_was_of_odd_classes(tmp_pa
     named = await Namer(MODEL, None, exact=True).name(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
-        await opened.intent(named.key, time() - 0.1)
+        await record(opened, named.key, "intent", time() - 0.1)
 
     (result,) = await run(api, [given], journal)
 

@@ -14,6 +14,7 @@ from replicate_async import BatchResult, Prediction, Retry
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of, http_date
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import Input, intents, run, states
 from tests.support.replies import problem
 from tests.support.wire import Answer
@@ -64,7 +65,7 @@ async def intent_at(journal: Path, given: Input, *, local: float, start: float |
     named = await Namer(MODEL, None, exact=True).name(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(0, named.key, named.digest)])
-        await opened.intent(named.key, local, start)
+        await record(opened, named.key, "intent", local, start)
 
 
 @pytest.mark.parametrize("moved", [2 * HOURS, -2 * HOURS])

@@ -18,11 +18,12 @@ import msgspec
 import pytest
 
 from replicate_async.errors import InvalidArgumentError, JournalDamaged
-from replicate_async.runs.batch.export import COLUMNS, Format, export
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
-from replicate_async.runs.batch.journal_status import read, status
+from replicate_async.runs.batch.journal.export import COLUMNS, Format, export
+from replicate_async.runs.batch.journal.reader import read, status
 from replicate_async.runs.batch.stored import store
 from replicate_async.schemas import Prediction, PredictionURLs
+from tests.runs.batch.journals import record
 
 pytestmark = pytest.mark.anyio
 
@@ -50,10 +51,10 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     async with await Journal.open(tmp_path / "run.db", HEADER, clock=lambda: next(times)) as opened:
         await opened.plan([(index, f"key {index}", "d") for index in range(5)])
         for index, result in enumerate((PAINTED, TOLD, FAILED)):
-            await opened.intent(f"key {index}", 90.0 + index)
-            await opened.created(f"key {index}", f"p{index}")
-            await opened.done(f"key {index}", result)
-        await opened.intent("key 3", 95.0)
+            await record(opened, f"key {index}", "intent", 90.0 + index)
+            await record(opened, f"key {index}", "created", f"p{index}")
+            await record(opened, f"key {index}", "done", result)
+        await record(opened, "key 3", "intent", 95.0)
         yield opened
 
 
@@ -145,9 +146,9 @@ async def test_a_list_is_a_text_only_where_the_schema_said_so(
         for index, result in enumerate(
             [store(chunks), store(chunks, is_text=True), store(failed, is_text=True)]
         ):
-            await journal.intent(f"{index}", 90.0)
-            await journal.created(f"{index}", f"p{index}")
-            await journal.done(f"{index}", result)
+            await record(journal, f"{index}", "intent", 90.0)
+            await record(journal, f"{index}", "created", f"p{index}")
+            await record(journal, f"{index}", "done", result)
         out = tmp_path / f"out.{format}"
         export(journal.path, out, format)
         export(journal.path, tmp_path / "out.jsonl")
@@ -201,10 +202,10 @@ async def test_an_open_file_is_written_to_and_left_open(journal: Journal, format
 async def test_a_result_that_is_not_a_prediction_is_exported_as_it_is(
     journal: Journal, tmp_path: Path
 ) -> None:
-    await journal.retry(["key 0"])
+    await record(journal, "key 0", "reset")
     await journal.aclose()
     async with await Journal.open(journal.path, HEADER) as again:
-        await again.done("key 0", b"\xff plain")
+        await record(again, "key 0", "done", b"\xff plain")
         export(journal.path, tmp_path / "out.jsonl")
 
     assert lines(tmp_path / "out.jsonl")[0]["output"] == "\ufffd plain"
@@ -240,7 +241,7 @@ async def test_parquet_without_pyarrow_names_what_to_install(
 ) -> None:
     program = (
         "import sys; sys.modules['pyarrow'] = None\n"
-        "from replicate_async.runs.batch.export import export\n"
+        "from replicate_async.runs.batch.journal.export import export\n"
         "export(sys.argv[1], sys.argv[2], 'parquet')"
     )
 
@@ -267,7 +268,7 @@ async def test_a_journal_that_may_not_be_written_can_be_read(journal: Journal) -
     await journal.aclose()
     program = (
         "import os, sys\n"
-        "from replicate_async.runs.batch.journal_status import status\n"
+        "from replicate_async.runs.batch.journal.reader import status\n"
         "if not os.getuid(): os.setuid(65534)\n"
         "print(status(sys.argv[1]).total)"
     )

@@ -19,9 +19,9 @@ from replicate_async.errors import (
     JournalLocked,
     JournalMismatch,
 )
-from replicate_async.runs.batch.journal import Journal, State
-from replicate_async.runs.batch.journal_status import status
-from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries
+from replicate_async.runs.batch.journal import Entry, Journal, State
+from replicate_async.runs.batch.journal.reader import status
+from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries, record
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.sentinel import TOKEN
 from tests.support.waiting import HANG
@@ -36,13 +36,13 @@ async def test_an_entry_goes_from_planned_to_done(journal: Journal) -> None:
         (State.PLANNED, 0, None, None, None)
     }
 
-    await journal.intent("key 1", 50.5)
-    (begun,) = await journal.unresolved()
+    await record(journal, "key 1", "intent", 50.5)
+    (begun,) = await entries(journal, State.INTENT)
     assert (begun.key, begun.state, begun.attempt, begun.intent_at) == ("key 1", "intent", 1, 50.5)
 
-    await journal.created("key 1", "p1")
-    assert await journal.unresolved() == []
-    await journal.done("key 1", RESULT)
+    await record(journal, "key 1", "created", "p1")
+    assert await entries(journal, State.INTENT) == []
+    await record(journal, "key 1", "done", RESULT)
     done = await journal.get("key 1")
     assert done is not None
     assert (done.state, done.prediction_id, done.result) == (State.DONE, "p1", RESULT)
@@ -51,10 +51,10 @@ async def test_an_entry_goes_from_planned_to_done(journal: Journal) -> None:
 async def test_all_is_there_when_it_is_opened_again(path: Path) -> None:
     async with await Journal.open(path, HEADER) as journal:
         await journal.plan(ITEMS)
-        await journal.intent("key 0", 1.0)
-        await journal.created("key 0", "p0")
-        await journal.intent("key 1", 2.0)
-        await journal.done("key 2", RESULT)
+        await record(journal, "key 0", "intent", 1.0)
+        await record(journal, "key 0", "created", "p0")
+        await record(journal, "key 1", "intent", 2.0)
+        await record(journal, "key 2", "done", RESULT)
         before = await entries(journal)
 
     async with await Journal.open(path, HEADER) as journal:
@@ -72,85 +72,77 @@ async def test_it_leaves_one_file_that_is_its_owners_alone(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["run.db"]
 
 
-async def test_withdrawn_is_planned_again_and_counts_as_an_attempt(journal: Journal) -> None:
+async def test_a_create_that_did_not_happen_is_no_attempt(
+    journal: Journal,
+) -> None:
     await journal.plan(ITEMS)
     for at in (1.0, 2.0):
-        await journal.intent("key 3", at)
-        await journal.withdrawn("key 3")
+        await record(journal, "key 3", "intent", at)
+        await record(journal, "key 3", "reset")
 
     entry = await journal.get("key 3")
 
     assert entry is not None
-    assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 2, None)
+    assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 0, None)
 
 
 async def test_what_failed_or_is_uncertain_can_be_tried_again(journal: Journal) -> None:
     await journal.plan(ITEMS)
-    await journal.intent("key 0", 1.0)
-    await journal.uncertain("key 0")
-    await journal.intent("key 1", 2.0)
-    await journal.created("key 1", "p1")
-    await journal.done("key 1", RESULT)
+    await record(journal, "key 0", "intent", 1.0)
+    await record(journal, "key 0", "uncertain")
+    await record(journal, "key 1", "intent", 2.0)
+    await record(journal, "key 1", "created", "p1")
+    await record(journal, "key 1", "done", RESULT)
 
-    await journal.retry(["key 0", "key 1", "key 0"])
+    await record(journal, "key 0", "reset")
+    await record(journal, "key 1", "reset")
 
     tried = (await entries(journal))[:2]
     assert [(e.state, e.prediction_id, e.result, e.attempt) for e in tried] == [
-        (State.PLANNED, None, None, 1)
-    ] * 2
+        (State.PLANNED, None, None, 0),
+        (State.PLANNED, None, None, 1),
+    ]
     assert await journal.claimed(["p0", "p1"]) == {"p1"}
-
-
-async def test_retrying_is_all_or_nothing(journal: Journal) -> None:
-    await journal.plan(ITEMS)
-    await journal.done("key 0", RESULT)
-    await journal.intent("key 1", 2.0)
-
-    with pytest.raises(ClientStateError, match="cannot try again for 'key 1': it is intent"):
-        await journal.retry(["key 0", "key 1"])
-
-    assert (await journal.counts())[State.DONE] == 1
 
 
 async def test_a_prediction_that_is_followed_by_another_stays_claimed(journal: Journal) -> None:
     await journal.plan(ITEMS)
-    await journal.intent("key 0", 1.0)
-    await journal.created("key 0", "p0")
-    await journal.again("key 0")
-    await journal.intent("key 0", 2.0)
-    await journal.created("key 0", "p1")
+    await record(journal, "key 0", "intent", 1.0)
+    await record(journal, "key 0", "created", "p0")
+    await record(journal, "key 0", "reset")
+    await record(journal, "key 0", "intent", 2.0)
+    await record(journal, "key 0", "created", "p1")
 
     assert await journal.claimed(f"p{number}" for number in range(1000)) == {"p0", "p1"}
 
 
 async def test_what_is_uncertain_can_still_be_found(journal: Journal) -> None:
     await journal.plan(ITEMS)
-    await journal.intent("key 0", 1.0)
-    await journal.uncertain("key 0")
-    await journal.created("key 0", "p0")
-    await journal.created("key 0", "p0")
+    await record(journal, "key 0", "intent", 1.0)
+    await record(journal, "key 0", "uncertain")
+    await record(journal, "key 0", "created", "p0")
 
     assert [entry.prediction_id for entry in await entries(journal, State.CREATED)] == ["p0"]
 
 
 async def test_a_step_that_cannot_be_is_refused_and_changes_nothing(journal: Journal) -> None:
     await journal.plan(ITEMS)
-    await journal.intent("key 0", 1.0)
-    await journal.created("key 0", "p0")
+    await record(journal, "key 0", "intent", 1.0)
+    await record(journal, "key 0", "created", "p0")
     before = await entries(journal)
 
-    with pytest.raises(ClientStateError, match="cannot begin a create for 'key 0': it is created"):
-        await journal.intent("key 0", 2.0)
-    with pytest.raises(ClientStateError, match="it is created, and would have to be intent"):
-        await journal.created("key 0", "another")
+    with pytest.raises(ClientStateError, match="'key 0' is created: it cannot be intent"):
+        await record(journal, "key 0", "intent", 2.0)
+    with pytest.raises(ClientStateError, match="it cannot be created"):
+        await record(journal, "key 0", "created", "another")
     with pytest.raises(ClientStateError):
-        await journal.withdrawn("key 1")
+        await record(journal, "key 1", "reset")
     with pytest.raises(ClientStateError):
-        await journal.uncertain("key 1")
+        await record(journal, "key 1", "uncertain")
     with pytest.raises(ClientStateError):
-        await journal.again("key 1")
+        await record(journal, "key 1", "reset")
     with pytest.raises(InvalidArgumentError, match="does not know 'other': plan it first"):
-        await journal.intent("other", 2.0)
+        await journal.record(Entry(key="other", digest="d", index=9).intent(2.0))
 
     assert await entries(journal) == before
 
@@ -168,7 +160,7 @@ async def test_a_key_with_another_input_is_refused_and_nothing_is_added(journal:
 
 async def test_an_input_that_moved_is_the_same(journal: Journal) -> None:
     await journal.plan(ITEMS)
-    await journal.intent("key 4", 1.0)
+    await record(journal, "key 4", "intent", 1.0)
 
     moved = await journal.plan([(0, "key 4", "digest 4"), (4, "key 0", "digest 0")])
 
@@ -188,7 +180,7 @@ async def test_many_entries_come_in_order_and_in_parts(journal: Journal) -> None
     planned = await journal.plan(items[::-1])
     large = b'"' + b"x" * 5_000_000 + b'"'
     for index in (3, 4, 5, 2_344):
-        await journal.done(f"key {index}", large)
+        await record(journal, f"key {index}", "done", large)
 
     found = await entries(journal)
 
@@ -204,7 +196,7 @@ async def test_more_entries_may_be_open_than_are_kept_in_memory(journal: Journal
         await journal.plan(items[start : start + 10_000])
 
     for key in ("key 0", "key 20049", "key 19999"):
-        await journal.intent(key, 1.0)
+        await record(journal, key, "intent", 1.0)
 
     assert (await journal.counts())[State.INTENT] == 3
 
@@ -213,8 +205,8 @@ async def test_counts_follow_every_step(journal: Journal) -> None:
     await journal.plan(ITEMS)
     assert await journal.counts() == {state: 5 * (state is State.PLANNED) for state in State}
     await journal.plan([(5, "key 5", "d")])
-    await journal.intent("key 0", 1.0)
-    await journal.done("key 1", RESULT)
+    await record(journal, "key 0", "intent", 1.0)
+    await record(journal, "key 1", "done", RESULT)
 
     assert await journal.counts() == {
         State.PLANNED: 4,
@@ -227,8 +219,8 @@ async def test_counts_follow_every_step(journal: Journal) -> None:
 
 async def test_what_arrives_together_is_committed_together(journal: Journal, path: Path) -> None:
     items = [(index, f"key {index}", "d") for index in range(2_500)]
-    await journal.plan(items)
-    await asyncio.gather(*(journal.intent(key, 1.0) for _, key, _ in items))
+    planned = await journal.plan(items)
+    await asyncio.gather(*(journal.record(entry.intent(1.0)) for entry in planned))
     frames = (path.parent / "run.db-wal").stat().st_size
 
     assert (await journal.counts())[State.INTENT] == 2_500
@@ -236,13 +228,13 @@ async def test_what_arrives_together_is_committed_together(journal: Journal, pat
 
 
 async def test_a_value_that_cannot_be_kept_disturbs_nobody_else(journal: Journal) -> None:
-    await journal.plan(ITEMS)
+    planned = await journal.plan(ITEMS)
 
     outcomes = await asyncio.gather(
-        journal.intent("key 0", 1.0),
+        journal.record(planned[0].intent(1.0)),
         journal.plan([(2**70, "far", "d")]),
         journal.plan([(0, "\ud800", "d")]),
-        journal.intent("key 1", 2.0),
+        journal.record(planned[1].intent(2.0)),
         return_exceptions=True,
     )
 
@@ -250,7 +242,7 @@ async def test_a_value_that_cannot_be_kept_disturbs_nobody_else(journal: Journal
     assert outcomes[3] is None
     for refused in outcomes[1:3]:
         assert isinstance(refused, InvalidArgumentError)
-    assert [entry.key for entry in await journal.unresolved()] == ["key 0", "key 1"]
+    assert [entry.key for entry in await entries(journal, State.INTENT)] == ["key 0", "key 1"]
     assert len(await entries(journal)) == len(ITEMS)
 
 
@@ -355,9 +347,9 @@ async def test_a_loop_that_ends_early_leaves_no_thread(path: Path) -> None:
 
 
 async def test_a_cancelled_intent_did_not_happen(journal: Journal) -> None:
-    await journal.plan(ITEMS)
+    planned = await journal.plan(ITEMS)
     for yields in range(20):
-        task = asyncio.create_task(journal.intent("key 0", 1.0))
+        task = asyncio.create_task(journal.record(planned[0].intent(1.0)))
         for _ in range(yields):
             await asyncio.sleep(0)
         task.cancel()
@@ -374,8 +366,8 @@ async def test_a_cancelled_intent_did_not_happen(journal: Journal) -> None:
 
 
 async def test_an_intent_that_is_cancelled_once_committed_is_taken_back(journal: Journal) -> None:
-    await journal.plan(ITEMS)
-    task = asyncio.create_task(journal.intent("key 0", 1.0))
+    planned = await journal.plan(ITEMS)
+    task = asyncio.create_task(journal.record(planned[0].intent(1.0)))
     await asyncio.sleep(0)
     while not status(journal.path).counts[State.INTENT]:  # which keeps the loop from telling it
         pass
@@ -390,9 +382,10 @@ async def test_an_intent_that_is_cancelled_once_committed_is_taken_back(journal:
 
 
 async def test_whatever_else_is_cancelled_happens_all_the_same(journal: Journal) -> None:
-    await journal.plan(ITEMS)
-    await journal.intent("key 0", 1.0)
-    task = asyncio.create_task(journal.created("key 0", "p0"))
+    planned = await journal.plan(ITEMS)
+    begun = planned[0].intent(1.0)
+    await journal.record(begun)
+    task = asyncio.create_task(journal.record(begun.created("p0")))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -408,9 +401,9 @@ async def test_a_cancel_leaves_nothing_behind(path: Path) -> None:
     async def scenario() -> None:
         # A run that was cancelled may still be closing it.
         async with await once_let_go(path) as journal:
-            await journal.plan(ITEMS)
-            await journal.intent("key 0", 1.0)
-            await journal.withdrawn("key 0")
+            begun = (await journal.plan(ITEMS))[0].intent(1.0)
+            await journal.record(begun)
+            await journal.record(begun.reset())
             async for _ in journal.entries():
                 pass
 
@@ -420,7 +413,7 @@ async def test_a_cancel_leaves_nothing_behind(path: Path) -> None:
 async def test_neither_inputs_nor_the_token_are_in_the_file(path: Path) -> None:
     async with await Journal.open(path, HEADER) as journal:
         await journal.plan(ITEMS)
-        await journal.done("key 0", RESULT)
+        await record(journal, "key 0", "done", RESULT)
         held = b"".join(file.read_bytes() for file in path.parent.iterdir())
 
     assert b"digest 0" in held

@@ -14,7 +14,7 @@ import pytest
 
 from replicate_async.errors import InvalidArgumentError, JournalDamaged
 from replicate_async.runs.batch.journal import Journal
-from replicate_async.runs.batch.journal_status import read
+from replicate_async.runs.batch.journal.reader import read
 from tests.runs.batch.journal_faults import FAULTS, STRACE, faulted, program, wrong
 from tests.runs.batch.journal_program import HEADER, lost, write
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from replicate_async import BatchResult, JournalError, JournalLocked
-from replicate_async.runs.batch.journal import Journal
-from replicate_async.runs.batch.journal_lock import Lock
-from replicate_async.runs.batch.journal_status import status
+from replicate_async.runs.batch.journal import Journal, State
+from replicate_async.runs.batch.journal.lock import Lock
+from replicate_async.runs.batch.journal.reader import status
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.collecting import results_and_error
-from tests.runs.batch.journals import HEADER, RESULT
+from tests.runs.batch.journals import HEADER, RESULT, record
 from tests.runs.batch.test_batch import inputs
 from tests.support.embedded import until
 
@@ -88,7 +88,10 @@ async def harmed(
             concurrency=CONCURRENCY,
         )
         async with batch:
-            await until(lambda: batch.progress.created == min(count, CONCURRENCY))
+            running = min(count, CONCURRENCY)
+            await until(lambda: batch.progress.created == running)
+            # A commit under way would make good some of what the harm does.
+            await until(lambda: status(journal).counts[State.CREATED] == running)
             harm(journal)
             let_all_end(api)
             results, error = await results_and_error(batch)
@@ -187,9 +190,9 @@ async def test_readers_and_checkpoints_are_no_loss(journal: Path) -> None:
         for number in range(100):
             key = f"key {number}"
             await opened.plan([(number, key, "digest")])
-            await opened.intent(key, 1.0)
-            await opened.created(key, f"p{number}")
-            await opened.done(key, large)
+            await record(opened, key, "intent", 1.0)
+            await record(opened, key, "created", f"p{number}")
+            await record(opened, key, "done", large)
             if number % 20 == 0:
                 await asyncio.to_thread(status, journal)
                 with closing(sqlite3.connect(journal)) as db:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatch
 from replicate_async.runs.batch.journal import Entry, Journal, JournalHeader, State
-from replicate_async.runs.batch.journal_status import read, status
+from replicate_async.runs.batch.journal.reader import read, status
 
 T = TypeVar("T")
 
@@ -25,15 +25,14 @@ KEYS: Final = st.sampled_from(["a", "b", "c", "", "\0", "a\0b", "\U0001f98a"])
 DIGESTS: Final = st.sampled_from(["d"] * 9 + ["other"])
 RESULTS: Final = st.binary(max_size=50) | st.integers(0, 40_000).map(bytes)
 ITEMS: Final = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), KEYS, DIGESTS), max_size=6)
-FROM: Final = {
+STEPS: Final = {
     "intent": {State.PLANNED},
     "created": {State.INTENT, State.UNCERTAIN},
-    "withdrawn": {State.INTENT},
-    "done": set(State) - {State.DONE},
-    "uncertain": {State.INTENT, State.CREATED, State.UNCERTAIN},
-    "retry": {State.PLANNED, State.DONE, State.UNCERTAIN},
-    "again": {State.CREATED, State.UNCERTAIN},
+    "done": {State.PLANNED, State.CREATED},
+    "uncertain": {State.INTENT, State.UNCERTAIN},
+    "reset": set(State) - {State.PLANNED},
 }
+"""The methods of an entry, and the states from which the journal accepts what they return."""
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -80,59 +79,44 @@ class JournalMachine(RuleBasedStateMachine):
         self.expected = new
         assert planned == [new[key] for _, key, _ in items]
 
-    @rule(key=KEYS, step=st.sampled_from(sorted(FROM)), result=RESULTS, at=st.floats(0, 2e9))
+    @rule(key=KEYS, step=st.sampled_from(sorted(STEPS)), result=RESULTS, at=st.floats(0, 2e9))
     def take(self, key: str, step: str, result: bytes, at: float) -> None:
         entry = self.expected.get(key)
+        changed = self.changed(step, entry or Entry(key=key, digest="d", index=0), result, at)
         try:
-            self.run(self.step(step, key, result, at))
+            self.run(self.journal.record(changed))
         except InvalidArgumentError:
             assert entry is None
         except ClientStateError:
             assert entry is not None
-            assert entry.state not in FROM[step]
+            assert entry.state not in STEPS[step]
         else:
             assert entry is not None
-            assert entry.state in FROM[step]
-            self.expected[key] = self.after(step, entry, result, at)
+            assert entry.state in STEPS[step]
+            self.expected[key] = changed
+            if changed.prediction_id is not None:
+                self.claimed.add(changed.prediction_id)
 
-    def step(self, step: str, key: str, result: bytes, at: float) -> Coroutine[Any, Any, None]:
+    def changed(self, step: str, entry: Entry, result: bytes, at: float) -> Entry:
         self.ids += 1
         match step:
             case "intent":
-                return self.journal.intent(key, at)
+                return entry.intent(at)
             case "created":
-                return self.journal.created(key, f"p{self.ids}")
+                return entry.created(f"p{self.ids}")
             case "done":
-                return self.journal.done(key, result)
-            case "retry":
-                return self.journal.retry([key])
-            case _:
-                plain: Coroutine[Any, Any, None] = getattr(self.journal, step)(key)
-                return plain
-
-    def after(self, step: str, entry: Entry, result: bytes, at: float) -> Entry:
-        def changed(**changes: object) -> Entry:
-            return msgspec.structs.replace(entry, **changes)
-
-        match step:
-            case "intent":
-                return changed(state=State.INTENT, attempt=entry.attempt + 1, intent_at=at)
-            case "created":
-                self.claimed.add(f"p{self.ids}")
-                return changed(state=State.CREATED, prediction_id=f"p{self.ids}")
-            case "done":
-                return changed(state=State.DONE, result=result)
+                return entry.done(result)
             case "uncertain":
-                return changed(state=State.UNCERTAIN)
-            case "withdrawn":
-                return changed(state=State.PLANNED, intent_at=None)
+                return entry.uncertain(at)
             case _:
-                return changed(state=State.PLANNED, intent_at=None, prediction_id=None, result=None)
+                return entry.reset()
 
     @rule(key=KEYS, turns=st.integers(0, 3))
     def cancel_an_intent(self, key: str, turns: int) -> None:
+        begun = (self.expected.get(key) or Entry(key=key, digest="d", index=0)).intent(1.0)
+
         async def cancelled() -> bool:
-            task = asyncio.create_task(self.journal.intent(key, 1.0))
+            task = asyncio.create_task(self.journal.record(begun))
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
@@ -140,7 +124,7 @@ class JournalMachine(RuleBasedStateMachine):
             return outcome is not None
 
         if not self.run(cancelled()):
-            self.expected[key] = self.after("intent", self.expected[key], b"", 1.0)
+            self.expected[key] = begun
 
     @rule()
     def open_again(self) -> None:
@@ -157,14 +141,13 @@ class JournalMachine(RuleBasedStateMachine):
         assert [entry for entries in read(self.path) for entry in entries] == found
         counts = {state: sum(e.state is state for e in found) for state in State}
         assert self.run(self.journal.counts()) == counts == status(self.path).counts
-        intents = self.run(self.journal.unresolved())
-        assert {e.key for e in intents} == {e.key for e in found if e.state is State.INTENT}
-        assert [e.intent_at for e in intents] == sorted(e.intent_at or 0 for e in intents)
+        intents = self.run(self.all_entries(State.INTENT))
+        assert intents == [e for e in found if e.state is State.INTENT]
         ids = [f"p{number}" for number in range(self.ids + 1)]
         assert self.run(self.journal.claimed(ids)) == self.claimed
 
-    async def all_entries(self) -> list[Entry]:
-        return [entry async for entry in self.journal.entries()]
+    async def all_entries(self, state: State | None = None) -> list[Entry]:
+        return [entry async for entry in self.journal.entries(state)]
 
 
 TestJournalMachine = JournalMachine.TestCase

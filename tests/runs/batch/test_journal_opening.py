@@ -23,8 +23,8 @@ from replicate_async.errors import (
     JournalWriteError,
 )
 from replicate_async.runs.batch.journal import FORMAT, Journal, JournalHeader
-from replicate_async.runs.batch.journal_lock import Lock
-from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries
+from replicate_async.runs.batch.journal.lock import Lock
+from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries, record
 from tests.support.unmeasured import unmeasured
 
 pytestmark = pytest.mark.anyio
@@ -206,7 +206,7 @@ async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
 async def test_a_row_that_was_changed_is_noticed_and_ends_it(path: Path, statement: str) -> None:
     async with await Journal.open(path, HEADER) as journal:
         await journal.plan(ITEMS)
-        await journal.done("key 1", RESULT)
+        await record(journal, "key 1", "done", RESULT)
     change(path, statement)
 
     async with await Journal.open(path, HEADER) as journal:

@@ -13,6 +13,7 @@ from replicate_async import InvalidArgumentError, JournalMismatch
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, BatchAPI, client_of
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run, states
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,7 @@ async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await opened.intent(each.key, time() - 0.5, time() - 0.5)
+            await record(opened, each.key, "intent", time() - 0.5, time() - 0.5)
 
 
 async def test_what_is_done_is_replayed_whatever_its_values_are_now(journal: Path) -> None:
@@ -125,7 +126,7 @@ async def test_a_lost_create_of_a_journal_that_compared_inputs_is_not_guessed(
     named = await namer.name(signed(1, "one")[0])
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
-        await opened.intent(named.key, time() - 0.5, time() - 0.5)
+        await record(opened, named.key, "intent", time() - 0.5, time() - 0.5)
 
     (result,) = await run(api, signed(1, "two"), journal, **BY_KEY)
 

@@ -18,6 +18,7 @@ from replicate_async.runs.batch.faults import is_of_one_file
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
 from tests.runs.batch.collecting import results_and_error
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run, states
 
 pytestmark = pytest.mark.anyio
@@ -158,8 +159,8 @@ async def test_a_result_that_the_journal_cannot_show_is_one_error(tmp_path: Path
     given = [{"n": number} for number in range(COUNT)]
     (key,) = [r.key for r in await run(api, given, journal) if r.index == ODD]
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
-        await opened.retry([key])
-        await opened.done(key, b'{"status": ["of another maker"]}')
+        await record(opened, key, "reset")
+        await record(opened, key, "done", b'{"status": ["of another maker"]}')
 
     fault = all_but_one_are_ok(await run(api, given, journal))
 

@@ -17,7 +17,7 @@ from replicate_async import BatchResult, Limits, NotFoundError, Replicate, Retry
 from replicate_async.core.limits import BucketName
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.journal import JournalHeader, State
-from replicate_async.runs.batch.journal_status import status
+from replicate_async.runs.batch.journal.reader import status
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.resuming import run
 from tests.support.embedded import until

@@ -14,9 +14,10 @@ from replicate_async import (
     Replicate,
 )
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
-from replicate_async.runs.batch.journal_status import status
+from replicate_async.runs.batch.journal.reader import status
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, BatchAPI, client_of
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import intents, run, states
 from tests.support.replies import problem
 
@@ -123,7 +124,7 @@ async def test_a_prediction_of_an_earlier_attempt_is_refused(journal: Path) -> N
     api = BatchAPI()
     first, _, done = await undecided(api, journal)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
-        await opened.retry([done])
+        await record(opened, done, "reset")
     async with api.server() as server, client_of(server.url) as client:
         assert "earlier attempt" in await refused(client, journal, first, prediction=api.made[2].id)
 

@@ -24,6 +24,7 @@ from replicate_async import (
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import Input, run, states
 from tests.support.embedded import until
 from tests.support.replies import problem
@@ -175,7 +176,7 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     async with await Journal.open(journal, JournalHeader(model=ref, version=version)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await opened.intent(each.key, time(), time())
+            await record(opened, each.key, "intent", time(), time())
     api = BatchAPI()
     mine, other, hidden = (api.make({"n": number}) for number in (1, 2, 3))
     mine.shown, other.shown = {"version": version}, {"version": "6" * 64}
@@ -230,8 +231,8 @@ async def test_a_repeated_prediction_is_not_taken_for_its_follower(journal: Path
     await run(api, [{"n": 1}], journal, retries=1)
     key = (await Namer(MODEL, None, exact=True).name({"n": 1})).key
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
-        await opened.retry([key])
-        await opened.intent(key, time() - 1, time() - 1)
+        await record(opened, key, "reset")
+        await record(opened, key, "intent", time() - 1, time() - 1)
     api.outcome = None
 
     (result,) = await run(api, [{"n": 1}], journal)

@@ -12,6 +12,7 @@ from replicate_async import BatchResult, Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.runs.batch.api import MODEL, BatchAPI, Made
+from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run, states
 
 pytestmark = pytest.mark.anyio
@@ -99,9 +100,9 @@ async def forget_the_ends(journal: Path) -> None:
         done = [entry async for entry in opened.entries(State.DONE)]
         for entry in done:
             assert entry.prediction_id is not None
-            await opened.retry([entry.key])
-            await opened.intent(entry.key, 1.0)
-            await opened.created(entry.key, entry.prediction_id)
+            await record(opened, entry.key, "reset")
+            await record(opened, entry.key, "intent", 1.0)
+            await record(opened, entry.key, "created", entry.prediction_id)
 
 
 async def test_a_file_that_the_user_had_there_stays(

@@ -1,4 +1,4 @@
-"""The lock that lets one process write a journal, and no other."""
+"""The lock of a journal: one process at a time writes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _held: Final[WeakSet[Lock]] = WeakSet()
 
 
 class Lock:
-    """A lock on ``<journal>.lock``, which the system releases when the process ends in any way.
+    """A lock on ``<journal>.lock``, which the system releases when the process ends.
 
     It is not on the journal itself: closing any descriptor of that file would drop the locks that
     SQLite has on it.
@@ -53,7 +53,7 @@ class Lock:
         raise JournalLocked(_refusal(journal, owner))
 
     def _is_current(self, descriptor: int) -> bool:
-        """Whether the file still has its name: its last owner may have removed it meanwhile."""
+        """Whether the file still has its name: its last owner may have removed it."""
         try:
             there = self.path.stat()
         except FileNotFoundError:
@@ -65,7 +65,7 @@ class Lock:
         return os.path.samestat(file, os.fstat(self._descriptor))
 
     def release(self) -> None:
-        """Let others have the journal, and remove the file unless it is another's by now."""
+        """Release the lock, and remove its file unless another process has replaced it."""
         _held.discard(self)
         if sys.platform != "win32":
             with suppress(OSError):
@@ -74,7 +74,7 @@ class Lock:
         os.close(self._descriptor)
 
     def forget(self) -> None:
-        """Give up a copy of the lock that a fork left in a child, which keeps it in the parent."""
+        """Close the copy of the lock in a forked child; the parent keeps its own."""
         os.close(self._descriptor)
 
 

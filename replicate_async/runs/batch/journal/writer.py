@@ -1,4 +1,4 @@
-"""The thread that owns a journal's connection, and commits in groups what arrives together."""
+"""The thread that owns a journal's connection, and commits calls in groups."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from replicate_async.errors import (
     JournalWriteError,
     ReplicateError,
 )
-from replicate_async.runs.batch.journal_entry import JournalHeader
-from replicate_async.runs.batch.journal_file import failure, open_journal
-from replicate_async.runs.batch.journal_rows import DamagedRowError
-from replicate_async.runs.batch.journal_table import Table
-from replicate_async.runs.batch.journal_watch import JournalWatch
+from replicate_async.runs.batch.journal.entry import JournalHeader
+from replicate_async.runs.batch.journal.file import failure, open_file
+from replicate_async.runs.batch.journal.store import DamagedRowError, Store
+from replicate_async.runs.batch.journal.watch import JournalWatch
 
 _GROUP: Final = 1_000
-"""The most calls that are committed together, so that the first of them does not wait long."""
+"""The most calls in one commit, so that the first of them does not wait long."""
 
-Work = Callable[[Table], Any]
+Work = Callable[[Store], Any]
 
 
 class Call:
-    """Something to be done in the thread, and the future that waits for it.
+    """A change or a query, and the future that has its value once it is on disk.
 
-    A call that is *revoked* before the thread comes to it is left out; *carried_out* says whether
-    it was done, once a later call is. An *optional* one is left out once the journal is lost.
+    A call that is *revoked* before its turn is skipped. *carried_out* tells a later call whether it
+    took effect. An *optional* call does nothing once the journal is lost.
     """
 
     __slots__ = ("carried_out", "future", "optional", "revoked", "work")
@@ -53,11 +52,10 @@ class _Outcome(NamedTuple):
     error: Exception | None = None
 
 
-class Writer:
-    """Carries out calls one after the other, and answers when what they wrote is on disk.
+class JournalWriter:
+    """Carries out calls in their order, in a thread.
 
-    It knows the journal's path and the event loop, and no more of whoever calls, so that a journal
-    that was forgotten can be collected and its file let go.
+    It holds no reference to the `Journal`, so that a journal that was not closed can be collected.
     """
 
     def __init__(
@@ -77,51 +75,49 @@ class Writer:
         self._broken: JournalError | None = None
         self.opened: asyncio.Future[JournalHeader] = self._loop.create_future()
         self.closed: asyncio.Future[None] = self._loop.create_future()
-        # A daemon, because a journal that was not closed must not keep the program from ending.
+        # A daemon: a journal that was not closed must not keep the program running.
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> JournalLostError | None:
-        """Why the journal is lost, if it is; known for good when it is closed."""
+        """The error of a journal that is lost; final once it is closed."""
         return self._broken if isinstance(self._broken, JournalLostError) else None
 
     def submit(self, work: Work, *, optional: bool = False) -> Call:
-        """Have *work* done; the call's future has what it returns once that is on disk."""
+        """Queue *work* for the next commit."""
         call = Call(work, self._loop.create_future(), optional=optional)
         self._calls.put(call)
         return call
 
     def revoke(self, call: Call, undo: Work) -> None:
-        """Have *call* left out, or *undo* done if that is too late."""
+        """Skip *call*, or carry out *undo* if it has taken effect."""
         call.revoked = True
-        self.submit(lambda table: undo(table) if call.carried_out else None).future.cancel()
+        self.submit(lambda store: undo(store) if call.carried_out else None).future.cancel()
 
     def stop(self) -> None:
-        """Have the journal closed after all that was submitted before."""
+        """Close the journal after all calls that are queued."""
         self._calls.put(None)
 
     def _run(self) -> None:
         try:
-            with open_journal(self._path, self._header, create=self._create) as opened:
-                db, header, watch = opened
+            with open_file(self._path, self._header, create=self._create) as (db, header, watch):
                 self._answer(_set_result, self.opened, header)
                 self._serve(db, watch)
-        except Exception as error:  # noqa: BLE001 - whoever opened the journal gets it
+        except Exception as error:  # noqa: BLE001 - the caller of Journal.open gets it
             self._answer(_set_error, self.opened, error)
         finally:
             self._answer(_set_result, self.closed, None)
 
-    def _serve(self, db: sqlite3.Connection, watch: JournalWatch) -> None:
-        table = Table(db, self._clock)
+    def _serve(self, db: sqlite3.Connection, watch: JournalWatch | None) -> None:
+        store = Store(db, self._clock, persistent=watch is not None)
         last = False
         while not last:
             group, last = self._next_group()
-            outcomes = self._try_to_commit(db, table, watch, group)
-            self._answer(_deliver, outcomes)
+            self._answer(_deliver, self._try_to_commit(db, store, watch, group))
 
     def _next_group(self) -> tuple[list[Call], bool]:
-        """Wait for a call, and take along what arrived meanwhile; True when it was the last."""
+        """Wait for a call; return it with those that are queued, and whether it was the last."""
         call = self._calls.get()
         group: list[Call] = []
         with suppress(Empty):
@@ -134,83 +130,87 @@ class Writer:
         return group, False
 
     def _try_to_commit(
-        self, db: sqlite3.Connection, table: Table, watch: JournalWatch, group: list[Call]
+        self, db: sqlite3.Connection, store: Store, watch: JournalWatch | None, group: list[Call]
     ) -> list[_Outcome]:
-        """Carry out *group*, unless the files are not those that were opened any more.
+        """Commit *group*, unless the files are not those that were opened.
 
-        They are looked at before, so that nothing is written into what belongs to others, and
-        after: a runner that takes a lost lock after that sees the intents of this commit.
+        They are checked before, so that nothing is written into the files of another run, and
+        after: a run that takes a lost lock after that sees the intents of this commit.
         """
         try:
             if self._broken is None:
-                watch.check()
-                outcomes = self._commit(db, table, group)
-                watch.check(written=True)
+                if watch is not None:
+                    watch.check()
+                outcomes = self._commit(db, store, group)
+                if watch is not None:
+                    watch.check(written=True)
                 return outcomes
         except JournalLostError as error:
             self._broken = error
         return self._refuse(group)
 
-    def _commit(self, db: sqlite3.Connection, table: Table, group: list[Call]) -> list[_Outcome]:
+    def _commit(self, db: sqlite3.Connection, store: Store, group: list[Call]) -> list[_Outcome]:
         try:
             db.execute("BEGIN")
-            outcomes = [_carry_out(call, table) for call in group]
+            outcomes = [_carry_out(call, store) for call in group]
             db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - told apart below, and given to whoever waits
+        except Exception as error:  # noqa: BLE001 - sorted below, and given to the callers
             with suppress(sqlite3.Error):
                 db.rollback()
-            table.rolled_back()
-            if _ends_it(error):
+            if _is_fatal(error):
                 self._broken = failure(self._path, error)
                 return self._refuse(group)
             if len(group) == 1:
-                return [_Outcome(group[0], error=_said_plainly(error))]
-            # One call of the group cannot be carried out: the others shall not suffer from it.
-            return [outcome for call in group for outcome in self._alone(db, table, call)]
+                return [_Outcome(group[0], error=_plain(error))]
+            # One call of the group cannot be carried out: commit each of them alone.
+            return [
+                outcome
+                for call in group
+                for outcome in (
+                    self._refuse([call]) if self._broken else self._commit(db, store, [call])
+                )
+            ]
         return outcomes
-
-    def _alone(self, db: sqlite3.Connection, table: Table, call: Call) -> list[_Outcome]:
-        return self._refuse([call]) if self._broken else self._commit(db, table, [call])
 
     def _refuse(self, group: list[Call]) -> list[_Outcome]:
         broken = self._broken or JournalWriteError(str(self._path))
         lost = isinstance(broken, JournalLostError)
-        # An error of its own for each: they are raised in different tasks.
+        # A new error for each: they are raised in different tasks.
         return [
             _Outcome(call, error=None if lost and call.optional else type(broken)(str(broken)))
             for call in group
         ]
 
     def _answer(self, function: Callable[..., object], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed, so nobody waits
+        with suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def _carry_out(call: Call, table: Table) -> _Outcome:
+def _carry_out(call: Call, store: Store) -> _Outcome:
     call.carried_out = False
     if call.revoked:
         return _Outcome(call)
     try:
-        value = call.work(table)
+        value = call.work(store)
     except ReplicateError as error:  # it has changed nothing
         return _Outcome(call, error=error)
     call.carried_out = True
     return _Outcome(call, value)
 
 
-def _ends_it(error: Exception) -> bool:
-    """Whether nothing can be trusted after *error*, which is not just about one call's values."""
+def _is_fatal(error: Exception) -> bool:
+    """Whether *error* is not only about the values of one call."""
     about_values = (
         sqlite3.DataError,
         sqlite3.IntegrityError,
         sqlite3.InterfaceError,
         sqlite3.ProgrammingError,
     )
-    ends = (sqlite3.Error, DamagedRowError, MemoryError)
-    return isinstance(error, ends) and not isinstance(error, about_values)
+    fatal = (sqlite3.Error, DamagedRowError, MemoryError)
+    return isinstance(error, fatal) and not isinstance(error, about_values)
 
 
-def _said_plainly(error: Exception) -> Exception:
+def _plain(error: Exception) -> Exception:
     if isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError):
         return InvalidArgumentError(f"the journal cannot keep a value: {error}")
     return error

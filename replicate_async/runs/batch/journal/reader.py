@@ -1,4 +1,4 @@
-"""Looking into a journal, also while its batch runs: without its lock, and only reading."""
+"""Reading a journal without its lock, also while its batch runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.runs.batch.journal_entry import Entry, JournalHeader, State
-from replicate_async.runs.batch.journal_file import check, explained, read_header
-from replicate_async.runs.batch.journal_rows import counts, pages
+from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
+from replicate_async.runs.batch.journal.file import check, explained, read_header
+from replicate_async.runs.batch.journal.store import START, Place, counts, page
 
 _TALLY: Final = (
     "SELECT count(*), count(*) FILTER (WHERE status = 'succeeded'), min(done_at), max(done_at), "
@@ -25,26 +25,25 @@ _UNDECIDED: Final = "SELECT key FROM items WHERE state = 'uncertain' ORDER BY id
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal says of its batch.
-
-    ``counts`` has how many inputs there are of each state. Of those that are done, ``succeeded``
-    have an output and ``failed`` have none. ``predict_seconds`` is what the models took for them
-    in all. ``began_at``, the time of the first create that is remembered, and ``last_done_at`` are
-    in seconds since 1970. ``per_second`` is how many were done in each second between the first
-    result and the last, pauses between runs included; None when there are fewer than two.
-    ``undecided`` has the keys of the inputs that are uncertain, in index order:
-    ``client.batch.resolve`` decides about each.
-    """
+    """How far the batch of a journal has come."""
 
     header: JournalHeader
     counts: Mapping[State, int]
+    """How many inputs there are of each state."""
     succeeded: int
     failed: int
+    """Inputs that are done and have no output."""
     predict_seconds: float
+    """The total run time of the models."""
     began_at: float | None
+    """When the first create that is remembered was sent, in seconds since 1970."""
     last_done_at: float | None
+    """When the last result was recorded, in seconds since 1970."""
     per_second: float | None
+    """Results a second from the first to the last, pauses between runs included; None when there
+    are fewer than two."""
     undecided: list[str] = []
+    """The keys of uncertain inputs, in index order; see ``client.batch.resolve``."""
 
     @property
     def total(self) -> int:
@@ -53,7 +52,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status(path: str | os.PathLike[str]) -> JournalStatus:
-    """Return what the journal at *path* says of its batch, which may be running.
+    """Return how far the batch of the journal at *path* has come; it may be running.
 
     Blocks while it reads. Raises `JournalError` as `Journal.open` does, and `InvalidArgumentError`
     when there is none.
@@ -77,13 +76,16 @@ def status(path: str | os.PathLike[str]) -> JournalStatus:
 
 
 def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[list[Entry]]:
-    """Yield the entries of the journal at *path* in index order, some at a time.
+    """Yield the entries of the journal at *path* in index order, a few megabytes at a time.
 
-    What a batch that runs changes meanwhile appears as it was or as it is. Blocks, and raises, as
-    `status` does.
+    An entry that a running batch changes meanwhile comes as it was or as it is. Blocks, and raises,
+    as `status` does.
     """
     with _reading(path) as (_, db):
-        yield from pages(db, state)
+        place: Place | None = START
+        while place is not None:
+            entries, place = page(db, place, state)
+            yield entries
 
 
 @contextmanager
@@ -98,7 +100,7 @@ def _reading(path: str | os.PathLike[str]) -> Generator[tuple[Path, sqlite3.Conn
 
 def _connect(path: Path) -> sqlite3.Connection:
     if path.with_name(f"{path.name}-wal").exists():
-        mode = "ro"  # the batch runs or was killed: its log is read, and left to it
+        mode = "ro"  # the batch runs or was killed: the log is its own
     elif os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
         mode = "rw"  # so that SQLite removes the log that it makes
     else:

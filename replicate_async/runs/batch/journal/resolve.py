@@ -1,4 +1,4 @@
-"""Deciding by hand what a journal left open: whether a create has happened."""
+"""Recording by hand whether a create has happened."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from replicate_async.errors import InvalidArgumentError, NotFoundError
 from replicate_async.refs import parse_version
-from replicate_async.runs.batch.journal import Journal
-from replicate_async.runs.batch.journal_entry import JournalHeader
-from replicate_async.runs.batch.journal_status import status
+from replicate_async.runs.batch.journal.entry import JournalHeader
+from replicate_async.runs.batch.journal.journal import Journal
+from replicate_async.runs.batch.journal.reader import status
 from replicate_async.schemas import Prediction
 
 _VERSION_LENGTH = 64
@@ -51,7 +51,33 @@ async def _resolve(
     path: str | os.PathLike[str], header: JournalHeader, key: str, prediction_id: str | None
 ) -> None:
     async with await Journal.open(path, header, create=False) as journal:
-        await journal.resolve(key, prediction_id)
+        entry = await journal.get(key)
+        if entry is None:
+            raise InvalidArgumentError(
+                f"the journal has no item {key!r}: 'replicate-async batch status' names those that "
+                "are undecided."
+            )
+        if not entry.is_open:
+            raise InvalidArgumentError(
+                f"{key!r} is {entry.state}, so there is nothing to decide about it."
+            )
+        if prediction_id is None:
+            await journal.record(entry.reset())
+            return
+        await _check_free(journal, prediction_id)
+        await journal.record(entry.created(prediction_id))
+
+
+async def _check_free(journal: Journal, prediction_id: str) -> None:
+    """Refuse a prediction that belongs or belonged to an item."""
+    if not await journal.claimed([prediction_id]):
+        return
+    async for entry in journal.entries():
+        if entry.prediction_id == prediction_id:
+            raise InvalidArgumentError(f"prediction {prediction_id} belongs to {entry.key!r}.")
+    raise InvalidArgumentError(
+        f"prediction {prediction_id} was an earlier attempt at an item of this batch."
+    )
 
 
 def _check_model(prediction: Prediction, wanted: str) -> None:

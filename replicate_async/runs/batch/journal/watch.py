@@ -1,4 +1,4 @@
-"""Notices that a journal's files are not those that were opened any more."""
+"""Detects that the files of a journal are not those that were opened."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from replicate_async.errors import JournalLostError
-from replicate_async.runs.batch.journal_lock import Lock
+from replicate_async.runs.batch.journal.lock import Lock
 
 _RESUME: Final = (
     "No more predictions are created, for a later run could not know of them. Put the journal back "
@@ -21,12 +21,11 @@ _ALONE: Final = (
 
 
 class JournalWatch:
-    """Compares the journal, its write-ahead log and its lock with what was opened.
+    """Compares the journal, its write-ahead log and its lock with the files that were opened.
 
     SQLite neither replaces nor shrinks the journal or the log while a connection is open
-    (``journal_size_limit`` is off), and both change in size only while the writer commits. Other
-    programs that only read leave them alone. A folder that is moved takes the journal away from
-    the path that the next run looks at, so that is a loss too.
+    (``journal_size_limit`` is off), and both grow only while the writer commits. Readers do not
+    change them. A moved folder is a loss too: the next run would find no journal at its path.
     """
 
     def __init__(self, journal: Path, lock: Lock) -> None:
@@ -37,7 +36,7 @@ class JournalWatch:
     def check(self, *, written: bool = False) -> None:
         """Raise `JournalLostError` when a file is another one, or is gone, or changed in size.
 
-        After the writer itself has *written*, files may have grown.
+        Once the writer has *written*, the files may have grown.
         """
         found = {path: _stat_if_there(path) for path in self._known}
         for path, now in found.items():
@@ -49,7 +48,7 @@ class JournalWatch:
                 raise JournalLostError(
                     f"{path} was replaced by another file while it was in use. {_RESUME}"
                 )
-        # Before the sizes, which another run that took the lock has changed.
+        # Before the sizes: a run that took the lock has changed them.
         self._check_lock()
         for path, now in found.items():
             if now is not None:
@@ -80,5 +79,5 @@ class JournalWatch:
 def _stat_if_there(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except OSError:  # with a folder that cannot be read, the next run finds no journal either
+    except OSError:  # in a folder that cannot be read, the next run finds no journal
         return None

@@ -14,8 +14,8 @@ from typing import IO, Any, Final, Literal, Protocol
 import msgspec
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.runs.batch.journal_entry import Entry, State
-from replicate_async.runs.batch.journal_status import read
+from replicate_async.runs.batch.journal.entry import Entry, State
+from replicate_async.runs.batch.journal.reader import read
 
 Format = Literal["jsonl", "csv", "parquet"]
 

@@ -1,4 +1,4 @@
-"""A journal's file: made whole or not at all, and looked at before it is trusted."""
+"""The file of a journal: created atomically, and checked when it is opened."""
 
 from __future__ import annotations
 
@@ -22,26 +22,36 @@ from replicate_async.errors import (
     JournalWriteError,
 )
 from replicate_async.files.folder import sync_folder
-from replicate_async.runs.batch.journal_entry import FORMAT, JournalHeader
-from replicate_async.runs.batch.journal_lock import Lock
-from replicate_async.runs.batch.journal_rows import SCHEMA, DamagedRowError
-from replicate_async.runs.batch.journal_watch import JournalWatch
+from replicate_async.runs.batch.journal.entry import FORMAT, JournalHeader
+from replicate_async.runs.batch.journal.lock import Lock
+from replicate_async.runs.batch.journal.store import SCHEMA, DamagedRowError
+from replicate_async.runs.batch.journal.watch import JournalWatch
 
 APPLICATION: Final = 0x52_41_4A_31
-"""What says that an SQLite file is a journal: "RAJ1" where the file format has room for it."""
+"""The SQLite application ID of a journal: "RAJ1"."""
 
-_BUSY: Final = 5.0  # seconds that another program's look into the file may hold things up
+MEMORY: Final = Path(":memory:")
+"""The path of a journal in memory. A journal in a file has an absolute path."""
+
+_BUSY: Final = 5.0  # seconds to wait while another program reads the file
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @contextmanager
-def open_journal(
+def open_file(
     path: Path, header: JournalHeader, *, create: bool
-) -> Generator[tuple[sqlite3.Connection, JournalHeader, JournalWatch]]:
-    """Hold the journal *path* for writing, and give what it says it belongs to.
+) -> Generator[tuple[sqlite3.Connection, JournalHeader, JournalWatch | None]]:
+    """Open the journal at *path* for writing; yield its connection, header and watch.
 
-    A journal that is not there is made with *header*, one that is there has to match it.
+    A missing journal is made with *header*; the header of an existing one has to match. One in
+    `MEMORY` has no watch.
     """
+    if path == MEMORY:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+            db.executescript(SCHEMA)
+            _insert_header(db, header)
+            yield db, header, None
+        return
     with explained(path):
         lock = Lock(path)
     try:
@@ -50,12 +60,12 @@ def open_journal(
             db = _connect(path)
         with closing(db):
             with explained(path):
-                there = read_header(path, db)
-                match(path, there, header)
-                # Also writes anew what a log holds whose sync may have failed.
+                found = read_header(path, db)
+                _check_header(path, found, header)
+                # Writes again what is in a log whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 watch = JournalWatch(path, lock)
-            yield db, there, watch
+            yield db, found, watch
     finally:
         lock.release()
 
@@ -70,31 +80,35 @@ def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None
         # SQLite would take the old log for a part of the new file.
         raise JournalDamaged(
             f"{path} is gone, and {log.name} beside it is not: restore the one, or delete the "
-            "other to begin anew."
+            "other to start again."
         )
     _create(path, header)
 
 
 def _create(path: Path, header: JournalHeader) -> None:
-    # Others see it when it is complete and on disk.
+    # The file gets its name when it is complete and on disk.
     unfinished = path.with_name(f"{path.name}.new")
     for left in _family(unfinished):
         left.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    said = msgspec.json.encode(header)
     with closing(sqlite3.connect(unfinished, isolation_level=None)) as db:
         db.execute("PRAGMA fullfsync = ON")
-        # Nobody goes on with half a file, so it needs no journal of its own. A log would be copied
-        # into it when it is closed, where an error shows nowhere.
+        # A half-made file is deleted, so it needs no rollback journal. A write-ahead log would be
+        # copied into the file by close(), which hides errors.
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("PRAGMA synchronous = FULL")
         db.executescript(f"BEGIN; {SCHEMA}")
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        db.execute("INSERT INTO header VALUES (1, ?, ?)", (said, zlib.crc32(said)))
+        _insert_header(db, header)
         db.execute("COMMIT")
     unfinished.replace(path)
     _sync_folder(path.parent)
+
+
+def _insert_header(db: sqlite3.Connection, header: JournalHeader) -> None:
+    content = msgspec.json.encode(header)
+    db.execute("INSERT INTO header VALUES (1, ?, ?)", (content, zlib.crc32(content)))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -106,7 +120,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         check(path, db)
         if not has_log:
             _check_length(path, db)
-        check_whole(path, db)
+        _check_items(path, db)
         db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA synchronous = FULL")
@@ -130,9 +144,7 @@ def _use_wal(path: Path, db: sqlite3.Connection) -> None:
 def check(path: Path, db: sqlite3.Connection) -> None:
     """Refuse a file that is empty, no journal, or of another format."""
     if not path.stat().st_size:
-        raise JournalDamaged(
-            f"{path} is empty, which no journal is: delete it, if it held nothing, to begin anew."
-        )
+        raise JournalDamaged(f"{path} is empty, which no journal is: delete it to start a new one.")
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
@@ -157,41 +169,35 @@ def _check_length(path: Path, db: sqlite3.Connection) -> None:
         raise JournalDamaged(damage(path, "its end is missing"))
 
 
-def check_whole(path: Path, db: sqlite3.Connection) -> None:
-    """Refuse a journal whose items are damaged.
-
-    Results may be large, and are compared with their checksums when they are read.
-    """
+def _check_items(path: Path, db: sqlite3.Connection) -> None:
+    # Results may be large: their checksums are compared when they are read.
     (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
     if said != "ok":
         raise JournalDamaged(damage(path, " ".join(said.split())))
 
 
 def read_header(path: Path, db: sqlite3.Connection) -> JournalHeader:
-    """Return what the journal says that it belongs to."""
+    """Return the header of a journal."""
     said, crc = db.execute("SELECT json, crc FROM header").fetchone() or (b"", None)
     if zlib.crc32(said) != crc:
         raise JournalDamaged(damage(path, "its header is not as it was written"))
     return msgspec.json.decode(said, type=JournalHeader)
 
 
-def match(path: Path, there: JournalHeader, wanted: JournalHeader) -> None:
-    """Refuse a journal that belongs to another run."""
-    for name, is_there, is_wanted in (
-        ("model", there.model, wanted.model),
-        ("version", there.version, wanted.version),
-        ("options", there.options, wanted.options),
-    ):
-        if is_there != is_wanted:
+def _check_header(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
+    """Raise `JournalMismatch` for a journal of another run."""
+    for name in ("model", "version", "options"):
+        there, given = getattr(found, name), getattr(wanted, name)
+        if there != given:
             raise JournalMismatch(
-                f"{path} belongs to another run: its {name} is {is_there!r}, not {is_wanted!r}. "
+                f"{path} belongs to another run: its {name} is {there!r}, not {given!r}. "
                 "Use another journal for this one."
             )
 
 
 @contextmanager
 def explained(path: Path) -> Generator[None]:
-    """Raise what SQLite and the system say about *path* as what it means."""
+    """Raise errors of SQLite and of the system as a `JournalError` about *path*."""
     try:
         yield
     except (sqlite3.Error, DamagedRowError) as error:
@@ -204,7 +210,7 @@ def explained(path: Path) -> Generator[None]:
 
 
 def failure(path: Path, error: Exception) -> JournalError:
-    """Return what an error means for the journal at *path*."""
+    """Return the `JournalError` for an *error* of the journal at *path*."""
     if isinstance(error, DamagedRowError):
         return JournalDamaged(damage(path, str(error)))
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -218,7 +224,7 @@ def failure(path: Path, error: Exception) -> JournalError:
 
 
 def damage(path: Path, said: str) -> str:
-    """Return what to say of a damaged journal."""
+    """Return the message for a damaged journal."""
     return (
         f"{path} is damaged: {said}. Restore it from a copy, or look in it and in the list of "
         "predictions for what was run before you begin with a new journal."

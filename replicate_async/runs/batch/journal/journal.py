@@ -1,0 +1,201 @@
+"""The journal of an open batch.
+
+It is one SQLite file of mode 0600, with keys, digests and results, and without inputs and the API
+token. The intent of a create is on disk before the create is sent, so that a resume knows of every
+prediction that may exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self, TypeVar, cast
+
+from replicate_async.errors import ClientStateError, InvalidArgumentError
+from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
+from replicate_async.runs.batch.journal.file import MEMORY
+from replicate_async.runs.batch.journal.store import START, Place, Store
+from replicate_async.runs.batch.journal.writer import Call, JournalWriter
+
+T = TypeVar("T")
+
+
+class Journal:
+    """A batch's journal, open for writing by this process alone.
+
+    What a method has written when it returns survives a crash of the process or of the system, and
+    a loss of power. Calls that arrive during a commit are committed together, in a thread.
+
+    A cancelled method takes effect all the same, before the methods that are called next; only an
+    intent is then taken back, because its create was not sent.
+
+    After a failed write, the method and all later ones raise `JournalWriteError`; the journal has
+    to be opened again to see what was written. After its file or lock was deleted, moved, replaced
+    or cut they raise `JournalLostError`, but for `record` of a prediction or result, which then
+    records nothing: predictions that run can still be awaited.
+
+    A journal belongs to the event loop and the process that opened it; in others, and when it is
+    closed, methods raise `ClientStateError`.
+    """
+
+    def __init__(
+        self, path: Path, header: JournalHeader, writer: JournalWriter, *, by_key: bool
+    ) -> None:
+        self.path: Path = path
+        """Where the file is."""
+        self.header: JournalHeader = header
+        """What the journal belongs to."""
+        self._writer = writer
+        self._by_key = by_key
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | os.PathLike[str] | None,
+        header: JournalHeader,
+        *,
+        create: bool = True,
+        by_key: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the journal at *path*, or make it if it is missing and *create* is true.
+
+        Without a path it is in memory, and forgets entries that are done. With *by_key*, an item is
+        the same under any digest. *clock* returns the seconds since 1970 at which a result is
+        recorded.
+
+        Raises `JournalLocked` when another run has it open, `JournalMismatch` when it belongs to
+        another model, version or options, `JournalTooNew` when a newer version of this package
+        made it, `JournalDamaged` when it is damaged or no journal, `JournalWriteError` when the
+        disk fails, and `InvalidArgumentError` when it is missing and *create* is false.
+        """
+        where = MEMORY
+        if path is not None:
+            if not os.fspath(path):
+                raise InvalidArgumentError("journal is empty: give the path of a file.")
+            where = Path(os.path.realpath(path))  # noqa: ASYNC240 - looks at the names, not at data
+        writer = JournalWriter(where, header, create=create, clock=clock)
+        try:
+            found = await writer.opened
+        except BaseException:
+            writer.stop()
+            raise
+        return cls(where, found, writer, by_key=by_key)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it is a file, which a later run can resume."""
+        return self.path != MEMORY
+
+    async def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
+        """Add the *items* (index, key, digest) that are missing, and return all in their order.
+
+        A known item moves to its new index; of a key that comes twice, the first index counts.
+        Entries that are done come with their results: plan a few hundred at a time. Raises
+        `JournalMismatch`, and adds nothing, when a key is known with another digest; a journal
+        opened *by_key* takes the new digest, but for an entry whose create may have been sent.
+        """
+        given = list(items)
+        return await self._call(lambda store: store.plan(given, by_key=self._by_key))
+
+    async def record(self, entry: Entry) -> None:
+        """Write *entry*, which an `Entry` method made of the current one.
+
+        Send a create only after its intent is recorded. When the record of an intent is cancelled,
+        the entry is planned again. Raises `ClientStateError` when the state cannot follow the
+        stored one (see `TRANSITIONS`).
+        """
+        optional = entry.state in (State.CREATED, State.DONE)
+        call = self._submit(lambda store: store.record(entry), optional=optional)
+        try:
+            await call.future
+        except asyncio.CancelledError:
+            if entry.state is State.INTENT:
+                self._writer.revoke(call, lambda store: store.record(entry.reset()))
+            raise
+
+    async def set_latest_version(self, version: str) -> None:
+        """Record the version that the model was found to have, for later runs."""
+        self.header = await self._call(lambda store: store.set_latest_version(version))
+
+    async def claimed(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the prediction *ids* that belong or belonged to an entry."""
+        given = list(ids)
+        return await self._call(lambda store: store.claimed(given))
+
+    async def get(self, key: str) -> Entry | None:
+        """Return the entry of *key*, or None."""
+        return await self._call(lambda store: store.get(key))
+
+    async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
+        """Yield the entries, or those in *state*, in index order, read a few megabytes at a time.
+
+        An entry that changes meanwhile comes as it was or as it is.
+        """
+        place: Place | None = START
+        while place is not None:
+            entries, place = await self._page(place, state)
+            for entry in entries:
+                yield entry
+
+    async def _page(self, after: Place, state: State | None) -> tuple[list[Entry], Place | None]:
+        return await self._call(lambda store: store.page(after, state))
+
+    async def counts(self) -> Mapping[State, int]:
+        """Return how many entries there are of each state."""
+        return await self._call(lambda store: store.counts())
+
+    async def aclose(self) -> None:
+        """Finish all calls, close the file and release the lock; can be called again.
+
+        A cancelled close takes effect all the same. Raises `JournalLostError`, once the file is
+        closed, when the journal was lost before.
+        """
+        self._check_place()
+        closed, self._closed = self._closed, True
+        if not closed:
+            self._writer.stop()
+        await asyncio.shield(self._writer.closed)
+        if self._writer.lost is not None and not closed:
+            raise self._writer.lost
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not self._closed and self._process == os.getpid():
+            self._writer.stop()
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<Journal {str(self.path)!r}{' (closed)' if self._closed else ''}>"
+
+    async def _call(self, work: Callable[[Store], T]) -> T:
+        return cast("T", await self._submit(work).future)
+
+    def _submit(self, work: Callable[[Store], object], *, optional: bool = False) -> Call:
+        self._check_place()
+        if self._closed:
+            raise ClientStateError(f"{self.path} is closed: open the journal again.")
+        return self._writer.submit(work, optional=optional)
+
+    def _check_place(self) -> None:
+        if self._process != os.getpid():
+            raise ClientStateError(
+                f"{self.path} was opened before a fork: open a journal of its own in each process."
+            )
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientStateError(
+                f"{self.path} was opened in another event loop: use the journal there, or close "
+                "it there and open it here."
+            )

@@ -1,0 +1,253 @@
+"""The SQLite tables of a journal. Each change checks first and writes then."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatch
+from replicate_async.runs.batch.journal.entry import TRANSITIONS, Entry, JournalHeader, State
+
+SCHEMA: Final = """
+CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), json BLOB NOT NULL, crc INTEGER);
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    digest TEXT NOT NULL,
+    idx INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    intent_at REAL,
+    window_start REAL,
+    window_end REAL,
+    prediction_id TEXT,
+    crc INTEGER NOT NULL
+);
+CREATE INDEX items_by_index ON items (idx);
+CREATE INDEX items_by_prediction ON items (prediction_id) WHERE prediction_id IS NOT NULL;
+CREATE TABLE results (
+    id INTEGER PRIMARY KEY,
+    done_at REAL NOT NULL,
+    status TEXT,
+    predict_time REAL,
+    crc INTEGER NOT NULL,
+    result BLOB NOT NULL
+);
+CREATE TABLE former (prediction_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+"""``former`` has the predictions of items that were reset: they belong to no other item."""
+
+_FIELDS: Final = Entry.__struct_fields__[:-1]
+"""The fields of an entry that are columns of ``items``; the result is in a table of its own."""
+_COLUMNS: Final = ", ".join("idx" if name == "index" else name for name in _FIELDS)
+_SELECT: Final = (
+    f"SELECT items.id, {_COLUMNS}, items.crc, results.crc, result "  # noqa: S608 - names of ours
+    "FROM items LEFT JOIN results ON results.id = items.id"
+)
+_PAGE: Final = f"{_SELECT} WHERE (idx, items.id) > (?, ?)%s ORDER BY idx, items.id"
+_INSERT: Final = f"INSERT INTO items ({_COLUMNS}, crc) VALUES ({'?, ' * len(_FIELDS)}?)"  # noqa: S608 - names of ours
+_MOVE: Final = "UPDATE items SET idx = ?, digest = ?, crc = ? WHERE key = ?"
+_CHANGED: Final = _FIELDS[3:]
+_UPDATE: Final = f"UPDATE items SET {' = ?, '.join(_CHANGED)} = ?, crc = ? WHERE id = ?"  # noqa: S608 - names of ours
+_INSERT_RESULT: Final = "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)"
+
+_KEYS_AT_ONCE: Final = 250  # SQLite may be built to take no more than 999 parameters
+_PAGE_ROWS: Final = 500
+_PAGE_BYTES: Final = 4 * 2**20
+
+Place = tuple[int, int]
+"""An index and a row: where a page ends."""
+START: Final[Place] = (-(2**63), 0)
+"""The place before the first entry."""
+
+
+class DamagedRowError(Exception):
+    """A row that is not as it was written."""
+
+
+class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    predict_time: float | None = None
+
+
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    status: str | None = None
+    metrics: _Metrics | None = None
+
+
+_decode_outcome = msgspec.json.Decoder(_Outcome).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Store:
+    """The entries of a journal, read and changed through one connection.
+
+    A store that is not *persistent* forgets entries that are done.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, clock: Callable[[], float], *, persistent: bool = True
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._persistent = persistent
+
+    def plan(self, items: Sequence[tuple[int, str, str]], *, by_key: bool) -> list[Entry]:
+        """Add the *items* (index, key, digest) that are missing, and return all in their order.
+
+        With *by_key*, an item is the same under any digest.
+        """
+        known = self._known([key for _, key, _ in items])
+        placed: dict[str, Entry] = {}
+        for index, key, digest in items:
+            before = placed.get(key) or known.get(key)
+            if before is None:
+                placed[key] = Entry(key=key, digest=digest, index=index)
+            elif before.digest != digest and not by_key:
+                raise JournalMismatch(
+                    f"the journal knows {key!r} with another input. Use another journal for other "
+                    "inputs, or other keys for them; when values differ at each run, as signed "
+                    'URLs do, use match="key" so that the key alone counts.'
+                )
+            elif key not in placed:
+                placed[key] = _moved(before, index, digest)
+        added = [each for key, each in placed.items() if key not in known]
+        moved = [each for key, each in placed.items() if key in known and each != known[key]]
+        self._db.executemany(_INSERT, [(*_values(each), checksum(each)) for each in added])
+        self._db.executemany(
+            _MOVE, [(each.index, each.digest, checksum(each), each.key) for each in moved]
+        )
+        return [placed[key] for _, key, _ in items]
+
+    def record(self, entry: Entry) -> None:
+        """Store *entry*, if its state may follow the stored one.
+
+        The stored index and digest stay. Raises `InvalidArgumentError` for a key that is not
+        planned, and `ClientStateError` for a state that cannot follow.
+        """
+        row, before = self._find(entry.key)
+        if entry.state not in TRANSITIONS[before.state]:
+            raise ClientStateError(f"{entry.key!r} is {before.state}: it cannot be {entry.state}.")
+        if before.prediction_id not in (None, entry.prediction_id):
+            self._db.execute("INSERT OR IGNORE INTO former VALUES (?)", (before.prediction_id,))
+        if before.state is State.DONE:
+            self._db.execute("DELETE FROM results WHERE id = ?", (row,))
+        if entry.state is State.DONE:
+            if not self._persistent:
+                self._db.execute("DELETE FROM items WHERE id = ?", (row,))
+                return
+            self._insert_result(row, entry.result or b"")
+        after = msgspec.structs.replace(entry, index=before.index, digest=before.digest)
+        self._db.execute(_UPDATE, (*_values(after)[3:], checksum(after), row))
+
+    def _insert_result(self, row: int, result: bytes) -> None:
+        try:
+            outcome = _decode_outcome(result)
+        except msgspec.DecodeError:
+            outcome = _Outcome()
+        predict_time = outcome.metrics.predict_time if outcome.metrics else None
+        values = (row, self._clock(), outcome.status, predict_time, zlib.crc32(result), result)
+        self._db.execute(_INSERT_RESULT, values)
+
+    def _find(self, key: str) -> tuple[int, Entry]:
+        row = self._db.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise InvalidArgumentError(f"the journal does not know {key!r}: plan it first.")
+        return row[0], _entry(row)
+
+    def _known(self, keys: Sequence[str]) -> dict[str, Entry]:
+        query = f"{_SELECT} WHERE key IN (%s)"
+        return {(entry := _entry(row)).key: entry for row in self._all(query, keys)}
+
+    def _all(self, query: str, values: Sequence[str]) -> Iterator[Any]:
+        """Yield the rows of *query* for any number of values."""
+        for start in range(0, len(values), _KEYS_AT_ONCE):
+            some = values[start : start + _KEYS_AT_ONCE]
+            yield from self._db.execute(query % ",".join("?" * len(some)), some)
+
+    def claimed(self, ids: Sequence[str]) -> set[str]:
+        """Return those of *ids* that belong or belonged to an entry."""
+        query = "SELECT prediction_id FROM {} WHERE prediction_id IN (%s)"
+        return {
+            id for table in ("items", "former") for (id,) in self._all(query.format(table), ids)
+        }
+
+    def set_latest_version(self, version: str) -> JournalHeader:
+        """Record the version that the model was found to have, and return the new header."""
+        (said,) = self._db.execute("SELECT json FROM header").fetchone()
+        header = msgspec.structs.replace(
+            msgspec.json.decode(said, type=JournalHeader), latest_version=version
+        )
+        said = msgspec.json.encode(header)
+        self._db.execute("UPDATE header SET json = ?, crc = ?", (said, zlib.crc32(said)))
+        return header
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of *key*, or None."""
+        return self._known([key]).get(key)
+
+    def page(self, after: Place, state: State | None) -> tuple[list[Entry], Place | None]:
+        """Return entries after a place; see `page`."""
+        return page(self._db, after, state)
+
+    def counts(self) -> dict[State, int]:
+        """Return how many entries there are of each state."""
+        return counts(self._db)
+
+
+def page(
+    db: sqlite3.Connection, after: Place, state: State | None
+) -> tuple[list[Entry], Place | None]:
+    """Return entries after a place, in index order, and the place where they end.
+
+    There are as many as a few megabytes hold. The place is None when there are no more.
+    """
+    chosen = _PAGE % ("" if state is None else " AND state = ?")
+    rows = db.execute(chosen, after if state is None else (*after, state))
+    entries: list[Entry] = []
+    size = 0
+    for row in rows:
+        entry = _entry(row)
+        entries.append(entry)
+        size += len(entry.result or b"")
+        if len(entries) == _PAGE_ROWS or size >= _PAGE_BYTES:
+            return entries, (entry.index, row[0])
+    return entries, None
+
+
+def counts(db: sqlite3.Connection) -> dict[State, int]:
+    """Return how many entries there are of each state."""
+    found = dict.fromkeys(State, 0)
+    for state, number in db.execute("SELECT state, count(*) FROM items GROUP BY state"):
+        found[State(state)] = number
+    return found
+
+
+def checksum(entry: Entry) -> int:
+    """Return the checksum of an entry without its result; a row that changed does not match it."""
+    return zlib.crc32(_encode(_values(entry)))
+
+
+def _values(entry: Entry) -> tuple[Any, ...]:
+    return msgspec.structs.astuple(entry)[:-1]
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    """Return the entry of a row of `_SELECT`; raises `DamagedRowError`."""
+    values, (crc, result_crc, result) = row[1:-3], row[-3:]
+    if zlib.crc32(_encode(values)) != crc:
+        raise DamagedRowError(f"the row of {values[0]!r} is not as it was written")
+    named: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
+    named["state"] = State(named["state"])
+    if named["state"] is State.DONE and (result is None or zlib.crc32(result) != result_crc):
+        raise DamagedRowError(f"the result of {values[0]!r} is not as it was written")
+    return Entry(**named, result=result)
+
+
+def _moved(entry: Entry, index: int, digest: str) -> Entry:
+    """Return *entry* as planned again; an open create keeps the digest of what was sent."""
+    kept = entry.digest if entry.is_open else digest
+    return msgspec.structs.replace(entry, index=index, digest=kept)

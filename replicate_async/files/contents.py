@@ -1,4 +1,4 @@
-"""Which values are files, and the source that each of them is read from."""
+"""Recognizing files among the values of an input, and finding the source of each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from replicate_async.files.readers import (
     AsyncPieces,
     AsyncReadable,
     Pipe,
-    explained,
     reads_async,
+    translated_errors,
 )
 from replicate_async.files.sources import Memory, OneShotSource, OpenFile, PathSource, Source
 
@@ -28,21 +28,21 @@ _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 
 
 class FormFile(Protocol):
-    """A file of a form that a web framework received, such as the `UploadFile` of Starlette."""
+    """A file from an HTML form, such as the `UploadFile` of Starlette."""
 
     @property
     def file(self) -> BinaryIO:
-        """What the framework has kept the bytes in."""
+        """The file that holds the bytes."""
         ...
 
     @property
     def filename(self) -> str | None:
-        """The name that the form stated."""
+        """The file name in the form."""
         ...
 
 
 class FilePlaceholder:
-    """Stands for a file in an input: what the API shows in its place cannot be foretold."""
+    """Stands for a file in an input, where the URL that the API will show is not known."""
 
     __slots__ = ()
 
@@ -61,11 +61,11 @@ FileContent = (
     | FormFile
     | Image
 )
-"""What can be sent as a file."""
+"""Values that can be sent as a file."""
 
 
 def is_file(value: object) -> bool:
-    """Tell whether *value* is a path, an open file, an iterator of bytes, an image or an upload."""
+    """Return whether *value* is a path, an open or form file, an async iterator or an image."""
     return (
         isinstance(value, os.PathLike | AsyncIterable | FilePlaceholder)
         or callable(getattr(value, "read", None))
@@ -75,7 +75,7 @@ def is_file(value: object) -> bool:
 
 
 def form_file(value: object) -> object:
-    """Return what holds the bytes of a file of a form, None if *value* is no such file."""
+    """Return the file that holds the bytes of a form file, None if *value* is not one."""
     for name in ("file", "stream"):  # Starlette, Litestar and aiohttp; Werkzeug and Quart
         held: object = getattr(value, name, None)
         if callable(getattr(held, "read", None)) and hasattr(value, "filename"):
@@ -84,11 +84,11 @@ def form_file(value: object) -> object:
 
 
 def source_of(value: object, where: str) -> Source:
-    """Return what *value* is read from; *where* says which argument it is.
+    """Return the source that reads *value*; *where* names the argument in error messages.
 
-    Raises `InvalidArgumentError` for what cannot be, as far as that shows without a look at it.
+    Raises `InvalidArgumentError` for a value that cannot be read. Nothing is read yet.
     """
-    with explained(where):
+    with translated_errors(where):
         return _source_of(value, where)
 
 
@@ -105,19 +105,21 @@ def _source_of(value: object, where: str) -> Source:
     return _of_other(value, where, f"{where}={shorten(value)}")
 
 
-def _of_other(value: object, where: str, what: str) -> Source:
+def _of_other(value: object, where: str, label: str) -> Source:
     if is_image(value):
-        return ImageSource(cast("Image", value), what)
+        return ImageSource(cast("Image", value), label)
     if isinstance(value, io.TextIOBase):
-        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
+        raise InvalidArgumentError(f"{label} is open in text mode; open it with 'rb'.")
     if reads_async(value):
-        return OneShotSource(AsyncPieces(cast("AsyncReadable", value), what), what, _name_of(value))
+        return OneShotSource(
+            AsyncPieces(cast("AsyncReadable", value), label), label, _name_of(value)
+        )
     if isinstance(value, AsyncIterable):
         return OneShotSource(cast("AsyncIterable[object]", value), where)
     if _is_open_file(value):
-        return _of_open_file(cast("BinaryIO", value), what)
+        return _of_open_file(cast("BinaryIO", value), label)
     raise InvalidArgumentError(
-        f"{what} is a {type(value).__name__}; give bytes, a Path, a file opened with 'rb', or an "
+        f"{label} is a {type(value).__name__}; give bytes, a Path, a file opened with 'rb', or an "
         "async iterator of bytes."
     )
 
@@ -125,7 +127,7 @@ def _of_other(value: object, where: str, what: str) -> Source:
 def _of_form_file(value: object, held: object, where: str) -> Source:
     source = _source_of(held, where)
     filename: object = getattr(value, "filename", None)
-    # Some browsers state a whole path.
+    # Some browsers send a whole path.
     source.name = re.split(r"[\\/]", filename)[-1] or None if isinstance(filename, str) else None
     stated: object = getattr(value, "content_type", None)
     found = _MEDIA_TYPE.match(stated) if isinstance(stated, str) else None
@@ -138,17 +140,17 @@ def _is_open_file(value: object) -> bool:
     return all(hasattr(value, name) for name in methods)
 
 
-def _of_open_file(file: BinaryIO, what: str) -> Source:
-    with explained(what):
+def _of_open_file(file: BinaryIO, label: str) -> Source:
+    with translated_errors(label):
         readable, seekable = file.readable(), file.seekable()
     if not readable:
-        raise InvalidArgumentError(f"{what} is open for writing only; open it with 'rb'.")
+        raise InvalidArgumentError(f"{label} is open for writing only; open it with 'rb'.")
     if seekable:
-        return OpenFile(file, what, _name_of(file))
-    return OneShotSource(Pipe(file, what), what, _name_of(file))
+        return OpenFile(file, label, _name_of(file))
+    return OneShotSource(Pipe(file, label), label, _name_of(file))
 
 
 def _name_of(file: object) -> str | None:
-    """Return the last part of the name of *file*; a descriptor is no name."""
+    """Return the last part of the name of *file*; a file descriptor is not a name."""
     name: object = getattr(file, "name", None)
     return Path(name).name or None if isinstance(name, str) else None

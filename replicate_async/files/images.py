@@ -1,4 +1,4 @@
-"""Images of Pillow as content to be sent; Pillow is used where the caller has imported it."""
+"""Images of Pillow as files; Pillow is not imported here, only used if the caller did."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from anyio import to_thread
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.readers import explained
+from replicate_async.files.readers import translated_errors
 from replicate_async.files.sources import FileHead, Memory
 
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
@@ -47,11 +47,11 @@ class Image(Protocol):
         ...
 
     def getexif(self) -> Any:
-        """Return what the image's file said about it."""
+        """Return the Exif data of the image."""
         ...
 
     def getpalette(self) -> Any:
-        """Return the colours that the pixels are numbers of."""
+        """Return the colours of a palette image."""
         ...
 
     def tobytes(self) -> bytes:
@@ -60,26 +60,26 @@ class Image(Protocol):
 
 
 def is_image(value: object) -> bool:
-    """Tell whether *value* is an image of Pillow."""
+    """Return whether *value* is an image of Pillow."""
     module = sys.modules.get("PIL.Image")
     kind = getattr(module, "Image", None)
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def encode_png(image: Image, what: str) -> bytes:
-    """Return *image* as PNG, which loses no pixel."""
+def encode_png(image: Image, label: str) -> bytes:
+    """Return *image* as PNG, which is lossless."""
     if image.mode in _NOT_FOR_PNG:
         raise InvalidArgumentError(
-            f'{what} has pixels of mode {image.mode!r}, which PNG cannot hold; convert("L") or '
+            f'{label} has pixels of mode {image.mode!r}, which PNG cannot hold; convert("L") or '
             "save it to a file of a format that can."
         )
     shown = image
     options: dict[str, object] = {}
     if image.mode not in _PNG_MODES:
         shown = image.convert(_CONVERTED.get(image.mode, "RGB"))
-        options["icc_profile"] = None  # it is about the pixels as they were
+        options["icc_profile"] = None  # it describes the pixels before the conversion
     if exif := image.getexif():
-        # The orientation of a photograph stands there, and not in the pixels.
+        # Exif has the orientation of a photograph.
         options["exif"] = exif.tobytes()
     content = BytesIO()
     shown.save(content, "PNG", **options)
@@ -87,7 +87,7 @@ def encode_png(image: Image, what: str) -> bytes:
 
 
 def hash_of_pixels(image: Image) -> str:
-    """Return a digest of what *image* shows, the same for every release of Pillow and zlib."""
+    """Return a digest of the pixels, the same with every release of Pillow and zlib."""
     found = hashlib.sha256(repr((image.mode, image.size, image.getpalette())).encode())
     found.update(repr(getattr(image, "info", {}).get("transparency")).encode())
     found.update(image.getexif().tobytes())
@@ -96,25 +96,25 @@ def hash_of_pixels(image: Image) -> str:
 
 
 class ImageSource(Memory):
-    """An image of Pillow, encoded as PNG when it is looked into."""
+    """An image of Pillow, encoded as PNG by `read_head`."""
 
-    def __init__(self, image: Image, what: str) -> None:
-        super().__init__(b"", what)
+    def __init__(self, image: Image, label: str) -> None:
+        super().__init__(b"", label)
         self._image = image
 
-    async def start(self, most: int) -> FileHead:
-        """Encode the image, in a thread: millions of pixels take a second."""
+    async def read_head(self, limit: int) -> FileHead:
+        """Encode the image in a thread: millions of pixels take a second."""
         content = await to_thread.run_sync(self._encode)
         self._view = memoryview(content)
         self.size: int | None = len(content)
-        return await super().start(most)
+        return await super().read_head(limit)
 
     def _encode(self) -> bytes:
-        with explained(self.what):
-            return encode_png(self._image, self.what)
+        with translated_errors(self.label):
+            return encode_png(self._image, self.label)
 
-    def fingerprint(self, most: int) -> list[object]:
+    def fingerprint(self, limit: int) -> list[object]:
         """Return a digest of the pixels."""
-        del most
-        with explained(self.what):
+        del limit
+        with translated_errors(self.label):
             return ["image", hash_of_pixels(self._image)]

@@ -1,10 +1,10 @@
-"""A model's input, made into plain JSON values; its files wait to be sent."""
+"""Encoding the input of a model to JSON values; its files become slots, and are sent later."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections import UserString
-from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Reversible, Sequence
+from collections.abc import Callable, Iterable, Mapping, MappingView, Reversible, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import partial
@@ -31,17 +31,17 @@ from replicate_async.files.values import (
 from replicate_async.schemas import File
 
 FileEncoding: TypeAlias = Literal["auto", "upload", "data-url"]
-"""How the files of an input are sent: by their size, always uploaded, or never."""
+"""How the files of an input are sent: depending on their size, always or never uploaded."""
 
 LARGEST_DATA_URL: Final = 256_000
-"""Bytes of a file that may stand in the input itself; the API asks for an upload above that."""
+"""Bytes of a file that becomes a data URL; the API asks for an upload above that."""
 LARGEST_FORCED_DATA_URL: Final = 1_000_000
-"""Bytes of a file that the API takes in the input itself if it must."""
+"""Bytes of a file that the API takes as a data URL at most."""
 MOST_IN_DATA_URLS: Final = 10_000_000
-"""Bytes of all files of an input together that stand in the input itself."""
+"""Bytes of all data URLs of an input together, before their encoding."""
 
 LARGEST_UPLOAD: Final = 100_000_000
-"""Bytes of a file that the API takes as an upload."""
+"""Bytes of a file that the API takes as an upload at most."""
 
 _SCALARS: Final[frozenset[type]] = frozenset({int, bool, type(None)})
 _SCALAR_CLASSES: Final = (str, int, float)
@@ -52,17 +52,29 @@ _FLOATS: Final[frozenset[type]] = frozenset({float})
 
 
 class FileSlot:
-    """A file in an input: the value that was given for it, and the URL that takes its place."""
+    """A file in an input that waits to be sent: its value, its place, and the URL it will get."""
 
-    __slots__ = ("url", "value")
+    __slots__ = ("_holders", "place", "url", "value")
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, place: str) -> None:
         self.value: object = value
+        self.place: str = place
+        """Where in the input the file is, or is first, such as ``input["image"]``."""
         self.url: str = ""
+        self._holders: list[tuple[Any, object]] = []
+
+    def held_by(self, container: dict[str, Any] | list[object], key: object) -> None:
+        """Note that ``container[key]`` is this slot."""
+        self._holders.append((container, key))
+
+    def fill(self) -> None:
+        """Put the URL into all places of the slot."""
+        for container, key in self._holders:
+            container[key] = self.url
 
 
 class EncodedInput:
-    """An input as the API takes it, but for its files, which are still to be sent."""
+    """An input as the API takes it, with slots in the places of files that are not sent yet."""
 
     __slots__ = ("bytes_in_data_urls", "encoding", "slots", "values")
 
@@ -74,61 +86,55 @@ class EncodedInput:
         self.encoding: FileEncoding = encoding
         self.bytes_in_data_urls: int = inlined
 
-    def places(self) -> list[tuple[FileSlot, str]]:
-        """Return each file once, with where it is found first."""
-        found: dict[FileSlot, str] = {}
-        for slot, path in _slots(self.values, []):
-            found.setdefault(slot, _place("input", path))
-        return list(found.items())
-
     def fill(self) -> None:
         """Put the URLs of the files in their places."""
-        _fill(self.values)
+        for slot in self.slots:
+            slot.fill()
         self.slots = []
 
 
 def encode_input(given: Record | None, encoding: FileEncoding = "auto") -> EncodedInput:
     """Return *given* as the API takes it, without the inputs that are None.
 
-    The API refuses an explicit null even for optional inputs, so None means "left out". Bytes that
-    are few become a data URL, an uploaded `File` its URL; all else that is a file waits in a
-    `FileSlot`. Raises `InvalidArgumentError` naming the input.
+    The API refuses an explicit null also for optional inputs, so None means "left out". A few bytes
+    become a data URL, and an uploaded `File` its URL; every other file becomes a `FileSlot`. Raises
+    `InvalidArgumentError` that names the input.
     """
-    encoder = _Encoder(encoding)
-    values = {} if given is None else encoder.encode(given, "input")
-    if None in values.values():
-        values = {name: value for name, value in values.items() if value is not None}
-    return EncodedInput(values, encoder.slots, encoding, encoder.inlined)
+    return _encoded(given, _Encoder("input", encoding))
 
 
 def canonical_input(given: Record) -> EncodedInput:
-    """Return *given* as it is sent, but with every file in a `FileSlot`, uploaded ones included.
+    """Return *given* as it is sent, but with a `FileSlot` for every file, uploaded ones included.
 
-    What tells inputs apart is made of this, so that it is the same in every process.
+    The digest of an input is made from it, so it is the same in every process.
     """
-    encoder = _Encoder("upload", keep_files=True)
-    values = encoder.encode(given, "input")
-    left = {name: value for name, value in values.items() if value is not None}
-    return EncodedInput(left, encoder.slots, "upload", 0)
+    return _encoded(given, _Encoder("input", "upload", keep_files=True))
+
+
+def _encoded(given: Record | None, encoder: _Encoder) -> EncodedInput:
+    values = {} if given is None else encoder.encode(given)
+    if None in values.values():
+        for name in [name for name, value in values.items() if value is None]:
+            del values[name]
+    return EncodedInput(values, encoder.slots, encoder.encoding, encoder.inlined)
 
 
 def encode_json(given: Record, argument: str) -> dict[str, Any]:
     """Return *given* as plain JSON values; raises `InvalidArgumentError` naming the key."""
-    values = _Encoder("auto").encode(given, argument)
-    for _, path in _slots(values, []):
-        raise InvalidArgumentError(
-            f"{_place(argument, path)} is a file; {argument} takes plain values only."
-        )
+    encoder = _Encoder(argument, "auto")
+    values = encoder.encode(given)
+    for slot in encoder.slots:
+        raise InvalidArgumentError(f"{slot.place} is a file; {argument} takes plain values only.")
     return values
 
 
 def is_record(given: object) -> bool:
-    """Tell whether *given* names values, as an input must."""
+    """Return whether *given* is a mapping or has fields, as an input must."""
     return isinstance(given, Mapping | msgspec.Struct) or has_fields(given)
 
 
 def field_of(given: Record, name: str) -> object:
-    """Return the value that *given* has for *name*, None if there is none; UUIDs as text."""
+    """Return the value of the key or field *name*, encoded to JSON, or None without one."""
     found = _names_of(given, "input").get(name)
     if found is None or is_file(found):
         return found
@@ -139,7 +145,7 @@ def field_of(given: Record, name: str) -> object:
 
 
 def _names_of(given: object, argument: str) -> Mapping[Any, Any]:
-    """Return the values that *given* names; those of a struct are all that are set."""
+    """Return the values of *given* by name; fields of a struct that are UNSET are left out."""
     if isinstance(given, msgspec.Struct):
         names = zip(given.__struct_fields__, given.__struct_encode_fields__, strict=True)
         return {
@@ -161,50 +167,48 @@ def _is_mapping(value: object) -> bool:
 
 
 class _Encoder:
-    """One pass over a value.
+    """Encodes one value to JSON values, and collects its files.
 
-    With *keep_files*, files that have a URL wait in slots as well.
+    With *keep_files*, files that have a URL become slots as well.
     """
 
-    __slots__ = ("_encoding", "_files", "_keep_files", "_known", "inlined", "slots")
+    __slots__ = (
+        "_argument", "_files", "_keep_files", "_known", "_path", "encoding", "inlined", "slots"
+    )  # fmt: skip
 
-    def __init__(self, encoding: FileEncoding, *, keep_files: bool = False) -> None:
-        self._encoding = encoding
+    def __init__(self, argument: str, encoding: FileEncoding, *, keep_files: bool = False) -> None:
+        self._argument = argument
         self._keep_files = keep_files
         self._known: dict[object, FileSlot] = {}
         self._files = 0
+        # The keys that lead to the value being encoded; after an error, to the value at fault.
+        self._path: list[object] = []
+        self.encoding: FileEncoding = encoding
         self.inlined = 0
         self.slots: list[FileSlot] = []
 
-    def encode(self, given: Any, argument: str) -> dict[str, Any]:
+    def encode(self, given: Any) -> dict[str, Any]:
         cause: BaseException | None = None
         try:
             # Most inputs are a plain dict.
             kind: type = type(given)  # pyright: ignore[reportUnknownVariableType] - it may be any
-            return self._mapping(given if kind is dict else _names_of(given, argument))
+            return self._mapping(given if kind is dict else _names_of(given, self._argument))
         except UnsendableError as unsendable:
-            place, cause = _place(argument, reversed(unsendable.path)), unsendable.__cause__
-            error = InvalidArgumentError(f"{place}{unsendable.problem}")
+            cause, problem = unsendable.__cause__, unsendable.problem
         except RecursionError:
-            place = self._deepest(given, argument)
-            error = InvalidArgumentError(f"{place} is nested too deep for JSON, or holds itself.")
+            del self._path[1:]
+            problem = " is nested too deep for JSON, or holds itself."
         except InvalidArgumentError:
             raise
-        except Exception as own:  # noqa: BLE001 - of the caller's own mapping or class
-            cause = own
-            error = InvalidArgumentError(f"{argument} cannot be read: {reason_of(own)}.")
-        raise error from cause
+        except Exception as error:  # noqa: BLE001 - a mapping or class of the caller may raise any
+            cause, problem = error, f" cannot be read: {reason_of(error)}."
+        raise InvalidArgumentError(f"{self._place()}{problem}") from cause
 
-    def _deepest(self, given: object, argument: str) -> str:
-        """Return which part of *given* is nested too deep."""
-        for name, value in _names_of(given, argument).items():
-            try:
-                self._plain(value)
-            except RecursionError:
-                return _place(argument, [name])
-            except Exception:  # noqa: BLE001, S112 - it is another part that is looked for
-                continue
-        return argument
+    def _place(self) -> str:
+        return self._argument + "".join(
+            f'["{repr(step)[1:-1]}"]' if isinstance(step, str) else f"[{step}]"
+            for step in self._path
+        )
 
     def _plain(self, value: object) -> object:
         kind = type(value)
@@ -235,11 +239,8 @@ class _Encoder:
                 or (kind is float and isfinite(value))
             ):
                 plain[name] = value
-                continue
-            try:
-                plain[name] = self._plain(value)
-            except Exception as error:  # noqa: BLE001 - raised again, with its place
-                raise _placed(error, name)  # noqa: B904 - it has its cause
+            else:
+                plain[name] = self._item(value, plain, name)
         if converted_keys and len(plain) < len(given):
             raise UnsendableError(" has keys that are the same as strings; rename one of them.")
         return plain
@@ -250,17 +251,23 @@ class _Encoder:
             return list(given)
         plain: list[object] = []
         for value in given:
-            try:
-                plain.append(self._plain(value))
-            except Exception as error:  # noqa: BLE001 - raised again, with its place
-                raise _placed(error, len(plain))  # noqa: B904 - it has its cause
+            plain.append(self._item(value, plain, len(plain)))
+        return plain
+
+    def _item(self, value: object, container: dict[str, Any] | list[object], key: object) -> object:
+        """Return *value* encoded, which the caller puts into ``container[key]``."""
+        self._path.append(key)
+        plain = self._plain(value)
+        if type(plain) is FileSlot:
+            plain.held_by(container, key)
+        self._path.pop()
         return plain
 
     def _set(self, given: AbstractSet[object]) -> list[object]:
         """Encode a set in an order that does not depend on the process."""
         files = self._files
         items = self._list(given)
-        if isinstance(given, Reversible):  # such as the keys of a dict: it has an order of its own
+        if isinstance(given, Reversible):  # such as the keys of a dict, which have an order
             return items
         if self._files != files:
             raise UnsendableError(" is a set with files in it, which has no order; write a list.")
@@ -270,7 +277,7 @@ class _Encoder:
         return sorted(items, key=partial(msgspec.json.encode, order="deterministic"))
 
     def _other(self, value: object) -> object:
-        """Encode what is neither a scalar nor a plain list or dict."""
+        """Encode a value that is neither a scalar nor a plain list or dict."""
         if isinstance(value, _BYTES):
             return self._bytes(cast("bytes | bytearray | memoryview", value))
         if isinstance(value, File | FileOutput):
@@ -294,7 +301,7 @@ class _Encoder:
     def _bytes(self, value: bytes | bytearray | memoryview) -> object:
         size = value.nbytes if isinstance(value, memoryview) else len(value)
         small = size <= LARGEST_DATA_URL and self.inlined + size <= MOST_IN_DATA_URLS
-        if self._encoding == "upload" or not small:
+        if self.encoding == "upload" or not small:
             return self._slot(value)
         self._files += 1
         self.inlined += size
@@ -309,11 +316,11 @@ class _Encoder:
 
     def _slot(self, value: object) -> FileSlot:
         self._files += 1
-        # The same file in two places is sent once, and an iterator cannot be read twice.
+        # A file in two places is sent once: an iterator cannot be read twice.
         key: object = value if isinstance(value, Path) else id(value)
         slot = self._known.get(key)
         if slot is None:
-            slot = self._known[key] = FileSlot(value)
+            slot = self._known[key] = FileSlot(value, self._place())
             self.slots.append(slot)
         return slot
 
@@ -335,7 +342,7 @@ class _Encoder:
 
 
 def _defaults(kind: type[msgspec.Struct]) -> dict[str, Callable[[object], bool]]:
-    """Return, for each field with a default, what tells whether a value is that."""
+    """Return a test for each field with a default: whether a value is the default."""
     tests: dict[str, Callable[[object], bool]] = {}
     for field in msgspec.structs.fields(kind):
         if field.default is not msgspec.NODEFAULT:
@@ -350,7 +357,7 @@ def _is_like(default: object) -> Callable[[object], bool]:
 
 
 def _is_plain(items: Iterable[Any]) -> bool:
-    """Tell of most lists, without a loop, that they can be sent as they are."""
+    """Return whether *items* are JSON values; recognizes most lists without a loop."""
     kinds = set[type](map(type, items))
     return (
         kinds <= _SCALARS
@@ -360,7 +367,7 @@ def _is_plain(items: Iterable[Any]) -> bool:
 
 
 def _checked(value: object) -> object:
-    """Return a number or a text; raises `UnsendableError` when JSON cannot say it."""
+    """Return a number or a text; raises `UnsendableError` if JSON cannot hold it."""
     if isinstance(value, float) and not isfinite(value):
         raise UnsendableError(f" is {value}, which JSON cannot say.")
     if isinstance(value, str):
@@ -381,7 +388,7 @@ def _bad_text(error: UnicodeEncodeError) -> str:
 
 
 def _key(name: object) -> str:
-    """Return the key of a mapping as JSON has it."""
+    """Return a key of a mapping as a JSON key."""
     plain = scalar(name)
     if not isinstance(plain, str):
         raise UnsendableError(f" has the key {shorten(name)}; keys must be strings.")
@@ -392,49 +399,6 @@ def _key(name: object) -> str:
     return plain
 
 
-def _placed(error: Exception, step: object) -> Exception:
-    """Return *error* with one more step to its place; those of other code become the cause."""
-    if isinstance(error, RecursionError):
-        return error
-    if not isinstance(error, UnsendableError):
-        found = UnsendableError(f" cannot be read: {reason_of(error)}.")
-        found.__cause__ = error
-        error = found
-    error.path.append(step)
-    return error
-
-
 def data_url(content: bytes, kind: str) -> str:
     """Return *content* as a data URL of the media type *kind*."""
     return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
-
-
-def _place(argument: str, path: Iterable[object]) -> str:
-    return argument + "".join(
-        f'["{repr(step)[1:-1]}"]' if isinstance(step, str) else f"[{step}]" for step in path
-    )
-
-
-def _slots(value: object, path: list[object]) -> Iterator[tuple[FileSlot, list[object]]]:
-    """Iterate over the slots in an encoded *value*, and the way to each."""
-    if isinstance(value, FileSlot):
-        yield value, path
-    elif isinstance(value, dict):
-        for name, item in cast("dict[object, object]", value).items():
-            yield from _slots(item, [*path, name])
-    elif isinstance(value, list):
-        for index, item in enumerate(cast("list[object]", value)):
-            yield from _slots(item, [*path, index])
-
-
-def _fill(value: object) -> None:
-    items: Iterable[tuple[Any, object]] = ()
-    if isinstance(value, dict):
-        items = cast("dict[object, object]", value).items()
-    elif isinstance(value, list):
-        items = enumerate(cast("list[object]", value))
-    for key, item in items:
-        if isinstance(item, FileSlot):
-            cast("dict[Any, object]", value)[key] = item.url
-        else:
-            _fill(item)

@@ -1,8 +1,9 @@
-"""Reading what callers hand over; its errors name the argument and keep the cause."""
+"""Reading the objects of callers; errors name the argument and keep the cause."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from inspect import iscoroutinefunction
 from typing import BinaryIO, Final, Protocol, Self, cast
 
@@ -17,7 +18,7 @@ _LONGEST_REASON: Final = 200
 
 
 class AsyncReadable(Protocol):
-    """What is read by awaiting ``read``, such as `asyncio.StreamReader` or a file of aiofiles."""
+    """An object with an async ``read``, such as `asyncio.StreamReader` or a file of aiofiles."""
 
     async def read(self, n: int = -1, /) -> bytes:
         """Return at most *n* bytes, nothing at the end."""
@@ -25,7 +26,7 @@ class AsyncReadable(Protocol):
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the type and the message of *error* in one line of moderate length."""
+    """Return the type and the message of *error* in one line, cut if it is long."""
     try:
         text = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - a broken __str__ of the caller's own exception
@@ -34,90 +35,89 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def unreadable(what: str, error: Exception) -> InvalidArgumentError:
-    """Return the error for content whose reading raised *error*."""
+def unreadable(label: str, error: Exception) -> InvalidArgumentError:
+    """Return the error for a file whose reading raised *error*."""
     if isinstance(error, OSError):
-        return InvalidArgumentError(f"{what} cannot be read: {error.strerror or reason_of(error)}.")
+        return InvalidArgumentError(
+            f"{label} cannot be read: {error.strerror or reason_of(error)}."
+        )
     if isinstance(error, ValueError) and "closed" in str(error):
         return InvalidArgumentError(
-            f"{what} is closed; pass it inside its 'with' block, or its Path."
+            f"{label} is closed; pass it inside its 'with' block, or its Path."
         )
-    return InvalidArgumentError(f"{what} cannot be read: {reason_of(error)}.")
+    return InvalidArgumentError(f"{label} cannot be read: {reason_of(error)}.")
 
 
-class explained:  # noqa: N801 - reads as a verb in a with statement
-    """Turns exceptions of the content's own into `InvalidArgumentError`, with them as the cause."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ReplicateError):
-            raise unreadable(self._what, error) from error
+@contextmanager
+def translated_errors(label: str) -> Generator[None]:
+    """Raise `InvalidArgumentError` for exceptions of the caller's object, with them as cause."""
+    try:
+        yield
+    except ReplicateError:
+        raise
+    except Exception as error:
+        raise unreadable(label, error) from error
 
 
-def checked(data: object, what: str) -> memoryview:
-    """Return *data* as bytes; raises `InvalidArgumentError` if it is anything else."""
+def checked(data: object, label: str) -> memoryview:
+    """Return *data*, which must be bytes; raises `InvalidArgumentError` otherwise."""
     if isinstance(data, str):
-        raise InvalidArgumentError(f"{what} is open in text mode; open it with 'rb'.")
+        raise InvalidArgumentError(f"{label} is open in text mode; open it with 'rb'.")
     if isinstance(data, bytes | bytearray | memoryview):
         return memoryview(cast("bytes | bytearray | memoryview", data)).cast("B")
-    raise InvalidArgumentError(f"{what} gave a {type(data).__name__}; it must give bytes.")
+    raise InvalidArgumentError(f"{label} gave a {type(data).__name__}; it must give bytes.")
 
 
-def at_end(what: str, position: int) -> InvalidArgumentError:
-    """Return the error for content that was read or written, and not set back to its start."""
+def at_end(label: str, position: int) -> InvalidArgumentError:
+    """Return the error for a file at its end, which the caller read or wrote before."""
     return InvalidArgumentError(
-        f"{what} stands at its end, after {position:,} bytes, so that nothing would be sent; call "
+        f"{label} stands at its end, after {position:,} bytes, so that nothing would be sent; call "
         "seek(0) on it first."
     )
 
 
 def reads_async(value: object) -> bool:
-    """Tell whether the ``read`` method of *value* is a coroutine function."""
+    """Return whether the ``read`` method of *value* is a coroutine function."""
     return iscoroutinefunction(getattr(type(value), "read", None))
 
 
 class Pipe:
-    """A pipe, a socket or another file that has no position, read as data arrives."""
+    """A pipe, a socket or another file without a position, read as data arrives."""
 
-    def __init__(self, file: BinaryIO, what: str) -> None:
-        # A pipe gives what it has; to wait for a whole piece could take its writer's lifetime.
+    def __init__(self, file: BinaryIO, label: str) -> None:
+        # read1 returns the bytes that have arrived; read would wait for a whole piece.
         self._read: Callable[[int], object] = getattr(file, "read1", file.read)
-        self._what = what
+        self._label = label
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> object:
-        # The thread may wait for ever, so a cancel does not wait for the thread.
+        # The thread may block forever, so a cancellation does not wait for it.
         data = await to_thread.run_sync(self._piece, abandon_on_cancel=True)
         if not data:
             raise StopAsyncIteration
         return data
 
     def _piece(self) -> memoryview:
-        with explained(self._what):
-            return checked(self._read(PIECE), self._what)
+        with translated_errors(self._label):
+            return checked(self._read(PIECE), self._label)
 
 
 class AsyncPieces:
-    """What an `AsyncReadable` gives, by bytes: iterating over one gives lines of any length."""
+    """The pieces of an `AsyncReadable`; iterating over it would give lines of any length."""
 
-    def __init__(self, reader: AsyncReadable, what: str) -> None:
+    def __init__(self, reader: AsyncReadable, label: str) -> None:
         self._reader = reader
-        self._what = what
+        self._label = label
         self._begun = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> object:
-        with explained(self._what):
-            data = checked(await self._reader.read(PIECE), self._what)
+        with translated_errors(self._label):
+            data = checked(await self._reader.read(PIECE), self._label)
             if not data and not self._begun:
                 await self._check_position()
         self._begun = True
@@ -129,4 +129,4 @@ class AsyncPieces:
         if iscoroutinefunction(getattr(type(self._reader), "tell", None)):
             tell: Callable[[], Awaitable[int]] = getattr(self._reader, "tell")  # noqa: B009 - not in the protocol
             if position := await tell():
-                raise at_end(self._what, position)
+                raise at_end(self._label, position)

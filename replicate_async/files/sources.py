@@ -1,12 +1,11 @@
-"""What a file is read from: memory, a path, an open file, an iterator of bytes.
+"""Sources of a file to be sent: memory, a path, an open file, or an iterator of bytes.
 
-All reading is done in threads, a piece at a time, so that neither the size of a file nor the speed
-of its disk shows on the event loop.
+Files are read in threads, a piece at a time, so that neither the size of a file nor a slow disk
+blocks the event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import stat
@@ -19,417 +18,376 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Generator,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TypeVar, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
 from replicate_async.core.multipart import Reading
-from replicate_async.core.tasks import wait_uncancelled
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.media import ENOUGH
-from replicate_async.files.readers import PIECE, at_end, checked, explained, unreadable
-
-T = TypeVar("T")
+from replicate_async.files.readers import (
+    PIECE,
+    at_end,
+    checked,
+    translated_errors,
+    unreadable,
+)
+from replicate_async.files.threads import opened_in_thread
 
 
 class FileHead(NamedTuple):
-    """What content starts with, and whether that is all of it."""
+    """The first bytes of a file, and whether they are the whole file."""
 
     data: bytes
-    whole: bool
+    is_complete: bool
 
 
 Read = Callable[[int, int], Awaitable[object]]
-"""Returns at most so many bytes (the second) from a position on, nothing at the end."""
+"""Returns bytes from a position (the first argument), at most so many (the second)."""
 
 
 class ChunkReader:
-    """A reading that gives exactly *size* bytes, where that is known, or says what is wrong."""
+    """Reads a source in chunks, and checks that it gives exactly *size* bytes if that is known."""
 
     def __init__(self, source: Source, read: Read, size: int | None) -> None:
         self._source = source
         self._read = read
-        self._given = 0
+        self._position = 0
         self.size: int | None = size
 
     async def read(self) -> memoryview:
-        """Return the next piece; an empty one is the end."""
-        left = PIECE if self.size is None else self.size - self._given
+        """Return the next chunk; an empty one is the end."""
+        left = PIECE if self.size is None else self.size - self._position
         if left == 0:
             return memoryview(b"")
-        what, most = self._source.what, self._source.most
-        piece = checked(await self._read(self._given, min(PIECE, left)), what)
-        self._given += len(piece)
-        if not piece and self.size is not None:
+        label, max_size = self._source.label, self._source.max_size
+        with translated_errors(label):
+            chunk = checked(await self._read(self._position, min(PIECE, left)), label)
+        self._position += len(chunk)
+        if not chunk and self.size is not None:
             raise InvalidArgumentError(
-                f"{what} ended after {self._given:,} of {self.size:,} bytes; it was changed while "
-                "it was sent."
+                f"{label} ended after {self._position:,} of {self.size:,} bytes; it was changed "
+                "while it was sent."
             )
-        if most is not None and self._given > most:
-            raise too_large(what, None, most)
-        return piece
+        if max_size is not None and self._position > max_size:
+            raise too_large(label, None, max_size)
+        return chunk
 
 
-def too_large(what: str, size: int | None, most: int) -> InvalidArgumentError:
-    """Return the error for a file of more than *most* bytes."""
+def too_large(label: str, size: int | None, max_size: int) -> InvalidArgumentError:
+    """Return the error for a file of more than *max_size* bytes."""
     holds = "holds more" if size is None else f"holds {size:,} bytes, more"
     return InvalidArgumentError(
-        f"{what} {holds} than the {most:,} that the API takes as an upload; send a smaller file, "
-        "or host it yourself and give its URL."
+        f"{label} {holds} than the {max_size:,} that the API takes as an upload; send a smaller "
+        "file, or host it yourself and give its URL."
     )
 
 
 class Source(ABC):
-    """Content to be sent, and the words for it in a message."""
+    """A file to be sent; *label* names it in error messages."""
 
     name: str | None = None
-    """The name of the file, where it has one."""
+    """The file name, if there is one."""
     type: str | None = None
-    """The media type, where the caller's object states one."""
+    """The media type, if the caller's object states one."""
     size: int | None = None
-    """Bytes; None when that is not known."""
-    most: int | None = None
-    """Bytes that may be sent; reading more than that fails."""
+    """Bytes; None if unknown."""
+    max_size: int | None = None
+    """Bytes; reading more raises `InvalidArgumentError`."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, label: str) -> None:
+        self.label = label
 
     @property
     def replayable(self) -> bool:
-        """Whether it can be read from its start, again if it was read before."""
+        """Whether `open` can read the file from its start, also a second time."""
         return True
 
     @abstractmethod
-    async def start(self, most: int) -> FileHead:
-        """Return all of it if that is *most* bytes or less, else enough to tell its type.
+    async def read_head(self, limit: int) -> FileHead:
+        """Return the whole file if it has at most *limit* bytes, else enough to tell its type.
 
-        Finds out name and size. Raises `InvalidArgumentError` if it cannot be read.
+        Sets name and size. Raises `InvalidArgumentError` if the file cannot be read.
         """
 
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[Reading]:
-        """Begin to read it from its start."""
+        """Open the file for reading from its start."""
 
-    def fingerprint(self, most: int) -> list[object]:
-        """Return plain values that are equal for equal content; reads it, so call it in a thread.
+    def fingerprint(self, limit: int) -> list[object]:
+        """Return plain values that are equal for equal content. Blocks: it reads the file.
 
-        A file of more than *most* bytes goes by path, size and time of change. Raises
-        `InvalidArgumentError` for what cannot be read, or not again afterwards.
+        A path to a file of more than *limit* bytes is told by path, size and time of change. Raises
+        `InvalidArgumentError` for a file that cannot be read, or only once.
         """
-        del most
+        del limit
         raise InvalidArgumentError(
-            f"{self.what} can be read only once, so it cannot be told from other files; pass a "
+            f"{self.label} can be read only once, so it cannot be told from other files; pass a "
             "path or bytes."
         )
 
     async def aclose(self) -> None:
-        """Let go of what is not going to be read."""
+        """Release a source that is not read any further."""
         return
 
 
 class Memory(Source):
-    """Bytes, without a copy of them."""
+    """Bytes, which are not copied."""
 
-    def __init__(self, content: bytes | bytearray | memoryview, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, content: bytes | bytearray | memoryview, label: str) -> None:
+        super().__init__(label)
         view = memoryview(content)
         self._view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         self.size: int | None = len(self._view)
 
-    async def start(self, most: int) -> FileHead:
+    async def read_head(self, limit: int) -> FileHead:
         """Return the first bytes."""
-        whole = len(self._view) <= most
-        return FileHead(bytes(self._view if whole else self._view[:ENOUGH]), whole)
+        is_complete = len(self._view) <= limit
+        return FileHead(bytes(self._view if is_complete else self._view[:ENOUGH]), is_complete)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
-        """Give slices of it."""
-        yield ChunkReader(self, self._read, self.size)
+        """Give slices of the bytes."""
 
-    async def _read(self, at: int, most: int) -> memoryview:
-        return self._view[at : at + most]
+        async def read(position: int, limit: int) -> memoryview:
+            return self._view[position : position + limit]
 
-    def fingerprint(self, most: int) -> list[object]:
+        yield ChunkReader(self, read, self.size)
+
+    def fingerprint(self, limit: int) -> list[object]:
         """Return a digest of the bytes."""
-        del most
+        del limit
         return ["file", hashlib.sha256(self._view).hexdigest()]
 
 
 class PathSource(Source):
-    """A file by its path, opened anew for each attempt."""
+    """A file by its path, opened for each attempt."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, path: Path, label: str) -> None:
+        super().__init__(label)
         self._path = path
         self.name: str | None = path.name
 
-    async def start(self, most: int) -> FileHead:
-        """Look into the file."""
-        return await to_thread.run_sync(self._start, most)
+    async def read_head(self, limit: int) -> FileHead:
+        """Read the beginning of the file."""
+        return await to_thread.run_sync(self._read_head, limit)
 
-    def _start(self, most: int) -> FileHead:
-        file, size = self._opened()
-        with file:
+    def _read_head(self, limit: int) -> FileHead:
+        file, size = self._open()
+        with file, translated_errors(self.label):
             self.size: int | None = size
-            whole = size <= most
-            with explained(self.what):
-                return FileHead(file.read(size if whole else ENOUGH), whole)
+            is_complete = size <= limit
+            return FileHead(file.read(size if is_complete else ENOUGH), is_complete)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
-        """Open the file; what is appended to it from now on is not read."""
-        async with _in_thread(self._opened, lambda opened: opened[0].close()) as (file, size):
+        """Open the file; bytes that are appended to it later are not read."""
+        async with opened_in_thread(self._open, lambda opened: opened[0].close()) as (file, size):
+            yield ChunkReader(self, lambda _, limit: to_thread.run_sync(file.read, limit), size)
 
-            def read(most: int) -> bytes:
-                with explained(self.what):
-                    return file.read(most)
-
-            yield ChunkReader(self, lambda _, most: to_thread.run_sync(read, most), size)
-
-    def fingerprint(self, most: int) -> list[object]:
+    def fingerprint(self, limit: int) -> list[object]:
         """Return a digest of the content, or path, size and time of change of a large file."""
-        file, size = self._opened()
-        with file, explained(self.what):
-            if size > most:
+        file, size = self._open()
+        with file, translated_errors(self.label):
+            if size > limit:
                 changed = os.fstat(file.fileno()).st_mtime_ns
                 return ["file", str(self._path.resolve()), size, changed]
-            found = hashlib.sha256()
-            while piece := file.read(PIECE):
-                found.update(piece)
-            return ["file", found.hexdigest()]
+            return ["file", hashlib.file_digest(file, "sha256").hexdigest()]
 
-    def _opened(self) -> tuple[BinaryIO, int]:
+    def _open(self) -> tuple[BufferedReader, int]:
         try:
-            # Looked at before it is opened: to open a pipe waits for whoever writes to it.
+            # Checked before opening: opening a pipe blocks until its writer opens it.
             mode = self._path.stat().st_mode
             if stat.S_ISREG(mode):
                 file = self._path.open("rb")
                 return file, os.fstat(file.fileno()).st_size
         except OSError as error:
-            raise unreadable(self.what, error) from error
+            raise unreadable(self.label, error) from error
         except ValueError:
-            raise InvalidArgumentError(f"{self.what} is no path: it has a null in it.") from None
+            raise InvalidArgumentError(f"{self.label} is no path: it has a null in it.") from None
         kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
         raise InvalidArgumentError(
-            f"{self.what} is {kind}; give the path of a file, or an open file."
+            f"{self.label} is {kind}; give the path of a file, or an open file."
         )
 
 
-@asynccontextmanager
-async def _in_thread(begin: Callable[[], T], end: Callable[[T], object]) -> AsyncGenerator[T]:
-    """Hold what *begin* returns until *end*, both in threads, whenever this task is cancelled."""
-    lock = threading.Lock()
-    begun: list[T] = []
-    over = False
+class SharedPosition:
+    """The position at which the caller left an open file, while it is read here.
 
-    def start() -> None:
-        with lock:
-            if not over:
-                begun.append(begin())
-
-    def stop() -> None:
-        nonlocal over
-        with lock:
-            over = True
-            for held in begun:
-                end(held)
-
-    try:
-        await to_thread.run_sync(start)
-        yield begun[0]
-    finally:
-        stopped = asyncio.get_running_loop().run_in_executor(None, stop)
-        await wait_uncancelled(stopped)
-        stopped.result()
-
-
-class _Loan:
-    """What is known of an open file while it is read here: where its owner left it."""
+    Several sources may read one file at a time: when it is sent to two models, say. The last of
+    them sets the file back.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.home = 0
-        self.readers = 0
+        self._start = 0
+        self._readers = 0
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> SharedPosition:
+        """Return the position that all readers of *file* share."""
+        try:
+            return _POSITIONS.setdefault(file, cls())
+        except TypeError:  # of a class without weak references, or without a hash
+            return cls()
+
+    @contextmanager
+    def held(self, file: BinaryIO) -> Generator[int]:
+        """Return where *file* stands before it is read, and set it back there at the end."""
+        with self.lock:
+            if not self._readers:
+                self._start = file.tell()
+            self._readers += 1
+        try:
+            yield self._start
+        finally:
+            # The bytes are read: an error of seek would only hide them.
+            with self.lock, suppress(Exception):
+                self._readers -= 1
+                if not self._readers:
+                    file.seek(self._start)
 
 
-_LOANS: Final[WeakKeyDictionary[BinaryIO, _Loan]] = WeakKeyDictionary()
-
-
-def _loan_of(file: BinaryIO) -> _Loan:
-    try:
-        return _LOANS.setdefault(file, _Loan())
-    except TypeError:  # of a class without weak references, or without a hash
-        return _Loan()
+_POSITIONS: Final[WeakKeyDictionary[BinaryIO, SharedPosition]] = WeakKeyDictionary()
 
 
 class OpenFile(Source):
-    """A file that its owner opened, from where it stands; it stands there again afterwards.
+    """A file that the caller opened, read from its position, to which it is set back."""
 
-    Several can read the same file at once, as happens when it goes to two models.
-    """
-
-    def __init__(self, file: BinaryIO, what: str, name: str | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, file: BinaryIO, label: str, name: str | None = None) -> None:
+        super().__init__(label)
         self._file = file
-        self._home = 0
-        self._loan = _loan_of(file)
+        self._start = 0
+        self._position = SharedPosition.of(file)
         self.name = name
 
-    async def start(self, most: int) -> FileHead:
-        """Look into the file."""
-        return await to_thread.run_sync(self._start, most)
+    async def read_head(self, limit: int) -> FileHead:
+        """Read the beginning of the file."""
+        return await to_thread.run_sync(self._read_head, limit)
 
-    def _start(self, most: int) -> FileHead:
-        with explained(self.what), self._borrowed():
-            self._home = self._loan.home
-            self.size = self._measured()
-            known = self.size is not None and self.size > most
-            data = self._read(0, ENOUGH if known else max(ENOUGH, most + 1))
+    def _read_head(self, limit: int) -> FileHead:
+        with translated_errors(self.label), self._position.held(self._file) as self._start:
+            end = self._end()
+            self.size = None if end is None else max(0, end - self._start)
+            is_large = self.size is not None and self.size > limit
+            data = self._read(0, ENOUGH if is_large else max(ENOUGH, limit + 1))
             if not data:
                 self._check_position()
-            whole = not known and len(data) <= most
-            if whole:
+            is_complete = not is_large and len(data) <= limit
+            if is_complete:
                 self.size = len(data)
-            return FileHead(data, whole)
+            return FileHead(data, is_complete)
 
-    def _check_position(self) -> None:
-        """Refuse a file of which nothing is left, unless it is empty."""
-        if self._home and self._end() != 0:
-            raise at_end(self.what, self._home)
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Reading]:
+        """Begin at the position of the file."""
+        held = self._position.held(self._file)
 
-    def fingerprint(self, most: int) -> list[object]:
-        """Return a digest of the content from where the file stands."""
-        del most
-        with explained(self.what), self._borrowed():
-            self._home = self._loan.home
+        def begin() -> None:
+            with translated_errors(self.label):
+                held.__enter__()
+
+        async def read(position: int, limit: int) -> bytes:
+            return await to_thread.run_sync(self._read, position, limit)
+
+        async with opened_in_thread(begin, lambda _: held.__exit__(None, None, None)):
+            yield ChunkReader(self, read, self.size)
+
+    def fingerprint(self, limit: int) -> list[object]:
+        """Return a digest of the content from the position of the file."""
+        del limit
+        with translated_errors(self.label), self._position.held(self._file) as self._start:
             found, at = hashlib.sha256(), 0
-            while piece := self._read(at, PIECE):
-                found.update(piece)
-                at += len(piece)
+            while chunk := self._read(at, PIECE):
+                found.update(chunk)
+                at += len(chunk)
             if not at:
                 self._check_position()
         return ["file", found.hexdigest()]
 
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Reading]:
-        """Begin where the file stood."""
-        borrowed = self._borrowed()
-        async with _in_thread(borrowed.__enter__, borrowed.__exit__):
-            yield ChunkReader(self, self._piece, self.size)
+    def _read(self, position: int, limit: int) -> bytes:
+        with self._position.lock:
+            # No seek where none is needed: a compressed file would start again from its top.
+            if self._file.tell() != self._start + position:
+                self._file.seek(self._start + position)
+            return bytes(checked(self._file.read(limit), self.label))
 
-    async def _piece(self, at: int, most: int) -> bytes:
-        return await to_thread.run_sync(self._read, at, most)
-
-    def _borrowed(self) -> _Borrowed:
-        return _Borrowed(self._file, self._loan, self.what)
-
-    def _read(self, at: int, most: int) -> bytes:
-        with self._loan.lock, explained(self.what):
-            # Reading on is no seek: in a compressed file that would start again from the top.
-            if self._file.tell() != self._home + at:
-                self._file.seek(self._home + at)
-            return bytes(checked(self._file.read(most), self.what))
-
-    def _measured(self) -> int | None:
-        end = self._end()
-        return None if end is None else max(0, end - self._home)
+    def _check_position(self) -> None:
+        """Refuse a file that stands at its end, unless it is empty."""
+        if self._start and self._end() != 0:
+            raise at_end(self.label, self._start)
 
     def _end(self) -> int | None:
-        with self._loan.lock:
+        with self._position.lock:
             try:
                 return self._file.seek(0, os.SEEK_END)
-            except Exception:  # noqa: BLE001 - a compressed file does not know its end; reading says more
+            except Exception:  # noqa: BLE001 - a compressed file cannot; reading tells other errors
                 return None
 
 
-class _Borrowed:
-    """An open file in use: the first to come notes where it stands, the last puts it there."""
-
-    def __init__(self, file: BinaryIO, loan: _Loan, what: str) -> None:
-        self._file = file
-        self._loan = loan
-        self._what = what
-
-    def __enter__(self) -> None:
-        loan = self._loan
-        with loan.lock, explained(self._what):
-            if not loan.readers:
-                loan.home = self._file.tell()
-            loan.readers += 1
-
-    def __exit__(self, *_: object) -> None:
-        loan = self._loan
-        # Its bytes were read; where it stands is of less weight than an error in their place.
-        with loan.lock, suppress(Exception):
-            loan.readers -= 1
-            if not loan.readers:
-                self._file.seek(loan.home)
-
-
 class OneShotSource(Source):
-    """What can be read a single time: an iterator, or a file that cannot go back."""
+    """A source that can be read once: an iterator, or a file that cannot seek."""
 
-    def __init__(self, pieces: AsyncIterable[object], what: str, name: str | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, chunks: AsyncIterable[object], label: str, name: str | None = None) -> None:
+        super().__init__(label)
         self.name = name
-        with explained(what):
-            self._pieces: AsyncIterator[object] = aiter(pieces)
+        with translated_errors(label):
+            self._chunks: AsyncIterator[object] = aiter(chunks)
         self._head: deque[bytes] = deque()
         self._begun = False
 
     @property
     def replayable(self) -> bool:
-        """Whether nothing has asked for its bytes yet."""
+        """Whether no chunk has been read yet, other than by `read_head`."""
         return not self._begun
 
-    async def start(self, most: int) -> FileHead:
-        """Read the first pieces, and keep them."""
+    async def read_head(self, limit: int) -> FileHead:
+        """Read the first chunks, and keep them."""
         size = 0
-        while size <= max(most, 0):
-            piece = await self._next()
-            if not piece:
+        while size <= max(limit, 0):
+            chunk = await self._next()
+            if not chunk:
                 self.size: int | None = size
                 break
-            self._head.append(piece)
-            size += len(piece)
-        return FileHead(b"".join(self._head), whole=size <= most)
+            self._head.append(chunk)
+            size += len(chunk)
+        return FileHead(b"".join(self._head), is_complete=size <= limit)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
-        """Give what was read, and then the rest."""
+        """Give the chunks that were kept, and then the others."""
         try:
-            yield ChunkReader(self, self._piece, self.size)
+            yield ChunkReader(self, self._read, self.size)
         finally:
             if self._begun:
                 await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the generator: left half read, it would be closed by a task of its own."""
-        pieces: object = self._pieces
-        if isinstance(pieces, AsyncGenerator):
-            # It may be running still, and being cancelled; and its own cleanup may fail.
+        """Close a generator; the event loop would close it later, in a task of its own."""
+        chunks: object = self._chunks
+        if isinstance(chunks, AsyncGenerator):
+            # It may be running, in a task that is being cancelled; and its cleanup may fail.
             with suppress(Exception):
-                await cast("AsyncGenerator[object]", pieces).aclose()
+                await cast("AsyncGenerator[object]", chunks).aclose()
 
-    async def _piece(self, _at: int, _most: int) -> bytes:
+    async def _read(self, _position: int, _limit: int) -> bytes:
         self._begun = True
         return self._head.popleft() if self._head else await self._next()
 
     async def _next(self) -> bytes:
-        """Return the next piece that is not empty; nothing at the end."""
-        with explained(self.what):
-            return await self._next_piece()
-
-    async def _next_piece(self) -> bytes:
-        async for piece in self._pieces:
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise InvalidArgumentError(
-                    f"{self.what} yielded a {type(piece).__name__}; it must yield bytes."
-                )
-            if content := bytes(cast("bytes | bytearray | memoryview", piece)):
-                return content
-        return b""
+        """Return the next chunk that is not empty; nothing at the end."""
+        with translated_errors(self.label):
+            async for chunk in self._chunks:
+                if not isinstance(chunk, bytes | bytearray | memoryview):
+                    raise InvalidArgumentError(
+                        f"{self.label} yielded a {type(chunk).__name__}; it must yield bytes."
+                    )
+                if content := bytes(cast("bytes | bytearray | memoryview", chunk)):
+                    return content
+            return b""

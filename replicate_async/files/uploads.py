@@ -1,4 +1,4 @@
-"""The files of an input, sent: as data URLs where they are small, as uploads where they are not."""
+"""Sending the files of an input: small ones as data URLs, large ones as uploads."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from replicate_async.files.sources import FileHead, Source, too_large
 from replicate_async.schemas import File
 
 AT_ONCE: Final = 4
-"""Uploads of one input that are on their way at a time."""
+"""Uploads of one input at a time."""
 DELETE_WITHIN: Final = 5.0
 """Seconds that deleting uploads may take."""
 LONGEST_FILENAME: Final = 255
 """Bytes of UTF-8."""
 
-_MOST: Final = {"auto": LARGEST_DATA_URL, "data-url": LARGEST_FORCED_DATA_URL, "upload": -1}
+_INLINE_LIMIT: Final = {"auto": LARGEST_DATA_URL, "data-url": LARGEST_FORCED_DATA_URL, "upload": -1}
 
 
 class Uploader(Protocol):
-    """What sending files needs of ``client.files``."""
+    """The part of ``client.files`` that sending files uses."""
 
     async def send(self, source: Source, *, filename: str, type: str) -> File:
-        """Upload what *source* gives."""
+        """Upload a file."""
         ...
 
     async def delete(self, file_id: str) -> None:
@@ -46,7 +46,7 @@ class Uploader(Protocol):
 
 
 class Upload(NamedTuple):
-    """A file that is to be uploaded, looked into already."""
+    """A file to be uploaded, whose head was read."""
 
     slot: FileSlot
     source: Source
@@ -54,16 +54,16 @@ class Upload(NamedTuple):
     type: str
 
 
-async def send_files(draft: EncodedInput, uploader: Uploader) -> list[File]:
-    """Send the files of *draft*, put their URLs into it, and return the uploads that were made.
+async def send_files(encoded: EncodedInput, uploader: Uploader) -> list[File]:
+    """Send the files of *encoded*, put their URLs into it, and return the uploads.
 
-    Every file is looked at before the first is uploaded. When one upload fails, the others are
-    cancelled, and those that were made are deleted.
+    The head of every file is read before the first upload. When one upload fails, the others are
+    cancelled, and the completed ones are deleted.
     """
     sources: list[Source] = []
     sent: list[File] = []
     try:
-        uploads = await _prepare(draft, sources)
+        uploads = await _prepare(encoded, sources)
         await _upload(uploads, uploader, sent)
     except BaseException:
         await delete_quietly(uploader, sent)
@@ -71,48 +71,48 @@ async def send_files(draft: EncodedInput, uploader: Uploader) -> list[File]:
     finally:
         for source in sources:
             await source.aclose()
-    draft.fill()
+    encoded.fill()
     return sent
 
 
-async def _prepare(draft: EncodedInput, sources: list[Source]) -> list[Upload]:
-    """Look into the files; those that are small enough become data URLs."""
+async def _prepare(encoded: EncodedInput, sources: list[Source]) -> list[Upload]:
+    """Read the heads of the files; small files become data URLs, the others are returned."""
     uploads: list[Upload] = []
-    for slot, place in draft.places():
-        source = source_of(slot.value, place)
+    for slot in encoded.slots:
+        source = source_of(slot.value, slot.place)
         sources.append(source)
-        start = await source.start(_MOST[draft.encoding])
-        name, told = describe(source.name, start.data)
+        head = await source.read_head(_INLINE_LIMIT[encoded.encoding])
+        name, told = describe(source.name, head.data)
         kind = source.type or told
-        if _fits(draft, source, start):
-            draft.bytes_in_data_urls += len(start.data)
-            slot.url = data_url(start.data, kind)
+        if _fits(encoded, source, head):
+            encoded.bytes_in_data_urls += len(head.data)
+            slot.url = data_url(head.data, kind)
             continue
-        source.most = LARGEST_UPLOAD
+        source.max_size = LARGEST_UPLOAD
         check_size(source)
         uploads.append(Upload(slot, source, sendable_name(name), kind))
     return uploads
 
 
-def _fits(draft: EncodedInput, source: Source, start: FileHead) -> bool:
-    together = draft.bytes_in_data_urls + len(start.data)
-    fits = start.whole and together <= MOST_IN_DATA_URLS
-    if fits or draft.encoding != "data-url":
+def _fits(encoded: EncodedInput, source: Source, head: FileHead) -> bool:
+    together = encoded.bytes_in_data_urls + len(head.data)
+    fits = head.is_complete and together <= MOST_IN_DATA_URLS
+    if fits or encoded.encoding != "data-url":
         return fits
     problem = (
         f"makes {together:,} bytes in data URLs; the API takes {MOST_IN_DATA_URLS:,} in an input"
-        if start.whole
+        if head.is_complete
         else f"holds more than the {LARGEST_FORCED_DATA_URL:,} bytes that a data URL may have"
     )
     raise InvalidArgumentError(
-        f'{source.what} {problem}. Leave out file_encoding="data-url" to have it uploaded.'
+        f'{source.label} {problem}. Leave out file_encoding="data-url" to have it uploaded.'
     )
 
 
 def check_size(source: Source) -> None:
-    """Raise `InvalidArgumentError` if *source* is known to be larger than it may be."""
-    if source.most is not None and source.size is not None and source.size > source.most:
-        raise too_large(source.what, source.size, source.most)
+    """Raise `InvalidArgumentError` if *source* is known to be too large."""
+    if source.max_size is not None and source.size is not None and source.size > source.max_size:
+        raise too_large(source.label, source.size, source.max_size)
 
 
 async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File]) -> None:
@@ -124,10 +124,6 @@ async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File
         upload.slot.url = file.urls.get
         sent.append(file)
 
-    if len(uploads) < 2:
-        for upload in uploads:
-            await send(upload)
-        return
     try:
         async with asyncio.TaskGroup() as group:
             for upload in uploads:
@@ -140,10 +136,7 @@ async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File
 
 
 def sendable_name(name: str) -> str:
-    """Return *name* as the API takes it: printable, and of 255 bytes at most.
-
-    What it was derived from may be called anything, and the name of an upload says little.
-    """
+    """Return *name* as the API takes it: printable, and at most 255 bytes of UTF-8."""
     clean = "".join(c if c.isprintable() else "_" for c in name)
     if len(clean.encode()) <= LONGEST_FILENAME:
         return clean
@@ -154,10 +147,9 @@ def sendable_name(name: str) -> str:
 
 
 async def delete_quietly(uploader: Uploader, files: Sequence[File]) -> None:
-    """Delete *files*, within `DELETE_WITHIN` seconds and whatever cancels this task.
+    """Delete *files* within `DELETE_WITHIN` seconds; a cancellation is raised at the end.
 
-    Failures are swallowed: uploads that stay expire after a day. A cancel of this task that comes
-    meanwhile is raised at the end.
+    Failures are ignored: an upload expires after a day.
     """
     if files:
         with suppress(TimeoutError):

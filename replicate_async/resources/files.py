@@ -67,11 +67,11 @@ class Files(Resource):
             _check_media_type(type)
         parts = _metadata(metadata)
         source = source_of(content, "content")
-        source.most = max_size
+        source.max_size = max_size
         try:
-            start = await source.start(0)
+            head = await source.read_head(0)
             check_size(source)
-            name, told = describe(filename or source.name, start.data)
+            name, told = describe(filename or source.name, head.data)
             kind = type or source.type or told
             part = Part("content", source, filename or sendable_name(name), kind)
             return await self._send((part, *parts), source.size, repeat=repeat)

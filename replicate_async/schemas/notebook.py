@@ -33,7 +33,8 @@ def _rows(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "error", escape(_cut(run["error"]))
     yield from _times(run)
     # The units that are billed: seconds, tokens, images.
-    for name, value in (run["metrics"] or {}).items():
+    metrics: Mapping[str, Any] = run["metrics"] or {}
+    for name, value in metrics.items():
         if isinstance(value, int | float | str):
             unit = " s" if name in _SECONDS and not isinstance(value, str) else ""
             shown = f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -230,7 +230,7 @@ async def test_asynchronous_files_are_read_by_bytes() -> None:
     read = AsyncFile(b"words")
     await read.read()
     with pytest.raises(InvalidArgumentError, match="stands at its end, after 5 bytes"):
-        await source_of(read, "content").start(9)
+        await source_of(read, "content").read_head(9)
 
 
 async def test_a_stream_reader_is_read_by_bytes(client: Replicate) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_async import File, FileOutput, InvalidArgumentError
-from replicate_async.files.inputs import EncodedInput, FileSlot, encode_input, encode_json
+from replicate_async.files.inputs import EncodedInput, encode_input, encode_json
 from replicate_async.files.media import describe, type_of_content, type_of_name
 from replicate_async.schemas import FileURLs
 
@@ -49,7 +49,7 @@ def encoded(value: object) -> Any:
 
 
 def places(draft: EncodedInput) -> list[str]:
-    return [place for _, place in draft.places()]
+    return [slot.place for slot in draft.slots]
 
 
 json_values = st.recursive(
@@ -180,8 +180,8 @@ def test_metadata_takes_no_files() -> None:
 
 
 def test_a_slot_is_filled_in_place() -> None:
-    draft = EncodedInput({"a": [FileSlot(1)]}, [], "auto", 0)
-    draft.values["a"][0].url = "https://x.test/"
+    draft = encode_input({"a": [Path("x")], "b": None})
+    draft.slots[0].url = "https://x.test/"
     draft.fill()
 
     assert draft.values == {"a": ["https://x.test/"]}

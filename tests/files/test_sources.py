@@ -63,10 +63,10 @@ async def test_content_is_read_as_often_as_asked(kind: str, path: Path) -> None:
     }[kind]
     source = source_of(given, "content")
 
-    start = await source.start(1000)
+    start = await source.read_head(1000)
 
     assert LONG.startswith(start.data)
-    assert not start.whole
+    assert not start.is_complete
     assert source.size == len(LONG)
     assert source.replayable
     assert [await read(source), await read(source)] == [LONG, LONG]
@@ -77,7 +77,7 @@ async def test_an_open_file_is_read_from_where_it_stands_and_left_there(path: Pa
         file.seek(1000)
         source = source_of(file, "content")
 
-        await source.start(0)
+        await source.read_head(0)
         assert [await read(source), await read(source)] == [LONG[1000:], LONG[1000:]]
         assert file.tell() == 1000
     assert (source.name, source.size) == ("long.bin", len(LONG) - 1000)
@@ -90,7 +90,7 @@ async def test_a_file_in_memory_and_one_that_spilled_over_are_open_files(spooled
         file.seek(7)
         source = source_of(file, "content")
 
-        assert not (await source.start(100)).whole
+        assert not (await source.read_head(100)).is_complete
         assert await read(source) == LONG[7:]
         assert file.tell() == 7
 
@@ -100,7 +100,7 @@ async def test_what_was_written_and_not_flushed_is_sent(path: Path) -> None:
         file.write(b"new")
         file.seek(0)
 
-        assert await source_of(file, "content").start(10) == (b"new", True)
+        assert await source_of(file, "content").read_head(10) == (b"new", True)
 
 
 async def test_an_empty_file_is_sent_though_it_stands_at_its_end(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_an_empty_file_is_sent_though_it_stands_at_its_end(tmp_path: Path)
         file.read()
         source = source_of(file, "content")
 
-        assert await source.start(0) == (b"", True)
+        assert await source.read_head(0) == (b"", True)
         assert await read(source) == b""
 
 
@@ -119,7 +119,7 @@ async def test_a_compressed_file_is_sent_decompressed(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "a.gz", "rb") as file:
         source = source_of(file, "content")
 
-        await source.start(100)
+        await source.read_head(100)
         assert await read(source) == LONG
 
 
@@ -130,7 +130,7 @@ async def test_one_open_file_can_be_read_twice_at_once(path: Path) -> None:
 
         async def once() -> None:
             source = source_of(file, "content")
-            await source.start(0)
+            await source.read_head(0)
             read_by.append(await read(source))
 
         async with anyio.create_task_group() as group:
@@ -143,17 +143,17 @@ async def test_one_open_file_can_be_read_twice_at_once(path: Path) -> None:
 async def test_a_second_reader_begins_where_the_first_did(path: Path) -> None:
     with path.open("rb") as file:
         first, second = source_of(file, "content"), source_of(file, "content")
-        await first.start(0)
+        await first.read_head(0)
         async with first.open() as reading:
             await reading.read()
-            await second.start(0)
+            await second.read_head(0)
             assert await read(second) == LONG
 
 
 async def test_an_iterator_is_read_once_and_its_start_is_kept() -> None:
     source = source_of(pieces(b"", b"ab", bytearray(b"c"), memoryview(b"d"), b""), "content")
 
-    assert await source.start(2) == (b"abc", False)
+    assert await source.read_head(2) == (b"abc", False)
     assert source.replayable
     assert await read(source) == b"abcd"
     assert not source.replayable
@@ -162,9 +162,9 @@ async def test_an_iterator_is_read_once_and_its_start_is_kept() -> None:
 async def test_an_iterator_that_ends_early_is_known_whole() -> None:
     source = source_of(pieces(b"ab", b"c"), "content")
 
-    assert await source.start(3) == (b"abc", True)
+    assert await source.read_head(3) == (b"abc", True)
     assert source.size == 3
-    assert await source_of(pieces(), "content").start(0) == (b"", True)
+    assert await source_of(pieces(), "content").read_head(0) == (b"", True)
 
 
 async def test_a_pipe_is_read_as_it_comes() -> None:
@@ -172,7 +172,7 @@ async def test_a_pipe_is_read_as_it_comes() -> None:
     with open(end, "rb") as reader, open(start, "wb", buffering=0) as writer:  # noqa: ASYNC230, PTH123 - a pipe has no path
         writer.write(b"some")
         source = source_of(reader, "content")
-        assert await source.start(2) == (b"some", False)
+        assert await source.read_head(2) == (b"some", False)
         assert source.replayable
         writer.write(b" more")
         writer.close()
@@ -192,7 +192,7 @@ async def test_a_generator_that_is_not_wanted_any_more_is_closed() -> None:
             closed.append(True)
 
     source = source_of(endless(), "content")
-    await source.start(10)
+    await source.read_head(10)
     await source.aclose()
     assert closed == [True]
 
@@ -230,7 +230,7 @@ async def test_what_is_appended_meanwhile_is_not_sent(path: Path) -> None:
 
 async def test_reading_stops_at_the_most_that_may_be_sent() -> None:
     source = source_of(pieces(*[b"1234"] * 5), 'input["a"]')
-    source.most = 10
+    source.max_size = 10
 
     with pytest.raises(InvalidArgumentError) as caught:
         await read(source)
@@ -243,7 +243,7 @@ async def test_reading_stops_at_the_most_that_may_be_sent() -> None:
 
 async def refusal(value: object) -> str:
     with pytest.raises(InvalidArgumentError) as caught:
-        await source_of(value, 'input["a"]').start(10)
+        await source_of(value, 'input["a"]').read_head(10)
     return str(caught.value).replace(repr(value), "…")
 
 
@@ -295,7 +295,7 @@ async def test_a_file_of_any_class_is_read_by_its_methods() -> None:
     file.file.seek(2)
     source = source_of(file, "content")
 
-    assert await source.start(10) == (b"345", True)
+    assert await source.read_head(10) == (b"345", True)
     assert await read(source) == b"345"
     assert file.file.tell() == 2
 

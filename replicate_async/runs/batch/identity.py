@@ -48,7 +48,7 @@ def digest(model: str, given: ItemInput, *, read: bool) -> bytes | None:
     if draft.slots:
         if not read and any(_takes_long(slot.value) for slot in draft.slots):
             return None
-        prints = {slot: _fingerprint(slot, place) for slot, place in draft.places()}
+        prints = {slot: _fingerprint(slot, slot.place) for slot in draft.slots}
         values = _with_files(values, prints.__getitem__)
     try:
         canonical = msgspec.json.encode(values, order="deterministic")

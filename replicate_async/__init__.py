@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from replicate_async.files.inputs import FileEncoding
     from replicate_async.files.output import FileOutput
     from replicate_async.files.save_all import SaveProgress, save_all
-    from replicate_async.resources._base import Listing
+    from replicate_async.resources._paginator import Listing
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.calls import Patience
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
@@ -227,7 +227,7 @@ _HOMES = (
     "files.inputs",
     "files.output",
     "files.save_all",
-    "resources._base",
+    "resources._paginator",
     "runs.streaming.events",
     "runs.streaming.stream",
     "runs.watch",

@@ -1,11 +1,10 @@
-"""The client: resources, and `Replicate.call`, through which every operation goes."""
+"""The client: its options, its resources, and what runs models to their end."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
@@ -19,25 +18,20 @@ from replicate_async.config import (
     read_trust_env,
     read_user_agent,
 )
-from replicate_async.core.api_clock import ApiClock
-from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
-from replicate_async.core.hooks import RequestHooks
-from replicate_async.core.latest_versions import LatestVersions
+from replicate_async.context import ClientContext
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.limits import Limiter, Limits, RateLimiters
-from replicate_async.core.multipart import Multipart
-from replicate_async.core.origin import Base
 from replicate_async.core.poll import Poll
 from replicate_async.core.retry import Retry, RetryBudget
 from replicate_async.core.timeout import Timeout
 from replicate_async.errors import DecodeError, InvalidArgumentError
-from replicate_async.files.find import Shape, output_shape
 from replicate_async.files.inputs import FileEncoding
+from replicate_async.files.output import FileSource
 from replicate_async.refs import parse_version
-from replicate_async.resources._base import NO_PATH
-from replicate_async.resources._create import Creation
-from replicate_async.resources._inputs import Input
-from replicate_async.resources._notify import SigningSecret
 from replicate_async.resources._options import Deadline, Wait
+from replicate_async.resources._prediction_calls import PredictionCalls
+from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._prepared_input import Input
 from replicate_async.resources.account import AccountResource
 from replicate_async.resources.collections import Collections
 from replicate_async.resources.deployments import Deployments
@@ -56,8 +50,7 @@ from replicate_async.runs.run import (
     time_left,
     within_bounds,
 )
-from replicate_async.runs.streaming.connection import ByteStream
-from replicate_async.runs.streaming.stream import OnExit, Stream
+from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.wait import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
@@ -66,20 +59,22 @@ from replicate_async.runs.wait import (
     check_timeout,
     given_poll,
 )
-from replicate_async.runs.waiter import Waiter, pages_per_second
 from replicate_async.schemas import Prediction, SearchResults, Version, WebhookEvent
-from replicate_async.transport.sender import Request, RequestSender
+from replicate_async.transport.sender import RequestSender
 
 if TYPE_CHECKING:
+    import os
     from ssl import SSLContext
 
     import aiohttp
+    from typing_extensions import TypeVar
 
-    from replicate_async.resources._batch import Batches
-    from replicate_async.runs.batch.engine import Engine
+    from replicate_async.runs.batch.batch import Batch
+    from replicate_async.runs.batch.calls import OnError, Patience
+    from replicate_async.runs.batch.results import BatchProgress, ItemInput
+    from replicate_async.runs.batch.sources import Key, Match
 
-R = TypeVar("R")
-T = TypeVar("T")
+    T = TypeVar("T", default=Any)
 
 
 class Replicate:
@@ -145,7 +140,7 @@ class Replicate:
             )
         finally:
             del api_token, base_url, proxy  # tracebacks may be printed with their locals
-        self._sender = RequestSender(
+        sender = RequestSender(
             base=base,
             token=token,
             user_agent=read_user_agent(user_agent),
@@ -156,85 +151,24 @@ class Replicate:
             limiter=read_limiter(limiter),
             transport=Transport(session=session, connections=connections),
         )
-        self._batches: set[Engine] = set()
-        self._latest_versions = LatestVersions()
-        self._output_shapes: dict[str, Shape] = {}
-        self._pages_per_second = pages_per_second(limits)
-        self._waiter = Waiter(pages_per_second=self._pages_per_second)
-        self._signing_secret = SigningSecret()
-        self._make_resources()
+        self._bind(ClientContext.of(sender))
 
-    def _make_resources(self) -> None:
-        self.account: AccountResource = AccountResource(self)
-        self.collections: Collections = Collections(self)
-        self.deployments: Deployments = Deployments(self)
-        self.files: Files = Files(self)
-        self.hardware: HardwareResource = HardwareResource(self)
-        self.models: Models = Models(self)
-        self.predictions: Predictions = Predictions(self)
-        self.trainings: Trainings = Trainings(self)
-        self.webhooks: Webhooks = Webhooks(self)
+    def _bind(self, context: ClientContext) -> None:
+        self._context = context
+        self._calls = PredictionCalls(context)
+        self.account: AccountResource = AccountResource(context)
+        self.collections: Collections = Collections(context)
+        self.deployments: Deployments = Deployments(context)
+        self.files: Files = Files(context)
+        self.hardware: HardwareResource = HardwareResource(context)
+        self.models: Models = Models(context)
+        self.predictions: Predictions = Predictions(self._calls)
+        self.trainings: Trainings = Trainings(context)
+        self.webhooks: Webhooks = Webhooks(context)
 
     @property
-    def batch(self) -> Batches:
-        """Run a model over many inputs: ``client.batch(ref, inputs)``."""
-        from replicate_async.resources._batch import Batches  # noqa: PLC0415 - brings SQLite
-
-        return Batches(self)
-
-    @property
-    def base(self) -> Base:
-        """Where the API is."""
-        return self._sender.base
-
-    @property
-    def latest_versions(self) -> LatestVersions:
-        """The versions of community models that were looked up lately."""
-        return self._latest_versions
-
-    @property
-    def user_agent(self) -> str:
-        """What the client calls itself."""
-        return self._sender.user_agent
-
-    def covered_in(self, text: str) -> str:
-        """Return *text*, which came from elsewhere, without the API token."""
-        return self._sender.token.covered_in(text)
-
-    def create_delay(self, ahead: int = 0) -> float:
-        """Return the seconds until a create after *ahead* others would be sent at once."""
-        sender = self._sender
-        return 0.0 if sender.limiter else sender.rate_limiters.create.delay(monotonic(), ahead)
-
-    @property
-    def api_clock(self) -> ApiClock:
-        """What answers have told of the API's clock."""
-        return self._sender.clock
-
-    @property
-    def requests_sent(self) -> int:
-        """How many requests have left over these connections."""
-        return self._sender.transport.sent
-
-    @property
-    def batches(self) -> set[Engine]:
-        """The batches that have begun and are closed before the client is."""
-        return self._batches
-
-    @property
-    def waiter(self) -> Waiter:
-        """The schedule of all waits."""
-        return self._waiter
-
-    @property
-    def signing_secret(self) -> SigningSecret:
-        """The secret that webhooks are checked with."""
-        return self._signing_secret
-
-    @property
-    def output_shapes(self) -> dict[str, Shape]:
-        """Where the outputs of versions that were looked up have files, by version."""
-        return self._output_shapes
+    def _file_source(self) -> FileSource:
+        return self._calls.files
 
     def with_options(
         self,
@@ -250,7 +184,8 @@ class Replicate:
 
         Copies keep one pace together, but for one with another token or other *limits*.
         """
-        sender = self._sender
+        sender = self._context.sender
+        changes: dict[str, Any] = {}
         if api_token is not None:
             try:
                 token = read_token(api_token)
@@ -258,34 +193,23 @@ class Replicate:
                 del api_token  # tracebacks may be printed with their locals
             if token.bearer != sender.token.bearer:
                 # The API counts by account.
-                sender = replace(
-                    sender, token=token, rate_limiters=RateLimiters(sender.rate_limiters.limits)
-                )
+                changes |= {
+                    "token": token,
+                    "rate_limiters": RateLimiters(sender.rate_limiters.limits),
+                }
         if timeout is not None:
-            sender = replace(sender, timeout=read_timeout(timeout))
+            changes["timeout"] = read_timeout(timeout)
         if retry is not None:
             retry = read_options(Retry, retry, "retry")
-            sender = replace(sender, retry=retry, budget=RetryBudget(retry.budget))
+            changes |= {"retry": retry, "budget": RetryBudget(retry.budget)}
         if limiter is not None:
-            sender = replace(sender, limiter=read_limiter(limiter))
+            changes["limiter"] = read_limiter(limiter)
         if limits is not None:
-            sender = replace(
-                sender, rate_limiters=RateLimiters(read_options(Limits, limits, "limits"))
-            )
+            changes["rate_limiters"] = RateLimiters(read_options(Limits, limits, "limits"))
         if user_agent is not None:
-            sender = replace(sender, user_agent=read_user_agent(user_agent))
+            changes["user_agent"] = read_user_agent(user_agent)
         copy = object.__new__(type(self))
-        copy._sender = sender
-        copy._batches = self._batches
-        copy._latest_versions = self._latest_versions
-        copy._output_shapes = self._output_shapes
-        copy._pages_per_second = self._pages_per_second
-        copy._waiter, copy._signing_secret = self._waiter, self._signing_secret
-        if sender.token is not self._sender.token:
-            # Another account, perhaps: its runs and its secret are its own.
-            copy._waiter = Waiter(pages_per_second=self._pages_per_second)
-            copy._signing_secret = SigningSecret()
-        copy._make_resources()
+        copy._bind(self._context.with_sender(replace(sender, **changes)))
         return copy
 
     async def __aenter__(self) -> Self:
@@ -296,63 +220,24 @@ class Replicate:
 
     async def aclose(self) -> None:
         """Close the connections; the client cannot be used after that."""
-        for batch in list(self._batches):
+        for batch in list(self._context.batches):
             await batch.aclose()
-        await self._sender.transport.aclose()
+        await self._context.sender.transport.aclose()
 
     def __repr__(self) -> str:
-        return f"<Replicate {self.base.url} {self._sender.transport.state}>"
+        sender = self._context.sender
+        return f"<Replicate {sender.base.url} {sender.transport.state}>"
 
     async def search(self, query: str, *, limit: int | None = None) -> SearchResults:
         """Search models, collections and documentation pages; a beta of the API.
 
         *limit*, 1 to 50 and 20 unless set, is for the models (search).
         """
-        return await search(self, query, limit)
-
-    @overload
-    async def run(
-        self,
-        ref: str,
-        input: Input | None = None,
-        *,
-        type: type[T],
-        files: bool = True,
-        wait: Wait = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        delete_uploads: bool = False,
-        timeout: float | None = PREDICTION_TIMEOUT,
-        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
-        poll: Poll | None = None,
-        on_update: OnUpdate[Prediction] | None = None,
-    ) -> T: ...
-
-    @overload
-    async def run(
-        self,
-        ref: str,
-        input: Input | None = None,
-        *,
-        type: None = None,
-        files: bool = True,
-        wait: Wait = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        delete_uploads: bool = False,
-        timeout: float | None = PREDICTION_TIMEOUT,
-        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
-        poll: Poll | None = None,
-        on_update: OnUpdate[Prediction] | None = None,
-    ) -> Any: ...
+        return await search(self._context, query, limit)
 
     async def run(
         self,
-        ref: str,
+        model: str,
         input: Input | None = None,
         *,
         type: type[T] | None = None,
@@ -367,10 +252,10 @@ class Replicate:
         queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
-    ) -> T | Any:
+    ) -> T:
         """Run a model to its end and return its output, whole.
 
-        *ref* and the options are those of ``predictions.create``, *timeout* (35 minutes of work),
+        *model* and the options are those of ``predictions.create``, *timeout* (35 minutes of work),
         *queue_timeout* (60 minutes before it) and *poll* those of ``predictions.wait``. *type*
         decodes the output, such as ``type=str`` for the text of a language model or
         ``type=list[FileOutput]``; `DecodeError`, with the prediction, says that it is something
@@ -399,11 +284,11 @@ class Replicate:
         check_timeout(timeout)
         check_timeout(queue_timeout, "queue_timeout")
         given_poll(poll)
-        version = parse_version(ref)
-        durations = self._waiter.durations
-        held = spared_polls(durations, ref) if wait is None and on_update is None else wait
-        creation = Creation(
-            self,
+        parsed = parse_version(model, "model")
+        durations = self._context.waiter.durations
+        held = spared_polls(durations, model) if wait is None and on_update is None else wait
+        request = PredictionRequest(
+            self._context,
             input=input,
             wait=within_bounds(held, timeout, queue_timeout),
             cancel_after=time_left() if cancel_after is None else cancel_after,
@@ -411,25 +296,26 @@ class Replicate:
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        async with creation.input.sent(delete=delete_uploads):
+        calls = self._calls
+        async with request.input.sent(delete=delete_uploads):
             prediction = await run_to_end(
-                self.predictions.begin(version, creation),
+                calls.create(parsed, request),
                 lambda made: follow_to_end(
-                    self.predictions.waits(),
+                    calls.waits,
                     made,
                     timeout=timeout,
                     queue_timeout=queue_timeout,
                     poll=poll,
                     on_update=on_update,
                 ),
-                self.predictions.cancel,
+                calls.cancel,
             )
-        remember(durations, ref, prediction)
+        remember(durations, model, prediction)
         if type is None:
-            return self.output(prediction) if files else prediction.output
+            # Without a type, T is Any.
+            return cast("T", calls.output(prediction) if files else prediction.output)
         try:
-            shape = self._output_shapes.get(prediction.version or "")
-            return self.predictions.files_from().output_as(prediction, type, shape)
+            return calls.output_as(prediction, type)
         except msgspec.ValidationError as error:
             fault = DecodeError(f"{prediction.id}: {error}")
             fault.prediction = prediction
@@ -437,7 +323,7 @@ class Replicate:
 
     def stream(
         self,
-        ref: str,
+        model: str,
         input: Input | None = None,
         *,
         cancel_after: Deadline = None,
@@ -449,24 +335,149 @@ class Replicate:
     ) -> Stream:
         """Run a model and follow its output as it is made; use it with ``async with``.
 
-        *ref* and the options are those of ``predictions.create``. When the block is left early,
+        *model* and the options are those of ``predictions.create``. When the block is left early,
         the prediction is cancelled, unless ``on_exit="continue"``. *poll* sets the pace for models
         without a stream. See `Stream` for what it yields and raises.
         """
-        creation = Creation(
-            self,
+        request = PredictionRequest(
+            self._context,
             input=input,
             cancel_after=cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        return self.predictions.create_and_stream(
-            parse_version(ref),
-            creation,
-            on_exit=on_exit,
+        parsed = parse_version(model, "model")
+        return Stream(
+            self._calls.stream_deps,
+            lambda: self._calls.create(parsed, request),
+            prepare=request.input.send,
+            on_exit=check_on_exit(on_exit),
             poll=poll,
         )
+
+    def batch(
+        self,
+        model: str,
+        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
+        *,
+        type: type[T] | None = None,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = None,
+        match: Match = "input",
+        on_error: OnError = "collect",
+        on_exit: OnExit = "cancel",
+        retries: int = 0,
+        retry_failed: bool = False,
+        save_files: str | os.PathLike[str] | None = None,
+        max_seconds: float | None = None,
+        max_predictions: int | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        timeout: float | None = None,
+        queue_timeout: float | None = None,
+        poll: Poll | None = None,
+        patience: Patience | None = None,
+    ) -> Batch[T]:
+        """Run a model over *inputs*, each created once; iterate over what this returns.
+
+        *model*, *cancel_after*, *webhook*, *webhook_events_filter* and *file_encoding* are those of
+        ``predictions.create``, *timeout* and *queue_timeout* (no limits unless set) and *poll*
+        those of ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
+        asynchronous iterable or a data frame, of any length; a few hundred are read ahead. A slow
+        iterator blocks the event loop, unless it is asynchronous. What an iterator raises is raised
+        when all that it gave before has ended and was handed over.
+
+        *concurrency* is how many predictions run at a time; by default as many as it takes to
+        create at the pace of ``Limits(creates=...)``, at most 1,000. Results come as they are
+        there, or with *ordered* in the order of the inputs, which at most 4 times *concurrency*
+        items wait for.
+
+        *journal* is a file that makes the batch one to resume: what is done is not asked again,
+        what was created is waited for, and a create that may have happened is looked for in the
+        list of predictions and never repeated on a guess. *key* names a field, or is a function,
+        that gives each input a name of its own; else the name is a digest of model and input. A
+        field that is no input of the model, by its schema, is not sent: that is looked up once,
+        before the first create. With ``match="key"`` the key alone says which item an input is: its
+        values, such as signed URLs, may differ at each run. Otherwise a key with other values than
+        the journal knows is refused.
+
+        An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
+        often a prediction is made again that was aborted, or failed because of the service and not
+        of the model; *retry_failed* runs once more what the journal has as failed. What would hit
+        every item (401, 402 or 403 of a create, 401 of every poll for 30 seconds, an unknown model,
+        a journal that fails) is raised, and ends the batch.
+
+        *save_files* is a folder where output files are saved before an item counts as done. They
+        are named after the key, with a digest of it where it is no plain name in lower case, so
+        that no two keys share a name; a file that is there already is never replaced.
+        *max_predictions* and *max_seconds* end the creating, not what runs then.
+        *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
+        *dry_run* creates nothing: each input is looked at and compared with the model's schema,
+        and the `summary` says how many would be created. *on_progress* is called with a
+        `BatchProgress`, 10 times a second at most, once at least, and at the end. *patience* holds
+        the times after which lost creates, outages and failures are given up.
+
+        Raises `InvalidArgumentError` for arguments that cannot be right.
+        """
+        from replicate_async.resources._batch import make_batch  # noqa: PLC0415 - brings SQLite
+
+        return make_batch(
+            self._calls,
+            model,
+            inputs,
+            type=type,
+            concurrency=concurrency,
+            ordered=ordered,
+            journal=journal,
+            key=key,
+            match=match,
+            on_error=on_error,
+            on_exit=on_exit,
+            retries=retries,
+            retry_failed=retry_failed,
+            save_files=save_files,
+            max_seconds=max_seconds,
+            max_predictions=max_predictions,
+            dry_run=dry_run,
+            on_progress=on_progress,
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=webhook_events_filter,
+            file_encoding=file_encoding,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            poll=poll,
+            patience=patience,
+        )
+
+    async def resolve_batch_item(
+        self,
+        journal: str | os.PathLike[str],
+        key: str,
+        *,
+        prediction: str | Prediction | None = None,
+        absent: bool = False,
+    ) -> None:
+        """Record in a batch's *journal* what became of a create that the batch could not find out.
+
+        *key* is that of a result that is `uncertain`. Look for its prediction on the website or
+        with ``predictions.list``; give the *prediction* that you found, which the next run of the
+        batch waits for, or *absent* when there is none, and the next run creates it.
+
+        Raises `InvalidArgumentError` for a key that is unknown or not undecided, and for a
+        prediction that is not there, of another model, or another item's; `JournalLocked` while a
+        batch uses the journal.
+        """
+        from replicate_async.resources._batch import resolve_item  # noqa: PLC0415 - brings SQLite
+
+        await resolve_item(self._calls, journal, key, prediction=prediction, absent=absent)
 
     def output(self, prediction: Prediction, *, version: Version | None = None) -> Any:
         """Return the output of *prediction*, with its files as `FileOutput`.
@@ -475,76 +486,7 @@ class Replicate:
         the model gives one. Otherwise those are that Replicate delivers, that are the API's own,
         and data URLs; what else begins with "https:" stays text.
         """
-        if version is not None:
-            shape = output_shape(version.openapi_schema)
-        else:
-            shape = self._output_shapes.get(prediction.version or "")
-        return self.predictions.files_from().output(prediction, shape)
-
-    async def open_file(self, url: str, start: int = 0, validator: str = "") -> ByteStream:
-        """Open the file at *url*, from byte *start* on if it is still the one with *validator*.
-
-        *validator* is a strong ETag. The token goes along only to uploads that the API itself
-        keeps. The answer may have any status. Raises `UntrustedURLError` for a URL that is not fit
-        to be fetched, without fetching it.
-        """
-        return await self._sender.open_file(url, start=start, validator=validator)
-
-    async def open_stream(self, url: str, last_event_id: str = "") -> ByteStream:
-        """Open the event stream at *url*, which ``urls.stream`` of a prediction names.
-
-        The token goes along only to our own origin. Raises `UntrustedURLError` for a URL that is
-        not fit to be fetched, without fetching it.
-        """
-        return await self._sender.open_stream(url, last_event_id)
-
-    def call(
-        self,
-        endpoint: Endpoint[R],
-        path: Mapping[str, str] = NO_PATH,
-        *,
-        query: msgspec.Struct | str | None = None,
-        headers: msgspec.Struct | None = None,
-        body: object = None,
-        hold: float = 0.0,
-        attempts: int | None = None,
-        hooks: RequestHooks | None = None,
-    ) -> Coroutine[Any, Any, R]:
-        """Send a request for *endpoint* and return what it answers, when that is awaited.
-
-        *query*, *headers* and *body* are its structs; *hold* is how many seconds beyond the read
-        timeout the API may keep silent; *attempts* are the tries at most, where that is fewer than
-        `Retry` allows; *hooks* are called around each attempt. Raises `APIStatusError` for an error
-        status, `APIConnectionError` when no answer came, `AmbiguousCreateError` when a create may
-        have happened, `DecodeError` for an answer that is not as documented.
-        """
-        try:
-            target = endpoint.target(path, query)
-            encoded: bytes | Multipart | None = None
-            if body is not None:
-                encoded = body if isinstance(body, Multipart) else endpoint.encode(body)
-        except SegmentError as error:
-            raise InvalidArgumentError(f"{error}; give it as the API shows it.") from None
-        except UnicodeEncodeError as error:
-            text = shorten(error.object)
-            raise InvalidArgumentError(
-                f"{text} is not valid Unicode ({error.reason}); decode it with the right encoding."
-            ) from None
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidArgumentError(
-                f"an argument cannot be sent as JSON: {error}; pass plain values."
-            ) from error
-        request = Request(
-            endpoint,
-            target,
-            {} if headers is None else encode_headers(headers),
-            encoded,
-            hold,
-            attempts,
-            hooks,
-        )
-        # A coroutine less: each on the way to the transport takes 2 % of a request.
-        return self._sender.send(request)
+        return self._calls.output(prediction, version)
 
 
 def _check_type(type: object) -> None:

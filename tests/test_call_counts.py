@@ -39,7 +39,7 @@ BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
     "get": 46,
-    "create": 71,
+    "create": 73,
     "page of 100": 157,
     "stream": 250,
     "burst": 1.4,

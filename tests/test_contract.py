@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from replicate_async import APIStatusError, Listing, Replicate, Retry
+from replicate_async.context import context_of
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.local import LocalReplicate
 from replicate_async.local.openapi import document
@@ -344,7 +345,7 @@ async def test_every_endpoint_has_a_route_of_its_own(server: LocalReplicate, nam
 
     async with Replicate(server.api_token, base_url=server.url, retry=Retry(attempts=1)) as client:
         with pytest.raises(APIStatusError) as caught:
-            await client.call(
+            await context_of(client).call(
                 endpoint, dict.fromkeys(endpoint.parameters, "x"), body=a_body(endpoint)
             )
 
@@ -355,7 +356,7 @@ async def test_every_endpoint_has_a_route_of_its_own(server: LocalReplicate, nam
 async def test_the_server_describes_itself(server: LocalReplicate) -> None:
     described: Endpoint[dict[str, Any]] = Endpoint("GET", "/openapi.json", returns=dict[str, Any])
     async with Replicate(server.api_token, base_url=server.url) as client:
-        content = await client.call(described)
+        content = await context_of(client).call(described)
 
     assert content.pop("servers") == [{"url": server.url}]
     assert content == {key: value for key, value in OURS.content.items() if key != "servers"}

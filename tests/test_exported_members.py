@@ -7,11 +7,13 @@ import importlib
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import get_origin
+from typing import Final, get_origin
 
 import pytest
 
 import replicate_async
+from replicate_async.resources import ENDPOINTS
+from tests.support.sentinel import TOKEN
 
 FACADES = ["replicate_async", "replicate_async.local", "replicate_async.schemas"]
 """Packages whose `__init__` exists to be imported from."""
@@ -77,3 +79,34 @@ def test_every_public_class_and_function_has_a_docstring(name: str) -> None:
     # A type alias can be called as far as Python knows, and has no docstring of its own.
     if get_origin(value) is None and callable(value):
         assert (value.__doc__ or "").strip()
+
+
+CLIENT: Final = {
+    *("account", "collections", "deployments", "files", "hardware", "models", "predictions"),
+    *("trainings", "webhooks"),
+    *("run", "stream", "batch", "resolve_batch_item", "output", "search", "with_options", "aclose"),
+}
+RUNS: Final = {"wait", "watch", "notify"}
+BESIDES_OPERATIONS: Final = {"predictions": {*RUNS, "stream"}, "trainings": RUNS}
+
+
+def shown(value: object) -> set[str]:
+    """Return what an editor completes after ``value.``, and a person may call."""
+    return {name for name in dir(value) if not name.startswith("_")}
+
+
+def test_a_client_shows_what_a_user_calls_and_nothing_else() -> None:
+    assert shown(replicate_async.Replicate(TOKEN)) == CLIENT
+
+
+@pytest.mark.parametrize("resource", sorted({name.rpartition(".")[0] for name in ENDPOINTS} - {""}))
+def test_a_resource_shows_its_operations_and_nothing_else(resource: str) -> None:
+    steps = resource.split(".")
+    value: object = replicate_async.Replicate(TOKEN)
+    for step in steps:
+        value = getattr(value, step)
+    operations = {
+        name.split(".")[len(steps)] for name in ENDPOINTS if name.startswith(f"{resource}.")
+    }
+
+    assert shown(value) == operations | BESIDES_OPERATIONS.get(resource, set())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from replicate_async import InvalidArgumentError, Replicate
+from replicate_async.context import context_of
 from tests.support.sentinel import TOKEN, assert_clean
 
 
@@ -146,9 +147,11 @@ def test_a_base_url_is_that_of_an_api(url: str) -> None:
 
 def test_plain_http_is_for_this_machine_or_for_those_who_insist() -> None:
     for url in ("http://127.0.0.1:8080", "http://localhost/v1", "http://[::1]:8080/v1"):
-        assert Replicate(TOKEN, base_url=url).base.url.startswith(url.removesuffix("/v1"))
+        assert context_of(Replicate(TOKEN, base_url=url)).base.url.startswith(
+            url.removesuffix("/v1")
+        )
     insisted = Replicate(TOKEN, base_url="http://api.example.com", allow_insecure=True)
-    assert insisted.base.url == "http://api.example.com/v1"
+    assert context_of(insisted).base.url == "http://api.example.com/v1"
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, "5"])

@@ -334,7 +334,7 @@ async def batch_resolve(
         note(f"{key}: the next run creates it.")
         return
     async with connect(options) as client:
-        await client.batch.resolve(journal, key, prediction=prediction)
+        await client.resolve_batch_item(journal, key, prediction=prediction)
     note(f"{key}: the next run waits for prediction {prediction}.")
 
 

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from replicate_async import Limits, NotFoundError, Replicate
 from replicate_async.cli.failure import CommandError, UsageError
 from replicate_async.cli.schema import Interface
+from replicate_async.context import context_of
 from replicate_async.refs import parse_version
 
 
@@ -78,8 +79,7 @@ async def describe(client: Replicate, ref: str, *, local: bool) -> Interface:
     if version is None:
         return Interface.read(name, None)
     interface = Interface.read(name, version.openapi_schema)
-    if interface.shape is not None:  # so that the client need not guess what is a file
-        client.output_shapes[version.id] = interface.shape
+    context_of(client).models.learn(version)  # so that the client need not guess what is a file
     return interface
 
 

@@ -18,6 +18,7 @@ from replicate_async.cli.failure import CommandError, UsageError
 from replicate_async.cli.listing import Limit, first, when
 from replicate_async.cli.output import note, write, write_json, write_table
 from replicate_async.cli.transfer import Bar, WatchedClient, WatchedFile
+from replicate_async.context import context_of
 from replicate_async.files.output import FileOutput
 
 FileId = Annotated[str, Parameter(name="id", help="The file's id.")]
@@ -165,7 +166,7 @@ def _url(client: Replicate, source: str, signed: dict[str, str | int | None]) ->
             raise UsageError(f"{_SIGNED} go with an id; a URL has them in itself.")
         return _checked(source)
     if len(given) == len(signed):
-        return f"{client.base.url}/files/{source}/download?{urlencode(given)}"
+        return f"{context_of(client).base.url}/files/{source}/download?{urlencode(given)}"
     raise UsageError(
         f"The API gives out the bytes of an upload only with --owner, --expiry and --signature; "
         f"'replicate-async files get {source}' shows what is known of it."

@@ -31,10 +31,12 @@ from replicate_async.cli.output import (
 from replicate_async.cli.saving import Force, Output, Saver, files_in
 from replicate_async.cli.schema import Interface
 from replicate_async.cli.values import read_inputs
+from replicate_async.context import context_of
 from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.refs import parse_version
-from replicate_async.resources._create import Creation
+from replicate_async.resources._prediction_calls import PredictionCalls
+from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.runs.run import created, give_up
 from replicate_async.runs.streaming.events import (
     DoneEvent,
@@ -43,7 +45,6 @@ from replicate_async.runs.streaming.events import (
     OutputEvent,
     StreamEvent,
 )
-from replicate_async.runs.wait import PREDICTION_QUEUE_TIMEOUT, PREDICTION_TIMEOUT
 
 Ref = Annotated[str, Parameter(name="model", help='"owner/name", "owner/name:version" or an id.')]
 Inputs = Annotated[
@@ -79,14 +80,7 @@ async def run(
                 printed = _write_logs(seen, printed, status) if logs else 0
                 status.follow(seen)
 
-            prediction = await client.predictions.waits().wait(  # noqa: PLW2901 - as it ended
-                prediction.id,
-                last=prediction,
-                timeout=PREDICTION_TIMEOUT,
-                queue_timeout=PREDICTION_QUEUE_TIMEOUT,
-                poll=None,
-                on_update=show,
-            )
+            prediction = await client.predictions.wait(prediction, on_update=show)  # noqa: PLW2901 - as it ended
             if logs:
                 _write_logs(prediction, printed, status)
             status.clear()
@@ -95,7 +89,7 @@ async def run(
             if prediction.status != "succeeded":
                 raise prediction_error(prediction)
         if saver is not None:
-            result = client.predictions.files_from().output(prediction, interface.shape)
+            result = PredictionCalls(context_of(client)).files.output(prediction, interface.shape)
             if options.json:
                 saved = await saver.save(files_in(result), prediction.id)
                 write_json(msgspec.to_builtins(prediction) | {"saved": list(map(str, saved))})
@@ -229,13 +223,13 @@ async def _created(
     ref: str,
     inputs: Mapping[str, object],
 ) -> Prediction:
-    creation = Creation(client, input=inputs)
+    context = context_of(client)
+    request = PredictionRequest(context, input=inputs)
     try:
         # Before the create, which is not interrupted: its answer is needed to cancel what it made.
-        await creation.input.send()
-        return await created(
-            client.predictions.begin(parse_version(ref), creation), stopping.cancel
-        )
+        await request.input.send()
+        creating = PredictionCalls(context).create(parse_version(ref), request)
+        return await created(creating, stopping.cancel)
     except UnprocessableEntityError as error:
         if not error.invalid_fields:
             raise

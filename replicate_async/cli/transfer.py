@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 from replicate_async import Replicate
 from replicate_async.cli.failure import one_line
+from replicate_async.context import context_of
+from replicate_async.resources._prediction_calls import PredictionCalls
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from replicate_async.files.download import FileStream
-    from replicate_async.files.output import Predictions
+    from replicate_async.files.output import FileSource
 
 _LONGEST_NAME: Final = 40
 
@@ -74,18 +76,13 @@ class WatchedClient:
     """A client for files that tells how many bytes of one have come, and how many there are."""
 
     def __init__(self, client: Replicate, report: Callable[[int, int | None], None]) -> None:
-        self._client = client
-        self._report = report
+        source = PredictionCalls(context_of(client)).files
 
-    @property
-    def predictions(self) -> Predictions:
-        """The client's own."""
-        return self._client.predictions
+        async def watched(url: str, start: int = 0, validator: str = "") -> FileStream:
+            stream = await source.open(url, start, validator)
+            return _WatchedStream(stream, start if stream.status == 206 else 0, report)
 
-    async def open_file(self, url: str, start: int = 0, validator: str = "") -> FileStream:
-        """Open the file at *url*, as the client does."""
-        stream = await self._client.open_file(url, start, validator)
-        return _WatchedStream(stream, start if stream.status == 206 else 0, self._report)
+        self._file_source: FileSource = source._replace(open=watched)
 
 
 class _WatchedStream:

@@ -13,7 +13,7 @@ from replicate_async.core.endpoint import shorten
 from replicate_async.core.origin import Base
 from replicate_async.errors import ClientStateError, FileError, FileTooLargeError, NotFoundError
 from replicate_async.files import data_url
-from replicate_async.files.download import Download, FileStream, OpenFile
+from replicate_async.files.download import Download, OpenFile
 from replicate_async.files.find import Place, Shape, at, strings_in, wrapped
 from replicate_async.files.names import (
     name_in_disposition,
@@ -30,27 +30,6 @@ T = TypeVar("T")
 
 _LARGE: Final = 1024 * 1024
 """Characters of a data URL above which it is decoded in a thread."""
-
-
-class Predictions(Protocol):
-    """The part of ``client.predictions`` that files use."""
-
-    async def get(self, prediction_id: str) -> Prediction:
-        """Fetch a prediction."""
-        ...
-
-
-class FileClient(Protocol):
-    """The part of `replicate_async.Replicate` that files use."""
-
-    @property
-    def predictions(self) -> Predictions:
-        """The predictions of the account."""
-        ...
-
-    async def open_file(self, url: str, start: int = 0, validator: str = "") -> FileStream:
-        """Open the file at *url*."""
-        ...
 
 
 class FileSource(NamedTuple):
@@ -85,6 +64,13 @@ class FileSource(NamedTuple):
 
         is_text = None if shape is None else shape.is_text
         return decode_output(prediction.output, type, hook, is_text=is_text)
+
+
+class FileClient(Protocol):
+    """A client that files can be fetched with: `replicate_async.Replicate`."""
+
+    @property
+    def _file_source(self) -> FileSource: ...
 
 
 class FileOutput:
@@ -130,7 +116,8 @@ class FileOutput:
 
     def with_client(self, client: FileClient) -> Self:
         """Fetch the file through *client* from now on; returns the file itself."""
-        self._source = (client.open_file, client.predictions.get)
+        source = client._file_source  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see FileClient
+        self._source = (source.open, source.get)
         return self
 
     @property

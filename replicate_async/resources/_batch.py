@@ -1,4 +1,4 @@
-"""``client.batch``: its options, checked before anything is sent."""
+"""``client.batch``: its options, checked before anything is sent, and the calls it makes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from collections.abc import (
 )
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_args, overload
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import Raw
 
-from replicate_async.core.api_clock import ApiClock, answered_at
+from replicate_async.context import ClientContext
+from replicate_async.core.api_clock import answered_at
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.poll import Poll
 from replicate_async.errors import DecodeError, InvalidArgumentError, NotFoundError
-from replicate_async.files.find import Shape
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef, parse_version
 from replicate_async.resources._options import (
@@ -37,6 +37,9 @@ from replicate_async.resources._options import (
     check_webhook,
     hold,
 )
+from replicate_async.resources._prediction_calls import PredictionCalls
+from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
 from replicate_async.runs.batch import frames
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import (
@@ -47,7 +50,6 @@ from replicate_async.runs.batch.calls import (
     OnError,
     Patience,
 )
-from replicate_async.runs.batch.engine import Engine
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
@@ -56,308 +58,147 @@ from replicate_async.runs.batch.sources import Key, Match, open_source
 from replicate_async.runs.glance import decode, glance
 from replicate_async.runs.streaming.stream import OnExit, check_on_exit
 from replicate_async.runs.wait import check_poll, check_timeout
-from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
-
-if TYPE_CHECKING:
-    from replicate_async.resources.models import Models
-    from replicate_async.resources.predictions import Predictions
+from replicate_async.schemas import Prediction, WebhookEvent
 
 T = TypeVar("T")
 
 
-class BatchClient(Protocol):
-    """What a batch needs of the client."""
+def make_batch(
+    calls: PredictionCalls,
+    model: str,
+    inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
+    *,
+    type: type[T] | None,
+    concurrency: int | None,
+    ordered: bool,
+    journal: str | os.PathLike[str] | None,
+    key: Key,
+    match: Match,
+    on_error: OnError,
+    on_exit: OnExit,
+    retries: int,
+    retry_failed: bool,
+    save_files: str | os.PathLike[str] | None,
+    max_seconds: float | None,
+    max_predictions: int | None,
+    dry_run: bool,
+    on_progress: Callable[[BatchProgress], object] | None,
+    cancel_after: Deadline,
+    webhook: str | None,
+    webhook_events_filter: Sequence[WebhookEvent] | None,
+    file_encoding: FileEncoding,
+    timeout: float | None,
+    queue_timeout: float | None,
+    poll: Poll | None,
+    patience: Patience | None,
+) -> Batch[T]:
+    """Return the batch that ``client.batch`` describes, its options checked."""
+    context = calls.context
+    version = parse_version(model, "model")
+    held = hold(None, cancel_after)
+    check_choice("file_encoding", file_encoding, get_args(FileEncoding))
+    check_webhook(webhook)
+    events = check_events(webhook_events_filter)
+    check_poll(poll)
+    check_timeout(timeout)
+    check_timeout(queue_timeout, "queue_timeout")
+    options = BatchOptions(
+        model=str(version),
+        version=version.version,
+        concurrency=concurrency,
+        ordered=ordered,
+        journal=None if journal is None else _path("journal", journal),
+        key=key,
+        match=match,
+        digest=_digest(held.headers, webhook, events),
+        sdk=context.sender.user_agent,
+        on_error=on_error,
+        on_exit=check_on_exit(on_exit),
+        retries=retries,
+        retry_failed=retry_failed,
+        save_files=None if save_files is None else Path(_path("save_files", save_files)),
+        max_seconds=max_seconds,
+        max_predictions=max_predictions,
+        dry_run=dry_run,
+        on_progress=on_progress,
+        patience=patience or Patience(),
+    )
+    _check(options)
 
-    models: Models
-    predictions: Predictions
+    def schema() -> Awaitable[Mapping[str, Any] | None]:
+        return _schema(context, version)
 
-    @property
-    def user_agent(self) -> str:
-        """What this package calls itself, with its version."""
-        ...
+    key_field = KeyField(key, schema) if isinstance(key, str) else None
 
-    @property
-    def api_clock(self) -> ApiClock:
-        """What answers have told of the API's clock."""
-        ...
-
-    @property
-    def requests_sent(self) -> int:
-        """How many requests have left."""
-        ...
-
-    @property
-    def batches(self) -> set[Engine]:
-        """The batches that are to be closed before the client is."""
-        ...
-
-    @property
-    def output_shapes(self) -> dict[str, Shape]:
-        """What the outputs of versions that were looked up are, by version."""
-        ...
-
-    def output(self, prediction: Prediction) -> Any:
-        """Return an output with its files."""
-        ...
-
-
-class Batches:
-    """Runs of a model over many inputs; ``client.batch(...)`` makes one."""
-
-    __slots__ = ("_client",)
-
-    def __init__(self, client: BatchClient) -> None:
-        self._client = client
-
-    @overload
-    def __call__(
-        self,
-        ref: str,
-        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
-        *,
-        type: type[T],
-        concurrency: int | None = None,
-        ordered: bool = False,
-        journal: str | os.PathLike[str] | None = None,
-        key: Key = None,
-        match: Match = "input",
-        on_error: OnError = "collect",
-        on_exit: OnExit = "cancel",
-        retries: int = 0,
-        retry_failed: bool = False,
-        save_files: str | os.PathLike[str] | None = None,
-        max_seconds: float | None = None,
-        max_predictions: int | None = None,
-        dry_run: bool = False,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        timeout: float | None = None,
-        queue_timeout: float | None = None,
-        poll: Poll | None = None,
-        patience: Patience | None = None,
-    ) -> Batch[T]: ...
-
-    @overload
-    def __call__(
-        self,
-        ref: str,
-        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
-        *,
-        type: None = None,
-        concurrency: int | None = None,
-        ordered: bool = False,
-        journal: str | os.PathLike[str] | None = None,
-        key: Key = None,
-        match: Match = "input",
-        on_error: OnError = "collect",
-        on_exit: OnExit = "cancel",
-        retries: int = 0,
-        retry_failed: bool = False,
-        save_files: str | os.PathLike[str] | None = None,
-        max_seconds: float | None = None,
-        max_predictions: int | None = None,
-        dry_run: bool = False,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        timeout: float | None = None,
-        queue_timeout: float | None = None,
-        poll: Poll | None = None,
-        patience: Patience | None = None,
-    ) -> Batch[Any]: ...
-
-    def __call__(
-        self,
-        ref: str,
-        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
-        *,
-        type: type[T] | None = None,
-        concurrency: int | None = None,
-        ordered: bool = False,
-        journal: str | os.PathLike[str] | None = None,
-        key: Key = None,
-        match: Match = "input",
-        on_error: OnError = "collect",
-        on_exit: OnExit = "cancel",
-        retries: int = 0,
-        retry_failed: bool = False,
-        save_files: str | os.PathLike[str] | None = None,
-        max_seconds: float | None = None,
-        max_predictions: int | None = None,
-        dry_run: bool = False,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        timeout: float | None = None,
-        queue_timeout: float | None = None,
-        poll: Poll | None = None,
-        patience: Patience | None = None,
-    ) -> Batch[T] | Batch[Any]:
-        """Run a model over *inputs*, each created once; iterate over what this returns.
-
-        *ref*, *cancel_after*, *webhook*, *webhook_events_filter* and *file_encoding* are those of
-        ``predictions.create``, *timeout* and *queue_timeout* (no limits unless set) and *poll*
-        those of ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
-        asynchronous iterable or a data frame, of any length; a few hundred are read ahead. A slow
-        iterator blocks the event loop, unless it is asynchronous. What an iterator raises is raised
-        when all that it gave before has ended and was handed over.
-
-        *concurrency* is how many predictions run at a time; by default as many as it takes to
-        create at the pace of ``Limits(creates=...)``, at most 1,000. Results come as they are
-        there, or with *ordered* in the order of the inputs, which at most 4 times *concurrency*
-        items wait for.
-
-        *journal* is a file that makes the batch one to resume: what is done is not asked again,
-        what was created is waited for, and a create that may have happened is looked for in the
-        list of predictions and never repeated on a guess. *key* names a field, or is a function,
-        that gives each input a name of its own; else the name is a digest of model and input. A
-        field that is no input of the model, by its schema, is not sent: that is looked up once,
-        before the first create. With ``match="key"`` the key alone says which item an input is: its
-        values, such as signed URLs, may differ at each run. Otherwise a key with other values than
-        the journal knows is refused.
-
-        An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
-        often a prediction is made again that was aborted, or failed because of the service and not
-        of the model; *retry_failed* runs once more what the journal has as failed. What would hit
-        every item (401, 402 or 403 of a create, 401 of every poll for 30 seconds, an unknown model,
-        a journal that fails) is raised, and ends the batch.
-
-        *save_files* is a folder where output files are saved before an item counts as done. They
-        are named after the key, with a digest of it where it is no plain name in lower case, so
-        that no two keys share a name; a file that is there already is never replaced.
-        *max_predictions* and *max_seconds* end the creating, not what runs then.
-        *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
-        *dry_run* creates nothing: each input is looked at and compared with the model's schema,
-        and the `summary` says how many would be created. *on_progress* is called with a
-        `BatchProgress`, 10 times a second at most, once at least, and at the end. *patience* holds
-        the times after which lost creates, outages and failures are given up.
-
-        Raises `InvalidArgumentError` for arguments that cannot be right.
-        """
-        version = parse_version(ref, "ref")
-        held = hold(None, cancel_after)
-        check_choice("file_encoding", file_encoding, get_args(FileEncoding))
-        check_webhook(webhook)
-        events = check_events(webhook_events_filter)
-        check_poll(poll)
-        check_timeout(timeout)
-        check_timeout(queue_timeout, "queue_timeout")
-        options = BatchOptions(
-            model=str(version),
-            version=version.version,
-            concurrency=concurrency,
-            ordered=ordered,
-            journal=None if journal is None else _path("journal", journal),
-            key=key,
-            match=match,
-            digest=_digest(held.headers, webhook, events),
-            sdk=self._client.user_agent,
-            on_error=on_error,
-            on_exit=check_on_exit(on_exit),
-            retries=retries,
-            retry_failed=retry_failed,
-            save_files=None if save_files is None else Path(_path("save_files", save_files)),
-            max_seconds=max_seconds,
-            max_predictions=max_predictions,
-            dry_run=dry_run,
-            on_progress=on_progress,
-            patience=patience or Patience(),
+    async def create(given: ItemInput, latest: str | None, hooks: RequestHooks) -> Prediction:
+        request = PredictionRequest(
+            context,
+            input=given if key_field is None else key_field.as_sent(given),
+            cancel_after=cancel_after,
+            webhook=webhook,
+            webhook_events_filter=events,
+            file_encoding=file_encoding,
+            hooks=hooks,
         )
-        _check(options)
-        client, predictions = self._client, self._client.predictions
+        exact = version if latest is None else version._replace(version=latest)
+        return await calls.create(exact, request, look_up=False)
 
-        def schema() -> Awaitable[Mapping[str, Any] | None]:
-            return _schema(client.models, version)
+    async def latest_version() -> str | None:
+        return None if version.model is None else await calls.latest_version(version.model)
 
-        key_field = KeyField(key, schema) if isinstance(key, str) else None
-
-        async def create(given: ItemInput, latest: str | None, hooks: RequestHooks) -> Prediction:
-            return await predictions.create_in_batch(
-                version if latest is None else version._replace(version=latest),
-                given if key_field is None else key_field.as_sent(given),
-                hooks,
-                cancel_after=cancel_after,
-                webhook=webhook,
-                webhook_events_filter=events,
-                file_encoding=file_encoding,
-            )
-
-        async def latest_version() -> str | None:
-            return None if version.model is None else await predictions.latest(version.model)
-
-        async def wait(prediction_id: str) -> Prediction:
-            return await predictions.wait(
-                prediction_id, timeout=timeout, queue_timeout=queue_timeout, poll=poll
-            )
-
-        async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
-            return await save_item(client.output(prediction), folder, key)
-
-        def output(prediction: Prediction) -> Any:
-            if type is None:
-                return client.output(prediction)
-            return predictions.files_from().output_as(prediction, type, shape(prediction))
-
-        def shape(prediction: Prediction) -> Shape | None:
-            return client.output_shapes.get(prediction.version or "")
-
-        def is_text(prediction: Prediction) -> bool:
-            known = shape(prediction)
-            return known is not None and known.is_text
-
-        calls = Calls(
-            create=create,
-            latest_version=latest_version,
-            learn_time=predictions.newest,
-            wait=wait,
-            get=predictions.get,
-            cancel=predictions.cancel,
-            pages=lambda after, before: _pages(predictions, after, before),
-            clock=client.api_clock,
-            output=output,
-            is_text=is_text,
-            save=save,
-            input_schema=schema,
-            requests=lambda: client.requests_sent,
-            key_field=key_field,
+    async def wait(prediction_id: str) -> Prediction:
+        return await calls.waits.wait(
+            prediction_id, last=None, timeout=timeout, queue_timeout=queue_timeout, poll=poll
         )
-        return Batch(open_source(_rows(inputs)), options, calls, client.batches)
 
-    async def resolve(
-        self,
-        journal: str | os.PathLike[str],
-        key: str,
-        *,
-        prediction: str | Prediction | None = None,
-        absent: bool = False,
-    ) -> None:
-        """Record in a *journal* what became of a create that a batch could not find out about.
+    async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
+        return await save_item(calls.output(prediction), folder, key)
 
-        *key* is that of a result that is `uncertain`. Look for its prediction on the website or
-        with ``predictions.list``; give the *prediction* that you found, which the next run of the
-        batch waits for, or *absent* when there is none, and the next run creates it.
+    def output(prediction: Prediction) -> Any:
+        return calls.output(prediction) if type is None else calls.output_as(prediction, type)
 
-        Raises `InvalidArgumentError` for a key that is unknown or not undecided, and for a
-        prediction that is not there, of another model, or another item's; `JournalLocked` while a
-        batch uses the journal.
-        """
-        path = _path("journal", journal)
-        if (prediction is None) is not absent:
-            raise InvalidArgumentError(
-                "give either prediction= or absent=True: what became of the create."
-            )
-        if prediction is None:
-            await resolve_absent(path, key)
-            return
-        found = prediction.id if isinstance(prediction, Prediction) else prediction
-        await resolve_found(path, key, found, self._client.predictions.get)
+    def is_text(prediction: Prediction) -> bool:
+        known = context.models.shape_of(prediction)
+        return known is not None and known.is_text
+
+    api = Calls(
+        create=create,
+        latest_version=latest_version,
+        learn_time=calls.newest,
+        wait=wait,
+        get=calls.get,
+        cancel=calls.cancel,
+        pages=lambda after, before: _pages(calls, after, before),
+        clock=context.sender.clock,
+        output=output,
+        is_text=is_text,
+        save=save,
+        input_schema=schema,
+        requests=lambda: context.requests_sent,
+        key_field=key_field,
+    )
+    return Batch(open_source(_rows(inputs)), options, api, context.batches)
+
+
+async def resolve_item(
+    calls: PredictionCalls,
+    journal: str | os.PathLike[str],
+    key: str,
+    *,
+    prediction: str | Prediction | None,
+    absent: bool,
+) -> None:
+    """Record what became of an uncertain create; ``client.resolve_batch_item`` describes it."""
+    path = _path("journal", journal)
+    if (prediction is None) is not absent:
+        raise InvalidArgumentError(
+            "give either prediction= or absent=True: what became of the create."
+        )
+    if prediction is None:
+        await resolve_absent(path, key)
+        return
+    found = prediction.id if isinstance(prediction, Prediction) else prediction
+    await resolve_found(path, key, found, calls.get)
 
 
 class _WrittenAt(RequestHooks):
@@ -371,11 +212,10 @@ class _WrittenAt(RequestHooks):
 
 
 async def _pages(
-    predictions: Predictions, after: datetime, before: datetime
+    calls: PredictionCalls, after: datetime, before: datetime
 ) -> AsyncGenerator[ListedPage]:
     written_at = _WrittenAt()
-    query = ListPredictions(created_after=after, created_before=before)
-    async for page in predictions.listing(query, written_at).pages():
+    async for page in calls.pages(after, before, written_at):
         yield ListedPage([_listed(item) for item in page.results], written_at.time)
 
 
@@ -443,13 +283,15 @@ def _digest(*options: object) -> str:
     return hashlib.sha256(msgspec.json.encode(options)).hexdigest()[:16]
 
 
-async def _schema(models: Models, ref: VersionRef) -> Mapping[str, Any] | None:
+async def _schema(context: ClientContext, ref: VersionRef) -> Mapping[str, Any] | None:
     if ref.model is None:
         return None
+    path = ref.model.path("model")
     try:
         if ref.version is not None:
-            return (await models.versions.get(str(ref.model), ref.version)).openapi_schema
-        latest = (await models.get(str(ref.model))).latest_version
+            path |= {"version_id": ref.version}
+            return (await context.call(MODELS_VERSIONS_GET, path)).openapi_schema
+        latest = (await context.call(MODELS_GET, path)).latest_version
     except NotFoundError:
         if ref.version is not None:  # official models may hide their versions
             return None

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from replicate_async.core.endpoint import Endpoint
 from replicate_async.resources._base import Resource
+from replicate_async.resources.endpoints import ACCOUNT_GET
 from replicate_async.schemas import Account
-
-GET: Final = Endpoint("GET", "/account", returns=Account)
 
 
 class AccountResource(Resource):
@@ -16,4 +12,4 @@ class AccountResource(Resource):
 
     async def get(self) -> Account:
         """Fetch the account that the token belongs to (account.get)."""
-        return await self._client.call(GET)
+        return await self._context.call(ACCOUNT_GET)

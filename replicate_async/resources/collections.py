@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from replicate_async.core.endpoint import Endpoint
-from replicate_async.resources._base import Listing, Resource
-from replicate_async.schemas import Collection, CollectionItem, Page
-
-LIST: Final = Endpoint("GET", "/collections", returns=Page[CollectionItem])
-GET: Final = Endpoint("GET", "/collections/{collection_slug}", returns=Collection)
+from replicate_async.resources._base import Resource
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources.endpoints import COLLECTIONS_GET, COLLECTIONS_LIST
+from replicate_async.schemas import Collection, CollectionItem
 
 
 class Collections(Resource):
@@ -20,8 +16,8 @@ class Collections(Resource):
 
         Raises `NotFoundError` when there is none (collections.get).
         """
-        return await self._client.call(GET, {"collection_slug": collection_slug})
+        return await self._context.call(COLLECTIONS_GET, {"collection_slug": collection_slug})
 
     def list(self) -> Listing[CollectionItem]:
         """Iterate over all collections, without their models (collections.list)."""
-        return Listing(self._client, LIST)
+        return Listing(self._context, COLLECTIONS_LIST)

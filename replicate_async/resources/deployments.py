@@ -5,51 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from replicate_async.core.endpoint import Endpoint
+from replicate_async.context import ClientContext
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import check_name, parse_model, parse_version_id
-from replicate_async.resources._base import Caller, Listing, Resource
-from replicate_async.resources._create import Creation
-from replicate_async.resources._inputs import Input
+from replicate_async.resources._base import Resource
 from replicate_async.resources._options import Deadline, Wait, check_count, check_text
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._prepared_input import Input, with_files
+from replicate_async.resources.endpoints import (
+    DEPLOYMENTS_CREATE,
+    DEPLOYMENTS_DELETE,
+    DEPLOYMENTS_GET,
+    DEPLOYMENTS_LIST,
+    DEPLOYMENTS_PREDICTIONS_CREATE,
+    DEPLOYMENTS_UPDATE,
+)
 from replicate_async.schemas import (
     CreateDeployment,
-    CreatePrediction,
-    CreatePredictionHeaders,
     Deployment,
-    Page,
     Prediction,
     UpdateDeployment,
     WebhookEvent,
-)
-
-LIST: Final = Endpoint("GET", "/deployments", returns=Page[Deployment])
-CREATE: Final = Endpoint("POST", "/deployments", takes=CreateDeployment, returns=Deployment)
-GET: Final = Endpoint(
-    "GET", "/deployments/{deployment_owner}/{deployment_name}", returns=Deployment
-)
-# Not idempotent: every update makes a release of its own.
-UPDATE: Final = Endpoint(
-    "PATCH",
-    "/deployments/{deployment_owner}/{deployment_name}",
-    takes=UpdateDeployment,
-    returns=Deployment,
-)
-DELETE: Final = Endpoint(
-    "DELETE",
-    "/deployments/{deployment_owner}/{deployment_name}",
-    returns=type(None),
-    status=(204,),
-)
-CREATE_PREDICTION: Final = Endpoint(
-    "POST",
-    "/deployments/{deployment_owner}/{deployment_name}/predictions",
-    takes=CreatePrediction,
-    headers=CreatePredictionHeaders,
-    returns=Prediction,
-    status=(201, 202),
-    bucket="create",
 )
 
 _MOST_MIN_INSTANCES: Final = 5
@@ -75,8 +53,8 @@ class DeploymentPredictions(Resource):
         The options are those of ``client.predictions.create`` (deployments.predictions.create).
         """
         path = parse_model(deployment, "deployment").path("deployment")
-        creation = Creation(
-            self._client,
+        request = PredictionRequest(
+            self._context,
             input=input,
             wait=wait,
             cancel_after=cancel_after,
@@ -84,7 +62,9 @@ class DeploymentPredictions(Resource):
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        return await creation.once(CREATE_PREDICTION, path)
+        return await with_files(
+            request.input, lambda: request.create_at(DEPLOYMENTS_PREDICTIONS_CREATE, path)
+        )
 
 
 class Deployments(Resource):
@@ -92,9 +72,9 @@ class Deployments(Resource):
 
     __slots__ = ("predictions",)
 
-    def __init__(self, client: Caller) -> None:
-        super().__init__(client)
-        self.predictions: DeploymentPredictions = DeploymentPredictions(client)
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.predictions: DeploymentPredictions = DeploymentPredictions(context)
 
     async def create(
         self,
@@ -123,11 +103,11 @@ class Deployments(Resource):
             min_instances=min_instances,
             max_instances=max_instances,
         )
-        return await self._client.call(CREATE, body=body)
+        return await self._context.call(DEPLOYMENTS_CREATE, body=body)
 
     async def get(self, deployment: str) -> Deployment:
         """Fetch the deployment "owner/name" with its current release (deployments.get)."""
-        return await self._client.call(GET, _path(deployment))
+        return await self._context.call(DEPLOYMENTS_GET, _path(deployment))
 
     async def update(
         self,
@@ -156,15 +136,15 @@ class Deployments(Resource):
                 "deployments.update has nothing to change; give version=, hardware=, "
                 "min_instances= or max_instances=."
             )
-        return await self._client.call(UPDATE, _path(deployment), body=body)
+        return await self._context.call(DEPLOYMENTS_UPDATE, _path(deployment), body=body)
 
     async def delete(self, deployment: str) -> None:
         """Delete "owner/name", which must have been unused for 15 minutes (deployments.delete)."""
-        await self._client.call(DELETE, _path(deployment))
+        await self._context.call(DEPLOYMENTS_DELETE, _path(deployment))
 
     def list(self) -> Listing[Deployment]:
         """Iterate over the account's deployments (deployments.list)."""
-        return Listing(self._client, LIST)
+        return Listing(self._context, DEPLOYMENTS_LIST)
 
 
 def _path(deployment: str) -> dict[str, str]:

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from replicate_async.core.endpoint import Endpoint, shorten
-from replicate_async.core.multipart import Multipart, Part
+from replicate_async.core.endpoint import shorten
+from replicate_async.core.multipart import Part
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import FileContent, source_of
 from replicate_async.files.inputs import LARGEST_UPLOAD, encode_json, is_record
 from replicate_async.files.media import describe
-from replicate_async.files.sources import Source
 from replicate_async.files.uploads import LONGEST_FILENAME, check_size, sendable_name
 from replicate_async.files.values import Record
-from replicate_async.resources._base import Listing, Resource
-from replicate_async.schemas import CreateFile, DownloadFile, File, Page
+from replicate_async.resources._base import Resource
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources._uploads import upload
+from replicate_async.resources.endpoints import FILES_DELETE, FILES_DOWNLOAD, FILES_GET, FILES_LIST
+from replicate_async.schemas import DownloadFile, File
 
-LIST: Final = Endpoint("GET", "/files", returns=Page[File])
-CREATE: Final = Endpoint(
-    "POST", "/files", takes=CreateFile, media="multipart/form-data", returns=File, status=(201,)
-)
-GET: Final = Endpoint("GET", "/files/{file_id}", returns=File)
-DELETE: Final = Endpoint("DELETE", "/files/{file_id}", returns=type(None), status=(204,))
-DOWNLOAD: Final = Endpoint("GET", "/files/{file_id}/download", query=DownloadFile, returns=bytes)
-
-_CREATE_AGAIN: Final = replace(CREATE, idempotent=True)
 _MEDIA_TYPE: Final = re.compile(
     r"[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+( *;[\x20-\x7e]*)?", re.ASCII
 )
-_SLOWEST_UPLOAD: Final = 200_000
-"""Bytes a second; the API is silent while an upload is on its way to it."""
-_LONGEST_UPLOAD: Final = 600.0
 
 
 class Files(Resource):
@@ -74,27 +63,17 @@ class Files(Resource):
             name, told = describe(filename or source.name, head.data)
             kind = type or source.type or told
             part = Part("content", source, filename or sendable_name(name), kind)
-            return await self._send((part, *parts), source.size, repeat=repeat)
+            return await upload(self._context, (part, *parts), source.size, repeat=repeat)
         finally:
             await source.aclose()
 
-    async def send(self, source: Source, *, filename: str, type: str) -> File:
-        """Upload what *source* gives, which was looked into; what inputs are sent with."""
-        return await self._send((Part("content", source, filename, type),), source.size)
-
-    async def _send(
-        self, parts: tuple[Part, ...], size: int | None, *, repeat: bool = False
-    ) -> File:
-        endpoint = _CREATE_AGAIN if repeat else CREATE
-        return await self._client.call(endpoint, body=Multipart(parts), hold=_hold(size))
-
     async def get(self, file_id: str) -> File:
         """Fetch what is known of an upload; `NotFoundError` once it has expired (files.get)."""
-        return await self._client.call(GET, {"file_id": file_id})
+        return await self._context.call(FILES_GET, {"file_id": file_id})
 
     async def delete(self, file_id: str) -> None:
         """Delete an upload; raises `NotFoundError` when there is none (files.delete)."""
-        await self._client.call(DELETE, {"file_id": file_id})
+        await self._context.call(FILES_DELETE, {"file_id": file_id})
 
     async def download(self, file_id: str, *, owner: str, expiry: int, signature: str) -> bytes:
         """Fetch the bytes of an upload with the parts of a signed URL.
@@ -103,15 +82,11 @@ class Files(Resource):
         signing secret, *expiry* a Unix time (files.download).
         """
         query = DownloadFile(owner=owner, expiry=expiry, signature=signature)
-        return await self._client.call(DOWNLOAD, {"file_id": file_id}, query=query)
+        return await self._context.call(FILES_DOWNLOAD, {"file_id": file_id}, query=query)
 
     def list(self) -> Listing[File]:
         """Iterate over the account's uploads, in no particular order (files.list)."""
-        return Listing(self._client, LIST)
-
-
-def _hold(size: int | None) -> float:
-    return _LONGEST_UPLOAD if size is None else min(size / _SLOWEST_UPLOAD, _LONGEST_UPLOAD)
+        return Listing(self._context, FILES_LIST)
 
 
 def _metadata(metadata: Record | None) -> tuple[Part, ...]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import get_args
 
-from replicate_async.core.endpoint import Endpoint
+from replicate_async.context import ClientContext
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_model, parse_version_id
-from replicate_async.resources._base import Caller, Listing, Resource
-from replicate_async.resources._create import Creation
-from replicate_async.resources._inputs import Input
+from replicate_async.resources._base import Resource
 from replicate_async.resources._options import (
     Deadline,
     Wait,
@@ -18,13 +16,27 @@ from replicate_async.resources._options import (
     check_search,
     check_text,
 )
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._prepared_input import Input, with_files
+from replicate_async.resources.endpoints import (
+    MODELS_CREATE,
+    MODELS_DELETE,
+    MODELS_EXAMPLES_LIST,
+    MODELS_GET,
+    MODELS_LIST,
+    MODELS_PREDICTIONS_CREATE,
+    MODELS_README_GET,
+    MODELS_SEARCH,
+    MODELS_UPDATE,
+    MODELS_VERSIONS_DELETE,
+    MODELS_VERSIONS_GET,
+    MODELS_VERSIONS_LIST,
+)
 from replicate_async.schemas import (
     CreateModel,
-    CreatePrediction,
-    CreatePredictionHeaders,
     ListModels,
     Model,
-    Page,
     Prediction,
     SortBy,
     SortDirection,
@@ -32,46 +44,6 @@ from replicate_async.schemas import (
     Version,
     Visibility,
     WebhookEvent,
-)
-
-LIST: Final = Endpoint("GET", "/models", query=ListModels, returns=Page[Model])
-CREATE: Final = Endpoint("POST", "/models", takes=CreateModel, returns=Model, status=(201,))
-SEARCH: Final = Endpoint("QUERY", "/models", takes=str, media="text/plain", returns=Page[Model])
-GET: Final = Endpoint("GET", "/models/{model_owner}/{model_name}", returns=Model)
-UPDATE: Final = Endpoint(
-    "PATCH",
-    "/models/{model_owner}/{model_name}",
-    takes=UpdateModel,
-    returns=Model,
-    idempotent=True,
-)
-DELETE: Final = Endpoint(
-    "DELETE", "/models/{model_owner}/{model_name}", returns=type(None), status=(204,)
-)
-LIST_EXAMPLES: Final = Endpoint(
-    "GET", "/models/{model_owner}/{model_name}/examples", returns=Page[Prediction]
-)
-GET_README: Final = Endpoint("GET", "/models/{model_owner}/{model_name}/readme", returns=str)
-CREATE_PREDICTION: Final = Endpoint(
-    "POST",
-    "/models/{model_owner}/{model_name}/predictions",
-    takes=CreatePrediction,
-    headers=CreatePredictionHeaders,
-    returns=Prediction,
-    status=(201, 202),
-    bucket="create",
-)
-LIST_VERSIONS: Final = Endpoint(
-    "GET", "/models/{model_owner}/{model_name}/versions", returns=Page[Version]
-)
-GET_VERSION: Final = Endpoint(
-    "GET", "/models/{model_owner}/{model_name}/versions/{version_id}", returns=Version
-)
-DELETE_VERSION: Final = Endpoint(
-    "DELETE",
-    "/models/{model_owner}/{model_name}/versions/{version_id}",
-    returns=type(None),
-    status=(202,),
 )
 
 
@@ -95,8 +67,8 @@ class ModelPredictions(Resource):
         this raises `NotFoundError` for them (models.predictions.create).
         """
         path = parse_model(model).path("model")
-        creation = Creation(
-            self._client,
+        request = PredictionRequest(
+            self._context,
             input=input,
             wait=wait,
             cancel_after=cancel_after,
@@ -104,7 +76,9 @@ class ModelPredictions(Resource):
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        return await creation.once(CREATE_PREDICTION, path)
+        return await with_files(
+            request.input, lambda: request.create_at(MODELS_PREDICTIONS_CREATE, path)
+        )
 
 
 class ModelVersions(Resource):
@@ -116,8 +90,8 @@ class ModelVersions(Resource):
         Raises `NotFoundError` when there is none (models.versions.get).
         """
         path = parse_model(model).path("model")
-        return await self._client.call(
-            GET_VERSION, path | {"version_id": parse_version_id(version_id)}
+        return await self._context.call(
+            MODELS_VERSIONS_GET, path | {"version_id": parse_version_id(version_id)}
         )
 
     async def delete(self, model: str, version_id: str) -> None:
@@ -127,11 +101,13 @@ class ModelVersions(Resource):
         (models.versions.delete).
         """
         path = parse_model(model).path("model")
-        await self._client.call(DELETE_VERSION, path | {"version_id": parse_version_id(version_id)})
+        await self._context.call(
+            MODELS_VERSIONS_DELETE, path | {"version_id": parse_version_id(version_id)}
+        )
 
     def list(self, model: str) -> Listing[Version]:
         """Iterate over the versions of "owner/name", newest first (models.versions.list)."""
-        return Listing(self._client, LIST_VERSIONS, parse_model(model).path("model"))
+        return Listing(self._context, MODELS_VERSIONS_LIST, parse_model(model).path("model"))
 
 
 class ModelExamples(Resource):
@@ -139,7 +115,7 @@ class ModelExamples(Resource):
 
     def list(self, model: str) -> Listing[Prediction]:
         """Iterate over the examples of "owner/name" (models.examples.list)."""
-        return Listing(self._client, LIST_EXAMPLES, parse_model(model).path("model"))
+        return Listing(self._context, MODELS_EXAMPLES_LIST, parse_model(model).path("model"))
 
 
 class ModelReadme(Resource):
@@ -150,7 +126,7 @@ class ModelReadme(Resource):
 
         Raises `NotFoundError` when it has none (models.readme.get).
         """
-        return await self._client.call(GET_README, parse_model(model).path("model"))
+        return await self._context.call(MODELS_README_GET, parse_model(model).path("model"))
 
 
 class Models(Resource):
@@ -158,12 +134,12 @@ class Models(Resource):
 
     __slots__ = ("examples", "predictions", "readme", "versions")
 
-    def __init__(self, client: Caller) -> None:
-        super().__init__(client)
-        self.examples: ModelExamples = ModelExamples(client)
-        self.predictions: ModelPredictions = ModelPredictions(client)
-        self.readme: ModelReadme = ModelReadme(client)
-        self.versions: ModelVersions = ModelVersions(client)
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.examples: ModelExamples = ModelExamples(context)
+        self.predictions: ModelPredictions = ModelPredictions(context)
+        self.readme: ModelReadme = ModelReadme(context)
+        self.versions: ModelVersions = ModelVersions(context)
 
     async def create(
         self,
@@ -196,11 +172,11 @@ class Models(Resource):
             license_url=license_url,
             cover_image_url=cover_image_url,
         )
-        return await self._client.call(CREATE, body=body)
+        return await self._context.call(MODELS_CREATE, body=body)
 
     async def get(self, model: str) -> Model:
         """Fetch the model "owner/name"; raises `NotFoundError` when there is none (models.get)."""
-        return await self._client.call(GET, parse_model(model).path("model"))
+        return await self._context.call(MODELS_GET, parse_model(model).path("model"))
 
     async def update(
         self,
@@ -222,19 +198,19 @@ class Models(Resource):
             weights_url=weights_url,
             license_url=license_url,
         )
-        return await self._client.call(UPDATE, parse_model(model).path("model"), body=body)
+        return await self._context.call(MODELS_UPDATE, parse_model(model).path("model"), body=body)
 
     async def delete(self, model: str) -> None:
         """Delete "owner/name", which must be yours, private and empty of versions.
 
         (models.delete)
         """
-        await self._client.call(DELETE, parse_model(model).path("model"))
+        await self._context.call(MODELS_DELETE, parse_model(model).path("model"))
 
     def search(self, query: str) -> Listing[Model]:
         """Iterate over public models that match *query*, the best first (models.search)."""
         check_search(query)
-        return Listing(self._client, SEARCH, body=query)
+        return Listing(self._context, MODELS_SEARCH, body=query)
 
     def list(
         self,
@@ -249,4 +225,4 @@ class Models(Resource):
         check_choice("sort_by", sort_by, get_args(SortBy))
         check_choice("sort_direction", sort_direction, get_args(SortDirection))
         query = ListModels(sort_by=sort_by, sort_direction=sort_direction)
-        return Listing(self._client, LIST, query=query)
+        return Listing(self._context, MODELS_LIST, query=query)

@@ -3,80 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Final, Literal
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
 
-from msgspec import Raw
-
-from replicate_async.core.endpoint import Endpoint
-from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.poll import Poll
-from replicate_async.core.problem import blames_version
-from replicate_async.errors import (
-    APIStatusError,
-    InvalidArgumentError,
-    NotFoundError,
-    UnprocessableEntityError,
-)
-from replicate_async.files.find import output_shape
+from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.files.output import FileSource
-from replicate_async.refs import ModelRef, VersionRef, parse_version
-from replicate_async.resources import models
-from replicate_async.resources._base import Listing, Resource, run_id
-from replicate_async.resources._create import Creation, with_files
-from replicate_async.resources._inputs import Input
-from replicate_async.resources._notify import receive
+from replicate_async.refs import parse_version
+from replicate_async.resources._base import Resource, run_id
+from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
-from replicate_async.runs.streaming.reader import StreamDeps
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources._prediction_calls import PredictionCalls
+from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._prepared_input import Input
+from replicate_async.resources.endpoints import (
+    PREDICTIONS_CANCEL,
+    PREDICTIONS_GET,
+    PREDICTIONS_LIST,
+)
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.wait import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
     OnUpdate,
-    Source,
 )
-from replicate_async.runs.waiter import Waits
 from replicate_async.runs.watch import Watch
-from replicate_async.schemas import (
-    CreatePredictionHeaders,
-    CreateVersionPrediction,
-    ListPredictions,
-    Page,
-    Prediction,
-    WebhookEvent,
-)
+from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
 from replicate_async.webhooks import Headers, Secret
-
-CREATE: Final = Endpoint(
-    "POST",
-    "/predictions",
-    takes=CreateVersionPrediction,
-    headers=CreatePredictionHeaders,
-    returns=Prediction,
-    status=(201, 202),
-    bucket="create",
-)
-GET: Final = Endpoint(
-    "GET", "/predictions/{prediction_id}", returns=Prediction, bucket="get", no_cache=True
-)
-CANCEL: Final = Endpoint(
-    "POST", "/predictions/{prediction_id}/cancel", returns=Prediction, idempotent=True
-)
-LIST: Final = Endpoint(
-    "GET", "/predictions", query=ListPredictions, returns=Page[Prediction], no_cache=True
-)
-_MODEL: Final = replace(models.GET, no_cache=True)
-_PAGE: Final = Endpoint(
-    "GET", "/predictions", query=ListPredictions, returns=Page[Raw], no_cache=True
-)
 
 
 class Predictions(Resource):
     """Runs of a model; ``client.predictions``."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self, calls: PredictionCalls) -> None:
+        super().__init__(calls.context)
+        self._calls = calls
 
     async def create(
         self,
@@ -108,8 +73,8 @@ class Predictions(Resource):
         `UnprocessableEntityError` for a wrong input or version, `NotFoundError` for an unknown
         model (predictions.create, models.predictions.create).
         """
-        creation = Creation(
-            self._client,
+        request = PredictionRequest(
+            self._context,
             input=input,
             wait=wait,
             cancel_after=cancel_after,
@@ -117,111 +82,24 @@ class Predictions(Resource):
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        return await self.begin(parse_version(version), creation)
-
-    def begin(self, ref: VersionRef, creation: Creation) -> Awaitable[Prediction]:
-        """Make *creation* happen; what ``client.run`` and ``client.stream`` stand on."""
-        if creation.input.has_files:
-            return with_files(creation.input, lambda: self._begin(ref, creation))
-        return self._begin(ref, creation)
-
-    async def create_in_batch(
-        self,
-        ref: VersionRef,
-        input: Input,
-        hooks: RequestHooks,
-        *,
-        cancel_after: Deadline,
-        webhook: str | None,
-        webhook_events_filter: Sequence[WebhookEvent] | None,
-        file_encoding: FileEncoding,
-    ) -> Prediction:
-        """Start a prediction of exactly *ref*; what ``client.batch`` stands on.
-
-        A community model without a version is a `NotFoundError`: a batch looks its version up.
-        """
-        creation = Creation(
-            self._client,
-            input=input,
-            cancel_after=cancel_after,
-            webhook=webhook,
-            webhook_events_filter=webhook_events_filter,
-            file_encoding=file_encoding,
-            hooks=hooks,
-        )
-        if ref.version is None and ref.model is not None:
-            return await creation.once(models.CREATE_PREDICTION, ref.model.path("model"))
-        return await with_files(creation.input, lambda: creation.at(CREATE, version=ref.version))
-
-    async def latest(self, model: ModelRef) -> str | None:
-        """Return the id of a model's latest version, None if it has none."""
-        found = (await self._client.call(_MODEL, model.path("model"))).latest_version
-        if found is None:
-            return None
-        shape = output_shape(found.openapi_schema)
-        if shape is not None:
-            self._client.output_shapes[found.id] = shape
-        return found.id
-
-    def newest(self) -> Awaitable[Page[Raw]]:
-        """Fetch predictions that were just created, if there are any."""
-        now = datetime.now(UTC)
-        return self._page(now, now + timedelta(days=1))
-
-    async def _begin(self, ref: VersionRef, creation: Creation) -> Prediction:
-        if ref.model is None or ref.version is not None:
-            return await creation.at(CREATE, version=ref.version)
-        cached = self._client.latest_versions.get(str(ref.model))
-        if cached is None:
-            try:
-                return await creation.at(models.CREATE_PREDICTION, ref.model.path("model"))
-            except NotFoundError as error:
-                version = await self._latest_version(ref.model, error)
-            return await creation.at(CREATE, version=version)
-        try:
-            return await creation.at(CREATE, version=cached)
-        except UnprocessableEntityError as error:
-            if not blames_version(error.problem):
-                raise
-            self._client.latest_versions.drop(str(ref.model), cached)
-            version = await self._latest_version(ref.model, error)
-            if version == cached:
-                raise
-        # Safe: the first create was refused.
-        return await creation.at(CREATE, version=version)
-
-    async def _latest_version(self, ref: ModelRef, otherwise: APIStatusError) -> str:
-        """Look up the version to run of a community model, which has no endpoint of its own.
-
-        Raises *otherwise* for a model without versions.
-        """
-        model = await self._client.call(_MODEL, ref.path("model"))
-        if model.latest_version is None:
-            raise otherwise
-        self._client.latest_versions.put(str(ref), model.latest_version.id)
-        shape = output_shape(model.latest_version.openapi_schema)
-        if shape is not None:
-            self._client.output_shapes[model.latest_version.id] = shape
-        return model.latest_version.id
+        return await self._calls.create(parse_version(version), request)
 
     async def get(self, prediction_id: str | Prediction) -> Prediction:
         """Fetch a prediction as it stands now, by its id or a snapshot of it.
 
         Raises `NotFoundError` when it is unknown or another account's (predictions.get).
         """
-        return await self._client.call(GET, {"prediction_id": run_id(self._client, prediction_id)})
-
-    def _poll(self, prediction_id: str) -> Awaitable[Prediction]:
-        # Once: a wait repeats its polls itself, and leaves the budget of repeats to others.
-        return self._client.call(GET, {"prediction_id": prediction_id}, attempts=1)
+        return await self._context.call(
+            PREDICTIONS_GET, {"prediction_id": run_id(self._context, prediction_id)}
+        )
 
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
         """Stop a prediction and return it; one that has ended is returned unchanged.
 
         Raises `NotFoundError` when it is unknown (predictions.cancel).
         """
-        return await self._client.call(
-            CANCEL, {"prediction_id": run_id(self._client, prediction_id)}
+        return await self._context.call(
+            PREDICTIONS_CANCEL, {"prediction_id": run_id(self._context, prediction_id)}
         )
 
     async def wait(
@@ -249,8 +127,8 @@ class Predictions(Resource):
         raised with ``.prediction``, the state seen last; for a prediction that was seen before and
         is not found any more that is `PredictionGone`. The prediction is not cancelled.
         """
-        return await self.waits().wait(
-            run_id(self._client, prediction),
+        return await self._calls.waits.wait(
+            run_id(self._context, prediction),
             last=None if isinstance(prediction, str) else prediction,
             timeout=timeout,
             queue_timeout=queue_timeout,
@@ -272,8 +150,8 @@ class Predictions(Resource):
         is given as *prediction* is known already and not repeated, unless it has ended. *timeout*,
         *queue_timeout* and *poll* are as in `wait`. The loop may be left at any time.
         """
-        return self.waits().watch(
-            run_id(self._client, prediction),
+        return self._calls.waits.watch(
+            run_id(self._context, prediction),
             last=None if isinstance(prediction, str) else prediction,
             timeout=timeout,
             queue_timeout=queue_timeout,
@@ -294,20 +172,7 @@ class Predictions(Resource):
         a minute at most; *secret* takes its place. Raises `WebhookVerificationError` for a request
         that was not signed with it, which wakes nobody (webhooks.default.secret.get).
         """
-        return await receive(self._client, body, headers, secret, Prediction)
-
-    def waits(self) -> Waits[Prediction]:
-        """Return what waits for predictions; what ``wait`` and ``watch`` stand on."""
-        return self._waits
-
-    @cached_property
-    def _waits(self) -> Waits[Prediction]:
-        source = Source("prediction", Prediction, self._poll, self._page, windowed=True)
-        return Waits(self._client.waiter, source)
-
-    async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:
-        query = ListPredictions(created_after=after, created_before=before)
-        return await self._client.call(_PAGE, query=query, attempts=1)
+        return await handle_webhook(self._context, body, headers, secret, Prediction)
 
     def stream(
         self,
@@ -326,39 +191,18 @@ class Predictions(Resource):
         ``on_exit="cancel"``. *poll* sets the pace for models without
         a stream. See `Stream` for what it yields and raises.
         """
-        prediction_id = run_id(self._client, prediction)
+        prediction_id = run_id(self._context, prediction)
         check_count("received", received, 0, sys.maxsize)
 
         async def known() -> Prediction:
             return await self.get(prediction_id) if isinstance(prediction, str) else prediction
 
         return Stream(
-            self._runs(),
+            self._calls.stream_deps,
             known,
             on_exit=check_on_exit(on_exit),
             last_event_id=last_event_id or "",
             received=received,
-            poll=poll,
-        )
-
-    def _runs(self) -> StreamDeps:
-        return StreamDeps(
-            self._client.open_stream, self.get, self.cancel, self.waits(), self.files_from()
-        )
-
-    def files_from(self) -> FileSource:
-        """Return where output files come from."""
-        return FileSource(self._client.open_file, self.get, self._client.base)
-
-    def create_and_stream(
-        self, ref: VersionRef, creation: Creation, *, on_exit: OnExit, poll: Poll | None
-    ) -> Stream:
-        """Follow the prediction that *creation* makes; what ``client.stream`` stands on."""
-        return Stream(
-            self._runs(),
-            lambda: self.begin(ref, creation),
-            prepare=creation.input.send,
-            on_exit=check_on_exit(on_exit),
             poll=poll,
         )
 
@@ -383,11 +227,7 @@ class Predictions(Resource):
         query = ListPredictions(
             created_after=created_after, created_before=created_before, source=source
         )
-        return Listing(self._client, LIST, query=query)
-
-    def listing(self, query: ListPredictions, hooks: RequestHooks) -> Listing[Raw]:
-        """Return a listing of items as they come, whose pages *hooks* are told of."""
-        return Listing(self._client, _PAGE, query=query, hooks=hooks)
+        return Listing(self._context, PREDICTIONS_LIST, query=query)
 
 
 def _is_aware(moment: object) -> bool:

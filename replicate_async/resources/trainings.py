@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from functools import cached_property
-from typing import Final
 
 from msgspec import Raw
 
-from replicate_async.core.endpoint import Endpoint
+from replicate_async.context import ClientContext
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_model, parse_version
-from replicate_async.resources._base import Listing, Resource, run_id
-from replicate_async.resources._create import with_files
-from replicate_async.resources._inputs import Input, SentInput
-from replicate_async.resources._notify import receive
+from replicate_async.resources._base import Resource, run_id
+from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import check_events, check_webhook
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources._prepared_input import Input, PreparedInput, with_files
+from replicate_async.resources.endpoints import (
+    TRAININGS_CANCEL,
+    TRAININGS_CREATE,
+    TRAININGS_GET,
+    TRAININGS_LIST,
+    TRAININGS_LIST_RAW,
+)
 from replicate_async.runs.wait import (
     TRAINING_QUEUE_TIMEOUT,
     TRAINING_TIMEOUT,
@@ -30,23 +35,18 @@ from replicate_async.runs.watch import Watch
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
 from replicate_async.webhooks import Headers, Secret
 
-CREATE: Final = Endpoint(
-    "POST",
-    "/models/{model_owner}/{model_name}/versions/{version_id}/trainings",
-    takes=CreateTraining,
-    returns=Training,
-    status=(201,),
-)
-GET: Final = Endpoint("GET", "/trainings/{training_id}", returns=Training, no_cache=True)
-CANCEL: Final = Endpoint(
-    "POST", "/trainings/{training_id}/cancel", returns=Training, idempotent=True
-)
-LIST: Final = Endpoint("GET", "/trainings", returns=Page[Training], no_cache=True)
-_PAGE: Final = Endpoint("GET", "/trainings", returns=Page[Raw], no_cache=True)
-
 
 class Trainings(Resource):
     """Runs that make a new version of a model; ``client.trainings``."""
+
+    __slots__ = ("_waits",)
+
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self._waits: Waits[Training] = Waits(
+            context.waiter,
+            Source("training", Training, self._poll, self._page, windowed=False),
+        )
 
     async def create(
         self,
@@ -70,26 +70,32 @@ class Trainings(Resource):
                 f'version={version!r} must be "owner/name:version": a training names both the '
                 "model and the version it starts from."
             )
-        sent = SentInput(self._client, input, file_encoding)
+        prepared = PreparedInput(self._context, input, file_encoding)
         body = CreateTraining(
             destination=str(parse_model(destination, "destination")),
-            input=sent.values,
+            input=prepared.values,
             webhook=check_webhook(webhook),
             webhook_events_filter=check_events(webhook_events_filter),
         )
         path = ref.model.path("model") | {"version_id": ref.version}
-        return await with_files(sent, lambda: self._client.call(CREATE, path, body=body))
+        return await with_files(
+            prepared, lambda: self._context.call(TRAININGS_CREATE, path, body=body)
+        )
 
     async def get(self, training_id: str | Training) -> Training:
         """Fetch a training as it stands now, by its id or a snapshot of it (trainings.get)."""
-        return await self._client.call(GET, {"training_id": run_id(self._client, training_id)})
+        return await self._context.call(
+            TRAININGS_GET, {"training_id": run_id(self._context, training_id)}
+        )
 
     def _poll(self, training_id: str) -> Awaitable[Training]:
-        return self._client.call(GET, {"training_id": training_id}, attempts=1)
+        return self._context.call(TRAININGS_GET, {"training_id": training_id}, attempts=1)
 
     async def cancel(self, training_id: str | Training) -> Training:
         """Stop a training; one that has ended is returned unchanged (trainings.cancel)."""
-        return await self._client.call(CANCEL, {"training_id": run_id(self._client, training_id)})
+        return await self._context.call(
+            TRAININGS_CANCEL, {"training_id": run_id(self._context, training_id)}
+        )
 
     async def wait(
         self,
@@ -106,8 +112,8 @@ class Trainings(Resource):
         set, None for no limit; past either `WaitTimeout` is raised and the training goes on. They,
         *poll* and *on_update* are as in ``client.predictions.wait``.
         """
-        return await self.waits().wait(
-            run_id(self._client, training),
+        return await self._waits.wait(
+            run_id(self._context, training),
             last=None if isinstance(training, str) else training,
             timeout=timeout,
             queue_timeout=queue_timeout,
@@ -124,8 +130,8 @@ class Trainings(Resource):
         poll: Poll | None = None,
     ) -> Watch[Training]:
         """Iterate over the changes of a training, as ``client.predictions.watch`` does."""
-        return self.waits().watch(
-            run_id(self._client, training),
+        return self._waits.watch(
+            run_id(self._context, training),
             last=None if isinstance(training, str) else training,
             timeout=timeout,
             queue_timeout=queue_timeout,
@@ -144,20 +150,11 @@ class Trainings(Resource):
         As ``client.predictions.notify``; raises `WebhookVerificationError` for a request that the
         account's secret does not vouch for.
         """
-        return await receive(self._client, body, headers, secret, Training)
-
-    def waits(self) -> Waits[Training]:
-        """Return what waits for trainings; what ``wait`` and ``watch`` stand on."""
-        return self._waits
-
-    @cached_property
-    def _waits(self) -> Waits[Training]:
-        source = Source("training", Training, self._poll, self._page, windowed=False)
-        return Waits(self._client.waiter, source)
+        return await handle_webhook(self._context, body, headers, secret, Training)
 
     async def _page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
-        return await self._client.call(_PAGE, attempts=1)
+        return await self._context.call(TRAININGS_LIST_RAW, attempts=1)
 
     def list(self) -> Listing[Training]:
         """Iterate over the account's trainings, newest first (trainings.list)."""
-        return Listing(self._client, LIST)
+        return Listing(self._context, TRAININGS_LIST)

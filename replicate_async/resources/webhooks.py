@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from replicate_async.core.endpoint import Endpoint
-from replicate_async.resources._base import Caller, Resource
+from replicate_async.context import ClientContext
+from replicate_async.resources._base import Resource
+from replicate_async.resources.endpoints import WEBHOOKS_DEFAULT_SECRET_GET
 from replicate_async.schemas import WebhookSecret
-
-GET_SECRET: Final = Endpoint("GET", "/webhooks/default/secret", returns=WebhookSecret)
 
 
 class DefaultWebhookSecret(Resource):
@@ -16,7 +13,7 @@ class DefaultWebhookSecret(Resource):
 
     async def get(self) -> WebhookSecret:
         """Fetch the secret; keep its ``key``, it seldom changes (webhooks.default.secret.get)."""
-        return await self._client.call(GET_SECRET)
+        return await self._context.call(WEBHOOKS_DEFAULT_SECRET_GET)
 
 
 class DefaultWebhook(Resource):
@@ -24,9 +21,9 @@ class DefaultWebhook(Resource):
 
     __slots__ = ("secret",)
 
-    def __init__(self, client: Caller) -> None:
-        super().__init__(client)
-        self.secret: DefaultWebhookSecret = DefaultWebhookSecret(client)
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.secret: DefaultWebhookSecret = DefaultWebhookSecret(context)
 
 
 class Webhooks(Resource):
@@ -34,6 +31,6 @@ class Webhooks(Resource):
 
     __slots__ = ("default",)
 
-    def __init__(self, client: Caller) -> None:
-        super().__init__(client)
-        self.default: DefaultWebhook = DefaultWebhook(client)
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.default: DefaultWebhook = DefaultWebhook(context)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from replicate_async import FileOutput, Replicate, ReplicateError
+from replicate_async.context import context_of
 from replicate_async.core.token import Token
 from tests.faults.calls import ONCE, Call, first
 from tests.support.fault_server import FaultServer
@@ -83,11 +84,11 @@ async def streamed(client: Replicate) -> object:
 
 
 async def upload(client: Replicate) -> object:
-    return await FileOutput(f"{client.base.url}/files/abc").with_client(client).read()
+    return await FileOutput(f"{context_of(client).base.url}/files/abc").with_client(client).read()
 
 
 async def output_file(client: Replicate) -> object:
-    return await FileOutput(f"{client.base.origin}/out.png").with_client(client).read()
+    return await FileOutput(f"{context_of(client).base.origin}/out.png").with_client(client).read()
 
 
 PLACES: Final[dict[str, tuple[Call, Place]]] = {

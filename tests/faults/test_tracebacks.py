@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from replicate_async import FileOutput, Poll, Replicate, ReplicateError, Timeout
+from replicate_async.context import context_of
 from tests.faults.calls import AT_ONCE, CREATES, ONCE, READS, Call, client_of
 from tests.support.cancel_sweep import CancelAt
 from tests.support.fault_server import FaultServer
@@ -32,11 +33,11 @@ async def stream(client: Replicate) -> None:
 
 
 async def read_file(client: Replicate) -> None:
-    await FileOutput(f"{client.base.url}/files/abc").with_client(client).read()
+    await FileOutput(f"{context_of(client).base.url}/files/abc").with_client(client).read()
 
 
 async def read_delivered_file(client: Replicate) -> None:
-    await FileOutput(f"{client.base.origin}/out.png").with_client(client).read()
+    await FileOutput(f"{context_of(client).base.origin}/out.png").with_client(client).read()
 
 
 async def upload(client: Replicate) -> None:

@@ -26,6 +26,7 @@ from replicate_async import (
     UnprocessableEntityError,
     UntrustedURLError,
 )
+from replicate_async.context import context_of
 from tests.faults.calls import ALL, ONCE
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.fault_server import FaultServer
@@ -287,7 +288,10 @@ async def test_the_environment_does_not_reach_into_a_session() -> None:
 async def test_certificates_are_verified_unless_told_otherwise() -> None:
     async with hidden_service() as (server, proxy):
         async with client_of(proxy=proxy.url) as client:
-            for call in (client.account.get(), client.open_file(f"https://{FILES}/out.png")):
+            for call in (
+                client.account.get(),
+                context_of(client).sender.open_file(f"https://{FILES}/out.png"),
+            ):
                 with caught(TLSError) as found:
                     await call
                 assert "unable to get local issuer certificate" in str(found.error)
@@ -384,7 +388,10 @@ async def test_a_session_that_is_closed_is_named() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     async with client_of(session=session) as client:
-        for call in (client.account.get(), client.open_file(f"https://{FILES}/out.png")):
+        for call in (
+            client.account.get(),
+            context_of(client).sender.open_file(f"https://{FILES}/out.png"),
+        ):
             with caught(ReplicateError) as found:
                 await call
             assert isinstance(found.error, ClientStateError)
@@ -397,7 +404,10 @@ def test_a_session_of_another_event_loop_is_named() -> None:
 
     async def read(session: aiohttp.ClientSession) -> None:
         client = client_of(session=session)
-        for call in (client.account.get(), client.open_file(f"https://{FILES}/out.png")):
+        for call in (
+            client.account.get(),
+            context_of(client).sender.open_file(f"https://{FILES}/out.png"),
+        ):
             with caught(ClientStateError) as found:
                 await call
             assert "another event loop" in str(found.error)

@@ -12,6 +12,7 @@ import sys
 from typing import Final
 
 from replicate_async import FileOutput, Replicate, ReplicateError, Retry
+from replicate_async.context import context_of
 from tests.support.fault_server import Stranger
 from tests.support.internet import Internet
 from tests.support.sentinel import TOKEN
@@ -60,7 +61,7 @@ async def surf(
             loop.reached.clear()
             ways = {
                 "file": FileOutput(url).with_client(client).read(),
-                "stream": client.open_stream(url),
+                "stream": context_of(client).sender.open_stream(url),
             }
             for way, call in ways.items():
                 try:

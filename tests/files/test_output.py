@@ -18,8 +18,10 @@ from replicate_async import (
     Replicate,
     Retry,
 )
+from replicate_async.context import context_of
 from replicate_async.files.notebook import LARGEST_SHOWN, mimebundle
 from replicate_async.local import LocalReplicate
+from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.schemas import Prediction
 from tests.files.hosts import CONTENT, Host, hosted
 from tests.support.fault_server import FaultServer
@@ -70,7 +72,7 @@ async def test_a_run_is_decoded_with_files_where_the_type_has_them(client: Repli
     with caught(DecodeError):
         await client.run("local/frames", SMALL, type=dict[str, FileOutput])
     with caught(InvalidArgumentError):
-        await client.run("local/frames", SMALL, type=FileOutput | str)  # type: ignore[arg-type] # a union is no type, to mypy
+        await client.run("local/frames", SMALL, type=FileOutput | str)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - a union is no type
 
 
 async def test_a_file_inside_a_struct_knows_its_place() -> None:
@@ -83,12 +85,12 @@ async def test_a_file_inside_a_struct_knows_its_place() -> None:
         Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
     ):
         made = await client.predictions.get("abc")
-        album = client.predictions.files_from().output_as(made, Album)
+        album = PredictionCalls(context_of(client)).files.output_as(made, Album)
 
         assert album.title == "A"
         assert album.cover == FileOutput(f"{server.origin}/1.png")
         with pytest.raises(msgspec.ValidationError):
-            client.predictions.files_from().output_as(made, dict[str, int])
+            PredictionCalls(context_of(client)).files.output_as(made, dict[str, int])
 
 
 @pytest.mark.parametrize("known", ["given", "looked up"])

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from replicate_async import Replicate, UnprocessableEntityError
+from replicate_async.context import context_of
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, prediction, problem
 from tests.support.sentinel import TOKEN
@@ -64,7 +65,7 @@ async def version_of(client: Replicate) -> str | None:
 async def test_a_new_version_is_found_after_five_minutes(service: Service) -> None:
     now = 100.0
     async with Replicate(TOKEN, base_url=service.server.url) as client:
-        client.latest_versions.clock = lambda: now
+        context_of(client).models.latest_versions.clock = lambda: now
         assert await version_of(client) == "1" * 64
         service.latest = "2" * 64
         now += 299.0

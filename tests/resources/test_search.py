@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from replicate_async import BadRequestError, Replicate, ServerError
+from replicate_async.context import context_of
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.local import LocalReplicate
 from replicate_async.schemas import SearchPage, SearchQuery, SearchResults
@@ -56,7 +57,7 @@ async def test_an_empty_query_is_a_bad_request_to_the_api(client: Replicate) -> 
     search = Endpoint("GET", "/search", returns=SearchResults, query=SearchQuery)
 
     with pytest.raises(BadRequestError) as caught:
-        await client.call(search, query=SearchQuery(query=""))
+        await context_of(client).call(search, query=SearchQuery(query=""))
 
     assert caught.value.detail == 'Query parameter "query" is required'
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from replicate_async import Prediction, WebhookSecret, WebhookVerificationError
+from replicate_async.context import context_of
 from tests.runs.states import LEISURE, STATES, Service, ended, signed
 from tests.support.embedded import until
 from tests.support.replies import training
@@ -87,7 +88,7 @@ async def test_a_secret_that_was_exchanged_is_fetched_anew(service: Service) -> 
         runs = await asyncio.gather(
             *(client.predictions.notify(body, signed(body, new)) for _ in range(3))
         )
-        assert "whsec" not in repr(client.signing_secret)
+        assert "whsec" not in repr(context_of(client).webhook_secret)
 
     assert [run.id for run in runs] == ["abc"] * 3
     assert service.asked("/secret") == 2
@@ -110,6 +111,6 @@ async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> Non
 async def test_another_token_has_waits_and_a_secret_of_its_own(service: Service) -> None:
     async with service.client() as client:
         other = client.with_options(api_token=TOKEN[::-1])
-        assert other.waiter is not client.waiter
-        assert other.signing_secret is not client.signing_secret
-        assert client.with_options(timeout=3).waiter is client.waiter
+        assert context_of(other).waiter is not context_of(client).waiter
+        assert context_of(other).webhook_secret is not context_of(client).webhook_secret
+        assert context_of(client.with_options(timeout=3)).waiter is context_of(client).waiter

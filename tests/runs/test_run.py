@@ -408,7 +408,7 @@ async def test_a_time_that_is_none_is_refused_before_anything_is_created(
     client: Replicate, argument: str, value: object
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{argument}={value!r} must be a number"):
-        await client.run("local/echo", {"value": 1}, **{argument: value})  # type: ignore[call-overload] # pyright: ignore[reportArgumentType, reportCallIssue] - the mistake
+        await client.run("local/echo", {"value": 1}, **{argument: value})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
     assert await statuses(client) == []
 

@@ -21,6 +21,7 @@ from replicate_async import (
     Training,
     WaitTimeout,
 )
+from replicate_async.context import context_of
 from replicate_async.local import LocalReplicate
 from replicate_async.local.progress import Progress as Bar
 from tests.runs.states import LEISURE, QUICK, STATES, Service, ended, signed
@@ -137,7 +138,7 @@ async def test_a_watch_that_is_left_early_leaves_nothing_behind(service: Service
         asked = len(service.server.requests)
         await asyncio.sleep(0.02)
         assert len(service.server.requests) == asked
-        assert len(client.waiter) == 0
+        assert len(context_of(client).waiter) == 0
 
 
 async def test_a_watch_of_what_has_ended_shows_that(client: Replicate) -> None:
@@ -175,7 +176,7 @@ async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -
         watch.close()
         assert await reading is None
         watch.close()
-        assert len(client.waiter) == 0
+        assert len(context_of(client).waiter) == 0
 
 
 async def test_a_watch_may_be_closed_before_anything_is_seen(service: Service) -> None:
@@ -189,7 +190,7 @@ async def test_a_watch_may_be_closed_before_anything_is_seen(service: Service) -
         await until(lambda: server.requests)
         watch.close()
         assert await reading is None
-        assert len(client.waiter) == 0
+        assert len(context_of(client).waiter) == 0
 
 
 async def test_a_watch_that_was_cancelled_goes_on(service: Service) -> None:
@@ -198,7 +199,7 @@ async def test_a_watch_that_was_cancelled_goes_on(service: Service) -> None:
         await anext(watch)
         with anyio.move_on_after(0.01):
             await anext(watch)
-        assert len(client.waiter) == 0
+        assert len(context_of(client).waiter) == 0
         with anyio.move_on_after(0.01):
             await anext(watch)
     assert service.asked("/predictions/abc") == 1
@@ -249,12 +250,12 @@ async def test_many_waits_are_answered_from_the_embedded_servers_listing() -> No
                 for _ in range(60)
             )
         )
-        before = client.requests_sent
+        before = context_of(client).requests_sent
         runs = await asyncio.gather(*(client.predictions.wait(run) for run in made))
         assert all(run.status == "succeeded" and run.output is not None for run in runs)
         assert [run.id for run in runs] == [run.id for run in made]
-        assert client.requests_sent - before < 60
-        assert len(client.waiter) == 0
+        assert context_of(client).requests_sent - before < 60
+        assert len(context_of(client).waiter) == 0
 
 
 @pytest.mark.virtual_clock
@@ -290,15 +291,15 @@ async def test_what_is_known_to_be_quick_is_run_in_one_request(
 
     costs: list[int] = []
     for number in range(7):
-        before = client.requests_sent
+        before = context_of(client).requests_sent
         assert await client.run("acme/quick", {"text": str(number)}) == str(number)
-        costs.append(client.requests_sent - before)
+        costs.append(context_of(client).requests_sent - before)
 
     assert costs[-1] == 1
     assert min(costs[:5]) > 1
-    before = client.requests_sent
+    before = context_of(client).requests_sent
     await client.run("acme/quick", {"text": "x"}, wait=False)
-    assert client.requests_sent - before > 1
+    assert context_of(client).requests_sent - before > 1
 
 
 async def test_what_fails_at_once_is_the_failure_that_it_is(client: Replicate) -> None:

@@ -26,6 +26,7 @@ from replicate_async import (
     UnprocessableEntityError,
     WaitTimeout,
 )
+from replicate_async.context import context_of
 from replicate_async.local import LocalReplicate
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
 from tests.support.ports import free_port
@@ -428,7 +429,7 @@ async def test_nothing_begins_before_it_is_iterated_over(client: Replicate) -> N
     batch = client.batch(ECHO, numbers(3))
 
     assert repr(batch) == "<Batch local/echo not begun>"
-    assert client.requests_sent == 0
+    assert context_of(client).requests_sent == 0
 
 
 async def test_an_empty_batch_is_over_at_once(client: Replicate) -> None:

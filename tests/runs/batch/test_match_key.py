@@ -110,8 +110,8 @@ async def test_a_lost_create_whose_other_values_have_changed_is_uncertain(journa
     assert "values have changed" in str(results[0].error)
     assert api.creates == 0
     async with api.server() as server, client_of(server.url) as client:
-        await client.batch.resolve(journal, "row-0", prediction=api.made[0].id)
-        await client.batch.resolve(journal, "row-1", absent=True)
+        await client.resolve_batch_item(journal, "row-0", prediction=api.made[0].id)
+        await client.resolve_batch_item(journal, "row-1", absent=True)
     results = await run(api, signed(2, "three", seed=3), journal, **BY_KEY)
     assert [result.ok for result in results] == [True, True]
     assert api.twice("id") == []

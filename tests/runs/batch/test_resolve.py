@@ -47,8 +47,8 @@ async def test_a_prediction_that_was_found_is_waited_for(journal: Path) -> None:
     api = BatchAPI()
     first, second, _ = await undecided(api, journal)
     async with api.server() as server, client_of(server.url) as client:
-        await client.batch.resolve(journal, first, prediction=api.made[0].id)
-        await client.batch.resolve(
+        await client.resolve_batch_item(journal, first, prediction=api.made[0].id)
+        await client.resolve_batch_item(
             journal, second, prediction=await client.predictions.get(api.made[1].id)
         )
 
@@ -62,7 +62,7 @@ async def test_what_was_not_created_is_created_by_the_next_run(journal: Path) ->
     api = BatchAPI()
     first, second, _ = await undecided(api, journal)
     async with api.server() as server, client_of(server.url) as client:
-        await client.batch.resolve(journal, second, absent=True)
+        await client.resolve_batch_item(journal, second, absent=True)
 
     results = await run(api, GIVEN, journal)
 
@@ -79,15 +79,15 @@ async def test_an_intent_that_a_killed_run_left_can_be_decided_too(journal: Path
     namer = Namer(MODEL, None, exact=True)
     keys = [(await namer.name(each)).key for each in GIVEN]
     async with api.server() as server, client_of(server.url) as client:
-        await client.batch.resolve(journal, keys[0], prediction=api.made[0].id)
-        await client.batch.resolve(journal, keys[1], absent=True)
+        await client.resolve_batch_item(journal, keys[0], prediction=api.made[0].id)
+        await client.resolve_batch_item(journal, keys[1], absent=True)
 
     assert await states(journal) == {State.CREATED: 1, State.PLANNED: 1, State.INTENT: 1}
 
 
 async def refused(client: Replicate, journal: Path, key: str, **said: Any) -> str:
     with pytest.raises(InvalidArgumentError) as caught:
-        await client.batch.resolve(journal, key, **said)
+        await client.resolve_batch_item(journal, key, **said)
     return str(caught.value)
 
 
@@ -114,7 +114,7 @@ async def test_what_cannot_be_decided_is_refused_and_changes_nothing(journal: Pa
         no_file = journal.with_name("nothing.db")
         assert "there is no journal at" in await refused(client, no_file, first, absent=True)
         assert await states(journal) == before
-        await client.batch.resolve(journal, first, prediction=api.made[0].id)
+        await client.resolve_batch_item(journal, first, prediction=api.made[0].id)
         said_again = await refused(client, journal, second, prediction=api.made[0].id)
         assert f"belongs to {first!r}" in said_again
         assert f"{first!r} is created" in await refused(client, journal, first, absent=True)
@@ -138,7 +138,7 @@ async def test_a_journal_that_is_in_use_is_refused(journal: Path) -> None:
         await Journal.open(journal, JournalHeader(model=MODEL)),
     ):
         with pytest.raises(JournalLocked, match="in use by another run"):
-            await client.batch.resolve(journal, first, absent=True)
+            await client.resolve_batch_item(journal, first, absent=True)
 
 
 async def test_the_error_and_the_status_name_the_way_out(journal: Path) -> None:

@@ -21,6 +21,7 @@ from replicate_async import (
     ServerError,
     UnprocessableEntityError,
 )
+from replicate_async.context import context_of
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.sources import Namer
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
@@ -316,7 +317,7 @@ async def test_a_dry_run_says_what_would_be_done(
     assert "input 2" in str(results[2].error)
     assert str(results[2].error).endswith("text=3 is no string.")
     assert str(results[3].error).endswith("text is required and missing.")
-    assert client.requests_sent < 20
+    assert context_of(client).requests_sent < 20
 
 
 @pytest.mark.parametrize("ref", ["{model}:{version}", "{version}"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from replicate_async import DecodeError, Replicate
+from replicate_async.context import context_of
 from replicate_async.local import ConcatenateIterator, LocalReplicate, OutputFile
 from replicate_async.runs.batch.frames import with_results
 
@@ -93,5 +94,6 @@ async def test_a_cell_has_a_text_only_where_the_schema_says_so(
 
     assert await outputs(None) == [cell]
     assert await outputs(tmp_path / "run.db") == [cell]
-    client.output_shapes.clear()  # as in another process, which takes all from the journal
+    # As in another process, which takes all from the journal.
+    context_of(client).models.output_shapes.clear()
     assert await outputs(tmp_path / "run.db") == [cell]

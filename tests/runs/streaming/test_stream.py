@@ -23,8 +23,9 @@ from replicate_async import (
     StreamRestartedError,
     Timeout,
 )
+from replicate_async.context import context_of
 from replicate_async.core.sse import encode
-from replicate_async.runs.streaming.reader import StreamDeps
+from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.runs.streaming.stream import Stream
 from replicate_async.schemas import Prediction
 from tests.runs.service import QUICK, Run, Service, cut_at, output, text_of
@@ -380,10 +381,7 @@ async def test_an_event_above_the_limit_ends_the_stream() -> None:
     run = Run([encode("output", "a", id="1"), encode("output", "b" * 5000, id="2")])
     service = Service(run)
     async with service.server, service.client() as client:
-        predictions = client.predictions
-        runs = StreamDeps(
-            client.open_stream, predictions.get, predictions.cancel, client.predictions.waits()
-        )
+        runs = PredictionCalls(context_of(client)).stream_deps
         known: Prediction = await client.predictions.get("p")
 
         async def start() -> Prediction:

@@ -43,7 +43,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Results a second from the first to the last, pauses between runs included; None when there
     are fewer than two."""
     undecided: list[str] = []
-    """The keys of uncertain inputs, in index order; see ``client.batch.resolve``."""
+    """The keys of uncertain inputs, in index order; see ``client.resolve_batch_item``."""
 
     @property
     def total(self) -> int:

@@ -1,17 +1,15 @@
-"""Creating a prediction, which three resources do in the same way."""
+"""A prediction that is to be created, which three resources do in the same way."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
 
+from replicate_async.context import NO_PATH, ClientContext
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.hooks import RequestHooks
-from replicate_async.errors import AmbiguousCreateError, ReplicateError
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.resources._base import NO_PATH, Caller
-from replicate_async.resources._inputs import Input, SentInput
 from replicate_async.resources._options import Deadline, Wait, check_events, check_webhook, hold
+from replicate_async.resources._prepared_input import Input, PreparedInput
 from replicate_async.schemas import (
     CreatePrediction,
     CreateVersionPrediction,
@@ -19,20 +17,18 @@ from replicate_async.schemas import (
     WebhookEvent,
 )
 
-R = TypeVar("R")
 
+class PredictionRequest:
+    """The options of a create, checked, and its input, encoded.
 
-class Creation:
-    """A prediction to be created: its options checked, its input encoded.
-
-    It can be asked for at one endpoint after another; the files of its input are sent once.
+    It can be sent to one endpoint after another; the files of its input are sent once.
     """
 
-    __slots__ = ("_client", "_events", "_held", "_hooks", "_webhook", "input")
+    __slots__ = ("_context", "_events", "_held", "_hooks", "_webhook", "input")
 
     def __init__(
         self,
-        client: Caller,
+        context: ClientContext,
         *,
         input: Input | None,
         wait: Wait = None,
@@ -42,21 +38,21 @@ class Creation:
         file_encoding: FileEncoding = "auto",
         hooks: RequestHooks | None = None,
     ) -> None:
-        self._client = client
+        self._context = context
         self._hooks = hooks
         self._held = hold(wait, cancel_after)
         self._webhook = check_webhook(webhook)
         self._events = check_events(webhook_events_filter)
-        self.input: SentInput = SentInput(client, input, file_encoding)
+        self.input: PreparedInput = PreparedInput(context, input, file_encoding)
 
-    def at(
+    def create_at(
         self,
         endpoint: Endpoint[Prediction],
         path: Mapping[str, str] = NO_PATH,
         *,
         version: str | None = None,
     ) -> Awaitable[Prediction]:
-        """Create it at *endpoint*, once the files were sent."""
+        """Create the prediction at *endpoint*, once its files are sent."""
         body: CreatePrediction
         if version is None:
             body = CreatePrediction(
@@ -70,7 +66,7 @@ class Creation:
                 webhook_events_filter=self._events,
             )
         held = self._held
-        return self._client.call(
+        return self._context.call(
             endpoint,
             path,
             headers=held.headers,
@@ -78,24 +74,3 @@ class Creation:
             hold=held.seconds,
             hooks=self._hooks,
         )
-
-    async def once(
-        self,
-        endpoint: Endpoint[Prediction],
-        path: Mapping[str, str],
-    ) -> Prediction:
-        """Send the files, and create it at *endpoint*."""
-        return await with_files(self.input, lambda: self.at(endpoint, path))
-
-
-async def with_files(input: SentInput, create: Callable[[], Awaitable[R]]) -> R:
-    """Send the files of *input*, then *create*; without success nobody needs the files any more."""
-    if input.waiting:
-        await input.send()
-    try:
-        return await create()
-    except AmbiguousCreateError:
-        raise  # what was created after all reads them
-    except ReplicateError:
-        await input.withdraw()
-        raise

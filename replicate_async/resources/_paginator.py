@@ -1,0 +1,90 @@
+"""Listings, read page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Generic, TypeVar
+
+import msgspec
+
+from replicate_async.context import NO_PATH, ClientContext
+from replicate_async.core.endpoint import Endpoint, encode_query, shorten
+from replicate_async.core.hooks import RequestHooks
+from replicate_async.errors import PaginationLoopError, UntrustedURLError
+from replicate_async.schemas import Page
+
+T = TypeVar("T")
+
+
+class Listing(Generic[T]):
+    """A listing, read page by page as it is iterated over.
+
+    ``async for item in listing`` yields items, ``async for page in listing.pages()`` pages. Each
+    loop starts at the first page. Raises `UntrustedURLError` if the API points to a page elsewhere
+    and `PaginationLoopError` if it points back.
+    """
+
+    __slots__ = ("_body", "_context", "_endpoint", "_hooks", "_path", "_query")
+
+    def __init__(
+        self,
+        context: ClientContext,
+        endpoint: Endpoint[Page[T]],
+        path: Mapping[str, str] = NO_PATH,
+        *,
+        query: msgspec.Struct | None = None,
+        body: str | None = None,
+        hooks: RequestHooks | None = None,
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._path = path
+        self._query = query
+        self._body = body
+        self._hooks = hooks
+
+    def __repr__(self) -> str:
+        return f"<Listing {self._endpoint.method} {self._endpoint.path}>"
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        async for page in self.pages():
+            for item in page.results:
+                yield item
+
+    async def pages(self) -> AsyncIterator[Page[T]]:
+        """Iterate over the pages, each a `Page` with ``results``, ``next`` and ``previous``."""
+        query: msgspec.Struct | str | None = self._query
+        seen = {"" if self._query is None else encode_query(self._query)}
+        while True:
+            page = await self._context.call(
+                self._endpoint, self._path, query=query, body=self._body, hooks=self._hooks
+            )
+            yield page
+            if not page.next_url:
+                return
+            query = self._following(page.next_url)
+            if query in seen:
+                query = self._context.redact(query)
+                raise PaginationLoopError(
+                    f"{self._endpoint.method} {self._endpoint.path} points back to a page that "
+                    f"was already read ({shorten(query)}); the listing stops here."
+                )
+            seen.add(query)
+
+    def _following(self, url: str) -> str:
+        """Return the query of the next page, which must be one of this very listing.
+
+        Only path and query are taken from *url*, so an ``http:`` link (the specification shows
+        one) does no harm: the request goes to the configured base.
+        """
+        base = self._context.base
+        target = base.target(url, upgrade=True)
+        path, _, query = (target or "").partition("?")
+        if path.rstrip("/") != self._endpoint.target(self._path):
+            url = self._context.redact(url)
+            raise UntrustedURLError(
+                f"The next page is said to be at {shorten(url)}, which is not a page of "
+                f"{base.url}{self._endpoint.path}; it was not asked for.",
+                url=url,
+            )
+        return query

@@ -1,0 +1,146 @@
+"""The calls on predictions that ``client.predictions``, ``run``, ``stream`` and ``batch`` share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from msgspec import Raw
+
+from replicate_async.context import ClientContext
+from replicate_async.core.hooks import RequestHooks
+from replicate_async.core.problem import blames_version
+from replicate_async.errors import NotFoundError, UnprocessableEntityError
+from replicate_async.files.find import output_shape
+from replicate_async.files.output import FileSource
+from replicate_async.refs import ModelRef, VersionRef
+from replicate_async.resources._paginator import Listing
+from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._prepared_input import with_files
+from replicate_async.resources.endpoints import (
+    MODELS_GET_UNCACHED,
+    MODELS_PREDICTIONS_CREATE,
+    PREDICTIONS_CANCEL,
+    PREDICTIONS_CREATE,
+    PREDICTIONS_GET,
+    PREDICTIONS_LIST_RAW,
+)
+from replicate_async.runs.streaming.connection import ByteStream
+from replicate_async.runs.streaming.reader import StreamDeps
+from replicate_async.runs.wait import Source
+from replicate_async.runs.waiter import Waits
+from replicate_async.schemas import ListPredictions, Page, Prediction, Version
+
+T = TypeVar("T")
+
+
+class PredictionCalls:
+    """The requests about predictions of one client, and what waits, streams and files need."""
+
+    __slots__ = ("context", "files", "stream_deps", "waits")
+
+    def __init__(self, context: ClientContext) -> None:
+        self.context = context
+        self.waits: Waits[Prediction] = Waits(
+            context.waiter,
+            Source("prediction", Prediction, self._poll, self._page, windowed=True),
+        )
+        self.files: FileSource = FileSource(self._open_file, self.get, context.base)
+        self.stream_deps: StreamDeps = StreamDeps(
+            context.sender.open_stream, self.get, self.cancel, self.waits, self.files
+        )
+
+    def get(self, prediction_id: str) -> Awaitable[Prediction]:
+        """Fetch a prediction (predictions.get)."""
+        return self.context.call(PREDICTIONS_GET, {"prediction_id": prediction_id})
+
+    def cancel(self, prediction_id: str) -> Awaitable[Prediction]:
+        """Cancel a prediction (predictions.cancel)."""
+        return self.context.call(PREDICTIONS_CANCEL, {"prediction_id": prediction_id})
+
+    def _poll(self, prediction_id: str) -> Awaitable[Prediction]:
+        # One try: a wait repeats its polls itself, and leaves the retry budget to other requests.
+        return self.context.call(PREDICTIONS_GET, {"prediction_id": prediction_id}, attempts=1)
+
+    async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:
+        query = ListPredictions(created_after=after, created_before=before)
+        return await self.context.call(PREDICTIONS_LIST_RAW, query=query, attempts=1)
+
+    def _open_file(self, url: str, start: int, validator: str) -> Awaitable[ByteStream]:
+        return self.context.sender.open_file(url, start=start, validator=validator)
+
+    def newest(self) -> Awaitable[Page[Raw]]:
+        """Fetch a page that is nearly always empty; its headers tell the time of the API."""
+        now = datetime.now(UTC)
+        return self._page(now, now + timedelta(days=1))
+
+    def pages(
+        self, after: datetime, before: datetime, hooks: RequestHooks
+    ) -> AsyncIterator[Page[Raw]]:
+        """Iterate over the predictions created from *after* to *before*, page by page."""
+        query = ListPredictions(created_after=after, created_before=before)
+        return Listing(self.context, PREDICTIONS_LIST_RAW, query=query, hooks=hooks).pages()
+
+    async def create(
+        self, model: VersionRef, request: PredictionRequest, *, look_up: bool = True
+    ) -> Prediction:
+        """Create a prediction of *model*.
+
+        With *look_up* the version of a community model is looked up; without, such a model raises
+        `NotFoundError`.
+        """
+        return await with_files(
+            request.input, lambda: self._create(model, request, look_up=look_up)
+        )
+
+    async def _create(
+        self, ref: VersionRef, request: PredictionRequest, *, look_up: bool
+    ) -> Prediction:
+        model = ref.model
+        if model is None or ref.version is not None:
+            return await request.create_at(PREDICTIONS_CREATE, version=ref.version)
+        if not look_up:
+            return await request.create_at(MODELS_PREDICTIONS_CREATE, model.path("model"))
+        latest_versions = self.context.models.latest_versions
+        cached = latest_versions.get(str(model))
+        # Creating a second time is safe below: the first create was refused.
+        if cached is None:
+            try:
+                return await request.create_at(MODELS_PREDICTIONS_CREATE, model.path("model"))
+            except NotFoundError:  # a community model has no endpoint of its own
+                version = await self.latest_version(model)
+                if version is None:
+                    raise
+        else:
+            try:
+                return await request.create_at(PREDICTIONS_CREATE, version=cached)
+            except UnprocessableEntityError as error:
+                if not blames_version(error.problem):
+                    raise
+                latest_versions.drop(str(model), cached)
+                version = await self.latest_version(model)
+                if version in {None, cached}:
+                    raise
+        return await request.create_at(PREDICTIONS_CREATE, version=version)
+
+    async def latest_version(self, model: ModelRef) -> str | None:
+        """Look up the id of a model's latest version; None if it has none (models.get)."""
+        path = model.path("model")
+        version = (await self.context.call(MODELS_GET_UNCACHED, path)).latest_version
+        if version is None:
+            return None
+        self.context.models.learn_latest(model, version)
+        return version.id
+
+    def output(self, prediction: Prediction, version: Version | None = None) -> Any:
+        """Return the output of *prediction*, with its files as `FileOutput`."""
+        if version is None:
+            shape = self.context.models.shape_of(prediction)
+        else:
+            shape = output_shape(version.openapi_schema)
+        return self.files.output(prediction, shape)
+
+    def output_as(self, prediction: Prediction, type: type[T]) -> T:
+        """Return the output of *prediction* as a *type*; raises `msgspec.ValidationError`."""
+        return self.files.output_as(prediction, type, self.context.models.shape_of(prediction))

@@ -1,0 +1,81 @@
+"""The input of a create: encoded, and its files sent once, however often the create is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, get_args
+
+from replicate_async.context import ClientContext
+from replicate_async.errors import AmbiguousCreateError, ReplicateError
+from replicate_async.files.inputs import FileEncoding, encode_input
+from replicate_async.files.uploads import delete_quietly, send_files
+from replicate_async.files.values import Record
+from replicate_async.resources._options import check_choice
+from replicate_async.resources._uploads import Uploads
+from replicate_async.schemas import File
+
+Input = Record
+
+R = TypeVar("R")
+
+
+class PreparedInput:
+    """An input as JSON values, and the uploads that were made for it.
+
+    Raises `InvalidArgumentError` for a value that cannot be sent, before anything is sent.
+    """
+
+    __slots__ = ("_draft", "_sent", "_uploads")
+
+    def __init__(self, context: ClientContext, input: Input | None, encoding: FileEncoding) -> None:
+        if encoding != "auto":
+            check_choice("file_encoding", encoding, get_args(FileEncoding))
+        self._uploads = Uploads(context)
+        self._draft = encode_input(input, encoding)
+        self._sent: list[File] = []
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The input as JSON values; complete once its files are sent."""
+        return self._draft.values
+
+    async def send(self) -> None:
+        """Send the files that are not sent yet."""
+        if self._draft.slots:
+            self._sent += await send_files(self._draft, self._uploads)
+
+    async def delete_uploads(self) -> None:
+        """Delete the uploads, within a few seconds; a failure is ignored."""
+        sent, self._sent = self._sent, []
+        await delete_quietly(self._uploads, sent)
+
+    @asynccontextmanager
+    async def sent(self, *, delete: bool) -> AsyncGenerator[None]:
+        """Send the files, and *delete* the uploads when the block is left.
+
+        After an `AmbiguousCreateError` they stay: a prediction may exist that reads them.
+        """
+        await self.send()
+        try:
+            yield
+        except AmbiguousCreateError:
+            raise
+        except BaseException:
+            if delete:
+                await self.delete_uploads()
+            raise
+        if delete:
+            await self.delete_uploads()
+
+
+async def with_files(input: PreparedInput, create: Callable[[], Awaitable[R]]) -> R:
+    """Send the files of *input*, then *create*; delete the uploads if the create is refused."""
+    await input.send()
+    try:
+        return await create()
+    except AmbiguousCreateError:
+        raise  # a prediction may exist that reads them
+    except ReplicateError:
+        await input.delete_uploads()
+        raise

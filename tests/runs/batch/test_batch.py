@@ -465,7 +465,7 @@ def wrong(**options: object) -> dict[str, object]:
         (wrong(on_progress=3), "on_progress=3 must be a function"),
         (wrong(cancel_after=1), "cancel_after=1 is not between"),
         (wrong(webhook="ftp://a"), "webhook is a URL of ftp"),
-        (wrong(ref="nobody"), "ref='nobody' is neither"),
+        (wrong(model="nobody"), "model='nobody' is neither"),
         (wrong(inputs={"value": 1}), "is one input and not many"),
         (wrong(inputs=3), "inputs=3 is a int; it must be an iterable"),
     ],
@@ -473,7 +473,7 @@ def wrong(**options: object) -> dict[str, object]:
 async def test_arguments_that_cannot_be_right_are_refused(
     client: Replicate, options: dict[str, Any], says: str
 ) -> None:
-    given: dict[str, Any] = {"ref": ECHO, "inputs": [], **options}
+    given: dict[str, Any] = {"model": ECHO, "inputs": [], **options}
     with pytest.raises(InvalidArgumentError) as caught:
         client.batch(**given)
 

@@ -39,12 +39,12 @@ BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
     "get": 46,
-    "create": 73,
+    "create": 76,
     "page of 100": 157,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 420,
+    "create and wait": 430,
     "look, 100 waits": 56,
     "look, 1,000 waits": 34,
 }

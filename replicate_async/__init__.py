@@ -97,7 +97,7 @@ if TYPE_CHECKING:
         UnknownEvent,
     )
     from replicate_async.runs.streaming.stream import Stream
-    from replicate_async.runs.watch import Watch
+    from replicate_async.runs.waiting.watch import RunUpdates
     from replicate_async.schemas import (
         Account,
         Collection,
@@ -186,6 +186,7 @@ __all__ = [
     "Replicate",
     "ReplicateError",
     "Retry",
+    "RunUpdates",
     "SaveProgress",
     "SearchResults",
     "ServerError",
@@ -207,7 +208,6 @@ __all__ = [
     "Version",
     "WaitError",
     "WaitTimeout",
-    "Watch",
     "WebhookSecret",
     "WebhookVerificationError",
     "save_all",
@@ -230,7 +230,7 @@ _HOMES = (
     "resources._paginator",
     "runs.streaming.events",
     "runs.streaming.stream",
-    "runs.watch",
+    "runs.waiting.watch",
     "runs.batch.batch",
     "runs.batch.calls",
     "runs.batch.results",

@@ -44,14 +44,13 @@ from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
 from replicate_async.runs.run import (
     follow_to_end,
-    remember,
     run_to_end,
     spared_polls,
     time_left,
     within_bounds,
 )
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
-from replicate_async.runs.wait import (
+from replicate_async.runs.waiting.run_api import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
     OnUpdate,
@@ -285,8 +284,9 @@ class Replicate:
         check_timeout(queue_timeout, "queue_timeout")
         given_poll(poll)
         parsed = parse_version(model, "model")
-        durations = self._context.waiter.durations
-        held = spared_polls(durations, model) if wait is None and on_update is None else wait
+        held = wait
+        if wait is None and on_update is None:
+            held = spared_polls(self._context.waiter.durations, parsed)
         request = PredictionRequest(
             self._context,
             input=input,
@@ -310,7 +310,6 @@ class Replicate:
                 ),
                 calls.cancel,
             )
-        remember(durations, model, prediction)
         if type is None:
             # Without a type, T is Any.
             return cast("T", calls.output(prediction) if files else prediction.output)

@@ -23,7 +23,7 @@ from replicate_async.core.origin import Base
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.find import Shape, output_shape
 from replicate_async.refs import ModelRef
-from replicate_async.runs.waiter import Waiter, pages_per_second
+from replicate_async.runs.waiting.tracker import ClientTracker, pages_per_second
 from replicate_async.schemas import Prediction, Version, WebhookSecret
 from replicate_async.transport.sender import Request, RequestSender
 
@@ -120,7 +120,7 @@ class ClientContext:
     """What the resources, runs and files of one client share."""
 
     sender: RequestSender
-    waiter: Waiter
+    waiter: ClientTracker
     models: ModelCache = field(default_factory=ModelCache)
     webhook_secret: WebhookSecretCache = field(default_factory=WebhookSecretCache)
     batches: set[Engine] = field(default_factory=lambda: set())  # noqa: PLW0108 - Engine is a name for types only
@@ -204,8 +204,8 @@ class ClientContext:
         return self.sender.send(request)
 
 
-def _waiter(sender: RequestSender) -> Waiter:
-    return Waiter(pages_per_second=pages_per_second(sender.rate_limiters.limits))
+def _waiter(sender: RequestSender) -> ClientTracker:
+    return ClientTracker(pages_per_second=pages_per_second(sender.rate_limiters.limits))
 
 
 class _HasContext(Protocol):

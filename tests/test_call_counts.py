@@ -21,9 +21,10 @@ import pytest
 
 import replicate_async
 from replicate_async import Limits, Poll, Prediction, Replicate
-from replicate_async.runs.glance import RawPage
-from replicate_async.runs.wait import Source
-from replicate_async.runs.waiter import Waiter, Waits
+from replicate_async.runs.waiting.listed_run import RawPage
+from replicate_async.runs.waiting.run_api import RunApi
+from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 from tests.support import replies
 from tests.support.fault_server import FaultServer
@@ -44,9 +45,9 @@ MOST: Final = {
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 430,
-    "look, 100 waits": 56,
-    "look, 1,000 waits": 34,
+    "create and wait": 530,
+    "look, 100 waits": 61,
+    "look, 1,000 waits": 37,
 }
 LOOKS: Final = 3
 
@@ -158,8 +159,8 @@ def test_a_look_makes_few_calls_besides_its_request(waits: int) -> None:
         raise AssertionError("these runs are on no page")
 
     async def main() -> float:
-        source = Source("prediction", Prediction, get, no_page, windowed=True)
-        together = Waits(Waiter(dice=Random(1).random), source)
+        source = RunApi("prediction", Prediction, get, no_page, windowed=True)
+        together = PredictionWaits(ClientTracker(jitter=Random(1).random), source)
         waiting = [
             asyncio.ensure_future(together.wait(f"{at}", last=None, timeout=None, poll=pace))
             for at in range(waits)

@@ -55,9 +55,9 @@ from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_f
 from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.batch.sources import Key, Match, open_source
-from replicate_async.runs.glance import decode, glance
 from replicate_async.runs.streaming.stream import OnExit, check_on_exit
-from replicate_async.runs.wait import check_poll, check_timeout
+from replicate_async.runs.waiting.listed_run import decode, decode_listed
+from replicate_async.runs.waiting.run_api import check_poll, check_timeout
 from replicate_async.schemas import Prediction, WebhookEvent
 
 T = TypeVar("T")
@@ -220,10 +220,10 @@ async def _pages(
 
 
 def _listed(item: Raw) -> Listed:
-    found, shown = decode(item, Prediction), glance(item)
+    found, shown = decode(item, Prediction), decode_listed(item)
     if found is None or shown is None:
         raise DecodeError("the list of predictions shows one that cannot be read")
-    return Listed(found, shown.whole)
+    return Listed(found, shown.is_complete)
 
 
 class _Rows:

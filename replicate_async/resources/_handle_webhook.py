@@ -10,7 +10,7 @@ from msgspec import Raw
 from replicate_async.context import ClientContext
 from replicate_async.errors import WebhookVerificationError
 from replicate_async.resources.endpoints import WEBHOOKS_DEFAULT_SECRET_GET
-from replicate_async.runs.glance import decode
+from replicate_async.runs.waiting.listed_run import decode
 from replicate_async.schemas import Prediction, Training, WebhookSecret
 from replicate_async.webhooks import Headers, Secret, unwrap
 
@@ -29,10 +29,10 @@ async def handle_webhook(
     raw = Raw(body.encode() if isinstance(body, str) else bytes(body))
     # One URL may get both kinds, and a training is a prediction, too.
     if kind is Prediction:
-        context.waiter.announce("prediction", run)
+        context.waiter.notify("prediction", run)
         _announce_as(context, "training", Training, run.id, raw)
     else:
-        context.waiter.announce("training", run)
+        context.waiter.notify("training", run)
         _announce_as(context, "prediction", Prediction, run.id, raw)
     return run
 
@@ -40,10 +40,10 @@ async def handle_webhook(
 def _announce_as(
     context: ClientContext, name: str, kind: type[RunT], run_id: str, raw: Raw
 ) -> None:
-    if context.waiter.waits_for(name, run_id):
+    if context.waiter.is_tracked(name, run_id):
         other = decode(raw, kind)
         if other is not None:
-            context.waiter.announce(name, other)
+            context.waiter.notify(name, other)
 
 
 async def _verified(

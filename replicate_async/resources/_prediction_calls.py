@@ -28,8 +28,8 @@ from replicate_async.resources.endpoints import (
 )
 from replicate_async.runs.streaming.connection import ByteStream
 from replicate_async.runs.streaming.reader import StreamDeps
-from replicate_async.runs.wait import Source
-from replicate_async.runs.waiter import Waits
+from replicate_async.runs.waiting.run_api import RunApi
+from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import ListPredictions, Page, Prediction, Version
 
 T = TypeVar("T")
@@ -42,9 +42,9 @@ class PredictionCalls:
 
     def __init__(self, context: ClientContext) -> None:
         self.context = context
-        self.waits: Waits[Prediction] = Waits(
+        self.waits: PredictionWaits[Prediction] = PredictionWaits(
             context.waiter,
-            Source("prediction", Prediction, self._poll, self._page, windowed=True),
+            RunApi("prediction", Prediction, self._poll, self._page, windowed=True),
         )
         self.files: FileSource = FileSource(self._open_file, self.get, context.base)
         self.stream_deps: StreamDeps = StreamDeps(

@@ -24,12 +24,12 @@ from replicate_async.resources.endpoints import (
     PREDICTIONS_LIST,
 )
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
-from replicate_async.runs.wait import (
+from replicate_async.runs.waiting.run_api import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
     OnUpdate,
 )
-from replicate_async.runs.watch import Watch
+from replicate_async.runs.waiting.watch import RunUpdates
 from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
 from replicate_async.webhooks import Headers, Secret
 
@@ -143,7 +143,7 @@ class Predictions(Resource):
         timeout: float | None = PREDICTION_TIMEOUT,
         queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
-    ) -> Watch[Prediction]:
+    ) -> RunUpdates[Prediction]:
         """Iterate over the changes of a prediction as they are seen, the last one its end.
 
         Each item is a snapshot, with ``status``, ``logs``, ``output`` and ``progress``; one that

@@ -24,14 +24,13 @@ from replicate_async.resources.endpoints import (
     TRAININGS_LIST,
     TRAININGS_LIST_RAW,
 )
-from replicate_async.runs.wait import (
+from replicate_async.runs.waiting.run_api import (
     TRAINING_QUEUE_TIMEOUT,
     TRAINING_TIMEOUT,
     OnUpdate,
-    Source,
+    RunApi,
 )
-from replicate_async.runs.waiter import Waits
-from replicate_async.runs.watch import Watch
+from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
 from replicate_async.webhooks import Headers, Secret
 
@@ -43,9 +42,9 @@ class Trainings(Resource):
 
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)
-        self._waits: Waits[Training] = Waits(
+        self._waits: PredictionWaits[Training] = PredictionWaits(
             context.waiter,
-            Source("training", Training, self._poll, self._page, windowed=False),
+            RunApi("training", Training, self._poll, self._page, windowed=False),
         )
 
     async def create(
@@ -128,7 +127,7 @@ class Trainings(Resource):
         timeout: float | None = TRAINING_TIMEOUT,
         queue_timeout: float | None = TRAINING_QUEUE_TIMEOUT,
         poll: Poll | None = None,
-    ) -> Watch[Training]:
+    ) -> RunUpdates[Training]:
         """Iterate over the changes of a training, as ``client.predictions.watch`` does."""
         return self._waits.watch(
             run_id(self._context, training),

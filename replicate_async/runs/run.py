@@ -20,9 +20,10 @@ from replicate_async.errors import (
     WaitTimeout,
     prediction_error,
 )
-from replicate_async.runs.poll_errors import runs_on
-from replicate_async.runs.wait import OnUpdate, timed_out
-from replicate_async.runs.waiter import Waits
+from replicate_async.refs import VersionRef
+from replicate_async.runs.waiting.poll_errors import runs_on
+from replicate_async.runs.waiting.run_api import OnUpdate, timed_out
+from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import Prediction
 
 CANCEL_WITHIN: Final = 5.0
@@ -67,7 +68,7 @@ async def run_to_end(
 
 
 async def follow_to_end(
-    waits: Waits[Prediction],
+    waits: PredictionWaits[Prediction],
     made: Prediction,
     *,
     timeout: float | None,
@@ -76,6 +77,8 @@ async def follow_to_end(
     on_update: OnUpdate[Prediction] | None,
 ) -> Prediction:
     """Wait for the prediction that was just *made*; *on_update* is called with that, too."""
+    if made.done:
+        waits.tracker.record_duration(made)
     if on_update is not None and not made.done:
         answer = on_update(made)
         if isawaitable(answer):
@@ -108,7 +111,7 @@ def within_bounds(
     return int(shortest) if shortest < longest else hold
 
 
-def spared_polls(durations: Durations, ref: str) -> int | None:
+def spared_polls(durations: Durations, ref: VersionRef) -> int | None:
     """Return how many seconds the API should hold its answer to a create, None not to hold it.
 
     A run that ends meanwhile takes one request in all, and otherwise about five in the first
@@ -116,21 +119,11 @@ def spared_polls(durations: Durations, ref: str) -> int | None:
     breaks, and cannot be canceled. So only what is known to be quick is held, and for less than
     leaving early may take.
     """
-    typical = durations.typical(_run_of(ref))
+    model = None if ref.model is None else str(ref.model)
+    typical = durations.typical(model, ref.version, queued=True)
     if typical is None or typical.late > _QUICK:
         return None
     return ceil(typical.late) + 1
-
-
-def remember(durations: Durations, ref: str, prediction: Prediction) -> None:
-    """Remember how long a run of *ref* took."""
-    begun, ended = prediction.created_at, prediction.completed_at
-    if begun is not None and ended is not None and (begun.tzinfo is None) == (ended.tzinfo is None):
-        durations.learn(_run_of(ref), (ended - begun).total_seconds())
-
-
-def _run_of(ref: str) -> str:
-    return f"run {ref}"
 
 
 def time_left() -> int | None:

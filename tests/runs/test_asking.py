@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from replicate_async import Prediction, WaitTimeout
-from replicate_async.runs.waiter import Waits
+from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
 
@@ -24,11 +24,10 @@ def test_who_asks_alone_is_not_kept_by_an_answer_that_does_not_come(end: str) ->
         begun = loop.time()
         waiting = asyncio.create_task(world.wait(run.id, timeout=3.0 if end == "timeout" else None))
         await asyncio.sleep(1.0)
-        assert asyncio.all_tasks() == {waiting, asyncio.current_task()}
         assert world.api.asking == 1
         if end == "announced":
             ended = msgspec.structs.replace(run, status="succeeded")
-            world.waiter.announce("prediction", ended)
+            world.waiter.notify("prediction", ended)
             assert await waiting == ended
         elif end == "timeout":
             with pytest.raises(WaitTimeout):
@@ -52,7 +51,7 @@ def test_a_cancel_and_the_end_at_once_are_a_cancel() -> None:
         waiting = asyncio.create_task(world.wait(run.id))
         await asyncio.sleep(1.0)
         waiting.cancel()
-        world.waiter.announce("prediction", msgspec.structs.replace(run, status="succeeded"))
+        world.waiter.notify("prediction", msgspec.structs.replace(run, status="succeeded"))
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
@@ -76,7 +75,7 @@ def test_a_scope_that_is_cancelled_as_the_end_comes_keeps_its_cancel(first: str)
         ended = msgspec.structs.replace(run, status="succeeded")
         if first == "scope":
             scope.cancel()
-        world.waiter.announce("prediction", ended)
+        world.waiter.notify("prediction", ended)
         if first == "end":
             scope.cancel()
         assert await waiting == "went on"
@@ -110,7 +109,7 @@ def test_who_joins_is_told_though_the_one_who_was_called_never_asked() -> None:
         loop, run = asyncio.get_running_loop(), world.api.create(2.0)
         first = asyncio.create_task(world.wait(run))
         await asyncio.sleep(0)
-        watched = world.waiter.board().find(f"prediction/{run.id}")
+        watched = world.waiter.current().find(f"prediction/{run.id}")
         assert watched is not None
 
         async def second() -> Prediction:
@@ -139,7 +138,7 @@ def test_a_cancel_that_comes_from_a_request_itself_is_not_the_end() -> None:
 
     async def main() -> Prediction:
         run = world.api.create(3.0)
-        waits = Waits(world.waiter, replace(world.api.source(), get=interrupted))
+        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=interrupted))
         return await waits.wait(run.id, last=run, timeout=None, poll=None)
 
     assert run_virtually(main()).status == "succeeded"
@@ -156,7 +155,7 @@ def test_an_error_that_cannot_be_copied_is_given_as_it_is() -> None:
         raise StubbornError
 
     async def main() -> list[Prediction | BaseException]:
-        waits = Waits(world.waiter, replace(world.api.source(), get=refuse))
+        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=refuse))
         both = [waits.wait("x", last=None, timeout=None, poll=None) for _ in range(2)]
         return await asyncio.gather(*both, return_exceptions=True)
 

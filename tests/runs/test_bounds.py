@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from replicate_async import Poll, Prediction, WaitTimeout
-from replicate_async.runs.waiter import Waits
+from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
-from tests.support.virtual_time import run_virtually
+from tests.support.virtual_time import VirtualLoop, run_virtually
 
 PACE = Poll(first=0.25, starting=0.25, processing=0.25)
 SLOW = Poll(first=5.0, starting=5.0, processing=5.0)
@@ -27,7 +27,7 @@ def outcome(
     known: bool = True,
 ) -> tuple[Prediction | WaitTimeout, float]:
     """Wait for a run; return it or the error, and how long that took."""
-    waits = Waits(world.waiter, world.api.source())
+    waits = PredictionWaits(world.waiter, world.api.source())
 
     async def main() -> tuple[Prediction | WaitTimeout, float]:
         run = world.api.create(work, queue=queue)
@@ -148,7 +148,7 @@ def test_a_page_and_a_webhook_show_that_work_began() -> None:
         waiting = asyncio.ensure_future(world.wait(run, timeout=20.0, poll=leisure))
         await asyncio.sleep(5.0)
         began = msgspec.structs.replace(run, status="processing")
-        world.waiter.announce("prediction", began)
+        world.waiter.notify("prediction", began)
         told = asyncio.get_running_loop().time()
         found += await asyncio.gather(waiting, return_exceptions=True)
         return found, took if asyncio.get_running_loop().time() - told < 22.0 else 0.0
@@ -157,3 +157,26 @@ def test_a_page_and_a_webhook_show_that_work_began() -> None:
     assert all(isinstance(one, WaitTimeout) and one.bound == "timeout" for one in found)
     assert world.api.pages
     assert 122.0 <= took < 126.0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_result_that_arrived_while_the_loop_was_blocked_beats_its_deadline(ended: bool) -> None:
+    world = World(latency=2.0)
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        run = world.api.create(2.5 if ended else 600.0, queue=0.0)
+        working = msgspec.structs.replace(run, status="processing")
+        waiting = asyncio.ensure_future(world.wait(working, timeout=5.0, poll=SLOW))
+        # The last poll is sent at 4 to 5 seconds, and answered while the loop is blocked.
+        await asyncio.sleep(4.99)
+        loop.now += 60.0
+        if ended:
+            assert (await waiting).status == "succeeded"
+        else:
+            with pytest.raises(WaitTimeout):
+                await waiting
+        return loop.time() - 100.0
+
+    assert run_virtually(main()) < 66.0

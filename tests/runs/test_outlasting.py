@@ -24,8 +24,8 @@ from replicate_async import (
 )
 from replicate_async.core.problem import parse
 from replicate_async.errors import LimiterError, status_error
-from replicate_async.runs.glance import RawPage
-from replicate_async.runs.waiter import Waits
+from replicate_async.runs.waiting.listed_run import RawPage
+from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
 
@@ -60,7 +60,7 @@ class Broken:
         self.asked: list[float] = []
         self.failed: list[float] = []
         source = replace(self.world.api.source(), get=self.get, page=self.page)
-        self.waits = Waits(self.world.waiter, source)
+        self.waits = PredictionWaits(self.world.waiter, source)
 
     def _fails(self) -> bool:
         now = asyncio.get_running_loop().time() - 100.0
@@ -212,7 +212,7 @@ def test_a_run_that_cannot_be_polled_holds_no_others_back() -> None:
 
     async def main() -> list[float]:
         bad = world.api.create(5.0)
-        waits = Waits(world.waiter, replace(world.api.source(), get=get))
+        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=get))
         refused = asyncio.ensure_future(waits.wait(bad.id, last=bad, timeout=None, poll=None))
         delays = [await world.run(2.0) for _ in range(10)]
         with pytest.raises(type(hidden)):
@@ -281,7 +281,7 @@ def test_a_webhook_ends_a_wait_whose_polls_are_held_back() -> None:
         await asyncio.sleep(60.0)
         for run in runs:
             ended = msgspec.structs.replace(run, status="succeeded")
-            broken.world.waiter.announce("prediction", ended)
+            broken.world.waiter.notify("prediction", ended)
         return await asyncio.gather(*waiting)
 
     assert {run.status for run in run_virtually(main())} == {"succeeded"}

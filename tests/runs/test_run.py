@@ -30,8 +30,8 @@ from replicate_async.core.problem import parse
 from replicate_async.errors import status_error
 from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings
 from replicate_async.local.files import OUTPUTS
-from replicate_async.runs.poll_errors import refusal
 from replicate_async.runs.run import run_to_end
+from replicate_async.runs.waiting.poll_errors import refusal
 from tests.support.embedded import embedded, until
 from tests.support.fault_server import FaultServer, script
 from tests.support.replies import json_answer, prediction, problem

@@ -24,9 +24,10 @@ from replicate_async import (
 from replicate_async.core.problem import parse
 from replicate_async.errors import status_error
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.glance import RawPage
-from replicate_async.runs.wait import Source
-from replicate_async.runs.waiter import Waiter, Waits
+from replicate_async.runs.waiting.listed_run import RawPage
+from replicate_async.runs.waiting.run_api import RunApi
+from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.support.replies import prediction
 from tests.support.virtual_time import run_virtually
 
@@ -53,7 +54,7 @@ class World:
         self.dice = 0.0
         self._answers = list(answers)
         self._takes = takes
-        self._waiter = Waiter(dice=lambda: self.dice)
+        self._waiter = ClientTracker(jitter=lambda: self.dice)
 
     @property
     def slept(self) -> list[float]:
@@ -83,11 +84,11 @@ class World:
         dice: float = 0.0,
     ) -> Prediction:
         self.dice = dice
-        source = Source("prediction", Prediction, self.fetch, self.no_pages, windowed=True)
+        source = RunApi("prediction", Prediction, self.fetch, self.no_pages, windowed=True)
 
         async def main() -> Prediction:
             try:
-                return await Waits(self._waiter, source).wait(
+                return await PredictionWaits(self._waiter, source).wait(
                     "abc", last=last, timeout=timeout, queue_timeout=queue_timeout, poll=poll
                 )
             finally:
@@ -149,7 +150,7 @@ def test_a_run_that_stays_unknown_is_not_found() -> None:
     world = World(not_found())
 
     with pytest.raises(NotFoundError):
-        world.wait()
+        world.wait(dice=0.999)
 
     assert 30.0 <= world.asked_at[-1] - world.asked_at[0] <= 36.0
     assert len(world.asked_at) < 15

@@ -161,7 +161,7 @@ async def test_a_watch_ends_with_its_errors(service: Service) -> None:
             await anext(watch)
         with pytest.raises(StopAsyncIteration):
             await anext(watch)
-        assert repr(watch) == "<Watch abc over>"
+        assert repr(watch) == "<RunUpdates abc over>"
 
 
 async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -> None:

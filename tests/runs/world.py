@@ -6,7 +6,8 @@ import asyncio
 from random import Random
 
 from replicate_async import Poll, Prediction
-from replicate_async.runs.waiter import Waiter, Waits
+from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.support.virtual_api import VirtualAPI
 
 
@@ -23,8 +24,8 @@ class World:
     ) -> None:
         self.dice = Random(20_261_123)
         self.api = VirtualAPI(whole=whole, latency=latency)
-        self.waiter = Waiter(dice=self.dice.random, pages_per_second=pages)
-        self.waits = Waits(self.waiter, self.api.source(windowed=windowed))
+        self.waiter = ClientTracker(jitter=self.dice.random, pages_per_second=pages)
+        self.waits = PredictionWaits(self.waiter, self.api.source(windowed=windowed))
 
     async def wait(
         self, run: Prediction | str, *, timeout: float | None = None, poll: Poll | None = None

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from replicate_async import Prediction
-from replicate_async.runs.glance import RawPage
-from replicate_async.runs.wait import Source
+from replicate_async.runs.waiting.listed_run import RawPage
+from replicate_async.runs.waiting.run_api import RunApi
 
 EPOCH: Final = 1_790_000_000.0
 """What the API's clock shows when the loop's shows nothing."""
@@ -50,8 +50,8 @@ class VirtualAPI:
     def requests(self) -> int:
         return len(self.gets) + len(self.pages)
 
-    def source(self, *, windowed: bool = True) -> Source[Prediction]:
-        return Source("prediction", Prediction, self.get, self.page, windowed=windowed)
+    def source(self, *, windowed: bool = True) -> RunApi[Prediction]:
+        return RunApi("prediction", Prediction, self.get, self.page, windowed=windowed)
 
     def create(self, seconds: float, *, queue: float = 0.3) -> Prediction:
         """Create a run that takes so many *seconds* after its time in the *queue*."""

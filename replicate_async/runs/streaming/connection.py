@@ -23,7 +23,9 @@ from replicate_async.errors import (
     StreamResponseError,
     TLSError,
 )
-from replicate_async.runs.wait import Sleep
+
+Sleep = Callable[[float], Awaitable[object]]
+"""`asyncio.sleep`, or a clock of a test."""
 
 
 class ByteStream(Protocol):

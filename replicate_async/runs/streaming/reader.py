@@ -32,9 +32,8 @@ from replicate_async.runs.streaming.events import (
     typed,
 )
 from replicate_async.runs.streaming.output_cursor import OutputCursor
-from replicate_async.runs.wait import PREDICTION_TIMEOUT
-from replicate_async.runs.waiter import Waits
-from replicate_async.runs.watch import Watch
+from replicate_async.runs.waiting.run_api import PREDICTION_TIMEOUT
+from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import Prediction
 
 LARGEST_EVENT: Final = 16 * 1024 * 1024
@@ -49,7 +48,7 @@ class StreamDeps(NamedTuple):
     open: Open
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
-    waits: Waits[Prediction]
+    waits: PredictionWaits[Prediction]
     files: FileSource | None = None
     """Where output files come from; without it they are URLs."""
 
@@ -93,7 +92,7 @@ class StreamReader:
         self._runs = runs
         self.prediction: Prediction = prediction
         self._poll = poll
-        self._watch: Watch[Prediction] | None = None
+        self._watch: RunUpdates[Prediction] | None = None
         self.arrivals: EventBatch = MixedBatch([], last_event_id)
         self._reason: str | None = None
         self._detail = ""

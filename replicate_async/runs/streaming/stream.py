@@ -13,7 +13,7 @@ from replicate_async.runs.streaming.connection import can_be_sent
 from replicate_async.runs.streaming.event_batch import EventBatch
 from replicate_async.runs.streaming.events import StreamEvent
 from replicate_async.runs.streaming.reader import LARGEST_EVENT, StreamDeps, StreamReader
-from replicate_async.runs.wait import check_poll
+from replicate_async.runs.waiting.run_api import check_poll
 from replicate_async.schemas import Prediction
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from replicate_async.core.sse import encode
 from replicate_async.runs.streaming.connection import ByteStream
 from replicate_async.runs.streaming.reader import StreamDeps
 from replicate_async.runs.streaming.stream import Stream
-from replicate_async.runs.wait import PREDICTION_TIMEOUT
-from replicate_async.runs.waiter import Waits
+from replicate_async.runs.waiting.run_api import PREDICTION_TIMEOUT
+from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 from tests.runs.service import Run, Service, cut_at, output, text_of
 from tests.support.replies import stream_answer
@@ -130,7 +130,7 @@ class Endless:
         async def start() -> Prediction:
             return self.shown
 
-        no_waits = cast("Waits[Prediction]", None)
+        no_waits = cast("PredictionWaits[Prediction]", None)
         runs = StreamDeps(
             cast("Callable[[str, str], Awaitable[ByteStream]]", self.open),
             self.get,

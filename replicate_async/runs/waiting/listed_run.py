@@ -1,4 +1,4 @@
-"""A run as a page of the listing shows it, decoded as far as somebody needs it."""
+"""A run as a page of the listing shows it, decoded as far as it is needed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from replicate_async.schemas import Page, decode_leniently
 T = TypeVar("T")
 
 RawPage = Page[Raw]
-"""A page whose items are left as they came."""
+"""A page whose items are not decoded."""
 
 
-class Glance(Struct, frozen=True, kw_only=True, gc=False):
-    """What a listed run has to say of itself; what was left out of it is UNSET."""
+class ListedRun(Struct, frozen=True, kw_only=True, gc=False):
+    """The parts of a listed run that a wait needs; a part that is left out is UNSET."""
 
     id: str
     status: str
@@ -31,34 +31,34 @@ class Glance(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Whether the run has ended."""
         return is_terminal(self.status, self.completed_at is not None)
 
     @property
-    def whole(self) -> bool:
-        """Whether it is all that the run's own endpoint would show.
+    def is_complete(self) -> bool:
+        """Whether it shows all that the run's own endpoint shows.
 
-        The API's documents list runs without logs, and years ago items had no input or output
-        either. The output of a success may be null, but then it is worth a closer look.
+        The API's documents list runs without logs, and older ones without input and output. A
+        success whose output is null counts as incomplete.
         """
         if self.input is UNSET or self.logs is UNSET or isinstance(self.output, UnsetType):
             return False
         return self.status != "succeeded" or bytes(self.output) != b"null"
 
 
-_READER: Final = msgspec.json.Decoder(Glance)
+_DECODER: Final = msgspec.json.Decoder(ListedRun)
 
 
-def glance(item: Raw) -> Glance | None:
-    """Return what *item* says, or None when it cannot be read."""
+def decode_listed(item: Raw) -> ListedRun | None:
+    """Decode an item of a page, to None when it is malformed."""
     try:
-        return _READER.decode(item)
+        return _DECODER.decode(item)
     except (msgspec.DecodeError, UnicodeError):
-        return decode(item, Glance)
+        return decode(item, ListedRun)
 
 
 def decode(item: Raw, type: type[T]) -> T | None:
-    """Return *item* as a *type*, or None when it cannot be read as one."""
+    """Decode *item* as a *type*, to None when it is malformed."""
     try:
         try:
             return msgspec.json.decode(item, type=type)
@@ -68,6 +68,6 @@ def decode(item: Raw, type: type[T]) -> T | None:
         return None
 
 
-def seconds(moment: datetime | None) -> float | None:
-    """Return *moment* as Unix time, None when there is none or it has no time zone."""
+def unix_time(moment: datetime | None) -> float | None:
+    """Return *moment* as Unix time, None without a time zone."""
     return None if moment is None or moment.tzinfo is None else moment.timestamp()

@@ -1,0 +1,191 @@
+"""Which polls are answered together by one page of the listing.
+
+A page shows the hundred newest runs before a moment, with finished runs and runs of other programs
+among them. It is worth a request when it shows enough runs that are due. Then the other runs that
+it shows are polled, too, which keeps neighbours together from page to page.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from replicate_async.core.poll_schedule import PolledRun
+
+__all__ = ["ListingPlan", "PageRequest", "Plan", "split_unlisted"]
+
+_LEAST: Final = 4
+"""Due runs that a page must show: it is larger and scarcer than single answers."""
+
+_PAGE: Final = 100
+_BURST: Final = 8
+_SKEW: Final = 0.05
+"""Seconds between the creation times that a create and the listing show for the same run."""
+
+_INSTANT: Final = 1e-3
+_PASSED_OVER: Final = 5
+"""Pages that may end before a run until it is polled by itself."""
+
+_LAG: Final = 4.0
+"""Seconds that the listing may be behind; doubled for a run that is not listed again."""
+
+_PENALTY: Final = 30.0
+_WORST_PENALTY: Final = 480.0
+"""Seconds without pages after they failed or showed too little."""
+
+R = TypeVar("R", bound=PolledRun)
+
+
+class PageRequest(NamedTuple, Generic[R]):
+    """A page to fetch, and the *runs* that it should show.
+
+    The times are Unix times, *before* excluded; both are None for the first page.
+    """
+
+    runs: list[R]
+    after: float | None
+    before: float | None
+
+
+class Plan(NamedTuple, Generic[R]):
+    """How runs are polled: one by one, by pages, or *later*, when the next page may be fetched."""
+
+    singles: list[R]
+    pages: list[PageRequest[R]]
+    later: list[R]
+
+
+class ListingPlan(Generic[R]):
+    """The runs that a listing shows, in the order of their creation.
+
+    A *windowed* listing can be read from any time on, others only from the newest run.
+    """
+
+    def __init__(self, *, windowed: bool, pages_per_second: float) -> None:
+        self._windowed = windowed
+        self._interval = 1 / pages_per_second
+        self._order: list[tuple[float, str]] = []
+        self._runs: dict[str, R] = {}
+        self._page_size = float(_PAGE)
+        self._hit_rate = float(_PAGE)
+        """How many of the expected runs recent pages showed."""
+        self._skew = _SKEW
+        self._free_at = 0.0
+        self._off_until = 0.0
+        self._failures = 0
+
+    def add(self, run: R, listed: float | None = None) -> None:
+        """Add *run*, which the listing shows as created at *listed*."""
+        if listed is not None and (not run.confirmed or run.created != listed):
+            self.discard(run)
+            if run.created is not None and not run.confirmed:
+                self._skew = min(max(listed - run.created, self._skew * 0.9, _INSTANT), 1.0)
+            run.created, run.confirmed = listed, True
+        if run.created is not None and run.key not in self._runs:
+            self._runs[run.key] = run
+            insort(self._order, (run.created, run.key))
+
+    def discard(self, run: R) -> None:
+        """Remove *run* if it is there."""
+        if self._runs.pop(run.key, None) is not None:
+            del self._order[self._index(run)]
+
+    def _index(self, run: R) -> int:
+        return bisect_left(self._order, (run.created or 0.0, run.key))
+
+    def plan(self, due: list[R], now: float) -> Plan[R]:
+        """Divide the runs that are *due*, and mark those on pages as being polled."""
+        plan = Plan[R]([], [], [])
+        if len(self._order) < _LEAST or now < self._off_until:
+            plan.singles.extend(due)
+            return plan
+        for run in sorted(due, key=lambda run: run.created or 0.0, reverse=True):
+            if run.polling:
+                continue
+            window = self._window(run, now)
+            ripe = [at for at, other in enumerate(window) if other.ripe_at <= now]
+            if len(ripe) < _LEAST:
+                plan.singles.append(run)
+            elif self.next_page_at > now:
+                plan.later.append(run)
+            else:
+                self._free_at = max(self._free_at, now) + self._interval
+                # With the runs in between that are not due: another page would show the same.
+                shown = window[ripe[0] : ripe[-1] + 1]
+                plan.pages.append(self._request(shown))
+                for other in shown:
+                    other.polling = True
+        return plan
+
+    @property
+    def next_page_at(self) -> float:
+        """When the next page may be fetched."""
+        return self._free_at - _BURST * self._interval
+
+    def _window(self, run: R, now: float) -> list[R]:
+        """Return the runs that a page with *run* would show, placed where it shows the most."""
+        if run.key not in self._runs or run.listed_from > now or run.passed_over >= _PASSED_OVER:
+            return []
+        span = max(_LEAST, int(self._page_size))
+        at, top = self._index(run), len(self._order) - 1
+        if self._windowed and run.passed_over:
+            top = at  # newer runs would be due again before its turn
+        elif self._windowed:
+            top = min(top, at + span - 1)
+            while top > at and not self._is_ripe(top, now):
+                top -= 1
+        elif at <= top - span:
+            return []
+        shown = [self._runs[key] for _, key in self._order[max(0, top - span + 1) : top + 1]]
+        return [other for other in shown if not other.polling and other.listed_from <= now]
+
+    def _is_ripe(self, index: int, now: float) -> bool:
+        run = self._runs[self._order[index][1]]
+        return run.ripe_at <= now and not run.polling
+
+    def _request(self, runs: list[R]) -> PageRequest[R]:
+        if not self._windowed:
+            return PageRequest(runs, None, None)
+        oldest, newest = runs[0], runs[-1]
+        margin = _INSTANT if newest.confirmed else self._skew
+        return PageRequest(runs, (oldest.created or 0.0) - _SKEW, (newest.created or 0.0) + margin)
+
+    def page_read(self, hits: int, *, size: int, has_more: bool, now: float) -> None:
+        """Learn from a page of *size* runs, *hits* of them expected ones."""
+        self._failures = 0
+        if has_more:
+            self._page_size += (max(size, 1) - self._page_size) * 0.5
+        self._hit_rate += (min(hits, _PAGE) - self._hit_rate) * 0.2
+        if self._hit_rate < _LEAST / 2:
+            # Runs that have ended and runs of other programs fill the pages.
+            self._hit_rate = float(_LEAST)
+            self._off_until = now + _PENALTY
+
+    def page_failed(self, now: float) -> None:
+        """Fetch no page for a while."""
+        self._off_until = now + min(_PENALTY * 2**self._failures, _WORST_PENALTY)
+        self._failures += 1
+
+    def not_listed(self, run: R, now: float) -> None:
+        """Expect *run* on no page for a while: listings lag behind, or leave runs out."""
+        run.listed_from = now + _LAG * 2 ** min(run.unlisted, 8)
+        run.unlisted += 1
+
+    def reset(self) -> None:
+        """Fetch pages again: they failed because the whole API did."""
+        self._off_until = 0.0
+        self._failures = 0
+
+
+def split_unlisted(runs: Iterable[R], oldest: float | None) -> tuple[list[R], list[R]]:
+    """Divide runs that a page did not show: those that it should have, and those beyond it.
+
+    *oldest* is when the last run on it was created, None when no page follows.
+    """
+    hidden: list[R] = []
+    beyond: list[R] = []
+    for run in runs:
+        reached = oldest is None or (run.created or 0.0) > oldest + _SKEW
+        (hidden if reached else beyond).append(run)
+    return hidden, beyond

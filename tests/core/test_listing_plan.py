@@ -1,0 +1,181 @@
+"""Which polls one page of the listing answers; without a clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicate_async.core.listing_plan import ListingPlan, split_unlisted
+from replicate_async.core.poll_schedule import PolledRun
+
+
+def crowd(count: int, *, apart: float = 1.0) -> tuple[ListingPlan[PolledRun], list[PolledRun]]:
+    listing = ListingPlan[PolledRun](windowed=True, pages_per_second=10.0)
+    runs: list[PolledRun] = []
+    for at in range(count):
+        run = PolledRun(f"{at:04d}", 0.0)
+        listing.add(run, 1000.0 + at * apart)
+        runs.append(run)
+    return listing, runs
+
+
+def test_three_runs_are_polled_one_by_one_and_four_by_a_page() -> None:
+    for count, pages in ((3, 0), (4, 1)):
+        listing, runs = crowd(count)
+        singles, requests, later = listing.plan(runs, 10.0)
+        assert (len(singles), len(requests), later) == (0 if pages else count, pages, [])
+
+
+def test_pages_show_each_run_once_newest_first() -> None:
+    listing, runs = crowd(250)
+
+    singles, requests, _ = listing.plan(runs[::-1], 10.0)
+
+    assert singles == []
+    assert [len(request.runs) for request in requests] == [100, 100, 50]
+    seen = [run.key for request in requests for run in request.runs]
+    assert sorted(seen) == [run.key for run in runs]
+    newest = requests[0]
+    assert newest.before is not None
+    assert newest.after is not None
+    assert newest.after < (newest.runs[0].created or 0.0) < newest.before
+    assert all(run.polling for run in runs)
+
+
+def test_a_page_takes_neighbours_that_are_nearly_due_and_no_others() -> None:
+    listing, runs = crowd(20)
+    for run in runs[10:]:
+        run.ripe_at = 99.0
+
+    _, requests, _ = listing.plan([runs[3]], 10.0)
+
+    assert [request.runs for request in requests] == [runs[:10]]
+
+
+def test_pages_beyond_the_rate_are_put_off() -> None:
+    listing, runs = crowd(3000)
+
+    singles, requests, later = listing.plan(runs, 10.0)
+
+    assert singles == []
+    assert 8 <= len(requests) <= 10
+    assert len(later) == 3000 - 100 * len(requests)
+    assert 10.0 <= listing.next_page_at < 11.0
+
+
+def test_pages_that_fail_are_not_fetched_for_longer_and_longer() -> None:
+    listing, runs = crowd(50)
+    off: list[float] = []
+    now = 10.0
+    for _ in range(8):
+        listing.page_failed(now)
+        start = now
+        while not listing.plan(runs, now)[1]:
+            now += 1.0
+        off.append(now - start)
+        for run in runs:
+            run.polling = False
+
+    assert off == sorted(off)
+    assert off[0] == 30
+    assert off[-1] == 480
+
+
+def test_pages_that_show_few_runs_are_not_fetched_again_soon() -> None:
+    listing, runs = crowd(50)
+    for _ in range(30):
+        listing.page_read(0, size=100, has_more=True, now=10.0)
+
+    assert listing.plan(runs, 11.0) == (runs, [], [])
+    assert listing.plan(runs, 60.0)[1]
+
+
+def test_a_run_beyond_a_page_is_first_on_the_next_and_polled_alone_at_last() -> None:
+    listing, runs = crowd(150)
+    runs[20].passed_over = 1
+    _, requests, _ = listing.plan([runs[20]], 10.0)
+    assert requests[0].runs[-1] is runs[20]
+
+    listing, runs = crowd(150)
+    runs[20].passed_over = 9
+    assert listing.plan([runs[20]], 10.0)[0] == [runs[20]]
+
+
+def test_a_run_that_is_not_listed_is_expected_on_pages_later() -> None:
+    listing, runs = crowd(20)
+    listing.not_listed(runs[5], 10.0)
+    singles, requests, _ = listing.plan(runs, 10.0)
+    assert singles == [runs[5]]
+    assert runs[5] not in requests[0].runs
+
+    listing.not_listed(runs[5], 10.0)
+    assert runs[5].listed_from > 14.0
+
+
+def test_another_page_size_is_learnt() -> None:
+    listing, runs = crowd(100)
+    for _ in range(10):
+        listing.page_read(25, size=25, has_more=True, now=10.0)
+
+    _, requests, _ = listing.plan(runs, 10.0)
+
+    assert len(requests) == 4
+
+
+def test_a_listing_without_windows_shows_the_newest_runs_only() -> None:
+    listing = ListingPlan[PolledRun](windowed=False, pages_per_second=10.0)
+    runs = [PolledRun(f"{at:04d}", 0.0) for at in range(150)]
+    for at, run in enumerate(runs):
+        listing.add(run, 1000.0 + at)
+
+    singles, requests, _ = listing.plan(runs, 10.0)
+
+    assert len(requests) == 1
+    assert requests[0] == (runs[50:], None, None)
+    assert set(map(id, singles)) == set(map(id, runs[:50]))
+
+
+def test_a_listed_creation_time_replaces_the_known_one() -> None:
+    listing, runs = crowd(10)
+    listing.add(runs[0], 5000.0)
+    for run in runs[5:]:
+        listing.discard(run)
+        listing.discard(run)
+
+    _, requests, _ = listing.plan(runs[:5], 10.0)
+
+    assert requests[0].runs == [*runs[1:5], runs[0]]
+
+
+def test_runs_that_a_page_left_out_differ_from_runs_beyond_it() -> None:
+    _, runs = crowd(10)
+
+    hidden, beyond = split_unlisted(runs, 1004.0)
+
+    assert (hidden, beyond) == (runs[5:], runs[:5])
+    assert split_unlisted(runs, None) == (runs, [])
+
+
+def test_the_skew_of_listed_times_is_learnt() -> None:
+    listing, runs = crowd(10)
+    exact = [PolledRun(f"exact {at}", 0.0) for at in range(60)]
+    for at, run in enumerate(exact):
+        run.created = 2000.0 + at
+        listing.add(run)
+        listing.add(run, 2000.0 + at)
+    new = PolledRun("new", 0.0)
+    new.created = 3000.0
+    listing.add(new)
+
+    _, requests, _ = listing.plan([*runs, *exact, new], 10.0)
+
+    assert requests[0].before == pytest.approx(3000.0, abs=0.002)
+
+
+def test_a_page_takes_the_runs_between_due_ones() -> None:
+    listing, runs = crowd(12)
+    for run in runs[::2]:
+        run.ripe_at = 99.0
+
+    _, requests, _ = listing.plan(runs[1::2], 10.0)
+
+    assert requests[0].runs == runs[1:]

@@ -267,10 +267,12 @@ class FileSaver:
 
 def checked_path(path: object, argument: str) -> str:
     """Return *path* as text; raises `InvalidArgumentError` if it is not a path."""
-    text = os.fspath(cast("PathLike[str]", path)) if isinstance(path, PathLike) else path
+    text = path
+    if isinstance(path, PathLike):
+        text = os.fspath(cast("PathLike[str]", path))
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidArgumentError(
-            f"{argument}={shorten(path)} is not a path: it must be a text, not empty and without "
+            f"{argument}={shorten(text)} is not a path: it must be a text, not empty and without "
             "NUL; give a file or a folder."
         )
     return text

@@ -29,7 +29,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class ByteStream(Protocol):
-    """An answer that is read as it comes."""
+    """The body of an answer, read as it arrives."""
 
     @property
     def status(self) -> int:
@@ -38,20 +38,20 @@ class ByteStream(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, their names in any case."""
+        """The headers, by case-insensitive name."""
         ...
 
     @property
     def limit(self) -> float:
-        """Seconds of silence after which a read fails."""
+        """Seconds without a byte after which a read fails."""
         ...
 
     async def read(self) -> bytes:
-        """Return what has come, at least one byte; empty at the end."""
+        """Return the bytes that have arrived, at least one; empty at the end."""
         ...
 
     async def read_all(self, limit: int) -> bytes:
-        """Return at most the first *limit* bytes of what is left."""
+        """Return at most *limit* bytes of the rest."""
         ...
 
     def close(self) -> None:
@@ -60,70 +60,70 @@ class ByteStream(Protocol):
 
 
 Open = Callable[[str, str], Awaitable[ByteStream]]
-"""Opens a URL, to resume after the event with an id."""
+"""Opens a URL, with the id after which the events resume."""
 
-_PIECE: Final = 16 * 1024
-"""Bytes that are parsed at a time: the events of more would not fit into a processor's cache."""
-_NOTHING: Final = memoryview(b"")
+_CHUNK: Final = 16 * 1024
+"""Bytes that are parsed at a time; the events of more would not fit into a processor's cache."""
+_EMPTY: Final = memoryview(b"")
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _BACKOFF_BASE: Final = 0.25
 _BACKOFF_CAP: Final = 8.0
-_LONGEST_WAIT: Final = 60.0
+_LONGEST_RETRY_AFTER: Final = 60.0
 _IDLE: Final = 5.0
-"""Seconds after which a connection that brought nothing was idle, and not broken."""
+"""Seconds after which a connection without events counts as idle, not as broken."""
 _LARGEST_BODY: Final = 64 * 1024
-_NEWS: Final = frozenset({"output", "logs", "error", "done"})
-"""Events that show that the run goes on. Others, such as a ping, may come for ever."""
+_PROGRESS: Final = frozenset({"output", "logs", "error", "done"})
+"""Events that show that the run goes on; others, such as a ping, may come forever."""
 
 
-def pause_before(barren: int, retry: int | None, jitter: float) -> float:
-    """Return the seconds before the next connection, after *barren* ones that brought nothing.
+def pause_before(empty: int, retry: int | None, jitter: float) -> float:
+    """Return the seconds before the next connection, after *empty* ones without output.
 
-    *retry* is the pause in milliseconds that the server asked for, *jitter* is uniform in [0, 1).
+    *retry* is the pause in milliseconds that the server asked for; *jitter* is in [0, 1).
     """
-    pause = backoff(barren + 1, base=_BACKOFF_BASE, cap=_BACKOFF_CAP, jitter=jitter)
+    pause = backoff(empty + 1, base=_BACKOFF_BASE, cap=_BACKOFF_CAP, jitter=jitter)
     if retry is not None:
         asked = min(max(retry / 1000, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        return asked + pause if barren else asked
-    return max(_SHORTEST_PAUSE, pause) if barren else pause
+        return asked + pause if empty else asked
+    return max(_SHORTEST_PAUSE, pause) if empty else pause
 
 
 def can_be_sent(event_id: str) -> bool:
-    """Tell whether *event_id* fits into a header."""
+    """Return whether *event_id* may stand in a header."""
     return all(char >= " " and char != "\x7f" for char in event_id)
 
 
 class EventSource:
-    """The events at *url*, each once and in order.
+    """The events at *url*, each once and in order, over as many connections as it takes.
 
-    `progressed` says whether the last connection brought new output. `fruitless` counts those since
-    then that broke without any new event. `look_due` says that no event with news has come for as
-    long as a read may be silent, though bytes did: `read` returns nothing until `looked` is
+    `progressed`: whether the last connection brought new output.
+    `failures`: how many connections since then broke without a new event.
+    `check_due`: whether the prediction must be fetched, since the server sends bytes but no event
+    of the run for as long as a read may be silent. `read` returns nothing until `checked` is
     called.
     """
 
     __slots__ = (
         "_accepted",
         "_advanced",
-        "_barren",
+        "_checked_at",
         "_clock",
+        "_empty",
         "_jitter",
         "_limit",
-        "_looked_at",
         "_open",
         "_opened_at",
         "_parser",
-        "_pause",
         "_quiet_since",
-        "_reconnecting",
         "_replayed",
+        "_retry_after",
         "_sleep",
         "_stream",
         "_unread",
         "_url",
-        "fruitless",
-        "look_due",
+        "check_due",
+        "failures",
         "progressed",
     )
 
@@ -146,85 +146,83 @@ class EventSource:
         self._jitter = jitter
         self._parser = Parser(limit, last_event_id=last_event_id)
         self._stream: ByteStream | None = None
-        self._unread = _NOTHING  # of the chunk that came last
-        self._opened_at = 0.0
-        self._pause: float | None = None
-        self._reconnecting = False
-        self._accepted = False
-        self._barren = 0
+        self._unread = _EMPTY  # the rest of a large chunk
+        self._opened_at: float | None = None
+        self._retry_after = 0.0
+        self._accepted = False  # whether the server has sent a stream before
+        self._empty = 0  # connections in a row without output
         self._replayed: set[int] | None = None
-        self._advanced = False
-        # None while there are news: the time is not read for each event.
+        self._advanced = False  # whether the last connection brought a new event
+        # None while events of the run arrive: the clock is not read for each of them.
         self._quiet_since: float | None = None
-        self._looked_at = -math.inf
-        self.fruitless: int = 0
+        self._checked_at = -math.inf
+        self.failures: int = 0
         self.progressed: bool = False
-        self.look_due: bool = False
+        self.check_due: bool = False
 
     async def read(self) -> Received:
-        """Return the next events, or an empty list when the prediction is to be looked at.
+        """Return the next events; none when the caller should decide how to go on.
 
-        That is when there is no connection any more, and the next call makes another one after a
-        pause, or when `look_due`. Raises `StreamResponseError` for an answer
-        that is no stream, `StreamLimitError` for an event that is too large, and what opening the
-        URL raises other than for a connection that failed.
+        That is after a connection has ended, and when `check_due`. The next call reconnects after
+        a pause. Raises `StreamResponseError` for an answer that is not a stream, `StreamLimitError`
+        for an event that is too large, and `TLSError`.
         """
-        while not self.look_due:
+        while not self.check_due:
             stream = self._stream or await self._connect()
             if stream is None:
                 return []
             if self._parser.failed:
                 self._parse(b"")
             if self._unread:
-                if events := self._parse(self._next_piece()):
+                if events := self._parse(self._next_chunk()):
                     return events
                 continue
             try:
                 chunk = await stream.read()
             except APIConnectionError as error:
-                self.look_due = silent = isinstance(error, APITimeoutError)
+                self.check_due = silent = isinstance(error, APITimeoutError)
                 self._ended(idle=silent)
                 return []
             if not chunk:
                 self._ended(idle=(self._parser.last_comment or "").startswith("408:"))
                 return []
-            if len(chunk) > _PIECE:
+            if len(chunk) > _CHUNK:
                 self._unread = memoryview(chunk)
-                chunk = self._next_piece()
+                chunk = self._next_chunk()
             if events := self._parse(chunk):
                 return events
         return []
 
-    def _next_piece(self) -> bytes:
-        piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
-        return bytes(piece)
+    def _next_chunk(self) -> bytes:
+        chunk, self._unread = self._unread[:_CHUNK], self._unread[_CHUNK:]
+        return bytes(chunk)
 
     def resume(self, seen: set[int]) -> bool:
-        """Drop the events whose hashed ids were *seen* should they come once more.
+        """Drop events that the server repeats: those whose id has its hash in *seen*.
 
-        Returns false if the last id cannot be sent to the server, so that it cannot resume.
+        Returns false if the last id cannot be sent in a header, so that the server cannot resume.
         """
         self._replayed = seen or None
         return can_be_sent(self._parser.last_event_id)
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection to read on."""
+        """Whether a connection is open."""
         return self._stream is not None
 
     @property
     def quiet_for(self) -> float:
-        """Seconds since the last event with news, as far as that was noticed."""
+        """Seconds since the last event of the run."""
         return 0.0 if self._quiet_since is None else self._clock() - self._quiet_since
 
-    def looked(self) -> None:
-        """Read on: the prediction was looked at."""
-        self.look_due = False
-        self._looked_at = self._clock()
+    def checked(self) -> None:
+        """Read on: the prediction was fetched."""
+        self.check_due = False
+        self._checked_at = self._clock()
 
     def close(self) -> None:
         """Close the connection at once."""
-        self._unread = _NOTHING
+        self._unread = _EMPTY
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -240,50 +238,50 @@ class EventSource:
         if self._replayed is not None:
             events = events.events() if isinstance(events, Outputs) else events
             events = self._new(events, self._replayed)
-        # Here and not in a function: every event passes by.
+        # Inline, since each event of a stream comes by here.
         output = type(events) is Outputs and events.parts[-1]
         if not output or not self.progressed or self._quiet_since is not None:
             self._note(events)
         return events
 
     def _note(self, events: Received) -> None:
-        """Note whether *events* bring news of the run; if not, see how long there were none."""
+        """Update the progress of the run; without any, see whether a check is due."""
         if events:
             if isinstance(events, Outputs):
-                output = news = any(events.parts)
+                output = progress = any(events.parts)
                 self._advanced = True
             else:
-                told = [event.event for event in events if event.data]
-                output, news = "output" in told, not _NEWS.isdisjoint(told)
-                if not self._advanced:
-                    self._advanced = any(event.has_id for event in events)
+                names = [event.event for event in events if event.data]
+                output, progress = "output" in names, not _PROGRESS.isdisjoint(names)
+                self._advanced = self._advanced or any(event.has_id for event in events)
             if output and not self.progressed:
                 self.progressed = True
-                self.fruitless = self._barren = 0
-            if news:
+                self.failures = self._empty = 0
+            if progress:
                 self._quiet_since = None
                 return
         now = self._clock()
         if self._quiet_since is None:
             self._quiet_since = now
         limit = math.inf if self._stream is None else self._stream.limit
-        self.look_due = now - max(self._quiet_since, self._looked_at) >= limit
+        self.check_due = now - max(self._quiet_since, self._checked_at) >= limit
 
     def _new(self, events: list[Event], replayed: set[int]) -> list[Event]:
-        """Return *events* without those that the server sends once more after a reconnect."""
+        """Return *events* without those that the server repeats after a reconnect."""
         new: list[Event] = []
-        for at, event in enumerate(events):
+        for index, event in enumerate(events):
             if not event.has_id:
                 new.append(event)
             elif hash(event.id) not in replayed:
                 self._replayed = None
-                return new + events[at:]
+                return new + events[index:]
         return new
 
     async def _connect(self) -> ByteStream | None:
-        if self._reconnecting:
-            await self._sleep(self._next_pause())
-        self._reconnecting = True
+        if self._opened_at is not None:
+            pause = pause_before(self._empty, self._parser.retry, self._jitter())
+            pause, self._retry_after = max(pause, self._retry_after), 0.0
+            await self._sleep(pause)
         self.progressed = self._advanced = False
         self._parser.last_comment = None
         self._opened_at = self._clock()
@@ -306,10 +304,10 @@ class EventSource:
         return None
 
     async def _refused(self, stream: ByteStream, content_type: str) -> None:
-        """Note when to ask again, or raise the error that the answer stands for.
+        """Note when to reconnect, or raise the error for the answer.
 
-        A server that asks for patience gets it, and so does one that has sent events before: it
-        may be in the middle of a restart.
+        The client reconnects when the server says so (Retry-After), and when it has sent a stream
+        before: it may be restarting.
         """
         try:
             async with asyncio.timeout(stream.limit):
@@ -321,37 +319,31 @@ class EventSource:
             after = problems.retry_after(stream.headers, problem, now=time.time())
             if after is None and self._accepted:
                 after = 0.0
-            if after is not None and after <= _LONGEST_WAIT:
+            if after is not None and after <= _LONGEST_RETRY_AFTER:
                 self._ended(idle=False)
-                self._pause = after
+                self._retry_after = after
                 return
         if stream.status == 200:
-            said = f"with {content_type or 'no content type'} instead of text/event-stream"
+            answer = f"with {content_type or 'no content type'} instead of text/event-stream"
         else:
-            said = f"{stream.status}: {problem}"
+            answer = f"{stream.status}: {problem}"
         raise StreamResponseError(
-            f"The stream answered {said}.", status=stream.status, content_type=content_type
+            f"The stream answered {answer}.", status=stream.status, content_type=content_type
         )
 
     def _ended(self, *, idle: bool) -> None:
-        """Close what is left of a connection, and make ready for the next."""
+        """Close the connection, and count it."""
         self.close()
         self._parser.close()
         now = self._clock()
         if self._quiet_since is None:
             self._quiet_since = now
-        lasted = now - self._opened_at > _IDLE
+        lasted = self._opened_at is not None and now - self._opened_at > _IDLE
         if not self.progressed:
-            self._barren = 0 if lasted else self._barren + 1
-            # A new event without output shows that the server is at it, and no more than that.
+            self._empty = 0 if lasted else self._empty + 1
+            # A new event without output shows a working server, but not a run that goes on.
             if not (idle or lasted or self._advanced):
-                self.fruitless += 1
-
-    def _next_pause(self) -> float:
-        pause = pause_before(self._barren, self._parser.retry, self._jitter())
-        if self._pause is not None:
-            pause, self._pause = max(pause, self._pause), None
-        return pause
+                self.failures += 1
 
 
 def _is_event_stream(content_type: str) -> bool:

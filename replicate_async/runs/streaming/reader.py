@@ -39,7 +39,7 @@ from replicate_async.schemas import Prediction
 LARGEST_EVENT: Final = 16 * 1024 * 1024
 """Bytes that one event may have."""
 
-_MOST_FRUITLESS: Final = 5
+_MAX_FAILURES: Final = 5
 
 
 class StreamDeps(NamedTuple):
@@ -219,7 +219,7 @@ class StreamReader:
                 # Without ids a server can only begin again: the run alone has the rest.
                 self._drop_source()
                 return []
-        if source.look_due or not source.progressed:
+        if source.check_due or not source.progressed:
             return await self._consult(None)
         return []
 
@@ -243,12 +243,12 @@ class StreamReader:
         source = self._source
         if source is None:
             return []
-        source.looked()
+        source.checked()
         silent = source.quiet_for
-        if source.fruitless > _MOST_FRUITLESS or silent >= PREDICTION_TIMEOUT:
+        if source.failures > _MAX_FAILURES or silent >= PREDICTION_TIMEOUT:
             incomplete = StreamIncompleteError(
                 f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
-                f"{source.fruitless} connections, and no end of the prediction is to be seen; go "
+                f"{source.failures} connections, and no end of the prediction is to be seen; go "
                 "on later with predictions.stream(id, last_event_id=...)."
             )
             raise self._delivered.told(incomplete)

@@ -17,7 +17,7 @@ Step = bytes | Exception
 
 
 class Connection:
-    """An answer that gives what it was told to, and then ends."""
+    """An answer with the given chunks and errors."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Clock:
 
 
 class Line:
-    """Connections in turn, and what was asked of each."""
+    """Connections in turn, and the Last-Event-ID of each."""
 
     def __init__(self, *connections: Connection | Exception, limit: int = 1000) -> None:
         self.connections = list(connections)
@@ -104,7 +104,7 @@ def event(id: str | None, data: str = "x") -> bytes:
 
 
 @pytest.mark.parametrize("size", [16_384, 16_385, 40_000, 300_000])
-async def test_a_large_chunk_is_given_in_pieces_and_whole_before_the_next_connection(
+async def test_a_large_chunk_is_parsed_in_pieces_before_the_next_connection(
     size: int,
 ) -> None:
     said = b"".join(event(str(at), f"word {at}") for at in range(size // 40))
@@ -127,7 +127,7 @@ async def test_a_large_chunk_is_given_in_pieces_and_whole_before_the_next_connec
 
 
 @pytest.mark.parametrize(
-    ("barren", "retry", "pause"),
+    ("empty", "retry", "pause"),
     [
         (0, None, 0.125),
         (1, None, 0.25),
@@ -141,11 +141,11 @@ async def test_a_large_chunk_is_given_in_pieces_and_whole_before_the_next_connec
         (9999, 10**15, 34.0),
     ],
 )
-def test_the_pause_grows_and_has_bounds(barren: int, retry: int | None, pause: float) -> None:
-    assert pause_before(barren, retry, 0.5) == pytest.approx(pause)
+def test_the_pause_grows_and_has_bounds(empty: int, retry: int | None, pause: float) -> None:
+    assert pause_before(empty, retry, 0.5) == pytest.approx(pause)
 
 
-def test_the_pause_after_nothing_is_never_none() -> None:
+def test_the_pause_after_an_empty_connection_is_never_zero() -> None:
     assert pause_before(3, None, 0.0) == pytest.approx(0.1)
 
 
@@ -157,7 +157,7 @@ def test_ids_with_controls_cannot_be_sent(event_id: str, fits: bool) -> None:
     assert can_be_sent(event_id) is fits
 
 
-async def test_a_partial_event_is_dropped_and_resumed_before() -> None:
+async def test_a_partial_event_is_dropped_and_read_again() -> None:
     line = Line(Connection(event("1", "a") + event("2", "b")[:-1]), Connection(event("2", "b")))
     assert await line.data() == ["a"]
     assert await line.data() == []
@@ -172,7 +172,7 @@ async def test_the_same_id_is_sent_again_after_a_second_cut() -> None:
     assert line.asked == ["", "1", "1"]
 
 
-async def test_what_was_seen_is_dropped_up_to_the_first_that_is_new() -> None:
+async def test_repeated_events_are_dropped_up_to_the_first_new_one() -> None:
     again = event("1") + encode("note", "between") + event("2") + event("3", "c") + event("2", "d")
     line = Line(Connection(event("1") + event("2")), Connection(again))
     assert await line.data() == ["x", "x"]
@@ -181,13 +181,13 @@ async def test_what_was_seen_is_dropped_up_to_the_first_that_is_new() -> None:
     assert await line.data() == ["between", "c", "d"]
 
 
-async def test_a_connection_of_repeats_alone_is_no_progress() -> None:
+async def test_a_connection_with_repeated_events_only_is_a_failure() -> None:
     line = Line(Connection(event("1")), Connection(event("1")))
     await line.data()
     await line.data()
     line.source.resume({hash("1")})
     assert await line.data() == []
-    assert line.source.fruitless == 1
+    assert line.source.failures == 1
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_a_connection_of_repeats_alone_is_no_progress() -> None:
 async def test_an_idle_end_is_no_failure(ended: Connection) -> None:
     line = Line(ended)
     assert await line.data() == []
-    assert line.source.fruitless == 0
+    assert line.source.failures == 0
     assert ended.closed
 
 
@@ -210,7 +210,7 @@ async def test_an_old_408_does_not_excuse_a_new_failure() -> None:
     line = Line(Connection(b":408: 408 Request Timeout\n\n"), Connection(), Connection())
     for _ in range(3):
         assert await line.data() == []
-    assert line.source.fruitless == 2
+    assert line.source.failures == 2
 
 
 async def test_connections_that_end_at_once_get_slower_even_when_idle() -> None:
@@ -220,20 +220,20 @@ async def test_connections_that_end_at_once_get_slower_even_when_idle() -> None:
     assert line.clock.slept == [0.25, 0.5, 1.0, 2.0]
 
 
-async def test_progress_forgives() -> None:
+async def test_new_output_resets_the_failures() -> None:
     refused = APIConnectionError("refused")
     line = Line(refused, refused, refused, Connection(event("1")), refused)
     for expected in ([], [], [], ["x"], [], []):
         assert await line.data() == expected
-    assert line.source.fruitless == 1
+    assert line.source.failures == 1
     assert line.clock.slept == [0.25, 0.5, 1.0, 0.125]
 
 
-async def test_a_server_that_asks_for_patience_gets_it() -> None:
+async def test_retry_after_is_obeyed() -> None:
     busy = [Connection(b"{}", status=503, headers={"Retry-After": "7"}) for _ in range(2)]
     line = Line(*busy, Connection(event("1")))
     assert await line.data() == []
-    assert line.source.fruitless == 1
+    assert line.source.failures == 1
     assert not line.source.progressed
     assert await line.data() == []
     assert await line.data() == ["x"]
@@ -241,13 +241,13 @@ async def test_a_server_that_asks_for_patience_gets_it() -> None:
     assert all(connection.closed for connection in busy)
 
 
-async def test_a_server_without_a_stream_yet_is_not_asked_blindly() -> None:
+async def test_a_503_without_retry_after_before_any_stream_is_an_error() -> None:
     line = Line(Connection(b'{"detail": "down"}', status=503))
     with pytest.raises(StreamResponseError, match="down"):
         await line.source.read()
 
 
-async def test_a_server_that_restarts_is_asked_again() -> None:
+async def test_a_502_after_a_stream_is_followed_by_a_reconnect() -> None:
     line = Line(Connection(event("1")), Connection(b"", status=502), Connection(event("2", "b")))
     for expected in (["x"], [], [], ["b"]):
         assert await line.data() == expected
@@ -259,7 +259,7 @@ async def test_a_bad_certificate_is_not_tried_again() -> None:
         await line.source.read()
 
 
-async def test_an_event_above_the_limit_is_given_up() -> None:
+async def test_an_event_above_the_limit_is_an_error() -> None:
     large = Connection(event("1") + b"data: " + b"x" * 2000)
     line = Line(large)
     assert await line.data() == ["x"]
@@ -268,7 +268,7 @@ async def test_an_event_above_the_limit_is_given_up() -> None:
     assert large.closed
 
 
-async def test_a_cancelled_pause_is_waited_again() -> None:
+async def test_a_cancelled_pause_starts_again() -> None:
     line = Line(Connection(event("1")), Connection(event("2", "b")))
     await line.data()
     await line.data()

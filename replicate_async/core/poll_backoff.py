@@ -26,6 +26,7 @@ _PROBE_CAP: Final = 5.0
 """Seconds between two probes: no more requests than one healthy wait sends."""
 
 _RETRY_BASE: Final = 0.5
+_SPREAD: Final = 0.5
 _LONGEST_NAMED: Final = 60.0
 """Seconds of a Retry-After that are obeyed before a poll is sent all the same."""
 
@@ -59,8 +60,13 @@ class PollBackoff:
             return due
         return max(due, self._probe_at) if self.probe is None else math.inf
 
-    def failed(self, key: str, now: float, *, refused: bool, retry_after: float | None) -> None:
-        """Note that the poll of the run *key* failed; *refused* means that the API answered."""
+    def failed(
+        self, key: str, now: float, *, refused: bool, retry_after: float | None, left: float
+    ) -> None:
+        """Note that the poll of the run *key* failed; *refused* means that the API answered.
+
+        The *retry_after* that the API asks for is obeyed for as long as the waits *left* last.
+        """
         if self.paused and key != self.probe:
             return  # it was sent before the pause
         if not refused:
@@ -73,8 +79,10 @@ class PollBackoff:
         self.paused = True
         self.probe = None
         self._probes += 1
-        pause = _pause(self._probes, _PROBE_BASE, _PROBE_CAP, self._jitter())
-        self._probe_at = now + pause + _named(retry_after)
+        pause = backoff(
+            self._probes, base=_PROBE_BASE, cap=_PROBE_CAP, jitter=self._jitter(), spread=_SPREAD
+        )
+        self._probe_at = now + _obeyed(pause, retry_after, left)
 
     def succeeded(self) -> None:
         """Note a poll that was answered, which ends the pause."""
@@ -89,15 +97,17 @@ class PollBackoff:
 
 
 def retry_pause(
-    failures: int, *, longest: float, retry_after: float | None, jitter: float
+    failures: int, *, longest: float, retry_after: float | None, left: float, jitter: float
 ) -> float:
-    """Return the seconds until a run is polled again whose last polls failed."""
-    return _pause(failures, _RETRY_BASE, longest, jitter) + _named(retry_after)
+    """Return the seconds until a run is polled again whose last polls failed.
+
+    The *retry_after* that the API asks for is obeyed for as long as the waits *left* last.
+    """
+    pause = backoff(failures, base=_RETRY_BASE, cap=longest, jitter=jitter, spread=_SPREAD)
+    return _obeyed(pause, retry_after, left)
 
 
-def _pause(failures: int, base: float, cap: float, jitter: float) -> float:
-    return backoff(failures, base=base, cap=cap, jitter=jitter, spread=0.5)
-
-
-def _named(retry_after: float | None) -> float:
-    return 0.0 if retry_after is None else min(retry_after, _LONGEST_NAMED)
+def _obeyed(pause: float, retry_after: float | None, left: float) -> float:
+    if retry_after is None:
+        return pause
+    return max(pause, min(pause + min(retry_after, _LONGEST_NAMED), left))

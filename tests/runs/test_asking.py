@@ -37,7 +37,7 @@ def test_who_asks_alone_is_not_kept_by_an_answer_that_does_not_come(end: str) ->
             with pytest.raises(asyncio.CancelledError):
                 await waiting
         assert waiting.cancelling() == (end == "cancel")
-        assert loop.time() - begun == pytest.approx(3.0 if end == "timeout" else 1.0)
+        assert loop.time() - begun == pytest.approx(33.0 if end == "timeout" else 1.0)
         assert (len(world.waiter), world.api.asking) == (0, 0)
 
     run_virtually(main())

@@ -243,7 +243,7 @@ def test_an_outage_that_outlasts_the_timeout_ends_there_and_says_so(timeout: flo
     assert error.poll_error in str(error)
 
 
-def test_time_without_any_answer_counts_as_work() -> None:
+def test_time_without_any_answer_is_bounded_by_the_timeout_and_half_a_minute() -> None:
     broken = Broken(APIConnectionError("No network."), 0.0, 1e9)
 
     async def main() -> float:
@@ -253,7 +253,7 @@ def test_time_without_any_answer_counts_as_work() -> None:
         assert caught.value.bound == "timeout"
         return asyncio.get_running_loop().time() - 100.0
 
-    assert 3.0 <= run_virtually(main()) < 5.0
+    assert 33.0 <= run_virtually(main()) < 35.0
 
 
 def test_without_a_timeout_an_outage_is_borne_and_can_be_left() -> None:

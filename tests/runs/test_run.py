@@ -311,13 +311,13 @@ async def test_a_run_that_stays_in_the_queue_is_cancelled_after_the_queue_timeou
     assert caught.value.bound == "queue_timeout"
 
 
-async def test_an_outage_longer_than_the_timeout_ends_there_with_the_prediction(
+async def test_an_outage_longer_than_both_timeouts_ends_there_with_the_prediction(
     server: LocalReplicate, client: Replicate, gate: Gate
 ) -> None:
     server.faults.add("predictions.get", status=502, times=1000)
 
     with pytest.raises(WaitTimeout, match=r"The last poll failed: GET .* answered 502") as caught:
-        await client.run("acme/gate", timeout=0.2, poll=QUICK)
+        await client.run("acme/gate", timeout=0.2, queue_timeout=0.2, poll=QUICK)
 
     assert caught.value.prediction is not None
     assert "it was canceled" in str(caught.value)

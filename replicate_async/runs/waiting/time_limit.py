@@ -12,6 +12,9 @@ from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
 GRACE: Final = 1.0
 """Seconds that a poll may take which is sent just before the limit."""
 
+_UNANSWERED: Final = 30.0
+"""Seconds without an answer that count neither as time in the queue nor as work."""
+
 
 class TimeLimit(NamedTuple):
     """When a wait is over, as far as is known yet, and the argument that says so."""
@@ -23,22 +26,27 @@ class TimeLimit(NamedTuple):
 def time_limit(subscription: Subscription, run: TrackedRun) -> TimeLimit:
     """Return the limit of *subscription*, which moves as the run is polled.
 
-    *timeout* counts from the first answer that shows the run past "starting". The run may have
-    got there while a poll is not answered, so the time since that poll counts as well.
+    *timeout* counts from the first answer that shows the run past "starting", *queue_timeout* until
+    then. An outage would stretch that to an hour. So the wait ends by its *timeout*, too, when no
+    poll was answered for that time and `_UNANSWERED` seconds: the run may have worked for so long.
     """
     began = subscription.began or 0.0
     work = math.inf if subscription.timeout is None else subscription.timeout
     if run.working_since is not None:
         return TimeLimit(max(began, run.working_since) + work, "timeout")
-    if run.failing_since is not None:
-        unanswered_at = max(began, run.failing_since) + work
-    else:
-        unanswered = run.poll_sent_at if run.polling else run.due
-        unanswered_at = max(began, unanswered) + max(work, GRACE)
+    unanswered_since = run.failing_since
+    if unanswered_since is None:
+        unanswered_since = run.poll_sent_at if run.polling else run.due
+    unanswered_until = max(began, unanswered_since) + work + _UNANSWERED
     queue = math.inf if subscription.queue_timeout is None else subscription.queue_timeout
-    if unanswered_at < began + queue:
-        return TimeLimit(unanswered_at, "timeout")
+    if unanswered_until < began + queue:
+        return TimeLimit(unanswered_until, "timeout")
     return TimeLimit(began + queue, "queue_timeout")
+
+
+def time_left(run: TrackedRun, now: float) -> float:
+    """Return the seconds in which *run* must be polled for its end to be seen by all waits."""
+    return min(time_limit(one, run).at for one in run.subscribers) - GRACE - now
 
 
 def timeout_error(subscription: Subscription, run: TrackedRun, bound: Bound) -> WaitTimeout:

@@ -35,7 +35,7 @@ from replicate_async.runs.waiting.listed_run import (
 )
 from replicate_async.runs.waiting.poller_pool import PollerPool
 from replicate_async.runs.waiting.run_api import AnyRun, combined, differ
-from replicate_async.runs.waiting.time_limit import GRACE, time_limit, timeout_error
+from replicate_async.runs.waiting.time_limit import GRACE, time_left, time_limit, timeout_error
 from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
 
 _MANY: Final = 100
@@ -480,15 +480,17 @@ class RunTracker:
             run.refused_since = None
         elif run.refused_since is None:
             run.refused_since = now
+        left = time_left(run, now)
         # A 404 is about one run, and does not pause the polls of others.
         if not isinstance(error, NotFoundError) or backoff.probe == run.key:
-            backoff.failed(run.key, now, refused=refused, retry_after=retry_after)
+            backoff.failed(run.key, now, refused=refused, retry_after=retry_after, left=left)
         pause = 0.0
         if not backoff.paused:
             pause = retry_pause(
                 run.failures,
                 longest=poll_errors.LONGEST_PAUSE[meaning],
                 retry_after=retry_after,
+                left=left,
                 jitter=self._jitter(),
             )
         self._polls.push(run, now + pause)

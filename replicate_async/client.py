@@ -43,11 +43,11 @@ from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
 from replicate_async.runs.run import (
-    follow_to_end,
+    cancel_after_hint,
     run_to_end,
-    spared_polls,
-    time_left,
-    within_bounds,
+    sync_wait_hint,
+    sync_wait_within,
+    wait_for_created,
 )
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.waiting.run_api import (
@@ -286,12 +286,12 @@ class Replicate:
         parsed = parse_version(model, "model")
         held = wait
         if wait is None and on_update is None:
-            held = spared_polls(self._context.waiter.durations, parsed)
+            held = sync_wait_hint(self._context.waiter.durations, parsed)
         request = PredictionRequest(
             self._context,
             input=input,
-            wait=within_bounds(held, timeout, queue_timeout),
-            cancel_after=time_left() if cancel_after is None else cancel_after,
+            wait=sync_wait_within(held, timeout, queue_timeout),
+            cancel_after=cancel_after_hint() if cancel_after is None else cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
@@ -300,7 +300,7 @@ class Replicate:
         async with request.input.sent(delete=delete_uploads):
             prediction = await run_to_end(
                 calls.create(parsed, request),
-                lambda made: follow_to_end(
+                lambda made: wait_for_created(
                     calls.waits,
                     made,
                     timeout=timeout,

@@ -37,7 +37,7 @@ from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.refs import parse_version
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
-from replicate_async.runs.run import created, give_up
+from replicate_async.runs.run import create_or_cancel, give_up
 from replicate_async.runs.streaming.events import (
     DoneEvent,
     ErrorEvent,
@@ -229,7 +229,7 @@ async def _created(
         # Before the create, which is not interrupted: its answer is needed to cancel what it made.
         await request.input.send()
         creating = PredictionCalls(context).create(parse_version(ref), request)
-        return await created(creating, stopping.cancel)
+        return await create_or_cancel(creating, stopping.cancel)
     except UnprocessableEntityError as error:
         if not error.invalid_fields:
             raise

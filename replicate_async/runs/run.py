@@ -1,4 +1,4 @@
-"""Running a model to its end, and stopping it when nobody wants the end any more."""
+"""Running a model to its end, and cancelling a prediction that is not needed any more."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import Prediction
 
 CANCEL_WITHIN: Final = 5.0
-"""Seconds that leaving early may take to cancel the prediction."""
+"""Seconds that cancelling a prediction may take."""
 
 _QUICK: Final = 3.0
-_LONGEST_HOLD: Final = 60
-_SHORTEST_DEADLINE: Final = 5
-_LONGEST_DEADLINE: Final = 24 * 60 * 60
+"""Seconds; the create of a model whose runs take longer is not held."""
+_LONGEST_SYNC_WAIT: Final = 60
+_SHORTEST_CANCEL_AFTER: Final = 5
+_LONGEST_CANCEL_AFTER: Final = 24 * 60 * 60
 
 Cancel = Callable[[str], Awaitable[Prediction]]
 
@@ -44,15 +45,15 @@ async def run_to_end(
 ) -> Prediction:
     """Create a prediction, wait for it and return it succeeded.
 
-    Raises `PredictionFailed`, `PredictionCanceled`, `PredictionAborted` or `OutputRemovedError`.
-    When the task is cancelled or the wait takes too long, the prediction is cancelled too. It is
-    not when the polls were refused, which says nothing of it.
+    When the task is cancelled or the wait times out, the prediction is cancelled too. It is not
+    when the API refused the polls: that says nothing about the run. Raises `PredictionFailed`,
+    `PredictionCanceled`, `PredictionAborted` or `OutputRemovedError`.
     """
-    prediction = await created(create, cancel)
+    prediction = await create_or_cancel(create, cancel)
     try:
         prediction = await wait(prediction)
-    except BaseException as reason:
-        ended = None if prediction.done else await give_up(cancel, prediction.id, reason)
+    except BaseException as error:
+        ended = None if prediction.done else await give_up(cancel, prediction.id, error)
         if ended is None:
             raise
         prediction = ended
@@ -67,25 +68,25 @@ async def run_to_end(
     return prediction
 
 
-async def follow_to_end(
+async def wait_for_created(
     waits: PredictionWaits[Prediction],
-    made: Prediction,
+    created: Prediction,
     *,
     timeout: float | None,
     queue_timeout: float | None,
     poll: Poll | None,
     on_update: OnUpdate[Prediction] | None,
 ) -> Prediction:
-    """Wait for the prediction that was just *made*; *on_update* is called with that, too."""
-    if made.done:
-        waits.tracker.record_duration(made)
-    if on_update is not None and not made.done:
-        answer = on_update(made)
+    """Wait for a prediction that was just created; *on_update* is called with it first."""
+    if created.done:
+        waits.tracker.record_duration(created)
+    elif on_update is not None:
+        answer = on_update(created)
         if isawaitable(answer):
             await answer
     return await waits.wait(
-        made.id,
-        last=made,
+        created.id,
+        last=created,
         timeout=timeout,
         queue_timeout=queue_timeout,
         poll=poll,
@@ -93,57 +94,12 @@ async def follow_to_end(
     )
 
 
-def within_bounds(
-    hold: int | bool | None,  # noqa: FBT001 - the argument of `run`
-    timeout: float | None,
-    queue_timeout: float | None,
-) -> int | bool | None:
-    """Return the seconds for which an answer may be held so that neither bound is missed by more.
+async def create_or_cancel(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:
+    """Await *create*; a cancellation of the task meanwhile cancels the created prediction.
 
-    While it is held, no answer shows where the run stands.
-    """
-    if type(hold) not in {int, bool} or not hold or hold > _LONGEST_HOLD:
-        return hold
-    shortest = min(inf if bound is None else bound for bound in (timeout, queue_timeout))
-    if shortest < 1:
-        return False
-    longest = _LONGEST_HOLD if hold is True else hold
-    return int(shortest) if shortest < longest else hold
-
-
-def spared_polls(durations: Durations, ref: VersionRef) -> int | None:
-    """Return how many seconds the API should hold its answer to a create, None not to hold it.
-
-    A run that ends meanwhile takes one request in all, and otherwise about five in the first
-    second. But while an answer is held nobody knows the run's id: it is lost when the connection
-    breaks, and cannot be canceled. So only what is known to be quick is held, and for less than
-    leaving early may take.
-    """
-    model = None if ref.model is None else str(ref.model)
-    typical = durations.typical(model, ref.version, queued=True)
-    if typical is None or typical.late > _QUICK:
-        return None
-    return ceil(typical.late) + 1
-
-
-def time_left() -> int | None:
-    """Return in how many seconds the deadline around this task is, as the API can keep it.
-
-    None without a deadline, which is that of anyio's cancel scopes: asyncio's own cannot be seen
-    from within.
-    """
-    deadline = anyio.current_effective_deadline()
-    if deadline in (-inf, inf):
-        return None
-    left = deadline - anyio.current_time()
-    return max(_SHORTEST_DEADLINE, ceil(left)) if left <= _LONGEST_DEADLINE else None
-
-
-async def created(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:
-    """Await *create*; when the task is cancelled meanwhile, cancel what it creates.
-
-    The request may have left already. Dropping its answer would leave a prediction running whose
-    id nobody knows, so the answer is awaited a little longer, and then cancelled.
+    The request may have been sent already, and without its answer the prediction would run on
+    under an unknown id. So the answer is awaited, and the prediction cancelled, within
+    `CANCEL_WITHIN` seconds.
     """
     creating = asyncio.ensure_future(create)
     try:
@@ -160,36 +116,74 @@ async def _cancel_created(creating: asyncio.Future[Prediction], cancel: Cancel) 
         await cancel(prediction.id)
 
 
-async def give_up(cancel: Cancel, prediction_id: str, reason: BaseException) -> Prediction | None:
-    """Cancel a prediction whose wait ended with *reason*, unless that left it running.
+async def give_up(cancel: Cancel, prediction_id: str, error: BaseException) -> Prediction | None:
+    """Cancel a prediction whose wait ended with *error*, unless the error says that it runs on.
 
-    A `WaitTimeout` says what became of it. Return the prediction if it had ended in time after all:
-    its output is paid for.
+    The message of a `WaitTimeout` is completed with the result of the cancel. Returns the
+    prediction if it had ended before the cancel: its output is paid for.
     """
-    if runs_on(reason, prediction_id):
+    if runs_on(error, prediction_id):
         return None
-    answer = await cancel_answered(cancel, prediction_id)
-    if not isinstance(reason, WaitTimeout):
+    answer = await cancel_quietly(cancel, prediction_id)
+    if not isinstance(error, WaitTimeout):
         return None
     if answer is not None and answer.status in ("succeeded", "failed"):
         return answer
-    fate = timed_out(prediction_id, reason, "not canceled" if answer is None else "canceled")
-    reason.args = (fate,)
+    fate = timed_out(prediction_id, error, "not canceled" if answer is None else "canceled")
+    error.args = (fate,)
     return None
 
 
-async def cancel_quietly(cancel: Cancel, prediction_id: str) -> None:
-    """Cancel a prediction as `cancel_answered` does; a failure of that is ignored."""
-    await cancel_answered(cancel, prediction_id)
+async def cancel_quietly(cancel: Cancel, prediction_id: str) -> Prediction | None:
+    """Cancel a prediction within `CANCEL_WITHIN` seconds; returns the answer of the API.
 
-
-async def cancel_answered(cancel: Cancel, prediction_id: str) -> Prediction | None:
-    """Cancel a prediction, within `CANCEL_WITHIN` seconds and whatever cancels this task.
-
-    Return what the API answers. A failure returns None: it must not hide why the prediction is
-    given up. A cancel of this task that comes meanwhile is raised at the end.
+    Returns None if the cancel fails, so that it does not hide the error before it. A cancellation
+    of the task meanwhile is raised at the end.
     """
     try:
         return await run_within(CANCEL_WITHIN, cancel(prediction_id))
     except (ReplicateError, TimeoutError):
         return None
+
+
+def sync_wait_hint(durations: Durations, ref: VersionRef) -> int | None:
+    """Return the seconds for which the API should hold its answer to a create, None for not at all.
+
+    A run that ends while the answer is held takes one request instead of about six. But a held
+    answer hides the id of the run: the run is lost when the connection breaks, and cannot be
+    cancelled. So only models that are known to be quick are held, for less time than
+    `CANCEL_WITHIN`.
+    """
+    model = None if ref.model is None else str(ref.model)
+    typical = durations.typical(model, ref.version, queued=True)
+    if typical is None or typical.late > _QUICK:
+        return None
+    return ceil(typical.late) + 1
+
+
+def sync_wait_within(
+    wait: int | bool | None,  # noqa: FBT001 - the argument of `run`
+    timeout: float | None,
+    queue_timeout: float | None,
+) -> int | bool | None:
+    """Return *wait*, shortened so that a held answer exceeds neither timeout by a second."""
+    if type(wait) not in {int, bool} or not wait or wait > _LONGEST_SYNC_WAIT:
+        return wait
+    shortest = min(inf if bound is None else bound for bound in (timeout, queue_timeout))
+    if shortest < 1:
+        return False
+    longest = _LONGEST_SYNC_WAIT if wait is True else wait
+    return int(shortest) if shortest < longest else wait
+
+
+def cancel_after_hint() -> int | None:
+    """Return the seconds until the deadline of the anyio cancel scopes around the task.
+
+    None without a deadline, and for one that the API does not take (more than 24 hours). Deadlines
+    of `asyncio.timeout` are invisible here.
+    """
+    deadline = anyio.current_effective_deadline()
+    if deadline in (-inf, inf):
+        return None
+    left = deadline - anyio.current_time()
+    return max(_SHORTEST_CANCEL_AFTER, ceil(left)) if left <= _LONGEST_CANCEL_AFTER else None

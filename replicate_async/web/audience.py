@@ -34,7 +34,7 @@ class Audience:
         self._grace = grace
         self._followers: Counter[str] = Counter()
         self._waits: dict[str, asyncio.TimerHandle] = {}
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._cancelling: set[asyncio.Task[Prediction | None]] = set()
 
     async def __aenter__(self) -> Self:
         return self

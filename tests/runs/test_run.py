@@ -72,7 +72,7 @@ async def statuses(client: Replicate) -> list[str]:
     return [item.status async for item in client.predictions.list()]
 
 
-async def test_the_output_comes_back_whole(client: Replicate) -> None:
+async def test_the_output_is_returned_complete(client: Replicate) -> None:
     assert await client.run("local/echo", {"value": {"a": [1, None]}}) == {"a": [1, None]}
     assert await client.run("replicate/hello-world", {"text": "Alice"}, wait=5) == "hello Alice"
 
@@ -95,7 +95,7 @@ class Point(msgspec.Struct):
     y: float = 0.0
 
 
-async def test_the_output_is_decoded_as_it_is_asked_for(client: Replicate) -> None:
+async def test_the_output_is_decoded_as_the_requested_type(client: Replicate) -> None:
     assert await client.run("local/echo", {"value": {"x": 1}}, type=Point) == Point(x=1)
     assert await client.run("local/echo", {"value": [[1, 2]]}, type=list[tuple[int, int]]) == [
         (1, 2)
@@ -118,7 +118,7 @@ async def test_an_output_of_another_kind_is_a_decode_error(
     assert caught.value.prediction.output == value
 
 
-async def test_a_partial_output_is_never_taken_for_the_whole() -> None:
+async def test_a_partial_output_is_never_returned() -> None:
     def body(status: str, output: object) -> dict[str, object]:
         return prediction(server.url, status=status) | {"output": output}
 
@@ -135,7 +135,7 @@ async def test_a_partial_output_is_never_taken_for_the_whole() -> None:
     assert [request.method for request in server.requests] == ["POST", "GET", "GET"]
 
 
-async def test_an_answer_that_is_only_early_is_asked_for_again() -> None:
+async def test_a_held_answer_before_the_end_is_followed_by_polls() -> None:
     async with embedded(Settings(sync_answer="processing")) as (_, client):
         made = await client.predictions.create("local/mandelbrot", {"width": 16}, wait=10)
         output = await client.run("local/mandelbrot", {"width": 16}, wait=10)
@@ -158,7 +158,7 @@ async def test_a_failure_is_raised_with_the_prediction(client: Replicate) -> Non
         )
 
 
-async def test_a_run_that_someone_cancels_is_raised_as_canceled(
+async def test_a_run_that_another_client_cancels_raises_prediction_canceled(
     client: Replicate, gate: Gate
 ) -> None:
     running = asyncio.ensure_future(client.run("acme/gate", poll=QUICK))
@@ -172,7 +172,7 @@ async def test_a_run_that_someone_cancels_is_raised_as_canceled(
     assert caught.value.prediction.id == made.id
 
 
-async def test_a_run_that_never_began_is_raised_as_aborted() -> None:
+async def test_a_run_that_never_began_raises_prediction_aborted() -> None:
     async with embedded(Settings(cold_start=60)) as (server, client):
         creating = client.run("local/echo", {"value": 1}, cancel_after=5, poll=QUICK)
         running = asyncio.ensure_future(creating)
@@ -184,7 +184,7 @@ async def test_a_run_that_never_began_is_raised_as_aborted() -> None:
             await running
 
 
-async def test_an_output_that_was_removed_is_not_taken_for_none() -> None:
+async def test_a_removed_output_is_an_error_and_not_none() -> None:
     server = FaultServer(script())
     async with server, Replicate(TOKEN, base_url=server.url) as client:
         ended = prediction(server.url, status="succeeded") | {"output": None, "data_removed": True}
@@ -277,7 +277,7 @@ async def test_a_timeout_around_the_run_cancels_the_prediction(
     assert await statuses(client) == ["canceled"]
 
 
-async def test_the_end_of_patience_cancels_the_prediction(client: Replicate, gate: Gate) -> None:
+async def test_a_timeout_cancels_the_prediction(client: Replicate, gate: Gate) -> None:
     with pytest.raises(WaitTimeout) as caught:
         await client.run("acme/gate", timeout=0.05, poll=QUICK)
 
@@ -291,7 +291,7 @@ async def test_the_end_of_patience_cancels_the_prediction(client: Replicate, gat
     )
 
 
-async def test_the_end_of_patience_says_when_the_cancel_failed(
+async def test_a_timeout_says_when_the_cancel_failed(
     server: LocalReplicate, client: Replicate, gate: Gate
 ) -> None:
     server.faults.add("predictions.cancel", status=403)
@@ -367,7 +367,7 @@ async def test_an_answer_that_cannot_be_read_neither_ends_a_run_nor_cancels_it(
     assert not [request for request in server.requests if request.path.endswith("/cancel")]
 
 
-async def test_an_output_that_came_just_as_the_time_was_over_is_returned() -> None:
+async def test_an_output_that_arrives_just_at_the_timeout_is_returned() -> None:
     def answer(request: Request) -> Answer:
         if request.path.endswith("/cancel"):
             return json_answer(prediction(server.url, id="p"))
@@ -378,7 +378,7 @@ async def test_an_output_that_came_just_as_the_time_was_over_is_returned() -> No
         assert await client.run("acme/echo", {}, timeout=0.01, poll=QUICK) == "Hello."
 
 
-async def test_a_wait_whose_polls_were_refused_leaves_the_run_alone() -> None:
+async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None:
     """In virtual time for half a minute elsewhere; here what `run` does with such an error."""
     made = msgspec.convert(prediction("https://x", id="p", status="processing"), Prediction)
     canceled: list[str] = []
@@ -404,7 +404,7 @@ async def test_a_wait_whose_polls_were_refused_leaves_the_run_alone() -> None:
 @pytest.mark.parametrize(
     ("argument", "value"), [("timeout", -1), ("queue_timeout", -1), ("queue_timeout", "1")]
 )
-async def test_a_time_that_is_none_is_refused_before_anything_is_created(
+async def test_an_invalid_timeout_is_refused_before_the_create(
     client: Replicate, argument: str, value: object
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{argument}={value!r} must be a number"):
@@ -434,7 +434,7 @@ async def test_an_answer_is_held_no_longer_than_the_wait_may_take(
     assert server.requests[0].header("prefer") == held
 
 
-async def test_a_cancel_that_fails_does_not_hide_why(
+async def test_a_failed_cancel_does_not_hide_the_first_error(
     server: LocalReplicate, client: Replicate, gate: Gate
 ) -> None:
     server.faults.add("predictions.cancel", status=500)
@@ -447,7 +447,7 @@ async def test_a_cancel_that_fails_does_not_hide_why(
         await running
 
 
-async def test_what_cannot_be_created_leaves_nothing_behind(client: Replicate) -> None:
+async def test_a_refused_create_leaves_nothing_to_cancel(client: Replicate) -> None:
     refusals: list[tuple[str, type[APIStatusError]]] = [
         ("local/echo", UnprocessableEntityError),
         ("acme/nothing", NotFoundError),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.runs.run import cancel_quietly, created
+from replicate_async.runs.run import cancel_quietly, create_or_cancel
 from replicate_async.runs.streaming.connection import can_be_sent
 from replicate_async.runs.streaming.event_batch import EventBatch
 from replicate_async.runs.streaming.events import StreamEvent
@@ -105,7 +105,7 @@ class Stream:
         if self._prepare is not None:
             await self._prepare()
         if self._on_exit == "cancel":
-            prediction = await created(start(), self._runs.cancel)
+            prediction = await create_or_cancel(start(), self._runs.cancel)
         else:
             prediction = await start()
         self._follower = StreamReader(

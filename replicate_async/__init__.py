@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from replicate_async.files.inputs import FileEncoding
     from replicate_async.files.output import FileOutput
     from replicate_async.files.save_all import SaveProgress, save_all
-    from replicate_async.resources._paginator import Listing
+    from replicate_async.resources._paginator import Paginator
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.calls import Patience
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
@@ -160,7 +160,6 @@ __all__ = [
     "Limiter",
     "LimiterError",
     "Limits",
-    "Listing",
     "LogsEvent",
     "Model",
     "NotFoundError",
@@ -169,6 +168,7 @@ __all__ = [
     "OutputRemovedError",
     "Page",
     "PaginationLoopError",
+    "Paginator",
     "Patience",
     "PaymentRequiredError",
     "PermissionDeniedError",

@@ -283,7 +283,7 @@ class Replicate:
         check_timeout(timeout)
         check_timeout(queue_timeout, "queue_timeout")
         given_poll(poll)
-        parsed = parse_version(model, "model")
+        parsed = parse_version(model)
         held = wait
         if wait is None and on_update is None:
             held = sync_wait_hint(self._context.waiter.durations, parsed)
@@ -346,7 +346,7 @@ class Replicate:
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        parsed = parse_version(model, "model")
+        parsed = parse_version(model)
         return Stream(
             self._calls.stream_deps,
             lambda: self._calls.create(parsed, request),
@@ -478,7 +478,7 @@ class Replicate:
 
         await resolve_item(self._calls, journal, key, prediction=prediction, absent=absent)
 
-    def output(self, prediction: Prediction, *, version: Version | None = None) -> Any:
+    def parse_output(self, prediction: Prediction, *, version: Version | None = None) -> Any:
         """Return the output of *prediction*, with its files as `FileOutput`.
 
         By the schema of *version*, where it is given or was looked up, every URL is a file where

@@ -53,7 +53,7 @@ def parse_model(ref: str, argument: str = "model") -> ModelRef:
     return parsed.model
 
 
-def parse_version(ref: str, argument: str = "version") -> VersionRef:
+def parse_version(ref: str, argument: str = "model") -> VersionRef:
     """Return what *ref* names; raises `InvalidArgumentError` naming *argument*."""
     if not isinstance(ref, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise _wrong(argument, ref, 'must be a string such as "owner/name"')

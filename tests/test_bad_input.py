@@ -156,23 +156,23 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     # What to run.
     (
         lambda c: c.predictions.create(""),
-        'version=\'\' is empty; give "owner/name", "owner/name:version" or an id.',
+        'model=\'\' is empty; give "owner/name", "owner/name:version" or an id.',
     ),
     (
         lambda c: c.predictions.create("abc"),
         (
-            'version=\'abc\' is neither "owner/name", "owner/name:version" nor an id of 64 '
+            'model=\'abc\' is neither "owner/name", "owner/name:version" nor an id of 64 '
             "lower-case hexadecimal characters (it has 3)."
         ),
     ),
     (
         lambda c: c.predictions.create(f"acme/echo:{CUT}"),
         (
-            f"version='acme/echo:{CUT}' has a version id of 63 characters; an id is 64 lower-case "
+            f"model='acme/echo:{CUT}' has a version id of 63 characters; an id is 64 lower-case "
             "hexadecimal characters."
         ),
     ),
-    (lambda c: c.predictions.create(None), 'version=None must be a string such as "owner/name".'),
+    (lambda c: c.predictions.create(None), 'model=None must be a string such as "owner/name".'),
     (
         lambda c: c.deployments.predictions.create("prod", {}),
         "deployment='prod' must be \"owner/name\".",

@@ -12,7 +12,7 @@ from typing import Any, Final, get_args, get_origin
 import msgspec
 import pytest
 
-from replicate_async import APIStatusError, Listing, Replicate, Retry
+from replicate_async import APIStatusError, Paginator, Replicate, Retry
 from replicate_async.context import context_of
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.local import LocalReplicate
@@ -193,6 +193,7 @@ RENAMED: Final[Mapping[str, tuple[str, str]]] = {
     r".* model_(owner|name)": ("model", REF),
     r".* deployment_(owner|name)": ("deployment", REF),
     r"models\.create (owner|name)": ("model", REF),
+    r"predictions\.create version": ("model", "a version, or a model whose latest version runs"),
     r"trainings\.create (model_(owner|name)|version_id)": (
         "version",
         'the version to start from is one string, "owner/name:version"',
@@ -292,7 +293,7 @@ def test_a_method_returns_what_its_operation_answers(idle: Replicate, name: str)
     returned = typing.get_type_hints(inspect.unwrap(method_of(idle, name)))["return"]
 
     if get_origin(answer) is Page:
-        assert get_origin(returned) is Listing
+        assert get_origin(returned) is Paginator
         assert get_args(returned) == get_args(answer)
     elif get_origin(answer) is list:
         assert get_origin(returned) is list

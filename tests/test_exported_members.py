@@ -84,9 +84,18 @@ def test_every_public_class_and_function_has_a_docstring(name: str) -> None:
 CLIENT: Final = {
     *("account", "collections", "deployments", "files", "hardware", "models", "predictions"),
     *("trainings", "webhooks"),
-    *("run", "stream", "batch", "resolve_batch_item", "output", "search", "with_options", "aclose"),
+    *(
+        "run",
+        "stream",
+        "batch",
+        "resolve_batch_item",
+        "parse_output",
+        "search",
+        "with_options",
+        "aclose",
+    ),
 }
-RUNS: Final = {"wait", "watch", "notify"}
+RUNS: Final = {"wait", "watch", "handle_webhook"}
 BESIDES_OPERATIONS: Final = {"predictions": {*RUNS, "stream"}, "trainings": RUNS}
 
 

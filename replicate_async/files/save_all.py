@@ -58,7 +58,7 @@ async def save_all(
     """
     if isinstance(output, Prediction | Training):
         raise InvalidArgumentError(
-            "The output of a Prediction is URLs; pass client.output(prediction)."
+            "The output of a Prediction is URLs; pass client.parse_output(prediction)."
         )
     if isinstance(concurrency, bool) or concurrency < 1:
         raise InvalidArgumentError(f"concurrency={shorten(concurrency)} must be 1 or more.")

@@ -94,7 +94,7 @@ def make_batch(
 ) -> Batch[T]:
     """Return the batch that ``client.batch`` describes, its options checked."""
     context = calls.context
-    version = parse_version(model, "model")
+    version = parse_version(model)
     held = hold(None, cancel_after)
     check_choice("file_encoding", file_encoding, get_args(FileEncoding))
     check_webhook(webhook)

@@ -16,7 +16,7 @@ from replicate_async.schemas import Page
 T = TypeVar("T")
 
 
-class Listing(Generic[T]):
+class Paginator(Generic[T]):
     """A listing, read page by page as it is iterated over.
 
     ``async for item in listing`` yields items, ``async for page in listing.pages()`` pages. Each
@@ -44,7 +44,7 @@ class Listing(Generic[T]):
         self._hooks = hooks
 
     def __repr__(self) -> str:
-        return f"<Listing {self._endpoint.method} {self._endpoint.path}>"
+        return f"<Paginator {self._endpoint.method} {self._endpoint.path}>"
 
     async def __aiter__(self) -> AsyncIterator[T]:
         async for page in self.pages():

@@ -15,7 +15,7 @@ from replicate_async.errors import NotFoundError, UnprocessableEntityError
 from replicate_async.files.find import output_shape
 from replicate_async.files.output import FileSource
 from replicate_async.refs import ModelRef, VersionRef
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import with_files
 from replicate_async.resources.endpoints import (
@@ -80,7 +80,7 @@ class PredictionCalls:
     ) -> AsyncIterator[Page[Raw]]:
         """Iterate over the predictions created from *after* to *before*, page by page."""
         query = ListPredictions(created_after=after, created_before=before)
-        return Listing(self.context, PREDICTIONS_LIST_RAW, query=query, hooks=hooks).pages()
+        return Paginator(self.context, PREDICTIONS_LIST_RAW, query=query, hooks=hooks).pages()
 
     async def create(
         self, model: VersionRef, request: PredictionRequest, *, look_up: bool = True

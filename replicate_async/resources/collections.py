@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replicate_async.resources._base import Resource
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources.endpoints import COLLECTIONS_GET, COLLECTIONS_LIST
 from replicate_async.schemas import Collection, CollectionItem
 
@@ -18,6 +18,6 @@ class Collections(Resource):
         """
         return await self._context.call(COLLECTIONS_GET, {"collection_slug": collection_slug})
 
-    def list(self) -> Listing[CollectionItem]:
+    def list(self) -> Paginator[CollectionItem]:
         """Iterate over all collections, without their models (collections.list)."""
-        return Listing(self._context, COLLECTIONS_LIST)
+        return Paginator(self._context, COLLECTIONS_LIST)

@@ -11,7 +11,7 @@ from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import check_name, parse_model, parse_version_id
 from replicate_async.resources._base import Resource
 from replicate_async.resources._options import Deadline, Wait, check_count, check_text
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input, with_files
 from replicate_async.resources.endpoints import (
@@ -142,9 +142,9 @@ class Deployments(Resource):
         """Delete "owner/name", which must have been unused for 15 minutes (deployments.delete)."""
         await self._context.call(DEPLOYMENTS_DELETE, _path(deployment))
 
-    def list(self) -> Listing[Deployment]:
+    def list(self) -> Paginator[Deployment]:
         """Iterate over the account's deployments (deployments.list)."""
-        return Listing(self._context, DEPLOYMENTS_LIST)
+        return Paginator(self._context, DEPLOYMENTS_LIST)
 
 
 def _path(deployment: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from replicate_async.files.media import describe
 from replicate_async.files.uploads import LONGEST_FILENAME, check_size, sendable_name
 from replicate_async.files.values import Record
 from replicate_async.resources._base import Resource
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._uploads import upload
 from replicate_async.resources.endpoints import FILES_DELETE, FILES_DOWNLOAD, FILES_GET, FILES_LIST
 from replicate_async.schemas import DownloadFile, File
@@ -84,9 +84,9 @@ class Files(Resource):
         query = DownloadFile(owner=owner, expiry=expiry, signature=signature)
         return await self._context.call(FILES_DOWNLOAD, {"file_id": file_id}, query=query)
 
-    def list(self) -> Listing[File]:
+    def list(self) -> Paginator[File]:
         """Iterate over the account's uploads, in no particular order (files.list)."""
-        return Listing(self._context, FILES_LIST)
+        return Paginator(self._context, FILES_LIST)
 
 
 def _metadata(metadata: Record | None) -> tuple[Part, ...]:

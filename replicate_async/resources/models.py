@@ -16,7 +16,7 @@ from replicate_async.resources._options import (
     check_search,
     check_text,
 )
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input, with_files
 from replicate_async.resources.endpoints import (
@@ -105,17 +105,17 @@ class ModelVersions(Resource):
             MODELS_VERSIONS_DELETE, path | {"version_id": parse_version_id(version_id)}
         )
 
-    def list(self, model: str) -> Listing[Version]:
+    def list(self, model: str) -> Paginator[Version]:
         """Iterate over the versions of "owner/name", newest first (models.versions.list)."""
-        return Listing(self._context, MODELS_VERSIONS_LIST, parse_model(model).path("model"))
+        return Paginator(self._context, MODELS_VERSIONS_LIST, parse_model(model).path("model"))
 
 
 class ModelExamples(Resource):
     """Saved examples of a model; ``client.models.examples``."""
 
-    def list(self, model: str) -> Listing[Prediction]:
+    def list(self, model: str) -> Paginator[Prediction]:
         """Iterate over the examples of "owner/name" (models.examples.list)."""
-        return Listing(self._context, MODELS_EXAMPLES_LIST, parse_model(model).path("model"))
+        return Paginator(self._context, MODELS_EXAMPLES_LIST, parse_model(model).path("model"))
 
 
 class ModelReadme(Resource):
@@ -207,17 +207,17 @@ class Models(Resource):
         """
         await self._context.call(MODELS_DELETE, parse_model(model).path("model"))
 
-    def search(self, query: str) -> Listing[Model]:
+    def search(self, query: str) -> Paginator[Model]:
         """Iterate over public models that match *query*, the best first (models.search)."""
         check_search(query)
-        return Listing(self._context, MODELS_SEARCH, body=query)
+        return Paginator(self._context, MODELS_SEARCH, body=query)
 
     def list(
         self,
         *,
         sort_by: SortBy | None = None,
         sort_direction: SortDirection | None = None,
-    ) -> Listing[Model]:
+    ) -> Paginator[Model]:
         """Iterate over public models, by default those with the newest version first.
 
         (models.list)
@@ -225,4 +225,4 @@ class Models(Resource):
         check_choice("sort_by", sort_by, get_args(SortBy))
         check_choice("sort_direction", sort_direction, get_args(SortDirection))
         query = ListModels(sort_by=sort_by, sort_direction=sort_direction)
-        return Listing(self._context, MODELS_LIST, query=query)
+        return Paginator(self._context, MODELS_LIST, query=query)

@@ -14,7 +14,7 @@ from replicate_async.refs import parse_version
 from replicate_async.resources._base import Resource, run_id
 from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input
@@ -45,7 +45,7 @@ class Predictions(Resource):
 
     async def create(
         self,
-        version: str,
+        model: str,
         input: Input | None = None,
         *,
         wait: Wait = None,
@@ -56,7 +56,7 @@ class Predictions(Resource):
     ) -> Prediction:
         """Start a prediction and return it as the API first sees it, usually ``starting``.
 
-        *version* is "owner/name" (an official model; for any other, its latest version is looked
+        *model* is "owner/name" (an official model; for any other, its latest version is looked
         up, and again after 5 minutes or when it is refused), "owner/name:version" or a version id.
         *input* is a mapping or a msgspec Struct; inputs that are None are left out. *wait* (1 to 60
         seconds, True for 60) asks the API to hold its answer until the output is there, which it
@@ -82,7 +82,7 @@ class Predictions(Resource):
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        return await self._calls.create(parse_version(version), request)
+        return await self._calls.create(parse_version(model), request)
 
     async def get(self, prediction_id: str | Prediction) -> Prediction:
         """Fetch a prediction as it stands now, by its id or a snapshot of it.
@@ -158,7 +158,7 @@ class Predictions(Resource):
             poll=poll,
         )
 
-    async def notify(
+    async def handle_webhook(
         self,
         body: bytes | str,
         headers: Headers,
@@ -212,7 +212,7 @@ class Predictions(Resource):
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         source: Literal["web"] | None = None,
-    ) -> Listing[Prediction]:
+    ) -> Paginator[Prediction]:
         """Iterate over the account's predictions, newest first.
 
         *created_after* is inclusive, *created_before* exclusive; both need a time zone.
@@ -227,7 +227,7 @@ class Predictions(Resource):
         query = ListPredictions(
             created_after=created_after, created_before=created_before, source=source
         )
-        return Listing(self._context, PREDICTIONS_LIST, query=query)
+        return Paginator(self._context, PREDICTIONS_LIST, query=query)
 
 
 def _is_aware(moment: object) -> bool:

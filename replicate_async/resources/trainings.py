@@ -15,7 +15,7 @@ from replicate_async.refs import parse_model, parse_version
 from replicate_async.resources._base import Resource, run_id
 from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import check_events, check_webhook
-from replicate_async.resources._paginator import Listing
+from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prepared_input import Input, PreparedInput, with_files
 from replicate_async.resources.endpoints import (
     TRAININGS_CANCEL,
@@ -63,7 +63,7 @@ class Trainings(Resource):
         Webhooks and *file_encoding* are as in ``client.predictions.create``. Never sent twice:
         raises `AmbiguousCreateError` when its fate is unknown (trainings.create).
         """
-        ref = parse_version(version)
+        ref = parse_version(version, "version")
         if ref.model is None or ref.version is None:
             raise InvalidArgumentError(
                 f'version={version!r} must be "owner/name:version": a training names both the '
@@ -137,23 +137,23 @@ class Trainings(Resource):
             poll=poll,
         )
 
-    async def notify(
+    async def handle_webhook(
         self,
         body: bytes | str,
         headers: Headers,
         *,
         secret: Secret | None = None,
     ) -> Training:
-        """Verify a webhook, wake whoever waits for its training, and return that.
+        """Verify a webhook, wake the waits for its training, and return the training.
 
-        As ``client.predictions.notify``; raises `WebhookVerificationError` for a request that the
-        account's secret does not vouch for.
+        The arguments are those of ``client.predictions.handle_webhook``. Raises
+        `WebhookVerificationError` for a request that is not signed with the account's secret.
         """
         return await handle_webhook(self._context, body, headers, secret, Training)
 
     async def _page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
         return await self._context.call(TRAININGS_LIST_RAW, attempts=1)
 
-    def list(self) -> Listing[Training]:
+    def list(self) -> Paginator[Training]:
         """Iterate over the account's trainings, newest first (trainings.list)."""
-        return Listing(self._context, TRAININGS_LIST)
+        return Paginator(self._context, TRAININGS_LIST)

@@ -463,7 +463,7 @@ async def test_an_expired_url_is_looked_up_once(status: int, output: str) -> Non
     ):
         known = prediction(server.url, output=[f"{server.origin}{gone}"])
         server.handler = script(json_answer(known))
-        [file] = client.output(await client.predictions.get("abc"))
+        [file] = client.parse_output(await client.predictions.get("abc"))
         server.handler = service
         server.forget()
         if output == "fresh":
@@ -488,7 +488,7 @@ async def test_a_fresh_url_that_has_expired_as_well_is_not_looked_up_again() -> 
         Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
     ):
         lookups = [1]
-        file = client.output(await client.predictions.get("abc"))
+        file = client.parse_output(await client.predictions.get("abc"))
         lookups.append(2)
         with caught(OutputExpiredError):
             await file.read()

@@ -115,14 +115,14 @@ async def test_the_schema_of_the_model_says_what_is_a_file(known: str) -> None:
         Replicate(TOKEN, base_url=server.url, retry=Retry(attempts=1)) as client,
     ):
         made = await client.predictions.get("abc")
-        assert client.output(made) == output
+        assert client.parse_output(made) == output
         if known == "given":
-            found = client.output(
+            found = client.parse_output(
                 made, version=await client.models.versions.get("acme/echo", VERSION_ID)
             )
         else:
             await client.predictions.create("acme/echo", {})
-            found = client.with_options(timeout=3).output(made)
+            found = client.with_options(timeout=3).parse_output(made)
 
     assert found == [FileOutput("https://a.example/x.png"), "text"]
 

@@ -9,9 +9,9 @@ import pytest
 
 from replicate_async import (
     Limits,
-    Listing,
     NotFoundError,
     PaginationLoopError,
+    Paginator,
     Replicate,
     UntrustedURLError,
 )
@@ -78,7 +78,7 @@ async def make_example(server: LocalReplicate, _client: Replicate, number: int) 
 
 
 Make = Callable[[LocalReplicate, Replicate, int], Awaitable[object]]
-LISTINGS: dict[str, tuple[Make, Callable[[Replicate], Listing[Any]]]] = {
+LISTINGS: dict[str, tuple[Make, Callable[[Replicate], Paginator[Any]]]] = {
     "predictions.list": (make_predictions, lambda c: c.predictions.list()),
     "files.list": (make_file, lambda c: c.files.list()),
     "deployments.list": (make_deployment, lambda c: c.deployments.list()),
@@ -363,5 +363,5 @@ async def test_a_search_sends_its_text_for_every_page() -> None:
 def test_a_listing_prints_what_it_lists() -> None:
     client = Replicate(TOKEN)
 
-    assert repr(client.predictions.list()) == "<Listing GET /predictions>"
-    assert repr(client.models.search("x")) == "<Listing QUERY /models>"
+    assert repr(client.predictions.list()) == "<Paginator GET /predictions>"
+    assert repr(client.models.search("x")) == "<Paginator QUERY /models>"

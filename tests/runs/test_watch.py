@@ -343,7 +343,7 @@ async def test_nothing_is_left_wherever_it_is_cancelled(what: str) -> None:
             elif what == "run":
                 await client.run("acme/echo", {}, poll=QUICK, on_update=lambda _: None)
             elif what == "notify":
-                await predictions.notify(body, signed(body))
+                await predictions.handle_webhook(body, signed(body))
             else:
                 await client.trainings.wait("abc", poll=QUICK)
 

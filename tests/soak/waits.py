@@ -204,7 +204,7 @@ def beta(url: str, way: str = "") -> Run:
     client = package.AsyncReplicate(bearer_token="token", base_url=f"{url}/v1", http_client=http)
 
     async def run(seconds: float) -> float:
-        made = await client.predictions.create(version=VERSION, input={"seconds": seconds})
+        made = await client.predictions.create(VERSION, input={"seconds": seconds})
         return float((await client.predictions.wait(made.id)).output)
 
     return run

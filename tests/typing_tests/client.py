@@ -11,10 +11,10 @@ from replicate_async import (
     DoneEvent,
     ErrorEvent,
     Hardware,
-    Listing,
     LogsEvent,
     OutputEvent,
     Page,
+    Paginator,
     Prediction,
     Replicate,
     Stream,
@@ -40,7 +40,7 @@ async def predictions(client: Replicate) -> None:
     assert_type(prediction.output, Any)
     assert_type(prediction.output_as(str), str)
     assert_type(prediction.done, bool)
-    assert_type(client.predictions.list(), Listing[Prediction])
+    assert_type(client.predictions.list(), Paginator[Prediction])
 
 
 async def listings(client: Replicate) -> None:

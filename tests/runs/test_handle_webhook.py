@@ -35,12 +35,12 @@ async def test_a_webhook_ends_the_wait(service: Service) -> None:
         ]
         await until(lambda: service.asked("/predictions/abc"))
         body = ended(output="by webhook")
-        run = await client.predictions.notify(body, signed(body))
+        run = await client.predictions.handle_webhook(body, signed(body))
         async with asyncio.timeout(HANG):
             assert await asyncio.gather(*waits) == [run, run]
         assert run.output == "by webhook"
         again = ended(output="again")
-        await client.predictions.notify(again.decode(), signed(again))
+        await client.predictions.handle_webhook(again.decode(), signed(again))
         assert service.asked("/secret") == 1
 
 
@@ -52,9 +52,9 @@ async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None
         waiting = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0)
         body = ended(status="processing", completed_at=None, output=["a"])
-        await client.predictions.notify(body, signed(body), secret=WEBHOOK_SECRET)
+        await client.predictions.handle_webhook(body, signed(body), secret=WEBHOOK_SECRET)
         returned = WebhookSecret(key=WEBHOOK_SECRET)
-        await client.predictions.notify(body, signed(body), secret=returned)
+        await client.predictions.handle_webhook(body, signed(body), secret=returned)
         async with asyncio.timeout(HANG):
             assert (await waiting).output == ["a"]
     assert service.asked("/secret") == 0
@@ -70,9 +70,9 @@ async def test_a_forged_webhook_wakes_nobody_and_asks_for_the_secret_once(
         waiting = asyncio.ensure_future(client.predictions.wait("abc", poll=LEISURE))
         for _ in range(5):
             with pytest.raises(WebhookVerificationError):
-                await client.predictions.notify(body, forged)
+                await client.predictions.handle_webhook(body, forged)
         with pytest.raises(WebhookVerificationError):
-            await client.predictions.notify(body, {})
+            await client.predictions.handle_webhook(body, {})
         assert not waiting.done()
         assert service.asked("/secret") == 2
         waiting.cancel()
@@ -84,9 +84,9 @@ async def test_a_secret_that_was_exchanged_is_fetched_anew(service: Service) -> 
     service.secrets = [old, new]
     body = ended()
     async with service.client() as client:
-        await client.predictions.notify(body, signed(body, old))
+        await client.predictions.handle_webhook(body, signed(body, old))
         runs = await asyncio.gather(
-            *(client.predictions.notify(body, signed(body, new)) for _ in range(3))
+            *(client.predictions.handle_webhook(body, signed(body, new)) for _ in range(3))
         )
         assert "whsec" not in repr(context_of(client).webhook_secret)
 
@@ -100,11 +100,11 @@ async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> Non
     async with service.client() as client:
         waiting = asyncio.ensure_future(client.trainings.wait("abc", poll=LEISURE))
         await until(lambda: service.asked("/trainings/abc"))
-        assert isinstance(await client.predictions.notify(body, signed(body)), Prediction)
+        assert isinstance(await client.predictions.handle_webhook(body, signed(body)), Prediction)
         async with asyncio.timeout(HANG):
             run = await waiting
         assert run.output is not None
-        found = await client.trainings.notify(body, signed(body))
+        found = await client.trainings.handle_webhook(body, signed(body))
         assert found == run
 
 

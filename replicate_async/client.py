@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.calls import OnError, Patience
+    from replicate_async.runs.batch.keys import Key, Match
     from replicate_async.runs.batch.results import BatchProgress, ItemInput
-    from replicate_async.runs.batch.sources import Key, Match
 
     T = TypeVar("T", default=Any)
 

@@ -28,7 +28,7 @@ from replicate_async.schemas import Prediction, Version, WebhookSecret
 from replicate_async.transport.sender import Request, RequestSender
 
 if TYPE_CHECKING:
-    from replicate_async.runs.batch.engine import Engine
+    from replicate_async.runs.batch.scheduler import BatchScheduler
 
 __all__ = ["NO_PATH", "ClientContext", "ModelCache", "WebhookSecretCache", "context_of"]
 
@@ -123,7 +123,7 @@ class ClientContext:
     waiter: ClientTracker
     models: ModelCache = field(default_factory=ModelCache)
     webhook_secret: WebhookSecretCache = field(default_factory=WebhookSecretCache)
-    batches: set[Engine] = field(default_factory=lambda: set())  # noqa: PLW0108 - Engine is a name for types only
+    batches: set[BatchScheduler] = field(default_factory=lambda: set())  # noqa: PLW0108 - BatchScheduler is a name for types only
     """The running batches; `Replicate.aclose` ends them."""
 
     @classmethod

@@ -10,8 +10,8 @@ from replicate_async.cli.failure import UsageError
 from replicate_async.cli.schema import Interface
 from replicate_async.cli.tables import Row, Rows
 from replicate_async.cli.values import fit_value, read_value
+from replicate_async.runs.batch.keys import LONGEST_KEY
 from replicate_async.runs.batch.seen import Seen
-from replicate_async.runs.batch.sources import LONGEST_KEY
 
 _WHOLE: Final = 2**53  # up to here a float says a whole number exactly
 

@@ -50,11 +50,12 @@ from replicate_async.runs.batch.calls import (
     OnError,
     Patience,
 )
+from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
+from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
-from replicate_async.runs.batch.sources import Key, Match, open_source
 from replicate_async.runs.streaming.stream import OnExit, check_on_exit
 from replicate_async.runs.waiting.listed_run import decode, decode_listed
 from replicate_async.runs.waiting.run_api import check_poll, check_timeout

@@ -1,4 +1,4 @@
-"""What ``client.batch`` returns."""
+"""The batch that ``client.batch`` returns."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Generic, Self, TypeVar
 
 from replicate_async.errors import ClientStateError, JournalLostError
 from replicate_async.runs.batch.calls import BatchOptions, Calls
-from replicate_async.runs.batch.engine import Engine
+from replicate_async.runs.batch.inputs import Source
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
-from replicate_async.runs.batch.sources import Source
+from replicate_async.runs.batch.scheduler import BatchScheduler
 
 T = TypeVar("T")
 
@@ -18,12 +18,12 @@ class Batch(Generic[T]):
     """A model run over many inputs; made by ``client.batch``.
 
     Iterate over it for one `BatchResult` an input, as they come or, with *ordered*, in the order
-    of the inputs. Nothing begins before that. A reader that is slow makes the batch slow: at most
-    64 results wait, besides those of the predictions that run.
+    of the inputs. The iteration starts the batch. A slow consumer slows the batch: at most 64
+    results wait, besides those of the predictions that run.
 
-    Leaving ends the batch: nothing more is created, predictions that run are cancelled unless
-    ``on_exit="continue"``, and the journal is closed. Leave an ``async with`` block to be sure
-    that this has happened; a loop without one that is left by ``break`` ends it in the background.
+    Leaving ends the batch: nothing more is created, predictions that run are canceled unless
+    ``on_exit="continue"``, and the journal is closed. After an ``async with`` block this has
+    happened; a ``break`` out of a loop without one ends the batch in the background.
     """
 
     def __init__(
@@ -31,28 +31,28 @@ class Batch(Generic[T]):
         source: Source,
         options: BatchOptions,
         calls: Calls,
-        running: set[Engine],
+        running: set[BatchScheduler],
     ) -> None:
         self._options = options
         self._running = running
-        self._engine = Engine(source, options, calls)
+        self._scheduler = BatchScheduler(source, options, calls)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> BatchResult[T]:
-        engine = self._begin()
+        scheduler = self._begin()
         try:
-            result = await engine.outbox.get()
+            result = await scheduler.results.get()
         except BaseException:
-            await engine.aclose()
+            await scheduler.aclose()
             raise
         if result is None:
-            await engine.aclose()
+            await scheduler.aclose()
             raise StopAsyncIteration
         if result.error is not None and self._options.on_error == "raise":
-            await engine.aclose()
+            await scheduler.aclose()
             raise result.error
         return result
 
@@ -64,61 +64,61 @@ class Batch(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the batch as leaving it does, within 20 seconds; again, it does nothing."""
-        await self._engine.aclose()
+        """End the batch as leaving it does, within 20 seconds; can be called again."""
+        await self._scheduler.aclose()
 
     def stop(self, *, drain: bool = True) -> None:
-        """Create nothing more; the loop over the batch then ends by itself.
+        """Create nothing more; the loop over the batch then ends.
 
-        With *drain* what runs is waited for; without, it is left as *on_exit* says. Call it from
-        the event loop, such as in a handler of signals.
+        With *drain*, predictions that run are awaited; without, they are canceled or not as
+        *on_exit* says. Call it in the event loop, such as from a signal handler.
         """
-        self._engine.stop(drain=drain, reason="stop")
+        self._scheduler.stop(drain=drain, reason="stop")
 
     @property
     def summary(self) -> BatchSummary:
-        """What it came to so far."""
-        return self._engine.summary()
+        """The summary so far."""
+        return self._scheduler.summary()
 
     @property
     def progress(self) -> BatchProgress:
-        """How far it has come."""
-        return self._engine.tally.progress()
+        """The progress so far."""
+        return self._scheduler.stats.progress()
 
     @property
     def how_to_resume(self) -> str:
-        """What to do to have the rest of it later, in a sentence."""
+        """A sentence that says how to resume the batch."""
         journal = self._options.journal
         if journal is None:
             return (
                 "The batch has no journal, so it cannot be resumed: pass journal='batch.db' next "
                 "time."
             )
-        if isinstance(self._engine.error, JournalLostError):
-            return str(self._engine.error)
+        if isinstance(self._scheduler.error, JournalLostError):
+            return str(self._scheduler.error)
         return f"Run the same batch with journal={journal!r} to resume: nothing is created twice."
 
-    def _begin(self) -> Engine:
+    def _begin(self) -> BatchScheduler:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._engine.start(self._running)
+            self._scheduler.start(self._running)
         elif self._loop is not asyncio.get_running_loop():
             raise ClientStateError("A batch belongs to the event loop that it began in.")
-        return self._engine
+        return self._scheduler
 
     def __del__(self) -> None:
-        engine: Engine | None = getattr(self, "_engine", None)
-        loop = self._loop if engine is not None else None
-        if engine is None or loop is None or engine.task is None or engine.task.done():
+        scheduler: BatchScheduler | None = getattr(self, "_scheduler", None)
+        loop = self._loop if scheduler is not None else None
+        if scheduler is None or loop is None or scheduler.task is None or scheduler.task.done():
             return
         if not loop.is_closed():
-            # Nobody can take a result any more; and this may be any thread.
-            loop.call_soon_threadsafe(lambda: engine.stop(drain=False, reason="left"))
+            # The results cannot be taken any more; this may be any thread.
+            loop.call_soon_threadsafe(lambda: scheduler.stop(drain=False, reason="left"))
 
     def __repr__(self) -> str:
-        engine = self._engine
-        if engine.task is None:
+        scheduler = self._scheduler
+        if scheduler.task is None:
             return f"<Batch {self._options.model} not begun>"
-        done = engine.tally.done
-        state = "over" if engine.task.done() else "running"
+        done = scheduler.stats.done
+        state = "over" if scheduler.task.done() else "running"
         return f"<Batch {self._options.model} {state}, {done} done>"

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.key_field import KeyField
+from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
-from replicate_async.runs.batch.sources import Key, Match
 from replicate_async.schemas import Prediction
 
 OnError: TypeAlias = Literal["collect", "raise"]

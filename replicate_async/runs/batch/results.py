@@ -97,7 +97,7 @@ class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def done(self) -> int:
-        """Items that have ended, whatever the way."""
+        """Items that have ended."""
         return self.ok + self.failed + self.uncertain
 
 
@@ -131,7 +131,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def done(self) -> int:
-        """Items that have ended, whatever the way."""
+        """Items that have ended."""
         return self.ok + self.failed + self.uncertain
 
     def __str__(self) -> str:

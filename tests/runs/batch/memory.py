@@ -18,7 +18,7 @@ from replicate_async.core.hooks import RequestHooks
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import BatchOptions, Calls, Patience
-from replicate_async.runs.batch.sources import open_source
+from replicate_async.runs.batch.inputs import open_source
 from replicate_async.schemas import Prediction, PredictionURLs
 
 

@@ -10,7 +10,7 @@ from replicate_async import (
     BatchResult,
 )
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
-from replicate_async.runs.batch.sources import Namer
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.journals import record
 
@@ -28,8 +28,8 @@ async def run(
 
 async def intents(journal: Path, given: list[Input], *, ago: float = 0.5) -> None:
     """Leave a journal as a process does that is killed between an intent and its answer."""
-    namer = Namer(MODEL, None, exact=True)
-    named = [await namer.name(each) for each in given]
+    namer = KeyAssigner(MODEL, None, exact=True)
+    named = [await namer.assign(each) for each in given]
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:

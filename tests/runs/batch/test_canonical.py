@@ -22,7 +22,7 @@ from replicate_async.files.inputs import encode_input
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.identity import A_FILE, digest, fields, likeness
 from replicate_async.runs.batch.journal import Journal, JournalHeader
-from replicate_async.runs.batch.sources import Namer
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, BatchAPI
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run
@@ -130,7 +130,7 @@ async def test_a_lost_create_is_found_though_its_input_was_of_odd_classes(tmp_pa
     }
     api = BatchAPI()
     made = api.make(json.loads(json.dumps(encode_input(given).values)))
-    named = await Namer(MODEL, None, exact=True).name(given)
+    named = await KeyAssigner(MODEL, None, exact=True).assign(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
         await record(opened, named.key, "intent", time() - 0.1)
@@ -189,14 +189,14 @@ async def test_one_open_file_in_many_items_arrives_whole_in_each(tmp_path: Path)
 
 async def test_keys_may_be_of_odd_classes() -> None:
     async def key_of(value: object) -> str:
-        return (await Namer("m", "id", exact=True).name({"id": value})).key
+        return (await KeyAssigner("m", "id", exact=True).assign({"id": value})).key
 
     np = pytest.importorskip("numpy", reason="the integrations session installs it")
     assert await key_of(Text("a")) == "a"
     assert await key_of(np.int64(7)) == "7"
     assert await key_of(Color.RED) == "red"
     with pytest.raises(InvalidArgumentError, match="key= failed for input 0: KeyError") as caught:
-        await Namer("m", lambda _: {"other": "x"}["id"], exact=True).name({"a": 1})
+        await KeyAssigner("m", lambda _: {"other": "x"}["id"], exact=True).assign({"a": 1})
     assert isinstance(caught.value.__cause__, KeyError)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from replicate_async import BatchResult, Prediction, Retry
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
-from replicate_async.runs.batch.sources import Namer
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of, http_date
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import Input, intents, run, states
@@ -62,7 +62,7 @@ async def test_a_create_that_did_not_happen_is_sent_again_however_wrong_the_loca
 
 async def intent_at(journal: Path, given: Input, *, local: float, start: float | None) -> None:
     """Leave the intent of a process that was killed, with the times that it wrote down."""
-    named = await Namer(MODEL, None, exact=True).name(given)
+    named = await KeyAssigner(MODEL, None, exact=True).assign(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(0, named.key, named.digest)])
         await record(opened, named.key, "intent", local, start)

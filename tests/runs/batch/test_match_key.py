@@ -11,7 +11,7 @@ import pytest
 
 from replicate_async import InvalidArgumentError, JournalMismatch
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
-from replicate_async.runs.batch.sources import Namer
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, BatchAPI, client_of
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run, states
@@ -40,8 +40,8 @@ def signed(count: int, signature: str, **more: object) -> list[dict[str, Any]]:
 
 async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
     """Leave a journal as a process does that is killed between an intent and its answer."""
-    namer = Namer(MODEL, "id", exact=True, match="key")
-    named = [await namer.name(each) for each in given]
+    namer = KeyAssigner(MODEL, "id", exact=True, match="key")
+    named = [await namer.assign(each) for each in given]
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
@@ -122,8 +122,8 @@ async def test_a_lost_create_of_a_journal_that_compared_inputs_is_not_guessed(
     journal: Path,
 ) -> None:
     api = BatchAPI()
-    namer = Namer(MODEL, "id", exact=True)
-    named = await namer.name(signed(1, "one")[0])
+    namer = KeyAssigner(MODEL, "id", exact=True)
+    named = await namer.assign(signed(1, "one")[0])
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
         await record(opened, named.key, "intent", time() - 0.5, time() - 0.5)

@@ -14,7 +14,7 @@ import pytest
 from replicate_async import BatchResult, Replicate, ReplicateError
 from replicate_async.errors import FileError
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.faults import is_of_one_file
+from replicate_async.runs.batch.errors import is_of_one_file
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
 from tests.runs.batch.collecting import results_and_error

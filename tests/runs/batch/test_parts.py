@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_async import InvalidArgumentError
+from replicate_async.runs.batch.breaker import CircuitBreaker
 from replicate_async.runs.batch.comparison import comparable, differs
+from replicate_async.runs.batch.dry_run import validate
 from replicate_async.runs.batch.identity import (
     A_FILE,
     LARGEST_HASHED,
@@ -26,13 +28,12 @@ from replicate_async.runs.batch.identity import (
     has_file,
     likeness,
 )
-from replicate_async.runs.batch.outage import Outage
-from replicate_async.runs.batch.outbox import Outbox
-from replicate_async.runs.batch.preview import mistake
+from replicate_async.runs.batch.inputs import open_source
+from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+from replicate_async.runs.batch.result_queue import ResultQueue
 from replicate_async.runs.batch.results import BatchResult, predict_seconds
 from replicate_async.runs.batch.seen import Seen
-from replicate_async.runs.batch.sources import Named, Namer, open_source
-from replicate_async.runs.batch.tally import Tally
+from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.schemas import Prediction
 
 pytestmark = pytest.mark.anyio
@@ -164,18 +165,20 @@ def test_any_string_may_stand_for_a_file_and_nothing_else() -> None:
 
 
 async def test_keys_are_the_users_or_digests_with_a_number() -> None:
-    async def keys(namer: Namer, *given: object) -> list[str]:
-        return [(await namer.name(each)).key for each in given]
+    async def keys(assigner: KeyAssigner, *given: object) -> list[str]:
+        return [(await assigner.assign(each)).key for each in given]
 
-    digests = await keys(Namer("m", None, exact=True), {"a": 1}, {"a": 2}, {"a": 1}, {"a": 1})
+    digests = await keys(KeyAssigner("m", None, exact=True), {"a": 1}, {"a": 2}, {"a": 1}, {"a": 1})
     assert digests[2:] == [f"{digests[0]}-2", f"{digests[0]}-3"]
-    assert await keys(Namer("m", None, exact=True), {"a": 2}) == digests[1:2]
-    assert await keys(Namer("m", "id", exact=True), {"id": 7}, {"id": "x"}) == ["7", "x"]
-    assert await keys(Namer("m", lambda given: f"row {len(str(given))}", exact=False), {"a": 1})
-    assert await keys(Namer("m", None, exact=False), {"a": 1}, {"a": 1}) == ["0", "1"]
+    assert await keys(KeyAssigner("m", None, exact=True), {"a": 2}) == digests[1:2]
+    assert await keys(KeyAssigner("m", "id", exact=True), {"id": 7}, {"id": "x"}) == ["7", "x"]
+    assert await keys(
+        KeyAssigner("m", lambda given: f"row {len(str(given))}", exact=False), {"a": 1}
+    )
+    assert await keys(KeyAssigner("m", None, exact=False), {"a": 1}, {"a": 1}) == ["0", "1"]
     with pytest.raises(InvalidArgumentError, match="a key of 600 characters"):
-        await keys(Namer("m", "id", exact=False), {"id": "x" * 600})
-    invalid: Named = await Namer("m", None, exact=True).name({"a": object()})
+        await keys(KeyAssigner("m", "id", exact=False), {"id": "x" * 600})
+    invalid: KeyedInput = await KeyAssigner("m", None, exact=True).assign({"a": object()})
     assert (invalid.key, type(invalid.fault)) == ("invalid-0", InvalidArgumentError)
 
 
@@ -193,25 +196,25 @@ def result(index: int) -> BatchResult[int]:
     return BatchResult(key=str(index), index=index, input={}, output=index)
 
 
-async def test_an_outbox_in_order_holds_back_what_is_too_far_ahead() -> None:
-    outbox: Outbox[int] = Outbox(room=2, ordered=True)
-    outbox.put(result(1))
-    assert len(outbox) == 1
-    assert outbox.has_space(1)
-    assert not outbox.has_space(2)
-    waiting = asyncio.create_task(outbox.get())
+async def test_a_queue_in_order_has_no_room_for_items_too_far_ahead() -> None:
+    results: ResultQueue[int] = ResultQueue(room=2, ordered=True)
+    results.put(result(1))
+    assert len(results) == 1
+    assert results.has_room(1)
+    assert not results.has_room(2)
+    waiting = asyncio.create_task(results.get())
     await asyncio.sleep(0)
-    outbox.put(result(0))
+    results.put(result(0))
     assert (await waiting) == result(0)
-    outbox.put(result(5))
-    outbox.close(KeyError("end"))
-    assert [await outbox.get(), await outbox.get()] == [result(1), result(5)]
+    results.put(result(5))
+    results.close(KeyError("end"))
+    assert [await results.get(), await results.get()] == [result(1), result(5)]
     with pytest.raises(KeyError):
-        await outbox.get()
-    assert await outbox.get() is None
+        await results.get()
+    assert await results.get() is None
 
 
-async def test_an_outage_lets_one_try_at_growing_intervals() -> None:
+async def test_an_open_breaker_lets_one_probe_leave_at_growing_intervals() -> None:
     now, slept = 0.0, list[float]()
 
     async def sleep(seconds: float) -> None:
@@ -219,44 +222,53 @@ async def test_an_outage_lets_one_try_at_growing_intervals() -> None:
         slept.append(seconds)
         now += seconds
 
-    outage = Outage(lambda: now, sleep, 100.0)
+    breaker = CircuitBreaker(lambda: now, sleep, 100.0)
     for _ in range(4):
-        outage.failed()
-        assert not await outage.through()
+        async with breaker.attempt():
+            breaker.failed()
+    assert not breaker.is_open
     for _ in range(20):  # all that were under way
-        outage.failed()
+        breaker.failed()
     for _ in range(8):
-        assert await outage.through()
-        outage.failed()
-        outage.tried()
+        async with breaker.attempt():
+            breaker.failed()
     assert slept == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert outage.lost_patience
-    alone = await outage.through()
-    second = asyncio.create_task(outage.through())
-    await asyncio.sleep(0)
-    assert not second.done()
-    outage.worked()
-    outage.tried()
-    assert alone
-    assert await second is False
-    assert not outage.lost_patience
+    assert breaker.gave_up
+
+    async def second() -> bool:
+        async with breaker.attempt():
+            return breaker.is_open
+
+    async with breaker.attempt():
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        breaker.succeeded()
+    assert await waiting is False
+    assert len(slept) == 9
+    assert not breaker.gave_up
 
 
-async def test_a_cancelled_try_lets_the_next_one_try() -> None:
-    outage = Outage(lambda: 0.0, asyncio.sleep, 100.0)
+async def test_a_cancelled_probe_lets_the_next_one_leave() -> None:
+    breaker = CircuitBreaker(lambda: 0.0, asyncio.sleep, 100.0)
     for _ in range(5):
-        outage.failed()
-    trying = asyncio.create_task(outage.through())
+        breaker.failed()
+
+    async def probe() -> None:
+        async with breaker.attempt():
+            pass
+
+    probing = asyncio.create_task(probe())
     await asyncio.sleep(0)
-    trying.cancel()
-    await asyncio.wait({trying})
-    outage.worked()
-    assert not await outage.through()
+    probing.cancel()
+    await asyncio.wait({probing})
+    breaker.succeeded()
+    await probe()
 
 
 def test_rates_look_back_half_a_minute() -> None:
     now = 0.0
-    tally = Tally(lambda: now, total=1000)
+    tally = BatchStats(lambda: now, total=1000)
     assert tally.progress().eta is None
     assert tally.seconds == 0.0
     tally.began = 0.0
@@ -317,4 +329,4 @@ SCHEMA: dict[str, Any] = {
 def test_a_dry_run_compares_inputs_with_the_schema(
     given_input: dict[str, object], says: str | None
 ) -> None:
-    assert mistake(given_input, SCHEMA) == says
+    assert validate(given_input, SCHEMA) == says

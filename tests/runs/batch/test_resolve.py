@@ -15,7 +15,7 @@ from replicate_async import (
 )
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.reader import status
-from replicate_async.runs.batch.sources import Namer
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, BatchAPI, client_of
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import intents, run, states
@@ -76,8 +76,8 @@ async def test_an_intent_that_a_killed_run_left_can_be_decided_too(journal: Path
     api = BatchAPI()
     await intents(journal, GIVEN)
     api.make(GIVEN[0])
-    namer = Namer(MODEL, None, exact=True)
-    keys = [(await namer.name(each)).key for each in GIVEN]
+    namer = KeyAssigner(MODEL, None, exact=True)
+    keys = [(await namer.assign(each)).key for each in GIVEN]
     async with api.server() as server, client_of(server.url) as client:
         await client.resolve_batch_item(journal, keys[0], prediction=api.made[0].id)
         await client.resolve_batch_item(journal, keys[1], absent=True)

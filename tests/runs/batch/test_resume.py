@@ -23,7 +23,7 @@ from replicate_async import (
 )
 from replicate_async.context import context_of
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
-from replicate_async.runs.batch.sources import Namer
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import Input, run, states
@@ -172,8 +172,8 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     version = "5" * 64
     ref = f"{MODEL}:{version}"
     given: list[Input] = [{"n": 1}, {"n": 2}, {"n": 3}]
-    namer = Namer(ref, None, exact=True)
-    named = [await namer.name(each) for each in given]
+    namer = KeyAssigner(ref, None, exact=True)
+    named = [await namer.assign(each) for each in given]
     async with await Journal.open(journal, JournalHeader(model=ref, version=version)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
@@ -230,7 +230,7 @@ async def test_a_repeated_prediction_is_not_taken_for_its_follower(journal: Path
 
     api = BatchAPI(outcome=aborted)
     await run(api, [{"n": 1}], journal, retries=1)
-    key = (await Namer(MODEL, None, exact=True).name({"n": 1})).key
+    key = (await KeyAssigner(MODEL, None, exact=True).assign({"n": 1})).key
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await record(opened, key, "reset")
         await record(opened, key, "intent", time() - 1, time() - 1)

@@ -1,4 +1,4 @@
-"""The figures of a batch as it goes."""
+"""The counters of a running batch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Final
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 
 _WINDOW: Final = 30.0
-"""Seconds that the rate looks back."""
+"""Seconds that the rate is taken over."""
 
 
 @dataclass
-class Tally:
-    """What was counted; *clock* is monotonic."""
+class BatchStats:
+    """Counters, and the rates that follow from them; *clock* is monotonic."""
 
     clock: Callable[[], float]
     total: int | None = None
@@ -28,7 +28,7 @@ class Tally:
     retried: int = 0
     planned: int = 0
     running: int = 0
-    sought: int = 0
+    reconciling: int = 0
     predict_seconds: float = 0.0
     began: float | None = None
     ended: float | None = None
@@ -58,7 +58,7 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Items that have ended, whatever the way."""
+        """Items that have ended."""
         return self.ok + self.failed + self.uncertain
 
     @property
@@ -69,7 +69,7 @@ class Tally:
         return (self.clock() if self.ended is None else self.ended) - self.began
 
     def progress(self) -> BatchProgress:
-        """Return how far it has come."""
+        """Return the progress of the batch."""
         rate = self._rate()
         left = None if self.total is None else self.total - self.done
         eta = None
@@ -82,7 +82,7 @@ class Tally:
             uncertain=self.uncertain,
             resumed=self.resumed,
             running=self.running,
-            sought=self.sought,
+            sought=self.reconciling,
             created=self.created,
             predict_seconds=self.predict_seconds,
             seconds=self.seconds,
@@ -99,7 +99,7 @@ class Tally:
         return sum(number for _, number in recent) / since
 
     def summary(self, *, requests: int, stopped: str | None) -> BatchSummary:
-        """Return what it came to so far."""
+        """Return the summary of the batch so far."""
         fresh = self.done - self.replayed
         return BatchSummary(
             total=self.total,

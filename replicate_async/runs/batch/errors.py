@@ -1,4 +1,4 @@
-"""What a failure means for an item, and for the batch."""
+"""What an error means for an item and for the batch, and the errors of items."""
 
 from __future__ import annotations
 
@@ -27,11 +27,9 @@ from replicate_async.errors import (
     TLSError,
     UntrustedURLError,
 )
-from replicate_async.runs.batch.reconcile import Undecided
 
-MOST_LOST: Final = 5
-"""Creates of one item that may break off without effect before it is given up."""
-
+MAX_LOST: Final = 5
+"""Creates of one item that may break off without effect before it is an error."""
 
 _OF_ONE_FILE: Final = {
     errno.EACCES,
@@ -46,17 +44,17 @@ _OF_ONE_FILE: Final = {
     errno.ENOTEMPTY,
     errno.EPERM,
 }
-"""What a file may be refused for in a folder that takes others."""
+"""Error numbers that are about one file, in a folder that takes others."""
 
 
-def is_passing(error: ReplicateError) -> bool:
-    """Whether the API was out or busy, and the same may work a little later."""
-    passing = isinstance(error, APIConnectionError | RateLimitError | ServerError)
-    return passing and not isinstance(error, TLSError)
+def is_transient(error: ReplicateError) -> bool:
+    """Whether the API was out or busy, so that the same request may succeed a little later."""
+    transient = isinstance(error, APIConnectionError | RateLimitError | ServerError)
+    return transient and not isinstance(error, TLSError)
 
 
-def hits_all(error: ReplicateError) -> bool:
-    """Whether every other request would fail in the same way."""
+def is_fatal(error: ReplicateError) -> bool:
+    """Whether every other create would fail in the same way."""
     return isinstance(
         error,
         AuthenticationError
@@ -71,9 +69,9 @@ def hits_all(error: ReplicateError) -> bool:
 
 
 def ends_every_wait(error: ReplicateError) -> bool:
-    """Whether what ended one wait would end all the others: the polls have been refused for long.
+    """Whether the error of one wait would end all others: all polls have been refused for long.
 
-    A 402, 403 or 404 may be about one prediction, whose result it is then.
+    A 402, 403 or 404 may be about one prediction: it is the error of its item.
     """
     return isinstance(
         error,
@@ -89,35 +87,34 @@ def blames_version(error: ReplicateError) -> bool:
 
 
 def uncertain(
-    key: str, verdict: Undecided, intent_at: float, cause: AmbiguousCreateError | None
+    key: str, reason: str, intent_at: float | None, cause: AmbiguousCreateError | None
 ) -> AmbiguousCreateError:
-    """Return the error of an item of which nobody can tell whether it was created."""
-    sent_at = datetime.fromtimestamp(intent_at, UTC)
-    said = f" The create ended with: {cause}" if cause is not None else ""
+    """Return the error of an item whose prediction may or may not have been created."""
+    sent_at = datetime.fromtimestamp(intent_at or 0.0, UTC)
+    ended = f" The create ended with: {cause}" if cause is not None else ""
     error = AmbiguousCreateError(
         f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
-        f"UTC, and nobody can tell: {verdict.reason}. It was not created again. Run the batch "
-        "again with the same journal to look once more, or look for it on the website and record "
-        "what you found: 'replicate-async batch resolve JOURNAL KEY --prediction ID', or --absent."
-        f"{said}"
+        f"UTC: {reason}. It was not created again. Run the batch again with the same journal to "
+        "look once more, or look for it on the website and record what you found: "
+        f"'replicate-async batch resolve JOURNAL KEY --prediction ID', or --absent.{ended}"
     )
     error.sent_at = sent_at
     return error
 
 
 def given_up(key: str, last: AmbiguousCreateError) -> ReplicateError:
-    """Return the error of an item whose creates broke off again and again."""
+    """Return the error of an item of which `MAX_LOST` creates broke off."""
     return ReplicateError(
-        f"{key!r} could not be created: {MOST_LOST} creates broke off, and the list of predictions "
+        f"{key!r} could not be created: {MAX_LOST} creates broke off, and the list of predictions "
         "shows that none happened. Something in the input may break the API; to try it again, run "
         f"the batch again with the same journal. The last ended with: {last}"
     )
 
 
 def not_uploaded(key: str, last: AmbiguousCreateError) -> ReplicateError:
-    """Return the error of an item whose files could not be uploaded."""
+    """Return the error of an item of which `MAX_LOST` uploads broke off."""
     return ReplicateError(
-        f"{key!r} was not created: {MOST_LOST} uploads of its files broke off. To try it again, "
+        f"{key!r} was not created: {MAX_LOST} uploads of its files broke off. To try it again, "
         f"run the batch again with the same journal. The last ended with: {last}"
     )
 
@@ -125,7 +122,7 @@ def not_uploaded(key: str, last: AmbiguousCreateError) -> ReplicateError:
 def is_of_one_file(error: FileError, folder: Path) -> bool:
     """Whether a file could not be saved in *folder* because of its own name, size or place.
 
-    The others can be saved then. A disk that is full or fails is the error of all.
+    A full or failing disk is an error of all items.
     """
     if error.errno is None:
         return True
@@ -138,17 +135,17 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def odd_item(index: int, key: str, error: Exception, prediction_id: str | None) -> ReplicateError:
-    """Return the error of an item whose input or result raised what nothing accounts for."""
+def unexpected(index: int, key: str, error: Exception, prediction_id: str | None) -> ReplicateError:
+    """Return the error of an item whose input or result raised an error of no known kind."""
     where = "" if prediction_id is None else f" Its prediction is {prediction_id}."
     found = ReplicateError(f"input {index} ({key}): {type(error).__name__}: {error}.{where}")
     found.__cause__ = error
     return found
 
 
-def odd_create(key: str, intent_at: float, error: Exception) -> AmbiguousCreateError:
-    """Return the error of an item whose create raised what does not say if it was sent."""
-    sent_at = datetime.fromtimestamp(intent_at, UTC)
+def unexpected_create(key: str, intent_at: float | None, error: Exception) -> AmbiguousCreateError:
+    """Return the error of an item whose create raised an error that does not say if it was sent."""
+    sent_at = datetime.fromtimestamp(intent_at or 0.0, UTC)
     found = AmbiguousCreateError(
         f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} UTC: "
         f"its create ended with {type(error).__name__}: {error}. It was not created again; look "

@@ -1,16 +1,15 @@
-"""A dry run: what would be created and what would be taken up, without a request for any of it."""
+"""Dry runs: which inputs would be created, and which are invalid; nothing is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.runs.batch.conduct import Ended, result_of
 from replicate_async.runs.batch.identity import fields
-from replicate_async.runs.batch.intake import Item
-from replicate_async.runs.batch.journal import State
+from replicate_async.runs.batch.inputs import Item
+from replicate_async.runs.batch.item import Outcome
 from replicate_async.runs.batch.stored import replay
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -22,46 +21,39 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
-class Preview:
-    """Looks at items in place of the `Conductor`."""
+class DryRunner:
+    """Checks items in place of the `ItemRunner`."""
 
     def __init__(self, schema: Mapping[str, Any] | None) -> None:
         self._schema = schema
 
-    async def run(self, item: Item, begun: Callable[[], None]) -> Ended | None:
-        """Return what the journal has of *item*, or else whether its input is right."""
-        begun()
-        entry = item.entry
-        if item.named.fault is not None:
-            return Ended(result_of(item, error=item.named.fault))
-        if entry is not None and entry.state is State.DONE and entry.result is not None:
-            kept = replay(entry.result)
-            output = None if kept.prediction is None else kept.prediction.output
-            found = result_of(
-                item,
-                prediction=kept.prediction,
-                output=None if kept.error else output,
-                error=kept.error,
-                files=kept.files,
+    async def run(self, item: Item) -> Outcome:
+        """Return what the journal has of *item*, or whether its input is valid."""
+        if item.keyed.fault is not None:
+            return Outcome(item.result(error=item.keyed.fault))
+        if item.entry.result is not None:
+            kept = replay(item.entry.result)
+            output = None if kept.prediction is None or kept.error else kept.prediction.output
+            found = item.result(
+                prediction=kept.prediction, output=output, error=kept.error, files=kept.files
             )
-            return Ended(found, replayed=True)
+            return Outcome(found, replayed=True)
         if item.resumed:
-            return Ended(result_of(item), replayed=True)
+            return Outcome(item.result(), replayed=True)
         try:
-            given = fields(item.named.input)
+            problem = None if self._schema is None else validate(fields(item.input), self._schema)
         except InvalidArgumentError as error:
-            return Ended(result_of(item, error=error))
-        wrong = None if self._schema is None else mistake(given, self._schema)
-        if wrong is not None:
-            said = f"input {item.named.index} ({item.key}): {wrong}"
-            return Ended(result_of(item, error=InvalidArgumentError(said)))
-        return Ended(result_of(item), planned=True)
+            return Outcome(item.result(error=error))
+        if problem is not None:
+            invalid = InvalidArgumentError(f"input {item.index} ({item.key}): {problem}")
+            return Outcome(item.result(error=invalid))
+        return Outcome(item.result(), planned=True)
 
 
-def mistake(given: Mapping[str, object], schema: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with an input by the schema of a model, None if nothing is seen.
+def validate(given: Mapping[str, object], schema: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with an input by the schema of a model, or None.
 
-    Required inputs, types, choices and bounds are looked at; the API has the last word.
+    Checks required inputs, types, choices and bounds; the API checks more.
     """
     root: Mapping[str, Any] = schema.get("components", {}).get("schemas", {})
     model_input: Mapping[str, Any] = root.get("Input", {})

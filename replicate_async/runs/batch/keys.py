@@ -1,14 +1,12 @@
-"""What may be given as the inputs of a batch, and how each of them gets its key."""
+"""The keys of the inputs of a batch."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias, cast
-
-import msgspec
+from typing import Final, Literal, TypeAlias, cast
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError, ReplicateError
@@ -20,74 +18,29 @@ from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.seen import Seen
 
-BatchInputs: TypeAlias = Iterable[ItemInput] | AsyncIterable[ItemInput]
 Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
 Match: TypeAlias = Literal["input", "key"]
 
 LONGEST_KEY: Final = 500
 
 
-class Source(NamedTuple):
-    """The inputs one after the other, and how many there are if that is known."""
-
-    inputs: AsyncIterator[ItemInput]
-    total: int | None
-
-
-def open_source(given: object) -> Source:
-    """Return *given* as a source; raises `InvalidArgumentError` if it is none."""
-    value: object = given  # as no narrower type than it is
-    if isinstance(given, Mapping | str | bytes | msgspec.Struct):
-        raise InvalidArgumentError(
-            f"inputs={shorten(value)} is one input and not many; pass a list of inputs such as "
-            '[{"prompt": "..."}], or an iterator over them.'
-        )
-    total = len(given) if isinstance(given, Sized) else None
-    if isinstance(given, AsyncIterable):
-        return Source(aiter(cast("AsyncIterable[ItemInput]", given)), total)
-    if isinstance(given, Iterable):
-        return Source(_Steps(cast("Iterable[ItemInput]", given)), total)
-    raise InvalidArgumentError(
-        f"inputs={shorten(given)} is a {type(given).__name__}; it must be an iterable of inputs "
-        "such as a list, a generator, or an asynchronous iterator."
-    )
-
-
-class _Steps:
-    """An iterable, read by an event loop."""
-
-    __slots__ = ("_steps",)
-
-    def __init__(self, steps: Iterable[ItemInput]) -> None:
-        self._steps = iter(steps)
-
-    def __aiter__(self) -> _Steps:
-        return self
-
-    async def __anext__(self) -> ItemInput:
-        for given in self._steps:
-            return given
-        raise StopAsyncIteration
-
-
 @dataclass(frozen=True, slots=True)
-class Named:
-    """An input with the key that it has in the batch."""
+class KeyedInput:
+    """An input with its key."""
 
     index: int
     key: str
     digest: str
     input: ItemInput
     fault: InvalidArgumentError | None
-    """Why it cannot be sent, when that is known from looking at it."""
+    """Why it cannot be sent."""
 
 
-class Namer:
-    """Gives each input its key: the user's own, or a digest that stays the same when resumed.
+class KeyAssigner:
+    """Assigns each input its key: the user's own, or a digest of the model and the canonical input.
 
-    A digest is that of the model and the canonical JSON of the input; the second and further
-    inputs that are the same get a number. *exact* is whether keys have to last, as they do with a
-    journal; else an input goes by its place. With *match* "key", its values may differ at each run.
+    Equal inputs get the same digest, and all but the first a number. Unless *exact*, as without a
+    journal, the place of an input is its key. With *match* "key", values may differ at each run.
     """
 
     def __init__(self, model: str, key: Key, *, exact: bool, match: Match = "input") -> None:
@@ -99,8 +52,8 @@ class Namer:
         self._repeated: dict[bytes, int] = {}
         self._next = 0
 
-    async def name(self, given: object) -> Named:
-        """Return *given* with its key; raises `InvalidArgumentError` when it cannot have one."""
+    async def assign(self, given: object) -> KeyedInput:
+        """Return *given* with its key; raises `InvalidArgumentError` if it cannot have one."""
         index = self._next
         self._next += 1
         if not is_record(given):
@@ -112,22 +65,22 @@ class Namer:
         own = None if self._key is None else self._own_key(item, index)
         if own is not None and not _is_text(own):
             fault = InvalidArgumentError(f"input {index} has the key {own!r}, which is no text.")
-            return Named(index, f"invalid-{index}", "", item, fault)
+            return KeyedInput(index, f"invalid-{index}", "", item, fault)
         if not self._exact:
-            return Named(index, own or str(index), "", item, None)
+            return KeyedInput(index, own or str(index), "", item, None)
         try:
             if own is not None and self._match == "key":
-                return Named(index, own, digest_without_urls(self._model, item), item, None)
+                return KeyedInput(index, own, digest_without_urls(self._model, item), item, None)
             found = await self._digest(item)
         except InvalidArgumentError as error:
-            return Named(index, own or f"invalid-{index}", "", item, error)
+            return KeyedInput(index, own or f"invalid-{index}", "", item, error)
         except Exception as error:  # noqa: BLE001 - raised by a value of this one input
             fault = InvalidArgumentError(
                 f"input {index} cannot be read: {type(error).__name__}: {error}."
             )
             fault.__cause__ = error
-            return Named(index, own or f"invalid-{index}", "", item, fault)
-        return Named(index, own or self._numbered(found), found.hex()[:32], item, None)
+            return KeyedInput(index, own or f"invalid-{index}", "", item, fault)
+        return KeyedInput(index, own or self._numbered(found), found.hex()[:32], item, None)
 
     async def _digest(self, item: ItemInput) -> bytes:
         found = digest(self._model, item, read=False)

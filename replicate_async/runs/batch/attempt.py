@@ -1,0 +1,110 @@
+"""The attempts of one create, with their intents in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import time
+
+from replicate_async.core.api_clock import ApiClock
+from replicate_async.core.hooks import RequestHooks
+from replicate_async.errors import ReplicateError
+from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.inputs import Item
+from replicate_async.runs.batch.journal import Journal
+from replicate_async.runs.batch.stop_signal import StopSignal
+
+
+class NotStartedError(ReplicateError):
+    """A create that was not sent, because the batch starts nothing more; never raised to users."""
+
+
+class CreateLimit:
+    """Decides whether a create may leave: the batch is not stopped, and ``max_predictions`` holds.
+
+    An item that is counted may create though the number is reached: it is one of them.
+    """
+
+    def __init__(self, most: int | None, stop: StopSignal) -> None:
+        self._most = most
+        self._stop = stop
+        self._count = 0
+
+    def allows(self, item: Item) -> bool:
+        """Whether *item* may create; sets the stop signal when the number is reached."""
+        if item.counted:
+            return self._stop.reason in (None, "max_predictions")
+        if self._most is not None and self._count >= self._most:
+            self._stop.set("max_predictions")
+        return self._stop.reason is None
+
+    def count(self, item: Item) -> None:
+        """Count *item* as one of the predictions."""
+        self._count += not item.counted
+        item.counted = True
+
+    def discount(self, item: Item) -> None:
+        """Take *item* out of the count: it gets no prediction."""
+        self._count -= item.counted
+        item.counted = False
+
+
+class CreateAttempt(RequestHooks):
+    """Records an intent for each attempt: after its permit is there, and before it is sent."""
+
+    def __init__(
+        self,
+        item: Item,
+        journal: Journal,
+        claims: ClaimStore,
+        clock: ApiClock,
+        limit: CreateLimit,
+    ) -> None:
+        self._item = item
+        self._journal = journal
+        self._claims = claims
+        self._clock = clock
+        self._limit = limit
+        self._recorded: Callable[[], None] | None = None
+        self.version: str | None = journal.header.latest_version
+        """The version to run, None for the batch's own model or version."""
+        self.sent: bool = False
+        """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no attempt is under way and none may follow."""
+        return not self.sent and not self._limit.allows(self._item)
+
+    async def begin(self) -> None:
+        """Record the intent of the attempt that is sent next."""
+        if not self._limit.allows(self._item):
+            raise NotStartedError
+        self._limit.count(self._item)
+        self._recorded = self._claims.creating()
+        try:
+            entry = self._item.entry.intent(time(), self._clock.earliest())
+            await self._journal.record(entry)
+        except BaseException:
+            self.over()
+            raise
+        self._item.entry = entry
+        self.sent = True
+
+    async def refused(self) -> None:
+        """Withdraw the intent before another permit is waited for."""
+        await self.withdraw()
+        if self.is_stopped:
+            raise NotStartedError
+
+    async def withdraw(self) -> None:
+        """Reset the entry, if an intent is recorded: nothing was created."""
+        if self.sent:
+            self._item.entry = self._item.entry.reset()
+            await self._journal.record(self._item.entry)
+            self.over()
+
+    def over(self) -> None:
+        """Mark the outcome as recorded."""
+        self.sent = False
+        if self._recorded is not None:
+            self._recorded()

@@ -1,0 +1,68 @@
+"""The predictions that belong to the items of a batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from replicate_async.core.api_clock import Moment, moment
+from replicate_async.runs.batch.journal import Entry, Journal
+
+_REMEMBERED: Final = 200
+
+
+class _Known(NamedTuple):
+    """A prediction of the batch, and the API's times between which it was created."""
+
+    id: str
+    begun: float
+    known: float
+
+
+class ClaimStore:
+    """What the reconciler has to know of predictions that belong to items."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.opened: Moment = moment()
+        """When the journal was opened: earlier runs had sent their last create by then."""
+        self._open: set[asyncio.Future[None]] = set()
+        self._known: deque[_Known] = deque(maxlen=_REMEMBERED)
+
+    def creating(self) -> Callable[[], None]:
+        """Register a create that is under way; call the result when its outcome is recorded."""
+        done = asyncio.get_running_loop().create_future()
+        self._open.add(done)
+
+        def recorded() -> None:
+            self._open.discard(done)
+            if not done.done():
+                done.set_result(None)
+
+        return recorded
+
+    async def under_way(self) -> None:
+        """Wait until the outcomes of the creates that are now under way are recorded."""
+        if self._open:
+            await asyncio.wait(set(self._open))
+
+    async def claimed(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the prediction *ids* that belong to an item."""
+        return await self._journal.claimed(ids)
+
+    async def claim(self, key: str, prediction_id: str) -> None:
+        """Record that a prediction belongs to the item *key*."""
+        entry = await self._journal.get(key)
+        assert entry is not None  # noqa: S101 - it was planned
+        await self._journal.record(entry.created(prediction_id))
+
+    def remember(self, entry: Entry, known: float | None) -> None:
+        """Remember the prediction of *entry*, which was there at the API's time *known*."""
+        if entry.prediction_id is not None and entry.window_start is not None and known is not None:
+            self._known.append(_Known(entry.prediction_id, entry.window_start, known))
+
+    def expected(self, since: float, until: float) -> set[str]:
+        """Return the IDs that a list has to show between two times of the API's clock."""
+        return {each.id for each in self._known if since < each.begun and each.known < until}

@@ -1,0 +1,238 @@
+"""The inputs of a batch: what can be given, and the reader that makes items of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sized
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.journal import Entry, Journal, State
+from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+from replicate_async.runs.batch.results import BatchResult, ItemInput
+from replicate_async.schemas import Prediction
+
+_AHEAD: Final = 256
+"""Inputs that are read, and as many that are planned, before they can start."""
+_TURN: Final = 0.005
+"""Seconds of reading after which other tasks get the event loop."""
+
+
+class Source(NamedTuple):
+    """The inputs, and how many there are if that is known."""
+
+    inputs: AsyncIterator[ItemInput]
+    total: int | None
+
+
+def open_source(given: object) -> Source:
+    """Return *given* as a source; raises `InvalidArgumentError` if it is not iterable."""
+    value: object = given  # without the types that the next line would narrow it to
+    if isinstance(given, Mapping | str | bytes | msgspec.Struct):
+        raise InvalidArgumentError(
+            f"inputs={shorten(value)} is one input and not many; pass a list of inputs such as "
+            '[{"prompt": "..."}], or an iterator over them.'
+        )
+    total = len(given) if isinstance(given, Sized) else None
+    if isinstance(given, AsyncIterable):
+        return Source(aiter(cast("AsyncIterable[ItemInput]", given)), total)
+    if isinstance(given, Iterable):
+        return Source(_Steps(cast("Iterable[ItemInput]", given)), total)
+    raise InvalidArgumentError(
+        f"inputs={shorten(given)} is a {type(given).__name__}; it must be an iterable of inputs "
+        "such as a list, a generator, or an asynchronous iterator."
+    )
+
+
+class _Steps:
+    """An asynchronous iterator over an iterable."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Iterable[ItemInput]) -> None:
+        self._steps = iter(steps)
+
+    def __aiter__(self) -> _Steps:
+        return self
+
+    async def __anext__(self) -> ItemInput:
+        for given in self._steps:
+            return given
+        raise StopAsyncIteration
+
+
+class CreatePermit:
+    """One of the creates that may be under way at a time; an item holds it once at most."""
+
+    __slots__ = ("_held", "_permits")
+
+    def __init__(self, permits: asyncio.Semaphore) -> None:
+        self._permits = permits
+        self._held = False
+
+    async def acquire(self) -> None:
+        """Wait for the permit, unless it is held."""
+        if not self._held:
+            await self._permits.acquire()
+            self._held = True
+
+    def release(self) -> None:
+        """Let another item create, if the permit is held."""
+        if self._held:
+            self._held = False
+            self._permits.release()
+
+
+@dataclass(slots=True)
+class Item:
+    """An input on its way to a result, and its entry in the journal."""
+
+    keyed: KeyedInput
+    entry: Entry
+    permit: CreatePermit
+    resumed: bool = False
+    """Whether an earlier run had started it."""
+    ended: Prediction | None = None
+    """Its prediction, once it has ended."""
+    counted: bool = False
+    """Whether it counts as one of ``max_predictions``."""
+    repeats: int = 0
+    """Predictions that were made after a failed one."""
+    lost: int = 0
+    """Creates and uploads that broke off and made nothing."""
+
+    @property
+    def key(self) -> str:
+        """The key of the input."""
+        return self.keyed.key
+
+    @property
+    def index(self) -> int:
+        """The place of the input, from 0."""
+        return self.keyed.index
+
+    @property
+    def input(self) -> ItemInput:
+        """The input as it was given."""
+        return self.keyed.input
+
+    def result(
+        self,
+        *,
+        prediction: Prediction | None = None,
+        output: object = None,
+        is_text: bool = False,
+        error: ReplicateError | None = None,
+        files: tuple[Path, ...] = (),
+    ) -> BatchResult[Any]:
+        """Return the result of the item, with its times."""
+        finished = prediction.completed_at if prediction is not None else None
+        return BatchResult(
+            key=self.key,
+            index=self.index,
+            input=self.input,
+            prediction=prediction,
+            output=output,
+            is_text=is_text,
+            error=error,
+            attempts=self.entry.attempt,
+            created_at=prediction.created_at if prediction is not None else None,
+            finished_at=finished or datetime.now(UTC),
+            resumed=self.resumed,
+            files=files,
+        )
+
+
+class InputReader:
+    """Reads the inputs a few hundred ahead, and plans them in the journal in groups."""
+
+    def __init__(
+        self,
+        source: Source,
+        keys: KeyAssigner,
+        journal: Journal,
+        claims: ClaimStore,
+        permits: asyncio.Semaphore,
+    ) -> None:
+        self._source = source
+        self._keys = keys
+        self._journal = journal
+        self._claims = claims
+        self._permits = permits
+        self._queue: asyncio.Queue[KeyedInput | None] = asyncio.Queue(_AHEAD)
+        self._count = 0
+        self._error: BaseException | None = None
+
+    async def items(self) -> AsyncGenerator[Item]:
+        """Yield the items in the order of the inputs; then raise what reading the inputs raised.
+
+        Closes the inputs when it is closed.
+        """
+        reading = asyncio.create_task(self._read())
+        try:
+            more = True
+            while more:
+                group, more = await self._next_group()
+                for item in await self._plan(group):
+                    yield item
+            if self._error is not None:
+                raise self._error
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+            close = getattr(self._source.inputs, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _next_group(self) -> tuple[list[KeyedInput], bool]:
+        """Wait for an input; return it with those that were read, and whether more may come."""
+        keyed = await self._queue.get()
+        group: list[KeyedInput] = []
+        while keyed is not None:
+            group.append(keyed)
+            if self._queue.empty():
+                return group, True
+            keyed = self._queue.get_nowait()
+        return group, False
+
+    async def _plan(self, group: list[KeyedInput]) -> list[Item]:
+        valid = [(each.index, each.key, each.digest) for each in group if each.fault is None]
+        entries = {entry.key: entry for entry in await self._journal.plan(valid)}
+        for entry in entries.values():
+            self._claims.remember(entry, entry.window_start)
+        return [self._item(keyed, entries.get(keyed.key)) for keyed in group]
+
+    def _item(self, keyed: KeyedInput, entry: Entry | None) -> Item:
+        if entry is None or keyed.fault is not None:
+            entry = Entry(key=keyed.key, digest=keyed.digest, index=keyed.index)
+        resumed = entry.state is not State.PLANNED
+        return Item(keyed, entry, CreatePermit(self._permits), resumed=resumed)
+
+    async def _read(self) -> None:
+        try:
+            turn = monotonic()
+            async for given in self._source.inputs:
+                await self._queue.put(await self._keys.assign(given))
+                self._count += 1
+                if monotonic() - turn > _TURN:
+                    await asyncio.sleep(0)
+                    turn = monotonic()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._error = ReplicateError(
+                f"Reading the inputs was cancelled after {self._count} inputs: the iterator itself "
+                "raised CancelledError. See what cancels it."
+            )
+        except BaseException as error:  # noqa: BLE001 - it is raised after the items
+            self._error = error
+        await self._queue.put(None)

@@ -117,7 +117,7 @@ class Replicate:
         trusted_hosts: Collection[str] = (),
     ) -> None:
         # Here and not above: `import replicate_async` stays quick for those who only want types.
-        from replicate_async.transport.session import (  # noqa: PLC0415 - imports aiohttp
+        from replicate_async.transport.connections import (  # noqa: PLC0415 - imports aiohttp
             Connections,
             read_tls,
         )

@@ -25,10 +25,12 @@ from replicate_async.files.find import Shape, output_shape
 from replicate_async.refs import ModelRef
 from replicate_async.runs.waiting.tracker import ClientTracker, pages_per_second
 from replicate_async.schemas import Prediction, Version, WebhookSecret
+from replicate_async.transport import fetch
 from replicate_async.transport.sender import Request, RequestSender
 
 if TYPE_CHECKING:
     from replicate_async.runs.batch.scheduler import BatchScheduler
+    from replicate_async.transport.byte_stream import ByteStream
 
 __all__ = ["NO_PATH", "ClientContext", "ModelCache", "WebhookSecretCache", "context_of"]
 
@@ -202,6 +204,16 @@ class ClientContext:
             hooks,
         )
         return self.sender.send(request)
+
+    def open_stream(self, url: str, last_event_id: str = "") -> Coroutine[Any, Any, ByteStream]:
+        """Open an event stream, as `transport.fetch.open_stream` does."""
+        return fetch.open_stream(self.sender, url, last_event_id)
+
+    def open_file(
+        self, url: str, start: int = 0, validator: str = ""
+    ) -> Coroutine[Any, Any, ByteStream]:
+        """Open a file, as `transport.fetch.open_file` does."""
+        return fetch.open_file(self.sender, url, start=start, validator=validator)
 
 
 def _waiter(sender: RequestSender) -> ClientTracker:

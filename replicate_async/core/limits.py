@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -99,19 +100,14 @@ class Limiter(Protocol):
 class RateLimiters:
     """The buckets of a client, one for each of the API's limits."""
 
-    __slots__ = ("create", "get", "limits", "other")
+    __slots__ = ("buckets", "limits")
 
     def __init__(self, limits: Limits) -> None:
         self.limits: Limits = limits
-        self.create: TokenBucket = _bucket(limits, "create")
-        self.get: TokenBucket = _bucket(limits, "get")
-        self.other: TokenBucket = _bucket(limits, "other")
-
-    def bucket(self, name: BucketName) -> TokenBucket:
-        """Return the bucket that an endpoint's requests are counted in."""
-        if name == "create":
-            return self.create
-        return self.get if name == "get" else self.other
+        kinds: tuple[BucketName, ...] = ("create", "get", "other")
+        self.buckets: Mapping[BucketName, TokenBucket] = {
+            kind: _bucket(limits, kind) for kind in kinds
+        }
 
 
 def _bucket(limits: Limits, kind: BucketName) -> TokenBucket:

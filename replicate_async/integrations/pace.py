@@ -27,14 +27,14 @@ class Pacemaker:
 
     def take(self, kind: BucketName, number: int) -> list[float]:
         """Return in how many seconds each of *number* requests of this *kind* may be sent."""
-        bucket = self._pacer.bucket(kind)
+        bucket = self._pacer.buckets[kind]
         now = time.monotonic()
         bucket.observed(now)  # whoever asks for more had answers
         return [bucket.reserve(now) for _ in range(number)]
 
     def throttled(self, kind: BucketName, seconds: float, per_minute: float | None) -> None:
         """Learn of a 429 that one of them got."""
-        self._pacer.bucket(kind).throttled(time.monotonic(), seconds, per_minute)
+        self._pacer.buckets[kind].throttled(time.monotonic(), seconds, per_minute)
 
 
 class Far(Protocol):
@@ -84,7 +84,7 @@ class SharedLimiter:
                 await self._fetch(self._far, kind)
             due = permits.popleft() if permits else None
         if due is None:
-            bucket = self._alone.bucket(kind)
+            bucket = self._alone.buckets[kind]
             if bucket.reserve(time.monotonic()) > 0:
                 await bucket.turn(bucket.place, time.monotonic, asyncio.sleep)
         elif (wait := due - time.monotonic()) > 0:
@@ -106,7 +106,7 @@ class SharedLimiter:
     ) -> None:
         """Learn of a 429, and let the pacemaker know."""
         self._permits[kind].clear()
-        self._alone.bucket(kind).throttled(time.monotonic(), seconds, per_minute)
+        self._alone.buckets[kind].throttled(time.monotonic(), seconds, per_minute)
         far = self._far
         if far is not None:
             self._tell(lambda: far.throttled(kind, seconds, per_minute))

@@ -48,7 +48,7 @@ class PredictionCalls:
         )
         self.files: FileSource = FileSource(self._open_file, self.get, context.base)
         self.stream_deps: StreamDeps = StreamDeps(
-            context.sender.open_stream, self.get, self.cancel, self.waits, self.files
+            context.open_stream, self.get, self.cancel, self.waits, self.files
         )
 
     def get(self, prediction_id: str) -> Awaitable[Prediction]:
@@ -68,7 +68,7 @@ class PredictionCalls:
         return await self.context.call(PREDICTIONS_LIST_RAW, query=query, attempts=1)
 
     def _open_file(self, url: str, start: int, validator: str) -> Awaitable[ByteStream]:
-        return self.context.sender.open_file(url, start=start, validator=validator)
+        return self.context.open_file(url, start=start, validator=validator)
 
     def newest(self) -> Awaitable[Page[Raw]]:
         """Fetch a page that is nearly always empty; its headers tell the time of the API."""

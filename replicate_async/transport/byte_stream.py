@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
 
+from replicate_async.transport.aiohttp_private import stop_read_timer, unread
 from replicate_async.transport.failures import NETWORK_ERRORS, isolated, translated
 
 
@@ -53,9 +53,7 @@ class ByteStream:
         self._silent = False
         self.status: int = response.status
         self.headers: Mapping[str, str] = _covered(response.headers, covered_in)
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = None
-            response.connection.protocol.start_timeout()
+        stop_read_timer(response)
         self._timer = self._look_after(limit)
 
     async def read(self) -> bytes:
@@ -64,7 +62,7 @@ class ByteStream:
         try:
             return await self._content.readany()
         except NETWORK_ERRORS as error:
-            if rest := self._rest():
+            if rest := unread(self._content):
                 return rest
             fault: BaseException = translated(TimeoutError() if self._silent else error)
         except BaseException as error:  # noqa: BLE001 - it is raised below
@@ -75,12 +73,6 @@ class ByteStream:
             raise fault
         finally:
             del fault  # it holds this frame
-
-    def _rest(self) -> bytes:
-        """Return what had come before the connection broke."""
-        # aiohttp raises at once, and leaves what was not read yet.
-        content: Any = self._content
-        return b"".join(content._buffer and [content._read_nowait(-1)])  # noqa: SLF001 - no public way
 
     async def read_all(self, limit: int) -> bytes:
         """Return at most the first *limit* bytes of what is left, without the token."""

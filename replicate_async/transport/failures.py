@@ -47,8 +47,13 @@ _NOT_SENT: Final = (
 )
 
 
-def translated(error: BaseException) -> APIConnectionError:
-    """Return our error for one of the network's; nothing of the original is kept but its kind."""
+def translated(error: BaseException, url: str = "") -> ReplicateError:
+    """Return our error for one of the network's, met on the way to *url*.
+
+    Nothing of the original is kept but its kind.
+    """
+    if inward := _inward(error, url):
+        return inward
     if isinstance(error, _NOT_SENT):
         return _unconnected(error)
     if isinstance(error, TimeoutError):
@@ -66,7 +71,7 @@ def translated(error: BaseException) -> APIConnectionError:
     return APIConnectionError("The connection broke before the answer came; try again.")
 
 
-def inward(error: BaseException, url: str) -> ReplicateError | None:
+def _inward(error: BaseException, url: str) -> ReplicateError | None:
     """Return what *error* is if it says that the host of *url* is none to connect to."""
     reason = error.os_error if isinstance(error, aiohttp.ClientConnectorDNSError) else None
     if not isinstance(reason, InwardError):

@@ -1,196 +1,107 @@
-"""Sessions of aiohttp that make connections as we want them made."""
+"""The aiohttp session of the running event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from dataclasses import dataclass, field
-from functools import lru_cache
-from http.cookies import SimpleCookie
-from ssl import CERT_REQUIRED, SSLContext
-from typing import Any, Final
-from urllib.request import getproxies
+import os
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
-from replicate_async.core.endpoint import shorten
-from replicate_async.core.origin import Base
-from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.transport.failures import InwardError
-from replicate_async.transport.silence import Silence
+from replicate_async.errors import ClientStateError
+from replicate_async.transport.aiohttp_private import loop_of
 
-# Shorter than servers keep idle connections, so that a create seldom meets one being closed.
-_IDLE: Final = 10.0
+_ABANDONED: Final[list[aiohttp.ClientSession]] = []
 
 
-TLS = SSLContext | bool | aiohttp.Fingerprint
+class LoopSession:
+    """A session that is opened at the first request, and again in another event loop or process.
 
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """How connections are made: how many at a time, and by which way out."""
-
-    connects: int = 200
-    proxy: str | None = field(default=None, repr=False)  # there may be a password in it
-    tls: TLS = True
-    """What aiohttp calls ``ssl``; True verifies certificates as the system does."""
-    trust_env: bool = False
-
-    @property
-    def are_verified(self) -> bool:
-        """Whether a host must prove its name with a certificate that is valid for it."""
-        if isinstance(self.tls, SSLContext):
-            return self.tls.verify_mode is CERT_REQUIRED and self.tls.check_hostname
-        return self.tls is True
-
-
-def read_tls(given: TLS) -> TLS:
-    """Return what was *given* as ``ssl``, which must be what aiohttp takes."""
-    if isinstance(given, bool | SSLContext | aiohttp.Fingerprint):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        return given
-    raise InvalidArgumentError(
-        f"ssl={shorten(given)} is a {type(given).__name__}; pass ssl.create_default_context("
-        "cafile=...), or False for no verification."
-    )
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A connector that makes a bounded number of connections at a time."""
+    *make* opens it. A session of the caller's (*given*) is used as it is and left open; one that
+    *make* derives from it (*beside*) belongs to the same event loop.
+    """
 
     def __init__(
-        self, connections: Connections, resolver: AbstractResolver | None, silence: Silence
+        self,
+        make: Callable[[], aiohttp.ClientSession],
+        *,
+        given: aiohttp.ClientSession | None = None,
+        beside: aiohttp.ClientSession | None = None,
     ) -> None:
-        super().__init__(  # pyright: ignore[reportUnknownMemberType] - aiohttp leaves a socket address bare
-            limit=0, keepalive_timeout=_IDLE, resolver=resolver, ssl=connections.tls
-        )
-        self._turn = asyncio.Semaphore(connections.connects)
-        self._silence = silence
+        self._make = make
+        self._given = given
+        self._callers = given or beside
+        self._session = given
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closer: AsyncGenerator[None] | None = None
+        self._closed = False
 
-    async def _create_connection(
-        self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout
-    ) -> Any:
-        self._silence.connecting()
-        # The clock starts when it is a connection's turn: waiting for it is not the server's doing.
-        async with self._turn:
-            try:
-                async with asyncio.timeout(timeout.sock_connect):
-                    connection = await super()._create_connection(req, traces, timeout)
-            except TimeoutError:
-                raise aiohttp.ConnectionTimeoutError(
-                    f"no connection within {timeout.sock_connect} s"
-                ) from None
-        self._silence.connected()
-        return connection
+    async def get(self) -> aiohttp.ClientSession:
+        """Return the session; raises `ClientStateError` in a second running event loop."""
+        if self._closed:
+            raise ClientStateError("The client is closed; make a new one, or close it later.")
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop or self._pid != os.getpid():
+            return await self._open(loop)
+        return self._session
 
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+        self._check(loop)
+        if self._given is None:
+            self._abandon()
+            self._session = self._make()
+            # A loop that ends closes its asynchronous generators, and with this one the session:
+            # a client that is never closed leaves nothing open.
+            self._closer = _closing(self._session)
+            await anext(self._closer)
+        session = self._session
+        assert session is not None  # noqa: S101 - given or made above
+        self._loop, self._pid = loop, os.getpid()
+        return session
 
-class _Resolver(AbstractResolver):
-    """Looks names up, and refuses those that lead where *base* does not allow.
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        before = self._loop
+        if before not in {None, loop} and before.is_running() and self._pid == os.getpid():
+            raise ClientStateError(
+                "The client is used from a second event loop while its first one runs; make one "
+                "client for each, or come back to the first with asyncio.run_coroutine_threadsafe."
+            )
+        if self._callers is not None and loop_of(self._callers) not in {None, loop}:
+            raise ClientStateError(
+                "The session that was passed as session= belongs to another event loop; make a "
+                "session and a client for each."
+            )
 
-    What is checked here is what is connected to: a name may mean something else the next moment.
-    With *trust_env*, the proxies of the environment may be anywhere.
-    """
+    def _abandon(self) -> None:
+        """Drop a session whose event loop is gone, or is another process's."""
+        session, self._session, self._closer = self._session, None, None
+        if session is None or session.closed:
+            return
+        if self._pid != os.getpid():
+            # The sockets are the parent's: closing them here would shut down its TLS sessions.
+            _ABANDONED.append(session)
+        else:
+            session.detach()
 
-    def __init__(self, base: Base, connections: Connections) -> None:
-        self._base = base
-        self._verified = connections.are_verified
-        self._trust_env = connections.trust_env
-        self._resolver = aiohttp.DefaultResolver()
+    async def aclose(self) -> None:
+        """Close the session, unless it is the caller's; it cannot be used after that."""
+        self._closed = True
+        if self._closer is not None and asyncio.get_running_loop() is self._loop:
+            await self._closer.aclose()
+        elif self._given is None:
+            self._abandon()
+        self._session = None
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        for entry in found:
-            if not self._base.may_connect(host, entry["host"], verified=self._verified):
-                if self._trust_env and (host, port) in _environment_proxies():
-                    break
-                raise InwardError(host, entry["host"])
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
-class _NoCookies(aiohttp.DummyCookieJar):
-    """A jar that is always empty, and does not make a new empty jar for each request."""
-
-    _none: Final[SimpleCookie] = SimpleCookie()
-
-    def filter_cookies(self, request_url: URL) -> SimpleCookie:
-        """Return no cookies."""
-        del request_url
-        return self._none
-
-
-def open_session(
-    connections: Connections, strangers_of: Base | None, silence: Silence
-) -> aiohttp.ClientSession:
-    """Return a session that makes connections as *connections* say.
-
-    With *strangers_of*, to the addresses that this base allows only, unless a proxy connects.
-    *silence* is told of them.
-    """
-    resolver = None
-    if strangers_of is not None and connections.proxy is None:
-        resolver = _Resolver(strangers_of, connections)
-    return _without_repeats(
-        aiohttp.ClientSession(
-            connector=_Connector(connections, resolver, silence),
-            cookie_jar=_NoCookies(),
-            proxy=connections.proxy,
-            trust_env=connections.trust_env,
-        )
-    )
+    @property
+    def state(self) -> str:
+        """Return "idle" (no session yet), "open" or "closed"."""
+        return "closed" if self._closed else "open" if self._session is not None else "idle"
 
 
-def open_beside(given: aiohttp.ClientSession) -> aiohttp.ClientSession:
-    """Return a session by the way out of *given*, without its headers and cookies.
-
-    It shares the connector, so that proxies of every kind serve it, and leaves it open.
-    """
-    if given.closed:
-        raise ClientStateError(SESSION_CLOSED)
-    session = aiohttp.ClientSession(
-        connector=given.connector,
-        connector_owner=False,
-        cookie_jar=_NoCookies(),
-        trust_env=given.trust_env,
-    )
-    # aiohttp has no public names for these.
-    for name in ("_default_proxy", "_default_proxy_auth"):
-        setattr(session, name, getattr(given, name, None))
-    return _without_repeats(session)
-
-
-SESSION_CLOSED: Final = (
-    "The session that was passed as session= is closed; keep it open for as long as the client is "
-    "used."
-)
-
-
-def _without_repeats(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
-    # aiohttp sends a read a second time when the connection breaks, whatever the retry policy and
-    # its budget say: an outage would get twice the traffic.
-    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public switch
-    return session
-
-
-def _environment_proxies() -> set[tuple[str | None, int | None]]:
-    """Return hosts and ports of the proxies that the environment names."""
-    found: set[tuple[str | None, int | None]] = set()
-    for value in getproxies().values():
-        try:
-            proxy = URL(value)
-        except ValueError:
-            continue
-        found.add((proxy.raw_host, proxy.port))
-    return found
-
-
-@lru_cache(maxsize=64)
-def limits(connect: float, read: float | None) -> aiohttp.ClientTimeout:
-    """Return the seconds that a request may take to connect, and be silent afterwards."""
-    # aiohttp's own "connect" would count the wait for a turn to connect, too.
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
+async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await session.close()

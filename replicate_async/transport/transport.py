@@ -1,12 +1,10 @@
-"""Requests and their answers, over sessions of aiohttp."""
+"""One HTTP exchange over aiohttp: a request, and its answer or one of our errors."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import os
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -17,26 +15,24 @@ from replicate_async.core.origin import Base
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
 from replicate_async.errors import APIConnectionError, ClientStateError, DecodeError
-from replicate_async.transport import forms
 from replicate_async.transport.byte_stream import ByteStream
-from replicate_async.transport.failures import NETWORK_ERRORS, inward, isolated, translated
-from replicate_async.transport.headers import SecretHeaders
-from replicate_async.transport.session import (
+from replicate_async.transport.connections import (
     SESSION_CLOSED,
     Connections,
-    limits,
     open_beside,
     open_session,
+    timeouts,
 )
-from replicate_async.transport.silence import Silence
-from replicate_async.transport.turnstile import Turnstile
+from replicate_async.transport.failures import NETWORK_ERRORS, isolated, translated
+from replicate_async.transport.multipart import in_pieces, opened
+from replicate_async.transport.session import LoopSession
+
+T = TypeVar("T")
 
 LARGEST_BODY: Final = 64 * 1024 * 1024
 """Decompressed bytes of an answer; more is refused while it is read."""
 
-_SHORT: Final = 64 * 1024
-"""Bytes of a body whose sending is no matter of time, even over a slow line."""
-_ABANDONED: Final[list[aiohttp.ClientSession]] = []
+_AUTHORIZATION: Final = "Authorization"
 _DEFAULTS: Final = Connections()
 
 
@@ -54,305 +50,237 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 
 class Transport:
-    """Sessions of aiohttp: one for an event loop, made at its first request.
+    """Sends requests over one aiohttp session, which is made at the first of them.
 
-    *connections* say how connections are made, and how many at a time, so that ten thousand tasks
-    can start together. A *session* of the caller's is used for the API, with its headers and
-    cookies, and left open. With *strangers_of* it serves other hosts: by the same way out, over
-    connections to the addresses that this base allows only, or over those of a session *beside*.
+    *connections* say how connections are made. A *session* of the caller's is used for the API,
+    with its headers and cookies, and left open. With *public_of* the transport serves other hosts:
+    over connections to the addresses that this base allows, or over those of a session *beside*.
+
+    No aiohttp exception leaves it, not even as a cause or in a frame of a traceback: the request
+    that they refer to has the token.
     """
-
-    _silence: Silence
-    """Of the same loop as the session."""
 
     def __init__(
         self,
         *,
         session: aiohttp.ClientSession | None = None,
         connections: Connections = _DEFAULTS,
-        strangers_of: Base | None = None,
+        public_of: Base | None = None,
         beside: aiohttp.ClientSession | None = None,
     ) -> None:
         self._given = session
-        self._beside = beside
+        self._callers = session or beside
+        self._counts_pool = self._callers is None
         self._connections = connections
-        self._strangers_of = strangers_of
-        self._overrides = session is not None or beside is not None or connections.trust_env
-        self._settings = _request_settings(connections, session or beside)
-        self._session: aiohttp.ClientSession | None = session
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
-        self._turnstile = Turnstile()
-        self._closer: AsyncGenerator[None] | None = None
-        self._strangers: Transport | None = None
-        self.closed: bool = False
-        self.sent: int = 0
-        """Requests that were begun."""
+        self._settings = _request_settings(connections, self._callers)
 
-    async def send(
+        def make() -> aiohttp.ClientSession:
+            return open_session(connections, public_of) if beside is None else open_beside(beside)
+
+        self._session = LoopSession(make, given=session, beside=beside)
+        self._public: Transport | None = None
+        self.sent: int = 0
+        """Requests that `send` has begun."""
+
+    def send(
         self,
         method: str,
         url: str,
         *,
-        headers: SecretHeaders,
-        body: bytes | Multipart | aiohttp.Payload | None,
+        fields: Mapping[str, str],
+        token: Token,
+        body: bytes | Multipart | None,
         timeout: Timeout,
         hold: float = 0.0,
-    ) -> Response:
-        """Send a request and read the answer, of at most `LARGEST_BODY` bytes.
+    ) -> Coroutine[Any, Any, Response]:
+        """Send a request with these header *fields* and *token*, and read the answer.
 
-        The server may keep silent for *hold* seconds beyond the read timeout.
+        The server may be silent for *hold* seconds beyond the read timeout. Raises
+        `APIConnectionError` without an answer, and `DecodeError` for one above `LARGEST_BODY`.
         """
+        limits = timeouts(timeout.connect, timeout.read + hold, counts_pool=self._counts_pool)
         if isinstance(body, Multipart):
-            return await self._send_form(
-                method, url, headers=headers, form=body, timeout=timeout, hold=hold
-            )
-        session = self._ready() or await self._open()
-        self.sent += 1
-        read = timeout.read + hold
-        short = body is None or _is_short(body)
-        watched = short and session is not self._given
-        exchange = self._silence.begin(read if watched else math.inf)
-        response: aiohttp.ClientResponse | None = None
-        fault: BaseException
-        try:
-            # A context manager would cost a tenth of the call.
-            response = exchange.response = await session.request(
-                method,
-                URL(url, encoded=True),
-                data=forms.in_pieces(body) if isinstance(body, bytes) else body,
-                timeout=limits(timeout.connect, None if watched else read),
-                allow_redirects=False,
-                **(headers.overriding() if self._overrides else headers.options()),
-                **self._settings,
-            )
-            content = response.content
-            if short and content.is_eof() and content.total_bytes <= LARGEST_BODY:
-                # All is there already, and sent: having aiohttp wait for it takes 8 % of the call.
-                whole = content.read_nowait()
-            else:
-                whole = await (response.read() if _is_small(response) else _read(response))
-            return Response(response.status, response.headers, whole)
-        except asyncio.CancelledError as error:
-            fault = translated(TimeoutError()) if exchange.ended() else isolated(error)
-        except NETWORK_ERRORS as error:
-            fault = translated(TimeoutError() if exchange.ended() else error)
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            fault = self._unexpected(error)
-        finally:
-            self._silence.end(exchange)
-            # The end of the body has released the connection; one that is not there never will.
-            if response is not None and not response.content.at_eof():
-                response.close()
-        # The answer knows its request, and with it the token.
-        response = exchange.response = None
-        # Out here, so that the original is not even the context of what is raised.
-        try:
-            raise fault
-        finally:
-            del fault  # it holds this frame
+            return self._send_form(method, url, fields, token, body, limits)
+        data = body if body is None else in_pieces(body)
+        return self._isolated(self._send(method, url, fields, token, data, limits))
 
     async def _send_form(
         self,
         method: str,
         url: str,
-        *,
-        headers: SecretHeaders,
-        form: Multipart,
-        timeout: Timeout,
-        hold: float,
+        fields: Mapping[str, str],
+        token: Token,
+        body: Multipart,
+        limits: aiohttp.ClientTimeout,
     ) -> Response:
-        async with forms.opened(form) as (body, streamed):
+        async with opened(body) as (form, streamed):
             try:
-                return await self.send(
-                    method, url, headers=headers, body=body, timeout=timeout, hold=hold
-                )
+                return await self._isolated(self._send(method, url, fields, token, form, limits))
             except APIConnectionError:
                 # What broke may be the caller's own iterator, whose error says more.
                 for content in streamed:
                     content.raise_failure()
                 raise
 
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        fields: Mapping[str, str],
+        token: Token,
+        data: object,
+        limits: aiohttp.ClientTimeout,
+    ) -> Response:
+        session = await self._session.get()
+        self.sent += 1
+        async with session.request(
+            method,
+            URL(url, encoded=True),
+            data=data,
+            timeout=limits,
+            allow_redirects=False,
+            **self._headers(fields, token),
+            **self._settings,
+        ) as response:
+            body = await _read(response, limits.sock_read)
+            return Response(response.status, response.headers, body)
+
     async def open(
         self,
         url: str,
         *,
-        headers: SecretHeaders,
+        fields: Mapping[str, str],
+        token: Token,
+        attached: bool,
         timeout: Timeout,
-        silence: float | None = None,
+        silence: float,
     ) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes.
 
-        It may be silent for *silence* seconds at a time, those of a stream unless set.
+        *attached* says whether *token* goes along; it is covered in what the server says. The
+        server may be silent for *silence* seconds at a time.
         """
-        session = self._ready() or await self._open()
-        silence = timeout.stream if silence is None else silence
-        fault: BaseException
-        try:
+
+        async def exchange() -> ByteStream:
+            session = await self._session.get()
             response = await session.get(
                 URL(url, encoded=True),
-                timeout=limits(timeout.connect, silence),
+                timeout=timeouts(timeout.connect, silence, counts_pool=self._counts_pool),
                 allow_redirects=False,
-                **(headers.overriding() if self._overrides else headers.options()),
+                **self._headers(fields, token if attached else None),
                 **self._settings,
             )
-            return ByteStream(response, silence, headers.covered_in)
+            return ByteStream(response, silence, token.covered_in)
+
+        return await self._isolated(exchange(), token.covered_in(url))
+
+    def _headers(self, fields: Mapping[str, str], token: Token | None) -> dict[str, Any]:
+        """Return the options of a request with these header *fields*, and with *token* if any.
+
+        No variable holds the header with the token: a traceback may be printed with those.
+        """
+        if self._callers is None and not self._connections.trust_env:
+            bearer = {} if token is None else {_AUTHORIZATION: token.bearer}
+            return {"headers": {**fields, **bearer}}
+        # `auth` and middlewares of the session, and .netrc, would put in a header of their own.
+        return {"headers": fields, "middlewares": (_authorizing(token),)}
+
+    async def _isolated(self, exchange: Awaitable[T], url: str = "") -> T:
+        """Await *exchange*; what it raises, leaves as our error or without aiohttp's frames."""
+        fault: BaseException
+        try:
+            return await exchange
         except NETWORK_ERRORS as error:
-            fault = inward(error, headers.covered_in(url)) or translated(error)
+            fault = translated(error, url)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             fault = self._unexpected(error)
+        # Out here, so that the original is not even the context of what is raised.
         try:
             raise fault
         finally:
-            del fault  # it holds this frame
+            del fault  # it refers to this frame
 
     def _unexpected(self, error: BaseException) -> BaseException:
         """Return what to raise for *error*, which is none of the network's."""
-        given = self._given or self._beside
-        if isinstance(error, RuntimeError) and given is not None and given.closed:
+        closed = self._callers is not None and self._callers.closed
+        if isinstance(error, RuntimeError) and closed:
             return ClientStateError(SESSION_CLOSED)
         return isolated(error)
-
-    @staticmethod
-    def headers(fields: Mapping[str, str], token: Token, *, attached: bool) -> SecretHeaders:
-        """Return *fields* as headers to send, with *token* or (not *attached*) without it."""
-        return SecretHeaders(fields, token, attached=attached)
-
-    async def turn(self) -> None:
-        """Wait until it is this task's turn to begin with a request."""
-        await self._turnstile.enter()
 
     def public_transport(self, base: Base) -> Transport:
         """Return the transport for hosts that are not the API's, which is at *base*.
 
-        A session of the caller's may carry headers and cookies of its own, which are not theirs
-        to see; and where their names lead is looked at before a connection is made, unless a proxy
-        or the caller's own connector makes it.
+        A session of the caller's may have headers and cookies that these hosts must not see. The
+        addresses of their names are checked before a connection is made, unless a proxy or the
+        caller's own connector makes it.
         """
-        if self._strangers is None:
-            self._strangers = Transport(
-                connections=self._connections, strangers_of=base, beside=self._given
+        if self._public is None:
+            self._public = Transport(
+                connections=self._connections, public_of=base, beside=self._given
             )
-        return self._strangers
+        return self._public
 
     async def aclose(self) -> None:
         """Close the connections; the transport cannot be used after that."""
-        self.closed = True
-        if self._strangers is not None:
-            await self._strangers.aclose()
-        if self._closer is not None and asyncio.get_running_loop() is self._loop:
-            await self._closer.aclose()
-        elif self._given is None:
-            self._abandon()
-        self._session = None
-
-    def _ready(self) -> aiohttp.ClientSession | None:
-        """Return the session, unless one is to be made for this loop."""
-        if self.closed:
-            raise ClientStateError("The client is closed; make a new one, or close it later.")
-        if (
-            self._loop is asyncio.get_running_loop()
-            and self._pid == os.getpid()
-            and self._session is not None
-        ):
-            return self._session
-        return None
-
-    async def _open(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        forked = self._pid != os.getpid()
-        if self._loop is not None and self._loop is not loop and not forked:
-            self._check_thread(self._loop)
-        given = self._given or self._beside
-        if given is not None and getattr(given, "_loop", loop) is not loop:
-            raise ClientStateError(
-                "The session that was passed as session= belongs to another event loop; make a "
-                "session and a client for each."
-            )
-        self._silence = Silence(loop)
-        if self._given is not None:
-            self._loop, self._pid = loop, os.getpid()
-            self._session = self._given
-            return self._given
-        self._abandon()
-        if self._beside is not None:
-            session = open_beside(self._beside)
-        else:
-            session = open_session(self._connections, self._strangers_of, self._silence)
-        self._session, self._loop, self._pid = session, loop, os.getpid()
-        # A loop that ends closes its asynchronous generators, and this one the session with it:
-        # nothing is left open where nobody called aclose(), and a second loop finds a clean slate.
-        self._closer = _closing(session)
-        await anext(self._closer)
-        return session
-
-    def _check_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop.is_running():
-            raise ClientStateError(
-                "The client is used from a second event loop while its first one runs; make one "
-                "client for each, or come back to the first with asyncio.run_coroutine_threadsafe."
-            )
-
-    def _abandon(self) -> None:
-        """Let go of a session whose loop is gone, or is another process's."""
-        session, self._session, self._closer = self._session, None, None
-        if session is None or session.closed or session is self._given:
-            return
-        if self._pid != os.getpid():
-            # The sockets are the parent's: closing them here would shut down its TLS sessions.
-            _ABANDONED.append(session)
-        else:
-            session.detach()
+        if self._public is not None:
+            await self._public.aclose()
+        await self._session.aclose()
 
     @property
     def state(self) -> str:
-        """Whether it is "idle" (no session yet), "open" or "closed"."""
-        return "closed" if self.closed else "open" if self._session is not None else "idle"
+        """Return "idle" (no session yet), "open" or "closed"."""
+        return self._session.state
 
     def __repr__(self) -> str:
         return f"<Transport {self.state}>"
 
 
-async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
+def _authorizing(token: Token | None) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that sends *token*, or no authorization, whatever the session says.
+
+    It replaces the middlewares of the session: one that repeats requests would repeat creates. It
+    costs a quarter of a request, so that the client's own session has none.
+    """
+
+    def authorize(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        if token is None:
+            request.headers.popall(_AUTHORIZATION, None)
+        else:
+            request.headers[_AUTHORIZATION] = token.bearer
+        return send(request)
+
+    return authorize
 
 
 def _request_settings(
-    connections: Connections, given: aiohttp.ClientSession | None
+    connections: Connections, callers: aiohttp.ClientSession | None
 ) -> dict[str, Any]:
-    """Return the options of each request that override those of a session that was *given*."""
-    settings: dict[str, Any] = {}
-    if given is not None:
-        settings = {"raise_for_status": False, "auto_decompress": True}
-        if connections.proxy is not None:
-            settings["proxy"] = connections.proxy
-        if connections.tls is not True:
-            settings["ssl"] = connections.tls
+    """Return the options of each request that override those of a session of the caller's."""
+    if callers is None:
+        return {}
+    settings: dict[str, Any] = {"raise_for_status": False, "auto_decompress": True}
+    if connections.proxy is not None:
+        settings["proxy"] = connections.proxy
+    if connections.tls is not True:
+        settings["ssl"] = connections.tls
     return settings
 
 
-def _is_short(body: bytes | aiohttp.Payload) -> bool:
-    """Whether sending *body* may count as waiting for the answer."""
-    return isinstance(body, bytes) and len(body) <= _SHORT
+async def _read(response: aiohttp.ClientResponse, silence: float | None) -> bytes:
+    """Return the body, of at most `LARGEST_BODY` bytes, after *silence* at most between its pieces.
 
-
-def _is_small(response: aiohttp.ClientResponse) -> bool:
-    """Whether its body is known to be within the limit."""
-    length = response.content_length
-    return (
-        length is not None and length <= LARGEST_BODY and "Content-Encoding" not in response.headers
-    )
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body, unless it turns out to be larger than the limit."""
+    The timer of aiohttp starts again with bytes of the framing too, which may come without end.
+    """
+    content = response.content
+    if content.is_eof() and content.total_bytes <= LARGEST_BODY:
+        return await content.read()
     body = bytearray()
-    # By chunks, so that a small answer that inflates without end stops at the limit.
-    async for chunk in response.content.iter_any():
-        body += chunk
+    while not content.at_eof():
+        async with asyncio.timeout(silence):
+            body += await content.readany()
+        # Not at the end, so that a small answer that inflates without end stops here.
         if len(body) > LARGEST_BODY:
             raise DecodeError(
                 f"The answer is larger than {LARGEST_BODY:,} bytes; it was not read to its end.",

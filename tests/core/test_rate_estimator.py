@@ -58,7 +58,7 @@ def test_a_server_without_any_burst_costs_a_tenth_besides_what_the_network_delay
 @pytest.mark.parametrize("jitter", [0.0, 0.002])
 def test_a_limit_that_is_known_with_its_burst_is_used_and_never_exceeded(jitter: float) -> None:
     server = Server(World(), 10, burst=1)
-    storm(server, RateLimiters(Limits(creates=600, burst=1)).create, jitter=jitter)
+    storm(server, RateLimiters(Limits(creates=600, burst=1)).buckets["create"], jitter=jitter)
     assert not server.rejected
     assert len(server.accepted) >= 0.95 * 600
 
@@ -96,7 +96,7 @@ def test_an_account_with_little_credit_gets_its_six_a_minute(
     named: tuple[float, int] | None, share: float, refused: int
 ) -> None:
     server = Server(World(), 0.1, burst=1, named=named)
-    storm(server, RateLimiters(Limits()).create, tasks=50, seconds=1200)
+    storm(server, RateLimiters(Limits()).buckets["create"], tasks=50, seconds=1200)
     assert len(server.accepted) >= share * 120
     assert len(server.rejected) <= refused
 
@@ -108,7 +108,7 @@ def test_an_account_with_little_credit_gets_its_six_a_minute(
 def test_a_rate_that_was_named_holds_until_more_is_allowed(headers: bool, seconds: float) -> None:
     world = World()
     server = Server(world, 0.1, burst=1, headers=headers, named=(6, 1))
-    bucket = RateLimiters(Limits()).create
+    bucket = RateLimiters(Limits()).buckets["create"]
 
     async def pay() -> None:
         await world.sleep(60)

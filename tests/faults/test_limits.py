@@ -50,7 +50,7 @@ def client_of(server: FaultServer, **options: Any) -> Replicate:
 
 
 def create_delay(client: Replicate) -> float:
-    return context_of(client).sender.rate_limiters.create.delay(monotonic())
+    return context_of(client).sender.rate_limiters.buckets["create"].delay(monotonic())
 
 
 async def create(client: Replicate, number: int = 1) -> None:

@@ -290,7 +290,7 @@ async def test_certificates_are_verified_unless_told_otherwise() -> None:
         async with client_of(proxy=proxy.url) as client:
             for call in (
                 client.account.get(),
-                context_of(client).sender.open_file(f"https://{FILES}/out.png"),
+                context_of(client).open_file(f"https://{FILES}/out.png"),
             ):
                 with caught(TLSError) as found:
                     await call
@@ -390,7 +390,7 @@ async def test_a_session_that_is_closed_is_named() -> None:
     async with client_of(session=session) as client:
         for call in (
             client.account.get(),
-            context_of(client).sender.open_file(f"https://{FILES}/out.png"),
+            context_of(client).open_file(f"https://{FILES}/out.png"),
         ):
             with caught(ReplicateError) as found:
                 await call
@@ -406,7 +406,7 @@ def test_a_session_of_another_event_loop_is_named() -> None:
         client = client_of(session=session)
         for call in (
             client.account.get(),
-            context_of(client).sender.open_file(f"https://{FILES}/out.png"),
+            context_of(client).open_file(f"https://{FILES}/out.png"),
         ):
             with caught(ClientStateError) as found:
                 await call

@@ -61,7 +61,7 @@ async def surf(
             loop.reached.clear()
             ways = {
                 "file": FileOutput(url).with_client(client).read(),
-                "stream": context_of(client).sender.open_stream(url),
+                "stream": context_of(client).open_stream(url),
             }
             for way, call in ways.items():
                 try:

@@ -286,7 +286,7 @@ class Replicate:
         parsed = parse_version(model)
         held = wait
         if wait is None and on_update is None:
-            held = sync_wait_hint(self._context.waiter.durations, parsed)
+            held = sync_wait_hint(self._context.tracker.durations, parsed)
         request = PredictionRequest(
             self._context,
             input=input,

@@ -122,7 +122,7 @@ class ClientContext:
     """What the resources, runs and files of one client share."""
 
     sender: RequestSender
-    waiter: ClientTracker
+    tracker: ClientTracker
     models: ModelCache = field(default_factory=ModelCache)
     webhook_secret: WebhookSecretCache = field(default_factory=WebhookSecretCache)
     batches: set[BatchScheduler] = field(default_factory=lambda: set())  # noqa: PLW0108 - BatchScheduler is a name for types only
@@ -131,14 +131,14 @@ class ClientContext:
     @classmethod
     def of(cls, sender: RequestSender) -> Self:
         """Return the context of a new client that sends with *sender*."""
-        return cls(sender, _waiter(sender))
+        return cls(sender, _tracker(sender))
 
     def with_sender(self, sender: RequestSender) -> ClientContext:
         """Return a copy that sends with *sender*; another token has its own runs and secret."""
         if sender.token is self.sender.token:
             return replace(self, sender=sender)
         return replace(
-            self, sender=sender, waiter=_waiter(sender), webhook_secret=WebhookSecretCache()
+            self, sender=sender, tracker=_tracker(sender), webhook_secret=WebhookSecretCache()
         )
 
     @property
@@ -216,7 +216,7 @@ class ClientContext:
         return fetch.open_file(self.sender, url, start=start, validator=validator)
 
 
-def _waiter(sender: RequestSender) -> ClientTracker:
+def _tracker(sender: RequestSender) -> ClientTracker:
     return ClientTracker(pages_per_second=pages_per_second(sender.rate_limiters.limits))
 
 

@@ -29,10 +29,10 @@ async def handle_webhook(
     raw = Raw(body.encode() if isinstance(body, str) else bytes(body))
     # One URL may get both kinds, and a training is a prediction, too.
     if kind is Prediction:
-        context.waiter.notify("prediction", run)
+        context.tracker.notify("prediction", run)
         _announce_as(context, "training", Training, run.id, raw)
     else:
-        context.waiter.notify("training", run)
+        context.tracker.notify("training", run)
         _announce_as(context, "prediction", Prediction, run.id, raw)
     return run
 
@@ -40,10 +40,10 @@ async def handle_webhook(
 def _announce_as(
     context: ClientContext, name: str, kind: type[RunT], run_id: str, raw: Raw
 ) -> None:
-    if context.waiter.is_tracked(name, run_id):
+    if context.tracker.is_tracked(name, run_id):
         other = decode(raw, kind)
         if other is not None:
-            context.waiter.notify(name, other)
+            context.tracker.notify(name, other)
 
 
 async def _verified(

@@ -43,7 +43,7 @@ class PredictionCalls:
     def __init__(self, context: ClientContext) -> None:
         self.context = context
         self.waits: PredictionWaits[Prediction] = PredictionWaits(
-            context.waiter,
+            context.tracker,
             RunApi("prediction", Prediction, self._poll, self._page, windowed=True),
         )
         self.files: FileSource = FileSource(self._open_file, self.get, context.base)

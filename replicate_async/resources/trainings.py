@@ -43,7 +43,7 @@ class Trainings(Resource):
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)
         self._waits: PredictionWaits[Training] = PredictionWaits(
-            context.waiter,
+            context.tracker,
             RunApi("training", Training, self._poll, self._page, windowed=False),
         )
 

@@ -64,6 +64,9 @@ class Model(Struct, frozen=True, kw_only=True):
     """None for a model that no version was pushed to."""
     created_at: Timestamp | None = None
 
+    def __repr__(self) -> str:
+        return f"<Model {self.owner}/{self.name}>"
+
 
 class CreateModel(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True

@@ -16,6 +16,10 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
     previous: str | None = None
     results: list[T]
 
+    def __repr__(self) -> str:
+        more = "more follow" if self.next_url else "the last page"
+        return f"<Page of {len(self.results)}, {more}>"
+
     @property
     def next_url(self) -> str | None:
         """The URL of the next page, or None on the last one."""

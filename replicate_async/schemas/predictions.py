@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import is_terminal
 from replicate_async.schemas.notebook import run_table
 from replicate_async.schemas.output import Progress, decode_output, error_code
@@ -64,6 +65,11 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
     def progress(self) -> Progress | None:
         """The last progress bar in the logs, or None without one."""
         return Progress.parse(self.logs)
+
+    def __repr__(self) -> str:
+        model = f" {self.model}" if self.model else ""
+        error = f": {shorten(self.error)}" if self.error else ""
+        return f"<{type(self).__name__} {self.id}{model} {self.status}{error}>"
 
     @property
     def error_code(self) -> str | None:

@@ -111,6 +111,6 @@ async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> Non
 async def test_another_token_has_waits_and_a_secret_of_its_own(service: Service) -> None:
     async with service.client() as client:
         other = client.with_options(api_token=TOKEN[::-1])
-        assert context_of(other).waiter is not context_of(client).waiter
+        assert context_of(other).tracker is not context_of(client).tracker
         assert context_of(other).webhook_secret is not context_of(client).webhook_secret
-        assert context_of(client.with_options(timeout=3)).waiter is context_of(client).waiter
+        assert context_of(client.with_options(timeout=3)).tracker is context_of(client).tracker

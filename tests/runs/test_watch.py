@@ -138,7 +138,7 @@ async def test_a_watch_that_is_left_early_leaves_nothing_behind(service: Service
         asked = len(service.server.requests)
         await asyncio.sleep(0.02)
         assert len(service.server.requests) == asked
-        assert len(context_of(client).waiter) == 0
+        assert len(context_of(client).tracker) == 0
 
 
 async def test_a_watch_of_what_has_ended_shows_that(client: Replicate) -> None:
@@ -176,7 +176,7 @@ async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -
         watch.close()
         assert await reading is None
         watch.close()
-        assert len(context_of(client).waiter) == 0
+        assert len(context_of(client).tracker) == 0
 
 
 async def test_a_watch_may_be_closed_before_anything_is_seen(service: Service) -> None:
@@ -190,7 +190,7 @@ async def test_a_watch_may_be_closed_before_anything_is_seen(service: Service) -
         await until(lambda: server.requests)
         watch.close()
         assert await reading is None
-        assert len(context_of(client).waiter) == 0
+        assert len(context_of(client).tracker) == 0
 
 
 async def test_a_watch_that_was_cancelled_goes_on(service: Service) -> None:
@@ -199,7 +199,7 @@ async def test_a_watch_that_was_cancelled_goes_on(service: Service) -> None:
         await anext(watch)
         with anyio.move_on_after(0.01):
             await anext(watch)
-        assert len(context_of(client).waiter) == 0
+        assert len(context_of(client).tracker) == 0
         with anyio.move_on_after(0.01):
             await anext(watch)
     assert service.asked("/predictions/abc") == 1
@@ -255,7 +255,7 @@ async def test_many_waits_are_answered_from_the_embedded_servers_listing() -> No
         assert all(run.status == "succeeded" and run.output is not None for run in runs)
         assert [run.id for run in runs] == [run.id for run in made]
         assert context_of(client).requests_sent - before < 60
-        assert len(context_of(client).waiter) == 0
+        assert len(context_of(client).tracker) == 0
 
 
 @pytest.mark.virtual_clock

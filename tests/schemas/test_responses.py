@@ -22,7 +22,6 @@ from replicate_async.schemas import (
     Model,
     Page,
     Prediction,
-    PredictionURLs,
     Problem,
     SearchResults,
     Training,
@@ -259,8 +258,3 @@ def test_every_struct_is_frozen_and_takes_keywords_only() -> None:
         assert struct.__struct_config__.frozen, struct
         with pytest.raises(TypeError):
             struct("by position")
-
-
-def test_the_repr_shows_what_a_prediction_is() -> None:
-    text = repr(Prediction(id="a1", status="starting", urls=PredictionURLs()))
-    assert text.startswith("Prediction(id='a1'")

@@ -8,6 +8,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.errors import AmbiguousCreateError, ReplicateError
 from replicate_async.files.values import Record
 from replicate_async.schemas import Prediction
@@ -45,6 +46,10 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Whether an earlier run of the batch had started it already."""
     files: tuple[Path, ...] = ()
     """Where its output files were saved, with *save_files*."""
+
+    def __repr__(self) -> str:
+        state = "ok" if self.error is None else type(self.error).__name__
+        return f"<BatchResult {self.index} {shorten(self.key)} {state}>"
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,7 @@
-"""Data URLs: files that stand in the output itself, read as browsers read them.
+"""Decoding data URLs, as browsers do.
 
-The rules are those of the WHATWG: the "data: URL processor" of the Fetch standard and the
-"forgiving-base64 decode" of the Infra standard.
+The rules are the "data: URL processor" of the Fetch standard and the "forgiving-base64 decode" of
+the Infra standard.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from replicate_async.core.endpoint import shorten
 from replicate_async.errors import FileError, FileTooLargeError
 
 LARGEST: Final = 100 * 1024 * 1024
-"""Characters of a data URL; more cannot come in an answer of the API."""
+"""Characters of a data URL; an answer of the API cannot hold more."""
 
 _SCHEME: Final = "data:"
 _MEDIA: Final = re.compile(r"[!#$%&'*+.^`|~\w-]+/[!#$%&'*+.^`|~\w-]+", re.ASCII)
 _BASE64: Final = re.compile(r"; *base64\Z", re.ASCII | re.IGNORECASE)
 _LONGEST_HEAD: Final = 512
-"""Characters before the comma of a string that is taken for a file by its looks alone."""
+"""Characters before the comma of a string that is recognized as a data URL."""
 _DROPPED: Final = str.maketrans("", "", "\t\n\r")
 _SPACES: Final = "\t\n\f\r "
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
 
 
 class _Head(NamedTuple):
-    """What stands before the data of a data URL."""
+    """The part of a data URL before its data."""
 
     media: str
-    """The media type in lower case, without parameters; empty when there is none."""
+    """The media type in lower case, without parameters; may be empty."""
     is_base64: bool
     end: int
     """Where the data begins."""
@@ -57,13 +57,13 @@ def is_base64(url: str) -> bool:
 
 
 def media_type(url: str) -> str:
-    """Return the media type that a data URL names, without parameters."""
+    """Return the media type of a data URL, without parameters."""
     head = _read_head(url)
     return (head.media if head is not None else "") or "text/plain"
 
 
 def decode(url: str) -> bytes:
-    """Return the bytes of a data URL; raises `FileError` when it is none, or malformed."""
+    """Return the bytes of a data URL; raises `FileError` if it is malformed."""
     if len(url) > LARGEST:
         raise FileTooLargeError(
             f"The data URL has {len(url):,} characters; {LARGEST:,} at most are decoded."
@@ -81,7 +81,7 @@ def decode(url: str) -> bytes:
 
 
 def _forgiving_base64(octets: bytes, url: str) -> bytes:
-    """Decode base64 that may hold white space and lack its padding."""
+    """Decode base64, which may contain white space and lack padding."""
     digits = octets.translate(None, _SPACES.encode())
     if len(digits) % 4 == 0:
         digits = digits[:-2] + digits[-2:].rstrip(b"=") if digits.endswith(b"=") else digits

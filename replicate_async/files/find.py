@@ -1,4 +1,4 @@
-"""Which strings of an output are files, and where in it they are."""
+"""Finding the files in an output: which strings are URLs of files, and their places."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ _SCHEMES: Final = ("https://", "http://", "data:")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Where a model's output has files, by its schema; a list's items are under None."""
+    """The places of files in the output of a model, from its schema.
+
+    `parts` has the shapes of properties by name, and the shape of list items under None.
+    """
 
     is_text: bool = False
-    """Whether the output as a whole is one text in chunks, to be concatenated."""
+    """Whether the output is one text, as a list of chunks."""
     file: bool = False
     parts: Mapping[str | None, Shape] = field(default_factory=dict["str | None", "Shape"])
 
     def inside(self, key: str | int) -> Shape:
-        """Return the shape of the part under *key*."""
+        """Return the shape of the part at *key*."""
         found = self.parts.get(key) if isinstance(key, str) else None
         return found or self.parts.get(None) or _NOTHING
 
@@ -38,9 +41,9 @@ _NOTHING: Final = Shape()
 
 
 def output_shape(openapi_schema: Mapping[str, Any] | None) -> Shape | None:
-    """Return where the outputs of a version with *openapi_schema* have files.
+    """Return the shape of the outputs of a version with *openapi_schema*.
 
-    None when the schema does not say what the output is.
+    None when the schema does not describe the output.
     """
     components = _mapping(_mapping(_mapping(openapi_schema).get("components")).get("schemas"))
     output = _mapping(components.get("Output"))
@@ -52,7 +55,7 @@ def output_shape(openapi_schema: Mapping[str, Any] | None) -> Shape | None:
 
 
 def _concatenates(schema: Mapping[str, Any], components: Mapping[str, Any], depth: int) -> bool:
-    """Return whether a list of strings with *schema* is one text in chunks."""
+    """Return whether *schema* says that a list of strings is one text."""
     if schema.get("x-cog-array-display") == "concatenate":
         return True
     ref = schema.get("$ref")
@@ -69,7 +72,7 @@ def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen)
     ref = schema.get("$ref")
     if isinstance(ref, str):
         if ref not in seen:
-            seen[ref] = _NOTHING  # for as long as a schema that refers to itself is looked into
+            seen[ref] = _NOTHING  # ends the recursion of a schema that refers to itself
             seen[ref] = _shape(
                 _mapping(components.get(ref.removeprefix(_COMPONENTS))), components, seen
             )
@@ -97,10 +100,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def is_file_url(text: str, base: Base) -> bool:
-    """Return whether *text* is a file where no schema says so.
+    """Return whether *text* is the URL of a file, without a schema that says so.
 
-    That is a URL of a host that delivers files, one of the API's own files, or a data URL in
-    base64. Any other URL may be a model's answer, and stays text.
+    Files are URLs of the delivery host, of the API's own files, and data URLs in base64. Any other
+    URL may be the answer of a model, and stays text.
     """
     if text[:5].lower() == "data:":
         return is_base64(text)
@@ -111,7 +114,7 @@ def is_file_url(text: str, base: Base) -> bool:
         return False
     if origin == base.origin:
         target = base.target(text)
-        if target is None:  # not of the API itself; an embedded server delivers from there
+        if target is None:  # not an operation; an embedded server delivers files there
             return base.is_loopback
         return target.startswith("/files/")
     return origin.host == _DELIVERY or origin.host.endswith(f".{_DELIVERY}")
@@ -120,16 +123,16 @@ def is_file_url(text: str, base: Base) -> bool:
 def wrapped(
     output: object, base: Base, shape: Shape | None, wrap: Callable[[str, Place], object]
 ) -> Any:
-    """Return *output* with every file in it as what *wrap* makes of its URL and place.
+    """Return *output* with ``wrap(url, place)`` in the place of every file.
 
-    With a *shape*, every URL where the schema has files is one; without, `is_file_url` decides.
+    With a *shape*, a URL is a file where the schema has one; without, `is_file_url` decides.
     """
     if (shape.is_text and isinstance(output, list)) if shape is not None else _is_text(output):
         return cast("list[object]", output).copy()
     try:
         return _wrapped(output, base, shape, wrap, ())
     except RecursionError:
-        return output  # nested deeper than any file would be
+        return output  # no model nests files that deep
 
 
 def _wrapped(
@@ -160,22 +163,22 @@ def _wrapped(
 
 
 def _is_text(output: object) -> bool:
-    """Return whether *output* is a list of tokens, none of them a URL."""
+    """Return whether *output* is a list of strings, none of them a URL."""
     return isinstance(output, list) and all(map(_is_plain, cast("list[object]", output)))
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether *value* is a text that is no URL at first sight, as most tokens are."""
+    """Return whether *value* is a text that cannot be a URL, a quick test for tokens."""
     return isinstance(value, str) and value[:4].lower() not in {"http", "data"}
 
 
 def is_url(text: str) -> bool:
-    """Return whether *text* looks like the URL of something."""
+    """Return whether *text* looks like a URL."""
     return text[:8].lower().startswith(_SCHEMES) and not any(map(str.isspace, text[:2048]))
 
 
 def strings_in(output: object, place: Place = ()) -> Iterator[tuple[str, Place]]:
-    """Yield every string in *output*, and where it is."""
+    """Yield every string in *output* with its place."""
     if isinstance(output, str):
         yield output, place
     elif isinstance(output, list):
@@ -187,11 +190,11 @@ def strings_in(output: object, place: Place = ()) -> Iterator[tuple[str, Place]]
 
 
 def at(output: object, place: Place) -> object:
-    """Return what *output* has at *place*, or None."""
+    """Return the part of *output* at *place*, or None."""
     for key in place:
         if isinstance(output, list | dict):
             output = _inside(cast("list[object] | dict[object, object]", output), key)
-        elif place != (0,):  # else it is the first file of a stream, of a model that has but one
+        elif place != (0,):  # (0,) is the first file of a stream, and may be the whole output
             return None
     return output
 

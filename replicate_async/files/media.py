@@ -1,4 +1,4 @@
-"""Media types, told by a file's name and by its first bytes."""
+"""Media types from file names and first bytes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 
 OCTETS: Final = "application/octet-stream"
 ENOUGH: Final = 512
-"""Bytes from which every type that is known here can be told."""
+"""Bytes that identify every type in the table below."""
 
-# What models take and give, and what not every system's table knows.
+# Types that models use and that not every system knows.
 _SUFFIXES: Final = {
     ".avif": "image/avif",
     ".flac": "audio/flac",
@@ -31,7 +31,7 @@ _SUFFIXES: Final = {
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
 }
-# mimetypes says what is inside of these; what is sent is the compressed file.
+# mimetypes gives the type of the content; the compressed file is sent.
 _COMPRESSIONS: Final = {
     "gzip": "application/gzip",
     "bzip2": "application/x-bzip2",
@@ -67,17 +67,17 @@ _MAGIC: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = tuple(
 
 
 def type_of_name(name: str) -> str | None:
-    """Return the media type that the suffix of *name* stands for."""
+    """Return the media type for the suffix of *name*."""
     suffix = name[name.rfind(".") :].lower() if "." in name else ""
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    # With a slash before it, a name is not taken for a URL.
+    # The slash keeps mimetypes from reading the name as a URL.
     kind, compression = mimetypes.guess_type(f"/{name}")
     return kind if compression is None else _COMPRESSIONS.get(compression, OCTETS)
 
 
 def type_of_content(start: bytes) -> tuple[str, str] | None:
-    """Return the media type that content with this *start* has, and the usual suffix for it."""
+    """Return the media type of content that begins with *start*, and its usual suffix."""
     for pattern, kind, suffix in _MAGIC:
         if pattern.match(start):
             return kind, suffix
@@ -85,7 +85,7 @@ def type_of_content(start: bytes) -> tuple[str, str] | None:
 
 
 def describe(name: str | None, start: bytes) -> tuple[str, str]:
-    """Return a filename and a media type for content called *name*, with this *start*."""
+    """Return a file name and a media type for content that begins with *start*."""
     kind = type_of_name(name) if name else None
     if kind is not None and name:
         return name, kind

@@ -1,4 +1,4 @@
-"""Names for files, made out of what strangers call them."""
+"""Safe file names, made from names that hosts and callers give."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from urllib.parse import unquote
 
 FALLBACK: Final = "output"
 
-# What Windows does not take, what separates folders anywhere, and what opens an alternate stream.
+# Characters that Windows forbids, separators of folders, and the mark of alternate streams.
 _FORBIDDEN: Final = re.compile(r'[<>:"/\\|?*]')
 _DEVICE: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])[ .]*(\..*)?",
     re.IGNORECASE | re.DOTALL,
 )
-# Controls, marks that turn the text around or cannot be seen, lone surrogates, line separators.
+# Control, format and unassigned characters, lone surrogates, line and paragraph separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _LONGEST: Final = 200
 _LONGEST_SUFFIX: Final = 16
 _LONGEST_STEM: Final = 120
-"""Bytes of a key in the name of its files; room is left for a digest, a number and an extension."""
-# Keys that end like a name that is made of another key: in a number or in a digest.
+"""Bytes of a key in the names of its files, which leaves room for digest, number and suffix."""
+# Keys that end like a name made from another key: in a number or in a digest.
 _MADE: Final = re.compile(r"(\.[0-9]+|-[0-9a-f]{16})\Z")
 _PARAMETER: Final = re.compile(
     r';\s*([A-Za-z0-9!#$%&\'+.^_`|~*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL
 )
 _LONGEST_HEADER: Final = 4096
 
-# The first of several that mimetypes may give depends on the machine.
+# Where mimetypes knows several suffixes, its choice depends on the machine.
 _SUFFIXES: Final = {
     "application/json": ".json",
     "application/octet-stream": "",
@@ -46,18 +46,17 @@ _SUFFIXES: Final = {
 
 
 def safe_name(raw: str) -> str:
-    """Return *raw* as one plain file name that means the same to every system.
+    """Return *raw* as a plain file name that is safe on every system.
 
-    The last part of a path is taken. Nothing is left of folders, drives, devices, hidden files,
-    options and characters that nobody sees; at most 200 bytes of UTF-8 are, the extension among
-    them.
+    It is the last part of a path, without folders, drives, device names, leading dots and dashes,
+    and invisible characters, and has at most 200 bytes of UTF-8 with its extension.
     """
     text = unicodedata.normalize("NFC", raw)
     kinds = [(char, unicodedata.category(char)) for char in text]
     seen = "".join(" " if kind == "Zs" else char for char, kind in kinds if kind not in _UNSEEN)
     parts = [part for part in re.split(r"[/\\]", seen) if part.strip(" .")]
     name = _FORBIDDEN.sub("_", parts[-1] if parts else "")
-    # A leading dot hides a file, a leading dash or tilde means something to a shell.
+    # A leading dot hides a file; a shell interprets a leading dash or tilde.
     name = re.sub(r"^[-~]+", "_", name.strip().lstrip(". ")).rstrip(". ")
     if _DEVICE.fullmatch(name):
         name = f"_{name}"
@@ -65,7 +64,7 @@ def safe_name(raw: str) -> str:
 
 
 def shortened(name: str, extra: str = "") -> str:
-    """Return *name*, cut to fit, with *extra* before its extension."""
+    """Return *name* with *extra* before its extension, cut to 200 bytes."""
     stem, suffix = split(name)
     room = _LONGEST - len(suffix.encode()) - len(extra.encode())
     if len(stem.encode()) > room:
@@ -74,7 +73,7 @@ def shortened(name: str, extra: str = "") -> str:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return the stem and the extension of *name*, the latter with its dot, or empty."""
+    """Return the stem and the extension of *name*; the extension has its dot, or is empty."""
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix.encode()) >= _LONGEST_SUFFIX or not suffix.isalnum():
         return name, ""
@@ -82,18 +81,18 @@ def split(name: str) -> tuple[str, str]:
 
 
 def numbered(name: str, number: int) -> str:
-    """Return *name* for the case that number - 1 others are there: ``name (2).webp``."""
+    """Return *name* with a number from 2 on: ``name (2).webp``."""
     return name if number < 2 else shortened(name, f" ({number})")
 
 
 def item_name(key: str, number: int, suffix: str) -> str:
-    """Return the name of a file that the item *key* of a batch made, its *number* from 1.
+    """Return the name of output file *number* (from 1) of the batch item *key*.
 
-    No two keys have the same name, also where upper and lower case, or NFC and NFD, are one. A key
-    that is a plain name in lower case stays as it is; any other is made one and gets its digest.
+    Different keys have different names, also on file systems that ignore case or Unicode
+    composition. A key that is a safe name in lower case is kept; any other gets a digest.
     """
     stem = safe_name(key)
-    clear = suffix or not split(key)[1]  # else "a.png" would be "a" with an extension
+    clear = suffix or not split(key)[1]  # "a.png" could be the file of "a"
     if (
         not clear
         or stem != key
@@ -108,13 +107,13 @@ def item_name(key: str, number: int, suffix: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """Return *text* without what file systems may not tell apart: its case and its composition."""
+    """Return *text* without the case and composition, which file systems may ignore."""
     lower = unicodedata.normalize("NFD", text).upper().casefold()
     return unicodedata.normalize("NFC", lower)
 
 
 def with_suffix(name: str, content_type: str | None) -> str:
-    """Return *name*, with the extension of its media type if it has none."""
+    """Return *name*, with the extension of the media type if it has none."""
     if split(name)[1] or not content_type:
         return name
     kind = content_type.partition(";")[0].strip().lower()
@@ -125,16 +124,16 @@ def with_suffix(name: str, content_type: str | None) -> str:
 
 
 def name_in_url(url: str) -> str:
-    """Return what the path of *url* calls the file, unsafe as it is; empty if it has no name."""
+    """Return the file name in the path of *url*, not made safe; may be empty."""
     _, _, rest = url.partition("://")
     path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")[2]
     return unquote(path.rstrip("/").rpartition("/")[2], errors="replace")
 
 
 def name_in_disposition(header: str) -> str:
-    """Return what a Content-Disposition calls the file, unsafe as it is; empty if it does not.
+    """Return the file name in a Content-Disposition header, not made safe; may be empty.
 
-    ``filename*`` (RFC 5987) goes before ``filename`` (RFC 6266), unless it is malformed.
+    ``filename*`` (RFC 5987) is preferred to ``filename`` (RFC 6266), unless it is malformed.
     """
     found: dict[str, str] = {}
     for name, value in _PARAMETER.findall(f";{header[:_LONGEST_HEADER].partition(';')[2]}"):
@@ -154,7 +153,7 @@ def name_in_disposition(header: str) -> str:
 
 
 def _as_utf8(text: str) -> str:
-    # Bytes that are not UTF-8 arrive as surrogates; they were Latin-1, most likely.
+    # Bytes that are not UTF-8 arrive as surrogates; most likely they are Latin-1.
     try:
         octets = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""How a file shows itself in a notebook; nothing here asks the network."""
+"""The representation of a file in a notebook; nothing is downloaded for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 LARGEST_SHOWN: Final = 32 * 1024 * 1024
-"""Bytes that are put into a notebook; a larger file is a link."""
+"""Bytes of a file that is embedded in a notebook; a larger one is a link."""
 
 _INLINE: Final = frozenset({"image/png", "image/jpeg", "image/gif"})
 _KIND: Final = re.compile(r"(image|audio|video)/[a-z0-9.+-]+", re.ASCII)
@@ -22,10 +22,10 @@ _TAGS: Final = {
 def mimebundle(
     url: str, name: str, content_type: str | None, data: bytes | None, text: str
 ) -> dict[str, str]:
-    """Return what a notebook is to show for the file at *url*.
+    """Return the mime bundle for the file at *url*.
 
-    What has been read shows itself; before that there is an image or a link that the browser may
-    follow, for ``https`` alone.
+    A file that was read is embedded. Otherwise the bundle has a link or an image, for ``https``
+    URLs only, which the browser loads.
     """
     bundle = {"text/plain": text}
     kind = (content_type or "").partition(";")[0].strip().lower()
@@ -35,7 +35,7 @@ def mimebundle(
         if kind in _INLINE:
             bundle[kind] = encoded
         else:
-            # Also for image/svg+xml: within an image its scripts do not run.
+            # Scripts in image/svg+xml do not run within an <img>.
             source = f"data:{kind};base64,{encoded}"
             bundle["text/html"] = _TAGS[match[1]].format(source, escape(name))
     elif url.startswith("https://"):

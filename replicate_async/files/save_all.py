@@ -44,7 +44,7 @@ async def save_all(
 ) -> list[Path]:
     """Save every file in *output* into *folder*; returns their paths, in the order of the output.
 
-    output: a result of ``client.run`` or ``client.output``; files are found in lists,
+    output: a result of ``client.run`` or ``client.parse_output``; files are found in lists,
         mappings, structs and dataclasses.
     folder: is made if it does not exist.
     overwrite: replace existing files. Otherwise a file whose name is taken gets a number. Two

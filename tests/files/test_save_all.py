@@ -94,7 +94,7 @@ async def test_a_prediction_is_no_output(
     with caught(InvalidArgumentError) as raised:
         await save_all(prediction, tmp_path)
 
-    assert "client.output" in str(raised.error)
+    assert "client.parse_output" in str(raised.error)
 
 
 async def saved_out_of_order(folder: Path, *, overwrite: bool) -> list[Path]:

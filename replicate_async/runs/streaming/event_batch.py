@@ -1,7 +1,7 @@
-"""Events that came together, and the ways of taking them.
+"""Batches of events that arrived together, and the iterators over them.
 
-An event is taken once, whichever way it is: the iterators of one batch share a place in it. They
-are made in C as far as can be, for a chunk may bring thousands of events.
+Each event is taken once: all iterators over a batch share one position. They are built from
+iterators in C where possible, since one chunk may hold thousands of events.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 class OutputBatch:
-    """Parts of the output, and nothing else, after the event with *earlier_id*."""
+    """Events that are all parts of the output; *earlier_id* is the id of the event before them."""
 
     __slots__ = ("_all_ids", "_earlier_id", "_ids", "_parts")
 
     def __init__(self, batch: Outputs, earlier_id: str) -> None:
         self._earlier_id = earlier_id
         self._all_ids = ids = batch.ids
-        # Taken from in step; the ids are never empty.
+        # Both iterators advance together. No id is empty, which `compress` relies on.
         self._ids = iter(ids)
         self._parts = iter(batch.parts)
 
     @property
     def taken_id(self) -> str:
-        """The id of the event that was taken last."""
+        """The id of the last event that was taken."""
         taken = len(self._all_ids) - length_hint(self._ids)
         return self._all_ids[taken - 1] if taken else self._earlier_id
 
@@ -43,32 +43,32 @@ class OutputBatch:
         return self._all_ids[-1]
 
     def typed(self) -> Iterator[StreamEvent]:
-        """Iterate over what was not taken, as typed events."""
+        """Iterate over the remaining events, typed."""
         return map(OutputEvent, self._parts, self._ids)
 
     def texts(self) -> Iterator[str]:
-        """Iterate over what was not taken, as parts of the output."""
+        """Iterate over the remaining parts of the output."""
         return compress(self._parts, self._ids)
 
     def raw(self) -> Iterator[ServerSentEvent]:
-        """Iterate over what was not taken, as events of httpx-sse."""
+        """Iterate over the remaining events, as httpx-sse has them."""
         return map(_raw_output, self._parts, self._ids)
 
     def drop(self) -> None:
-        """Take all that was not taken."""
+        """Take the remaining events."""
         deque(self.texts(), maxlen=0)
 
 
 class MixedBatch:
-    """Events of any kind, or none, after the one with *earlier_id*."""
+    """Events of any kind, or none; *earlier_id* is the id of the event before them."""
 
-    __slots__ = ("_batch", "_earlier_id", "left")
+    __slots__ = ("_batch", "_earlier_id", "remaining")
 
     def __init__(self, batch: list[Event], earlier_id: str) -> None:
         self._earlier_id = earlier_id
         self._batch = batch
-        self.left: Iterator[Event] = iter(batch)
-        """What was not taken."""
+        self.remaining: Iterator[Event] = iter(batch)
+        """The events that were not taken."""
 
     @property
     def outputs(self) -> int:
@@ -82,7 +82,7 @@ class MixedBatch:
 
     @property
     def taken_id(self) -> str:
-        """The id of the event that was taken last."""
+        """The id of the last event that was taken."""
         taken = self._taken
         return self._batch[taken - 1].id if taken else self._earlier_id
 
@@ -93,23 +93,23 @@ class MixedBatch:
 
     @property
     def _taken(self) -> int:
-        return len(self._batch) - length_hint(self.left)
+        return len(self._batch) - length_hint(self.remaining)
 
     def typed(self) -> Iterator[StreamEvent]:
-        """Iterate over what was not taken, as typed events."""
-        return map(typed, self.left)
+        """Iterate over the remaining events, typed."""
+        return map(typed, self.remaining)
 
     def texts(self) -> Iterator[str]:
-        """Iterate over what was not taken, as parts of the output; other events are left out."""
-        return (event.data for event in self.left if event.event == "output")
+        """Iterate over the remaining parts of the output; other events are skipped."""
+        return (event.data for event in self.remaining if event.event == "output")
 
     def raw(self) -> Iterator[ServerSentEvent]:
-        """Iterate over what was not taken, as events of httpx-sse."""
-        return map(_raw, self.left)
+        """Iterate over the remaining events, as httpx-sse has them."""
+        return map(_raw, self.remaining)
 
     def drop(self) -> None:
-        """Take all that was not taken."""
-        deque(self.left, maxlen=0)
+        """Take the remaining events."""
+        deque(self.remaining, maxlen=0)
 
 
 EventBatch: TypeAlias = OutputBatch | MixedBatch
@@ -124,7 +124,6 @@ def _raw_output(part: str, id_: str) -> ServerSentEvent:
 
 
 def _raw(event: Event) -> ServerSentEvent:
-    # Imported where it is asked for: it brings httpx along.
-    from httpx_sse import ServerSentEvent  # noqa: PLC0415 - brings httpx
+    from httpx_sse import ServerSentEvent  # noqa: PLC0415 - imports httpx
 
     return ServerSentEvent(event=event.event, data=event.data, id=event.id, retry=event.retry)

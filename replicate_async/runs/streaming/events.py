@@ -1,4 +1,4 @@
-"""What a stream yields, and how events of the wire become that."""
+"""The typed events that a stream yields."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from replicate_async.files.output import FileOutput
 class OutputEvent(Struct, frozen=True, gc=False):
     """A part of the output, in ``data``: a chunk of text, or a file.
 
-    A model that gives neither has its parts as JSON here. ``str(event)`` is the text, or the URL
-    of the file.
+    Parts of another type are JSON texts. ``str(event)`` is the text, or the URL of the file.
     """
 
     data: str | FileOutput
@@ -26,7 +25,7 @@ class OutputEvent(Struct, frozen=True, gc=False):
 
 
 class LogsEvent(Struct, frozen=True, gc=False):
-    """Lines that were logged; ``str(event)`` is empty: printing events prints the output."""
+    """Lines of the log. ``str(event)`` is empty, so that printing events prints the output."""
 
     data: str
     id: str = ""
@@ -36,7 +35,7 @@ class LogsEvent(Struct, frozen=True, gc=False):
 
 
 class ErrorEvent(Struct, frozen=True, gc=False):
-    """The run failed; after this the stream ends with `PredictionFailed`."""
+    """The run failed; the stream ends with `PredictionFailed` after this event."""
 
     detail: str
     id: str = ""
@@ -46,7 +45,7 @@ class ErrorEvent(Struct, frozen=True, gc=False):
 
 
 class DoneEvent(Struct, frozen=True, gc=False):
-    """The end; ``reason`` is None for success, else "canceled" or "error"."""
+    """The end of the run; ``reason`` is None for success, else "canceled" or "error"."""
 
     reason: str | None = None
     id: str = ""
@@ -56,7 +55,7 @@ class DoneEvent(Struct, frozen=True, gc=False):
 
 
 class UnknownEvent(Struct, frozen=True, gc=False):
-    """An event of a name that this version does not know, as it came."""
+    """An event with a name that this version does not know, unchanged."""
 
     event: str
     data: str
@@ -70,14 +69,14 @@ StreamEvent: TypeAlias = OutputEvent | LogsEvent | ErrorEvent | DoneEvent | Unkn
 
 
 class _Body(Struct, frozen=True):
-    """What is documented of the data of ``error`` and ``done``."""
+    """The documented fields of the data of ``error`` and ``done``."""
 
     detail: str | None = None
     reason: str | None = None
 
 
 def typed(event: Event) -> StreamEvent:
-    """Return the event of the wire as what it means."""
+    """Return the typed event for an event of the wire."""
     name = event.event
     if name == "output":
         return OutputEvent(event.data, event.id)
@@ -91,12 +90,12 @@ def typed(event: Event) -> StreamEvent:
 
 
 def error_detail(data: str) -> str:
-    """Return what an ``error`` event says; its data is JSON with a detail, or plain text."""
+    """Return the message of an ``error`` event, whose data is JSON with a detail, or plain text."""
     return _body(data).detail or data
 
 
 def done_reason(data: str) -> str | None:
-    """Return why a ``done`` event came, None for success."""
+    """Return the reason in a ``done`` event, None for success."""
     return _body(data).reason
 
 

@@ -126,7 +126,7 @@ class StreamReader:
         """Iterate over what was not taken, as typed events, with files where there are some."""
         if isinstance(arrivals, OutputBatch):
             return  # there are none
-        for event in arrivals.left:
+        for event in arrivals.remaining:
             if event.event == "output":
                 yield self._with_file(event, arrivals)
             else:

@@ -56,7 +56,7 @@ class Display:
 
     def show(self, progress: BatchProgress) -> None:
         """Show *progress*, if it is time to."""
-        if progress.sought and not self._seeking:
+        if progress.reconciling and not self._seeking:
             self._seeking = True
             self.say(_SEEKING)
         now = time.monotonic()
@@ -95,7 +95,7 @@ def figures(progress: BatchProgress, creates: float | None) -> str:
     """Return the numbers of *progress* on one line."""
     limit = "" if creates is None else f" of {creates / 60:.3g}"
     parts = [f"{progress.ok:,} ok"]
-    for name in ("failed", "uncertain", "resumed", "running", "sought"):
+    for name in ("failed", "uncertain", "resumed", "running", "reconciling"):
         count: int = getattr(progress, name)
         if count:
             parts.append(f"{count:,} {name}")

@@ -10,8 +10,8 @@ from replicate_async.cli.failure import UsageError
 from replicate_async.cli.schema import Interface
 from replicate_async.cli.tables import Row, Rows
 from replicate_async.cli.values import fit_value, read_value
+from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.keys import LONGEST_KEY
-from replicate_async.runs.batch.seen import Seen
 
 _WHOLE: Final = 2**53  # up to here a float says a whole number exactly
 
@@ -58,7 +58,7 @@ class Inputs:
         """
         if self._rows.is_stdin:
             return self
-        seen, count = Seen(), 0
+        seen, count = DigestSet(), 0
         for place, made in self._made():
             count += 1
             if isinstance(made, KeyedInput) and not seen.add(

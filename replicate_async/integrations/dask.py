@@ -342,7 +342,7 @@ def _sum(parts: Sequence[BatchProgress]) -> BatchProgress:
         uncertain=total("uncertain"),
         resumed=total("resumed"),
         running=total("running"),
-        sought=total("sought"),
+        reconciling=total("reconciling"),
         created=total("created"),
         predict_seconds=total("predict_seconds"),
         seconds=max(part.seconds for part in parts),

@@ -8,6 +8,6 @@ Needs the extra: ``pip install 'replicate-async[dataframe]'`` (narwhals).
 
 from __future__ import annotations
 
-from replicate_async.runs.batch.frames import rows, with_results
+from replicate_async.runs.batch.dataframes import rows, with_results
 
 __all__ = ["rows", "with_results"]

@@ -31,7 +31,7 @@ class ProgressBar:
         bar.initial = progress.resumed
         counts = {
             name: getattr(progress, name)
-            for name in ("ok", "failed", "uncertain", "resumed", "running", "sought")
+            for name in ("ok", "failed", "uncertain", "resumed", "running", "reconciling")
         }
         shown = {name: count for name, count in counts.items() if count}
         bar.set_postfix(shown, refresh=False)

@@ -40,7 +40,7 @@ from replicate_async.resources._options import (
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
-from replicate_async.runs.batch import frames
+from replicate_async.runs.batch import dataframes
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import (
     BatchOptions,
@@ -234,15 +234,15 @@ class _Rows:
         self._frame = frame
 
     def __len__(self) -> int:
-        return frames.length(self._frame)
+        return dataframes.length(self._frame)
 
     def __iter__(self) -> Iterator[dict[str, object]]:
-        return frames.rows(self._frame)
+        return dataframes.rows(self._frame)
 
 
 def _rows(inputs: object) -> object:
     # Only its rows are inputs; as an iterable, a data frame gives its columns.
-    return _Rows(inputs) if frames.is_dataframe(inputs) else inputs
+    return _Rows(inputs) if dataframes.is_dataframe(inputs) else inputs
 
 
 def _check(options: BatchOptions) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from replicate_async import InvalidArgumentError
-from replicate_async.runs.batch.frames import (
+from replicate_async.runs.batch.dataframes import (
     as_text,
     is_dataframe,
     length,

@@ -10,7 +10,7 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.identity import fields
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.item import Outcome
-from replicate_async.runs.batch.stored import replay
+from replicate_async.runs.batch.result_codec import replay
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "boolean": (bool,),

@@ -50,10 +50,10 @@ from replicate_async.runs.batch.errors import (
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Entry, Journal, State
 from replicate_async.runs.batch.reconcile import Absent, Found, LostCreate, Reconciler
+from replicate_async.runs.batch.result_codec import replay, store, store_refusal
 from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.runs.batch.stop_signal import StopSignal
-from replicate_async.runs.batch.stored import replay, store, store_refusal
 from replicate_async.runs.run import CANCEL_WITHIN, give_up
 from replicate_async.schemas import Prediction
 

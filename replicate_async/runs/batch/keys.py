@@ -14,9 +14,9 @@ from replicate_async.files.inputs import field_of, is_record
 from replicate_async.files.readers import reason_of
 from replicate_async.files.values import scalar
 from replicate_async.runs.batch.by_key import digest_without_urls
+from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
-from replicate_async.runs.batch.seen import Seen
 
 Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
 Match: TypeAlias = Literal["input", "key"]
@@ -48,7 +48,7 @@ class KeyAssigner:
         self._model = model
         self._key = key
         self._exact = exact
-        self._seen = Seen()
+        self._seen = DigestSet()
         self._repeated: dict[bytes, int] = {}
         self._next = 0
 

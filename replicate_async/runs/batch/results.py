@@ -86,7 +86,7 @@ class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Items among all these that an earlier run had started."""
     running: int
     """Items that were begun and have not ended."""
-    sought: int = 0
+    reconciling: int = 0
     """Items among these whose create broke off, in this run or an earlier one: they are looked for
     in the list of predictions."""
     created: int

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 
 _WINDOW: Final = 30.0
@@ -32,6 +34,8 @@ class BatchStats:
     predict_seconds: float = 0.0
     began: float | None = None
     ended: float | None = None
+    requests: int = 0
+    stopped: str | None = None
     _recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
 
     def count(self, result: BatchResult[Any], *, replayed: bool) -> None:
@@ -68,51 +72,34 @@ class BatchStats:
             return 0.0
         return (self.clock() if self.ended is None else self.ended) - self.began
 
-    def progress(self) -> BatchProgress:
-        """Return the progress of the batch."""
-        rate = self._rate()
-        left = None if self.total is None else self.total - self.done
-        eta = None
-        if left is not None and (rate > 0 or left <= 0):
-            eta = left / rate if left > 0 else 0.0
-        return BatchProgress(
-            total=self.total,
-            ok=self.ok,
-            failed=self.failed,
-            uncertain=self.uncertain,
-            resumed=self.resumed,
-            running=self.running,
-            sought=self.reconciling,
-            created=self.created,
-            predict_seconds=self.predict_seconds,
-            seconds=self.seconds,
-            rate=rate,
-            eta=eta,
-        )
-
-    def _rate(self) -> float:
+    @property
+    def rate(self) -> float:
+        """Items that ended in a second, over the last half minute."""
         if not self._recent or self.began is None:
             return 0.0
         now = self.clock()
-        recent = [(at, number) for at, number in self._recent if now - at <= _WINDOW]
-        since = min(_WINDOW, max(now - self.began, 1e-3))
-        return sum(number for _, number in recent) / since
+        recent = sum(number for at, number in self._recent if now - at <= _WINDOW)
+        return recent / min(_WINDOW, max(now - self.began, 1e-3))
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the end at this rate, None if that is not known."""
+        left = None if self.total is None else self.total - self.done
+        if left is None or left <= 0:
+            return None if left is None else 0.0
+        rate = self.rate
+        return left / rate if rate > 0 else None
+
+    def progress(self) -> BatchProgress:
+        """Return the progress of the batch."""
+        return msgspec.convert(self, BatchProgress, from_attributes=True)
 
     def summary(self, *, requests: int, stopped: str | None) -> BatchSummary:
         """Return the summary of the batch so far."""
-        fresh = self.done - self.replayed
-        return BatchSummary(
-            total=self.total,
-            ok=self.ok,
-            failed=self.failed,
-            uncertain=self.uncertain,
-            resumed=self.resumed,
-            created=self.created,
-            retried=self.retried,
-            planned=self.planned,
-            requests=requests,
-            seconds=self.seconds,
-            predict_seconds=self.predict_seconds,
-            throughput=fresh / self.seconds if self.seconds > 0 else 0.0,
-            stopped=stopped,
-        )
+        self.requests, self.stopped = requests, stopped
+        return msgspec.convert(self, BatchSummary, from_attributes=True)
+
+    @property
+    def throughput(self) -> float:
+        """Items that ended in a second, without those replayed."""
+        return (self.done - self.replayed) / self.seconds if self.seconds > 0 else 0.0

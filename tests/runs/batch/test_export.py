@@ -21,7 +21,7 @@ from replicate_async.errors import InvalidArgumentError, JournalDamaged
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.export import COLUMNS, Format, export
 from replicate_async.runs.batch.journal.reader import read, status
-from replicate_async.runs.batch.stored import store
+from replicate_async.runs.batch.result_codec import store
 from replicate_async.schemas import Prediction, PredictionURLs
 from tests.runs.batch.journals import record
 

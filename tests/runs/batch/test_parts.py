@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from replicate_async import InvalidArgumentError
 from replicate_async.runs.batch.breaker import CircuitBreaker
 from replicate_async.runs.batch.comparison import comparable, differs
+from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.dry_run import validate
 from replicate_async.runs.batch.identity import (
     A_FILE,
@@ -32,7 +33,6 @@ from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
 from replicate_async.runs.batch.result_queue import ResultQueue
 from replicate_async.runs.batch.results import BatchResult, predict_seconds
-from replicate_async.runs.batch.seen import Seen
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.schemas import Prediction
 
@@ -67,7 +67,7 @@ class Array:
 
 @given(st.lists(st.binary(min_size=8, max_size=8), max_size=2000))
 def test_seen_is_a_set(values: list[bytes]) -> None:
-    seen, known = Seen(), set[int]()
+    seen, known = DigestSet(), set[int]()
     for value in values:
         number = int.from_bytes(value, "little") or 1
         assert seen.add(value) == (number not in known)
@@ -76,7 +76,7 @@ def test_seen_is_a_set(values: list[bytes]) -> None:
 
 
 def test_seen_grows() -> None:
-    seen = Seen()
+    seen = DigestSet()
     digests = [hashlib.sha256(str(number).encode()).digest() for number in range(5000)]
     assert all(seen.add(each) for each in digests)
     assert not any(seen.add(each) for each in digests)

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from replicate_async.files.save_all import SaveProgress, save_all
     from replicate_async.resources._paginator import Paginator
     from replicate_async.runs.batch.batch import Batch
-    from replicate_async.runs.batch.calls import Patience
+    from replicate_async.runs.batch.calls import BatchTimeouts
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
     from replicate_async.runs.streaming.events import (
         DoneEvent,
@@ -134,6 +134,7 @@ __all__ = [
     "BatchProgress",
     "BatchResult",
     "BatchSummary",
+    "BatchTimeouts",
     "ClientStateError",
     "Collection",
     "CollectionItem",
@@ -169,7 +170,6 @@ __all__ = [
     "Page",
     "PaginationLoopError",
     "Paginator",
-    "Patience",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "Poll",

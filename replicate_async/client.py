@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from replicate_async.runs.batch.batch import Batch
-    from replicate_async.runs.batch.calls import OnError, Patience
+    from replicate_async.runs.batch.calls import BatchTimeouts, OnError
     from replicate_async.runs.batch.keys import Key, Match
     from replicate_async.runs.batch.results import BatchProgress, ItemInput
 
@@ -382,7 +382,7 @@ class Replicate:
         timeout: float | None = None,
         queue_timeout: float | None = None,
         poll: Poll | None = None,
-        patience: Patience | None = None,
+        batch_timeouts: BatchTimeouts | None = None,
     ) -> Batch[T]:
         """Run a model over *inputs*, each created once; iterate over what this returns.
 
@@ -420,8 +420,8 @@ class Replicate:
         *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
         *dry_run* creates nothing: each input is looked at and compared with the model's schema,
         and the `summary` says how many would be created. *on_progress* is called with a
-        `BatchProgress`, 10 times a second at most, once at least, and at the end. *patience* holds
-        the times after which lost creates, outages and failures are given up.
+        `BatchProgress`, 10 times a second at most, once at least, and at the end. *batch_timeouts*
+        holds the times after which lost creates, outages and failures are given up.
 
         Raises `InvalidArgumentError` for arguments that cannot be right.
         """
@@ -453,7 +453,7 @@ class Replicate:
             timeout=timeout,
             queue_timeout=queue_timeout,
             poll=poll,
-            patience=patience,
+            batch_timeouts=batch_timeouts,
         )
 
     async def resolve_batch_item(

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from replicate_async import BatchProgress, Patience
+from replicate_async import BatchProgress, BatchTimeouts
 from replicate_async.cli.output import note
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ _LINE_EVERY: Final = 30.0
 """Seconds between two lines where stderr is no terminal."""
 _SEEKING: Final = (
     "Some creates were cut off before their answer came. They are looked for in the list of "
-    f"predictions; what is not there after {Patience().settle:.0f} s is created again. All else "
-    "goes on meanwhile."
+    f"predictions; what is not there after {BatchTimeouts().settle:.0f} s is created again. All "
+    "else goes on meanwhile."
 )
 
 

@@ -44,11 +44,11 @@ from replicate_async.runs.batch import dataframes
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import (
     BatchOptions,
+    BatchTimeouts,
     Calls,
     Listed,
     ListedPage,
     OnError,
-    Patience,
 )
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
@@ -91,7 +91,7 @@ def make_batch(
     timeout: float | None,
     queue_timeout: float | None,
     poll: Poll | None,
-    patience: Patience | None,
+    batch_timeouts: BatchTimeouts | None,
 ) -> Batch[T]:
     """Return the batch that ``client.batch`` describes, its options checked."""
     context = calls.context
@@ -122,7 +122,7 @@ def make_batch(
         max_predictions=max_predictions,
         dry_run=dry_run,
         on_progress=on_progress,
-        patience=patience or Patience(),
+        patience=batch_timeouts or BatchTimeouts(),
     )
     _check(options)
 

@@ -65,7 +65,7 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class BatchTimeouts:
     """How long things are waited for, in seconds."""
 
     settle: float = 30.0
@@ -100,6 +100,6 @@ class BatchOptions:
     max_predictions: int | None
     dry_run: bool
     on_progress: Callable[[BatchProgress], object] | None
-    patience: Patience
+    patience: BatchTimeouts
     match: Match = "input"
     """Whether an input is known by its key and its values, or by its key alone."""

@@ -33,7 +33,7 @@ from replicate_async.errors import (
     TLSError,
 )
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.calls import Listed, ListedPage, Patience
+from replicate_async.runs.batch.calls import BatchTimeouts, Listed, ListedPage
 from replicate_async.runs.batch.comparison import comparable, differs
 from replicate_async.runs.batch.identity import agree, fields, has_file, likeness
 from replicate_async.runs.batch.results import ItemInput
@@ -164,7 +164,7 @@ class Reconciler:
         get: Callable[[str], Awaitable[Prediction]],
         book: Book,
         clock: ApiClock,
-        patience: Patience,
+        patience: BatchTimeouts,
     ) -> None:
         self._ref = ref
         self._pages = pages

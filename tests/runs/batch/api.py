@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from replicate_async import Limits, Poll, Replicate, Retry, Timeout
-from replicate_async.runs.batch.calls import Patience
+from replicate_async.runs.batch.calls import BatchTimeouts
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, page, problem
 from tests.support.sentinel import TOKEN
@@ -22,7 +22,7 @@ from tests.support.wire import Answer, Ending, Request
 MODEL: Final = "acme/echo"
 QUICK: Final = Poll(first=0.001, starting=0.005, processing=0.005)
 # With a small margin a busy machine's creates are outside of what is looked through, and uncertain.
-SOON: Final = Patience(settle=0.3, margin=30.0, outage=HANG, retry=0.001)
+SOON: Final = BatchTimeouts(settle=0.3, margin=30.0, outage=HANG, retry=0.001)
 _PAGE: Final = 100
 
 

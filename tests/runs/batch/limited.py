@@ -50,7 +50,7 @@ if __name__ == "__main__":  # before anything takes the real ones
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from replicate_async import Patience  # noqa: E402 - see above
+from replicate_async import BatchTimeouts  # noqa: E402 - see above
 from replicate_async.core.limits import BucketName  # noqa: E402 - see above
 from tests.runs.batch.api import MODEL, BatchAPI, client_of  # noqa: E402 - see above
 from tests.support.replies import problem  # noqa: E402 - see above
@@ -96,7 +96,7 @@ async def main(items: int, journal: str) -> None:
     async with api.server() as server, client_of(server.url) as client:
         limited = client.with_options(limiter=limiter)
         inputs = [{"n": number} for number in range(items)]
-        batch = limited.batch(MODEL, inputs, journal=journal, patience=Patience())
+        batch = limited.batch(MODEL, inputs, journal=journal, batch_timeouts=BatchTimeouts())
         results = [result async for result in batch]
     print(
         json.dumps(

@@ -17,7 +17,7 @@ from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.calls import BatchOptions, Calls, Patience
+from replicate_async.runs.batch.calls import BatchOptions, BatchTimeouts, Calls
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.schemas import Prediction, PredictionURLs
 
@@ -100,7 +100,7 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         max_predictions=None,
         dry_run=False,
         on_progress=None,
-        patience=Patience(),
+        patience=BatchTimeouts(),
     )
     before = 0
     began = monotonic()

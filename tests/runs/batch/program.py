@@ -37,7 +37,7 @@ async def main(url: str, journal: str, items: int, concurrency: int, outage: flo
             journal=journal,
             concurrency=concurrency,
             poll=QUICK,
-            patience=replace(SOON, outage=outage),
+            batch_timeouts=replace(SOON, outage=outage),
         )
         async for result in batch:
             if result.ok:

@@ -21,7 +21,12 @@ async def run(
     api: BatchAPI, given: list[Input], journal: Path, **options: Any
 ) -> list[BatchResult[Any]]:
     async with api.server() as server, client_of(server.url) as client:
-        settings: dict[str, Any] = {"poll": QUICK, "patience": SOON, "ordered": True, **options}
+        settings: dict[str, Any] = {
+            "poll": QUICK,
+            "batch_timeouts": SOON,
+            "ordered": True,
+            **options,
+        }
         batch = client.batch(MODEL, given, journal=journal, **settings)
         return [result async for result in batch]
 

@@ -14,10 +14,10 @@ from replicate_async import (
     AuthenticationError,
     BatchProgress,
     BatchResult,
+    BatchTimeouts,
     DecodeError,
     InvalidArgumentError,
     NotFoundError,
-    Patience,
     Poll,
     PredictionAborted,
     PredictionFailed,
@@ -51,7 +51,7 @@ async def collect(
     api: BatchAPI, count: int, *, retry: Retry | None = None, **options: Any
 ) -> list[BatchResult[Any]]:
     async with api.server() as server, client_of(server.url, retry=retry) as client:
-        options = {"poll": QUICK, "patience": SOON, **options}
+        options = {"poll": QUICK, "batch_timeouts": SOON, **options}
         batch = client.batch(MODEL, inputs(count), **options)
         return [result async for result in batch]
 
@@ -269,7 +269,7 @@ async def test_an_outage_in_the_middle_uses_no_input_up() -> None:
     out = problem(429, retry_after="0.01")
     api = BatchAPI(refuse=lambda number: out if 5 < number < 12 else None)
 
-    results = await collect(api, 12, retry=Retry(attempts=1), patience=SOON)
+    results = await collect(api, 12, retry=Retry(attempts=1), batch_timeouts=SOON)
 
     assert sum(result.ok for result in results) == 12
     assert api.creates <= 12 + 40
@@ -303,7 +303,9 @@ async def test_waiting_outlasts_an_api_that_is_out_for_a_moment() -> None:
         return problem(503) if polls < 3 else None
 
     api.getting = out
-    results = await collect(api, 1, retry=Retry(attempts=1), patience=Patience(outage=30.0))
+    results = await collect(
+        api, 1, retry=Retry(attempts=1), batch_timeouts=BatchTimeouts(outage=30.0)
+    )
 
     assert results[0].ok
     assert api.creates == 1
@@ -313,9 +315,9 @@ async def test_waiting_outlasts_an_api_that_is_out_for_a_moment() -> None:
 async def test_a_prediction_that_cannot_be_asked_for_is_an_error_of_its_item(status: int) -> None:
     api = BatchAPI(seconds=0.01)
     api.getting = lambda made: problem(status) if made.input["n"] == 0 and api.creates else None
-    patience = Patience(outage=0.0)
+    patience = BatchTimeouts(outage=0.0)
 
-    results = await collect(api, 2, retry=Retry(attempts=1), patience=patience, timeout=2.0)
+    results = await collect(api, 2, retry=Retry(attempts=1), batch_timeouts=patience, timeout=2.0)
 
     assert [result.ok for result in sorted(results, key=lambda each: each.index)] == [False, True]
 
@@ -324,7 +326,7 @@ async def test_an_outage_ends_a_batch_without_a_journal_too() -> None:
     api = BatchAPI(refuse=lambda _: problem(503))
 
     with pytest.raises(AmbiguousCreateError):
-        await collect(api, 1000, patience=Patience(outage=0.05))
+        await collect(api, 1000, batch_timeouts=BatchTimeouts(outage=0.05))
 
     assert api.creates <= 40
 

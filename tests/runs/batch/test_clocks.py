@@ -164,7 +164,7 @@ async def test_a_list_that_a_cache_kept_without_its_age_proves_nothing(
     written = http_date(api.now() - minutes * 60)
     api.listing = lambda _: Answer(body=b'{"results": []}', headers=(("Date", written),))
 
-    result = await lost(api, journal, patience=replace(SOON, settle=2.0))
+    result = await lost(api, journal, batch_timeouts=replace(SOON, settle=2.0))
 
     assert result.uncertain
     assert "list of predictions is an old one" in str(result.error)
@@ -182,7 +182,7 @@ async def test_an_undecided_create_is_decided_by_a_later_list_without_another_wa
     suspect.shown = {"input": {"n": 2}}
     api.make({"n": 1}).created_at = api.now() + 2 * SOON.margin + 10
 
-    (decided,) = await run(api, [{"n": 1}], journal, patience=replace(SOON, settle=600.0))
+    (decided,) = await run(api, [{"n": 1}], journal, batch_timeouts=replace(SOON, settle=600.0))
 
     assert undecided.uncertain
     assert decided.ok

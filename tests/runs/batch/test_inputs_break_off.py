@@ -47,7 +47,7 @@ class Broken:
 
 
 def options(**more: Any) -> dict[str, Any]:
-    return {"poll": QUICK, "patience": SOON, **more}
+    return {"poll": QUICK, "batch_timeouts": SOON, **more}
 
 
 def let_all_end(api: BatchAPI) -> None:

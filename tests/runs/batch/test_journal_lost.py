@@ -84,7 +84,7 @@ async def harmed(
             inputs(count),
             journal=journal,
             poll=QUICK,
-            patience=SOON,
+            batch_timeouts=SOON,
             concurrency=CONCURRENCY,
         )
         async with batch:
@@ -149,7 +149,7 @@ async def test_two_runners_of_one_journal_create_nothing_twice(journal: Path) ->
     """The second takes the lock after it was deleted; the first has to notice."""
     api, count = BatchAPI(seconds=600.0), 60
     async with api.server() as server, client_of(server.url) as client:
-        options: dict[str, Any] = {"journal": journal, "poll": QUICK, "patience": SOON}
+        options: dict[str, Any] = {"journal": journal, "poll": QUICK, "batch_timeouts": SOON}
         first = client.batch(MODEL, inputs(count), concurrency=CONCURRENCY, **options)
         async with first:
             await until(lambda: first.progress.created == CONCURRENCY)

@@ -41,7 +41,7 @@ async def client(server: FaultServer) -> AsyncIterator[Replicate]:
 
 
 def batch_of(client: Replicate, count: int = 1000, **options: Any) -> Batch[Any]:
-    given: dict[str, Any] = {"poll": QUICK, "patience": SOON, "concurrency": 4, **options}
+    given: dict[str, Any] = {"poll": QUICK, "batch_timeouts": SOON, "concurrency": 4, **options}
     return client.batch(MODEL, inputs(count), **given)
 
 

@@ -99,7 +99,7 @@ async def test_an_input_that_cannot_be_sent_is_one_error(
     journal = tmp_path / "batch.db" if journaled else None
     api = BatchAPI()
     async with api.server() as server, client_of(server.url) as client:
-        batch = client.batch(MODEL, given, journal=journal, poll=QUICK, patience=SOON)
+        batch = client.batch(MODEL, given, journal=journal, poll=QUICK, batch_timeouts=SOON)
         results, error = await results_and_error(batch)
 
     assert error is None

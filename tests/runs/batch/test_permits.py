@@ -236,7 +236,7 @@ class Community(BatchAPI):
 
 async def in_batch(api: BatchAPI, journal: Path | None, count: int) -> list[BatchResult[Any]]:
     async with api.server() as server, client_of(server.url) as client:
-        batch = client.batch(MODEL, given(count), journal=journal, poll=QUICK, patience=SOON)
+        batch = client.batch(MODEL, given(count), journal=journal, poll=QUICK, batch_timeouts=SOON)
         return [result async for result in batch]
 
 

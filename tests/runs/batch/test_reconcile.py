@@ -156,7 +156,7 @@ async def test_a_list_that_lacks_what_was_created_proves_nothing(journal: Path) 
         first = [
             result
             async for result in client.batch(
-                MODEL, given[:5], journal=journal, poll=QUICK, patience=SOON
+                MODEL, given[:5], journal=journal, poll=QUICK, batch_timeouts=SOON
             )
         ]
         assert all(result.ok for result in first)
@@ -165,7 +165,7 @@ async def test_a_list_that_lacks_what_was_created_proves_nothing(journal: Path) 
         results = [
             result
             async for result in client.batch(
-                MODEL, given, journal=journal, poll=QUICK, patience=slow
+                MODEL, given, journal=journal, poll=QUICK, batch_timeouts=slow
             )
         ]
 
@@ -189,8 +189,8 @@ async def test_a_list_that_cannot_be_read_leaves_it_undecided_and_a_later_one_de
     api.listing = lambda _: answers[broken]
 
     patience = replace(SOON, outage=0.1)
-    (lost,) = await run(api, [{"n": 1}], journal, patience=patience)
-    (still,) = await run(api, [{"n": 1}], journal, patience=patience)
+    (lost,) = await run(api, [{"n": 1}], journal, batch_timeouts=patience)
+    (still,) = await run(api, [{"n": 1}], journal, batch_timeouts=patience)
     api.listing = None
     (found,) = await run(api, [{"n": 1}], journal)
 

@@ -118,7 +118,9 @@ async def test_an_input_that_breaks_the_api_is_given_up(journal: Path) -> None:
 
     api.refuse = poisoned
     patience = replace(SOON, settle=0.05, outage=30.0)
-    results = await run(api, [{"n": number} for number in range(4)], journal, patience=patience)
+    results = await run(
+        api, [{"n": number} for number in range(4)], journal, batch_timeouts=patience
+    )
 
     assert [result.ok for result in results] == [True, True, False, True]
     assert not results[2].uncertain
@@ -131,7 +133,7 @@ async def test_an_api_that_breaks_on_every_create_ends_the_batch(journal: Path) 
     patience = replace(SOON, settle=0.05, outage=0.1)
 
     with pytest.raises(ServerError):
-        await run(api, [{"n": number} for number in range(100)], journal, patience=patience)
+        await run(api, [{"n": number} for number in range(100)], journal, batch_timeouts=patience)
 
     assert api.creates < 50
     assert set(await states(journal)) <= {State.PLANNED, State.INTENT}
@@ -182,7 +184,9 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     mine, other, hidden = (api.make({"n": number}) for number in (1, 2, 3))
     mine.shown, other.shown = {"version": version}, {"version": "6" * 64}
     async with api.server() as server, client_of(server.url) as client:
-        batch = client.batch(ref, given, journal=journal, poll=QUICK, patience=SOON, ordered=True)
+        batch = client.batch(
+            ref, given, journal=journal, poll=QUICK, batch_timeouts=SOON, ordered=True
+        )
         results = [result async for result in batch]
 
     assert [result.uncertain for result in results] == [False, False, True]

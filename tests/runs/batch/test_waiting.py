@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def collect(api: BatchAPI, count: int, **options: Any) -> list[BatchResult[Any]]:
     async with api.server() as server, client_of(server.url) as client:
         given = [{"n": number} for number in range(count)]
-        batch = client.batch(MODEL, given, poll=QUICK, patience=SOON, **options)
+        batch = client.batch(MODEL, given, poll=QUICK, batch_timeouts=SOON, **options)
         return [result async for result in batch]
 
 

@@ -62,8 +62,8 @@ class LoopSession:
         return session
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        before = self._loop
-        if before not in {None, loop} and before.is_running() and self._pid == os.getpid():
+        before = self._loop if self._pid == os.getpid() else None
+        if before is not None and before is not loop and before.is_running():
             raise ClientStateError(
                 "The client is used from a second event loop while its first one runs; make one "
                 "client for each, or come back to the first with asyncio.run_coroutine_threadsafe."

@@ -10,7 +10,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from replicate_async.transport.aiohttp_private import stop_read_timer, unread
-from replicate_async.transport.failures import NETWORK_ERRORS, isolated, translated
+from replicate_async.transport.failures import NETWORK_ERRORS, translated, unexpected
 
 
 class ByteStream:
@@ -66,7 +66,7 @@ class ByteStream:
                 return rest
             fault: BaseException = translated(TimeoutError() if self._silent else error)
         except BaseException as error:  # noqa: BLE001 - it is raised below
-            fault = isolated(error)
+            fault = unexpected(error)
         finally:
             self._waiting_since = None
         try:

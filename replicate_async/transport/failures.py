@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from ssl import SSLCertVerificationError
+from ssl import SSLCertVerificationError, SSLError
 from typing import Any, Final, TypeVar, cast
 
 import aiohttp
@@ -55,7 +55,17 @@ def translated(error: BaseException, url: str = "") -> ReplicateError:
     if inward := _inward(error, url):
         return inward
     if isinstance(error, _NOT_SENT):
-        return _unconnected(error)
+        try:
+            return _unconnected(error)
+        except AttributeError:  # a connector of the caller's left half of it out
+            return _by_connector(error)
+    if (cause := _raised_connecting(error)) is not None:
+        return _by_connector(cause)
+    return _broken(error)
+
+
+def _broken(error: BaseException) -> APIConnectionError:
+    """Return our error for one that came when the request may have been sent."""
     if isinstance(error, TimeoutError):
         return APITimeoutError(
             "The server did not answer in time; raise Timeout(read=...) if it may take longer."
@@ -69,6 +79,68 @@ def translated(error: BaseException, url: str = "") -> ReplicateError:
             "The answer is not well-formed HTTP; is base_url an HTTP server, and the right port?"
         )
     return APIConnectionError("The connection broke before the answer came; try again.")
+
+
+def unexpected(error: BaseException) -> BaseException:
+    """Return what to raise for *error*, which is none of the network's.
+
+    A connector, a trace or a cookie jar of the caller's may raise anything. An error that is not
+    ours would end a wait for a paid run, and would not say whether a create was sent.
+    """
+    if not isinstance(error, Exception) or isinstance(error, ReplicateError):
+        return isolated(error)
+    if _raised_connecting(error) is not None:
+        return _by_connector(error)
+    fault = APIConnectionError(
+        f"The request broke off with {type(error).__name__}, which is no error of the network; see "
+        "to what session= brings along."
+    )
+    _note_origin(fault, error)
+    return fault
+
+
+def _raised_connecting(error: BaseException) -> BaseException | None:
+    """Return what a connector raised in place of a connection, so that nothing was sent, or None.
+
+    The frames of *error* show it. Its context says nothing: it may be that of another request.
+    """
+    if type(error) is aiohttp.ClientOSError and isinstance(error.__cause__, OSError):
+        error = error.__cause__  # aiohttp raises the one for the other
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "connect":
+            me = frame.f_locals.get("self")
+            if isinstance(me, aiohttp.BaseConnector):
+                return error
+    return None
+
+
+def _by_connector(error: BaseException) -> APIConnectionError:
+    """Return our error for *error*, which a connector raised; its text may hold a password."""
+    kind = type(error).__name__
+    fault: APIConnectionError
+    if isinstance(error, SSLError):
+        reason = (
+            error.verify_message if isinstance(error, SSLCertVerificationError) else error.reason
+        )
+        fault = TLSError(
+            f"The TLS handshake failed ({reason or kind}); check base_url and ssl=. {_PAGE}.",
+            phase="not_sent",
+        )
+    else:
+        fault = APIConnectionError(
+            f"No connection: the connector raised {kind}, and nothing was sent. Check the proxy, "
+            "the network, and the connector of session= if you pass one.",
+            phase="not_sent",
+        )
+    _note_origin(fault, error)
+    return fault
+
+
+def _note_origin(fault: BaseException, error: BaseException) -> None:
+    """Note on *fault* which line raised *error*."""
+    if frames := traceback.extract_tb(error.__traceback__):
+        last = frames[-1]
+        fault.add_note(f"raised in {last.filename}, line {last.lineno}, in {last.name}")
 
 
 def _inward(error: BaseException, url: str) -> ReplicateError | None:
@@ -89,9 +161,8 @@ def isolated(error: E) -> E:
     Their local variables hold the request and its headers, a proxy's password among them, for
     tools that print a traceback with its locals. The line that raised it stays, as a note.
     """
-    if isinstance(error, Exception) and (frames := traceback.extract_tb(error.__traceback__)):
-        last = frames[-1]
-        error.add_note(f"raised in {last.filename}, line {last.lineno}, in {last.name}")
+    if isinstance(error, Exception):
+        _note_origin(error, error)
     behind = error.__context__
     while isinstance(error, asyncio.CancelledError) and not error.args:
         if not isinstance(behind, asyncio.CancelledError):

@@ -23,7 +23,7 @@ from replicate_async.transport.connections import (
     open_session,
     timeouts,
 )
-from replicate_async.transport.failures import NETWORK_ERRORS, isolated, translated
+from replicate_async.transport.failures import NETWORK_ERRORS, translated, unexpected
 from replicate_async.transport.multipart import in_pieces, opened
 from replicate_async.transport.session import LoopSession
 
@@ -205,7 +205,7 @@ class Transport:
         closed = self._callers is not None and self._callers.closed
         if isinstance(error, RuntimeError) and closed:
             return ClientStateError(SESSION_CLOSED)
-        return isolated(error)
+        return unexpected(error)
 
     def public_transport(self, base: Base) -> Transport:
         """Return the transport for hosts that are not the API's, which is at *base*.

@@ -12,7 +12,7 @@ import aiohttp
 import anyio
 import pytest
 
-from replicate_async import FileOutput, Poll, Replicate, ReplicateError, Timeout
+from replicate_async import APIConnectionError, FileOutput, Poll, Replicate, ReplicateError, Timeout
 from replicate_async.context import context_of
 from tests.faults.calls import AT_ONCE, CREATES, ONCE, READS, Call, client_of
 from tests.support.cancel_sweep import CancelAt
@@ -211,7 +211,7 @@ async def test_an_error_of_the_callers_own_session_leaves_no_token_in_its_traceb
         aiohttp.ClientSession(trace_configs=[tracing]) as session,
     ):
         client = of_session(server, session)
-        with pytest.raises(type(fault)) as caught:
+        with pytest.raises(APIConnectionError, match=type(fault).__name__) as caught:
             await client.predictions.get("abc")
 
     assert_shows_nothing(caught.value)

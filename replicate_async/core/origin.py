@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urljoin
+from urllib.parse import quote, unquote, urljoin
 
 __all__ = ["SERVICE_HOSTS", "Base", "Origin", "check_host_name", "origin_of", "resolve"]
 
@@ -25,6 +25,8 @@ _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 # URL parsers take a host whose last label looks like this for an IPv4 address.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_BEFORE_PATH: Final = re.compile(r"(?:(?:[a-z][a-z0-9+.-]*:)?//[^/?#\\]*)?", _FLAGS)
+_UNESCAPED: Final = re.compile(r'[ "<>]|[^\x00-\x7f]+')
 _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
 # An IPv4 address behind a translator; where names are looked up through one, all have such.
@@ -228,15 +230,23 @@ def check_host_name(name: str) -> str:
 def resolve(url: str, location: str) -> str:
     """Return the URL that *location* in an answer from *url* means, by RFC 3986.
 
-    It is not judged here. A *location* that is absolute, or that URL parsers would have to
-    repair, stays as it is.
+    Behind its host, spaces, quotes, angle brackets and what is not ASCII are escaped, as browsers
+    do. It is not judged here. A *location* that is absolute, or that URL parsers would have to
+    repair further, stays as it is.
     """
+    host = _BEFORE_PATH.match(location)
+    at = host.end() if host else 0
+    location = location[:at] + _UNESCAPED.sub(_escape, location[at:])
     if _SCHEME.match(location) or not _is_clean(location):
         return location
     try:
         return urljoin(url, location)
     except ValueError:  # such as an open bracket
         return location
+
+
+def _escape(found: re.Match[str]) -> str:
+    return quote(found[0], safe="", errors="surrogateescape")
 
 
 def origin_of(url: str) -> Origin | None:

@@ -336,12 +336,32 @@ def test_a_public_address_is_connected_to(address: str) -> None:
         ("http://other.example/b", "http://other.example/b"),
         ("https:b", "https:b"),
         ("javascript:x", "javascript:x"),
-        ("b c.png", "b c.png"),
         ("\\\\evil.example", "\\\\evil.example"),
+        ("//evil\\@h.example/", "//evil\\@h.example/"),
+        ("//é.example/é", "https://é.example/%C3%A9"),
+        ("https://é.example/", "https://é.example/"),
+        ("//a b.example/b c", "//a b.example/b%20c"),
+        ("a\tb", "a\tb"),
         ("//[::1", "//[::1"),
     ],
 )
 def test_a_location_is_resolved_and_not_repaired(location: str, target: str) -> None:
+    assert resolve("https://h.example/a/s.png", location) == target
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("b c.png", "https://h.example/a/b%20c.png"),
+        ("/é%20ü?q=ß #top <x>", "https://h.example/%C3%A9%20%C3%BC?q=%C3%9F%20#top%20%3Cx%3E"),
+        ("https://o.example/\u202e\u2028", "https://o.example/%E2%80%AE%E2%80%A8"),
+        ("//o.example?é", "https://o.example?%C3%A9"),
+        ("/\udce9", "https://h.example/%E9"),
+        ("/a%zz'~!$&()*+,;=:@[]|^`{}", "https://h.example/a%zz'~!$&()*+,;=:@[]|^`{}"),
+    ],
+    ids=["space", "all parts", "bidi", "query", "no UTF-8", "left alone"],
+)
+def test_a_location_is_escaped_as_browsers_do(location: str, target: str) -> None:
     assert resolve("https://h.example/a/s.png", location) == target
 
 

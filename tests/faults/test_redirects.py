@@ -70,6 +70,39 @@ async def test_a_read_follows_a_redirect_on_its_own_origin(status: int, template
     ] * 2
 
 
+@pytest.mark.parametrize("path", ["/v1/a b/é", "http://{own}/v1/a b/é", "/v1/a%20b/é"])
+async def test_a_location_that_is_not_escaped_is_followed(path: str) -> None:
+    def handler(request: Request) -> Answer:
+        if request.target == "/v1/a%20b/%C3%A9":
+            return json_answer(prediction(server.url, id="final"))
+        location = filled(path, server, server).encode()
+        head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n"
+        return Answer(raw=head % location)
+
+    async with FaultServer(handler) as server, client_of(server) as client:
+        assert (await client.predictions.get("abc")).id == "final"
+
+
+@pytest.mark.parametrize(
+    "location", ["/v1/é/%2e%2e/x", "//é@{own}/v1/x", "/v1/é\\x", "http://{other}/v1/é", "/v1/é//x"]
+)
+async def test_what_is_escaped_is_judged_all_the_same(location: str) -> None:
+    def handler(_request: Request) -> Answer:
+        place = filled(location, server, stranger).encode()
+        head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n"
+        return Answer(raw=head % place)
+
+    async with (
+        Stranger() as stranger,
+        FaultServer(handler) as server,
+        client_of(server) as client,
+    ):
+        with caught(RedirectError):
+            await client.predictions.get("abc")
+        stranger.assert_untouched()
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("template", FOREIGN)
 async def test_no_redirect_leads_to_another_origin(status: int, template: str) -> None:

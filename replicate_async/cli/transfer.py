@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -103,6 +103,14 @@ class _WatchedStream:
     @property
     def headers(self) -> Mapping[str, str]:
         return self._stream.headers
+
+    @property
+    def encodings(self) -> Sequence[str]:
+        return self._stream.encodings
+
+    @property
+    def encoding_read(self) -> str:
+        return self._stream.encoding_read
 
     async def read(self) -> bytes:
         data = await self._stream.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from replicate_async.core.backoff import backoff
@@ -42,6 +42,16 @@ class FileStream(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers, their names in any case."""
+        ...
+
+    @property
+    def encodings(self) -> Sequence[str]:
+        """The lines of Content-Encoding."""
+        ...
+
+    @property
+    def encoding_read(self) -> str:
+        """The line that the HTTP library goes by, which undoes the encoding if it can."""
         ...
 
     async def read(self) -> bytes:
@@ -202,16 +212,18 @@ class Download:
             self.size = start  # all of it had come before
             self._over = True
             return True
-        said = headers.get("Content-Encoding", "").strip().lower()
-        encoding = content_encoding(said)
-        self._encoded = encoding != ""
-        by_aiohttp = said in DECODED_BY_AIOHTTP
-        self._gunzip = Gunzip() if encoding == "gzip" and not by_aiohttp else None
+        lines = list(stream.encodings)
+        by_aiohttp = stream.encoding_read.strip().lower() in DECODED_BY_AIOHTTP
+        if by_aiohttp:
+            lines.remove(stream.encoding_read)
+        encoding = content_encoding(",".join(lines))
+        self._encoded = by_aiohttp or encoding != ""
+        self._gunzip = Gunzip() if encoding == "gzip" else None
         if stream.status in {206, 416} and not self._continues(stream, span, start):
             return False
         if stream.status not in {200, 206}:
             raise FileError(f"{self._shown} cannot be fetched: its host answered {stream.status}.")
-        if self._encoded and not by_aiohttp and self._gunzip is None:
+        if encoding and self._gunzip is None:
             raise FileError(f"{self._shown} comes in the unknown encoding {shorten(encoding)}.")
         self._skip = 0
         if stream.status == 200:

@@ -12,6 +12,7 @@ from replicate_async.context import ClientContext
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.problem import blames_version
 from replicate_async.errors import NotFoundError, UnprocessableEntityError
+from replicate_async.files.download import FileStream
 from replicate_async.files.find import output_shape
 from replicate_async.files.output import FileSource
 from replicate_async.refs import ModelRef, VersionRef
@@ -26,7 +27,6 @@ from replicate_async.resources.endpoints import (
     PREDICTIONS_GET,
     PREDICTIONS_LIST_RAW,
 )
-from replicate_async.runs.streaming.connection import ByteStream
 from replicate_async.runs.streaming.reader import StreamDeps
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.watch import PredictionWaits
@@ -67,7 +67,7 @@ class PredictionCalls:
         query = ListPredictions(created_after=after, created_before=before)
         return await self.context.call(PREDICTIONS_LIST_RAW, query=query, attempts=1)
 
-    def _open_file(self, url: str, start: int, validator: str) -> Awaitable[ByteStream]:
+    def _open_file(self, url: str, start: int, validator: str) -> Awaitable[FileStream]:
         return self.context.open_file(url, start=start, validator=validator)
 
     def newest(self) -> Awaitable[Page[Raw]]:

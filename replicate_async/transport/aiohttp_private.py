@@ -1,15 +1,17 @@
 """The names of aiohttp that are not public, all in one file.
 
-Each function says what it buys. `tests/transport/test_aiohttp_private.py` fails when a release of
+Each function says what it buys. `tests/faults/test_aiohttp_private.py` fails when a release of
 aiohttp drops one of the names.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+from aiohttp import http_parser
 
 
 def disable_retries(session: aiohttp.ClientSession) -> None:
@@ -29,6 +31,15 @@ def share_proxy(given: aiohttp.ClientSession, session: aiohttp.ClientSession) ->
     """Give *session* the proxy of *given*, which tells nobody else of it."""
     for name in ("_default_proxy", "_default_proxy_auth"):
         setattr(session, name, getattr(given, name, None))
+
+
+def encoding_read(lines: Sequence[str]) -> str:
+    """Return which of several lines of Content-Encoding aiohttp obeys.
+
+    Its parser in C reads the last of them, that in Python the first.
+    """
+    at = 0 if http_parser.HttpResponseParser is http_parser.HttpResponseParserPy else -1
+    return lines[at] if lines else ""
 
 
 def stop_read_timer(response: aiohttp.ClientResponse) -> None:

@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Callable, Mapping
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
-from replicate_async.transport.aiohttp_private import stop_read_timer, unread
+from replicate_async.transport.aiohttp_private import encoding_read, stop_read_timer, unread
 from replicate_async.transport.failures import NETWORK_ERRORS, translated, unexpected
 
 
@@ -29,6 +29,8 @@ class ByteStream:
         "_silent",
         "_timer",
         "_waiting_since",
+        "encoding_read",
+        "encodings",
         "headers",
         "limit",
         "status",
@@ -52,7 +54,10 @@ class ByteStream:
         self._waiting_since: float | None = None
         self._silent = False
         self.status: int = response.status
-        self.headers: Mapping[str, str] = _covered(response.headers, covered_in)
+        headers = _covered(response.headers, covered_in)
+        self.headers: Mapping[str, str] = headers
+        self.encodings: list[str] = headers.getall("Content-Encoding", [])
+        self.encoding_read: str = encoding_read(self.encodings)
         stop_read_timer(response)
         self._timer = self._look_after(limit)
 
@@ -104,7 +109,9 @@ class ByteStream:
             self._close()
 
 
-def _covered(headers: Mapping[str, str], covered_in: Callable[[str], str]) -> Mapping[str, str]:
+def _covered(
+    headers: CIMultiDictProxy[str], covered_in: Callable[[str], str]
+) -> CIMultiDict[str] | CIMultiDictProxy[str]:
     """Return *headers* without the token, for a server that echoes it."""
     together = "\n".join(headers.values())
     if covered_in(together) == together:

@@ -266,6 +266,39 @@ async def test_gzip_by_another_name_is_decompressed(said: str, tmp_path: Path) -
         assert await file.read() == CONTENT
 
 
+@pytest.mark.parametrize(
+    ("said", "times"),
+    [
+        (("aws-chunked", "gzip"), 1),
+        (("gzip", "aws-chunked"), 1),
+        (("identity", "x-gzip"), 1),
+        (("x-gzip", ""), 1),
+        (("aws-chunked", "utf-8"), 0),
+        (("gzip", "gzip"), 2),
+    ],
+)
+async def test_lines_of_content_encoding_count_together(
+    said: tuple[str, ...], times: int, tmp_path: Path
+) -> None:
+    content = CONTENT
+    for _ in range(times):
+        content = gzip.compress(content)
+    headers = tuple(("Content-Encoding", line) for line in said)
+    async with hosted(Host(content=content, headers=headers)) as (file, *_):
+        assert await save(file, tmp_path) == CONTENT
+        assert await file.read() == CONTENT
+
+
+@pytest.mark.parametrize("said", [("rot13", "gzip"), ("identity", "rot13"), ("rot13", "identity")])
+async def test_a_line_that_names_an_unknown_encoding_is_an_error(said: tuple[str, ...]) -> None:
+    headers = tuple(("Content-Encoding", line) for line in said)
+    async with hosted(Host(content=gzip.compress(CONTENT), headers=headers)) as (file, *_):
+        with caught(FileError) as raised:
+            await file.read()
+
+    assert "the unknown encoding" in str(raised.error)
+
+
 async def test_gzip_that_breaks_off_is_no_whole_file() -> None:
     packed = gzip.compress(CONTENT)[:-9]
     headers = (("Content-Encoding", "x-gzip"),)

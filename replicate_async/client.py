@@ -1,12 +1,10 @@
-"""The client: its options, its resources, and what runs models to their end."""
+"""The client: its options, its resources, and the calls that run models."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
-
-import msgspec
 
 from replicate_async.config import (
     read_base,
@@ -19,12 +17,10 @@ from replicate_async.config import (
     read_user_agent,
 )
 from replicate_async.context import ClientContext
-from replicate_async.core.endpoint import shorten
 from replicate_async.core.limits import Limiter, Limits, RateLimiters
 from replicate_async.core.poll import Poll
 from replicate_async.core.retry import Retry, RetryBudget
 from replicate_async.core.timeout import Timeout
-from replicate_async.errors import DecodeError, InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.files.output import FileSource
 from replicate_async.refs import parse_version
@@ -32,6 +28,7 @@ from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input
+from replicate_async.resources._running import check_type, decode_output, run_prediction
 from replicate_async.resources.account import AccountResource
 from replicate_async.resources.collections import Collections
 from replicate_async.resources.deployments import Deployments
@@ -42,13 +39,7 @@ from replicate_async.resources.predictions import Predictions
 from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
-from replicate_async.runs.run import (
-    cancel_after_hint,
-    run_to_end,
-    sync_wait_hint,
-    sync_wait_within,
-    wait_for_created,
-)
+from replicate_async.runs.run import cancel_after_hint, sync_wait_hint, sync_wait_within
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.waiting.run_api import (
     PREDICTION_QUEUE_TIMEOUT,
@@ -74,29 +65,43 @@ if TYPE_CHECKING:
     from replicate_async.runs.batch.results import BatchProgress, ItemInput
 
     T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")  # the default is for type checkers: `run` without a type returns Any
 
 
 class Replicate:
-    """A client of the Replicate API.
+    """A client of the Replicate API; use it with ``async with``, or call ``aclose()`` at the end.
 
-    *api_token* is taken from REPLICATE_API_TOKEN and *base_url* from REPLICATE_BASE_URL when they
-    are not given; the token goes to the base URL's origin and nowhere else. *timeout* is a
-    `Timeout`, or a number of seconds for its ``read``. *retry* says how failed requests are
-    repeated, *limits* how requests are paced; a *limiter* that processes share takes the place of
-    *limits*, but for its ``connects``. A base URL with ``http:`` is refused unless it is on this
-    machine, or *allow_insecure*. *trusted_hosts* are names of hosts, such as "files.corp.example",
-    from which files and streams are read over https at any address, a private one too, and so from
-    the names below them; the service's own hosts always are.
+    It connects at the first request, in the running event loop.
 
-    *proxy* (``"http://host:port"``), *ssl* (an ``ssl.SSLContext``, or False for no verification)
-    and *trust_env* (use the proxies that the environment names) hold for every connection: to the
-    API, for files and for streams. *session* is an ``aiohttp.ClientSession`` to use for the API
-    and leave open; files and streams of other hosts take its proxy and connector, too, without its
-    headers and cookies. By default the client makes one at its first request, for the running
-    event loop.
+    Example:
+        async with Replicate() as client:
+            text = await client.run("owner/name", {"prompt": "Hi"}, type=str)
 
-    Use it with ``async with``, or call ``aclose()`` at the end. Raises `InvalidArgumentError` for
-    a token or base URL that cannot be right.
+    Args:
+        api_token: The API token; REPLICATE_API_TOKEN by default. It is sent to the origin of the
+            base URL only.
+        base_url: The address of the API; REPLICATE_BASE_URL by default, or that of the service.
+            ``http:`` is refused, except for this machine.
+        timeout: A `Timeout`, or the seconds for its ``read`` (30 by default).
+        retry: How often failed requests are repeated; `Retry()` by default.
+        limits: How many requests are sent a minute; by default the API's limits, `Limits()`.
+        limiter: A `Limiter` that processes share, in place of *limits* (``limits.connects`` holds).
+        session: An ``aiohttp.ClientSession`` for the API, which the client does not close. Files
+            and streams of other hosts use its proxy and connector, not its headers and cookies.
+        proxy: A proxy for all connections, such as "http://host:port".
+        ssl: An ``ssl.SSLContext`` or ``aiohttp.Fingerprint`` for all connections; False for no
+            verification.
+        trust_env: Whether to use the proxies that the environment names.
+        user_agent: The User-Agent header; this package and its version by default.
+        allow_insecure: Whether *base_url* may begin with ``http:`` for other machines.
+        trusted_hosts: Names of hosts, such as "files.corp.example", from which, and from the names
+            below which, files and streams are read over https at any address, a private one too.
+
+    Raises:
+        InvalidArgumentError: An option is wrong, or there is no token.
     """
 
     def __init__(
@@ -116,7 +121,7 @@ class Replicate:
         allow_insecure: bool = False,
         trusted_hosts: Collection[str] = (),
     ) -> None:
-        # Here and not above: `import replicate_async` stays quick for those who only want types.
+        # Not at the top of the file: a program that needs only types does not load aiohttp.
         from replicate_async.transport.connections import (  # noqa: PLC0415 - imports aiohttp
             Connections,
             read_tls,
@@ -181,7 +186,11 @@ class Replicate:
     ) -> Self:
         """Return a copy with other options, over the same connections: closing one closes both.
 
-        Copies keep one pace together, but for one with another token or other *limits*.
+        The arguments are those of `Replicate`; an option that is left out stays. The copy shares
+        the pace of this client, unless *api_token* or *limits* differ.
+
+        Raises:
+            InvalidArgumentError: An option is wrong.
         """
         sender = self._context.sender
         changes: dict[str, Any] = {}
@@ -218,7 +227,7 @@ class Replicate:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections; the client cannot be used after that."""
+        """End the running batches and close the connections; the client cannot be used again."""
         for batch in list(self._context.batches):
             await batch.aclose()
         await self._context.sender.transport.aclose()
@@ -228,9 +237,11 @@ class Replicate:
         return f"<Replicate {sender.base.url} {sender.transport.state}>"
 
     async def search(self, query: str, *, limit: int | None = None) -> SearchResults:
-        """Search models, collections and documentation pages; a beta of the API.
+        """Search models, collections and documentation pages; a beta of the API (search).
 
-        *limit*, 1 to 50 and 20 unless set, is for the models (search).
+        Args:
+            query: The text to search for.
+            limit: The most models, 1 to 50; 20 by default.
         """
         return await search(self._context, query, limit)
 
@@ -252,73 +263,82 @@ class Replicate:
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
     ) -> T:
-        """Run a model to its end and return its output, whole.
+        """Run a model to its end and return its output.
 
-        *model* and the options are those of ``predictions.create``, *timeout* (35 minutes of work),
-        *queue_timeout* (60 minutes before it) and *poll* those of ``predictions.wait``. *type*
-        decodes the output, such as ``type=str`` for the text of a language model or
-        ``type=list[FileOutput]``; `DecodeError`, with the prediction, says that it is something
-        else. `str` joins a list where the model's schema says that it is one text in chunks or,
-        where no schema was looked up, where no item is a URL. Without a *type*, files are
-        `FileOutput`, and with ``files=False`` the strings that the API gives. Raises
-        `PredictionFailed`, `PredictionCanceled` or `PredictionAborted` with the prediction. When
-        the task is cancelled or one of the two times is over (`WaitTimeout`), the prediction is
-        cancelled. When the API has refused every poll for 30 seconds, that error is raised with
-        ``.prediction``, and the prediction goes on.
+        When the task is cancelled, the prediction is cancelled too.
 
-        ``delete_uploads=True`` deletes, when the run has ended, the files of the input that were
-        uploaded for it; they expire after a day otherwise.
+        Example:
+            text = await client.run("owner/name", {"prompt": "Hi"}, type=str)
+            image = await client.run("owner/painter", {"prompt": "A cat"})
+            await image.save("cat.png")
 
-        *on_update*, a function or an async function, is called with the prediction as it was
-        created and with each change; what it raises ends the run. Where *wait* is left out, a
-        model whose last runs took at most 3 seconds is run in one request that the API holds;
-        False never does that. Where *cancel_after* is left out and an anyio cancel scope around
-        the call has a deadline, such as ``fail_after``, the API ends the run by then (after 5
-        seconds at least); ``asyncio.timeout`` does not show its deadline, and cancels the run as
-        ever.
+        Args:
+            model: "owner/name", "owner/name:version" or a version id.
+            input: A mapping or a msgspec Struct, files included; see ``predictions.create``.
+            type: Decode the output as this type, such as ``str`` or ``list[FileOutput]``. ``str``
+                joins a list of chunks where the model's schema says that it is one text or, where
+                no schema was looked up, where no item is a URL.
+            files: Without a *type*: whether files in the output are `FileOutput` or URLs.
+            wait: Seconds for which the API holds its answer to the create, 1 to 60; True for 60.
+                By default, runs of a model whose last runs took at most 3 seconds are held; False
+                holds none.
+            cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
+                timedelta or "1h30m". By default, the deadline of the anyio cancel scopes around the
+                call; ``asyncio.timeout`` deadlines are invisible here, and still cancel the run.
+            webhook: An https URL that the API calls; see ``predictions.create``.
+            webhook_events_filter: The events that it is called for.
+            file_encoding: How files in the input are sent; see ``predictions.create``.
+            delete_uploads: Whether to delete the uploads of the input when the run has ended; they
+                expire after 24 hours otherwise.
+            timeout: Seconds of work, 35 minutes by default; None for no limit.
+            queue_timeout: Seconds before the work begins, 60 minutes by default; None for no limit.
+            poll: How often the API is asked; by default as runs of the model took before.
+            on_update: A function or async function that is called with the created prediction and
+                each change of it. An exception that it raises ends the run.
+
+        Raises:
+            PredictionFailed: The prediction failed (``.prediction``).
+            PredictionCanceled: Something else canceled it.
+            PredictionAborted: The API stopped it before it began.
+            OutputRemovedError: It succeeded, and its output is removed already.
+            WaitTimeout: *timeout* or *queue_timeout* is over; the prediction is cancelled.
+            DecodeError: The output is not a *type* (``.prediction``).
+            APIStatusError: The create was refused, or every poll for 30 seconds (``.prediction``);
+                then the prediction goes on.
+            AmbiguousCreateError: The create may have happened; it is never sent twice.
         """
         if type is not None:
-            _check_type(type)
+            check_type(type)
         check_on_update(on_update)
         check_timeout(timeout)
         check_timeout(queue_timeout, "queue_timeout")
         given_poll(poll)
         parsed = parse_version(model)
-        held = wait
         if wait is None and on_update is None:
-            held = sync_wait_hint(self._context.tracker.durations, parsed)
+            wait = sync_wait_hint(self._context.tracker.durations, parsed)
         request = PredictionRequest(
             self._context,
             input=input,
-            wait=sync_wait_within(held, timeout, queue_timeout),
+            wait=sync_wait_within(wait, timeout, queue_timeout),
             cancel_after=cancel_after_hint() if cancel_after is None else cancel_after,
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
         )
-        calls = self._calls
-        async with request.input.sent(delete=delete_uploads):
-            prediction = await run_to_end(
-                calls.create(parsed, request),
-                lambda made: wait_for_created(
-                    calls.waits,
-                    made,
-                    timeout=timeout,
-                    queue_timeout=queue_timeout,
-                    poll=poll,
-                    on_update=on_update,
-                ),
-                calls.cancel,
-            )
-        if type is None:
-            # Without a type, T is Any.
-            return cast("T", calls.output(prediction) if files else prediction.output)
-        try:
-            return calls.output_as(prediction, type)
-        except msgspec.ValidationError as error:
-            fault = DecodeError(f"{prediction.id}: {error}")
-            fault.prediction = prediction
-            raise fault from None
+        prediction = await run_prediction(
+            self._calls,
+            parsed,
+            request,
+            delete_uploads=delete_uploads,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            poll=poll,
+            on_update=on_update,
+        )
+        if type is not None:
+            return decode_output(self._calls, prediction, type)
+        # Without a type, T is Any.
+        return cast("T", self._calls.output(prediction) if files else prediction.output)
 
     def stream(
         self,
@@ -332,11 +352,27 @@ class Replicate:
         on_exit: OnExit = "cancel",
         poll: Poll | None = None,
     ) -> Stream:
-        """Run a model and follow its output as it is made; use it with ``async with``.
+        """Run a model and return its output as it is made; use the stream with ``async with``.
 
-        *model* and the options are those of ``predictions.create``. When the block is left early,
-        the prediction is cancelled, unless ``on_exit="continue"``. *poll* sets the pace for models
-        without a stream. See `Stream` for what it yields and raises.
+        Example:
+            async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
+                async for text in stream.text():
+                    print(text, end="")
+
+        Args:
+            model: "owner/name", "owner/name:version" or a version id.
+            input: A mapping or a msgspec Struct, files included; see ``predictions.create``.
+            cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
+                timedelta or "1h30m".
+            webhook: An https URL that the API calls; see ``predictions.create``.
+            webhook_events_filter: The events that it is called for.
+            file_encoding: How files in the input are sent; see ``predictions.create``.
+            on_exit: Whether leaving the block before the end cancels the prediction ("cancel") or
+                not ("continue").
+            poll: How often the API is asked about a model that cannot stream.
+
+        Raises:
+            InvalidArgumentError: An argument is wrong. `Stream` says what reading raises.
         """
         request = PredictionRequest(
             self._context,
@@ -384,46 +420,63 @@ class Replicate:
         poll: Poll | None = None,
         batch_timeouts: BatchTimeouts | None = None,
     ) -> Batch[T]:
-        """Run a model over *inputs*, each created once; iterate over what this returns.
+        """Run a model over many inputs, each created once; iterate over the results.
 
-        *model*, *cancel_after*, *webhook*, *webhook_events_filter* and *file_encoding* are those of
-        ``predictions.create``, *timeout* and *queue_timeout* (no limits unless set) and *poll*
-        those of ``predictions.wait``, *type* that of ``client.run``. *inputs* is an iterable, an
-        asynchronous iterable or a data frame, of any length; a few hundred are read ahead. A slow
-        iterator blocks the event loop, unless it is asynchronous. What an iterator raises is raised
-        when all that it gave before has ended and was handed over.
+        A create that may have happened is looked for in the list of predictions, and never
+        repeated on a guess.
 
-        *concurrency* is how many predictions run at a time; by default as many as it takes to
-        create at the pace of ``Limits(creates=...)``, at most 1,000. Results come as they are
-        there, or with *ordered* in the order of the inputs, which at most 4 times *concurrency*
-        items wait for.
+        Example:
+            inputs = [{"prompt": word} for word in words]
+            async with client.batch("owner/name", inputs, journal="run.db") as batch:
+                results = [result async for result in batch]
 
-        *journal* is a file that makes the batch one to resume: what is done is not asked again,
-        what was created is waited for, and a create that may have happened is looked for in the
-        list of predictions and never repeated on a guess. *key* names a field, or is a function,
-        that gives each input a name of its own; else the name is a digest of model and input. A
-        field that is no input of the model, by its schema, is not sent: that is looked up once,
-        before the first create. With ``match="key"`` the key alone says which item an input is: its
-        values, such as signed URLs, may differ at each run. Otherwise a key with other values than
-        the journal knows is refused.
+        Args:
+            model: "owner/name", "owner/name:version" or a version id.
+            inputs: An iterable, an async iterable or a data frame, of any length. A few hundred
+                inputs are read ahead. A slow iterator that is not async blocks the event loop. An
+                exception of the iterator is raised after the results of the inputs before it.
+            type: Decode the outputs as this type; see `run`.
+            concurrency: The most predictions at a time, up to 100,000. By default as many as keep
+                the pace of ``Limits(creates=...)``, at most 1,000.
+            ordered: Give the results in the order of the inputs. An item may then be at most
+                4 times *concurrency* items ahead of the slowest one.
+            journal: A file that makes the batch resumable: a later run with the same file repeats
+                nothing that is done, and waits for the predictions that exist.
+            key: The field, or a function of an input, that names each input; by default the name is
+                a digest of model and input. A field that the model's schema does not have is not
+                sent; the schema is looked up before the first create.
+            match: With "input", a key that the journal knows with other values is refused; with
+                "key", the key alone identifies an item, and its values (signed URLs) may differ.
+            on_error: Whether a failed item is a result with an ``error`` ("collect"), or its error
+                is raised ("raise").
+            on_exit: Whether leaving the batch before its end cancels the predictions that run
+                ("cancel") or not ("continue").
+            retries: How often a prediction is repeated that was aborted, or failed because of the
+                service and not of the model; up to 100.
+            retry_failed: Whether to run again the items that the journal has as failed.
+            save_files: A folder for the files of the outputs. They are named after the key, with a
+                digest of it where it is no plain lower-case name. Existing files stay.
+            max_seconds: Create nothing after this many seconds; running predictions end.
+            max_predictions: Create at most this many predictions.
+            dry_run: Create nothing: compare each input with the model's schema. The ``summary``
+                says how many would be created.
+            on_progress: A function that is called with a `BatchProgress`: at the end, and at most
+                10 times a second before.
+            cancel_after: When the API cancels a prediction, 5 seconds to 24 hours: seconds, a
+                timedelta or "1h30m".
+            webhook: An https URL that the API calls; see ``predictions.create``.
+            webhook_events_filter: The events that it is called for.
+            file_encoding: How files in the inputs are sent; see ``predictions.create``.
+            timeout: Seconds of work for each prediction; no limit by default.
+            queue_timeout: Seconds before the work begins; no limit by default.
+            poll: How often the API is asked; by default as runs of the model took before.
+            batch_timeouts: How long lost creates, outages and failures are waited for.
 
-        An item that fails has an `error`, or raises it with ``on_error="raise"``. *retries* is how
-        often a prediction is made again that was aborted, or failed because of the service and not
-        of the model; *retry_failed* runs once more what the journal has as failed. What would hit
-        every item (401, 402 or 403 of a create, 401 of every poll for 30 seconds, an unknown model,
-        a journal that fails) is raised, and ends the batch.
-
-        *save_files* is a folder where output files are saved before an item counts as done. They
-        are named after the key, with a digest of it where it is no plain name in lower case, so
-        that no two keys share a name; a file that is there already is never replaced.
-        *max_predictions* and *max_seconds* end the creating, not what runs then.
-        *on_exit* says whether leaving early cancels what runs ("cancel") or not ("continue").
-        *dry_run* creates nothing: each input is looked at and compared with the model's schema,
-        and the `summary` says how many would be created. *on_progress* is called with a
-        `BatchProgress`, 10 times a second at most, once at least, and at the end. *batch_timeouts*
-        holds the times after which lost creates, outages and failures are given up.
-
-        Raises `InvalidArgumentError` for arguments that cannot be right.
+        Raises:
+            InvalidArgumentError: An argument is wrong.
+            APIStatusError: While iterating: an error that every item would meet, such as 401, 402
+                or 403 of a create, 401 of every poll for 30 seconds, or an unknown model.
+            JournalError: While iterating: the journal cannot be used.
         """
         from replicate_async.resources._batch import make_batch  # noqa: PLC0415 - brings SQLite
 
@@ -464,38 +517,32 @@ class Replicate:
         prediction: str | Prediction | None = None,
         absent: bool = False,
     ) -> None:
-        """Record in a batch's *journal* what became of a create that the batch could not find out.
+        """Record in a *journal* whether the create of an uncertain item happened.
 
-        *key* is that of a result that is `uncertain`. Look for its prediction on the website or
-        with ``predictions.list``; give the *prediction* that you found, which the next run of the
-        batch waits for, or *absent* when there is none, and the next run creates it.
+        Look for the prediction on the website or with ``predictions.list``.
 
-        Raises `InvalidArgumentError` for a key that is unknown or not undecided, and for a
-        prediction that is not there, of another model, or another item's; `JournalLocked` while a
-        batch uses the journal.
+        Args:
+            journal: The journal of the batch, which no batch uses meanwhile.
+            key: The ``key`` of a result that is ``uncertain``.
+            prediction: The prediction that was found; the next run of the batch waits for it.
+            absent: True when there is none; the next run of the batch creates it.
+
+        Raises:
+            InvalidArgumentError: The item is unknown or not uncertain, or the *prediction* does not
+                exist, or is that of another model or item.
+            JournalLockedError: A batch uses the journal.
         """
         from replicate_async.resources._batch import resolve_item  # noqa: PLC0415 - brings SQLite
 
         await resolve_item(self._calls, journal, key, prediction=prediction, absent=absent)
 
     def parse_output(self, prediction: Prediction, *, version: Version | None = None) -> Any:
-        """Return the output of *prediction*, with its files as `FileOutput`.
+        """Return the output of a prediction, with its files as `FileOutput`.
 
-        By the schema of *version*, where it is given or was looked up, every URL is a file where
-        the model gives one. Otherwise those are that Replicate delivers, that are the API's own,
-        and data URLs; what else begins with "https:" stays text.
+        Args:
+            prediction: A prediction, such as ``predictions.get`` returns.
+            version: The version whose schema says which strings are files. By default the schema
+                that was looked up; without one, files are the URLs of Replicate's delivery and of
+                the API, and data URLs. Other https URLs stay text.
         """
         return self._calls.output(prediction, version)
-
-
-def _check_type(type: object) -> None:
-    """Raise for a type that no output can be decoded as, before a run is paid for."""
-    try:
-        msgspec.convert(None, type)
-    except msgspec.ValidationError:
-        pass
-    except TypeError as error:
-        raise InvalidArgumentError(
-            f"type={shorten(type)} is nothing to decode as ({error}); give a type such as str, "
-            "list[str] or a msgspec Struct."
-        ) from None

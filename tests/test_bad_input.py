@@ -249,7 +249,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     (
         lambda c: c.run("acme/echo", {}, type="str"),
         (
-            "type='str' is nothing to decode as (Type ''str'' is not supported); give a type such "
+            "type='str' cannot be decoded (Type ''str'' is not supported); give a type such "
             "as str, list[str] or a msgspec Struct."
         ),
     ),
@@ -349,17 +349,17 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     (
         lambda c: first(c.predictions.list(created_after=datetime(2026, 1, 1))),  # noqa: DTZ001 - the mistake
         (
-            "created_after=datetime.datetime(2026, 1, 1, 0, 0) is no time with a zone; write "
+            "created_after=datetime.datetime(2026, 1, 1, 0, 0) has no time zone; write "
             "datetime(..., tzinfo=UTC)."
         ),
     ),
     (
         lambda c: first(c.predictions.list(created_before=date(2026, 1, 1))),
-        "created_before=datetime.date(2026, 1, 1) is no time with a zone;",
+        "created_before=datetime.date(2026, 1, 1) has no time zone;",
     ),
     (
         lambda c: first(c.predictions.list(created_before="2026-01-01")),
-        "created_before='2026-01-01' is no time with a zone;",
+        "created_before='2026-01-01' has no time zone;",
     ),
     (lambda c: first(c.predictions.list(source="api")), "source='api' must be one of 'web'."),
     (lambda c: c.search(""), "query='' is empty; say what to search for."),

@@ -170,8 +170,20 @@ def _docstring(value: object) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Turn the docstrings' double backticks into Markdown's single ones."""
-    return re.sub(r"``([^`]+)``", r"`\1`", text)
+    """Turn the docstrings' double backticks into single ones, and their sections into lists."""
+    text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    return re.sub(r"^(Args|Example|Raises):\n((?:    .*\n?)+)", _section, text, flags=re.MULTILINE)
+
+
+def _section(found: re.Match[str]) -> str:
+    """Return a section of "name: text" entries as a Markdown list, and an example as code."""
+    lines = textwrap.dedent(found[2]).splitlines()
+    if found[1] == "Example":
+        return "\n".join(["```python", *lines, "```", ""])
+    entries = [
+        line if line.startswith(" ") else re.sub(r"^(\S+): ", r"- `\1`: ", line) for line in lines
+    ]
+    return "\n".join([f"{found[1]}:", "", *entries, ""])
 
 
 def _link(type_: object) -> str:

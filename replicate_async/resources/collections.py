@@ -12,9 +12,13 @@ class Collections(Resource):
     """Models grouped by what they do; ``client.collections``."""
 
     async def get(self, collection_slug: str) -> Collection:
-        """Fetch a collection with its models, by its slug such as "text-to-image".
+        """Fetch a collection with its models (collections.get).
 
-        Raises `NotFoundError` when there is none (collections.get).
+        Args:
+            collection_slug: The slug, such as "text-to-image".
+
+        Raises:
+            NotFoundError: The collection is unknown.
         """
         return await self._context.call(COLLECTIONS_GET, {"collection_slug": collection_slug})
 

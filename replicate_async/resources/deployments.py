@@ -48,9 +48,25 @@ class DeploymentPredictions(Resource):
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
     ) -> Prediction:
-        """Start a prediction on the deployment "owner/name".
+        """Start a prediction on a deployment (deployments.predictions.create).
 
-        The options are those of ``client.predictions.create`` (deployments.predictions.create).
+        Args:
+            deployment: The deployment, "owner/name".
+            input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            wait: Seconds for which the API holds its answer until the output is there, 1 to 60;
+                True for 60. Even then the prediction may not have ended.
+            cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
+                timedelta or "1h30m".
+            webhook: An https URL that the API calls, by default at each output and at the end.
+            webhook_events_filter: The events that it is called for: "start", "output", "logs",
+                "completed".
+            file_encoding: How files are sent: by size ("auto"), all uploaded ("upload") or none
+                ("data-url").
+
+        Raises:
+            AmbiguousCreateError: The prediction may exist; the request is never sent twice.
+            UnprocessableEntityError: The input is wrong.
+            NotFoundError: The deployment is unknown.
         """
         path = parse_model(deployment, "deployment").path("deployment")
         request = PredictionRequest(
@@ -86,11 +102,19 @@ class Deployments(Resource):
         min_instances: int,
         max_instances: int,
     ) -> Deployment:
-        """Deploy a *version* (its id) of the *model* "owner/name" under *name*.
+        """Deploy a version of a model under a name of the account (deployments.create).
 
-        The owner is the token's account. *hardware* is a ``sku`` of ``client.hardware.list()``,
-        *min_instances* goes from 0 to 5, *max_instances* from 0 to 20. Never sent twice: raises
-        `AmbiguousCreateError` when its fate is unknown (deployments.create).
+        Args:
+            name: The name of the deployment.
+            model: The model, "owner/name".
+            version: The id of the version.
+            hardware: A ``sku`` of ``client.hardware.list()``.
+            min_instances: The fewest instances, 0 to 5.
+            max_instances: The most instances, 0 to 20.
+
+        Raises:
+            AmbiguousCreateError: The deployment may exist; the request is never sent twice.
+            UnprocessableEntityError: The API refuses an argument.
         """
         check_name("name", name)
         check_text("hardware", hardware)
@@ -106,7 +130,14 @@ class Deployments(Resource):
         return await self._context.call(DEPLOYMENTS_CREATE, body=body)
 
     async def get(self, deployment: str) -> Deployment:
-        """Fetch the deployment "owner/name" with its current release (deployments.get)."""
+        """Fetch a deployment with its current release (deployments.get).
+
+        Args:
+            deployment: The deployment, "owner/name".
+
+        Raises:
+            NotFoundError: The deployment is unknown.
+        """
         return await self._context.call(DEPLOYMENTS_GET, _path(deployment))
 
     async def update(
@@ -118,11 +149,20 @@ class Deployments(Resource):
         min_instances: int | None = None,
         max_instances: int | None = None,
     ) -> Deployment:
-        """Make a new release of "owner/name" with what is given changed.
+        """Make a new release of a deployment, with some options changed (deployments.update).
 
-        Each update raises ``current_release.number``, so one that changes nothing is refused, and
-        none is ever sent twice: raises `AmbiguousCreateError` when its fate is unknown
-        (deployments.update).
+        Each update increases ``current_release.number``, so one that changes nothing is refused.
+
+        Args:
+            deployment: The deployment, "owner/name".
+            version: The id of the new version.
+            hardware: A ``sku`` of ``client.hardware.list()``.
+            min_instances: The fewest instances, 0 to 5.
+            max_instances: The most instances, 0 to 20.
+
+        Raises:
+            AmbiguousCreateError: The release may exist; the request is never sent twice.
+            NotFoundError: The deployment is unknown.
         """
         _check_instances(min_instances, max_instances)
         body = UpdateDeployment(
@@ -139,11 +179,18 @@ class Deployments(Resource):
         return await self._context.call(DEPLOYMENTS_UPDATE, _path(deployment), body=body)
 
     async def delete(self, deployment: str) -> None:
-        """Delete "owner/name", which must have been unused for 15 minutes (deployments.delete)."""
+        """Delete a deployment that was not used for 15 minutes (deployments.delete).
+
+        Args:
+            deployment: The deployment, "owner/name".
+
+        Raises:
+            NotFoundError: The deployment is unknown.
+        """
         await self._context.call(DEPLOYMENTS_DELETE, _path(deployment))
 
     def list(self) -> Paginator[Deployment]:
-        """Iterate over the account's deployments (deployments.list)."""
+        """Iterate over the deployments of the account (deployments.list)."""
         return Paginator(self._context, DEPLOYMENTS_LIST)
 
 

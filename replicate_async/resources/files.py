@@ -39,16 +39,29 @@ class Files(Resource):
         repeat: bool = False,
         max_size: int | None = LARGEST_UPLOAD,
     ) -> File:
-        """Upload a file of at most 100 MB, kept for 24 hours; pass the `File` in an input.
+        """Upload a file of at most 100 MB, kept for 24 hours (files.create).
 
-        *content* is bytes, a path, a file opened for reading bytes (read from where it stands, and
-        left standing there), an async iterator of bytes, an upload of a web framework or an image
-        of Pillow; it is sent as a stream. *filename* (at
-        most 255 bytes) is taken from the path if not given, *type*, the media type, from the name
-        or the first bytes. Never sent twice when it may have arrived, unless *repeat* says that a
-        second copy does no harm: raises `AmbiguousCreateError` then. More than *max_size* bytes
-        are refused before anything is sent; None leaves that to the server, which raises
-        `ContentTooLargeError` (files.create).
+        Pass the returned `File` in an input.
+
+        Example:
+            file = await client.files.create(Path("cat.png"))
+            text = await client.run("owner/captioner", {"image": file}, type=str)
+
+        Args:
+            content: Bytes, a path, a file opened for reading bytes (read from its position, which
+                stays), an async iterator of bytes, an upload of a web framework or a Pillow image.
+            filename: The name, at most 255 bytes; by default that of the path.
+            type: The media type; by default by the name or the first bytes.
+            metadata: A mapping that is kept with the file.
+            repeat: Whether the upload may be sent again after an ambiguous failure; a second copy
+                may exist then.
+            max_size: The most bytes, 100 MB by default; larger files are refused before anything is
+                sent. None leaves that to the API.
+
+        Raises:
+            AmbiguousCreateError: The file may exist; without *repeat* it is never sent twice.
+            InvalidArgumentError: The content cannot be read, or is larger than *max_size*.
+            ContentTooLargeError: The API refuses the size.
         """
         if filename:
             _check_filename(filename)
@@ -68,24 +81,45 @@ class Files(Resource):
             await source.aclose()
 
     async def get(self, file_id: str) -> File:
-        """Fetch what is known of an upload; `NotFoundError` once it has expired (files.get)."""
+        """Fetch what the API knows about an upload (files.get).
+
+        Args:
+            file_id: The id of the upload.
+
+        Raises:
+            NotFoundError: The upload is unknown, or has expired.
+        """
         return await self._context.call(FILES_GET, {"file_id": file_id})
 
     async def delete(self, file_id: str) -> None:
-        """Delete an upload; raises `NotFoundError` when there is none (files.delete)."""
+        """Delete an upload (files.delete).
+
+        Args:
+            file_id: The id of the upload.
+
+        Raises:
+            NotFoundError: The upload is unknown, or has expired.
+        """
         await self._context.call(FILES_DELETE, {"file_id": file_id})
 
     async def download(self, file_id: str, *, owner: str, expiry: int, signature: str) -> bytes:
-        """Fetch the bytes of an upload with the parts of a signed URL.
+        """Fetch the bytes of an upload with the parts of a signed URL (files.download).
 
-        *signature* is the base64 HMAC-SHA256 of "{owner} {file_id} {expiry}" under the Files API's
-        signing secret, *expiry* a Unix time (files.download).
+        Args:
+            file_id: The id of the upload.
+            owner: The account that uploaded it.
+            expiry: When the signature expires, in Unix time.
+            signature: The base64 HMAC-SHA256 of "{owner} {file_id} {expiry}" under the signing
+                secret of the Files API.
+
+        Raises:
+            NotFoundError: The upload is unknown, or has expired.
         """
         query = DownloadFile(owner=owner, expiry=expiry, signature=signature)
         return await self._context.call(FILES_DOWNLOAD, {"file_id": file_id}, query=query)
 
     def list(self) -> Paginator[File]:
-        """Iterate over the account's uploads, in no particular order (files.list)."""
+        """Iterate over the uploads of the account, in no particular order (files.list)."""
         return Paginator(self._context, FILES_LIST)
 
 

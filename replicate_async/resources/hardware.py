@@ -13,5 +13,5 @@ class HardwareResource(Resource):
     """Hardware that models can run on; ``client.hardware``."""
 
     async def list(self) -> builtins.list[Hardware]:
-        """Fetch the hardware on offer: a plain list, there are no pages (hardware.list)."""
+        """Fetch the hardware that models can run on, as a plain list (hardware.list)."""
         return await self._context.call(HARDWARE_LIST)

@@ -61,10 +61,27 @@ class ModelPredictions(Resource):
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
     ) -> Prediction:
-        """Start a prediction with the official model "owner/name".
+        """Start a prediction of an official model (models.predictions.create).
 
-        The options are those of ``client.predictions.create``, which takes community models too;
-        this raises `NotFoundError` for them (models.predictions.create).
+        ``client.predictions.create`` takes other models, too.
+
+        Args:
+            model: The official model, "owner/name".
+            input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            wait: Seconds for which the API holds its answer until the output is there, 1 to 60;
+                True for 60. Even then the prediction may not have ended.
+            cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
+                timedelta or "1h30m".
+            webhook: An https URL that the API calls, by default at each output and at the end.
+            webhook_events_filter: The events that it is called for: "start", "output", "logs",
+                "completed".
+            file_encoding: How files are sent: by size ("auto"), all uploaded ("upload") or none
+                ("data-url").
+
+        Raises:
+            AmbiguousCreateError: The prediction may exist; the request is never sent twice.
+            UnprocessableEntityError: The input is wrong.
+            NotFoundError: The model is unknown, or not official.
         """
         path = parse_model(model).path("model")
         request = PredictionRequest(
@@ -85,9 +102,14 @@ class ModelVersions(Resource):
     """Versions of a model; ``client.models.versions``."""
 
     async def get(self, model: str, version_id: str) -> Version:
-        """Fetch a version of "owner/name"; its ``openapi_schema`` describes the model's input.
+        """Fetch a version of a model, with the schema of its input (models.versions.get).
 
-        Raises `NotFoundError` when there is none (models.versions.get).
+        Args:
+            model: The model, "owner/name".
+            version_id: The id of the version.
+
+        Raises:
+            NotFoundError: The model or the version is unknown.
         """
         path = parse_model(model).path("model")
         return await self._context.call(
@@ -95,10 +117,16 @@ class ModelVersions(Resource):
         )
 
     async def delete(self, model: str, version_id: str) -> None:
-        """Delete a version and all its predictions and files, which takes the API some minutes.
+        """Delete a version with its predictions and files (models.versions.delete).
 
-        Only the owner of a private model may, and only while nothing else uses the version
-        (models.versions.delete).
+        The API takes some minutes for it.
+
+        Args:
+            model: A private model of yours, "owner/name".
+            version_id: The id of a version that nothing else uses.
+
+        Raises:
+            NotFoundError: The model or the version is unknown.
         """
         path = parse_model(model).path("model")
         await self._context.call(
@@ -106,7 +134,11 @@ class ModelVersions(Resource):
         )
 
     def list(self, model: str) -> Paginator[Version]:
-        """Iterate over the versions of "owner/name", newest first (models.versions.list)."""
+        """Iterate over the versions of a model, newest first (models.versions.list).
+
+        Args:
+            model: The model, "owner/name".
+        """
         return Paginator(self._context, MODELS_VERSIONS_LIST, parse_model(model).path("model"))
 
 
@@ -114,7 +146,11 @@ class ModelExamples(Resource):
     """Saved examples of a model; ``client.models.examples``."""
 
     def list(self, model: str) -> Paginator[Prediction]:
-        """Iterate over the examples of "owner/name" (models.examples.list)."""
+        """Iterate over the saved examples of a model (models.examples.list).
+
+        Args:
+            model: The model, "owner/name".
+        """
         return Paginator(self._context, MODELS_EXAMPLES_LIST, parse_model(model).path("model"))
 
 
@@ -122,9 +158,13 @@ class ModelReadme(Resource):
     """The readme of a model; ``client.models.readme``."""
 
     async def get(self, model: str) -> str:
-        """Fetch the readme of "owner/name" as Markdown.
+        """Fetch the readme of a model as Markdown (models.readme.get).
 
-        Raises `NotFoundError` when it has none (models.readme.get).
+        Args:
+            model: The model, "owner/name".
+
+        Raises:
+            NotFoundError: The model is unknown, or has no readme.
         """
         return await self._context.call(MODELS_README_GET, parse_model(model).path("model"))
 
@@ -153,10 +193,23 @@ class Models(Resource):
         license_url: str | None = None,
         cover_image_url: str | None = None,
     ) -> Model:
-        """Create the model "owner/name", empty until a version is pushed or trained.
+        """Create a model, which has no version yet (models.create).
 
-        *hardware* is a ``sku`` of ``client.hardware.list()``. An account may have 1,000 models.
-        Never sent twice: raises `AmbiguousCreateError` when its fate is unknown (models.create).
+        An account may have 1,000 models.
+
+        Args:
+            model: The new model, "owner/name".
+            visibility: "public" or "private".
+            hardware: A ``sku`` of ``client.hardware.list()``.
+            description: What the model does.
+            github_url: Where its code is.
+            paper_url: Where its paper is.
+            license_url: Where its license is.
+            cover_image_url: Where its cover image is.
+
+        Raises:
+            AmbiguousCreateError: The model may exist; the request is never sent twice.
+            UnprocessableEntityError: The API refuses an argument.
         """
         ref = parse_model(model)
         check_choice("visibility", visibility, get_args(Visibility))
@@ -175,7 +228,18 @@ class Models(Resource):
         return await self._context.call(MODELS_CREATE, body=body)
 
     async def get(self, model: str) -> Model:
-        """Fetch the model "owner/name"; raises `NotFoundError` when there is none (models.get)."""
+        """Fetch a model with its latest version (models.get).
+
+        Example:
+            model = await client.models.get("owner/name")
+            print(model.description, model.latest_version)
+
+        Args:
+            model: The model, "owner/name".
+
+        Raises:
+            NotFoundError: The model is unknown.
+        """
         return await self._context.call(MODELS_GET, parse_model(model).path("model"))
 
     async def update(
@@ -189,7 +253,20 @@ class Models(Resource):
         weights_url: str | None = None,
         license_url: str | None = None,
     ) -> Model:
-        """Change what is said about "owner/name"; what is left out stays (models.update)."""
+        """Change what is said about a model; arguments that are left out stay (models.update).
+
+        Args:
+            model: The model, "owner/name".
+            description: What the model does.
+            readme: Its readme, in Markdown.
+            github_url: Where its code is.
+            paper_url: Where its paper is.
+            weights_url: Where its weights are.
+            license_url: Where its license is.
+
+        Raises:
+            NotFoundError: The model is unknown.
+        """
         body = UpdateModel(
             description=description,
             readme=readme,
@@ -201,14 +278,22 @@ class Models(Resource):
         return await self._context.call(MODELS_UPDATE, parse_model(model).path("model"), body=body)
 
     async def delete(self, model: str) -> None:
-        """Delete "owner/name", which must be yours, private and empty of versions.
+        """Delete a private model of yours that has no versions (models.delete).
 
-        (models.delete)
+        Args:
+            model: The model, "owner/name".
+
+        Raises:
+            NotFoundError: The model is unknown.
         """
         await self._context.call(MODELS_DELETE, parse_model(model).path("model"))
 
     def search(self, query: str) -> Paginator[Model]:
-        """Iterate over public models that match *query*, the best first (models.search)."""
+        """Iterate over the public models that match a query, the best first (models.search).
+
+        Args:
+            query: The text to search for.
+        """
         check_search(query)
         return Paginator(self._context, MODELS_SEARCH, body=query)
 
@@ -218,9 +303,11 @@ class Models(Resource):
         sort_by: SortBy | None = None,
         sort_direction: SortDirection | None = None,
     ) -> Paginator[Model]:
-        """Iterate over public models, by default those with the newest version first.
+        """Iterate over the public models (models.list).
 
-        (models.list)
+        Args:
+            sort_by: "latest_version_created_at", the default, or "model_created_at".
+            sort_direction: "desc", the default, or "asc".
         """
         check_choice("sort_by", sort_by, get_args(SortBy))
         check_choice("sort_direction", sort_direction, get_args(SortDirection))

@@ -1,4 +1,4 @@
-"""Predictions: runs of a model, from the request to a terminal state."""
+"""Predictions, the runs of a model: `Predictions`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from replicate_async.webhooks import Headers, Secret
 
 
 class Predictions(Resource):
-    """Runs of a model; ``client.predictions``."""
+    """Predictions, the runs of a model; ``client.predictions``."""
 
     __slots__ = ("_calls",)
 
@@ -54,24 +54,38 @@ class Predictions(Resource):
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
     ) -> Prediction:
-        """Start a prediction and return it as the API first sees it, usually ``starting``.
+        """Start a prediction and return it as it begins, usually "starting".
 
-        *model* is "owner/name" (an official model; for any other, its latest version is looked
-        up, and again after 5 minutes or when it is refused), "owner/name:version" or a version id.
-        *input* is a mapping or a msgspec Struct; inputs that are None are left out. *wait* (1 to 60
-        seconds, True for 60) asks the API to hold its answer until the output is there, which it
-        may not be even then. *cancel_after* (5 seconds to 24 hours; seconds, timedelta or "1h30m")
-        ends the run. *webhook* is an https URL that is called when something happens, by default at
-        outputs and at the end; *webhook_events_filter* picks from start, output, logs and
-        completed.
+        (predictions.create, models.predictions.create)
 
-        Files, anywhere inside the input, are bytes, paths, open files, async iterators of bytes, a
-        `File` or an output file: up to 256 kB they go along as data URLs, above that they are
-        uploaded first. ``file_encoding="upload"`` uploads them all, ``"data-url"`` none.
+        Files, anywhere in the input, are bytes, paths, open files, async iterators of bytes, a
+        `File` or a `FileOutput`: up to 256 kB they are sent as data URLs, larger ones are uploaded
+        first.
 
-        Never sent twice when it may have been acted on: raises `AmbiguousCreateError` then,
-        `UnprocessableEntityError` for a wrong input or version, `NotFoundError` for an unknown
-        model (predictions.create, models.predictions.create).
+        Example:
+            prediction = await client.predictions.create("owner/name", {"image": Path("cat.png")})
+            prediction = await client.predictions.wait(prediction)
+            print(prediction.status, prediction.output)
+
+        Args:
+            model: "owner/name", "owner/name:version" or a version id. For a model that is not
+                official the latest version is looked up, and kept for 5 minutes or until it is
+                refused.
+            input: A mapping or a msgspec Struct; fields that are None are left out.
+            wait: Seconds for which the API holds its answer until the output is there, 1 to 60;
+                True for 60. Even then the prediction may not have ended.
+            cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
+                timedelta or "1h30m".
+            webhook: An https URL that the API calls, by default at each output and at the end.
+            webhook_events_filter: The events that it is called for: "start", "output", "logs",
+                "completed".
+            file_encoding: How files are sent: by size ("auto"), all uploaded ("upload") or none
+                ("data-url").
+
+        Raises:
+            AmbiguousCreateError: The prediction may exist; the request is never sent twice.
+            UnprocessableEntityError: The input or the version is wrong.
+            NotFoundError: The model is unknown.
         """
         request = PredictionRequest(
             self._context,
@@ -85,18 +99,34 @@ class Predictions(Resource):
         return await self._calls.create(parse_version(model), request)
 
     async def get(self, prediction_id: str | Prediction) -> Prediction:
-        """Fetch a prediction as it stands now, by its id or a snapshot of it.
+        """Fetch a prediction as it is now (predictions.get).
 
-        Raises `NotFoundError` when it is unknown or another account's (predictions.get).
+        Example:
+            prediction = await client.predictions.get("abc123")
+            print(prediction.status, prediction.output)
+
+        Args:
+            prediction_id: The id, or a snapshot of the prediction.
+
+        Raises:
+            NotFoundError: The prediction is unknown, or another account's.
         """
         return await self._context.call(
             PREDICTIONS_GET, {"prediction_id": run_id(self._context, prediction_id)}
         )
 
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
-        """Stop a prediction and return it; one that has ended is returned unchanged.
+        """Cancel a prediction and return it; one that has ended is unchanged (predictions.cancel).
 
-        Raises `NotFoundError` when it is unknown (predictions.cancel).
+        Example:
+            prediction = await client.predictions.cancel(prediction)
+            print(prediction.status)
+
+        Args:
+            prediction_id: The id, or a snapshot of the prediction.
+
+        Raises:
+            NotFoundError: The prediction is unknown.
         """
         return await self._context.call(
             PREDICTIONS_CANCEL, {"prediction_id": run_id(self._context, prediction_id)}
@@ -111,21 +141,31 @@ class Predictions(Resource):
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
     ) -> Prediction:
-        """Return a prediction when it has ended, as it ended: also when it failed.
+        """Wait for the end of a prediction and return it, also when it failed.
 
-        *timeout* is in seconds of work, from the first answer that shows the prediction past
-        "starting": 35 minutes unless set (the API stops runs after 30), None for no limit.
-        *queue_timeout* bounds the time before, in which a machine is found and the model boots: 60
-        minutes unless set, None for no limit. Past either `WaitTimeout` is raised and the
-        prediction goes on. *poll* sets the pace; unless set, it follows what runs of the model took
-        before. *on_update*, a function or an async function, is called with each change (see
-        `watch`), the end included; what it raises ends this wait. All waits of a client share one
-        schedule, and pages of the listing where those take fewer requests.
+        All waits of a client share their polls, and read pages of the listing where those take
+        fewer requests. A failed poll is repeated for as long as the wait lasts. The prediction is
+        never cancelled.
 
-        A poll that fails is repeated, at a pace that all waits share, for as long as the wait may
-        take. When every poll is refused for 30 seconds (401, 403, 404 and the like), that error is
-        raised with ``.prediction``, the state seen last; for a prediction that was seen before and
-        is not found any more that is `PredictionGone`. The prediction is not cancelled.
+        Example:
+            prediction = await client.predictions.wait("abc123", timeout=60)
+            print(prediction.status, prediction.output)
+
+        Args:
+            prediction: The id, or a snapshot of the prediction.
+            timeout: Seconds of work, from the first answer that is past "starting". 35 minutes by
+                default (the API stops runs after 30); None for no limit.
+            queue_timeout: Seconds before the work, for the queue and the boot of the model. 60
+                minutes by default; None for no limit.
+            poll: How often the API is asked; by default as runs of the model took before.
+            on_update: A function or async function that is called with each change, the end
+                included. An exception that it raises ends the wait.
+
+        Raises:
+            WaitTimeout: *timeout* or *queue_timeout* is over; the prediction goes on.
+            PredictionGone: The prediction was there, and is not found any more.
+            APIStatusError: Every poll was refused for 30 seconds (401, 403, 404 and the like);
+                ``.prediction`` is the last state.
         """
         return await self._calls.waits.wait(
             run_id(self._context, prediction),
@@ -144,11 +184,20 @@ class Predictions(Resource):
         queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
     ) -> RunUpdates[Prediction]:
-        """Iterate over the changes of a prediction as they are seen, the last one its end.
+        """Iterate over the changes of a prediction with ``async for``; the last one is its end.
 
-        Each item is a snapshot, with ``status``, ``logs``, ``output`` and ``progress``; one that
-        is given as *prediction* is known already and not repeated, unless it has ended. *timeout*,
-        *queue_timeout* and *poll* are as in `wait`. The loop may be left at any time.
+        Each item is a snapshot with ``status``, ``logs``, ``output`` and ``progress``. The loop may
+        be left at any time.
+
+        Args:
+            prediction: The id, or a snapshot of the prediction, which is not repeated unless it has
+                ended.
+            timeout: Seconds of work; see `wait`.
+            queue_timeout: Seconds before the work; see `wait`.
+            poll: How often the API is asked; see `wait`.
+
+        Raises:
+            WaitTimeout: While iterating, as every error that `wait` raises.
         """
         return self._calls.waits.watch(
             run_id(self._context, prediction),
@@ -165,12 +214,18 @@ class Predictions(Resource):
         *,
         secret: Secret | None = None,
     ) -> Prediction:
-        """Verify a webhook, wake whoever waits for its prediction, and return that.
+        """Verify a webhook, wake the waits for its prediction, and return the prediction.
 
-        *body* is the raw body as received, *headers* the request's headers as the framework has
-        them. The account's secret is fetched once and again when a signature does not match, once
-        a minute at most; *secret* takes its place. Raises `WebhookVerificationError` for a request
-        that was not signed with it, which wakes nobody (webhooks.default.secret.get).
+        (webhooks.default.secret.get)
+
+        Args:
+            body: The raw body, as received.
+            headers: The headers of the request, as the web framework gives them.
+            secret: The webhook secret. By default that of the account, which is fetched once, and
+                again when a signature does not match, at most once a minute.
+
+        Raises:
+            WebhookVerificationError: The request is not signed with the secret; no wait is woken.
         """
         return await handle_webhook(self._context, body, headers, secret, Prediction)
 
@@ -183,13 +238,20 @@ class Predictions(Resource):
         on_exit: OnExit = "continue",
         poll: Poll | None = None,
     ) -> Stream:
-        """Follow the output of a prediction that was created already; use it with ``async with``.
+        """Return the output of an existing prediction as it is made; use it with ``async with``.
 
-        *last_event_id* is where another stream of it left off, *received* how many characters of
-        output that had brought, so that the rest can be had from the prediction itself when its
-        stream has expired. The prediction runs on when the block is left early, unless
-        ``on_exit="cancel"``. *poll* sets the pace for models without
-        a stream. See `Stream` for what it yields and raises.
+        Args:
+            prediction: The id, or a snapshot of the prediction.
+            last_event_id: Where an earlier stream ended (its ``last_event_id``); by default the
+                stream begins at the first event.
+            received: The characters of output that the earlier stream had brought. With them the
+                rest is taken from the prediction if its stream has expired.
+            on_exit: Whether leaving the block before the end cancels the prediction ("cancel") or
+                not ("continue").
+            poll: How often the API is asked about a model that cannot stream.
+
+        Raises:
+            InvalidArgumentError: An argument is wrong. `Stream` says what reading raises.
         """
         prediction_id = run_id(self._context, prediction)
         check_count("received", received, 0, sys.maxsize)
@@ -213,15 +275,25 @@ class Predictions(Resource):
         created_before: datetime | None = None,
         source: Literal["web"] | None = None,
     ) -> Paginator[Prediction]:
-        """Iterate over the account's predictions, newest first.
+        """Iterate over the predictions of the account, newest first (predictions.list).
 
-        *created_after* is inclusive, *created_before* exclusive; both need a time zone.
-        ``source="web"`` keeps those made on the website in the last 14 days (predictions.list).
+        Example:
+            async for prediction in client.predictions.list(created_after=yesterday):
+                print(prediction.id, prediction.status)
+
+        Args:
+            created_after: The earliest time of creation, with a time zone; inclusive.
+            created_before: The latest time of creation, with a time zone; exclusive.
+            source: "web" for predictions that were made on the website, in the last 14 days.
+
+        Raises:
+            UntrustedURLError: The API points to a page at another address.
+            PaginationLoopError: The API points back to a page that was read.
         """
         for name, value in (("created_after", created_after), ("created_before", created_before)):
             if value is not None and not _is_aware(value):
                 raise InvalidArgumentError(
-                    f"{name}={value!r} is no time with a zone; write datetime(..., tzinfo=UTC)."
+                    f"{name}={value!r} has no time zone; write datetime(..., tzinfo=UTC)."
                 )
         check_choice("source", source, ("web",))
         query = ListPredictions(

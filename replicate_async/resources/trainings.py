@@ -57,11 +57,21 @@ class Trainings(Resource):
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
     ) -> Training:
-        """Start a training of *version*, "owner/name:version", into the model *destination*.
+        """Start a training, which makes a new version of a model (trainings.create).
 
-        *destination* is "owner/name" of a model of yours that exists; the new version lands there.
-        Webhooks and *file_encoding* are as in ``client.predictions.create``. Never sent twice:
-        raises `AmbiguousCreateError` when its fate is unknown (trainings.create).
+        Args:
+            version: The version to start from, "owner/name:version".
+            destination: The model that gets the new version, "owner/name"; it exists and is yours.
+            input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            webhook: An https URL that the API calls, by default at each output and at the end.
+            webhook_events_filter: The events that it is called for: "start", "output", "logs",
+                "completed".
+            file_encoding: How files are sent; see ``client.predictions.create``.
+
+        Raises:
+            AmbiguousCreateError: The training may exist; the request is never sent twice.
+            UnprocessableEntityError: The input or the destination is wrong.
+            NotFoundError: The version is unknown.
         """
         ref = parse_version(version, "version")
         if ref.model is None or ref.version is None:
@@ -82,7 +92,14 @@ class Trainings(Resource):
         )
 
     async def get(self, training_id: str | Training) -> Training:
-        """Fetch a training as it stands now, by its id or a snapshot of it (trainings.get)."""
+        """Fetch a training as it is now (trainings.get).
+
+        Args:
+            training_id: The id, or a snapshot of the training.
+
+        Raises:
+            NotFoundError: The training is unknown, or another account's.
+        """
         return await self._context.call(
             TRAININGS_GET, {"training_id": run_id(self._context, training_id)}
         )
@@ -91,7 +108,14 @@ class Trainings(Resource):
         return self._context.call(TRAININGS_GET, {"training_id": training_id}, attempts=1)
 
     async def cancel(self, training_id: str | Training) -> Training:
-        """Stop a training; one that has ended is returned unchanged (trainings.cancel)."""
+        """Cancel a training and return it; one that has ended is unchanged (trainings.cancel).
+
+        Args:
+            training_id: The id, or a snapshot of the training.
+
+        Raises:
+            NotFoundError: The training is unknown.
+        """
         return await self._context.call(
             TRAININGS_CANCEL, {"training_id": run_id(self._context, training_id)}
         )
@@ -105,11 +129,19 @@ class Trainings(Resource):
         poll: Poll | None = None,
         on_update: OnUpdate[Training] | None = None,
     ) -> Training:
-        """Return a training when it has ended, as it ended: also when it failed.
+        """Wait for the end of a training and return it, also when it failed.
 
-        *timeout* (seconds of work) and *queue_timeout* (seconds before it) are 24 hours each unless
-        set, None for no limit; past either `WaitTimeout` is raised and the training goes on. They,
-        *poll* and *on_update* are as in ``client.predictions.wait``.
+        Args:
+            training: The id, or a snapshot of the training.
+            timeout: Seconds of work, 24 hours by default; None for no limit.
+            queue_timeout: Seconds before the work, 24 hours by default; None for no limit.
+            poll: How often the API is asked; see ``client.predictions.wait``.
+            on_update: A function or async function that is called with each change, the end
+                included.
+
+        Raises:
+            WaitTimeout: *timeout* or *queue_timeout* is over; the training goes on.
+            APIStatusError: Every poll was refused for 30 seconds.
         """
         return await self._waits.wait(
             run_id(self._context, training),
@@ -128,7 +160,17 @@ class Trainings(Resource):
         queue_timeout: float | None = TRAINING_QUEUE_TIMEOUT,
         poll: Poll | None = None,
     ) -> RunUpdates[Training]:
-        """Iterate over the changes of a training, as ``client.predictions.watch`` does."""
+        """Iterate over the changes of a training with ``async for``; the last one is its end.
+
+        Args:
+            training: The id, or a snapshot of the training.
+            timeout: Seconds of work; see `wait`.
+            queue_timeout: Seconds before the work; see `wait`.
+            poll: How often the API is asked; see `wait`.
+
+        Raises:
+            WaitTimeout: While iterating, as every error that `wait` raises.
+        """
         return self._waits.watch(
             run_id(self._context, training),
             last=None if isinstance(training, str) else training,
@@ -146,8 +188,14 @@ class Trainings(Resource):
     ) -> Training:
         """Verify a webhook, wake the waits for its training, and return the training.
 
-        The arguments are those of ``client.predictions.handle_webhook``. Raises
-        `WebhookVerificationError` for a request that is not signed with the account's secret.
+        Args:
+            body: The raw body, as received.
+            headers: The headers of the request, as the web framework gives them.
+            secret: The webhook secret; by default that of the account, as in
+                ``client.predictions.handle_webhook``.
+
+        Raises:
+            WebhookVerificationError: The request is not signed with the secret; no wait is woken.
         """
         return await handle_webhook(self._context, body, headers, secret, Training)
 
@@ -155,5 +203,5 @@ class Trainings(Resource):
         return await self._context.call(TRAININGS_LIST_RAW, attempts=1)
 
     def list(self) -> Paginator[Training]:
-        """Iterate over the account's trainings, newest first (trainings.list)."""
+        """Iterate over the trainings of the account, newest first (trainings.list)."""
         return Paginator(self._context, TRAININGS_LIST)

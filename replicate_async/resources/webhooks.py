@@ -12,7 +12,7 @@ class DefaultWebhookSecret(Resource):
     """The account's webhook secret; ``client.webhooks.default.secret``."""
 
     async def get(self) -> WebhookSecret:
-        """Fetch the secret; keep its ``key``, it seldom changes (webhooks.default.secret.get)."""
+        """Fetch the secret, which seldom changes (webhooks.default.secret.get)."""
         return await self._context.call(WEBHOOKS_DEFAULT_SECRET_GET)
 
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from replicate_async.errors import (
     JournalTooNew,
     JournalWriteError,
 )
+from replicate_async.runs.batch import journal_file
 from replicate_async.runs.batch.journal import FORMAT, Journal, JournalHeader
 from replicate_async.runs.batch.journal.lock import Lock
 from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries, record
@@ -45,6 +47,21 @@ async def test_a_journal_of_another_run_is_refused(
 
     with pytest.raises(JournalMismatch, match=said):
         await Journal.open(path, wanted)
+
+
+async def test_a_journal_that_another_program_has_locked_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "_BUSY", 0.001)
+    await (await Journal.open(path, HEADER)).aclose()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(JournalWriteError, match="is held by another program") as caught:
+            await Journal.open(path, HEADER)
+
+    assert "disk" not in str(caught.value)
 
 
 async def test_a_second_runner_is_refused_and_let_in_later(path: Path) -> None:

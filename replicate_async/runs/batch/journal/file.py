@@ -34,6 +34,7 @@ MEMORY: Final = Path(":memory:")
 """The path of a journal in memory. A journal in a file has an absolute path."""
 
 _BUSY: Final = 5.0  # seconds to wait while another program reads the file
+_HELD: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -216,6 +217,11 @@ def failure(path: Path, error: Exception) -> JournalError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return JournalDamaged(damage(path, str(error)))
+    if code in _HELD:
+        return JournalWriteError(
+            f"{path} is held by another program: {error}. What was acknowledged is safe: close "
+            "what has the file open, and run the same again to resume."
+        )
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return JournalWriteError(
         f"{path} cannot be written: {error} ({name}). What was acknowledged is safe: see to the "

@@ -144,6 +144,11 @@ def field_of(given: Record, name: str) -> object:
         return found
 
 
+def without_field(given: Record, name: str) -> dict[str, Any]:
+    """Return the values that *given* names, files included, without the one for *name*."""
+    return {key: value for key, value in _names_of(given, "input").items() if key != name}
+
+
 def _names_of(given: object, argument: str) -> Mapping[Any, Any]:
     """Return the values of *given* by name; fields of a struct that are UNSET are left out."""
     if isinstance(given, msgspec.Struct):

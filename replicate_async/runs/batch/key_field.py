@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from replicate_async.errors import NotFoundError
-from replicate_async.runs.batch.identity import fields
+from replicate_async.files.inputs import without_field
 from replicate_async.runs.batch.results import ItemInput
 
 
@@ -46,7 +46,7 @@ class KeyField:
         """Return *given* as the model gets it."""
         if not self._left_out:
             return given
-        return {name: value for name, value in fields(given).items() if name != self._name}
+        return without_field(given, self._name)
 
 
 def _inputs(schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

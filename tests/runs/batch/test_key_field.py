@@ -72,6 +72,17 @@ async def test_without_a_schema_it_is_sent_and_a_lost_create_is_found(tmp_path: 
     assert all(result.ok for result in results)
 
 
+async def test_files_beside_it_are_sent_and_a_lost_create_of_them_is_found(tmp_path: Path) -> None:
+    schema = {"components": {"schemas": {"Input": {"properties": {"image": {}}}}}}
+    api = BatchAPI(lose=lambda number: number == 1, schema=schema)
+    given = [{"id": "r1", "image": b"one"}, {"id": "r2", "image": b"two"}]
+
+    results = await run(api, given, tmp_path / "run.db", key="id")
+
+    assert all(result.ok for result in results), [str(result.error) for result in results]
+    assert sorted(made.input["image"][-4:] for made in api.made) == ["b25l", "dHdv"]
+
+
 async def test_a_lost_create_without_it_is_found(tmp_path: Path) -> None:
     schema = {"components": {"schemas": {"Input": {"properties": {"n": {"type": "integer"}}}}}}
     api = BatchAPI(lose=lambda number: number == 1, schema=schema)

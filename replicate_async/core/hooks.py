@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 __all__ = ["RequestHooks"]
 
@@ -13,6 +14,9 @@ class RequestHooks:
     `begin` runs when the permit for an attempt is there, directly before it leaves, and `refused`
     when it certainly did nothing, before another is waited for. What they raise ends the request.
     """
+
+    def sending(self, input: Mapping[str, Any]) -> None:
+        """Take note of the *input* as it is sent, with the URLs of its files."""
 
     async def begin(self) -> None:
         """Prepare for an attempt that is about to leave."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -16,7 +17,7 @@ from collections.abc import (
 )
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import Raw
@@ -26,7 +27,12 @@ from replicate_async.core.api_clock import answered_at
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.poll import Poll
-from replicate_async.errors import DecodeError, InvalidArgumentError, NotFoundError
+from replicate_async.errors import (
+    DecodeError,
+    InvalidArgumentError,
+    NotFoundError,
+    ReplicateError,
+)
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef, parse_version
 from replicate_async.resources._options import (
@@ -39,7 +45,7 @@ from replicate_async.resources._options import (
 )
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
-from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
+from replicate_async.resources.endpoints import FILES_GET, MODELS_GET, MODELS_VERSIONS_GET
 from replicate_async.runs.batch import dataframes
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.calls import (
@@ -62,6 +68,9 @@ from replicate_async.runs.waiting.run_api import check_poll, check_timeout
 from replicate_async.schemas import Prediction, WebhookEvent
 
 T = TypeVar("T")
+
+_UPLOAD: Final = re.compile(r"https?://[^?#\s]+/files/([\w=-]+)", re.ASCII)
+"""The URL of an upload."""
 
 
 def make_batch(
@@ -168,6 +177,7 @@ def make_batch(
         learn_time=calls.newest,
         wait=wait,
         get=calls.get,
+        file_sha256=lambda url: _file_sha256(context, url),
         cancel=calls.cancel,
         pages=lambda after, before: _pages(calls, after, before),
         clock=context.sender.clock,
@@ -243,6 +253,18 @@ class _Rows:
 def _rows(inputs: object) -> object:
     # Only its rows are inputs; as an iterable, a data frame gives its columns.
     return _Rows(inputs) if dataframes.is_dataframe(inputs) else inputs
+
+
+async def _file_sha256(context: ClientContext, url: str) -> str | None:
+    """Return the checksum of the upload at *url*, None if there is none."""
+    found = _UPLOAD.fullmatch(url)
+    if found is None:
+        return None
+    try:
+        file = await context.call(FILES_GET, {"file_id": found[1]})
+    except ReplicateError:  # it may have expired
+        return None
+    return file.checksums.sha256 if file.checksums and file.urls.get == url else None
 
 
 def _check(options: BatchOptions) -> None:

@@ -53,6 +53,8 @@ class PredictionRequest:
         version: str | None = None,
     ) -> Awaitable[Prediction]:
         """Create the prediction at *endpoint*, once its files are sent."""
+        if self._hooks is not None:
+            self._hooks.sending(self.input.values)
         body: CreatePrediction
         if version is None:
             body = CreatePrediction(

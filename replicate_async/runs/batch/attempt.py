@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import time
+from typing import Any
 
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
@@ -69,6 +70,12 @@ class CreateAttempt(RequestHooks):
         """The version to run, None for the batch's own model or version."""
         self.sent: bool = False
         """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
+        self.input: Mapping[str, Any] | None = None
+        """The input as it is sent, with the URLs of its files."""
+
+    def sending(self, input: Mapping[str, Any]) -> None:
+        """Keep the input as it is sent; a lost create is looked for by it."""
+        self.input = input
 
     @property
     def is_stopped(self) -> bool:

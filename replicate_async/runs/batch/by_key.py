@@ -15,11 +15,12 @@ from typing import Final, cast
 import msgspec
 
 from replicate_async.runs.batch.identity import fields, likeness
+from replicate_async.runs.batch.known_file import KnownFile, changeable
 from replicate_async.runs.batch.results import ItemInput
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 _ANY_FILE: Final = b""
-"""Stands for a URL: an input that is compared may have any string in place of a file."""
+"""Stands for a URL in the digest."""
 
 
 def without_urls(given: ItemInput) -> dict[str, object]:
@@ -36,6 +37,20 @@ def _without_urls(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_without_urls(each) for each in cast("list[object]", value)]
     return value
+
+
+def with_changeable_files(likened: object) -> object:
+    """Return a likeness whose URLs and files may be others than an earlier run has sent."""
+    if isinstance(likened, KnownFile):
+        return changeable(likened)
+    if isinstance(likened, str):
+        return KnownFile(url=likened, may_change=True) if _URL.match(likened) else likened
+    if isinstance(likened, dict):
+        named = cast("dict[str, object]", likened)
+        return {name: with_changeable_files(value) for name, value in named.items()}
+    if isinstance(likened, list):
+        return [with_changeable_files(value) for value in cast("list[object]", likened)]
+    return likened
 
 
 def digest_without_urls(model: str, given: ItemInput) -> str:

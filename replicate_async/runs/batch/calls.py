@@ -60,6 +60,8 @@ class Calls:
     """How many requests the client has sent."""
     key_field: KeyField | None = None
     """What leaves the field that names an input out of it, if *key* is a field."""
+    file_sha256: Callable[[str], Awaitable[str | None]] | None = None
+    """The SHA-256 of an upload by its URL, None if that is not to be had."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final, cast
 
 from replicate_async.runs.batch.identity import A_FILE
+from replicate_async.runs.batch.known_file import KnownFile, is_other_file
 
-__all__ = ["comparable", "differs"]
+__all__ = ["comparable", "differs", "says_more"]
 
 _HIDDEN: Final = re.compile(r"redacted|\*{3}|\A\*+\Z|•••", re.IGNORECASE)
 """What the API may show in place of a secret."""
@@ -42,13 +44,17 @@ def comparable(likened: object) -> object:
         return {name: comparable(value) for name, value in named.items()}
     if isinstance(likened, list):
         return [comparable(value) for value in cast("list[object]", likened)]
+    if isinstance(likened, KnownFile) and likened.url is not None:
+        return replace(likened, url=_text(likened.url))
     return likened
 
 
-def differs(ours: object, shown: object) -> bool:
+def differs(ours: object, shown: object) -> bool:  # noqa: PLR0911 - one for each kind
     """Whether two `comparable` values are certainly of two inputs: a field of both differs."""
     if ours is shown or ours is A_FILE or shown is A_FILE or ours is None or shown is None:
         return False
+    if isinstance(ours, KnownFile) or isinstance(shown, KnownFile):
+        return isinstance(ours, KnownFile) and is_other_file(ours, shown)
     if dict in (kinds := (type(ours), type(shown))):
         return _fields_differ(ours, shown)
     if list in kinds:
@@ -58,6 +64,22 @@ def differs(ours: object, shown: object) -> bool:
     if isinstance(shown, str) and _HIDDEN.search(shown):
         return False
     return _values_differ(_value(ours), _value(shown))
+
+
+def says_more(ours: object, shown: object) -> bool:
+    """Whether *shown*, which does not differ, has more of a text or number than *ours*."""
+    if isinstance(ours, dict) and isinstance(shown, dict):
+        left, right = cast("dict[str, object]", ours), cast("dict[str, object]", shown)
+        return any(name in left and says_more(left[name], right[name]) for name in right)
+    if isinstance(ours, list) and isinstance(shown, list):
+        mine, others = cast("list[object]", ours), cast("list[object]", shown)
+        return len(others) > len(mine) or any(map(says_more, mine, others))
+    left_value, right_value = _value(ours), _value(shown)
+    if isinstance(left_value, Decimal) and isinstance(right_value, Decimal):
+        return _places(right_value) > _places(left_value)
+    if isinstance(ours, str) and isinstance(shown, str):
+        return len(shown) > len(ours) and not (_CUT.search(shown) or _HIDDEN.search(shown))
+    return False
 
 
 def _fields_differ(ours: object, shown: object) -> bool:

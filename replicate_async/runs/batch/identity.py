@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
@@ -10,8 +12,15 @@ import msgspec
 
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import FilePlaceholder, source_of
-from replicate_async.files.inputs import FileSlot, canonical_input
+from replicate_async.files.inputs import LARGEST_FORCED_DATA_URL, FileSlot, canonical_input
 from replicate_async.files.output import FileOutput
+from replicate_async.runs.batch.known_file import (
+    KnownFile,
+    changeable,
+    file_of_bytes,
+    file_of_url,
+    is_same_file,
+)
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import File
 
@@ -87,8 +96,11 @@ def _with_files(value: object, stand_in: Callable[[FileSlot], object]) -> object
 
 
 def likeness(given: object) -> object:
-    """Return plain values to compare with a prediction's input, with `A_FILE` for each file."""
-    if given is None or given is A_FILE or isinstance(given, int | float | str):
+    """Return plain values to compare with a prediction's input.
+
+    Data URLs become a `KnownFile`; `A_FILE` stands for a file of which nothing is known.
+    """
+    if given is None or given is A_FILE or isinstance(given, int | float | str | KnownFile):
         return _likeness_of_scalar(given)
     if isinstance(given, Mapping):
         items = cast("Mapping[object, object]", given).items()
@@ -100,10 +112,49 @@ def likeness(given: object) -> object:
 
 def _likeness_of_scalar(given: object) -> object:
     if isinstance(given, str):
-        return A_FILE if given.startswith("data:") else given
+        return (file_of_url(given) or A_FILE) if given.startswith("data:") else given
     if isinstance(given, float) and given.is_integer() and abs(given) < _WHOLE:
         return int(given)
     return given
+
+
+def known_files(input: object, sent: object) -> object:
+    """Return `fields` of an input with what was sent for each file in place of `A_FILE`."""
+    if input is A_FILE:
+        return (file_of_url(sent) or A_FILE) if isinstance(sent, str) else A_FILE
+    if isinstance(input, dict) and isinstance(sent, dict):
+        given, found = cast("dict[str, object]", input), cast("dict[str, object]", sent)
+        return {name: known_files(value, found.get(name)) for name, value in given.items()}
+    if isinstance(input, list) and isinstance(sent, list):
+        items, values = cast("list[object]", input), cast("list[object]", sent)
+        return [known_files(*pair) for pair in zip(items, values, strict=True)]
+    return input
+
+
+async def read_files(given: ItemInput) -> dict[str, object]:
+    """Return `fields` of an input with a `KnownFile` for each file that can be read."""
+    draft = canonical_input(given)
+    if not draft.slots:
+        return draft.values
+    found = {slot: await _known_file(slot) for slot in draft.slots}
+    return cast("dict[str, object]", _with_files(draft.values, found.__getitem__))
+
+
+async def _known_file(slot: FileSlot) -> object:
+    value = slot.value
+    if isinstance(value, File | FileOutput):
+        return KnownFile(url=value.urls.get if isinstance(value, File) else value.url)
+    try:
+        source = source_of(value, slot.place)
+        # Raises where a second reading would give nothing.
+        whole = await asyncio.to_thread(source.fingerprint, sys.maxsize)
+        head = await source.read_head(LARGEST_FORCED_DATA_URL)
+    except InvalidArgumentError:
+        return A_FILE
+    found = file_of_bytes(head.data) if head.is_complete else None
+    if whole[0] != "file":  # an image, whose bytes may differ with the version of its library
+        return A_FILE if found is None else changeable(found)
+    return found or KnownFile(sha256=str(whole[1]))
 
 
 def has_file(likened: object) -> bool:
@@ -112,13 +163,15 @@ def has_file(likened: object) -> bool:
         return any(has_file(value) for value in cast("dict[str, object]", likened).values())
     if isinstance(likened, list):
         return any(has_file(value) for value in cast("list[object]", likened))
-    return likened is A_FILE
+    return likened is A_FILE or isinstance(likened, KnownFile)
 
 
 def agree(ours: object, theirs: object) -> bool:
-    """Whether two likenesses may be of one input: any string may stand for a file of ours."""
-    if ours is A_FILE:
-        return theirs is A_FILE or isinstance(theirs, str)
+    """Whether two likenesses are certainly of one input, their files included."""
+    if ours is A_FILE or theirs is A_FILE:
+        return False
+    if isinstance(ours, KnownFile):
+        return is_same_file(ours, theirs)
     if isinstance(ours, dict) and isinstance(theirs, dict):
         left, right = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
         return left.keys() == right.keys() and all(agree(left[k], right[k]) for k in left)

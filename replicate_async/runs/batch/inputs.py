@@ -109,6 +109,9 @@ class Item:
     lost: int = 0
     """Creates and uploads that broke off and made nothing."""
 
+    sent_input: Mapping[str, Any] | None = None
+    """The input as it was sent, while the create that sent it is looked for."""
+
     @property
     def key(self) -> str:
         """The key of the input."""

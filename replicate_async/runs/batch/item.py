@@ -31,7 +31,7 @@ from replicate_async.errors import (
 )
 from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
 from replicate_async.runs.batch.breaker import CircuitBreaker
-from replicate_async.runs.batch.by_key import without_urls
+from replicate_async.runs.batch.by_key import with_changeable_files
 from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.errors import (
@@ -47,6 +47,7 @@ from replicate_async.runs.batch.errors import (
     uncertain,
     unexpected,
 )
+from replicate_async.runs.batch.identity import fields, known_files, likeness, read_files
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Entry, Journal, State
 from replicate_async.runs.batch.reconcile import Absent, Found, LostCreate, Reconciler
@@ -262,6 +263,7 @@ class ItemRunner:
             self._breaker.failed()
             if not attempt.sent:
                 self._upload_lost(item, error)
+            item.sent_input = attempt.input
             raise error
         if not isinstance(error, ReplicateError):
             raise error  # it does not tell whether the create was sent, so the intent stays
@@ -330,10 +332,10 @@ class ItemRunner:
                 "of predictions"
             )
             raise _ItemError(uncertain(item.key, reason, entry.intent_at, None))
-        sent = await self._as_sent(item)
+        like = likeness(await read_files(await self._as_sent(item)))
         if self._options.match == "key":
-            sent = without_urls(sent)  # signed again since
-        await self._reconcile(item, sent, self._claims.opened, None)
+            like = with_changeable_files(like)
+        await self._reconcile(item, like, self._claims.opened, None)
 
     async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
         """Find out whether a create happened whose answer was lost."""
@@ -341,20 +343,23 @@ class ItemRunner:
             raise error  # its intent stays, and a resume looks for it
         if not self._journal.persistent:
             raise _ItemError(error)
-        await self._reconcile(item, await self._as_sent(item), moment(), error)
+        lost_at = moment()
+        sent, item.sent_input = item.sent_input, None
+        like = likeness(known_files(fields(await self._as_sent(item)), sent))
+        await self._reconcile(item, like, lost_at, error)
         if item.entry.state is State.PLANNED:
             item.lost += 1
             if item.lost == MAX_LOST:
                 raise _ItemError(given_up(item.key, error))
 
     async def _reconcile(
-        self, item: Item, sent: ItemInput, lost_at: Moment, cause: AmbiguousCreateError | None
+        self, item: Item, like: object, lost_at: Moment, cause: AmbiguousCreateError | None
     ) -> None:
         """Bring the entry to CREATED or PLANNED, or raise that nothing tells."""
         entry = item.entry
         lost = LostCreate(
             key=item.key,
-            input=sent,
+            like=like,
             intent_at=entry.intent_at or 0.0,
             window_start=entry.window_start,
             window_end=entry.window_end,

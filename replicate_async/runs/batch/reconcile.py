@@ -2,7 +2,8 @@
 
 The API has no idempotency key, but lists predictions with their inputs. A prediction in the list
 of the same model and input, made since the create began and belonging to no other item, is the
-one; several items of the same input are matched by count.
+one; several items of the same input are matched by count. A file has to be known for the same by
+its bytes, its checksum or its URL, and no other open item may be shown in the same way.
 
 That there is none has to be proved: by a list that goes back to before the create began and was
 written a while after its answer was lost, both by the API's own clock, and in which every
@@ -16,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -34,9 +35,9 @@ from replicate_async.errors import (
 )
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.calls import BatchTimeouts, Listed, ListedPage
-from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.identity import agree, fields, has_file, likeness
-from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.batch.comparison import comparable, differs, says_more
+from replicate_async.runs.batch.identity import agree, has_file, likeness
+from replicate_async.runs.batch.known_file import KnownFile, map_strings
 from replicate_async.schemas import Prediction
 
 _TOGETHER: Final = 0.05
@@ -99,7 +100,8 @@ class LostCreate:
     """A create whose outcome is not known."""
 
     key: str
-    input: ItemInput
+    like: object
+    """The `likeness` of its input."""
     intent_at: float
     """When it was intended, in seconds since 1970 on this machine's clock."""
     window_start: float | None
@@ -165,6 +167,7 @@ class Reconciler:
         book: Book,
         clock: ApiClock,
         patience: BatchTimeouts,
+        file_sha256: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self._ref = ref
         self._pages = pages
@@ -172,6 +175,9 @@ class Reconciler:
         self._book = book
         self._clock = clock
         self._patience = patience
+        self._file_sha256 = file_sha256
+        self._uploads: dict[str, str | None] = {}
+        """Checksums of uploads in the list, by URL."""
         self._questions: list[_Question] = []
         self._looking: asyncio.Task[None] | None = None
         self._hurried = False
@@ -193,7 +199,7 @@ class Reconciler:
             unreadable = self._verdict_on(self._failure, patient=patient)
             if unreadable is not None:
                 return unreadable
-        like = likeness(fields(lost.input))
+        like = lost.like
         question = _Question(
             lost=lost,
             like=like,
@@ -285,13 +291,14 @@ class Reconciler:
         # Their answers may be in the list already, and are no news to the book until recorded.
         await self._book.under_way()
         claimed = await self._book.claimed([each.id for each in look.candidates])
-        for question in asked:
-            if not question.answer.done():
-                await self._find(question, look, claimed)
+        await self._look_into_uploads(look, claimed)
+        for question, candidate in (await self._matches(look, claimed)).items():
+            if candidate.id not in claimed and not question.answer.done():
+                await self._found(question, candidate, claimed)
         for question in asked:
             await asyncio.sleep(0)  # a long list and many questions take a while
             if not question.answer.done():
-                await self._decide(question, asked, look, claimed)
+                self._decide(question, look, claimed)
 
     async def _read(self, asked: list[_Question]) -> _Look:
         """Read the list from before the first of the creates in question until now."""
@@ -376,41 +383,89 @@ class Reconciler:
         hidden = len(version) != _HEX_LENGTH
         return "perhaps" if hidden or prediction.model is None else "no"
 
-    async def _find(self, question: _Question, look: _Look, claimed: set[str]) -> None:
-        """Answer with a prediction of exactly this input, the oldest that is left."""
-        if question.canonical is None:
+    async def _look_into_uploads(self, look: _Look, claimed: set[str]) -> None:
+        """Put checksums to the uploads in the list that may be files of ours."""
+        asking = [each for each in self._open() if _goes_by_content(each.like)]
+        if self._file_sha256 is None or not asking:
             return
-        for candidate in reversed(self._left(question, look, claimed)):
-            exact = candidate.readable and candidate.canonical == question.canonical
-            if exact and candidate.same_model:
-                await self._found(question, candidate, claimed)
-                return
+        for at, candidate in enumerate(look.candidates):
+            await asyncio.sleep(0)
+            if candidate.id in claimed or not any(_may_be(each, candidate) for each in asking):
+                continue
+            for url in _strings(candidate.like):
+                if url not in self._uploads:
+                    self._uploads[url] = await self._file_sha256(url)
+            like = map_strings(candidate.like, self._with_checksum)
+            look.candidates[at] = replace(candidate, like=like, compared=comparable(like))
+
+    def _with_checksum(self, text: str) -> object:
+        found = self._uploads.get(text)
+        return text if found is None else KnownFile(url=text, sha256=found)
+
+    def _open(self) -> list[_Question]:
+        return [each for each in self._questions if not each.answer.done()]
+
+    async def _matches(self, look: _Look, claimed: set[str]) -> dict[_Question, _Candidate]:
+        """Return the predictions that certainly are those of open questions.
+
+        A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
+        question that has no match of its own casts doubt on the matches that may be its.
+        """
+        matches: dict[_Question, _Candidate] = {}
+        taken = set(claimed)
+        for question in self._open():
+            await asyncio.sleep(0)
+            if (candidate := self._match(question, look, taken)) is not None:
+                matches[question] = candidate
+                taken.add(candidate.id)
+        unmatched = [each for each in self._open() if each not in matches]
+        while unmatched:
+            await asyncio.sleep(0)
+            rival = unmatched.pop()
+            doubtful = [
+                question
+                for question, candidate in matches.items()
+                if not _is_same(question, rival) and self._may_be_shown(rival, candidate)
+            ]
+            for question in doubtful:
+                del matches[question]
+            unmatched += doubtful
+        return matches
+
+    def _match(self, question: _Question, look: _Look, taken: set[str]) -> _Candidate | None:
+        """Return a prediction of exactly the input in question, the oldest that is left."""
+        for candidate in reversed(self._left(question, look, taken)):
+            if not candidate.readable or not candidate.same_model:
+                continue
+            if candidate.canonical == question.canonical or (
+                question.canonical is None and agree(question.like, candidate.like)
+            ):
+                return candidate
+        return None
+
+    def _may_be_shown(self, rival: _Question, candidate: _Candidate) -> bool:
+        """Whether the list may show what *rival* has created as *candidate*."""
+        return (
+            self._is_of_its_time(rival, candidate)
+            and not differs(rival.compared, candidate.compared)
+            and not says_more(rival.compared, candidate.compared)
+        )
 
     def _left(self, question: _Question, look: _Look, claimed: set[str]) -> list[_Candidate]:
         """Return the predictions of its time that belong to no item."""
-        start = self._start(question.lost)[0] - self._patience.margin
-        end = (question.lost.window_end or math.inf) + self._patience.margin
         return [
             each
             for each in look.candidates
-            if each.id not in claimed
-            and (each.created_at is None or start <= each.created_at <= end)
+            if each.id not in claimed and self._is_of_its_time(question, each)
         ]
 
-    async def _decide(
-        self, question: _Question, asked: list[_Question], look: _Look, claimed: set[str]
-    ) -> None:
-        suspects = [
-            each
-            for each in self._left(question, look, claimed)
-            if not each.readable or not differs(question.compared, each.compared)
-        ]
-        if question.canonical is None and len(suspects) == 1 and suspects[0].readable:
-            like = suspects[0].like
-            rivals = [other for other in asked if agree(other.like, like)]
-            if agree(question.like, like) and rivals == [question]:
-                await self._found(question, suspects[0], claimed)
-                return
+    def _is_of_its_time(self, question: _Question, candidate: _Candidate) -> bool:
+        start = self._start(question.lost)[0] - self._patience.margin
+        end = (question.lost.window_end or math.inf) + self._patience.margin
+        return candidate.created_at is None or start <= candidate.created_at <= end
+
+    def _decide(self, question: _Question, look: _Look, claimed: set[str]) -> None:
+        suspects = [each for each in self._left(question, look, claimed) if _may_be(question, each)]
         fault = self._fault(question.lost, look)
         if fault is None and not suspects:
             _say(question, Absent())
@@ -448,6 +503,32 @@ class Reconciler:
 def _say(question: _Question, verdict: Verdict) -> None:
     if not question.answer.done():
         question.answer.set_result(verdict)
+
+
+def _is_same(question: _Question, other: _Question) -> bool:
+    """Whether two questions are of one input, whose predictions are interchangeable."""
+    if question.canonical is None or other.canonical is None:
+        return question.like == other.like
+    return question.canonical == other.canonical
+
+
+def _may_be(question: _Question, candidate: _Candidate) -> bool:
+    return not candidate.readable or not differs(question.compared, candidate.compared)
+
+
+def _goes_by_content(likened: object) -> bool:
+    """Whether there is a file in it whose content is known, and whose URL may not be."""
+    if isinstance(likened, dict):
+        return any(map(_goes_by_content, cast("dict[str, object]", likened).values()))
+    if isinstance(likened, list):
+        return any(map(_goes_by_content, cast("list[object]", likened)))
+    return isinstance(likened, KnownFile) and likened.sha256 is not None
+
+
+def _strings(likened: object) -> list[str]:
+    found: list[str] = []
+    map_strings(likened, found.append)
+    return found
 
 
 def _unclear(suspects: list[_Candidate]) -> str:

@@ -190,7 +190,13 @@ class BatchScheduler:
 
         options, calls = self._options, self._calls
         self._reconciler = Reconciler(
-            ref, calls.pages, calls.get, claims, calls.clock, options.patience
+            ref,
+            calls.pages,
+            calls.get,
+            claims,
+            calls.clock,
+            options.patience,
+            calls.file_sha256,
         )
         return ItemRunner(options, calls, journal, claims, self._reconciler, self._stop, self.stats)
 

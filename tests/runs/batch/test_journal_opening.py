@@ -23,8 +23,8 @@ from replicate_async.errors import (
     JournalTooNew,
     JournalWriteError,
 )
-from replicate_async.runs.batch import journal_file
 from replicate_async.runs.batch.journal import FORMAT, Journal, JournalHeader
+from replicate_async.runs.batch.journal import file as journal_file
 from replicate_async.runs.batch.journal.lock import Lock
 from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries, record
 from tests.support.unmeasured import unmeasured

@@ -73,7 +73,7 @@ async def test_without_a_schema_it_is_sent_and_a_lost_create_is_found(tmp_path: 
 
 
 async def test_files_beside_it_are_sent_and_a_lost_create_of_them_is_found(tmp_path: Path) -> None:
-    schema = {"components": {"schemas": {"Input": {"properties": {"image": {}}}}}}
+    schema: dict[str, Any] = {"components": {"schemas": {"Input": {"properties": {"image": {}}}}}}
     api = BatchAPI(lose=lambda number: number == 1, schema=schema)
     given = [{"id": "r1", "image": b"one"}, {"id": "r2", "image": b"two"}]
 

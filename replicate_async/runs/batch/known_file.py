@@ -1,0 +1,122 @@
+"""Whether a file in the list of predictions is the file that an input of ours holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, cast
+
+from replicate_async.errors import FileError
+from replicate_async.files.data_url import decode
+
+_SHORTEST: Final = 64
+"""Bytes of the shortest beginning that is compared; each next one is twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file by the URL that stands for it, by its content, or by both."""
+
+    url: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    """Bytes, if it is or may be sent as a data URL; None for an upload."""
+    head: bytes = b""
+    """Its first 64 bytes."""
+    begins: tuple[str, ...] = ()
+    """Digests of its first 64 bytes, 128 bytes and so on."""
+    may_change: bool = False
+    """Whether the same item may hold another file at each run."""
+
+
+def file_of_bytes(content: bytes) -> KnownFile:
+    """Return the file that holds *content*."""
+    begins: list[str] = []
+    length, at = _SHORTEST, 0
+    found = hashlib.sha256()
+    while length <= len(content):
+        found.update(memoryview(content)[at:length])
+        begins.append(found.hexdigest()[:16])
+        length, at = 2 * length, length
+    found.update(memoryview(content)[at:])
+    return KnownFile(
+        sha256=found.hexdigest(),
+        size=len(content),
+        head=content[:_SHORTEST],
+        begins=tuple(begins),
+    )
+
+
+def file_of_url(url: str) -> KnownFile | None:
+    """Return the file that *url* stands for, None for a data URL that cannot be decoded."""
+    if url[:5].lower() != "data:":
+        return KnownFile(url=url)
+    try:
+        return file_of_bytes(decode(url))
+    except FileError:  # it may be cut
+        return None
+
+
+def is_same_file(ours: KnownFile, shown: object) -> bool:
+    """Return whether *shown*, a URL or a file, is certainly the file *ours*."""
+    url = shown.url if isinstance(shown, KnownFile) else shown
+    if ours.url is not None and isinstance(url, str) and _path(ours.url) == _path(url):
+        return True
+    return isinstance(shown, KnownFile) and ours.sha256 is not None and ours.sha256 == shown.sha256
+
+
+def is_other_file(ours: KnownFile, shown: object) -> bool:
+    """Return whether *shown*, a URL or a file, is certainly not the file *ours*.
+
+    A URL in another place is not: the list may show a file under another URL than it was sent
+    with. What may be the beginning of a data URL of ours is not either.
+    """
+    if ours.may_change or is_same_file(ours, shown):
+        return False
+    if isinstance(shown, KnownFile):
+        if shown.size is not None:  # a data URL, which an upload of ours is not
+            return ours.size is None or _is_no_beginning(shown, ours)
+        if ours.sha256 is not None and shown.sha256 is not None:
+            return True
+    url = shown.url if isinstance(shown, KnownFile) else shown
+    return ours.url is not None and isinstance(url, str) and _is_neighbour(ours.url, url)
+
+
+def map_strings(value: object, change: Callable[[str], object]) -> object:
+    """Return a likeness with each text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        named = cast("dict[str, object]", value)
+        return {name: map_strings(each, change) for name, each in named.items()}
+    if isinstance(value, list):
+        return [map_strings(each, change) for each in cast("list[object]", value)]
+    return value
+
+
+def changeable(file: KnownFile) -> KnownFile:
+    """Return *file* as one that may be another at each run."""
+    return replace(file, may_change=True)
+
+
+def _path(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]
+
+
+def _is_neighbour(ours: str, shown: str) -> bool:
+    """Return whether two URLs differ in their last part only, and neither is the other, cut."""
+    left, right = _path(ours), _path(shown)
+    if left.rpartition("/")[0] != right.rpartition("/")[0]:
+        return False
+    return not left.startswith(right) and not right.startswith(left)
+
+
+def _is_no_beginning(shown: KnownFile, ours: KnownFile) -> bool:
+    """Return whether *shown*, which has other content, is not *ours*, cut."""
+    if shown.size is None or ours.size is None or shown.size >= ours.size:
+        return True
+    if not ours.head.startswith(shown.head):
+        return True
+    common = min(len(ours.begins), len(shown.begins))
+    return ours.begins[:common] != shown.begins[:common]

@@ -1,0 +1,59 @@
+"""Lost creates whose inputs a list may show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs.batch.api import BatchAPI
+from tests.runs.batch.resuming import Input, intents, run
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "batch.db"
+
+
+@pytest.mark.parametrize("made", [0, 1])
+@pytest.mark.parametrize(
+    ("given", "how"),
+    [
+        (["a red fox", "a red fox that runs"], lambda text: text[:9]),
+        (["a red fox", "  a red fox\n"], str.strip),
+        ([7, 7.25], round),
+        ([0.25, 0.2512], lambda number: round(number, 2)),
+        (["a", "ab", "abc"], lambda text: text[:1]),
+    ],
+)
+async def test_a_match_that_another_lost_create_may_have_made_is_uncertain_for_both(
+    journal: Path, given: list[Any], how: Callable[[Any], Any], made: int
+) -> None:
+    inputs: list[Input] = [{"value": value} for value in given]
+    await intents(journal, inputs)
+    api = BatchAPI(altered=lambda shown: {"value": how(shown["value"])})
+    api.make(inputs[made])
+
+    results = await run(api, inputs, journal)
+
+    assert [result.uncertain for result in results] == [True] * len(given)
+    assert api.creates == 0
+
+
+async def test_matches_of_all_are_taken_though_one_is_the_beginning_of_another(
+    journal: Path,
+) -> None:
+    inputs: list[Input] = [{"prompt": f"item {number}"} for number in range(30)]
+    await intents(journal, inputs)
+    api = BatchAPI()
+    for given in reversed(inputs):
+        api.make(given)
+
+    results = await run(api, inputs, journal)
+
+    assert [result.output for result in results] == inputs
+    assert api.creates == 0

@@ -19,17 +19,25 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "batch.db"
 
 
+def cut(length: int) -> Callable[[Any], Any]:
+    return lambda text: text[:length]
+
+
+def rounded(places: int) -> Callable[[Any], Any]:
+    return lambda number: round(number, places)
+
+
+CASES: list[tuple[list[Any], Callable[[Any], Any]]] = [
+    (["a red fox", "a red fox that runs"], cut(9)),
+    (["a red fox", "  a red fox\n"], str.strip),
+    ([7, 7.25], rounded(0)),
+    ([0.25, 0.2512], rounded(2)),
+    (["a", "ab", "abc"], cut(1)),
+]
+
+
 @pytest.mark.parametrize("made", [0, 1])
-@pytest.mark.parametrize(
-    ("given", "how"),
-    [
-        (["a red fox", "a red fox that runs"], lambda text: text[:9]),
-        (["a red fox", "  a red fox\n"], str.strip),
-        ([7, 7.25], round),
-        ([0.25, 0.2512], lambda number: round(number, 2)),
-        (["a", "ab", "abc"], lambda text: text[:1]),
-    ],
-)
+@pytest.mark.parametrize(("given", "how"), CASES)
 async def test_a_match_that_another_lost_create_may_have_made_is_uncertain_for_both(
     journal: Path, given: list[Any], how: Callable[[Any], Any], made: int
 ) -> None:

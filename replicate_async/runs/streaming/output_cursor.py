@@ -1,4 +1,4 @@
-"""What of a run's output was handed on, and what of it is left."""
+"""The position of a stream in the output of its run."""
 
 from __future__ import annotations
 
@@ -13,48 +13,49 @@ from replicate_async.errors import StreamError, StreamIncompleteError, StreamRes
 from replicate_async.schemas import Prediction
 
 _MOST_RECENT: Final = 256
-_FEWEST_AT_ONCE: Final = 32
+"""Events whose ids and parts are not joined yet."""
+_MANY: Final = 32
+"""Events of one batch that are joined at once."""
 _LARGE: Final = 4096
-"""Characters of an event that is not kept as it came."""
+"""Characters of an event, its id included, that is joined at once."""
 _TEXT_KEPT: Final = 256 * 1024
-"""Characters at the end of the output that are kept; twice as many at times."""
+"""Characters at the end of the output that are kept; at times twice as many."""
 _IDS_KEPT: Final = 2 * 1024 * 1024
-"""Characters of ids, some 140,000 of the service's; a stream with more is finished from the run."""
+"""Characters of ids, some 140,000 of the service's; a longer stream is not resumed but polled."""
 
 StreamErrorT = TypeVar("StreamErrorT", bound=StreamError)
 
 
 class OutputCursor:
-    """What a stream's reader has had, so that the rest of a run can be told from it.
+    """The events that a stream has handed over, so that the rest of a run can be found.
 
-    *streamed* says that it comes as server-sent events, in which every line end is a LF. *files*
-    says that the parts of the output are files: their URLs may change, their number does not.
-    *resumed* says that the reader had output before, which nobody here has seen; *received* is how
-    many characters that was, if that is known.
+    streamed: the events come from a stream, which turns every line end into LF.
+    files: the parts of the output are files. Their URLs may change, their number does not.
+    resumed: the reader has read output before this stream; *received* is the number of its
+        characters, if known.
 
-    However long the stream is, only the end of the output is kept. Of what came before there is the
-    number of characters and a hash, which tell whether a run's output goes on from there.
+    Only the end of the output is kept. Of the text before it there is the length and a hash, which
+    show whether the output of a run continues it.
     """
 
     __slots__ = (
         "_count",
+        "_dropped",
         "_failed",
         "_files",
-        "_forgotten",
         "_hash",
+        "_id_count",
         "_ids",
         "_ids_kept",
         "_kept",
         "_logged",
-        "_marked",
-        "_pieces",
         "_received",
-        "_recent",
         "_recent_ids",
         "_recent_parts",
+        "_resumable",
         "_resumed",
         "_streamed",
-        "_unmarked",
+        "_texts",
     )
 
     def __init__(
@@ -69,126 +70,130 @@ class OutputCursor:
         self._files = files
         self._resumed = resumed
         self._received = received if resumed and not files else None
-        # What was added last, as it came: looked through many at a time, which costs a third of
-        # doing it one by one. There are events, or ids and parts of the output.
-        self._recent: list[Event] = []
+        # The last ids and parts; joining many at once costs a third of joining each.
         self._recent_ids: list[str] = []
         self._recent_parts: list[str] = []
         # Joined, as a part of four letters takes the memory of sixty.
-        self._pieces: list[str] = []
-        self._kept = 0  # characters of them
-        self._forgotten = 0  # characters before them, which the hash is of
+        self._texts: list[str] = []
+        self._kept = 0  # characters of _texts
+        self._dropped = 0  # characters before them, which the hash covers
         self._hash: hashlib.blake2b | None = None
-        # Joined by line ends, which no id has: hashing each would take longer than reading it.
+        # Joined by line ends, which no id contains: hashing each would take longer than reading it.
         self._ids: list[str] = []
-        self._ids_kept = 0  # characters of them
-        self._marked = 0
+        self._ids_kept = 0  # characters of _ids
+        self._id_count = 0
         self._count = 0
         self._logged = 0
         self._failed = False
-        self._unmarked = False
+        self._resumable = True
 
     def add(self, events: Received) -> None:
-        """Note *events* that are handed on."""
+        """Add *events*, which are handed over to the reader."""
         if isinstance(events, Outputs):
-            many = len(events.ids) >= _FEWEST_AT_ONCE
-            if self._recent or many or len(self._recent_ids) >= _MOST_RECENT:
-                self._sort()
-            if many:
+            if len(events.ids) >= _MANY:
+                self._flush()
                 self._join(events.ids, events.parts)
             else:
                 self._recent_ids += events.ids
                 self._recent_parts += events.parts
-            events = events.then or []
-        if events:
-            if self._recent_ids:
-                self._sort()
-            self._recent += events
-            # Of the events of one chunk, only the first can be larger than a chunk.
-            large = not self._streamed or len(events[0].data) > _LARGE
-            if large or len(self._recent) >= _MOST_RECENT:
-                self._sort()
+                if len(self._recent_ids) >= _MOST_RECENT:
+                    self._flush()
+            if not events.then:
+                return
+            events = events.then
+        self._add_each(events)
+
+    def _add_each(self, events: list[Event]) -> None:
+        for event in events:
+            name, id_ = event.event, event.id if event.has_id else ""
+            if name == "output":
+                self._recent_parts.append(event.data)
+            elif name == "logs":
+                self._logged += len(event.data)
+            elif name == "error":
+                self._failed = True
+            elif not id_:
+                continue
+            if id_:
+                self._recent_ids.append(id_)
+            else:
+                self._resumable = False
+            if len(event.data) + len(id_) > _LARGE:
+                self._flush()
+        if len(self._recent_ids) >= _MOST_RECENT or len(self._recent_parts) >= _MOST_RECENT:
+            self._flush()
+
+    @property
+    def count(self) -> int:
+        """The number of parts of the output."""
+        self._flush()
+        return self._count
 
     @property
     def text(self) -> str:
         """The output as one text, or the end of a long one."""
-        self._sort()
-        return "".join(self._pieces)
+        self._flush()
+        return "".join(self._texts)
 
-    def told(self, error: StreamErrorT) -> StreamErrorT:
-        """Return *error* after noting in it what was handed on."""
+    def with_text(self, error: StreamErrorT) -> StreamErrorT:
+        """Return *error* after adding the text that was handed over."""
         error.text = self.text
-        error.received = self._forgotten + self._kept
+        error.received = self._dropped + self._kept
         return error
 
-    def marks(self) -> set[int] | None:
+    def seen_ids(self) -> set[int] | None:
         """Return the hashes of all ids, or None when a server cannot resume by them.
 
-        That is when a part of the output, of the logs or an error came without one, when two
-        events had the same one, and when there are too many to keep.
+        That is when an output, logs or error event had no id, when two events had the same, and
+        when there are too many to keep.
         """
-        self._sort()
-        if self._unmarked:
+        self._flush()
+        if not self._resumable:
             return None
-        marks = {hash(id_) for ids in self._ids for id_ in ids.split("\n")}
-        return None if len(marks) < self._marked else marks
+        hashes = {hash(id_) for ids in self._ids for id_ in ids.split("\n")}
+        return None if len(hashes) < self._id_count else hashes
 
-    def _sort(self) -> None:
-        parts = self._recent_parts
-        for event in self._recent:
-            if event.event == "output":
-                parts.append(event.data)
-            elif event.event == "logs":
-                self._logged += len(event.data)
-            elif event.event == "error":
-                self._failed = True
-            elif not (event.has_id and event.id):
-                continue
-            if event.has_id and event.id:
-                self._recent_ids.append(event.id)
-            else:
-                self._unmarked = True
-        self._join(self._recent_ids, parts)
-        self._recent.clear()
+    def _flush(self) -> None:
+        self._join(self._recent_ids, self._recent_parts)
         self._recent_ids.clear()
-        parts.clear()
+        self._recent_parts.clear()
 
     def _join(self, ids: Sequence[str], parts: Sequence[str]) -> None:
         self._count += len(parts)
-        if not self._files and (piece := "".join(parts)):
-            self._pieces.append(piece)
-            self._kept += len(piece)
+        if not self._files and (text := "".join(parts)):
+            self._texts.append(text)
+            self._kept += len(text)
             if self._kept > 2 * _TEXT_KEPT:
-                self._forget()
-        if ids and not self._unmarked:
+                self._drop()
+        if ids and self._resumable:
             joined = "\n".join(ids)
             self._ids.append(joined)
             self._ids_kept += len(joined)
-            self._marked += len(ids)
+            self._id_count += len(ids)
             if self._ids_kept > _IDS_KEPT:
-                self._unmarked = True
+                self._resumable = False
                 self._ids.clear()
 
-    def _forget(self) -> None:
-        """Keep the end of the output, and of the rest its length and a hash."""
-        text = "".join(self._pieces)
+    def _drop(self) -> None:
+        """Keep the end of the output, and the length and a hash of the rest."""
+        text = "".join(self._texts)
         rest = text[:-_TEXT_KEPT]
         if self._hash is None:
             self._hash = hashlib.blake2b()
         self._hash.update(_as_bytes(rest))
-        self._forgotten += len(rest)
-        self._pieces = [text[-_TEXT_KEPT:]]
+        self._dropped += len(rest)
+        self._texts = [text[-_TEXT_KEPT:]]
         self._kept = _TEXT_KEPT
 
     def rest_of(self, prediction: Prediction) -> list[Event]:
-        """Return what *prediction* has beyond what was handed on, and its end if it has ended.
+        """Return the events of *prediction* that were not handed over, with its end if it ended.
 
-        Raises `StreamRestartedError` when its output is not a continuation of that, and
+        Raises `StreamRestartedError` when its output does not continue the text, and
         `StreamIncompleteError` when the output is gone.
         """
-        self._sort()
-        events = [] if self._resumed else self._logs_left(prediction)
-        events += [Event(event="output", data=part) for part in self._output_left(prediction)]
+        self._flush()
+        events = [] if self._resumed else self._rest_of_logs(prediction)
+        events += [Event(event="output", data=part) for part in self._rest_of_output(prediction)]
         if not prediction.done:
             return events
         if prediction.status == "succeeded":
@@ -200,78 +205,78 @@ class OutputCursor:
             events.append(Event(event="error", data=detail.decode()))
         return [*events, Event(event="done", data='{"reason": "error"}')]
 
-    def _logs_left(self, prediction: Prediction) -> list[Event]:
+    def _rest_of_logs(self, prediction: Prediction) -> list[Event]:
         logs = prediction.logs or ""
-        left = (_as_streamed(logs) if self._streamed else logs)[self._logged :]
-        return [Event(event="logs", data=left)] if left else []
+        rest = (_as_streamed(logs) if self._streamed else logs)[self._logged :]
+        return [Event(event="logs", data=rest)] if rest else []
 
-    def _output_left(self, prediction: Prediction) -> list[str]:
+    def _rest_of_output(self, prediction: Prediction) -> list[str]:
         output: object = prediction.output
         if output is None and not (prediction.data_removed and prediction.status == "succeeded"):
             return []
         if not prediction.done and not isinstance(output, str | list):
-            return []  # an object may still change; what was handed on may not
-        lost = self._resumed and self._received is None
-        if lost and prediction.done and prediction.status != "succeeded":
-            return []  # its error says more than that a part of the output is missing
-        if lost or output is None:
+            return []  # an object may still change
+        is_unknown = self._resumed and self._received is None
+        if is_unknown and prediction.done and prediction.status != "succeeded":
+            return []  # the error of the run says more than that output is missing
+        if is_unknown or output is None:
             raise self._incomplete(prediction)
         parts = _parts(prediction.output)
-        return parts[self._count :] if self._files else self._text_left(prediction, parts)
+        return parts[self._count :] if self._files else self._rest_of_text(prediction, parts)
 
     def _incomplete(self, prediction: Prediction) -> StreamIncompleteError:
         if prediction.output is None:
-            what = "its output has been removed since; run the model again."
+            reason = "its output has been removed since; run the model again."
         else:
-            what = "it was resumed in the middle; read the whole output with predictions.get."
-        message = f"The stream of {prediction.id} broke off, and {what}"
-        return self.told(StreamIncompleteError(message))
+            reason = "it was resumed in the middle; read the whole output with predictions.get."
+        message = f"The stream of {prediction.id} broke off, and {reason}"
+        return self.with_text(StreamIncompleteError(message))
 
-    def _text_left(self, prediction: Prediction, parts: list[str]) -> list[str]:
+    def _rest_of_text(self, prediction: Prediction, parts: list[str]) -> list[str]:
         if self._streamed:
             parts = [_as_streamed(part) for part in parts]
         missing = 0
         if self._received:
-            parts, missing = _beyond(parts, self._received)
+            parts, missing = _after(parts, self._received)
         if missing and prediction.status == "succeeded":
             raise self._restarted(prediction)
-        whole, length = "".join(parts), self._forgotten + self._kept
-        if self._continues(whole):
+        whole, length = "".join(parts), self._dropped + self._kept
+        if self._is_continued_by(whole):
             if sum(map(len, parts[: self._count])) == length:
                 return parts[self._count :]
             return [whole[length:]]
         if prediction.status != "succeeded" and self._is_ahead_of(whole):
-            return []  # the stream was ahead of what the API knows, or still keeps
+            return []  # the API has less than the stream, for now or since the run failed
         raise self._restarted(prediction)
 
-    def _continues(self, whole: str) -> bool:
-        """Tell whether *whole* begins with what was handed on."""
-        return self._has_beginning_of(whole) and whole.startswith(self.text, self._forgotten)
+    def _is_continued_by(self, whole: str) -> bool:
+        """Return whether *whole* begins with the text."""
+        return self._dropped_begins(whole) and whole.startswith(self.text, self._dropped)
 
     def _is_ahead_of(self, whole: str) -> bool:
-        """Tell whether what was handed on begins with *whole*, as far as that is known."""
-        if len(whole) < self._forgotten:
-            return True  # nothing of it is handed on, and a longer one will be looked at
-        return self._has_beginning_of(whole) and self.text.startswith(whole[self._forgotten :])
+        """Return whether the text begins with *whole*, as far as that is known."""
+        if len(whole) < self._dropped:
+            return True  # nothing is handed over, and a longer output is compared later
+        return self._dropped_begins(whole) and self.text.startswith(whole[self._dropped :])
 
-    def _has_beginning_of(self, whole: str) -> bool:
-        """Tell whether *whole* begins with what is not kept any more."""
+    def _dropped_begins(self, whole: str) -> bool:
+        """Return whether *whole* begins with the dropped part of the text."""
         if self._hash is None:
             return True
-        beginning = _as_bytes(whole[: self._forgotten])
+        beginning = _as_bytes(whole[: self._dropped])
         return hashlib.blake2b(beginning).digest() == self._hash.digest()
 
     def _restarted(self, prediction: Prediction) -> StreamRestartedError:
-        return self.told(
+        return self.with_text(
             StreamRestartedError(
-                f"The output of {prediction.id} is not a continuation of what was streamed; read "
-                "it whole with predictions.get."
+                f"The output of {prediction.id} does not continue the text of the stream; read it "
+                "whole with predictions.get."
             )
         )
 
 
-def _beyond(parts: list[str], characters: int) -> tuple[list[str], int]:
-    """Return *parts* without their first *characters*, and how many of those there are not."""
+def _after(parts: list[str], characters: int) -> tuple[list[str], int]:
+    """Return *parts* without their first *characters*, and how many of those are missing."""
     for at, part in enumerate(parts):
         if characters < len(part):
             return [part[characters:], *parts[at + 1 :]], 0

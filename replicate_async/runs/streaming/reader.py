@@ -1,4 +1,4 @@
-"""Following one prediction to its end: over connections, by polling, or both in turn."""
+"""Reading the events of one prediction to its end, from its stream or by polling."""
 
 from __future__ import annotations
 
@@ -43,120 +43,121 @@ _MAX_FAILURES: Final = 5
 
 
 class StreamDeps(NamedTuple):
-    """What a stream needs of the client."""
+    """The parts of a client that a stream uses."""
 
     open: Open
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
     waits: PredictionWaits[Prediction]
     files: FileSource | None = None
-    """Where output files come from; without it they are URLs."""
+    """Opens output files; without it they are URLs."""
 
 
 class StreamReader:
-    """The events of *prediction* after the one with *last_event_id*, in batches.
+    """Reads the events of *prediction* after the one with *last_event_id*, in batches.
 
-    `arrivals` is the batch at hand, and whoever takes an event from it has had it; `more` waits for
-    the next batch.
+    `batch` is the current batch, and an event taken from it counts as read. `next_batch` waits for
+    the next one.
     """
 
     __slots__ = (
-        "_delivered",
-        "_detail",
-        "_earlier_parts",
-        "_file_parts",
-        "_next",
+        "_cursor",
+        "_deps",
+        "_done_reason",
+        "_error_detail",
+        "_next_events",
         "_poll",
         "_reading",
-        "_reason",
-        "_runs",
+        "_resumed",
         "_source",
-        "_watch",
-        "arrivals",
+        "_streams_files",
+        "_updates",
+        "batch",
         "closed",
-        "gives_files",
-        "over",
+        "finished",
+        "may_have_files",
         "prediction",
     )
 
     def __init__(
         self,
-        runs: StreamDeps,
+        deps: StreamDeps,
         prediction: Prediction,
         *,
         last_event_id: str,
         received: int | None,
         poll: Poll,
-        largest: int,
+        largest_event: int,
     ) -> None:
-        self._runs = runs
+        self._deps = deps
         self.prediction: Prediction = prediction
         self._poll = poll
-        self._watch: RunUpdates[Prediction] | None = None
-        self.arrivals: EventBatch = MixedBatch([], last_event_id)
-        self._reason: str | None = None
-        self._detail = ""
+        self._updates: RunUpdates[Prediction] | None = None
+        self.batch: EventBatch = MixedBatch([], last_event_id)
+        self._done_reason: str | None = None
+        self._error_detail = ""
         self._reading = False
-        self._next: list[Event] = []
-        self.over: bool = False
-        """Whether the end of the run is known, though the reader may not have got there."""
+        self._next_events: list[Event] = []
+        self.finished: bool = False
+        """Whether the end of the run is known; events may be left in the batch."""
         self.closed: bool = False
         url = prediction.urls.stream
-        self._file_parts = _leads_to_files(url or "")
-        # None when the parts before are not known.
-        self._earlier_parts: int | None = None if last_event_id else 0
-        self.gives_files: bool = runs.files is not None and (self._file_parts or not url)
+        self._streams_files = _is_stream_of_files(url or "")
+        self._resumed = bool(last_event_id)
+        self.may_have_files: bool = deps.files is not None and (self._streams_files or not url)
         """Whether parts of the output may be files."""
         self._source: EventSource | None = None
         if url:
-            self._source = EventSource(runs.open, url, last_event_id=last_event_id, limit=largest)
-        self._delivered = OutputCursor(
+            self._source = EventSource(
+                deps.open, url, last_event_id=last_event_id, limit=largest_event
+            )
+        self._cursor = OutputCursor(
             streamed=bool(url),
-            files=self._file_parts,
-            resumed=bool(last_event_id),
+            files=self._streams_files,
+            resumed=self._resumed,
             received=received,
         )
 
     @property
     def last_event_id(self) -> str:
         """The id of the last event that was taken."""
-        return self.arrivals.taken_id
+        return self.batch.taken_id
 
-    def with_files(self, arrivals: EventBatch) -> Iterator[StreamEvent]:
-        """Iterate over what was not taken, as typed events, with files where there are some."""
-        if isinstance(arrivals, OutputBatch):
-            return  # there are none
-        for event in arrivals.remaining:
+    def with_files(self, batch: EventBatch) -> Iterator[StreamEvent]:
+        """Iterate over the remaining events of *batch*, typed, with `FileOutput` for files."""
+        if isinstance(batch, OutputBatch):
+            return  # never made when there may be files
+        for event in batch.remaining:
             if event.event == "output":
-                yield self._with_file(event, arrivals)
+                yield self._with_file(event, batch)
             else:
                 yield typed(event)
 
-    def _with_file(self, event: Event, arrivals: MixedBatch) -> OutputEvent:
-        source, data = self._runs.files, event.data
+    def _with_file(self, event: Event, batch: MixedBatch) -> OutputEvent:
+        source, data = self._deps.files, event.data
         if source is None:
             return OutputEvent(data, event.id)
-        if not (is_url(data) if self._file_parts else is_file_url(data, source.base)):
+        if not (is_url(data) if self._streams_files else is_file_url(data, source.base)):
             return OutputEvent(data, event.id)
-        place = None
-        if self._earlier_parts is not None:
-            place = (self._earlier_parts + arrivals.outputs_taken - 1,)
+        place = None  # unknown in a resumed stream
+        if not self._resumed:
+            place = (self._cursor.count - batch.outputs + batch.outputs_taken - 1,)
         return OutputEvent(FileOutput(data).bound(source, self.prediction.id, place), event.id)
 
     def close(self) -> None:
-        """Close the connection at once; nothing can be read any more but what is ready."""
+        """Close the connection at once; only the rest of the batch can still be read."""
         self.closed = True
-        if self._watch is not None:
-            self._watch.close()
-        self._drop_source()
+        if self._updates is not None:
+            self._updates.close()
+        self._close_source()
 
-    async def more(self) -> bool:
-        """Wait for events, which are the `arrivals` then; False at the end of a success."""
-        if self._next:
-            self.arrivals = MixedBatch(self._next, self.arrivals.last_id)
-            self._next = []
+    async def next_batch(self) -> bool:
+        """Wait for events and make them `batch`; returns False at the end of a successful run."""
+        if self._next_events:
+            self.batch = MixedBatch(self._next_events, self.batch.last_id)
+            self._next_events = []
             return True
-        while not self.over:
+        while not self.finished:
             if self._reading:
                 raise ClientStateError("The stream is being read by another task; one can.")
             self._reading = True
@@ -164,82 +165,81 @@ class StreamReader:
                 source = self._source
                 events: Received
                 if source is None:
-                    events = await self._ask()
+                    events = await self._next_poll()
                 else:
-                    # Right here: whatever stands between takes its time for every event.
-                    events = await source.read() or await self._reconsider(source)
+                    # Called directly: a coroutine between costs time for every event.
+                    events = await source.read() or await self._after_read(source)
             except StreamResponseError as refusal:
-                events = await self._consult(refusal)
+                events = await self._fetch_rest(refusal)
             except StreamLimitError as error:
-                self._delivered.told(error)
+                self._cursor.with_text(error)
                 raise
             finally:
                 self._reading = False
             if events:
-                self._hand_over(events)
+                self._set_batch(events)
                 return True
         await self._raise_failure()
         return False
 
-    def _hand_over(self, events: Received) -> None:
-        before = self.arrivals
+    def _set_batch(self, events: Received) -> None:
+        last_id = self.batch.last_id
         if isinstance(events, Outputs):
-            if not self.gives_files:
-                self.arrivals = OutputBatch(events, before.last_id)
+            if not self.may_have_files:
+                self.batch = OutputBatch(events, last_id)
                 if events.then:
-                    self._look_through(events.then)
-                    self._next = events.then
-                self._delivered.add(events)
+                    self._note_end(events.then)
+                    self._next_events = events.then
+                self._cursor.add(events)
                 return
             events = events.events()
-        if self._earlier_parts is not None and isinstance(before, MixedBatch):
-            self._earlier_parts += before.outputs
-        self._look_through(events)
-        self.arrivals = MixedBatch(events, before.last_id)
-        self._delivered.add(events)
+        self._note_end(events)
+        self.batch = MixedBatch(events, last_id)
+        self._cursor.add(events)
 
-    def _look_through(self, events: list[Event]) -> None:
-        for at, event in enumerate(events):
+    def _note_end(self, events: list[Event]) -> None:
+        """Note an error and the end of the run in *events*, and drop events after the end."""
+        for index, event in enumerate(events):
             if event.event == "done":
-                del events[at + 1 :]
-                self._reason = done_reason(event.data)
-                self.over = True
-                self._drop_source()
+                del events[index + 1 :]
+                self._done_reason = done_reason(event.data)
+                self.finished = True
+                self._close_source()
                 return
             if event.event == "error":
-                self._detail = error_detail(event.data)
+                self._error_detail = error_detail(event.data)
 
-    async def _reconsider(self, source: EventSource) -> list[Event]:
-        """Decide how to go on with a connection that ended, or has brought nothing for long."""
+    async def _after_read(self, source: EventSource) -> list[Event]:
+        """Decide how to go on after a read without events."""
         if self.closed:
             return []
         if not source.connected:
-            marks = self._delivered.marks()
-            if marks is None or not source.resume(marks):
-                # Without ids a server can only begin again: the run alone has the rest.
-                self._drop_source()
+            seen = self._cursor.seen_ids()
+            if seen is None or not source.resume(seen):
+                # Without ids a server can only start again, so the run is polled for the rest.
+                self._close_source()
                 return []
         if source.check_due or not source.progressed:
-            return await self._consult(None)
+            return await self._fetch_rest(None)
         return []
 
-    async def _consult(self, refusal: StreamResponseError | None) -> list[Event]:
-        """Ask for the run itself when its stream brings nothing.
+    async def _fetch_rest(self, refusal: StreamResponseError | None) -> list[Event]:
+        """Fetch the prediction, and return the rest of its events if it has ended.
 
-        Returns its rest when it has ended. Raises *refusal*, or `StreamIncompleteError`, when
-        there is no way on.
+        Raises *refusal*, or `StreamIncompleteError` when the stream has brought nothing for too
+        long.
         """
         try:
-            prediction = await self._runs.get(self.prediction.id)
+            prediction = await self._deps.get(self.prediction.id)
         except (APIStatusError, APIConnectionError, DecodeError):
             pass
         else:
             self.prediction = prediction
             if prediction.done:
-                self._drop_source()
-                return self._delivered.rest_of(prediction)
+                self._close_source()
+                return self._cursor.rest_of(prediction)
         if refusal is not None:
-            raise self._delivered.told(refusal)
+            raise self._cursor.with_text(refusal)
         source = self._source
         if source is None:
             return []
@@ -248,67 +248,67 @@ class StreamReader:
         if source.failures > _MAX_FAILURES or silent >= PREDICTION_TIMEOUT:
             incomplete = StreamIncompleteError(
                 f"The stream of {self.prediction.id} brought nothing for {silent:.0f} s and "
-                f"{source.failures} connections, and no end of the prediction is to be seen; go "
-                "on later with predictions.stream(id, last_event_id=...)."
+                f"{source.failures} connections, and the prediction has not ended; continue later "
+                "with predictions.stream(id, last_event_id=...)."
             )
-            raise self._delivered.told(incomplete)
+            raise self._cursor.with_text(incomplete)
         return []
 
-    async def _ask(self) -> list[Event]:
-        """Follow a run without a stream: ask for it, and return what was added."""
+    async def _next_poll(self) -> list[Event]:
+        """Wait for a change of a run without a stream, and return the new events."""
         if self.closed:
             raise ClientStateError("The stream is closed; read it inside 'async with'.")
         prediction = self.prediction
-        if self._watch is None:
-            self._watch = self._runs.waits.watch(
+        if self._updates is None:
+            self._updates = self._deps.waits.watch(
                 prediction.id, last=prediction, timeout=None, poll=self._poll
             )
         elif not prediction.done:
-            seen = await anext(self._watch, None)
-            if seen is None:
+            update = await anext(self._updates, None)
+            if update is None:
                 raise ClientStateError("The stream was closed while it was read.")
-            self.prediction = prediction = seen
-        return self._delivered.rest_of(prediction)
+            self.prediction = prediction = update
+        return self._cursor.rest_of(prediction)
 
     async def _raise_failure(self) -> None:
         """Raise the error for a run that ended without success."""
-        if self._reason is None:
+        if self._done_reason is None:
             return
         try:
             prediction = await self.final()
         except APIStatusError:
-            said = self._detail or f"done: {self._reason}"
-            failure = StreamError(f"{self.prediction.id} ended without success ({said}).")
-            raise self._delivered.told(failure) from None
+            reason = self._error_detail or f"done: {self._done_reason}"
+            failure = StreamError(f"{self.prediction.id} ended without success ({reason}).")
+            raise self._cursor.with_text(failure) from None
         if prediction.status != "succeeded":
-            if self._detail and not prediction.error:
-                prediction = msgspec.structs.replace(prediction, error=self._detail)
+            if self._error_detail and not prediction.error:
+                prediction = msgspec.structs.replace(prediction, error=self._error_detail)
             raise prediction_error(prediction)
 
-    def _drop_source(self) -> None:
+    def _close_source(self) -> None:
         if self._source is not None:
             self._source.close()
             self._source = None
 
     async def final(self) -> Prediction:
-        """Return the prediction as it ended; what was not read before is not read any more."""
+        """Wait for the end and return the prediction; unread events are dropped."""
         prediction = self.prediction
-        self._drop_source()
-        taken_id = self.arrivals.taken_id
-        self.arrivals.drop()
-        self.arrivals = MixedBatch([], taken_id)
-        self._next = []
+        self._close_source()
+        taken_id = self.batch.taken_id
+        self.batch.drop()
+        self.batch = MixedBatch([], taken_id)
+        self._next_events = []
         if not prediction.done:
-            self.prediction = prediction = await self._runs.waits.wait(
+            self.prediction = prediction = await self._deps.waits.wait(
                 prediction.id,
                 last=None,
                 timeout=PREDICTION_TIMEOUT,
                 poll=self._poll,
             )
-        self.over = True
+        self.finished = True
         return prediction
 
 
-def _leads_to_files(url: str) -> bool:
-    # By hand: the URL is the server's, and urlsplit raises for some that are none.
+def _is_stream_of_files(url: str) -> bool:
+    # urlsplit raises for some malformed URLs, and the server chooses this one.
     return "/".join(url.split("/")[3:5]) == "v1/files"

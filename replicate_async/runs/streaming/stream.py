@@ -1,8 +1,9 @@
-"""A run's output as it is made, exact: nothing lost, nothing repeated, nothing out of order."""
+"""Streaming the output of a prediction, exactly: nothing lost, repeated or out of order."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
 
@@ -24,42 +25,39 @@ OnExit = Literal["cancel", "continue"]
 
 
 def check_on_exit(on_exit: OnExit) -> OnExit:
-    """Return *on_exit* if it is one of the two; raises `InvalidArgumentError`."""
-    if on_exit not in ("cancel", "continue"):  # a tuple, as a set would hash what it was given
+    """Return *on_exit*; raises `InvalidArgumentError` if it is neither of the two."""
+    if on_exit not in ("cancel", "continue"):  # not a set: the value may be unhashable
         raise InvalidArgumentError(f'on_exit={on_exit!r} must be "cancel" or "continue".')
     return on_exit
 
 
 class Stream:
-    """The events of a prediction, as they come; made by ``client.stream`` and its like.
+    """The events of a prediction as they arrive; made by ``client.stream``.
 
-    Use it with ``async with``, and iterate over it: over typed events, over ``text()`` or over
-    ``raw()`` events; a loop that was left is taken up by the next one. A connection that breaks is
-    made anew and resumed where it broke; a model without a stream is followed by polling; what
-    cannot be resumed is finished from the prediction itself. The end of the loop is the end of the
-    output: a run that fails raises `PredictionFailed` after its last event, a canceled one
-    `PredictionCanceled`.
+    Use it with ``async with``, and iterate over it: over typed events, over ``text()``, or over
+    ``raw()`` events. A second loop continues where the first stopped. A connection that breaks is
+    resumed from the last event; a model without a stream is polled; a stream that cannot be resumed
+    is completed from the prediction. The loop ends with the output. A run that fails raises
+    `PredictionFailed` after its last event, a canceled one `PredictionCanceled`.
 
-    Leaving early closes the connection at once and, with ``on_exit="cancel"``, cancels the
-    prediction within 5 seconds. A slow reader makes the server wait: nothing piles up here.
+    Leaving the block early closes the connection and, with ``on_exit="cancel"``, cancels the
+    prediction within 5 seconds. A slow reader slows the server down; memory stays bounded.
     """
 
     __slots__ = (
         "__weakref__",
+        "_deps",
         "_first_event_id",
-        "_follower",
-        "_largest_event",
+        "_make_reader",
         "_on_exit",
-        "_poll",
         "_prepare",
-        "_received",
-        "_runs",
+        "_reader",
         "_start",
     )
 
     def __init__(
         self,
-        runs: StreamDeps,
+        deps: StreamDeps,
         start: Callable[[], Awaitable[Prediction]],
         *,
         prepare: Callable[[], Awaitable[None]] | None = None,
@@ -73,30 +71,34 @@ class Stream:
             raise InvalidArgumentError(
                 "last_event_id has control characters; pass the id of an event as it came."
             )
-        self._runs = runs
+        self._deps = deps
         self._start: Callable[[], Awaitable[Prediction]] | None = start
         self._prepare = prepare
         self._on_exit = on_exit
         self._first_event_id = last_event_id
-        self._received = received
-        self._poll = check_poll(poll)
-        self._largest_event = largest_event
-        self._follower: StreamReader | None = None
+        self._make_reader = partial(
+            StreamReader,
+            deps,
+            last_event_id=last_event_id,
+            received=received,
+            poll=check_poll(poll),
+            largest_event=largest_event,
+        )
+        self._reader: StreamReader | None = None
 
     @property
     def prediction(self) -> Prediction:
-        """The prediction as it was last seen; `final` fetches how it ended."""
-        return self._begun().prediction
+        """The prediction as it was last fetched; `final` returns it after its end."""
+        return self._entered().prediction
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event that was handed over.
+        """The id of the last event that was read.
 
-        Passed to ``predictions.stream(..., last_event_id=)`` it goes on with the next one. Empty
-        for events that have no id, such as those of a run that is followed by polling.
+        ``predictions.stream(..., last_event_id=)`` continues after it. It is empty for events
+        without ids, such as those of a run that is polled.
         """
-        follower = self._follower
-        return self._first_event_id if follower is None else follower.last_event_id
+        return self._first_event_id if self._reader is None else self._reader.last_event_id
 
     async def __aenter__(self) -> Self:
         start, self._start = self._start, None
@@ -105,64 +107,57 @@ class Stream:
         if self._prepare is not None:
             await self._prepare()
         if self._on_exit == "cancel":
-            prediction = await create_or_cancel(start(), self._runs.cancel)
+            prediction = await create_or_cancel(start(), self._deps.cancel)
         else:
             prediction = await start()
-        self._follower = StreamReader(
-            self._runs,
-            prediction,
-            last_event_id=self._first_event_id,
-            received=self._received,
-            poll=self._poll,
-            largest=self._largest_event,
-        )
+        self._reader = self._make_reader(prediction)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection, and cancel the prediction if it runs and that was asked for."""
-        follower = self._follower
-        if follower is None or follower.closed:
+        """Close the connection; with ``on_exit="cancel"``, cancel the prediction if it runs."""
+        reader = self._reader
+        if reader is None or reader.closed:
             return
-        follower.close()
-        if self._on_exit == "cancel" and not follower.over:
-            await cancel_quietly(self._runs.cancel, follower.prediction.id)
+        reader.close()
+        if self._on_exit == "cancel" and not reader.finished:
+            await cancel_quietly(self._deps.cancel, reader.prediction.id)
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        follower = self._begun()
-        return _EventIterator(follower, follower.with_files if follower.gives_files else _typed)
+        reader = self._entered()
+        return _EventIterator(reader, reader.with_files if reader.may_have_files else _typed)
 
     def text(self) -> AsyncIterator[str]:
-        """Iterate over the chunks of text alone, or over the URLs of files."""
-        return _EventIterator(self._begun(), _texts)
+        """Iterate over the parts of the output alone: chunks of text, or URLs of files."""
+        return _EventIterator(self._entered(), _texts)
 
     def raw(self) -> AsyncIterator[ServerSentEvent]:
-        """Iterate over the events as httpx-sse knows them, ``done`` among them."""
-        return _EventIterator(self._begun(), _raw)
+        """Iterate over the events as httpx-sse has them, with ``done`` at the end."""
+        return _EventIterator(self._entered(), _raw)
 
     async def final(self) -> Prediction:
-        """Return the prediction as it ended, also when it failed; waits for the end if need be.
+        """Wait for the end and return the prediction, also one that failed.
 
-        What was not read of the stream is not read any more.
+        Unread events are dropped.
         """
-        return await self._begun().final()
+        return await self._entered().final()
 
-    def _begun(self) -> StreamReader:
-        if self._follower is None:
+    def _entered(self) -> StreamReader:
+        if self._reader is None:
             raise ClientStateError(
                 "The stream has not begun; write 'async with client.stream(...) as stream:' and "
                 "read it inside."
             )
-        return self._follower
+        return self._reader
 
     def __repr__(self) -> str:
-        follower = self._follower
-        if follower is None:
+        reader = self._reader
+        if reader is None:
             return "<Stream not begun>"
-        state = "over" if follower.over else "closed" if follower.closed else "open"
-        return f"<Stream {follower.prediction.id} {state}>"
+        state = "over" if reader.finished else "closed" if reader.closed else "open"
+        return f"<Stream {reader.prediction.id} {state}>"
 
 
 _typed: Final[Callable[[EventBatch], Iterator[StreamEvent]]] = methodcaller("typed")
@@ -170,33 +165,33 @@ _texts: Final[Callable[[EventBatch], Iterator[str]]] = methodcaller("texts")
 _raw: Final[Callable[[EventBatch], Iterator[ServerSentEvent]]] = methodcaller("raw")
 
 
-# A class and not an asynchronous generator: a generator that a `break` leaves half read is closed
-# by a task of its own, some time later, and one whose reading was cancelled has ended.
+# A class and not an async generator: the event loop closes an abandoned generator in a task of its
+# own, some time later, and a generator has ended once a read of it was cancelled.
 
 
 class _EventIterator(Generic[T]):
-    """Takes one event after the other, in one *way*."""
+    """Iterates over the events of a reader; *convert* makes an iterator over a batch."""
 
-    __slots__ = ("_arrivals", "_follower", "_ready", "_way")
+    __slots__ = ("_batch", "_convert", "_reader", "_ready")
 
-    def __init__(self, follower: StreamReader, way: Callable[[EventBatch], Iterator[T]]) -> None:
-        self._follower = follower
-        self._way = way
-        self._arrivals = follower.arrivals
-        self._ready = way(follower.arrivals)
+    def __init__(self, reader: StreamReader, convert: Callable[[EventBatch], Iterator[T]]) -> None:
+        self._reader = reader
+        self._convert = convert
+        self._batch = reader.batch
+        self._ready = convert(reader.batch)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        # A `for` that returns at once takes one event, and costs less than `next` with a default.
+        # A `for` that returns at once takes one event, faster than `next` with a default.
         for event in self._ready:
             return event
-        follower = self._follower
+        reader = self._reader
         while True:
-            if self._arrivals is follower.arrivals and not await follower.more():
+            if self._batch is reader.batch and not await reader.next_batch():
                 raise StopAsyncIteration
-            self._arrivals = follower.arrivals
-            self._ready = self._way(self._arrivals)
+            self._batch = reader.batch
+            self._ready = self._convert(self._batch)
             for event in self._ready:
                 return event

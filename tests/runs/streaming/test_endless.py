@@ -47,7 +47,7 @@ def ends_after(polls: int) -> Callable[[Run], None]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("nothing", NOTHING)
 @pytest.mark.parametrize("said", [0, 2])
-async def test_a_stream_that_goes_on_after_the_end_is_left(nothing: str, said: int) -> None:
+async def test_a_stream_that_goes_on_after_done_is_closed(nothing: str, said: int) -> None:
     run = Run(output(WORDS)[:said], output=WORDS, polled=ends_after(2))
     filler = NOTHING[nothing]
     answer = stream_answer(run.rest("") + filler * 40_000)
@@ -60,7 +60,7 @@ async def test_a_stream_that_goes_on_after_the_end_is_left(nothing: str, said: i
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("event", ["ping", "output", "logs"])
-async def test_a_server_that_closes_after_each_new_id_is_asked_less_and_less(event: str) -> None:
+async def test_reconnects_slow_down_when_the_server_closes_after_each_event(event: str) -> None:
     run = Run(output=WORDS, polled=ends_after(4))
     said = "" if event == "output" else "still here"
     run.answers = lambda connection, _last: cut_at(
@@ -74,7 +74,7 @@ async def test_a_server_that_closes_after_each_new_id_is_asked_less_and_less(eve
 
 
 @pytest.mark.anyio
-async def test_a_refusal_that_never_ends_is_not_read_for_ever() -> None:
+async def test_the_body_of_an_error_is_read_for_a_bounded_time() -> None:
     run = Run(output=WORDS, status="succeeded")
     refusal = Answer(status=404, body=b"x" * 60_000, step=1, pause=0.01)
     run.answers = lambda _connection, _last: refusal
@@ -84,7 +84,7 @@ async def test_a_refusal_that_never_ends_is_not_read_for_ever() -> None:
 
 
 class Slow:
-    """A connection that brings one of *pieces* every ten seconds, and then ends."""
+    """A connection that gives one of *pieces* every ten seconds, and then ends."""
 
     status = 200
     headers: Mapping[str, str] = {"Content-Type": "text/event-stream"}
@@ -110,7 +110,7 @@ class Endless:
     def __init__(self, connect: Callable[[int], ByteStream]) -> None:
         self.connect = connect
         self.opened = 0
-        self.looks: list[float] = []
+        self.fetches: list[float] = []
         urls = PredictionURLs(stream="https://stream.example.com/v1/streams/p")
         self.shown = Prediction(id="p", status="processing", urls=urls)
 
@@ -119,14 +119,14 @@ class Endless:
         return self.connect(self.opened)
 
     async def get(self, _: str) -> Prediction:
-        self.looks.append(asyncio.get_running_loop().time())
+        self.fetches.append(asyncio.get_running_loop().time())
         return self.shown
 
-    def follow(self) -> float:
-        """Return the seconds until the stream is given up."""
-        return run_virtually(self._follow())
+    def read_to_error(self) -> float:
+        """Return the seconds until the stream raises `StreamIncompleteError`."""
+        return run_virtually(self._read_to_error())
 
-    async def _follow(self) -> float:
+    async def _read_to_error(self) -> float:
         async def start() -> Prediction:
             return self.shown
 
@@ -139,41 +139,41 @@ class Endless:
         )
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        self.looks = []
+        self.fetches = []
         async with Stream(runs, start, on_exit="continue") as stream:
-            with pytest.raises(StreamIncompleteError, match="go on later"):
+            with pytest.raises(StreamIncompleteError, match="continue later"):
                 async for _ in stream:
                     pass
         return loop.time() - begun
 
 
 @pytest.mark.parametrize("piece", [b": hi\n\n", encode("ping", "{}", id="7")])
-def test_a_connection_without_news_is_given_up_in_the_end(piece: bytes) -> None:
+def test_a_connection_without_progress_ends_with_an_error(piece: bytes) -> None:
     run = Endless(lambda _: Slow(repeat(piece)))
 
-    assert PREDICTION_TIMEOUT <= run.follow() <= PREDICTION_TIMEOUT + 120
+    assert PREDICTION_TIMEOUT <= run.read_to_error() <= PREDICTION_TIMEOUT + 120
     assert run.opened == 1
     # Every minute, but for the ten seconds until it is seen that nothing comes.
-    assert len(run.looks) == pytest.approx(PREDICTION_TIMEOUT / 60, abs=2)
+    assert len(run.fetches) == pytest.approx(PREDICTION_TIMEOUT / 60, abs=2)
 
 
-def test_connections_without_news_are_given_up_in_the_end() -> None:
+def test_connections_without_progress_end_with_an_error() -> None:
     class Short(Slow):
         async def read(self) -> bytes:
             return next(self.pieces, b"")
 
     run = Endless(lambda at: Short([encode("ping", "{}", id=f"7:{at}")]))
 
-    assert PREDICTION_TIMEOUT <= run.follow() <= PREDICTION_TIMEOUT + 120
+    assert PREDICTION_TIMEOUT <= run.read_to_error() <= PREDICTION_TIMEOUT + 120
     # Every four seconds, in the mean; it was eight times a second.
     assert run.opened < 800
-    assert len(run.looks) == run.opened
+    assert len(run.fetches) == run.opened
 
 
-def test_news_begin_the_time_anew() -> None:
+def test_progress_restarts_the_time() -> None:
     words = [encode("output", "word", id=f"7:{at}") for at in range(300)]
     run = Endless(lambda _: Slow(chain(words, repeat(b": hi\n\n"))))
 
-    assert PREDICTION_TIMEOUT + 3000 <= run.follow() <= PREDICTION_TIMEOUT + 3120
+    assert PREDICTION_TIMEOUT + 3000 <= run.read_to_error() <= PREDICTION_TIMEOUT + 3120
     assert run.opened == 1
-    assert run.looks[0] >= 3060
+    assert run.fetches[0] >= 3060

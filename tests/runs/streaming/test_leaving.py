@@ -47,7 +47,7 @@ LEAVES: Final = [leave_by_break, leave_by_error, leave_by_cancel]
 
 @pytest.mark.parametrize("leave", LEAVES)
 @pytest.mark.parametrize("on_exit", ["cancel", "continue"])
-async def test_leaving_early_hangs_up(
+async def test_leaving_early_closes_the_connection(
     leave: Callable[[Stream], Awaitable[None]], on_exit: OnExit
 ) -> None:
     run = Run(output(WORDS)[:-1])
@@ -64,7 +64,7 @@ async def test_leaving_early_hangs_up(
 
 
 @pytest.mark.virtual_clock
-async def test_leaving_does_not_wait_for_ever_for_the_cancel_to_be_answered() -> None:
+async def test_leaving_waits_for_the_cancel_for_a_bounded_time() -> None:
     run = Run(output(WORDS)[:-1], cancels=Answer(cut=0, ending=Ending.HANG))
     service = Service(run)
     async with service.server, service.client(Timeout(read=600.0)) as client:
@@ -74,7 +74,7 @@ async def test_leaving_does_not_wait_for_ever_for_the_cancel_to_be_answered() ->
         await service.closed()
 
 
-async def test_a_second_cancel_does_not_keep_the_prediction_alive() -> None:
+async def test_a_second_cancellation_does_not_stop_the_cancel() -> None:
     run = Run(output(WORDS)[:-1])
     service = Service(run)
     inside = asyncio.Event()
@@ -94,7 +94,7 @@ async def test_a_second_cancel_does_not_keep_the_prediction_alive() -> None:
         assert run.canceled == 1
 
 
-async def test_a_stream_that_continues_survives_a_cancel_on_the_way_in() -> None:
+async def test_with_continue_a_cancelled_entry_does_not_cancel_the_run() -> None:
     run = Run(output(WORDS))
     service = Service(run)
 
@@ -111,7 +111,7 @@ async def test_a_stream_that_continues_survives_a_cancel_on_the_way_in() -> None
     assert run.canceled == 0
 
 
-async def test_a_cancel_during_a_reconnect_leaves_nothing_open() -> None:
+async def test_a_cancellation_during_a_reconnect_leaves_no_connection_open() -> None:
     run = Run(output(WORDS))
     run.answers = lambda _connection, last: cut_at(
         run.rest(last) if last == "1690212292:20" else run.rest(last)[:800], 10_000, Ending.RESET

@@ -1,4 +1,4 @@
-"""A stream keeps what resuming needs, and not the text that it has handed over."""
+"""A stream keeps ids and the end of the text, not the whole text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate_async import Prediction, StreamError, StreamIncompleteError, Stre
 from replicate_async.core.sse import Event, Outputs, encode
 from replicate_async.runs.streaming.output_cursor import OutputCursor
 from tests.runs.service import QUICK, Run, Service, cut_at
-from tests.runs.streaming.test_output_cursor import left, run
+from tests.runs.streaming.test_output_cursor import rest, run
 from tests.support.replies import stream_answer
 from tests.support.wire import Answer, Ending
 
@@ -37,11 +37,11 @@ class Peak:
 
 
 def streamed(*parts: str, files: bool = False, size: int = 500) -> OutputCursor:
-    delivered = OutputCursor(streamed=True, files=files)
+    cursor = OutputCursor(streamed=True, files=files)
     for at in range(0, len(parts), size):
         some = parts[at : at + size]
-        delivered.add(Outputs([f"7:{at + number}" for number in range(len(some))], some))
-    return delivered
+        cursor.add(Outputs([f"7:{at + number}" for number in range(len(some))], some))
+    return cursor
 
 
 @pytest.mark.anyio
@@ -74,64 +74,64 @@ async def test_a_flood_is_not_kept(size: int, count: int, most: int) -> None:
 
 
 def test_ids_are_not_kept_without_bound() -> None:
-    delivered = OutputCursor(streamed=True)
+    cursor = OutputCursor(streamed=True)
     with Peak() as peak:
         for batch in range(200):
             ids = [f"1690212292:{batch * 1000 + at}" for at in range(1000)]
-            delivered.add(Outputs(ids, ["x"] * 1000))
+            cursor.add(Outputs(ids, ["x"] * 1000))
     assert peak.bytes < 3 * MiB
-    assert delivered.marks() is None
+    assert cursor.seen_ids() is None
 
 
 def test_a_stream_of_many_events_is_resumed_by_their_ids() -> None:
-    delivered = streamed(*WORDS)
-    assert delivered.marks() == {hash(f"7:{at}") for at in range(len(WORDS))}
+    cursor = streamed(*WORDS)
+    assert cursor.seen_ids() == {hash(f"7:{at}") for at in range(len(WORDS))}
 
 
 @pytest.mark.parametrize("size", [1, 31, 500, 120_000])
-def test_the_rest_of_a_long_text_is_told_exactly(size: int) -> None:
-    delivered = streamed(*WORDS[:100_000], size=size)
-    rest = left(delivered, run(WORDS))
-    assert rest == [("output", word) for word in WORDS[100_000:]]
+def test_the_rest_of_a_long_text_is_exact(size: int) -> None:
+    cursor = streamed(*WORDS[:100_000], size=size)
+    found = rest(cursor, run(WORDS))
+    assert found == [("output", word) for word in WORDS[100_000:]]
     cut = len("".join(WORDS[:100_000]))
-    assert left(delivered, run(TEXT)) == [("output", TEXT[cut:])]
-    assert left(delivered, run(TEXT[:cut])) in ([], [("output", "")])
-    assert left(delivered, run(TEXT[:cut].replace("\n", "\r\n"))) in ([], [("output", "")])
+    assert rest(cursor, run(TEXT)) == [("output", TEXT[cut:])]
+    assert rest(cursor, run(TEXT[:cut])) in ([], [("output", "")])
+    assert rest(cursor, run(TEXT[:cut].replace("\n", "\r\n"))) in ([], [("output", "")])
 
 
 @pytest.mark.parametrize("at", [0, 500_000, -KEPT - 1, -KEPT, -1])
 @pytest.mark.parametrize("kind", ["altered", "dropped", "added"])
-def test_a_long_text_that_differs_in_one_character_is_another(at: int, kind: str) -> None:
-    delivered = streamed(*WORDS)
+def test_a_long_text_that_differs_in_one_character_is_restarted(at: int, kind: str) -> None:
+    cursor = streamed(*WORDS)
     place = at % len(TEXT)
     beyond = place + (kind != "added")
     other = TEXT[:place] + ("" if kind == "dropped" else "~") + TEXT[beyond:] + "~ more"
     with pytest.raises(StreamRestartedError) as caught:
-        delivered.rest_of(run(other, "succeeded"))
+        cursor.rest_of(run(other, "succeeded"))
     assert_told(caught.value, TEXT)
 
 
-def test_an_api_that_is_behind_a_long_text_brings_nothing() -> None:
-    delivered = streamed(*WORDS)
+def test_an_api_with_less_than_a_long_text_adds_nothing() -> None:
+    cursor = streamed(*WORDS)
     for known in (10, 100_000, -KEPT, -5):
-        assert left(delivered, run(TEXT[:known])) == []
-        assert left(delivered, run(TEXT[:known], "canceled"))[0][0] == "done"
+        assert rest(cursor, run(TEXT[:known])) == []
+        assert rest(cursor, run(TEXT[:known], "canceled"))[0][0] == "done"
         with pytest.raises(StreamRestartedError):
-            delivered.rest_of(run(TEXT[:known], "succeeded"))
+            cursor.rest_of(run(TEXT[:known], "succeeded"))
     with pytest.raises(StreamRestartedError):
-        delivered.rest_of(run(TEXT[:-5] + "~"))
+        cursor.rest_of(run(TEXT[:-5] + "~"))
 
 
 def test_lone_surrogates_of_a_long_text_are_compared_too() -> None:
-    delivered = OutputCursor()
+    cursor = OutputCursor()
     word = "\ud800" * 1000
     for at in range(1000):
-        delivered.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
+        cursor.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
     shown = Prediction(id="p", status="processing", output=word * 1000 + "end", urls=run("").urls)
-    assert left(delivered, shown) == [("output", "end")]
+    assert rest(cursor, shown) == [("output", "end")]
 
 
-def test_what_was_received_is_counted_in_an_error() -> None:
+def test_an_error_has_the_number_of_received_characters() -> None:
     gone = run(None, "succeeded", data_removed=True)
     with pytest.raises(StreamIncompleteError) as caught:
         streamed(*WORDS).rest_of(gone)

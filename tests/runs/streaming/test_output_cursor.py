@@ -13,156 +13,156 @@ def run(output: object, status: str = "processing", **more: object) -> Predictio
     return msgspec.convert(shown, Prediction)
 
 
-def had(delivered: OutputCursor, *parts: str, ids: bool = True) -> OutputCursor:
-    delivered.add(
+def after(cursor: OutputCursor, *parts: str, ids: bool = True) -> OutputCursor:
+    cursor.add(
         [Event(event="output", data=part, id=f"{at}", has_id=ids) for at, part in enumerate(parts)]
     )
-    return delivered
+    return cursor
 
 
-def left(delivered: OutputCursor, prediction: Prediction) -> list[tuple[str, str]]:
-    return [(event.event, event.data) for event in delivered.rest_of(prediction)]
+def rest(cursor: OutputCursor, prediction: Prediction) -> list[tuple[str, str]]:
+    return [(event.event, event.data) for event in cursor.rest_of(prediction)]
 
 
-def test_parts_beyond_those_that_were_had_stay_parts() -> None:
-    delivered = had(OutputCursor(), "a", "b")
-    assert left(delivered, run(["a", "b", "c", "d"])) == [("output", "c"), ("output", "d")]
+def test_new_parts_stay_separate() -> None:
+    cursor = after(OutputCursor(), "a", "b")
+    assert rest(cursor, run(["a", "b", "c", "d"])) == [("output", "c"), ("output", "d")]
 
 
-def test_parts_that_were_cut_elsewhere_go_on_in_the_middle() -> None:
-    delivered = had(OutputCursor(), "He", "llo")
-    assert left(delivered, run(["Hello", " you"])) == [("output", " you")]
-    assert left(delivered, run("Hello you")) == [("output", " you")]
+def test_parts_that_were_cut_elsewhere_continue_in_the_middle() -> None:
+    cursor = after(OutputCursor(), "He", "llo")
+    assert rest(cursor, run(["Hello", " you"])) == [("output", " you")]
+    assert rest(cursor, run("Hello you")) == [("output", " you")]
 
 
-def test_the_end_comes_after_the_rest() -> None:
-    assert left(had(OutputCursor(), "a"), run(["a", "b"], "succeeded")) == [
+def test_the_end_follows_the_rest() -> None:
+    assert rest(after(OutputCursor(), "a"), run(["a", "b"], "succeeded")) == [
         ("output", "b"),
         ("done", "{}"),
     ]
-    assert left(OutputCursor(), run(None, "aborted")) == [("done", '{"reason": "canceled"}')]
-    assert left(OutputCursor(), run(None, "failed", error="no luck")) == [
+    assert rest(OutputCursor(), run(None, "aborted")) == [("done", '{"reason": "canceled"}')]
+    assert rest(OutputCursor(), run(None, "failed", error="no luck")) == [
         ("error", '{"detail":"no luck"}'),
         ("done", '{"reason": "error"}'),
     ]
 
 
-def test_an_error_that_was_had_does_not_come_again() -> None:
-    delivered = OutputCursor()
-    delivered.add([Event(event="error", data="no luck", id="1", has_id=True)])
-    assert left(delivered, run(None, "failed")) == [("done", '{"reason": "error"}')]
+def test_an_error_is_not_repeated() -> None:
+    cursor = OutputCursor()
+    cursor.add([Event(event="error", data="no luck", id="1", has_id=True)])
+    assert rest(cursor, run(None, "failed")) == [("done", '{"reason": "error"}')]
 
 
-def test_line_ends_count_as_the_stream_writes_them() -> None:
-    delivered = had(OutputCursor(streamed=True), "a\n", "b")
-    assert left(delivered, run(["a\r\n", "b", "c\r"])) == [("output", "c\n")]
+def test_line_ends_are_compared_as_the_stream_writes_them() -> None:
+    cursor = after(OutputCursor(streamed=True), "a\n", "b")
+    assert rest(cursor, run(["a\r\n", "b", "c\r"])) == [("output", "c\n")]
 
 
 def test_line_ends_of_polls_are_kept() -> None:
-    delivered = had(OutputCursor(), "a\r")
-    assert left(delivered, run("a\r\nb")) == [("output", "\nb")]
+    cursor = after(OutputCursor(), "a\r")
+    assert rest(cursor, run("a\r\nb")) == [("output", "\nb")]
 
 
 def test_logs_are_continued() -> None:
-    delivered = OutputCursor(streamed=True)
-    delivered.add([Event(event="logs", data="1%\n2%\n", id="1", has_id=True)])
-    assert left(delivered, run(None, logs="1%\r\n2%\r3%\n")) == [("logs", "3%\n")]
-    assert left(delivered, run(None, logs="1%")) == []
+    cursor = OutputCursor(streamed=True)
+    cursor.add([Event(event="logs", data="1%\n2%\n", id="1", has_id=True)])
+    assert rest(cursor, run(None, logs="1%\r\n2%\r3%\n")) == [("logs", "3%\n")]
+    assert rest(cursor, run(None, logs="1%")) == []
 
 
-def test_another_text_is_not_taken_for_a_continuation() -> None:
+def test_a_different_text_is_an_error() -> None:
     with pytest.raises(StreamRestartedError) as caught:
-        had(OutputCursor(), "Hello").rest_of(run(["Goodbye"]))
+        after(OutputCursor(), "Hello").rest_of(run(["Goodbye"]))
     assert caught.value.text == "Hello"
 
 
-def test_an_api_that_knows_less_than_the_stream_brings_nothing() -> None:
-    delivered = had(OutputCursor(), "Hello", " you")
-    assert left(delivered, run(["Hello"])) == []
-    assert left(delivered, run(["Hello"], "canceled")) == [("done", '{"reason": "canceled"}')]
+def test_an_api_that_is_behind_the_stream_adds_nothing() -> None:
+    cursor = after(OutputCursor(), "Hello", " you")
+    assert rest(cursor, run(["Hello"])) == []
+    assert rest(cursor, run(["Hello"], "canceled")) == [("done", '{"reason": "canceled"}')]
     with pytest.raises(StreamRestartedError):
-        delivered.rest_of(run(["Hello"], "succeeded"))
+        cursor.rest_of(run(["Hello"], "succeeded"))
 
 
-def test_files_are_told_apart_by_their_number() -> None:
-    delivered = had(OutputCursor(files=True), "data:text/plain,a")
-    assert delivered.text == ""
-    assert left(delivered, run(["https://x/a", "https://x/b"])) == [("output", "https://x/b")]
+def test_files_are_counted_not_compared() -> None:
+    cursor = after(OutputCursor(files=True), "data:text/plain,a")
+    assert cursor.text == ""
+    assert rest(cursor, run(["https://x/a", "https://x/b"])) == [("output", "https://x/b")]
 
 
-def test_output_that_is_gone_is_not_a_success() -> None:
+def test_removed_output_is_an_error() -> None:
     gone = run(None, "succeeded", data_removed=True)
     with pytest.raises(StreamIncompleteError) as caught:
-        had(OutputCursor(), "Hel").rest_of(gone)
+        after(OutputCursor(), "Hel").rest_of(gone)
     assert caught.value.text == "Hel"
 
 
-def test_a_reader_who_came_later_is_not_given_what_it_may_have_had() -> None:
+def test_a_resumed_reader_of_unknown_position_gets_no_repeated_output() -> None:
     with pytest.raises(StreamIncompleteError):
         OutputCursor(resumed=True).rest_of(run(["Hello"], "succeeded", logs="log"))
-    assert left(OutputCursor(resumed=True), run(["Hello"], "failed", logs="log")) == [
+    assert rest(OutputCursor(resumed=True), run(["Hello"], "failed", logs="log")) == [
         ("error", '{"detail":"the run failed"}'),
         ("done", '{"reason": "error"}'),
     ]
 
 
-def test_a_reader_who_knows_how_much_it_had_is_given_the_rest() -> None:
+def test_a_resumed_reader_of_known_position_gets_the_rest() -> None:
     done = run(["Hel", "lo", " you\r\n", "!"], "succeeded", logs="log")
 
-    later = had(OutputCursor(streamed=True, resumed=True, received=4), "o")
-    assert left(later, done) == [("output", " you\n"), ("output", "!"), ("done", "{}")]
+    later = after(OutputCursor(streamed=True, resumed=True, received=4), "o")
+    assert rest(later, done) == [("output", " you\n"), ("output", "!"), ("done", "{}")]
     at_the_end = OutputCursor(streamed=True, resumed=True, received=11)
-    assert left(at_the_end, done) == [("done", "{}")]
-    behind = had(OutputCursor(streamed=True, resumed=True, received=4), "o")
-    assert left(behind, run(["Hel"])) == []
+    assert rest(at_the_end, done) == [("done", "{}")]
+    behind = after(OutputCursor(streamed=True, resumed=True, received=4), "o")
+    assert rest(behind, run(["Hel"])) == []
 
 
-def test_a_reader_who_had_more_than_there_is_had_something_else() -> None:
+def test_a_position_beyond_the_output_is_an_error() -> None:
     with pytest.raises(StreamRestartedError):
         OutputCursor(resumed=True, received=6).rest_of(run(["Hello"], "succeeded"))
     with pytest.raises(StreamRestartedError):
-        had(OutputCursor(resumed=True, received=3), "x").rest_of(run(["Hello"], "succeeded"))
+        after(OutputCursor(resumed=True, received=3), "x").rest_of(run(["Hello"], "succeeded"))
 
 
-def test_an_object_is_handed_on_when_it_is_complete() -> None:
-    assert left(OutputCursor(), run({"a": 1})) == []
-    assert left(OutputCursor(), run({"a": 1}, "succeeded"))[0] == ("output", '{"a":1}')
-    assert left(OutputCursor(), run([1, "b"])) == [("output", "1"), ("output", "b")]
+def test_an_object_is_given_when_the_run_has_ended() -> None:
+    assert rest(OutputCursor(), run({"a": 1})) == []
+    assert rest(OutputCursor(), run({"a": 1}, "succeeded"))[0] == ("output", '{"a":1}')
+    assert rest(OutputCursor(), run([1, "b"])) == [("output", "1"), ("output", "b")]
 
 
-def test_marks_are_trusted_when_every_part_has_its_own() -> None:
-    assert had(OutputCursor(), "a", "b").marks() == {hash("0"), hash("1")}
-    assert had(OutputCursor(), "a", ids=False).marks() is None
-    twice = had(had(OutputCursor(), "a"), "b")
-    assert twice.marks() is None
+def test_ids_are_used_only_when_every_event_has_its_own() -> None:
+    assert after(OutputCursor(), "a", "b").seen_ids() == {hash("0"), hash("1")}
+    assert after(OutputCursor(), "a", ids=False).seen_ids() is None
+    twice = after(after(OutputCursor(), "a"), "b")
+    assert twice.seen_ids() is None
     unnamed = OutputCursor()
     unnamed.add([Event(event="output", data="a", id="", has_id=True)])
-    assert unnamed.marks() is None
+    assert unnamed.seen_ids() is None
     strange = OutputCursor()
     strange.add([Event(event="message", data="a")])
-    assert strange.marks() == set()
+    assert strange.seen_ids() == set()
 
 
-def test_a_long_text_is_kept_whole() -> None:
-    delivered = OutputCursor()
+def test_a_long_text_of_many_parts_is_exact() -> None:
+    cursor = OutputCursor()
     words = [f"{at} " for at in range(3000)]
     for at, word in enumerate(words):
-        delivered.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
-    assert delivered.text == "".join(words)
-    assert left(delivered, run([*words, "end"])) == [("output", "end")]
+        cursor.add([Event(event="output", data=word, id=f"{at}", has_id=True)])
+    assert cursor.text == "".join(words)
+    assert rest(cursor, run([*words, "end"])) == [("output", "end")]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 31, 32, 300])
-def test_outputs_that_came_together_count_as_those_that_came_alone(at_once: int) -> None:
+def test_batches_count_like_single_events(at_once: int) -> None:
     words = [f"word {at}" for at in range(600)]
-    delivered = OutputCursor(streamed=True)
+    cursor = OutputCursor(streamed=True)
     logs = Event(event="logs", data="seen", id="logs", has_id=True)
     for at in range(0, 600, at_once):
         ids = [str(number) for number in range(at, min(600, at + at_once))]
-        delivered.add(Outputs(ids, words[at : at + at_once], [logs] if at == 0 else None))
-        delivered.add([Event(event="error", data="no luck")] if at == 300 else [])
-    assert delivered.text == "".join(words)
+        cursor.add(Outputs(ids, words[at : at + at_once], [logs] if at == 0 else None))
+        cursor.add([Event(event="error", data="no luck")] if at == 300 else [])
+    assert cursor.text == "".join(words)
     ended = run([*words, "last"], "succeeded", logs="seen and more")
-    assert left(delivered, ended) == [("logs", " and more"), ("output", "last"), ("done", "{}")]
-    marks = {hash(str(number)) for number in range(600)} | {hash("logs")}
-    assert delivered.marks() == (None if 300 % at_once == 0 else marks)
+    assert rest(cursor, ended) == [("logs", " and more"), ("output", "last"), ("done", "{}")]
+    ids_seen = {hash(str(number)) for number in range(600)} | {hash("logs")}
+    assert cursor.seen_ids() == (None if 300 % at_once == 0 else ids_seen)

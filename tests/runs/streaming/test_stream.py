@@ -107,7 +107,7 @@ async def test_two_hundred_streams_under_resets_lose_nothing() -> None:
 
 
 @pytest.mark.parametrize("at", [100, 500])
-async def test_a_server_that_begins_again_is_not_read_twice(at: int) -> None:
+async def test_events_that_the_server_repeats_are_read_once(at: int) -> None:
     run = Run(output(WORDS), output=WORDS)
     run.answers = lambda connection, _last: (
         stream_answer(run.rest("")) if connection else cut_at(run.rest(""), at, Ending.CLOSE)
@@ -119,7 +119,7 @@ async def test_a_server_that_begins_again_is_not_read_twice(at: int) -> None:
     assert run.polls == 1  # that of the test
 
 
-async def test_events_without_ids_are_finished_from_the_run() -> None:
+async def test_a_stream_without_ids_is_completed_from_the_run() -> None:
     run = Run(output(WORDS, ids=False), output=WORDS)
     run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.RESET)
 
@@ -134,7 +134,7 @@ async def test_events_without_ids_are_finished_from_the_run() -> None:
     assert len(run.resumed_after) == 1
 
 
-async def test_ids_that_are_all_the_same_are_not_trusted() -> None:
+async def test_equal_ids_are_not_used_to_resume() -> None:
     events = [encode("output", word, id="1") for word in WORDS]
     run = Run(events, output=WORDS)
     run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.CLOSE)
@@ -145,7 +145,7 @@ async def test_ids_that_are_all_the_same_are_not_trusted() -> None:
     assert len(run.resumed_after) == 1
 
 
-async def test_events_without_ids_are_not_followed_by_another_text() -> None:
+async def test_a_stream_without_ids_is_not_completed_with_a_different_text() -> None:
     run = Run(output(WORDS, ids=False), output=["Something else"])
     run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.CLOSE)
     service = Service(run)
@@ -156,7 +156,7 @@ async def test_events_without_ids_are_not_followed_by_another_text() -> None:
     assert caught.value.text == "".join(map(str, read)) != ""
 
 
-async def test_a_reader_goes_on_elsewhere_after_any_event() -> None:
+async def test_another_stream_continues_after_any_event() -> None:
     run = Run(output(WORDS), output=WORDS)
     service = Service(run)
     async with service.server, service.client() as client:
@@ -172,7 +172,7 @@ async def test_a_reader_goes_on_elsewhere_after_any_event() -> None:
             assert text + await text_of(client, last_event_id=last) == TEXT
 
 
-async def test_a_loop_that_was_left_is_taken_up_by_the_next() -> None:
+async def test_a_second_loop_continues_where_the_first_stopped() -> None:
     service = Service(Run(output(WORDS)))
     async with service.server, service.client() as client, client.predictions.stream("p") as stream:
         async for event in stream:
@@ -188,7 +188,7 @@ async def test_a_loop_that_was_left_is_taken_up_by_the_next() -> None:
     assert rest[-1] == DoneEvent(None, "1690212293:0")
 
 
-async def test_readers_that_take_turns_share_one_place() -> None:
+async def test_iterators_share_one_position() -> None:
     service = Service(Run(output(WORDS), output=WORDS, status="succeeded"))
     async with service.server, service.client() as client, client.predictions.stream("p") as stream:
         typed, texts, raw = aiter(stream), stream.text(), stream.raw()
@@ -205,7 +205,7 @@ async def test_readers_that_take_turns_share_one_place() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_silence_opens_the_stream_again() -> None:
+async def test_a_silent_connection_is_reopened() -> None:
     run = Run(output(WORDS))
     run.answers = lambda connection, last: (
         stream_answer(run.rest(last))
@@ -219,7 +219,7 @@ async def test_silence_opens_the_stream_again() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_silence_before_the_head_is_no_answer_either() -> None:
+async def test_a_connection_without_an_answer_is_reopened() -> None:
     run = Run(output(WORDS))
     run.answers = lambda connection, last: (
         stream_answer(run.rest(last)) if connection else Answer(raw=b"", ending=Ending.HANG)
@@ -230,7 +230,7 @@ async def test_silence_before_the_head_is_no_answer_either() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_a_reader_that_takes_its_time_is_not_silence() -> None:
+async def test_a_slow_reader_is_not_a_silent_server() -> None:
     run = Run(output(WORDS))
     service = Service(run)
     async with (
@@ -247,7 +247,7 @@ async def test_a_reader_that_takes_its_time_is_not_silence() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_a_stream_that_never_gets_on_is_given_up() -> None:
+async def test_a_stream_without_progress_ends_with_an_error() -> None:
     run = Run(output(WORDS))
     run.answers = lambda _connection, _last: cut_at(
         b"retry: 1\n\n" + b"".join(run.events[:2]), 10_000, Ending.CLOSE
@@ -300,7 +300,7 @@ async def test_a_run_that_ended_long_ago_needs_no_stream() -> None:
         assert await text_of(client) == "Hello you"
 
 
-async def test_a_stream_that_expired_meanwhile_goes_on_from_the_run() -> None:
+async def test_an_expired_stream_is_completed_from_the_run() -> None:
     run = Run(output=["Hello", " you", "!"], status="succeeded")
     run.answers = lambda _connection, _last: Answer(status=410, body=b"{}")
     service = Service(run)
@@ -313,7 +313,7 @@ async def test_a_stream_that_expired_meanwhile_goes_on_from_the_run() -> None:
 
 
 @pytest.mark.parametrize("said", ['{"detail": "no luck (E1001)"}', "no luck (E1001)"])
-async def test_the_models_error_reaches_the_caller(said: str) -> None:
+async def test_the_error_of_the_model_is_raised(said: str) -> None:
     reason = encode("done", '{"reason": "error"}', id="3")
     run = Run([*output(["a"])[:1], encode("error", said, id="2"), reason])
     run.polled = lambda run: setattr(run, "status", "failed" if run.polls > 1 else run.status)
@@ -326,7 +326,7 @@ async def test_the_models_error_reaches_the_caller(said: str) -> None:
     assert caught.value.prediction.error_code == "E1001"
 
 
-async def test_a_run_that_was_canceled_says_so() -> None:
+async def test_a_canceled_run_raises_prediction_canceled() -> None:
     run = Run([encode("done", '{"reason": "canceled"}', id="1")], status="canceled")
     service = Service(run)
     async with service.server, service.client() as client:
@@ -352,7 +352,7 @@ async def test_final_waits_for_the_end() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_a_slow_reader_holds_the_server_up() -> None:
+async def test_a_slow_reader_slows_the_server_down() -> None:
     sent = 0
 
     def flood() -> Iterator[bytes]:
@@ -411,7 +411,7 @@ async def test_a_stream_is_entered_once_and_read_inside() -> None:
     assert len([each for each in service.server.acted if each.method == "POST"]) == 2
 
 
-async def test_an_id_that_is_none_is_refused() -> None:
+async def test_an_invalid_last_event_id_is_refused() -> None:
     service = Service(Run())
     async with service.server, service.client() as client:
         with pytest.raises(InvalidArgumentError, match="control"):

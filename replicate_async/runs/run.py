@@ -125,12 +125,21 @@ async def give_up(cancel: Cancel, prediction_id: str, error: BaseException) -> P
     if runs_on(error, prediction_id):
         return None
     answer = await cancel_quietly(cancel, prediction_id)
-    if not isinstance(error, WaitTimeout):
-        return None
+    return add_outcome(error, prediction_id, answer) if isinstance(error, WaitTimeout) else None
+
+
+def add_outcome(
+    error: WaitTimeout, prediction_id: str, answer: Prediction | None
+) -> Prediction | None:
+    """Add to the message of *error* whether the prediction was cancelled.
+
+    *answer* is the answer to the cancel. Returns it, and leaves the message, if the prediction had
+    ended before.
+    """
     if answer is not None and answer.status in ("succeeded", "failed"):
         return answer
-    fate = timed_out(prediction_id, error, "not canceled" if answer is None else "canceled")
-    error.args = (fate,)
+    message = timed_out(prediction_id, error, "not canceled" if answer is None else "canceled")
+    error.args = (message,)
     return None
 
 

@@ -32,7 +32,7 @@ from replicate_async.runs.streaming.events import (
     typed,
 )
 from replicate_async.runs.streaming.output_cursor import OutputCursor
-from replicate_async.runs.waiting.run_api import PREDICTION_TIMEOUT
+from replicate_async.runs.waiting.run_api import PREDICTION_QUEUE_TIMEOUT, PREDICTION_TIMEOUT
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import Prediction
 
@@ -261,7 +261,11 @@ class StreamReader:
         prediction = self.prediction
         if self._updates is None:
             self._updates = self._deps.waits.watch(
-                prediction.id, last=prediction, timeout=None, poll=self._poll
+                prediction.id,
+                last=prediction,
+                timeout=PREDICTION_TIMEOUT,
+                queue_timeout=PREDICTION_QUEUE_TIMEOUT,
+                poll=self._poll,
             )
         elif not prediction.done:
             update = await anext(self._updates, None)
@@ -303,6 +307,7 @@ class StreamReader:
                 prediction.id,
                 last=None,
                 timeout=PREDICTION_TIMEOUT,
+                queue_timeout=PREDICTION_QUEUE_TIMEOUT,
                 poll=self._poll,
             )
         self.finished = True

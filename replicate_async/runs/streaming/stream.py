@@ -8,8 +8,8 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
 
 from replicate_async.core.poll import Poll
-from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.runs.run import cancel_quietly, create_or_cancel
+from replicate_async.errors import ClientStateError, InvalidArgumentError, WaitTimeout
+from replicate_async.runs.run import add_outcome, cancel_quietly, create_or_cancel
 from replicate_async.runs.streaming.connection import can_be_sent
 from replicate_async.runs.streaming.event_batch import EventBatch
 from replicate_async.runs.streaming.events import StreamEvent
@@ -113,17 +113,24 @@ class Stream:
         self._reader = self._make_reader(prediction)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, _kind: object, error: object, _traceback: object) -> None:
+        await self._leave(error)
 
     async def aclose(self) -> None:
         """Close the connection; with ``on_exit="cancel"``, cancel the prediction if it runs."""
+        await self._leave(None)
+
+    async def _leave(self, error: object) -> None:
         reader = self._reader
         if reader is None or reader.closed:
             return
         reader.close()
-        if self._on_exit == "cancel" and not reader.finished:
-            await cancel_quietly(self._deps.cancel, reader.prediction.id)
+        if self._on_exit == "continue" or reader.finished:
+            return
+        run_id = reader.prediction.id
+        answer = await cancel_quietly(self._deps.cancel, run_id)
+        if isinstance(error, WaitTimeout) and str(error).startswith(f"{run_id} "):
+            add_outcome(error, run_id, answer)
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         reader = self._entered()

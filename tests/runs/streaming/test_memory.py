@@ -73,6 +73,28 @@ async def test_a_flood_is_not_kept(size: int, count: int, most: int) -> None:
     assert peak.bytes < most < came
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("event", ["output", "logs", "ping"])
+async def test_large_ids_are_not_kept(event: str) -> None:
+    size, count = 256 * 1024, 100
+
+    def flood() -> Iterator[bytes]:
+        for at in range(count):
+            yield encode(event, "x", id=f"{at}:{'x' * size}")
+        yield encode("done", "{}", id="end")
+
+    head = stream_answer(b"").head().replace(b"Content-Length: 0\r\n", b"")
+    service = Service(Run(answers=lambda _connection, _last: Answer(raw=head, source=flood)))
+    came = 0
+    async with service.server, service.client() as client:
+        with Peak() as peak:
+            async with client.predictions.stream("p") as stream:
+                async for _ in stream:
+                    came += 1
+    assert came == count + 1
+    assert peak.bytes < 8 * MiB < size * count
+
+
 def test_ids_are_not_kept_without_bound() -> None:
     cursor = OutputCursor(streamed=True)
     with Peak() as peak:

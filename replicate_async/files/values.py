@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections import UserString
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -91,7 +91,8 @@ def fields_of(value: object) -> Mapping[str, object] | None:
     kind = type(value)
     if callable(getattr(kind, "model_dump", None)):
         # By the names that the model has outside of Python, as for structs.
-        return cast("Mapping[str, object]", cast("Any", value).model_dump(by_alias=True))
+        dumped: object = cast("Any", value).model_dump(by_alias=True)
+        return cast("Mapping[str, object]", _with_files(dumped, value))
     if hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)):  # of pydantic 1
         return cast("Mapping[str, object]", cast("Any", value).dict(by_alias=True))
     if dataclasses.is_dataclass(value):
@@ -101,6 +102,45 @@ def fields_of(value: object) -> Mapping[str, object] | None:
         names = [attribute.name for attribute in cast("Any", attributes)]
         return _set_fields(value, names)
     return None
+
+
+def _with_files(dumped: object, original: object) -> object:
+    """Return *dumped*, which pydantic made of *original*, with its files as they were given.
+
+    What can be iterated over, such as an open file, is dumped as an iterator.
+    """
+    if getattr(type(original), "__pydantic_root_model__", False):
+        original = cast("object", cast("Any", original).root)
+    if type(dumped).__name__ == "SerializationIterator":
+        return original
+    if isinstance(original, Mapping):
+        members = cast("Mapping[object, object]", original)
+    elif isinstance(dumped, dict) and hasattr(type(original), "model_fields"):
+        members = _members(original)
+    else:
+        members = {}
+    if isinstance(dumped, dict):
+        items = cast("dict[object, object]", dumped).items()
+        return {
+            key: _with_files(item, members[key]) if key in members else item for key, item in items
+        }
+    if isinstance(dumped, list | tuple):
+        parts = cast("Sequence[object]", dumped)
+        if isinstance(original, list | tuple):
+            originals = cast("Sequence[object]", original)
+            if len(originals) == len(parts):
+                pairs = zip(parts, originals, strict=True)
+                return [_with_files(part, item) for part, item in pairs]
+    return cast("object", dumped)
+
+
+def _members(model: object) -> dict[object, object]:
+    """Return the values of a pydantic *model* by the names under which it dumps them."""
+    kind: Any = type(model)
+    members: dict[object, object] = dict(getattr(model, "model_extra", None) or {})
+    for name, field in kind.model_fields.items():
+        members[field.serialization_alias or field.alias or name] = getattr(model, name, None)
+    return members
 
 
 def _set_fields(value: object, names: list[str]) -> dict[str, object]:

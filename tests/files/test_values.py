@@ -6,12 +6,14 @@ import array
 import collections
 import datetime as dt
 import enum
+import io
 import json
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -324,6 +326,78 @@ def test_what_becomes_none_is_left_out_too() -> None:
         AT_ALL = None
 
     assert encode_input({"a": Nothing.AT_ALL, "b": 1}).values == {"b": 1}
+
+
+def open_file(path: Path) -> object:
+    path.write_bytes(b"data")
+    return path.open("rb")
+
+
+def upload_file(path: Path) -> object:
+    datastructures = pytest.importorskip("starlette.datastructures")
+    return datastructures.UploadFile(open_file(path), filename="a.txt")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [open_file, upload_file, lambda _: io.BytesIO(b"data"), lambda path: path],
+    ids=["open", "uploaded", "memory", "path"],
+)
+def test_files_in_a_model_of_pydantic_are_files(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    file = make(tmp_path / "a.txt")
+    inner = pydantic.create_model(
+        "Inner", image=(Any, pydantic.Field(serialization_alias="inputImage"))
+    )(image=file)
+    listed = pydantic.RootModel[Any]([file])
+    rooted = pydantic.RootModel[Any]({"a": file})
+    whole = model(
+        one=file, some=[file, {"more": (file,)}], inner=inner, listed=listed, rooted=rooted
+    )
+    try:
+        draft = encode_input({"model": whole, "file": file})
+    finally:
+        close = getattr(file, "file", file)
+        if isinstance(close, io.IOBase):
+            close.close()
+
+    (slot,) = draft.slots
+    assert slot.value is file
+    assert draft.values == {
+        "model": {
+            "one": slot,
+            "some": [slot, {"more": [slot]}],
+            "inner": {"inputImage": slot},
+            "listed": [slot],
+            "rooted": {"a": slot},
+        },
+        "file": slot,
+    }
+
+
+def test_bytes_in_a_model_of_pydantic_are_a_file() -> None:
+    sent = encode_input(model(one=b"\xff\xfe", some=[b"\xff"])).values
+    assert sent["one"].startswith("data:")
+    assert sent["some"][0].startswith("data:")
+
+
+def test_what_a_model_of_pydantic_leaves_out_or_makes_of_a_field_counts() -> None:
+    def shortened(self: Any) -> dict[str, object]:
+        return {"short": self.one.name}
+
+    kind = pydantic.create_model(
+        "Kind",
+        __validators__={"short": pydantic.model_serializer(shortened)},
+        one=(Any, ...),
+    )
+    hidden = pydantic.create_model("Hidden", one=(Any, pydantic.Field(exclude=True)))
+    named = types.SimpleNamespace(name="a")
+
+    assert encode_input({"a": kind(one=named), "b": hidden(one=io.BytesIO())}).values == {
+        "a": {"short": "a"},
+        "b": {},
+    }
 
 
 def test_aliases_of_pydantic_are_what_is_sent() -> None:

@@ -131,7 +131,7 @@ def _with_files(dumped: object, original: object) -> object:
             if len(originals) == len(parts):
                 pairs = zip(parts, originals, strict=True)
                 return [_with_files(part, item) for part, item in pairs]
-    return cast("object", dumped)
+    return cast("object", dumped)  # type: ignore[redundant-cast] # for pyright
 
 
 def _members(model: object) -> dict[object, object]:

@@ -333,6 +333,10 @@ def open_file(path: Path) -> object:
     return path.open("rb")
 
 
+def in_memory(_path: Path) -> object:
+    return io.BytesIO(b"data")
+
+
 def upload_file(path: Path) -> object:
     datastructures = pytest.importorskip("starlette.datastructures")
     return datastructures.UploadFile(open_file(path), filename="a.txt")
@@ -340,7 +344,7 @@ def upload_file(path: Path) -> object:
 
 @pytest.mark.parametrize(
     "make",
-    [open_file, upload_file, lambda _: io.BytesIO(b"data"), lambda path: path],
+    [open_file, upload_file, in_memory, Path],
     ids=["open", "uploaded", "memory", "path"],
 )
 def test_files_in_a_model_of_pydantic_are_files(

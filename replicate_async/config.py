@@ -1,4 +1,4 @@
-"""The client's own arguments, checked before anything is sent."""
+"""Checks of the client's arguments, and the environment variables that replace them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DEFAULT_BASE_URL: Final = "https://api.replicate.com/v1"
 
 
 def read_token(given: str | None) -> Token:
-    """Return the token that was *given*, or that of REPLICATE_API_TOKEN."""
+    """Return *given* or REPLICATE_API_TOKEN as a `Token`."""
     name, text = "api_token", given
     if text is None:
         name, text = "REPLICATE_API_TOKEN", os.environ.get("REPLICATE_API_TOKEN", "")
         if text != text.strip():
             warnings.warn(
-                "REPLICATE_API_TOKEN has white space around it, which was ignored.", stacklevel=4
+                "REPLICATE_API_TOKEN has white space around it, which is ignored.", stacklevel=4
             )
             text = text.strip()
         if not text:
@@ -51,7 +51,7 @@ def read_token(given: str | None) -> Token:
 def read_base(
     given: str | None, *, allow_insecure: bool, trusted_hosts: Collection[str] = ()
 ) -> Base:
-    """Return the base URL that was *given*, or that of REPLICATE_BASE_URL, or the API's own."""
+    """Return *given*, REPLICATE_BASE_URL or `DEFAULT_BASE_URL` as a `Base`."""
     hosts = read_hosts(trusted_hosts)
     name, url = "base_url", given
     if url is None:
@@ -69,7 +69,7 @@ def read_base(
 
 
 def read_hosts(given: Collection[str]) -> tuple[str, ...]:
-    """Return the names of hosts that were *given*; raises `InvalidArgumentError` for others."""
+    """Return the host names *given*, in lower case."""
     if isinstance(given, str):
         raise InvalidArgumentError(
             f"trusted_hosts={shorten(given)} is one string; give a list of names."
@@ -86,7 +86,7 @@ def read_hosts(given: Collection[str]) -> tuple[str, ...]:
 
 
 def read_proxy(given: str | None) -> str | None:
-    """Return the URL of the proxy that was *given*, if any."""
+    """Return the URL of a proxy *given*, if any."""
     if given is None:
         return None
     kind, scheme, host = type(given).__name__, "", None
@@ -103,7 +103,7 @@ def read_proxy(given: str | None) -> str | None:
         raise InvalidArgumentError(f"proxy is a {kind}; it must be a string.")
     if scheme.startswith("socks"):
         raise InvalidArgumentError(
-            f"proxy: {scheme} is not spoken here; pass session= with a connector for it, such as "
+            f"proxy: {scheme} is not supported; pass session= with a connector for it, such as "
             "aiohttp_socks.ProxyConnector."
         )
     raise InvalidArgumentError(
@@ -112,7 +112,7 @@ def read_proxy(given: str | None) -> str | None:
 
 
 def read_trust_env(given: bool, session: aiohttp.ClientSession | None) -> bool:  # noqa: FBT001 - the argument itself
-    """Return whether to use the proxies of the environment."""
+    """Return *given*, whether to use the proxies of the environment."""
     if given and session is not None and not session.trust_env:
         raise InvalidArgumentError(
             "trust_env=True does not reach into session=; make it with "
@@ -122,7 +122,7 @@ def read_trust_env(given: bool, session: aiohttp.ClientSession | None) -> bool: 
 
 
 def read_timeout(given: Timeout | float | None) -> Timeout:
-    """Return *given* as a `Timeout`; a number is the seconds of its ``read``."""
+    """Return *given* as a `Timeout`; a number is its ``read`` in seconds."""
     if isinstance(given, Timeout):
         return given
     try:
@@ -132,7 +132,7 @@ def read_timeout(given: Timeout | float | None) -> Timeout:
 
 
 def read_user_agent(given: str | None) -> str:
-    """Return the User-Agent that was *given*, or this package's own."""
+    """Return *given*, or the User-Agent of this package."""
     if given is None:
         return f"replicate-async/{__version__}"
     if not _is_text(given):
@@ -147,7 +147,7 @@ def _is_text(value: object) -> bool:
 
 
 def read_options(kind: type[Options], given: Options | None, argument: str) -> Options:
-    """Return *given*, or the defaults of its *kind*; raises naming *argument* for anything else."""
+    """Return *given*, or the defaults of *kind*; *argument* is its name in an error."""
     if given is None:
         return kind()
     if not isinstance(given, kind):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
@@ -159,7 +159,7 @@ def read_options(kind: type[Options], given: Options | None, argument: str) -> O
 
 
 def read_limiter(given: Limiter | None) -> Limiter | None:
-    """Return *given*, which must have what `Limiter` has."""
+    """Return *given*, which must have the methods of `Limiter`."""
     for name in ("acquire", "on_rate_limited"):
         if given is not None and not callable(getattr(given, name, None)):
             raise InvalidArgumentError(

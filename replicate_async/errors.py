@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree.
+"""The errors of the package, as a tree.
 
     ReplicateError
     ├── InvalidArgumentError            an argument is wrong; nothing was sent (a ValueError too)
@@ -24,12 +24,12 @@
     │   ├── AmbiguousConflictError      a ConflictError too: 409
     │   ├── AmbiguousServerError        a ServerError too: 5xx
     │   ├── AmbiguousStatusError        an APIStatusError too: 408
-    │   ├── AmbiguousDecodeError        a DecodeError too: accepted, and answered unreadably
-    │   └── AmbiguousRedirectError      a RedirectError too: perhaps done, and answered elsewhere
+    │   ├── AmbiguousDecodeError        a DecodeError too: accepted, and the answer is unreadable
+    │   └── AmbiguousRedirectError      a RedirectError too: perhaps done, then redirected
     ├── DecodeError                     the answer is not what the API documents
     ├── UntrustedURLError               a URL that must not see the token; nothing was sent
     ├── RedirectError                   a redirect that must not be followed
-    ├── PaginationLoopError             a listing whose pages go round
+    ├── PaginationLoopError             a listing whose next page was read already
     ├── PredictionError                 a run that has no output to give, with ``prediction``
     │   ├── PredictionFailed
     │   ├── PredictionCanceled
@@ -54,8 +54,8 @@
     │   ├── JournalDamaged              it is damaged, or no journal
     │   ├── JournalLostError            it was deleted or replaced while a batch used it
     │   └── JournalWriteError           the disk is full or fails
-    ├── LimiterError                    no permit from a limiter that processes share
-    └── WebhookVerificationError        a request that the webhook secret does not vouch for
+    ├── LimiterError                    no permit from a shared limiter
+    └── WebhookVerificationError        a webhook request whose signature is wrong
 
 Every error survives pickling, and none holds the API token.
 """
@@ -80,10 +80,10 @@ Bound: TypeAlias = Literal["timeout", "queue_timeout"]
 
 
 class ReplicateError(Exception):
-    """The root of everything this package raises."""
+    """The base class of all errors of this package."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-        # The default would call the class with its message alone, and lose what else it carries.
+        # The default would call the class with its message alone, and lose the other attributes.
         return _restore, (type(self), self.args), self.__dict__.copy()
 
 
@@ -92,19 +92,19 @@ def _restore(cls: type[ReplicateError], args: tuple[object, ...]) -> ReplicateEr
 
 
 class InvalidArgumentError(ReplicateError, ValueError):
-    """An argument that cannot be right; nothing was sent."""
+    """An argument is wrong; nothing was sent."""
 
 
 class ClientStateError(ReplicateError, RuntimeError):
-    """A client that is closed, or used from another thread than the one its loop runs in."""
+    """The client is closed, or is used in a second event loop while its first one runs."""
 
 
 class APIConnectionError(ReplicateError):
     """No answer came: the connection was refused, reset or closed, or the host is unknown.
 
-    ``phase`` is "not_sent" when the request cannot have reached the API, else "ambiguous".
-    ``prediction`` is the run as it was last seen when this ended a wait for it, which did not
-    cancel it.
+    ``phase`` is "not_sent" if the request cannot have reached the API, else "ambiguous".
+    ``prediction`` is the last state of the run if this error ended a wait, which did not cancel
+    the run.
     """
 
     prediction: Prediction | Training | None = None
@@ -115,24 +115,24 @@ class APIConnectionError(ReplicateError):
 
 
 class APITimeoutError(APIConnectionError):
-    """No answer came in time; ``Replicate(timeout=...)`` sets the limits."""
+    """No answer came in time; ``Replicate(timeout=...)`` sets the timeouts."""
 
 
 class TLSError(APIConnectionError):
-    """The server's certificate or the TLS handshake is wrong; this is not repeated."""
+    """The server's certificate or the TLS handshake is wrong; such a request is not repeated."""
 
 
 class TruncatedBodyError(APIConnectionError):
-    """The answer broke off before its end, or its framing is wrong."""
+    """The answer broke off before its end, or is no well-formed HTTP."""
 
 
 class APIStatusError(ReplicateError):
     """The API answered with an error status.
 
-    ``status`` is the HTTP status, ``problem`` what the body said, ``operation`` the operationId's
-    method and path, ``retry_after`` the seconds that the API asked to wait (None when it did not).
-    ``prediction`` is the run as it was last seen when this ended a wait for it, which did not
-    cancel it.
+    ``status`` is the HTTP status, ``problem`` the content of the body, ``operation`` method and
+    path template, ``retry_after`` the seconds that the API asks to wait, if it does.
+    ``prediction`` is the last state of the run if this error ended a wait, which did not cancel
+    the run.
     """
 
     prediction: Prediction | Training | None = None
@@ -154,7 +154,7 @@ class APIStatusError(ReplicateError):
 
     @property
     def detail(self) -> str:
-        """What the API said, in one line."""
+        """The explanation of the API, in one line."""
         return self.problem.detail
 
     @property
@@ -180,11 +180,11 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404: no such thing, or it belongs to another account."""
+    """404: it does not exist, or belongs to another account."""
 
 
 class ConflictError(APIStatusError):
-    """409: it contradicts the present state, such as a name that is taken."""
+    """409: the request contradicts the present state; a name may be taken."""
 
 
 class ContentTooLargeError(APIStatusError):
@@ -196,7 +196,7 @@ class UnprocessableEntityError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; ``retry_after`` is how many seconds to wait, when the API said."""
+    """429: too many requests; ``retry_after`` is the wait in seconds, if the API names one."""
 
 
 class ServerError(APIStatusError):
@@ -206,9 +206,9 @@ class ServerError(APIStatusError):
 class AmbiguousCreateError(ReplicateError):
     """A create that may or may not have happened; it was not sent again.
 
-    The API has no idempotency key, so sending it again could start, and bill, a second run. Look
-    for it with ``predictions.list(created_after=error.sent_at)`` before trying again. ``sent_at``
-    is the time at which it was sent.
+    The API has no idempotency key: a second create could start, and bill, a second run. Look for
+    the first with ``predictions.list(created_after=error.sent_at)`` before you create again.
+    ``sent_at`` is when the create was sent.
     """
 
     may_have_been_created = True
@@ -224,11 +224,11 @@ class AmbiguousTimeoutError(AmbiguousCreateError, APITimeoutError):
 
 
 class AmbiguousStatusError(AmbiguousCreateError, APIStatusError):
-    """408: a proxy gave up on a create that may have happened."""
+    """408: a proxy ended a create that may have happened."""
 
 
 class AmbiguousConflictError(AmbiguousCreateError, ConflictError):
-    """409 to a create: the thing may exist, perhaps from this very request."""
+    """409 to a create: it may exist, perhaps because of this request."""
 
 
 class AmbiguousServerError(AmbiguousCreateError, ServerError):
@@ -238,8 +238,8 @@ class AmbiguousServerError(AmbiguousCreateError, ServerError):
 class DecodeError(ReplicateError):
     """The answer is not what the API documents: HTML from a proxy, broken JSON, a missing id.
 
-    ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show what came;
-    ``prediction`` is there when it is an output that could not be decoded.
+    ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show the answer;
+    ``prediction`` is set if it is an output that cannot be decoded.
     """
 
     prediction: Prediction | None = None
@@ -259,11 +259,11 @@ class DecodeError(ReplicateError):
 
 
 class AmbiguousDecodeError(AmbiguousCreateError, DecodeError):
-    """A create that was accepted, and whose answer cannot be read."""
+    """A create that was accepted, with an answer that cannot be read."""
 
 
 class UntrustedURLError(ReplicateError):
-    """A URL that is not the API's own, where the token must not go; nothing was sent.
+    """A URL that must not be requested, or must not get the token; nothing was sent.
 
     ``url`` is the URL as it was given.
     """
@@ -276,7 +276,7 @@ class UntrustedURLError(ReplicateError):
 class RedirectError(ReplicateError):
     """A redirect that was not followed: to another origin, of a request with a body, or a loop.
 
-    ``prediction`` is the run as it was last seen when this ended a wait for it.
+    ``prediction`` is the last state of the run if this error ended a wait.
     """
 
     prediction: Prediction | Training | None = None
@@ -288,15 +288,15 @@ class RedirectError(ReplicateError):
 
 
 class AmbiguousRedirectError(AmbiguousCreateError, RedirectError):
-    """A create answered with a redirect to see other things, as after it was done."""
+    """A create answered with a redirect that may mean that it was done."""
 
 
 class PaginationLoopError(ReplicateError):
-    """A listing whose ``next`` names a page that was already read."""
+    """A listing whose ``next`` is a page that was read already."""
 
 
 class PredictionError(ReplicateError):
-    """A run that has no output to give; ``prediction`` is its last state."""
+    """A run without an output; ``prediction`` is its last state."""
 
     def __init__(self, message: str, *, prediction: Prediction) -> None:
         super().__init__(message)
@@ -308,11 +308,11 @@ class PredictionFailed(PredictionError):  # noqa: N818 - a name of the contract
 
 
 class PredictionCanceled(PredictionError):  # noqa: N818 - a name of the contract
-    """The run was canceled, by someone or by its deadline."""
+    """The run was canceled, by a request or by its deadline."""
 
 
 class PredictionAborted(PredictionError):  # noqa: N818 - a name of the contract
-    """The deadline passed before the run began; it was not billed."""
+    """The deadline passed before the run started; it is not billed."""
 
 
 class OutputRemovedError(PredictionError):
@@ -448,11 +448,11 @@ class JournalWriteError(JournalError):
 
 
 class LimiterError(ReplicateError):
-    """A shared limiter gave no permit, so that nothing was sent."""
+    """A shared limiter gave no permit; nothing was sent."""
 
 
 class WebhookVerificationError(ReplicateError):
-    """A request that the webhook secret does not vouch for; answer it with 400.
+    """A webhook request whose signature is wrong; answer it with 400.
 
     ``reason`` names the check that failed: "InvalidSecret", "MissingHeader", "InvalidTimestamp" or
     "InvalidSignature".
@@ -492,7 +492,7 @@ _AMBIGUOUS_ADVICE = (
 
 
 _NOT_FOUND = re.compile(r"not (be )?found|no such|^an HTML page", re.IGNORECASE)
-"""What a 404 says when it says no more than that."""
+"""Matches the text of a 404 that says no more than that."""
 
 
 def status_error(
@@ -503,10 +503,10 @@ def status_error(
     ambiguous: bool = False,
     missing: str | None = None,
 ) -> APIStatusError:
-    """Return the error for an answer with an error status, ready to be raised.
+    """Return the error for an answer with an error status.
 
-    *ambiguous* says that it answers a create which may have happened, *missing* what a 404 is
-    about.
+    *ambiguous* says that it answers a create which may have happened; *missing* is the thing that a
+    404 is about.
     """
     status = problem.status
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -526,7 +526,7 @@ def status_error(
 
 
 def ambiguous_connection_error(error: APIConnectionError, operation: str) -> AmbiguousCreateError:
-    """Return *error*, which broke off the create *operation*, as what it means."""
+    """Return the error for a create *operation* whose answer *error* kept away."""
     timed_out = isinstance(error, APITimeoutError)
     cls = AmbiguousTimeoutError if timed_out else AmbiguousConnectionError
     return cls(f"{operation}: {error} {_AMBIGUOUS_ADVICE}")

@@ -1,10 +1,9 @@
-"""The API's clock, as far as the ``Date`` of its answers tells it.
+"""Estimates the API's clock from the ``Date`` of its answers.
 
-``Date`` has whole seconds, and is written at some time between the request and its answer. So the
-offset of the API's clock is known as an interval, which further answers narrow. A local clock that
-is wrong does not matter: the offset is one from the clock that counts the seconds in which this
-machine is awake. That clock stands still while the machine sleeps, so two others are looked at:
-when they ran ahead of it, the upper end of the interval moves with them.
+``Date`` has whole seconds, and is written between the request and its answer. So the offset of the
+API's clock is an interval, which further answers narrow. It is an offset from the monotonic clock,
+so that a wrong wall clock does no harm. The monotonic clock may stand still while the machine
+sleeps: two other clocks show that, and the upper end of the interval moves with them.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from replicate_async.core.problem import timestamp
 __all__ = ["ApiClock", "Moment", "answered_at", "moment"]
 
 _EVERY: Final = 1.0
-"""Seconds in which one answer is enough: more would tell little and cost calls."""
+"""Seconds between two answers that are read: more would tell little and cost calls."""
 _AT_FIRST: Final = 0.1  # while the bounds are further apart than half a second
 _NARROW: Final = 0.5
-_DRIFT: Final = 2e-4  # by which a quartz clock may run too fast or too slow
-_SLEPT: Final = 1.0  # seconds by which the clocks disagree after a sleep, and otherwise do not
+_DRIFT: Final = 2e-4  # of a quartz clock, in seconds a second
+_SLEPT: Final = 1.0  # seconds by which the clocks disagree only after a sleep
 
 # Linux; elsewhere the monotonic clock counts sleep, or the wall clock alone does.
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
@@ -37,7 +36,7 @@ class Moment(NamedTuple):
     running: float
     """A monotonic clock that counts sleep, where there is one."""
     wall: float
-    """Seconds since 1970, as far as the clock is set right."""
+    """Seconds since 1970, if the clock is right."""
 
 
 def moment() -> Moment:
@@ -48,9 +47,9 @@ def moment() -> Moment:
 
 
 def answered_at(headers: Mapping[str, str]) -> float | None:
-    """Return the API's time at which an answer was written, in whole seconds since 1970.
+    """Return when the API wrote an answer, in whole seconds since 1970 by its own clock.
 
-    None when it has no ``Date``, or has an ``Age``: then a cache answered, with what it once got.
+    None without a ``Date``, and with an ``Age``: then a cache answered.
     """
     return None if "age" in headers else timestamp(headers.get("date", ""))
 
@@ -67,18 +66,15 @@ class ApiClock:
         self._at: Moment | None = None
         self._slept_at = -math.inf
         self.due: float = -math.inf
-        """The monotonic time from which another answer is worth looking at."""
+        """The monotonic time from which the next answer is read."""
 
     @property
     def known(self) -> bool:
-        """Whether there are any bounds."""
+        """Whether any answer had a date."""
         return self._at is not None
 
     def observe(self, headers: Mapping[str, str], sent: float, now: Moment) -> None:
-        """Learn from an answer that came just *now*.
-
-        *sent* is a monotonic time before its request left.
-        """
+        """Learn from an answer that came *now*; *sent* is a monotonic time before its request."""
         self.due = now.awake + _EVERY
         written = answered_at(headers)
         if written is None:
@@ -95,27 +91,27 @@ class ApiClock:
             self._slept_at = now.awake
             highest += slept
         elif sent <= self._slept_at:
-            highest = math.inf  # its request left before the sleep, which it does not show
+            highest = math.inf  # its request left before the sleep
         drift = _DRIFT * (now.awake - before.awake)
         low, high = self._lowest - drift, self._highest + drift + slept
         if highest < low:
-            # Older than its request: a cache wrote it, without an Age.
+            # Older than its request: it is from a cache that sends no Age.
             self._lowest, self._highest = low, high
         else:
-            # Later than any before: this machine slept, or one of the API's clocks is ahead.
-            # Both may be right until the next answer.
+            # Later than the bounds allow: this machine slept, or one of the API's clocks is ahead.
+            # Both bounds stay until the next answer.
             self._lowest = max(low, lowest) if lowest <= high else low
             self._highest = min(high, highest) if lowest <= high else highest
 
     def earliest(self, at: Moment | None = None) -> float | None:
-        """Return a time that the API's clock shows by now, or showed *at* a moment since."""
+        """Return a time that the API's clock has passed now, or had *at* a moment since."""
         if self._at is None:
             return None
         at = at or moment()
         return at.awake + self._lowest - _DRIFT * abs(at.awake - self._at.awake)
 
     def latest(self, at: Moment | None = None) -> float | None:
-        """Return a time that the API's clock does not show yet, or did not *at* any moment."""
+        """Return a time that the API's clock has not reached now, or had not *at* a moment."""
         if self._at is None:
             return None
         at = at or moment()

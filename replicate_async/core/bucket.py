@@ -1,11 +1,10 @@
-"""A line for permits: who may send now, and who has to wait how long.
+"""A token bucket with a queue: requests get their permits in order, at the bucket's rate.
 
-Permits are handed out in the order in which they were asked for: at the bucket's rate, and at
-once while it has unused ones. What a request was answered changes the rate
-(`core.rate_estimator`); what the server says is left is never exceeded.
+Unused permits are handed out at once. Answers change the rate (`core.rate_estimator`); the
+allowance that the server reports is never exceeded.
 
-A permit has a place in the line and not a time, so that a pause or a new rate moves everybody who
-already waits. Nothing here reads a clock: the caller passes the time, from one that never jumps.
+A request has a place in the queue and not a time, so that a pause or a new rate moves all waiting
+requests. The functions are pure: the caller passes the time of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,35 +18,35 @@ from replicate_async.core.rate_estimator import RESERVE, RateEstimator
 
 __all__ = ["TokenBucket", "usual_burst"]
 
-# A server counts on its own clock and the network compresses what was spaced out, so a tenth of
-# the burst stays unused. Allowances under one a second come without a burst (the API's text for
+# A tenth of the burst stays unused, since the server counts on its own clock and the network
+# moves requests closer together. Rates under one a second have no burst (the API's text for
 # accounts with little credit: "6 requests per minute with a burst of 1").
 _BURST_SHARE: Final = 0.9
 _NO_BURST_BELOW: Final = 60
 
-_SHORTEST_PAUSE: Final = 0.25  # or what is under way teaches nothing
+_SHORTEST_PAUSE: Final = 0.25  # requests in flight are answered meanwhile
 _LONGEST_PAUSE: Final = 60.0
 
 _INSTANT: Final = 1e-6
 
 
 def usual_burst(per_minute: float | None) -> int:
-    """Return how many permits may be used at once when the server's own burst is not known."""
+    """Return the permits that may be used at once while the server's own burst is unknown."""
     if per_minute is None or per_minute < _NO_BURST_BELOW:
         return 1
     return int(per_minute * _BURST_SHARE)
 
 
 class TokenBucket:
-    """A line for permits, shared by all tasks of a client.
+    """A queue for permits that all tasks of a client share.
 
-    *per_minute* is the rate (None: no limit); *burst* permits are handed out at once when none
-    was used for a while, *opening* of them before the first answer. Use it as
+    *per_minute* is the rate (None: no limit). *burst* permits are handed out at once after a
+    pause, *opening* of them before the first answer.
 
         if bucket.reserve(now) > 0:
             await bucket.turn(bucket.place, clock, sleep)
 
-    and tell it how each request was answered with `observed` or `throttled`.
+    After each answer, call `observed`, or `throttled` if it is a 429.
     """
 
     __slots__ = (
@@ -77,26 +76,26 @@ class TokenBucket:
         self._estimator = RateEstimator(self._limit)
         self._interval = 1 / self._limit
         self._depth = (self._opening - 1) * self._interval + _INSTANT
-        # When the next permit is due: in the past as far as unused ones reach back.
+        # When the next permit is due; in the past while there are unused ones.
         self._due = -math.inf
         self._gone: list[int] = []
         self._resumes = -math.inf
-        # Those who come a second time: their places count down from -1, and they have times.
+        # Places of repeats, which count down from -1, and the times at which they are due.
         self._front: dict[int, float] = {}
         self._front_ends = -math.inf
         self._again = 0
         self._waiting = 0
         self._looked = -math.inf
         self.place: int = 0
-        """The place in the line that the latest `reserve` took."""
+        """The place in the queue that the latest `reserve` took."""
 
     @property
     def rate(self) -> float:
-        """The permits a second that are handed out at present."""
+        """The present rate, in permits a second."""
         return self._estimator.rate
 
     def reserve(self, now: float) -> float:
-        """Take a place in the line; return the seconds until it is due, 0.0 to go at once."""
+        """Take a place in the queue; return the seconds until it is due, 0.0 for now."""
         due = self._due
         earliest = now - self._depth
         if due < earliest:  # noqa: PLR1730 - on every request's path, and max() is a call
@@ -111,9 +110,9 @@ class TokenBucket:
         return max(0.0, due - now)
 
     def reserve_front(self, now: float) -> tuple[int, float]:
-        """Take a place before all who come for the first time; return it and its wait.
+        """Take a place ahead of first attempts; return it and the seconds until it is due.
 
-        For a request that was refused after it had waited its turn.
+        It is for a repeat of a request that has waited its turn before.
         """
         if self._due <= now:
             wait = self.reserve(now)
@@ -126,13 +125,13 @@ class TokenBucket:
         return self._again, self.wait(self._again, now)
 
     def _next(self, now: float) -> float:
-        """Return when the first of those who wait is due."""
+        """Return when the first waiting place is due."""
         waiting = max(0, math.ceil((self._due - now) / self._interval - _INSTANT) - 1)
-        # Nobody is due before the end of the pause that is in force already.
+        # No place is due before the present pause ends.
         return max(self._due - waiting * self._interval, self._resumes)
 
     def wait(self, place: int, now: float) -> float:
-        """Return the seconds until *place* is due as things stand now."""
+        """Return the seconds until *place* is due at the present rate."""
         if place < 0:
             due = self._front[place]
             if due - now <= _INSTANT:
@@ -151,7 +150,7 @@ class TokenBucket:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        """Wait until *place* is due; if the caller is cancelled, leave the line."""
+        """Wait until *place* is due; give it up when cancelled."""
         self._waiting += 1
         try:
             while True:
@@ -159,11 +158,11 @@ class TokenBucket:
                 self._look(now)
                 wait = self.wait(place, now)
                 if now + wait < self._resumes - _INSTANT:
-                    # Overslept: its permit fell into the pause before which it was due.
+                    # Due before the pause, and awake too late: the pause holds for it as well.
                     place, wait = self.reserve_front(now)
                 if wait <= 0:
                     return
-                # In parts, because the line may start to move faster.
+                # In parts, because the rate may rise.
                 await sleep(min(wait, 0.25 + wait / 8))
         except BaseException:
             self.cancelled(place, clock())
@@ -172,9 +171,9 @@ class TokenBucket:
             self._waiting -= 1
 
     def _look(self, now: float) -> None:
-        """Move the line back if nobody in it looked when somebody was due.
+        """Move the queue back after a time in which the process stood still.
 
-        What becomes due while the process stands still would leave at once, however much it is.
+        All places that became due meanwhile would leave at once, however many they are.
         """
         before, self._looked = self._looked, now
         if self._waiting == 1 or self._due <= before:
@@ -186,9 +185,9 @@ class TokenBucket:
             self._front_ends += late
 
     def cancelled(self, place: int, now: float) -> None:
-        """Give up *place*, whose request was not sent: those behind it move up."""
+        """Give up *place*, whose request was not sent; the places behind it move up."""
         if place < 0:
-            # Those before and behind it have their times already, so its permit is lost.
+            # The places around it have fixed times, so that its permit is lost.
             self._front.pop(place, None)
             return
         if self._due - self._interval <= now:
@@ -198,10 +197,10 @@ class TokenBucket:
         self._due -= self._interval
 
     def observed(self, now: float, remaining: int | None = None, reset: float = 0.0) -> None:
-        """Learn from an answer that was not a 429.
+        """Learn from an answer that is not a 429.
 
-        *remaining* and *reset* are its `ratelimit-remaining` and `ratelimit-reset`: how many more
-        requests the server would take now, and in how many seconds there will be more.
+        *remaining* and *reset* are its `ratelimit-remaining` and `ratelimit-reset`: the requests
+        that the server would take now, and the seconds until it takes more.
         """
         if self._opening < self._burst:
             self._open(now, remaining)
@@ -210,7 +209,7 @@ class TokenBucket:
         if remaining is not None and self._limit < math.inf:
             due = now - (remaining - 1) * self._interval
             if due > self._due:
-                # The API says 1 at all times and refills continuously; more is a fixed window.
+                # The API always says 1 and refills continuously; more is a fixed window.
                 due += min(reset, _LONGEST_PAUSE) if remaining < 1 and reset > 1 else 0.0
                 self._due = due
 
@@ -220,7 +219,7 @@ class TokenBucket:
         estimator.accepted(now, remaining)
         if estimator.rate != before:
             if named and estimator.settled:
-                # The account may have its usual limit again; if not, few find out.
+                # The account may have its usual limit again; if not, few requests are refused.
                 self._opening = 1
             self._change(now)
 
@@ -231,9 +230,9 @@ class TokenBucket:
         per_minute: float | None = None,
         burst: int | None = None,
     ) -> None:
-        """Learn from a 429: hold everybody back for *retry_after* seconds, then go slower.
+        """Learn from a 429: hold all requests back for *retry_after* seconds, then go slower.
 
-        *per_minute* and *burst* are what it said is allowed, if it did.
+        *per_minute* and *burst* are the limits that it names, if it does.
         """
         if self._limit == math.inf:
             return
@@ -252,7 +251,7 @@ class TokenBucket:
         self._front_ends += moved
 
     def _change(self, now: float) -> None:
-        """Hand out the present rate from now on, also to those who already wait."""
+        """Apply the present rate, to waiting places as well."""
         estimator = self._estimator
         due = max(self._due, now - self._depth)
         stretch = 1 / (estimator.rate * self._interval)
@@ -262,7 +261,7 @@ class TokenBucket:
         elif estimator.rate >= self._limit:
             burst = self._opening
         else:
-            # Of the server's burst nothing is known any more: what a second brings is safe.
+            # The server's burst is unknown now; the permits of one second are safe.
             burst = min(self._burst, max(1, int(estimator.rate)))
         self._depth = (burst - 1) * self._interval + _INSTANT
         self._due = now + (due - now) * stretch
@@ -270,7 +269,7 @@ class TokenBucket:
         self._front_ends = now + (self._front_ends - now) * stretch
 
     def _open(self, now: float, remaining: int | None) -> None:
-        """Hand out more of the burst: as much as the server says it has, else one an answer."""
+        """Open more of the burst: as much as the server reports, else one permit an answer."""
         rest = self._burst - self._opening
         more = 1 if remaining is None else min(rest, remaining)
         self._due = max(self._due, now - self._depth) - more * self._interval

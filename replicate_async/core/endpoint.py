@@ -1,7 +1,7 @@
-"""An operation of the API as a value: method, path, what goes in, what comes out.
+"""An operation of the API as a value: method, path, request and response types.
 
 The client's methods, the embedded server's routes, the generated OpenAPI document and the reference
-page all read the same values, so they cannot drift apart.
+page read the same values, so they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Media = Literal["application/json", "text/plain", "multipart/form-data"]
 Bucket = Literal["create", "get", "other"]
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
-# A slash or a dot segment would name another resource, and "?", "#" and "%" would be read again by
-# a proxy that decodes the path before it routes.
+# A slash or a dot segment would name another resource; a proxy that decodes the path before it
+# routes would read "?", "#" and "%" again.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f/\\?#%]")
 _LONGEST_SEGMENT = 512
 
 
 class SegmentError(ValueError):
-    """A path parameter that cannot stand as one segment of a URL."""
+    """A path parameter that is not one plain segment of a URL."""
 
     def __init__(self, name: str, value: object, problem: str) -> None:
         super().__init__(name, value, problem)
@@ -53,17 +53,17 @@ def shorten(value: object, limit: int = 80) -> str:
 
 
 def exact(value: object) -> object:
-    """Return *value*, of a subclass of a class that JSON has, as exactly of that class.
+    """Return *value*, an instance of a subclass of a JSON type, as an instance of that type.
 
-    msgspec takes no subclasses, such as the strings of NumPy and of template engines.
+    msgspec refuses subclasses, such as the strings of NumPy and of template engines.
     """
     for kind, convert in _EXACT:
         if issubclass(type(value), kind):
-            return convert(value)  # not str(value): the method may say something else
+            return convert(value)  # not str(value): the subclass may override __str__
     raise TypeError(f"a value of type {type(value).__name__} cannot be sent as JSON")
 
 
-# Each subclass before what it is registered as: an int is an Integral, too.
+# In this order: an int is an Integral, too.
 _EXACT: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (str, str.__str__),
     (int, int.__int__),
@@ -77,16 +77,16 @@ _ENCODE: Final = msgspec.json.Encoder(enc_hook=exact)
 
 @dataclass(frozen=True)
 class Endpoint(Generic[R]):
-    """One operation: how it is asked for and what it returns."""
+    """One operation of the API."""
 
     method: Method
     path: str
     """Path template below ``/v1``, such as ``/predictions/{prediction_id}``."""
     returns: type[R]
-    """What the answer's body holds; `str` is text, `bytes` a file, ``type(None)`` nothing."""
+    """Type of the answer's body; `str` is text, `bytes` a file, ``type(None)`` no body."""
     _: KW_ONLY
     takes: type | None = None
-    """What the request's body holds; `str` is plain text."""
+    """Type of the request's body; `str` is plain text."""
     query: type[msgspec.Struct] | None = None
     """Query parameters, each a field."""
     headers: type[msgspec.Struct] | None = None
@@ -94,17 +94,17 @@ class Endpoint(Generic[R]):
     media: Media = "application/json"
     """Media type of the request's body."""
     status: tuple[int, ...] = (200,)
-    """Documented statuses of success, the usual one first."""
+    """Documented success statuses, the usual one first."""
     idempotent: bool = False
-    """Whether a POST or PATCH does no more when it is sent twice."""
+    """Whether a POST or PATCH may be sent twice without a second effect."""
     bucket: Bucket = "other"
-    """The rate limit it counts against: 600, 60,000 or 3,000 requests a minute."""
+    """The rate limit that it counts against: 600, 60,000 or 3,000 requests a minute."""
     no_cache: bool = False
-    """Whether caches on the way are asked not to answer: a stale state would never end a wait."""
+    """Whether to bypass caches on the way: a stale state would never end a wait."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again when nobody knows what became of it."""
+        """Whether it may be sent again when the outcome of the first attempt is unknown."""
         return self.idempotent or self.method in {"GET", "QUERY", "DELETE"}
 
     @property
@@ -138,12 +138,12 @@ class Endpoint(Generic[R]):
 
     @cached_property
     def accept(self) -> str:
-        """The media type that is asked for."""
+        """The value of the Accept header."""
         return _ACCEPT.get(self.returns, "application/json")
 
     @cached_property
     def decode(self) -> Callable[[bytes], R]:
-        """Returns what a body holds; raises `msgspec.DecodeError` when it is something else."""
+        """Decodes a body; raises `msgspec.DecodeError`."""
         return _READERS.get(self.returns) or msgspec.json.Decoder(self.returns).decode
 
 
@@ -160,7 +160,7 @@ def segment(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise SegmentError(name, value, f"is {type(value).__name__}, not a string")
     if value.isalnum() and value.isascii() and len(value) <= _LONGEST_SEGMENT:
-        return value  # as nearly every id is
+        return value  # nearly every id
     if not value:
         raise SegmentError(name, value, "is empty")
     if not value.strip("."):

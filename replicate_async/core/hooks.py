@@ -1,4 +1,4 @@
-"""What a caller can do around each attempt of a request."""
+"""Hooks around the attempts of a request."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ __all__ = ["RequestHooks"]
 
 
 class RequestHooks:
-    """Called by the sender around the attempts of one request; by default, nothing is done.
+    """Called around the attempts of one request; the default methods do nothing.
 
-    `begin` runs when the permit for an attempt is there, directly before it leaves, and `refused`
-    when it certainly did nothing, before another is waited for. What they raise ends the request.
+    An error that a hook raises ends the request.
     """
 
     def sending(self, input: Mapping[str, Any]) -> None:
         """Take note of the *input* as it is sent, with the URLs of its files."""
 
     async def begin(self) -> None:
-        """Prepare for an attempt that is about to leave."""
+        """Run when an attempt has its permit, directly before it is sent."""
 
     async def refused(self) -> None:
-        """Take note that the attempt was not sent, or was refused by the API."""
+        """Run when an attempt certainly did nothing: it was not sent, or the API refused it."""
 
     def answered(self, headers: Mapping[str, str]) -> None:
-        """Take note of the *headers* of the answer that ended the request with success."""
+        """Run with the *headers* of the answer that is a success."""

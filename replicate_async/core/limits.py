@@ -1,4 +1,4 @@
-"""How fast requests may leave, so that a batch runs at the API's limit without being refused."""
+"""The rate limits of the API: how many requests may leave, and how fast."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ __all__ = ["Allowance", "BucketName", "Limiter", "Limits", "RateLimiters", "allo
 
 BucketName: TypeAlias = Literal["create", "get", "other"]
 
-# The permits given out before any answer came: an account's true limit may be far lower.
+# Permits before the first answer: the limit of an account with little credit is far lower.
 _OPENING: Final = 40
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests a client sends a minute, and how many connections it opens at a time.
 
-    The defaults are the API's documented limits: 600 *creates* of predictions, 60,000 *gets*
-    (`predictions.get`), 3,000 *others*. *burst* creates may leave at once after a silence; unless
-    set, nine tenths of a minute's allowance may, and 40 until the first answer shows that the
-    account has the usual limit. None lifts one limit and `enabled=False` all three; *connects*
-    (200) bounds the connections being opened at the same time.
+    The defaults are the API's documented limits. A client that is refused all the same goes slower.
 
-    Raises `ValueError` for values that make no sense.
+    Args:
+        creates: Creates of predictions a minute; 600. None: no limit.
+        gets: Calls of ``predictions.get`` a minute; 60,000. None: no limit.
+        others: Other calls a minute; 3,000. None: no limit.
+        burst: Creates that may leave at once after a pause. None: nine tenths of a minute's
+            creates, but 40 until the first answer shows that the account has the usual limit.
+        connects: Connections that are being opened at the same time; 200.
+        enabled: False lifts the limits of all three kinds.
+
+    Raises `ValueError` for a value that is out of range.
     """
 
     creates: float | None = 600
@@ -52,7 +57,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Allowance(NamedTuple):
-    """What a bucket hands out: *per_minute*, *burst* at once, *opening* before the first answer."""
+    """Permits of a bucket: *per_minute*, *burst* at once, *opening* before the first answer."""
 
     per_minute: float | None
     burst: int
@@ -60,7 +65,7 @@ class Allowance(NamedTuple):
 
 
 def allowance(limits: Limits, kind: BucketName) -> Allowance:
-    """Return what *limits* allow of one *kind* of request."""
+    """Return the permits that *limits* allow for one *kind* of request."""
     per_minute = {"create": limits.creates, "get": limits.gets, "other": limits.others}[kind]
     if not limits.enabled or per_minute is None:
         return Allowance(None, 1, 1)
@@ -71,28 +76,27 @@ def allowance(limits: Limits, kind: BucketName) -> Allowance:
         if limits.burst is not None:
             burst = opening = limits.burst
     if burst == 1 or (kind == "create" and limits.burst is not None):
-        # The server's whole burst is used, so nothing makes up for what the network delays.
+        # The whole burst of the server is used: no permit is left for delays of the network.
         per_minute *= RESERVE
     return Allowance(per_minute, burst, opening)
 
 
 class Limiter(Protocol):
-    """What keeps the pace of several processes together, in place of a client's own pacer.
+    """A rate limiter that several processes share, in place of a client's own.
 
-    One that fetches permits from elsewhere may fetch several at a time; those who wait are to be
-    served in the order in which they came.
+    A limiter may fetch several permits at a time. It serves waiting requests in their order.
     """
 
     async def acquire(self, kind: BucketName) -> None:
-        """Wait until one more request of this *kind* may be sent; raise to refuse it."""
+        """Wait until one more request of this *kind* may be sent; raise an error to refuse it."""
         ...
 
     def on_rate_limited(
         self, kind: BucketName, seconds: float, per_minute: float | None = None
     ) -> None:
-        """Learn of a 429: nobody may send for *seconds*, then at most *per_minute* if it said so.
+        """Hold requests of this *kind* back for *seconds* after a 429; must not block.
 
-        Must not block.
+        *per_minute* is the rate that the API named for afterwards, if it did.
         """
         ...
 

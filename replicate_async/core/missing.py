@@ -1,4 +1,4 @@
-"""What a 404 says is missing, by the path that was asked for."""
+"""Names the thing that a 404 is about, by the path of the request."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _PARAMETER: Final = re.compile(r"\{\w+\}")
 
 
 def missing(template: str, target: str) -> str | None:
-    """Return what *target*, which was asked for by the path *template*, names.
+    """Return the name of the thing at *target*, a path of this *template*; None if it has none.
 
-    "prediction abc", for example; None for a path that names nothing.
+    An example is "prediction abc".
     """
     pattern = _PARAMETER.sub("([^/?]+)", template)
     found = re.match(pattern, target)

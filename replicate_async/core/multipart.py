@@ -1,4 +1,4 @@
-"""The parts of a multipart/form-data body, as values; the transport writes them."""
+"""Multipart bodies as values; the transport writes them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Reading(Protocol):
 
 
 class Content(Protocol):
-    """Bytes that come from somewhere, and that each attempt reads anew."""
+    """The source of a part's bytes, which each attempt reads from the start."""
 
     @property
     def replayable(self) -> bool:
-        """Whether it can be read from its start, again if it was read before."""
+        """Whether it can be read from its start, also after it was read before."""
         ...
 
     def open(self) -> AbstractAsyncContextManager[Reading]:
-        """Begin to read it."""
+        """Open it for reading."""
         ...
 
 
 class Part(NamedTuple):
-    """One part: where its bytes come from, and what is said about them."""
+    """One part of a multipart body."""
 
     name: str
     content: bytes | Content
@@ -42,12 +42,12 @@ class Part(NamedTuple):
 
     @property
     def replayable(self) -> bool:
-        """Whether the bytes can be had a second time."""
+        """Whether the part can be sent a second time."""
         return isinstance(self.content, bytes) or self.content.replayable
 
 
 class Multipart(NamedTuple):
-    """A body of parts."""
+    """A multipart/form-data body."""
 
     parts: tuple[Part, ...]
 

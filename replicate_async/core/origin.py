@@ -1,9 +1,9 @@
-"""Which URLs belong to the API that the client was pointed at.
+"""Decides which URLs belong to the API, and which others may be fetched.
 
-The API answers with URLs (`next`, `urls.get`, `urls.stream`, output files, redirects) and models
-print URLs of their own, so each one is untrusted. `Base` says what may be done with it: be asked
-as an API call, carry the token, or be fetched without it. The parser here is narrower than
-`urllib.parse` and yarl on purpose: what they would repair or guess at is refused.
+The API answers with URLs (`next`, `urls.get`, `urls.stream`, output files, redirects), and models
+print URLs of their own, so that each one is untrusted. `Base` says whether a URL is an API call,
+may get the token, or may be fetched without it. The parser is stricter than `urllib.parse` and
+yarl: a URL that they would repair is refused.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _ISATAP: Final = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
 """The middle of an interface id that ends in an IPv4 address, RFC 5214."""
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".localdomain", ".home.arpa")
 SERVICE_HOSTS: Final = ("replicate.com", "replicate.delivery", "replicate.net")
-"""The service's own names. A certificate for them proves more than their address does, which may
-be a stand-in: proxies that route by name hand out addresses of 198.18.0.0/15 or 100.64.0.0/10."""
+"""The service's own names. Their certificate counts, not their address: proxies that route by name
+hand out addresses of 198.18.0.0/15 or 100.64.0.0/10."""
 
 
 class Origin(NamedTuple):
@@ -72,13 +72,12 @@ class _Absolute(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The address of the API: every URL that the API hands out is judged against it."""
+    """The base URL of the API; URLs in answers are checked against it."""
 
     origin: Origin
     prefix: str
     trusted_hosts: tuple[str, ...] = ()
-    """Names that may be at any address over https, besides those of the service, with what is
-    below each of them."""
+    """Names, with their subdomains, that may be at any address over https, as the service's may."""
     url: str = field(init=False)
     """The base URL in its normal form, ending in `/v1`."""
 
@@ -152,16 +151,16 @@ class Base:
         return self._own(url)
 
     def owns(self, url: str) -> bool:
-        """Tell whether *url* is absolute and on exactly this origin, and so may get the token."""
+        """Return whether *url* is absolute and on exactly this origin: it may get the token."""
         return not url.startswith("/") and self._own(url) is not None
 
     def may_fetch(self, url: str, *, any_port: bool = False) -> bool:
-        """Tell whether *url* may be fetched without the token: a stream or an output file.
+        """Return whether *url*, of a stream or an output file, may be fetched without the token.
 
-        Our own origin always may; so may `https` on a public DNS name, on the default port unless
-        *any_port*. Addresses and names that only mean something inside a network are refused; if
-        this base is itself on loopback, any port of loopback is allowed. A name may still resolve
-        to a private address: whoever connects checks that.
+        The API's own origin may be; so may `https` on a public DNS name, on the default port unless
+        *any_port*. IP addresses and names of private networks are refused. If this base is on
+        loopback, any port of loopback is allowed. A name may still resolve to a private address:
+        `may_connect` is for the address.
         """
         found = _absolute(url)
         if found is None:
@@ -180,11 +179,11 @@ class Base:
         return any_port or origin.port == _PORTS["https"]
 
     def may_connect(self, host: str, address: str, *, verified: bool = True) -> bool:
-        """Tell whether *host*, of a URL that `may_fetch` allows, may be reached at *address*.
+        """Return whether *host*, of a URL that `may_fetch` allows, may be reached at *address*.
 
-        Most names must lead to a public address; another one is inside a private network. Our own
-        host may be anywhere, and every host may if ours is on loopback. So may the hosts of the
-        service and the trusted ones, while certificates are *verified*.
+        The address must be public. Any address will do for the API's own host, for every host if
+        the API is on loopback, and, while certificates are *verified*, for the hosts of the service
+        and the trusted ones.
         """
         host = host.lower()
         if host == self.origin.host or self.is_loopback:
@@ -217,7 +216,7 @@ class Base:
 
 
 def check_host_name(name: str) -> str:
-    """Return *name* in lower case if it is a DNS name; raises `ValueError` otherwise."""
+    """Return *name* in lower case; raises `ValueError` unless it is a DNS name."""
     host = name.lower()
     if not _is_host(host) or host.startswith("[") or _ipv4(host) is not None or host[-1] == ".":
         raise ValueError(
@@ -250,7 +249,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def origin_of(url: str) -> Origin | None:
-    """Return the origin of *url*, or None if it is no absolute http URL that all read alike."""
+    """Return the origin of *url*, None unless it is an absolute http URL that needs no repair."""
     found = _absolute(url)
     return None if found is None else found.origin
 
@@ -337,7 +336,7 @@ def _is_plain_path(path: str) -> bool:
     """Whether *path* means the same to every server: ASCII, no empty and no dot segments."""
     if not path.isascii() or "//" in path or _PERCENT.search(path):
         return False
-    # Proxies decode once more than they should; three rounds cover what is seen in the wild.
+    # Some proxies decode once more than they should; three rounds cover those that are known.
     for _ in range(4):
         segments = path.replace("\\", "/").split("/")
         if "." in segments or ".." in segments:

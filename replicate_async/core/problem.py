@@ -1,8 +1,8 @@
-"""What the body and the headers of an error answer say.
+"""Reads the body and the headers of an error answer.
 
-The API answers with `application/problem+json`, but also with plain `{"detail": ...}` objects,
-with maps of fields to messages, and, when a proxy answers in its place, with HTML or nothing at
-all. Each of them becomes a `Problem` with one readable line; nothing here raises.
+The API answers with `application/problem+json`, with plain `{"detail": ...}` objects and with maps
+of fields to messages; a proxy in its place with HTML or with nothing. Each becomes a `Problem` with
+one readable line; no function raises.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _SPOKEN_RATE: Final = re.compile(
     r"(?:,? with a burst of ([0-9]{1,6})\b)?"
 )
 
-# No wait is a billion seconds long: a larger number is a time since 1970.
+# A number above a billion seconds is no wait, but a time since 1970.
 _EPOCH: Final = 1e9
 
 
 class InvalidField(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that the API refuses: its path ("input.prompt"), a type of error, a description."""
+    """A field that the API refuses: its path ("input.prompt"), type of error and description."""
 
     field: str = ""
     type: str = ""
@@ -66,11 +66,11 @@ class InvalidField(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What an error answer said.
+    """The content of an error answer.
 
-    *detail* is one readable line and never empty; *title* is empty when there is none.
-    *retry_after* is the body's own member, in seconds; the function `retry_after` reads the
-    headers too. *raw* is the beginning of the body, cleaned.
+    *detail* is one readable line and never empty; *title* may be empty. *retry_after* is the member
+    of the body, in seconds; the function `retry_after` reads the headers too. *raw* is the
+    beginning of the body, as one printable line.
     """
 
     status: int
@@ -87,7 +87,7 @@ class Problem:
 
 
 def parse(status: int, content_type: str, body: bytes) -> Problem:
-    """Read the body of an answer with an error *status*, whatever it holds."""
+    """Read the *body* of an answer with an error *status*."""
     text = body[:_LARGEST].decode("utf-8", "replace").removeprefix("\ufeff")
     raw = _line(text[: 4 * _LONGEST])
     if not raw:
@@ -123,9 +123,9 @@ def _problem_object(status: int, members: Mapping[str, object], raw: str) -> Pro
 
 
 def _fields(value: object) -> Iterator[InvalidField]:
-    """Yield the messages of *value* with the paths under which they stand."""
+    """Yield the messages in *value*, with their paths."""
     found = 0
-    # A stack, because the body decides how deep this goes.
+    # A stack and no recursion, because the server decides how deep the body is.
     stack: list[tuple[str, object, int]] = [("", value, 0)]
     while stack and found < _MOST_FIELDS:
         path, item, depth = stack.pop()
@@ -145,7 +145,7 @@ def _fields(value: object) -> Iterator[InvalidField]:
 
 
 def _described(path: str, members: Mapping[str, object]) -> InvalidField | None:
-    """Read an object that describes one error: the API's own way, or FastAPI's."""
+    """Read an object that describes one error, in the API's form or FastAPI's."""
     description = _string(members.get("description")) or _string(members.get("msg"))
     if not description:
         return None
@@ -162,7 +162,7 @@ def _described(path: str, members: Mapping[str, object]) -> InvalidField | None:
 
 
 def _join(path: str, name: str) -> str:
-    # Django REST framework's name for what is wrong with the whole.
+    # Django REST framework's name for errors of the whole object.
     if name in {"non_field_errors", "__all__"}:
         return path
     return f"{path}.{name}" if path else name
@@ -218,12 +218,11 @@ def _is_list(value: object) -> TypeGuard[list[object]]:
 
 
 def retry_after(headers: Mapping[str, str], problem: Problem, *, now: float) -> float | None:
-    """Return the seconds that the server asks to wait, or None if it does not say.
+    """Return the seconds that the server asks to wait, or None if it does not ask.
 
-    In this order: the `retry-after` header (seconds or a date), the body's `retry_after`, the
-    `ratelimit-reset` header of a 429, and "resets in ~30s" in the text. What makes no sense (a
-    negative number, no number, an impossible date) is passed over. The names in *headers* are in
-    lower case; *now* is Unix time, and counts only for a date in an answer without its own `date`.
+    Sources, in this order: the `retry-after` header (seconds or a date), the body's `retry_after`,
+    the `ratelimit-reset` header of a 429, and "resets in ~30s" in the text. Values that cannot be
+    read are skipped. *now* is Unix time, for a date in an answer without a `date` of its own.
     """
     waits = _waits(headers, problem, now)
     return next((wait for wait in waits if wait is not None), None)
@@ -245,9 +244,9 @@ def _waits(headers: Mapping[str, str], problem: Problem, now: float) -> Iterator
 
 
 def blames_version(problem: Problem) -> bool:
-    """Tell whether a 422 refuses the version that was to be run, and not the input.
+    """Return whether a 422 refuses the version to run, and not the input.
 
-    It names the field, or has none: "The specified version does not exist (or perhaps ...)".
+    Its field is "version", or it has none: "The specified version does not exist (or perhaps ...)".
     """
     if problem.status != 422:
         return False
@@ -259,14 +258,14 @@ def blames_version(problem: Problem) -> bool:
 
 
 class Rate(NamedTuple):
-    """A rate that an answer names; *burst* is None when it does not say how much at once."""
+    """A rate that an answer names; *burst* is None if it names none."""
 
     per_minute: float
     burst: int | None
 
 
 def named_rate(problem: Problem) -> Rate | None:
-    """Return the rate that the text of a 429 says is allowed, or None if it names none."""
+    """Return the rate that the text of a 429 names, if it names one."""
     spoken = _SPOKEN_RATE.search(problem.detail) if problem.status == 429 else None
     number = _seconds(spoken[1].replace(",", "")) if spoken else None
     if spoken is None or not number:
@@ -276,7 +275,7 @@ def named_rate(problem: Problem) -> Rate | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Return *value* as a finite number of seconds, 0 or more; None if it is something else."""
+    """Return *value* as a finite number of seconds, 0 or more, or None."""
     if isinstance(value, str):
         value = float(value) if _NUMBER.fullmatch(value := value.strip(" \t")) else None
     if isinstance(value, bool) or not isinstance(value, int | float):

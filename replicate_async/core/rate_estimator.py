@@ -1,11 +1,11 @@
-"""What rate a server takes, learned from what it accepts and refuses.
+"""Estimates the rate that a server accepts, from its answers.
 
-It starts from the rate that is documented. A refusal bounds the true rate from above; what was
-accepted between two refusals bounds it from below, as the server had nothing left at the first.
-The search goes on between the two, and above them ever more rarely, in case more is allowed again.
-A rate that the server names ends the search.
+The estimate starts at the documented rate. A refusal bounds the true rate from above; the requests
+accepted between two refusals bound it from below, since the server had no permits left at the
+first. The search goes on between the bounds, and above them ever more rarely, in case the limit was
+raised. A rate that the server names ends the search.
 
-Nothing here reads a clock: the caller passes the time, from one that never jumps.
+The functions are pure: the caller passes the time of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DOUBT: Final = 60.0  # seconds for which headers are not believed that were wro
 
 
 class RateEstimator:
-    """The permits a second that may be handed out at present, *limit* unless less is known."""
+    """The present rate in permits a second; *limit* until the server refuses a request."""
 
     __slots__ = (
         "_accepted",
@@ -60,7 +60,7 @@ class RateEstimator:
     def _forget(self) -> None:
         self.rate: float = self._limit
         self.burst: int | None = None
-        """The burst that goes with a rate that the server named, else None."""
+        """The burst of a rate that the server named, else None."""
         self._named = False
         self._cut_at: float | None = None
         self._accepted = 0
@@ -70,13 +70,13 @@ class RateEstimator:
 
     @property
     def settled(self) -> bool:
-        """Whether it is the full rate and a success teaches nothing."""
+        """Whether the rate is the full one, so that a success changes nothing."""
         return self._cut_at is None
 
     def refused(self, now: float, resumes: float) -> None:
-        """Learn from a 429 after which nothing is sent before *resumes*.
+        """Learn from a 429 after which no request is sent before *resumes*.
 
-        Those that answer what was sent before the first of them are all one.
+        Refusals of requests that were sent before the first one count as one with it.
         """
         if not self._named and (
             self._cut_at is None or now > max(self._resumes, self._cut_at + _SAME_STORM)
@@ -102,7 +102,7 @@ class RateEstimator:
         self._accepted = 0
 
     def named(self, now: float, resumes: float, rate: float, burst: int | None) -> None:
-        """Go at the *rate* that a 429 named, unless the present one is lower already."""
+        """Take the *rate* that a 429 names, unless the present one is lower already."""
         if rate >= self.rate and not self._named:
             self.refused(now, resumes)
             return
@@ -113,12 +113,12 @@ class RateEstimator:
         self._cut_at = now
 
     def accepted(self, now: float, remaining: int | None = None) -> None:
-        """Learn from a success, after which the server would take *remaining* more at once."""
+        """Learn from a success; the server would take *remaining* more requests at once."""
         if self._cut_at is None:
             return
         self._accepted += 1
         since = now - self._cut_at
-        # A burst of one leaves nothing after a request: whatever is left, more is allowed.
+        # A burst of one leaves nothing after a request; with anything left, the limit is higher.
         shown = self.burst is not None and remaining is not None and remaining >= self.burst
         if shown and since >= self._doubt:
             self._forget()

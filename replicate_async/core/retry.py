@@ -1,11 +1,10 @@
-"""When a failed attempt may be repeated, and after how long.
+"""Decides whether a failed attempt is repeated, and after how long.
 
-Three phases decide. A request that was *not sent* (no connection) and one that was *refused*
-(429) did nothing, so anything may be repeated. After an *ambiguous* failure (a reset, a timeout,
-a 5xx once the request had left) the server may have acted: what creates something is never
-repeated, or it would be created, and paid for, twice.
+The phase of the failure decides. A request that was *not sent* (no connection) or *refused* (429)
+did nothing: any request may be repeated. After an *ambiguous* failure (a reset, a timeout, a 5xx)
+the server may have acted: a create is never repeated, or it could happen, and be paid for, twice.
 
-Nothing here sleeps, draws or reads a clock: the caller passes the jitter and waits.
+The functions are pure: the caller passes the jitter, and sleeps.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ Phase: TypeAlias = Literal["not_sent", "refused", "ambiguous"]
 TRANSIENT_COST: Final = 14
 THROTTLING_COST: Final = 5
 
-# A server that names a wait names the same one to every task of a batch.
+# Seconds of jitter after a wait that the server names: it names the same one to all tasks.
 _SPREAD: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an attempt failed, as far as repeating it is concerned.
+    """How an attempt failed.
 
-    *retry_after* is the wait that the server asked for, in seconds; *throttled* is true when it
-    said that there were too many requests.
+    *retry_after* is the wait in seconds that the server asked for, if it did; *throttled* is true
+    after a 429.
     """
 
     phase: Phase
@@ -43,17 +42,23 @@ class Failure:
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how patiently failed requests are repeated.
+    """How failed requests are repeated.
 
-    *attempts* counts every try, so 1 never repeats. Before try n + 1 the client waits a random
-    time between zero and `min(cap, base * 2 ** (n - 1))` seconds, with *throttle_base* in place
-    of *base* after a 429. A wait that the server asks for is obeyed up to *max_wait* seconds; a
-    longer one fails the call at once, with the wait on the error. *budget* bounds the repeats of
-    all tasks of a client together: one costs 14 tokens (5 after a 429), a success brings tokens
-    back, and with none left failures are raised at once, so that an outage does not multiply
-    traffic.
+    The client waits a random time between zero and `min(cap, base * 2 ** (n - 1))` seconds before
+    attempt n + 1.
 
-    Raises `ValueError` for values that make no sense.
+    Args:
+        attempts: The most attempts of a request, the first included; 4. 1 never repeats.
+        base: Seconds of the first wait at most; 0.5.
+        cap: Seconds of any wait at most, unless the server asks for more; 8.
+        throttle_base: Takes the place of *base* after a 429; 1.
+        max_wait: The longest wait in seconds that the server may ask for; 60. After a longer one
+            the call fails at once, with the wait in ``error.retry_after``.
+        budget: Tokens that all tasks of a client share; 500. A repeat costs 14 of them (5 after a
+            429), a success brings some back. Without tokens nothing is repeated, so that an outage
+            does not multiply the traffic.
+
+    Raises `ValueError` for a value that is out of range.
     """
 
     attempts: int = 4
@@ -80,10 +85,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     def delay(
         self, attempt: int, failure: Failure, *, repeatable: bool, jitter: float
     ) -> float | None:
-        """Return the seconds to wait before the next try, or None to give up.
+        """Return the seconds to wait before the next attempt, or None if there is to be none.
 
-        *attempt* is the number of the try that failed, counted from 1. *repeatable* says whether
-        the request does no harm when the server acts on it twice. *jitter* is uniform in [0, 1).
+        *attempt* is the number of the one that failed, from 1. *repeatable* says whether the
+        server may act on the request twice. *jitter* is uniform in [0, 1).
         """
         if attempt >= self.attempts or (failure.phase == "ambiguous" and not repeatable):
             return None
@@ -98,7 +103,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryBudget:
-    """The tokens that all tasks of a client share for repeating requests."""
+    """The tokens for repeats that all tasks of a client share."""
 
     __slots__ = ("_capacity", "_tokens")
 
@@ -110,11 +115,11 @@ class RetryBudget:
 
     @property
     def tokens(self) -> int:
-        """The tokens left, between 0 and the capacity."""
+        """Tokens left, from 0 to the capacity."""
         return self._tokens
 
     def spend(self, failure: Failure) -> bool:
-        """Pay for repeating after *failure*; False, with nothing taken, if it is too dear."""
+        """Take the tokens for a repeat after *failure*; return False if there are too few."""
         cost = _cost(failure)
         if cost > self._tokens:
             return False
@@ -122,10 +127,10 @@ class RetryBudget:
         return True
 
     def refund(self, failure: Failure | None = None) -> None:
-        """Give tokens back for a success, or for a repeat that was paid for and never sent.
+        """Give tokens back after a success, or for a repeat that was not sent after all.
 
-        *failure* is the last one that was paid for; its cost returns. A success at the first try
-        has none and brings one token.
+        *failure* is the last one that was paid for: its cost comes back. A success of the first
+        attempt has none, and brings one token.
         """
         if self._tokens < self._capacity:
             returned = 1 if failure is None else _cost(failure)
@@ -140,14 +145,13 @@ def _cost(failure: Failure) -> int:
 
 
 def phase_of_status(status: int) -> Phase | None:
-    """Return the phase in which an answer with *status* failed, or None if it is final.
+    """Return the phase of a failure with *status*, or None for a final answer.
 
-    A final answer is a success, a redirect or a mistake in the request: repeating it would bring
-    the same answer.
+    Final are a success, a redirect and a mistake in the request: a repeat would be answered alike.
     """
     if status == 429:
         return "refused"
-    # 460 and 499 are a load balancer's, which lost the client; the API may have gone on.
+    # 460 and 499 are those of load balancers that lost the client; the API may have gone on.
     if status in (408, 409, 460, 499) or 500 <= status <= 599:
         return "ambiguous"
     return None

@@ -1,4 +1,4 @@
-"""How long a client waits for the network."""
+"""The timeouts of a request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import msgspec
 
 
 class Timeout(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of one attempt of a request, in seconds.
+    """Timeouts of one attempt of a request, in seconds.
 
-    *connect* bounds name lookup, TCP and TLS together; *read* the silence while an answer is due
-    (a create with ``wait=n`` may be silent for n seconds longer); *stream* the silence within a
-    stream before it is opened again, and the time without an event, though bytes come, before the
-    prediction itself is looked at. There is no limit on a whole call: put it under
-    `asyncio.timeout`.
+    A call as a whole has no timeout: put it under `asyncio.timeout`.
 
-    Raises `ValueError` for values that are not positive and finite.
+    Args:
+        connect: For name lookup, TCP and TLS together; 10.
+        read: Without a byte of the answer; 30. A create with ``wait=n`` has n seconds more.
+        stream: Without a byte of a stream, until it is opened again, and without an event, until
+            the prediction is fetched; 60.
+
+    Raises `ValueError` for a value that is not positive and finite.
     """
 
     connect: float = 10.0

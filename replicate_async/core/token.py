@@ -1,4 +1,4 @@
-"""The API token, wrapped so that it shows itself nowhere."""
+"""The API token, in a wrapper that no repr, vars() or traceback shows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote, unquote
 
 _COVER: Final = "[hidden]"
 _PIECE: Final = 6
-"""Every `_FEWEST` characters of a token hold a piece of this length that begins at a multiple."""
+"""Each part of `_FEWEST` characters has a piece of this length that begins at a multiple."""
 _FEWEST: Final = 12
-"""A part of a token that is shorter than this one tells nothing, and is a word by chance."""
+"""Characters of a part of a token that is covered; a shorter one may be a word by chance."""
 
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
@@ -63,20 +63,20 @@ _ESCAPES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
 
 
 class Token:
-    """An API token; its text comes out as a header's value only."""
+    """An API token; only `bearer` returns its text."""
 
     __slots__ = ("_bearer", "_look")
 
     def __init__(self, text: str) -> None:
         """Wrap *text*, in which `flaw` finds nothing."""
-        # In closures and not attributes: vars(), debuggers and error reporters print those.
+        # In closures: vars(), debuggers and error reporters print attributes.
         self._bearer: Callable[[], str] = lambda: f"Bearer {text}"
         self._look: Callable[[], _Look] = lru_cache(lambda: _Look.of(text))
 
     @staticmethod
     def flaw(text: object) -> str | None:
-        """Return what is wrong with *text*, without showing it; None if it may be a token."""
-        # Returned and not raised: a traceback would hold the frame, and the frame the text.
+        """Return what is wrong with *text*, without its text; None if it may be a token."""
+        # Not raised: the frame of a traceback would hold the text.
         if not isinstance(text, str):
             return f"is a {type(text).__name__}; it must be a string"
         if not text:
@@ -94,10 +94,10 @@ class Token:
         return self._bearer()
 
     def covered_in(self, text: str) -> str:
-        """Return *text*, which came from elsewhere, with the token covered, and parts of it.
+        """Return *text* from a server with the token, and parts of it, replaced by "[hidden]".
 
-        Text that holds the token in an escaped form is covered whole. It has to be called before
-        *text* is cut, and on all that is said of an answer.
+        A text with the token in an escaped form is replaced whole. Call it before *text* is cut,
+        and on every text of an answer that an error shows.
         """
         token, encoded, clue = self._look()
         if clue.search(text) is None:
@@ -122,13 +122,13 @@ class Token:
 
 
 class _Look(NamedTuple):
-    """How a token looks in the text of others."""
+    """The forms of a token in text."""
 
     token: str
     encoded: tuple[str, ...]
-    """As it is within URLs and base64."""
+    """Its forms in URLs and in base64."""
     clue: re.Pattern[str]
-    """What is in every text that may hold it."""
+    """Matches in every text that may hold it."""
 
     @classmethod
     def of(cls, token: str) -> _Look:
@@ -143,7 +143,7 @@ def _encoded(token: str) -> Iterator[str]:
         return
     for ahead in range(3):
         whole = b64encode(b"\0" * ahead + token.encode()).decode().rstrip("=")
-        # Without what its neighbours have a part in.
+        # Without the characters that depend on its neighbours.
         inner = whole[(ahead * 8 + 5) // 6 : (ahead + len(token)) * 8 // 6]
         yield inner
         yield inner.translate({ord("+"): "-", ord("/"): "_"})
@@ -156,9 +156,9 @@ def _pieces(token: str) -> list[str]:
 
 
 def _without(token: str, text: str) -> str:
-    """Return *text* with *token* covered, and all parts of it that tell something."""
+    """Return *text* with *token*, and each part of `_FEWEST` characters of it, covered."""
     text = text.replace(token, _COVER)
-    # Ends by begins: several pieces may find the same part.
+    # Begins and ends: several pieces may find the same part.
     parts: dict[int, int] = {}
     for number, piece in enumerate(_pieces(token)):
         at = text.find(piece)

@@ -1,5 +1,5 @@
-"""The network: the only part of the client that knows aiohttp.
+"""The network: from a request value to a decoded answer, over aiohttp.
 
-Its errors are ours from here on. No aiohttp exception escapes, not even as a cause: some of them
-print the request's headers, and with them the token.
+No aiohttp exception leaves this package, not even as a cause: some of them print the request's
+headers, and with them the token.
 """

@@ -28,7 +28,7 @@ def loop_of(session: aiohttp.ClientSession) -> asyncio.AbstractEventLoop | None:
 
 
 def share_proxy(given: aiohttp.ClientSession, session: aiohttp.ClientSession) -> None:
-    """Give *session* the proxy of *given*, which tells nobody else of it."""
+    """Give *session* the proxy of *given*; no public name has it."""
     for name in ("_default_proxy", "_default_proxy_auth"):
         setattr(session, name, getattr(given, name, None))
 
@@ -43,9 +43,9 @@ def encoding_read(lines: Sequence[str]) -> str:
 
 
 def stop_read_timer(response: aiohttp.ClientResponse) -> None:
-    """Stop the timer that aiohttp sets anew for each segment of a body.
+    """Stop the timer that aiohttp sets again for each segment of a body.
 
-    To set it takes longer than to read a short segment, such as one token of a stream.
+    That takes longer than to read a short segment, such as a token of a stream.
     """
     if response.connection is not None and response.connection.protocol is not None:
         response.connection.protocol.read_timeout = None

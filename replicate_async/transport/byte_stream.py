@@ -1,4 +1,4 @@
-"""An answer that is read as it comes."""
+"""An answer whose body is read in pieces."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from replicate_async.transport.failures import NETWORK_ERRORS, translated, unexp
 
 
 class ByteStream:
-    """An answer that is read as it comes, and that may be silent for *limit* seconds at a time.
+    """An answer whose body is read in pieces, with at most *limit* seconds before each.
 
-    aiohttp would set its own timer anew for every segment, which takes longer than to read a small
-    one. Here one timer looks from time to time how long a read has been waiting.
+    One timer checks from time to time how long a read has been waiting. That of aiohttp would be
+    set again for each segment, which takes longer than to read a short one.
     """
 
     __slots__ = (
@@ -45,7 +45,7 @@ class ByteStream:
         def close() -> None:
             response.close()
 
-        # No attribute holds the answer, which knows its request, and with it the token.
+        # No attribute holds the response, which refers to the request with the token.
         self._close: Callable[[], None] = close
         self._covered_in = covered_in
         self._content = response.content
@@ -62,7 +62,7 @@ class ByteStream:
         self._timer = self._look_after(limit)
 
     async def read(self) -> bytes:
-        """Return what has come, at least one byte; empty at the end."""
+        """Return the bytes that have come, at least one; none at the end."""
         self._waiting_since = self._loop.time()
         try:
             return await self._content.readany()
@@ -80,7 +80,7 @@ class ByteStream:
             del fault  # it holds this frame
 
     async def read_all(self, limit: int) -> bytes:
-        """Return at most the first *limit* bytes of what is left, without the token."""
+        """Return the rest, at most *limit* bytes of it, without the token."""
         body = bytearray()
         while len(body) < limit and (chunk := await self.read()):
             body += chunk
@@ -93,12 +93,12 @@ class ByteStream:
         self._close()
 
     def _look_after(self, seconds: float) -> asyncio.TimerHandle:
-        # Weak, so that a stream that nobody holds any more does not live on.
+        # Weak, so that the timer does not keep a dropped stream alive.
         me: weakref.ref[ByteStream] = weakref.ref(self)
         return self._loop.call_later(seconds, _look, me)
 
     def look(self) -> None:
-        """Close the connection if a read has waited for too long, else look again later."""
+        """Close the connection if a read has waited too long, else check again later."""
         left = self.limit
         if self._waiting_since is not None:
             left += self._waiting_since - self._loop.time()
@@ -112,7 +112,7 @@ class ByteStream:
 def _covered(
     headers: CIMultiDictProxy[str], covered_in: Callable[[str], str]
 ) -> CIMultiDict[str] | CIMultiDictProxy[str]:
-    """Return *headers* without the token, for a server that echoes it."""
+    """Return *headers* without the token, which a server may echo."""
     together = "\n".join(headers.values())
     if covered_in(together) == together:
         return headers

@@ -1,4 +1,4 @@
-"""Sessions of aiohttp that make connections as we want them made."""
+"""Options of connections, and the aiohttp sessions that make them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from replicate_async.errors import ClientStateError, InvalidArgumentError
 from replicate_async.transport.aiohttp_private import disable_retries, share_proxy
 from replicate_async.transport.failures import InwardError
 
-# Shorter than servers keep idle connections, so that a create seldom meets one being closed.
+# Shorter than servers keep idle connections, so that few creates meet one that is being closed.
 _IDLE: Final = 10.0
 
 
@@ -35,24 +35,24 @@ TLS = SSLContext | bool | aiohttp.Fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """How connections are made: how many at a time, and by which way out."""
+    """Options of connections: how many are made at a time, proxy and TLS."""
 
     connects: int = 200
     proxy: str | None = field(default=None, repr=False)  # there may be a password in it
     tls: TLS = True
-    """What aiohttp calls ``ssl``; True verifies certificates as the system does."""
+    """The ``ssl`` option of aiohttp; True verifies certificates as the system does."""
     trust_env: bool = False
 
     @property
     def are_verified(self) -> bool:
-        """Whether a host must prove its name with a certificate that is valid for it."""
+        """Whether a host must have a certificate for its name."""
         if isinstance(self.tls, SSLContext):
             return self.tls.verify_mode is CERT_REQUIRED and self.tls.check_hostname
         return self.tls is True
 
 
 def read_tls(given: TLS) -> TLS:
-    """Return what was *given* as ``ssl``, which must be what aiohttp takes."""
+    """Return *given*, the ``ssl`` option of aiohttp."""
     if isinstance(given, bool | SSLContext | aiohttp.Fingerprint):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         return given
     raise InvalidArgumentError(
@@ -73,15 +73,15 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        # The timeout for connecting starts in here, when it is the turn of this request.
+        # The timeout for connecting starts inside, when this request has its turn.
         async with self._turn:
             return await super().connect(req, traces, timeout)
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up, and refuses those that lead where *base* does not allow.
+    """Looks names up, and refuses addresses that *base* does not allow.
 
-    What is checked here is what is connected to: a name may mean something else the next moment.
+    The connection is made to the address that was checked: a second look-up may return another.
     With *trust_env*, the proxies of the environment may be anywhere.
     """
 
@@ -143,7 +143,7 @@ def open_beside(given: aiohttp.ClientSession) -> aiohttp.ClientSession:
 
 
 def _environment_proxies() -> set[tuple[str | None, int | None]]:
-    """Return hosts and ports of the proxies that the environment names."""
+    """Return hosts and ports of the proxies in the environment."""
     found: set[tuple[str | None, int | None]] = set()
     for value in getproxies().values():
         try:

@@ -1,4 +1,4 @@
-"""What breaks on the network, as our own errors."""
+"""Translates errors of aiohttp and of sockets into errors of this package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OTHER_NAME: Final = frozenset({62, 63, 64})
 
 
 class InwardError(OSError):
-    """A name that leads to an address where strangers must not send us."""
+    """A name of a public host that leads to a private address."""
 
     def __init__(self, host: str, address: str) -> None:
         super().__init__(f"{host} leads to {address}")
@@ -35,8 +35,7 @@ class InwardError(OSError):
         self.address = address
 
 
-# Everything that aiohttp and the sockets under it raise; a ValueError comes from a header or a
-# chunk that its parsers cannot make sense of.
+# All errors of aiohttp and of sockets; its parsers raise ValueError for headers and chunks.
 NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
 _NOT_SENT: Final = (
@@ -48,9 +47,9 @@ _NOT_SENT: Final = (
 
 
 def translated(error: BaseException, url: str = "") -> ReplicateError:
-    """Return our error for one of the network's, met on the way to *url*.
+    """Return the error of this package for a network *error* of a request to *url*.
 
-    Nothing of the original is kept but its kind.
+    Only the kind of the original is kept.
     """
     if inward := _inward(error, url):
         return inward
@@ -65,7 +64,7 @@ def translated(error: BaseException, url: str = "") -> ReplicateError:
 
 
 def _broken(error: BaseException) -> APIConnectionError:
-    """Return our error for one that came when the request may have been sent."""
+    """Return the error for one that came when the request may have been sent."""
     if isinstance(error, TimeoutError):
         return APITimeoutError(
             "The server did not answer in time; raise Timeout(read=...) if it may take longer."
@@ -82,10 +81,10 @@ def _broken(error: BaseException) -> APIConnectionError:
 
 
 def unexpected(error: BaseException) -> BaseException:
-    """Return what to raise for *error*, which is none of the network's.
+    """Return the error to raise for *error*, which is no network error.
 
-    A connector, a trace or a cookie jar of the caller's may raise anything. An error that is not
-    ours would end a wait for a paid run, and would not say whether a create was sent.
+    A connector, a trace or a cookie jar of the caller's session may raise any error. As it is, it
+    would end a wait for a paid run, and would not say whether a create was sent.
     """
     if not isinstance(error, Exception) or isinstance(error, ReplicateError):
         return isolated(error)
@@ -100,9 +99,9 @@ def unexpected(error: BaseException) -> BaseException:
 
 
 def _raised_connecting(error: BaseException) -> BaseException | None:
-    """Return what a connector raised in place of a connection, so that nothing was sent, or None.
+    """Return the error that a connector raised, before anything was sent, or None.
 
-    The frames of *error* show it. Its context says nothing: it may be that of another request.
+    The frames of *error* show it; its context may be that of another request.
     """
     if type(error) is aiohttp.ClientOSError and isinstance(error.__cause__, OSError):
         error = error.__cause__  # aiohttp raises the one for the other
@@ -115,7 +114,7 @@ def _raised_connecting(error: BaseException) -> BaseException | None:
 
 
 def _by_connector(error: BaseException) -> APIConnectionError:
-    """Return our error for *error*, which a connector raised; its text may hold a password."""
+    """Return the error for one that a connector raised, whose text may hold a password."""
     kind = type(error).__name__
     fault: APIConnectionError
     if isinstance(error, SSLError):
@@ -144,7 +143,7 @@ def _note_origin(fault: BaseException, error: BaseException) -> None:
 
 
 def _inward(error: BaseException, url: str) -> ReplicateError | None:
-    """Return what *error* is if it says that the host of *url* is none to connect to."""
+    """Return the error for an address of *url* that is not public, if *error* reports one."""
     reason = error.os_error if isinstance(error, aiohttp.ClientConnectorDNSError) else None
     if not isinstance(reason, InwardError):
         return None
@@ -156,10 +155,10 @@ def _inward(error: BaseException, url: str) -> ReplicateError | None:
 
 
 def isolated(error: E) -> E:
-    """Return *error*, which was raised below aiohttp, without the frames that it passed there.
+    """Return *error*, raised below aiohttp, without the frames of its traceback.
 
-    Their local variables hold the request and its headers, a proxy's password among them, for
-    tools that print a traceback with its locals. The line that raised it stays, as a note.
+    Tools print tracebacks with local variables, and those of aiohttp hold the request headers and a
+    proxy's password. A note names the line that raised it.
     """
     if isinstance(error, Exception):
         _note_origin(error, error)
@@ -167,7 +166,7 @@ def isolated(error: E) -> E:
     while isinstance(error, asyncio.CancelledError) and not error.args:
         if not isinstance(behind, asyncio.CancelledError):
             break
-        # anyio tells its own cancellations by their message.
+        # anyio recognizes its own cancellations by their message.
         error.args, behind = behind.args, behind.__context__
     error.__cause__ = error.__context__ = None
     members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
@@ -188,7 +187,7 @@ def _no_tunnel(status: int) -> APIConnectionError:
 
 
 def _unconnected(error: Any) -> APIConnectionError:
-    """Return our error for one of `_NOT_SENT`; aiohttp leaves what they hold unannotated."""
+    """Return the error for one of `_NOT_SENT`; aiohttp does not annotate their attributes."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return APITimeoutError(
             "No connection in time; check the network, or raise Timeout(connect=...).",
@@ -215,7 +214,7 @@ def _unconnected(error: Any) -> APIConnectionError:
 
 
 def _certificate(where: str, error: Exception) -> str:
-    """Say why the certificate of *where* is refused, in OpenSSL's own words."""
+    """Return why the certificate of *where* is refused, in the words of OpenSSL."""
     if not isinstance(error, SSLCertVerificationError):
         return f"The certificate of {where} is refused ({type(error).__name__}); check base_url."
     said = f"The certificate of {where} is refused: {error.verify_message.rstrip('.')}"

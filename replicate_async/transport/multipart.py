@@ -1,4 +1,4 @@
-"""Bodies of requests that are sent piece by piece."""
+"""Request bodies that are sent in pieces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGEST_PIECE: Final = 1024 * 1024
 async def opened(
     body: Multipart,
 ) -> AsyncGenerator[tuple[aiohttp.MultipartWriter, list[Streamed]]]:
-    """Open what *body* is made of, at its start, for as long as it is sent."""
+    """Open the sources of *body* at their start, until it is sent."""
     form = aiohttp.MultipartWriter("form-data")
     streamed: list[Streamed] = []
     async with AsyncExitStack() as readings:
@@ -43,7 +43,7 @@ async def opened(
 
 
 class Streamed(aiohttp.Payload):
-    """Content that is sent as it is read; keeps its failure, which aiohttp replaces by its own."""
+    """A source that is read while it is sent; it keeps its error, which aiohttp replaces."""
 
     def __init__(self, reading: Reading, content_type: str | None) -> None:
         super().__init__(reading, content_type=content_type)
@@ -53,20 +53,20 @@ class Streamed(aiohttp.Payload):
 
     @property
     def size(self) -> int | None:
-        """Its bytes, where they are known."""
+        """Its length in bytes, if known."""
         return self._reading.size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refuse: no text is sent this way."""
+        """Raise `TypeError`: a source is no text."""
         del encoding, errors
-        raise TypeError("content that is sent as it is read is no text")
+        raise TypeError("a source that is read while it is sent is no text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it to *writer*."""
+        """Send the source to *writer*."""
         while piece := await self._read():
             for at in range(0, len(piece), _LARGEST_PIECE):
                 await writer.write(memoryview(piece)[at : at + _LARGEST_PIECE])
-                # A socket that takes all at once would let nobody else have a turn.
+                # A socket that takes each piece at once would starve other tasks.
                 await asyncio.sleep(0)
 
     async def _read(self) -> bytes | memoryview:
@@ -77,12 +77,12 @@ class Streamed(aiohttp.Payload):
             raise
 
     def raise_failure(self) -> None:
-        """Raise what reading it raised, if it did."""
+        """Raise the error of the source, if it raised one."""
         if self._failure is not None:
-            # Without the frames of aiohttp that it passed later, where the request is.
+            # Without the later frames of aiohttp, which hold the request.
             raise self._failure.with_traceback(self._trace)
 
 
 def in_pieces(data: bytes) -> bytes | BytesIO:
-    """Return *data* so that sending it holds nobody else up: large data is sent piece by piece."""
+    """Return *data* in a form that is sent in pieces if it is large, so that other tasks run."""
     return data if len(data) <= _LARGEST_PIECE else BytesIO(data)

@@ -53,10 +53,10 @@ T = TypeVar("T")
 _MOST_REDIRECTS: Final = 3
 
 _SNIPPET: Final = 200
-"""Characters of an answer that are shown when it cannot be read."""
+"""Characters of an unreadable answer that an error shows."""
 
 _EXAMINED: Final = 1 << 20
-"""Bytes of an answer that are looked at when it is an error, or cannot be read."""
+"""Bytes that are read of an answer that is an error, or unreadable."""
 
 _log = logging.getLogger("replicate_async")
 
@@ -102,7 +102,7 @@ class RequestSender:
     """Keeps the rate in place of *rate_limiters*, for several processes together."""
     transport: Transport
     clock: ApiClock = field(default_factory=ApiClock, repr=False, compare=False)
-    """What answers have told of the API's clock."""
+    """The estimate of the API's clock."""
 
     def send(self, request: Request[R]) -> Coroutine[Any, Any, R]:
         """Send *request*, with retries and redirects; return the decoded body.
@@ -164,7 +164,7 @@ class RequestSender:
         return pause if pause is not None and self.budget.spend(failure) else None
 
     async def _attempt(self, request: Request[R], number: int) -> R:
-        """Make one attempt; hooks and whatever else goes with a request have their place here."""
+        """Make one attempt; here is the place for hooks, extra headers and metadata."""
         url, hooks = f"{self.base.url}{request.target}", request.hooks
         await self._permit(request.endpoint.bucket, first=number == 1)
         if hooks is not None:
@@ -202,7 +202,7 @@ class RequestSender:
             await bucket.turn(place, monotonic, asyncio.sleep)
 
     async def _exchange(self, request: Request[Any], url: str) -> Response:
-        """Send *request* to *url* and return the answer, whatever its status."""
+        """Send *request* to *url* and return the answer, of any status."""
         begun = monotonic()
         try:
             response = await self.transport.send(
@@ -259,7 +259,7 @@ class RequestSender:
             self.rate_limiters.buckets[kind].observed(now, *_allowance(response.headers))
 
     def _decoded(self, request: Request[R], response: Response) -> R:
-        """Return what *response* says; raises `DecodeError`."""
+        """Return the decoded body of *response*; raises `DecodeError`."""
         try:
             try:
                 return request.endpoint.decode(response.body)
@@ -272,7 +272,7 @@ class RequestSender:
         text = covered(response.body[:_EXAMINED].decode(errors="replace"))[:_SNIPPET]
         snippet = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         cls = DecodeError if request.endpoint.repeatable else AmbiguousDecodeError
-        # Out here, so that what was decoded is not even in the context of what is raised.
+        # Outside of `except`, so that no context of the error holds what was decoded.
         raise cls(
             f"{request.operation} answered {response.status} with "
             f"{content_type or 'no content type'}, which is not what the API documents ({reason}): "
@@ -285,7 +285,7 @@ class RequestSender:
     def _lost(
         self, request: Request[Any], error: APIConnectionError | DecodeError
     ) -> ReplicateError:
-        """Return what to raise for *error*, which came instead of an answer."""
+        """Return the error to raise for *error*, which came in place of an answer."""
         if isinstance(error, APIConnectionError):
             if error.phase == "not_sent" or request.endpoint.repeatable:
                 return error
@@ -314,7 +314,7 @@ class RequestSender:
 
     def _refused(self, request: Request[Any], response: Response) -> APIStatusError:
         """Return the error for an error status; after a 429, hold requests back."""
-        # Escapes of what is no ASCII survive, since the token has none.
+        # Latin-1 keeps every byte, and the token is ASCII.
         body = self.token.covered_in(response.body[:_EXAMINED].decode("latin-1"))
         problem = problems.parse(
             response.status, response.headers.get("Content-Type", ""), body.encode("latin-1")
@@ -344,7 +344,7 @@ class RequestSender:
 
 
 def _failure_of(error: ReplicateError) -> Failure | None:
-    """Return how an attempt failed with *error*, None if another would fail alike."""
+    """Return how an attempt failed, or None if another would fail in the same way."""
     if isinstance(error, APIConnectionError) and not isinstance(error, TLSError):
         return Failure(error.phase)
     if isinstance(error, APIStatusError) and (phase := phase_of_status(error.status)) is not None:
@@ -354,7 +354,7 @@ def _failure_of(error: ReplicateError) -> Failure | None:
 
 
 def _allowance(headers: Mapping[str, str]) -> tuple[int | None, float]:
-    """Return how many more requests the API would take now, and in how many seconds more again."""
+    """Return the requests that the API would take now, and the seconds until it takes more."""
     remaining = _number(headers.get("ratelimit-remaining"))
     reset = _number(headers.get("ratelimit-reset")) if remaining == 0 else None
     return remaining, float(reset or 0)

@@ -30,7 +30,7 @@ from replicate_async.transport.session import LoopSession
 T = TypeVar("T")
 
 LARGEST_BODY: Final = 64 * 1024 * 1024
-"""Decompressed bytes of an answer; more is refused while it is read."""
+"""Decompressed bytes of an answer; a larger one is refused while it is read."""
 
 _AUTHORIZATION: Final = "Authorization"
 _DEFAULTS: Final = Connections()
@@ -45,7 +45,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
     def __repr__(self) -> str:
-        # Prompts and outputs, and a token that the server echoes, do not belong into tracebacks.
+        # Tracebacks must not show prompts, outputs, or a token that the server echoes.
         return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
@@ -117,7 +117,7 @@ class Transport:
             try:
                 return await self._isolated(self._send(method, url, fields, token, form, limits))
             except APIConnectionError:
-                # What broke may be the caller's own iterator, whose error says more.
+                # The caller's own iterator may have failed; its error says more.
                 for content in streamed:
                     content.raise_failure()
                 raise
@@ -186,7 +186,7 @@ class Transport:
         return {"headers": fields, "middlewares": (_authorizing(token),)}
 
     async def _isolated(self, exchange: Awaitable[T], url: str = "") -> T:
-        """Await *exchange*; what it raises, leaves as our error or without aiohttp's frames."""
+        """Await *exchange*; raise its errors translated, or without the frames of aiohttp."""
         fault: BaseException
         try:
             return await exchange
@@ -194,14 +194,14 @@ class Transport:
             fault = translated(error, url)
         except BaseException as error:  # noqa: BLE001 - it is raised below
             fault = self._unexpected(error)
-        # Out here, so that the original is not even the context of what is raised.
+        # Outside of `except`, so that the original is not the context of the error.
         try:
             raise fault
         finally:
             del fault  # it refers to this frame
 
     def _unexpected(self, error: BaseException) -> BaseException:
-        """Return what to raise for *error*, which is none of the network's."""
+        """Return the error to raise for *error*, which is no network error."""
         closed = self._callers is not None and self._callers.closed
         if isinstance(error, RuntimeError) and closed:
             return ClientStateError(SESSION_CLOSED)
@@ -236,7 +236,7 @@ class Transport:
 
 
 def _authorizing(token: Token | None) -> aiohttp.ClientMiddlewareType:
-    """Return a middleware that sends *token*, or no authorization, whatever the session says.
+    """Return a middleware that sends *token*, or no authorization, in place of the session's.
 
     It replaces the middlewares of the session: one that repeats requests would repeat creates. It
     costs a quarter of a request, so that the client's own session has none.

@@ -44,12 +44,12 @@ if TYPE_CHECKING:
         FileError,
         FileTooLargeError,
         InvalidArgumentError,
-        JournalDamaged,
+        JournalDamagedError,
         JournalError,
-        JournalLocked,
+        JournalLockedError,
         JournalLostError,
-        JournalMismatch,
-        JournalTooNew,
+        JournalMismatchError,
+        JournalTooNewError,
         JournalWriteError,
         LimiterError,
         NotFoundError,
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from replicate_async.files.save_all import SaveProgress, save_all
     from replicate_async.resources._paginator import Paginator
     from replicate_async.runs.batch.batch import Batch
-    from replicate_async.runs.batch.calls import BatchTimeouts
+    from replicate_async.runs.batch.options import BatchTimeouts
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
     from replicate_async.runs.streaming.events import (
         DoneEvent,
@@ -151,12 +151,12 @@ __all__ = [
     "FileTooLargeError",
     "Hardware",
     "InvalidArgumentError",
-    "JournalDamaged",
+    "JournalDamagedError",
     "JournalError",
-    "JournalLocked",
+    "JournalLockedError",
     "JournalLostError",
-    "JournalMismatch",
-    "JournalTooNew",
+    "JournalMismatchError",
+    "JournalTooNewError",
     "JournalWriteError",
     "Limiter",
     "LimiterError",
@@ -232,7 +232,7 @@ _HOMES = (
     "runs.streaming.stream",
     "runs.waiting.watch",
     "runs.batch.batch",
-    "runs.batch.calls",
+    "runs.batch.options",
     "runs.batch.results",
 )
 

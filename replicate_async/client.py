@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from replicate_async.runs.batch.batch import Batch
-    from replicate_async.runs.batch.calls import BatchTimeouts, OnError
     from replicate_async.runs.batch.keys import Key, Match
+    from replicate_async.runs.batch.options import BatchTimeouts, OnError
     from replicate_async.runs.batch.results import BatchProgress, ItemInput
 
     T = TypeVar("T", default=Any)

@@ -48,10 +48,10 @@
     │   ├── FileTooLargeError           it is larger than was allowed
     │   └── OutputExpiredError          the output is not there any more
     ├── JournalError                    a batch's journal that cannot be used
-    │   ├── JournalLocked               another run has it open
-    │   ├── JournalMismatch             it belongs to another run
-    │   ├── JournalTooNew               a newer version of this package made it
-    │   ├── JournalDamaged              it is damaged, or no journal
+    │   ├── JournalLockedError          another run has it open
+    │   ├── JournalMismatchError        it belongs to another run
+    │   ├── JournalTooNewError          a newer version of this package made it
+    │   ├── JournalDamagedError         it is damaged, or no journal
     │   ├── JournalLostError            it was deleted or replaced while a batch used it
     │   └── JournalWriteError           the disk is full or fails
     ├── LimiterError                    no permit from a shared limiter
@@ -423,19 +423,19 @@ class JournalError(ReplicateError):
     """A batch's journal that cannot be used; the message says why and what to do."""
 
 
-class JournalLocked(JournalError):  # noqa: N818 - says what happened
+class JournalLockedError(JournalError):
     """Another run has the journal open."""
 
 
-class JournalMismatch(JournalError):  # noqa: N818 - says what happened
+class JournalMismatchError(JournalError):
     """The journal belongs to another model, version or options, or knows a key's other input."""
 
 
-class JournalTooNew(JournalError):  # noqa: N818 - says what happened
+class JournalTooNewError(JournalError):
     """A newer version of this package made the journal."""
 
 
-class JournalDamaged(JournalError):  # noqa: N818 - says what happened
+class JournalDamagedError(JournalError):
     """The file is damaged, or no journal."""
 
 

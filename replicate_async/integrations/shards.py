@@ -15,7 +15,7 @@ import msgspec
 
 from replicate_async.client import Replicate
 from replicate_async.core.limits import Limiter
-from replicate_async.errors import JournalLocked
+from replicate_async.errors import JournalLockedError
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
 
@@ -63,7 +63,7 @@ async def run_shard(
     Run again with the same *journal*, it goes on where it left off. *connect* makes the client,
     which keeps the pace of *limiter*; *start* is the place of the first input in the whole batch,
     *began* is called with the batch before it runs; *on_progress* and the *options* are those of
-    ``client.batch``. Raises `JournalLocked` when another process still has the journal after a
+    ``client.batch``. Raises `JournalLockedError` when another process still has the journal after a
     minute, and what ``client.batch`` raises.
     """
     loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ async def run_shard(
                     began(batch)
                 async with batch:
                     return [_placed(result, start) async for result in batch]
-        except JournalLocked:
+        except JournalLockedError:
             # A worker that was given up may be alive still; it is about to find that out.
             if loop.time() > patience:
                 raise

@@ -47,20 +47,14 @@ from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources.endpoints import FILES_GET, MODELS_GET, MODELS_VERSIONS_GET
 from replicate_async.runs.batch import dataframes
+from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
 from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.calls import (
-    BatchOptions,
-    BatchTimeouts,
-    Calls,
-    Listed,
-    ListedPage,
-    OnError,
-)
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.keys import Key, Match
+from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnError
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.streaming.stream import OnExit, check_on_exit
 from replicate_async.runs.waiting.listed_run import decode, decode_listed
@@ -171,7 +165,7 @@ def make_batch(
         known = context.models.shape_of(prediction)
         return known is not None and known.is_text
 
-    api = Calls(
+    api = BatchApi(
         create=create,
         latest_version=latest_version,
         learn_time=calls.newest,

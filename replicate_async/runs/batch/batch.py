@@ -6,8 +6,9 @@ import asyncio
 from typing import Generic, Self, TypeVar
 
 from replicate_async.errors import ClientStateError, JournalLostError
-from replicate_async.runs.batch.calls import BatchOptions, Calls
+from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.inputs import Source
+from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 from replicate_async.runs.batch.scheduler import BatchScheduler
 
@@ -30,12 +31,12 @@ class Batch(Generic[T]):
         self,
         source: Source,
         options: BatchOptions,
-        calls: Calls,
+        api: BatchApi,
         running: set[BatchScheduler],
     ) -> None:
         self._options = options
         self._running = running
-        self._scheduler = BatchScheduler(source, options, calls)
+        self._scheduler = BatchScheduler(source, options, api)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __aiter__(self) -> Self:

@@ -29,10 +29,10 @@ from replicate_async.errors import (
     WaitTimeout,
     prediction_error,
 )
+from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
 from replicate_async.runs.batch.breaker import CircuitBreaker
 from replicate_async.runs.batch.by_key import with_changeable_files
-from replicate_async.runs.batch.calls import BatchOptions, Calls
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.errors import (
     MAX_LOST,
@@ -50,6 +50,7 @@ from replicate_async.runs.batch.errors import (
 from replicate_async.runs.batch.identity import fields, known_files, likeness, read_files
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Entry, Journal, State
+from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.reconcile import Absent, Found, LostCreate, Reconciler
 from replicate_async.runs.batch.result_codec import replay, store, store_refusal
 from replicate_async.runs.batch.results import BatchResult, ItemInput
@@ -96,7 +97,7 @@ class ItemRunner:
     def __init__(
         self,
         options: BatchOptions,
-        calls: Calls,
+        api: BatchApi,
         journal: Journal,
         claims: ClaimStore,
         reconciler: Reconciler,
@@ -104,7 +105,7 @@ class ItemRunner:
         stats: BatchStats,
     ) -> None:
         self._options = options
-        self._calls = calls
+        self._api = api
         self._journal = journal
         self._claims = claims
         self._reconciler = reconciler
@@ -202,7 +203,7 @@ class ItemRunner:
 
     async def _as_sent(self, item: Item) -> ItemInput:
         """Return the input of *item* as the model gets it."""
-        field = self._calls.key_field
+        field = self._api.key_field
         if field is None:
             return item.input
         await field.look_up()
@@ -210,12 +211,12 @@ class ItemRunner:
 
     async def _learn_time(self) -> None:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
-        if self._calls.clock.known or not self._journal.persistent:
+        if self._api.clock.known or not self._journal.persistent:
             return
         async with self._first:
             if not self._time_asked:
                 with suppress(ReplicateError):  # without it, a lost create stays uncertain
-                    await self._calls.learn_time()
+                    await self._api.learn_time()
                 self._time_asked = True
 
     @asynccontextmanager
@@ -235,8 +236,8 @@ class ItemRunner:
 
     async def _attempt(self, item: Item) -> Prediction:
         """Send one create, with its intent and its outcome in the journal."""
-        attempt = CreateAttempt(item, self._journal, self._claims, self._calls.clock, self._limit)
-        create = self._calls.create(item.input, attempt.version, attempt)
+        attempt = CreateAttempt(item, self._journal, self._claims, self._api.clock, self._limit)
+        create = self._api.create(item.input, attempt.version, attempt)
         creating = asyncio.ensure_future(create)
         self._creating[creating] = attempt
         try:
@@ -276,7 +277,7 @@ class ItemRunner:
         self._stats.created += 1
         self._stats.retried += item.repeats > 0
         self._claims.remember(
-            created := item.entry.created(prediction.id), self._calls.clock.latest()
+            created := item.entry.created(prediction.id), self._api.clock.latest()
         )
         await self._record(item, created)
 
@@ -313,7 +314,7 @@ class ItemRunner:
         if asked is not None or self._options.version is not None:
             return False
         if self._journal.header.latest_version is None:
-            found = await self._calls.latest_version()
+            found = await self._api.latest_version()
             if found is None:
                 return False
             await self._journal.set_latest_version(found)
@@ -389,10 +390,10 @@ class ItemRunner:
             return created
         prediction_id = item.entry.prediction_id or ""
         try:
-            return await self._calls.wait(prediction_id)
+            return await self._api.wait(prediction_id)
         except WaitTimeout as error:
             error.last = error.last or created
-            ended = await give_up(self._calls.cancel, prediction_id, error)
+            ended = await give_up(self._api.cancel, prediction_id, error)
             if ended is not None:
                 return ended
             last = error.last if isinstance(error.last, Prediction) else created
@@ -433,7 +434,7 @@ class ItemRunner:
             )
         elif self._options.save_files is not None:
             files = await self._save(item, ended, self._options.save_files)
-        is_text = self._calls.is_text(ended)
+        is_text = self._api.is_text(ended)
         unkept = await self._record_done(item, ended, files, is_text=is_text)
         output: object = None
         if error is None:
@@ -446,7 +447,7 @@ class ItemRunner:
     async def _save(self, item: Item, ended: Prediction, folder: Path) -> tuple[Path, ...]:
         """Save the output's files. After an error the item is not done: a resume tries again."""
         try:
-            return tuple(await self._calls.save(ended, folder, item.key))
+            return tuple(await self._api.save(ended, folder, item.key))
         except Exception as error:
             if is_disk_full(error) or isinstance(error, MemoryError):
                 raise
@@ -471,7 +472,7 @@ class ItemRunner:
 
     def _decode(self, prediction: Prediction) -> tuple[object, ReplicateError | None]:
         try:
-            return self._calls.output(prediction), None
+            return self._api.output(prediction), None
         except msgspec.ValidationError as error:
             said = str(error)
         except ReplicateError as error:
@@ -514,11 +515,11 @@ class ItemRunner:
             return
         try:
             async with asyncio.timeout(CANCEL_WITHIN):
-                ended = await self._calls.cancel(entry.prediction_id or "")
+                ended = await self._api.cancel(entry.prediction_id or "")
                 if ended.status not in ("succeeded", "failed"):
                     await self._record(item, entry.reset())
                 elif self._options.save_files is None:
-                    result = store(ended, is_text=self._calls.is_text(ended))
+                    result = store(ended, is_text=self._api.is_text(ended))
                     await self._record(item, entry.done(result))
         except (ReplicateError, TimeoutError):
             pass  # it must not hide why the batch is left; a resume finds the prediction

@@ -34,10 +34,11 @@ from replicate_async.errors import (
     TLSError,
 )
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.calls import BatchTimeouts, Listed, ListedPage
+from replicate_async.runs.batch.api import Listed, ListedPage
 from replicate_async.runs.batch.comparison import comparable, differs, says_more
 from replicate_async.runs.batch.identity import agree, has_file, likeness
 from replicate_async.runs.batch.known_file import KnownFile, map_strings
+from replicate_async.runs.batch.options import BatchTimeouts
 from replicate_async.schemas import Prediction
 
 _TOGETHER: Final = 0.05

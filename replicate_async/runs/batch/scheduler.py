@@ -12,11 +12,11 @@ from replicate_async.errors import (
     InvalidArgumentError,
     JournalError,
     JournalLostError,
-    JournalMismatch,
+    JournalMismatchError,
     ReplicateError,
 )
 from replicate_async.refs import VersionRef, parse_version
-from replicate_async.runs.batch.calls import BatchOptions, Calls
+from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.dry_run import DryRunner
 from replicate_async.runs.batch.errors import is_disk_full, unexpected, unexpected_create
@@ -24,6 +24,7 @@ from replicate_async.runs.batch.inputs import InputReader, Item, Source
 from replicate_async.runs.batch.item import ItemRunner, Outcome
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
+from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_queue import ResultQueue
 from replicate_async.runs.batch.results import BatchSummary
@@ -53,10 +54,10 @@ class BatchScheduler:
     *concurrency* and a permit to create. The results go to `results`.
     """
 
-    def __init__(self, source: Source, options: BatchOptions, calls: Calls) -> None:
+    def __init__(self, source: Source, options: BatchOptions, api: BatchApi) -> None:
         self._source = source
         self._options = options
-        self._calls = calls
+        self._api = api
         running = options.concurrency or MAX_RUNNING
         room = max(_READY, _AHEAD * running) if options.ordered else _READY
         self.results: ResultQueue[Any] = ResultQueue(room=room, ordered=options.ordered)
@@ -108,12 +109,12 @@ class BatchScheduler:
         requests = self._requests
         if requests is None:
             started = self.stats.began is not None
-            requests = self._calls.requests() - self._requests_before if started else 0
+            requests = self._api.requests() - self._requests_before if started else 0
         return self.stats.summary(requests=requests, stopped=self._stop.reason)
 
     async def _run(self) -> None:
         self.stats.began = monotonic()
-        self._requests_before = self._calls.requests()
+        self._requests_before = self._api.requests()
         try:
             self._journal = await self._open_journal()
             async with self._journal:
@@ -123,7 +124,7 @@ class BatchScheduler:
             self._stop.set("error")
         finally:
             self.stats.ended = monotonic()
-            self._requests = self._calls.requests() - self._requests_before
+            self._requests = self._api.requests() - self._requests_before
             self._report(at_once=True)
             if isinstance(self.error, ReplicateError):
                 self.error.add_note(self._note(self.error))
@@ -167,7 +168,7 @@ class BatchScheduler:
         claims = ClaimStore(journal)
         reader = self._reader(journal, claims)
         if self._options.dry_run:
-            self._runner = DryRunner(await self._calls.input_schema())
+            self._runner = DryRunner(await self._api.input_schema())
         else:
             self._runner = self._item_runner(journal, claims)
         if self._stop.reason is None:
@@ -188,17 +189,17 @@ class BatchScheduler:
             given, version = parse_version(self._options.model), journal.header.latest_version
             return given if version is None else given._replace(version=version)
 
-        options, calls = self._options, self._calls
+        options, api = self._options, self._api
         self._reconciler = Reconciler(
             ref,
-            calls.pages,
-            calls.get,
+            api.pages,
+            api.get,
             claims,
-            calls.clock,
+            api.clock,
             options.patience,
-            calls.file_sha256,
+            api.file_sha256,
         )
-        return ItemRunner(options, calls, journal, claims, self._reconciler, self._stop, self.stats)
+        return ItemRunner(options, api, journal, claims, self._reconciler, self._stop, self.stats)
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup
@@ -251,7 +252,7 @@ class BatchScheduler:
         What runs is awaited when a resume cannot know of it, or when only an input is wrong.
         """
         self._set_error(error)
-        drain = isinstance(error, JournalLostError | JournalMismatch)
+        drain = isinstance(error, JournalLostError | JournalMismatchError)
         if not drain and isinstance(self._runner, ItemRunner) and self._journal is not None:
             self._runner.leaves_running |= self._journal.persistent
         self.stop(drain=drain, reason="error")

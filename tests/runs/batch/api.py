@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from replicate_async import Limits, Poll, Replicate, Retry, Timeout
-from replicate_async.runs.batch.calls import BatchTimeouts
+from replicate_async.runs.batch.options import BatchTimeouts
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, page, problem
 from tests.support.sentinel import TOKEN

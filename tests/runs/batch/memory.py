@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.refs import parse_version
+from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.calls import BatchOptions, BatchTimeouts, Calls
 from replicate_async.runs.batch.inputs import open_source
+from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts
 from replicate_async.schemas import Prediction, PredictionURLs
 
 
@@ -68,7 +69,7 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
     def no_list(*_: object) -> Any:
         raise AssertionError
 
-    calls = Calls(
+    calls = BatchApi(
         create=api.create,
         wait=unused,
         get=unused,

@@ -17,7 +17,7 @@ import anyio
 import msgspec
 import pytest
 
-from replicate_async.errors import InvalidArgumentError, JournalDamaged
+from replicate_async.errors import InvalidArgumentError, JournalDamagedError
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.export import COLUMNS, Format, export
 from replicate_async.runs.batch.journal.reader import read, status
@@ -289,5 +289,5 @@ async def test_a_journal_that_may_not_be_written_can_be_read(journal: Journal) -
 async def test_a_file_that_is_no_journal_is_not_read(tmp_path: Path) -> None:
     await anyio.Path(tmp_path / "run.db").write_text("prompt\nA fox\n" * 100)
 
-    with pytest.raises(JournalDamaged):
+    with pytest.raises(JournalDamagedError):
         status(tmp_path / "run.db")

@@ -11,7 +11,7 @@ import pytest
 
 from replicate_async import (
     InvalidArgumentError,
-    JournalMismatch,
+    JournalMismatchError,
     Limits,
     PaymentRequiredError,
     ReplicateError,
@@ -143,7 +143,7 @@ async def test_inputs_that_do_not_fit_the_journal_end_the_batch_after_what_runs(
             results, error = await results_and_error(batch)
 
     assert [result.ok for result in results] == [True]
-    assert isinstance(error, JournalMismatch)
+    assert isinstance(error, JournalMismatchError)
     assert not any(made.canceled for made in api.made)
 
 

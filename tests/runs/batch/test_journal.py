@@ -16,8 +16,8 @@ import pytest
 from replicate_async.errors import (
     ClientStateError,
     InvalidArgumentError,
-    JournalLocked,
-    JournalMismatch,
+    JournalLockedError,
+    JournalMismatchError,
 )
 from replicate_async.runs.batch.journal import Entry, Journal, State
 from replicate_async.runs.batch.journal.reader import status
@@ -150,9 +150,9 @@ async def test_a_step_that_cannot_be_is_refused_and_changes_nothing(journal: Jou
 async def test_a_key_with_another_input_is_refused_and_nothing_is_added(journal: Journal) -> None:
     await journal.plan(ITEMS)
 
-    with pytest.raises(JournalMismatch, match="knows 'key 1' with another input"):
+    with pytest.raises(JournalMismatchError, match="knows 'key 1' with another input"):
         await journal.plan([(0, "new", "d"), (1, "key 1", "changed")])
-    with pytest.raises(JournalMismatch, match="knows 'twice' with another input"):
+    with pytest.raises(JournalMismatchError, match="knows 'twice' with another input"):
         await journal.plan([(0, "twice", "d"), (1, "twice", "changed")])
 
     assert sum((await journal.counts()).values()) == len(ITEMS)
@@ -324,7 +324,7 @@ async def once_let_go(path: Path) -> Journal:
     while True:
         try:
             return await Journal.open(path, HEADER)
-        except JournalLocked:
+        except JournalLockedError:
             await asyncio.sleep(0.002)
 
 

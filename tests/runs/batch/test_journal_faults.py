@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from replicate_async.errors import InvalidArgumentError, JournalDamaged
+from replicate_async.errors import InvalidArgumentError, JournalDamagedError
 from replicate_async.runs.batch.journal import Journal
 from replicate_async.runs.batch.journal.reader import read
 from tests.runs.batch.journal_faults import FAULTS, STRACE, faulted, program, wrong
@@ -92,7 +92,7 @@ def damage_of(path: Path) -> list[str]:
 
     try:
         return asyncio.run(look())
-    except JournalDamaged as error:
+    except JournalDamagedError as error:
         return [] if str(path) in str(error) else [f"it does not say of which file: {error}"]
 
 
@@ -108,7 +108,7 @@ def test_a_journal_that_was_cut_short_is_refused(tmp_path: Path, whole: bytes) -
     path = tmp_path / "run.db"
     for size in (1, 99, 100, 4095, 4096, 8192, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
         path.write_bytes(whole[:size])
-        with pytest.raises(JournalDamaged):
+        with pytest.raises(JournalDamagedError):
             asyncio.run(Journal.open(path, HEADER))
 
 
@@ -133,7 +133,7 @@ def test_reading_notices_damage_too(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "run.db"
     path.write_bytes(whole.replace(b"p77", b"p78"))
 
-    with pytest.raises(JournalDamaged, match="of '77' is not as it was written"):
+    with pytest.raises(JournalDamagedError, match="of '77' is not as it was written"):
         list(read(path))
     with pytest.raises(InvalidArgumentError, match="there is no journal at"):
         list(read(path.with_name("other.db")))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate_async import BatchResult, JournalError, JournalLocked
+from replicate_async import BatchResult, JournalError, JournalLockedError
 from replicate_async.runs.batch.journal import Journal, State
 from replicate_async.runs.batch.journal.lock import Lock
 from replicate_async.runs.batch.journal.reader import status
@@ -173,7 +173,7 @@ async def test_a_runner_that_lost_its_lock_leaves_the_lock_of_another(journal: P
     second = Lock(journal)
     first.release()
 
-    with pytest.raises(JournalLocked):
+    with pytest.raises(JournalLockedError):
         Lock(journal)
     second.release()
     assert not beside(journal, ".lock").exists()

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatch
+from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatchError
 from replicate_async.runs.batch.journal import Entry, Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.reader import read, status
 
@@ -69,7 +69,7 @@ class JournalMachine(RuleBasedStateMachine):
             elif known.digest != digest:
                 try:
                     self.run(self.journal.plan(items))
-                except JournalMismatch:
+                except JournalMismatchError:
                     return
                 raise AssertionError("another input was taken for the same")
             elif key not in seen:

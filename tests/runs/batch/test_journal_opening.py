@@ -16,11 +16,11 @@ import pytest
 
 from replicate_async.errors import (
     InvalidArgumentError,
-    JournalDamaged,
+    JournalDamagedError,
     JournalError,
-    JournalLocked,
-    JournalMismatch,
-    JournalTooNew,
+    JournalLockedError,
+    JournalMismatchError,
+    JournalTooNewError,
     JournalWriteError,
 )
 from replicate_async.runs.batch.journal import FORMAT, Journal, JournalHeader
@@ -45,7 +45,7 @@ async def test_a_journal_of_another_run_is_refused(
 ) -> None:
     await (await Journal.open(path, HEADER)).aclose()
 
-    with pytest.raises(JournalMismatch, match=said):
+    with pytest.raises(JournalMismatchError, match=said):
         await Journal.open(path, wanted)
 
 
@@ -69,7 +69,9 @@ async def test_a_second_runner_is_refused_and_let_in_later(path: Path) -> None:
     link = path.with_name("link.db")
     link.symlink_to(path)
     for name in (path, link):
-        with pytest.raises(JournalLocked, match=rf"in use by another run \(process {os.getpid()}"):
+        with pytest.raises(
+            JournalLockedError, match=rf"in use by another run \(process {os.getpid()}"
+        ):
             await Journal.open(name, HEADER)
     await first.plan(ITEMS)
     await first.aclose()
@@ -100,7 +102,7 @@ async def test_a_runner_that_was_killed_lets_the_next_one_in(path: Path) -> None
     )
     assert runner.stdout is not None
     assert await runner.stdout.readline() == b"open\n"
-    with pytest.raises(JournalLocked, match=f"process {runner.pid} "):
+    with pytest.raises(JournalLockedError, match=f"process {runner.pid} "):
         await Journal.open(path, header)
     runner.kill()
     await runner.communicate()
@@ -118,7 +120,7 @@ async def test_a_lock_has_one_holder_whoever_comes_and_goes(path: Path) -> None:
         for _ in range(100):
             try:
                 lock = Lock(path)
-            except JournalLocked:
+            except JournalLockedError:
                 continue
             holders.append(1)
             most = max(most, len(holders))
@@ -169,7 +171,7 @@ async def test_a_newer_format_is_refused(path: Path) -> None:
     await (await Journal.open(path, HEADER)).aclose()
     change(path, f"PRAGMA user_version = {FORMAT + 1}")
 
-    with pytest.raises(JournalTooNew, match="update it to resume"):
+    with pytest.raises(JournalTooNewError, match="update it to resume"):
         await Journal.open(path, HEADER)
 
 
@@ -196,7 +198,7 @@ async def test_a_file_that_is_no_journal_is_refused_and_left_alone(
         content = await file.read_bytes()
     await file.write_bytes(content)
 
-    with pytest.raises(JournalDamaged, match=said):
+    with pytest.raises(JournalDamagedError, match=said):
         await Journal.open(path, HEADER)
 
     assert await file.read_bytes() == content
@@ -205,7 +207,7 @@ async def test_a_file_that_is_no_journal_is_refused_and_left_alone(
 async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
     path.with_name("run.db-wal").write_bytes(b"log")
 
-    with pytest.raises(JournalDamaged, match=r"is gone, and run\.db-wal beside it is not"):
+    with pytest.raises(JournalDamagedError, match=r"is gone, and run\.db-wal beside it is not"):
         await Journal.open(path, HEADER)
 
     assert os.listdir(path.parent) == ["run.db-wal"]  # noqa: PTH208 - no path object to await
@@ -227,9 +229,9 @@ async def test_a_row_that_was_changed_is_noticed_and_ends_it(path: Path, stateme
     change(path, statement)
 
     async with await Journal.open(path, HEADER) as journal:
-        with pytest.raises(JournalDamaged, match="of 'key 1' is not as it was written"):
+        with pytest.raises(JournalDamagedError, match="of 'key 1' is not as it was written"):
             await journal.plan(ITEMS)
-        with pytest.raises(JournalDamaged):
+        with pytest.raises(JournalDamagedError):
             await journal.counts()
 
 
@@ -237,7 +239,7 @@ async def test_a_header_that_was_changed_is_noticed(path: Path) -> None:
     await (await Journal.open(path, HEADER)).aclose()
     change(path, "UPDATE header SET json = CAST('{}' AS BLOB)")
 
-    with pytest.raises(JournalDamaged, match="its header is not as it was written"):
+    with pytest.raises(JournalDamagedError, match="its header is not as it was written"):
         await Journal.open(path, HEADER)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from replicate_async import InvalidArgumentError, JournalMismatch
+from replicate_async import InvalidArgumentError, JournalMismatchError
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, BatchAPI, client_of
@@ -64,7 +64,7 @@ async def test_without_it_the_error_names_it(journal: Path) -> None:
     api = BatchAPI()
     await run(api, signed(1, "one"), journal, key="id")
 
-    with pytest.raises(JournalMismatch, match='match="key"'):
+    with pytest.raises(JournalMismatchError, match='match="key"'):
         await run(api, signed(1, "two"), journal, key="id")
 
     (result,) = await run(api, signed(1, "two"), journal, **BY_KEY)

@@ -10,7 +10,7 @@ import pytest
 from replicate_async import (
     AmbiguousCreateError,
     InvalidArgumentError,
-    JournalLocked,
+    JournalLockedError,
     Replicate,
 )
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
@@ -137,7 +137,7 @@ async def test_a_journal_that_is_in_use_is_refused(journal: Path) -> None:
         client_of(server.url) as client,
         await Journal.open(journal, JournalHeader(model=MODEL)),
     ):
-        with pytest.raises(JournalLocked, match="in use by another run"):
+        with pytest.raises(JournalLockedError, match="in use by another run"):
             await client.resolve_batch_item(journal, first, absent=True)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from replicate_async import (
     InvalidArgumentError,
-    JournalLocked,
-    JournalMismatch,
+    JournalLockedError,
+    JournalMismatchError,
     NotFoundError,
     OutputRemovedError,
     Poll,
@@ -273,7 +273,7 @@ async def test_a_second_runner_is_refused(journal: Path) -> None:
         client.batch(MODEL, [{"n": 1}], journal=journal, poll=QUICK) as batch,
     ):
         await until(lambda: bool(api.made))
-        with pytest.raises(JournalLocked):
+        with pytest.raises(JournalLockedError):
             await anext(client.batch(MODEL, [{"n": 1}], journal=journal))
         assert batch.progress.running == 1
 
@@ -282,12 +282,12 @@ async def test_a_journal_of_another_batch_is_refused(journal: Path) -> None:
     api = BatchAPI()
     await run(api, [{"n": 1}], journal, key="n")
 
-    with pytest.raises(JournalMismatch, match="its model is 'acme/echo', not 'acme/other'"):
+    with pytest.raises(JournalMismatchError, match="its model is 'acme/echo', not 'acme/other'"):
         async with api.server() as server, client_of(server.url) as client:
             await anext(client.batch("acme/other", [{"n": 1}], journal=journal))
-    with pytest.raises(JournalMismatch, match="knows '1' with another input"):
+    with pytest.raises(JournalMismatchError, match="knows '1' with another input"):
         await run(api, [{"n": 1, "more": 2}], journal, key="n")
-    with pytest.raises(JournalMismatch, match="options"):
+    with pytest.raises(JournalMismatchError, match="options"):
         await run(api, [{"n": 1}], journal, cancel_after=60)
 
 

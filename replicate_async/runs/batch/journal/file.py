@@ -15,10 +15,10 @@ import msgspec
 
 from replicate_async.errors import (
     InvalidArgumentError,
-    JournalDamaged,
+    JournalDamagedError,
     JournalError,
-    JournalMismatch,
-    JournalTooNew,
+    JournalMismatchError,
+    JournalTooNewError,
     JournalWriteError,
 )
 from replicate_async.files.folder import sync_folder
@@ -79,7 +79,7 @@ def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None
     log = path.with_name(f"{path.name}-wal")
     if log.exists():
         # SQLite would take the old log for a part of the new file.
-        raise JournalDamaged(
+        raise JournalDamagedError(
             f"{path} is gone, and {log.name} beside it is not: restore the one, or delete the "
             "other to start again."
         )
@@ -145,13 +145,15 @@ def _use_wal(path: Path, db: sqlite3.Connection) -> None:
 def check(path: Path, db: sqlite3.Connection) -> None:
     """Refuse a file that is empty, no journal, or of another format."""
     if not path.stat().st_size:
-        raise JournalDamaged(f"{path} is empty, which no journal is: delete it to start a new one.")
+        raise JournalDamagedError(
+            f"{path} is empty, which no journal is: delete it to start a new one."
+        )
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
-        raise JournalDamaged(f"{path} is not a journal: use another path.")
+        raise JournalDamagedError(f"{path} is not a journal: use another path.")
     if version > FORMAT:
-        raise JournalTooNew(
+        raise JournalTooNewError(
             f"{path} has format {version}, and this version of replicate-async knows formats up to "
             f"{FORMAT}: update it to resume this run."
         )
@@ -167,30 +169,30 @@ def _check_length(path: Path, db: sqlite3.Connection) -> None:
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (size,) = db.execute("PRAGMA page_size").fetchone()
     if path.stat().st_size < pages * size:
-        raise JournalDamaged(damage(path, "its end is missing"))
+        raise JournalDamagedError(damage(path, "its end is missing"))
 
 
 def _check_items(path: Path, db: sqlite3.Connection) -> None:
     # Results may be large: their checksums are compared when they are read.
     (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
     if said != "ok":
-        raise JournalDamaged(damage(path, " ".join(said.split())))
+        raise JournalDamagedError(damage(path, " ".join(said.split())))
 
 
 def read_header(path: Path, db: sqlite3.Connection) -> JournalHeader:
     """Return the header of a journal."""
     said, crc = db.execute("SELECT json, crc FROM header").fetchone() or (b"", None)
     if zlib.crc32(said) != crc:
-        raise JournalDamaged(damage(path, "its header is not as it was written"))
+        raise JournalDamagedError(damage(path, "its header is not as it was written"))
     return msgspec.json.decode(said, type=JournalHeader)
 
 
 def _check_header(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
-    """Raise `JournalMismatch` for a journal of another run."""
+    """Raise `JournalMismatchError` for a journal of another run."""
     for name in ("model", "version", "options"):
         there, given = getattr(found, name), getattr(wanted, name)
         if there != given:
-            raise JournalMismatch(
+            raise JournalMismatchError(
                 f"{path} belongs to another run: its {name} is {there!r}, not {given!r}. "
                 "Use another journal for this one."
             )
@@ -213,10 +215,10 @@ def explained(path: Path) -> Generator[None]:
 def failure(path: Path, error: Exception) -> JournalError:
     """Return the `JournalError` for an *error* of the journal at *path*."""
     if isinstance(error, DamagedRowError):
-        return JournalDamaged(damage(path, str(error)))
+        return JournalDamagedError(damage(path, str(error)))
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
-        return JournalDamaged(damage(path, str(error)))
+        return JournalDamagedError(damage(path, str(error)))
     if code in _HELD:
         return JournalWriteError(
             f"{path} is held by another program: {error}. What was acknowledged is safe: close "

@@ -28,7 +28,7 @@ class Journal:
     """A batch's journal, open for writing by this process alone.
 
     What a method has written when it returns survives a crash of the process or of the system, and
-    a loss of power. Calls that arrive during a commit are committed together, in a thread.
+    a loss of power. BatchApi that arrive during a commit are committed together, in a thread.
 
     A cancelled method takes effect all the same, before the methods that are called next; only an
     intent is then taken back, because its create was not sent.
@@ -71,10 +71,13 @@ class Journal:
         the same under any digest. *clock* returns the seconds since 1970 at which a result is
         recorded.
 
-        Raises `JournalLocked` when another run has it open, `JournalMismatch` when it belongs to
-        another model, version or options, `JournalTooNew` when a newer version of this package
-        made it, `JournalDamaged` when it is damaged or no journal, `JournalWriteError` when the
-        disk fails, and `InvalidArgumentError` when it is missing and *create* is false.
+        Raises:
+            JournalLockedError: another run has it open.
+            JournalMismatchError: it belongs to another model, version or options.
+            JournalTooNewError: a newer version of this package made it.
+            JournalDamagedError: it is damaged, or no journal.
+            JournalWriteError: the disk fails.
+            InvalidArgumentError: it is missing, and *create* is false.
         """
         where = MEMORY
         if path is not None:
@@ -99,7 +102,7 @@ class Journal:
 
         A known item moves to its new index; of a key that comes twice, the first index counts.
         Entries that are done come with their results: plan a few hundred at a time. Raises
-        `JournalMismatch`, and adds nothing, when a key is known with another digest; a journal
+        `JournalMismatchError`, and adds nothing, when a key is known with another digest; a journal
         opened *by_key* takes the new digest, but for an entry whose create may have been sent.
         """
         given = list(items)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
-from replicate_async.errors import JournalLocked
+from replicate_async.errors import JournalLockedError
 
 if sys.platform == "win32":
     import msvcrt
@@ -50,7 +50,7 @@ class Lock:
             os.close(descriptor)
         owner = os.read(descriptor, 200).decode(errors="replace").strip()
         os.close(descriptor)
-        raise JournalLocked(_refusal(journal, owner))
+        raise JournalLockedError(_refusal(journal, owner))
 
     def _is_current(self, descriptor: int) -> bool:
         """Whether the file still has its name: its last owner may have removed it."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatch
+from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatchError
 from replicate_async.runs.batch.journal.entry import TRANSITIONS, Entry, JournalHeader, State
 
 SCHEMA: Final = """
@@ -107,7 +107,7 @@ class Store:
             if before is None:
                 placed[key] = Entry(key=key, digest=digest, index=index)
             elif before.digest != digest and not by_key:
-                raise JournalMismatch(
+                raise JournalMismatchError(
                     f"the journal knows {key!r} with another input. Use another journal for other "
                     "inputs, or other keys for them; when values differ at each run, as signed "
                     'URLs do, use match="key" so that the key alone counts.'

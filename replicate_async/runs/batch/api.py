@@ -1,4 +1,4 @@
-"""What a batch needs of the client, and how it was asked to run."""
+"""The API calls that a batch of one model makes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.key_field import KeyField
-from replicate_async.runs.batch.keys import Key, Match
-from replicate_async.runs.batch.results import BatchProgress, ItemInput
+from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import Prediction
-
-OnError: TypeAlias = Literal["collect", "raise"]
 
 
 class Listed(NamedTuple):
@@ -33,7 +30,7 @@ class ListedPage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class BatchApi:
     """The operations of one client that a batch of one model is made of."""
 
     create: Callable[[ItemInput, str | None, RequestHooks], Awaitable[Prediction]]
@@ -64,44 +61,3 @@ class Calls:
     """The SHA-256 of an upload by its URL, None if that is not to be had."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchTimeouts:
-    """How long things are waited for, in seconds."""
-
-    settle: float = 30.0
-    """Until a create that is not in the list is taken never to have happened."""
-    margin: float = 60.0
-    """By how much the clocks of the API's own machines may differ. Yours does not matter."""
-    outage: float = 600.0
-    """While the API is out: before a batch is stopped, before an item is called uncertain."""
-    retry: float = 1.0
-    """Before the first repeat of a failed prediction; twice as long before the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """What ``client.batch`` was given, checked."""
-
-    model: str
-    version: str | None
-    concurrency: int | None
-    ordered: bool
-    journal: str | None
-    key: Key
-    digest: str
-    """Of the options that change what is asked of the model."""
-    sdk: str
-    on_error: OnError
-    on_exit: Literal["cancel", "continue"]
-    retries: int
-    retry_failed: bool
-    save_files: Path | None
-    max_seconds: float | None
-    max_predictions: int | None
-    dry_run: bool
-    on_progress: Callable[[BatchProgress], object] | None
-    patience: BatchTimeouts
-    match: Match = "input"
-    """Whether an input is known by its key and its values, or by its key alone."""

@@ -1,0 +1,54 @@
+"""The options of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from replicate_async.runs.batch.keys import Key, Match
+from replicate_async.runs.batch.results import BatchProgress
+
+OnError: TypeAlias = Literal["collect", "raise"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTimeouts:
+    """How long things are waited for, in seconds."""
+
+    settle: float = 30.0
+    """Until a create that is not in the list is taken never to have happened."""
+    margin: float = 60.0
+    """By how much the clocks of the API's own machines may differ. Yours does not matter."""
+    outage: float = 600.0
+    """While the API is out: before a batch is stopped, before an item is called uncertain."""
+    retry: float = 1.0
+    """Before the first repeat of a failed prediction; twice as long before the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What ``client.batch`` was given, checked."""
+
+    model: str
+    version: str | None
+    concurrency: int | None
+    ordered: bool
+    journal: str | None
+    key: Key
+    digest: str
+    """Of the options that change what is asked of the model."""
+    sdk: str
+    on_error: OnError
+    on_exit: Literal["cancel", "continue"]
+    retries: int
+    retry_failed: bool
+    save_files: Path | None
+    max_seconds: float | None
+    max_predictions: int | None
+    dry_run: bool
+    on_progress: Callable[[BatchProgress], object] | None
+    patience: BatchTimeouts
+    match: Match = "input"
+    """Whether an input is known by its key and its values, or by its key alone."""

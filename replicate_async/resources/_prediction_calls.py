@@ -48,7 +48,12 @@ class PredictionCalls:
         )
         self.files: FileSource = FileSource(self._open_file, self.get, context.base)
         self.stream_deps: StreamDeps = StreamDeps(
-            context.open_stream, self.get, self.cancel, self.waits, self.files
+            context.open_stream,
+            self.get,
+            self.cancel,
+            self.waits,
+            self.files,
+            context.redact,
         )
 
     def get(self, prediction_id: str) -> Awaitable[Prediction]:

@@ -149,6 +149,26 @@ PLACES: Final[dict[str, tuple[Call, Place]]] = {
 }
 
 
+async def test_a_token_in_the_error_of_a_stream_is_covered() -> None:
+    asked = 0
+
+    def handler(request: Request) -> Answer:
+        nonlocal asked
+        if "/streams/" in request.path:
+            return stream_answer(
+                events(("error", f'{{"detail": "no {LONG}"}}'), ("done", '{"reason": "error"}'))
+            )
+        asked += 1
+        status = "processing" if asked == 1 else "failed"
+        shown = prediction(server.url, status=status, stream=f"{server.url}/streams/s")
+        return json_answer({**shown, "error": None})
+
+    async with FaultServer(handler) as server, client_with(LONG, server) as client:
+        with pytest.raises(ReplicateError, match=r"no \[hidden\]") as caught:
+            await streamed(client)
+    assert_unspoken(caught.value, LONG, LONG)
+
+
 def assert_unspoken(error: BaseException, token: str, said: str) -> None:
     fewest = min(len(token), 12)
     parts = {text[at : at + fewest] for text in (token, said) for at in range(len(text) - fewest)}

@@ -51,6 +51,8 @@ class StreamDeps(NamedTuple):
     waits: PredictionWaits[Prediction]
     files: FileSource | None = None
     """Opens output files; without it they are URLs."""
+    redact: Callable[[str], str] = str
+    """Removes the API token from a text."""
 
 
 class StreamReader:
@@ -207,7 +209,7 @@ class StreamReader:
                 self._close_source()
                 return
             if event.event == "error":
-                self._error_detail = error_detail(event.data)
+                self._error_detail = self._deps.redact(error_detail(event.data))
 
     async def _after_read(self, source: EventSource) -> list[Event]:
         """Decide how to go on after a read without events."""

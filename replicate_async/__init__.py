@@ -5,8 +5,8 @@
     async with Replicate() as client:
         output = await client.run("owner/name", {"prompt": "Hi"})
 
-`replicate_async.local` is a server that speaks the same API, `replicate_async.webhooks` verifies
-what the API sends, and `replicate_async.schemas` has every struct.
+`replicate_async.local` is an embedded server of the same API, `replicate_async.webhooks` verifies
+webhooks, and `replicate_async.schemas` has every struct.
 """
 
 from __future__ import annotations
@@ -213,8 +213,8 @@ __all__ = [
     "save_all",
 ]
 
-# Nothing is imported before it is asked for: a program that only wants an error class, or starts a
-# subcommand, does not wait for what a client needs. Those come first that others need anyway.
+# Each name is imported at its first use: a program that needs one error class, or a subcommand,
+# does not load the client. Modules that the others import come first.
 _HOMES = (
     "errors",
     "core.problem",
@@ -237,7 +237,7 @@ _HOMES = (
 )
 
 
-if not TYPE_CHECKING:  # else a checker takes any name for one of ours
+if not TYPE_CHECKING:  # otherwise a type checker accepts any name
 
     def __getattr__(name: str) -> object:
         if name in __all__:

@@ -1,7 +1,7 @@
-"""Names of models, deployments and versions, read in one place.
+"""Parsing the names of models, deployments and versions.
 
-A model or deployment is "owner/name"; a version is "owner/name:id" or the bare id, 64 hexadecimal
-characters (`predictions.create` documents all three).
+A model or deployment is "owner/name"; a version is "owner/name:id" or the id alone, 64 hexadecimal
+characters.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class ModelRef(NamedTuple):
         return f"{self.owner}/{self.name}"
 
     def path(self, kind: Literal["model", "deployment"]) -> dict[str, str]:
-        """Return the path parameters of an endpoint that names a *kind*."""
+        """Return the path parameters of an endpoint for this model or deployment."""
         return {f"{kind}_owner": self.owner, f"{kind}_name": self.name}
 
 
 class VersionRef(NamedTuple):
-    """What to run: a model, a version of a model, or a version by its id alone."""
+    """A model, a version of a model, or a version by its id alone."""
 
     model: ModelRef | None
     version: str | None
@@ -54,13 +54,13 @@ def parse_model(ref: str, argument: str = "model") -> ModelRef:
 
 
 def parse_version(ref: str, argument: str = "model") -> VersionRef:
-    """Return what *ref* names; raises `InvalidArgumentError` naming *argument*."""
+    """Return the model and version in *ref*; raises `InvalidArgumentError` naming *argument*."""
     if not isinstance(ref, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise _wrong(argument, ref, 'must be a string such as "owner/name"')
     return _parse(ref, argument)
 
 
-@lru_cache(maxsize=256)  # a program has a few, and passes them again and again
+@lru_cache(maxsize=256)  # a program uses a few models, many times
 def _parse(ref: str, argument: str) -> VersionRef:
     if not ref:
         raise _wrong(argument, ref, 'is empty; give "owner/name", "owner/name:version" or an id')
@@ -76,10 +76,10 @@ def _parse(ref: str, argument: str) -> VersionRef:
 
 
 def parse_version_id(version: str, argument: str = "version_id", *, given: object = None) -> str:
-    """Return *version* if it can be the id of a version.
+    """Return *version* if it can be the id of a version; raises `InvalidArgumentError`.
 
-    An id is 64 hexadecimal characters, but official models have shown others ("dp-..."), so only
-    what is plainly cut short, or no id at all, is refused.
+    An id is 64 hexadecimal characters, but official models have had others ("dp-..."). So only an
+    id that is cut short, or has other characters than names have, is refused.
     """
     if given is None:
         given = version
@@ -107,7 +107,7 @@ def _bare_version(argument: str, ref: str) -> str:
 
 
 def check_name(argument: str, name: str) -> None:
-    """Raise `InvalidArgumentError` naming *argument* unless *name* can be that of a thing."""
+    """Raise `InvalidArgumentError` naming *argument* unless *name* is a valid name."""
     if not _NAME.fullmatch(str(name)):
         raise _wrong(
             argument, name, "must be a name of lower-case letters, digits, '.', '_' and '-'"

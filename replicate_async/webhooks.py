@@ -1,4 +1,4 @@
-"""Webhooks as a web application receives them: verify, decode, notice repeats."""
+"""Webhooks in a web application: verify them, decode them, and skip repeated deliveries."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _Value: TypeAlias = str | bytes | int | Sequence[str | bytes | int]
 
 @runtime_checkable
 class _HasItems(Protocol):
-    """Header objects of web frameworks, not all of which are mappings."""
+    """The header object of a web framework; not all of them are mappings."""
 
     def items(self) -> Iterable[tuple[_Name, _Value]]: ...
 
 
 Headers: TypeAlias = Mapping[str, _Value] | _HasItems | Iterable[tuple[_Name, _Value]]
-"""A mapping, any framework's header object, or (name, value) pairs, as in an ASGI scope.
+"""A mapping, the header object of a framework, or (name, value) pairs as in an ASGI scope.
 
-A value is a text, bytes, a whole number, or a list of those.
+A value is a string, bytes, a whole number, or a list of those.
 """
 Secret: TypeAlias = str | WebhookSecret | Sequence[str | WebhookSecret]
-"""What `webhooks.default.secret.get` returns, its ``key``, or several while secrets change."""
+"""What ``client.webhooks.default.secret.get()`` returns, its ``key``, or several of them."""
 
 _Kind: TypeAlias = type[Prediction] | type[Training]
 
@@ -52,15 +52,22 @@ def verify(
     tolerance: float | None = 300,
     now: float | None = None,
 ) -> None:
-    """Check that a webhook request was signed with the account's secret, or raise.
+    """Check that a webhook request is signed with the account's secret.
 
-    *body* is the raw body as received; *secret* is what `webhooks.default.secret.get` returned, or
-    its `key`, or several while secrets are exchanged. The timestamp may lie *tolerance* seconds
-    (300) to either side of *now* (Unix time, the system's clock unless given); None takes any age.
+    A request that is delivered again within the tolerance passes: see `WebhookDedupe`.
 
-    Raises `WebhookVerificationError`, whose `reason` is "InvalidSecret", "MissingHeader",
-    "InvalidTimestamp" or "InvalidSignature". A request repeated within the tolerance passes: see
-    `WebhookDedupe`.
+    Args:
+        body: The raw body, as received.
+        headers: The headers of the request, as the web framework gives them.
+        secret: What ``client.webhooks.default.secret.get()`` returns, its ``key``, or several of
+            them while secrets change.
+        tolerance: The most seconds between the timestamp and *now*, 300 by default; None for any
+            age.
+        now: The Unix time; the clock of the system by default.
+
+    Raises:
+        WebhookVerificationError: The request is not signed so; ``reason`` is "InvalidSecret",
+            "MissingHeader", "InvalidTimestamp" or "InvalidSignature".
     """
     _verify(_raw(body), headers, secret, tolerance, now)
 
@@ -104,13 +111,22 @@ def unwrap(
     tolerance: float | None = 300,
     now: float | None = None,
 ) -> Prediction | Training:
-    """Verify a webhook request as `verify` does and decode its body.
+    """Verify a webhook request as `verify` does, and return the run in its body.
 
-    No field or header says whether a run is a prediction or a training, so it is told from
-    `urls` and, where those leave it open, from `output`. A training that has not ended and whose
-    URLs say "predictions" comes out as a `Prediction`: pass *type* where only one kind is sent.
+    No field or header tells predictions from trainings; ``urls`` and ``output`` do in most cases.
+    A training that has not ended and whose URLs say "predictions" is returned as a `Prediction`.
 
-    Raises `WebhookVerificationError`, or `DecodeError` if the body is signed but not a run.
+    Args:
+        body: The raw body, as received.
+        headers: The headers of the request, as the web framework gives them.
+        secret: The webhook secret, or several; see `verify`.
+        type: `Prediction` or `Training`, if only one kind is sent to the URL.
+        tolerance: Seconds; see `verify`.
+        now: The Unix time; see `verify`.
+
+    Raises:
+        WebhookVerificationError: The request is not signed with the secret.
+        DecodeError: The body is signed, but is not a run.
     """
     raw = _raw(body)
     _verify(raw, headers, secret, tolerance, now)
@@ -128,13 +144,17 @@ def unwrap(
 
 
 class WebhookDedupe:
-    """A bounded memory of webhook ids, to handle each message once.
+    """A bounded memory of webhook ids, to handle each message once; call `seen` after `verify`.
 
-    A message that is delivered again, by the API's retry or by somebody who recorded it, has the
-    same `webhook-id`. Ask `seen` after `verify`. At most *max_ids* (10,000) are remembered, each
-    for *ttl* seconds (660: what the usual tolerance lets pass on both sides, and a minute); the
-    oldest go first. The memory is this process's own: where several receive webhooks, keep the
-    ids in a database they share.
+    A message that is delivered again, as a retry or as a replay, has the same ``webhook-id``. The
+    ids are kept in this process: where several processes receive webhooks, keep the ids in a
+    database.
+
+    Args:
+        max_ids: The most ids, 10,000 by default; the oldest are dropped first.
+        ttl: Seconds for which an id is kept; 660 by default, which is the tolerance of `verify` on
+            both sides, and a minute.
+        clock: The clock, in seconds.
     """
 
     def __init__(
@@ -155,9 +175,13 @@ class WebhookDedupe:
         return len(self._expiry)
 
     def seen(self, headers: Headers) -> bool:
-        """Tell whether this message was seen before, and remember it.
+        """Return whether this message was seen before, and remember it.
 
-        Raises `WebhookVerificationError` if there is no `webhook-id`.
+        Args:
+            headers: The headers of the request.
+
+        Raises:
+            WebhookVerificationError: There is no ``webhook-id``.
         """
         webhook_id = self._id(headers)
         now = self._clock()
@@ -172,12 +196,16 @@ class WebhookDedupe:
     def forget(self, headers: Headers) -> None:
         """Forget a message whose handling failed, so that its next delivery is handled.
 
-        Raises `WebhookVerificationError` if there is no `webhook-id`.
+        Args:
+            headers: The headers of the request.
+
+        Raises:
+            WebhookVerificationError: There is no ``webhook-id``.
         """
         self._expiry.pop(self._id(headers), None)
 
     def _drop_expired(self, now: float) -> None:
-        # All live equally long, so the dict's order is that of expiry.
+        # The ids expire in the order of the dict.
         while self._expiry and self._expiry[oldest := next(iter(self._expiry))] <= now:
             del self._expiry[oldest]
 
@@ -198,7 +226,7 @@ def _verify(
     keys = _keys(secret)
     values = _select(headers)
     for name in (_ID, _TIMESTAMP):
-        # The application may read another of them than the one that was verified.
+        # The application could read another one than the verified one.
         if len(values[name]) > 1:
             raise WebhookVerificationError(
                 f"The request has more than one {name} header.", reason="MissingHeader"
@@ -219,8 +247,7 @@ def _verify(
 def _keys(secret: object) -> list[bytes]:
     secrets = [secret] if isinstance(secret, str | WebhookSecret) else secret
     problem = (
-        "There is no webhook secret; pass what client.webhooks.default.secret.get() returns (it "
-        "must be awaited)."
+        "There is no webhook secret; pass the result of await client.webhooks.default.secret.get()."
     )
     if isinstance(secrets, Iterable) and not isinstance(secrets, bytes | Mapping):
         keys: list[bytes] = []
@@ -246,12 +273,12 @@ def _raw(body: object) -> bytes:
         return bytes(cast("bytes", body))
     raise InvalidArgumentError(
         "The body must be the raw bytes or text as received, because the signature covers those; "
-        'it may not be parsed first (use "await request.body()" or what your framework has).'
+        'it must not be parsed first (use "await request.body()" or its like in your framework).'
     )
 
 
 def _select(headers: Headers) -> dict[str, list[str]]:
-    """Collect the values of the three headers; None is as good as absent."""
+    """Return the values of the three headers; a value of None counts as absent."""
     found: dict[str, list[str]] = {_ID: [], _TIMESTAMP: [], _SIGNATURE: []}
     for given, value in _pairs(headers):
         name = _text(given)
@@ -261,7 +288,7 @@ def _select(headers: Headers) -> dict[str, list[str]]:
 
 
 def _texts(name: str, value: object) -> list[str]:
-    """Return the values of a header, of which gateways make lists and parsers make numbers."""
+    """Return the values of a header; gateways give lists, and some parsers give numbers."""
     if value is None:
         return []
     text = _text(value)
@@ -269,7 +296,7 @@ def _texts(name: str, value: object) -> list[str]:
         return [text]
     kind: type = type(value)
     if kind is not bool and issubclass(kind, Integral):
-        number = int(cast("int", value))  # of any class, such as NumPy's
+        number = int(cast("int", value))  # any integer class, such as NumPy's
         return [str(number)] if abs(number) < _LARGEST_NUMBER else []
     if isinstance(value, list | tuple):
         items = cast("Sequence[object]", value)
@@ -305,7 +332,7 @@ def _decode(raw: bytes, kind: _Kind) -> Prediction | Training:
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells a training from a prediction."""
+    """The fields that tell a training from a prediction."""
 
     urls: dict[str, str | None] = {}
     output: msgspec.Raw = msgspec.Raw(b"null")
@@ -323,8 +350,8 @@ _NEW_VERSION: Final = re.compile(r"[^/:]+/[^/:]+:[0-9a-f]{64}")
 def _is_training(raw: bytes) -> bool:
     try:
         shape = msgspec.json.decode(raw, type=_Shape)
-        # trainings.get answers with /trainings/ URLs, the answers to create and cancel with
-        # /predictions/ ones; in those, only the output of a training that ended tells.
+        # trainings.get answers with /trainings/ URLs. The answers to create and cancel have
+        # /predictions/ URLs; there only the output of a training that has ended differs.
         urls = (shape.urls.get("get"), shape.urls.get("cancel"))
         if any(url and _TRAINING_URL.search(url) for url in urls):
             return True

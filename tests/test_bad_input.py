@@ -475,7 +475,7 @@ async def test_an_argument_is_checked_before_anything_is_sent(
 
 
 @pytest.mark.anyio
-async def test_what_is_right_at_the_edge_is_sent() -> None:
+async def test_values_at_the_limits_are_sent() -> None:
     aware = datetime(2026, 1, 1, tzinfo=UTC)
     calls: list[Callable[[Replicate], Awaitable[object]]] = [
         lambda c: c.predictions.create("a/b-c.d_e", {}, wait=1, cancel_after=5),

@@ -253,7 +253,7 @@ def idle() -> Replicate:
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_a_method_can_say_all_that_its_operation_takes(idle: Replicate, name: str) -> None:
+def test_a_method_takes_all_parameters_of_its_operation(idle: Replicate, name: str) -> None:
     signature = inspect.signature(method_of(idle, name))
     needed = {parameter_for(name, field) for field in inputs_of(ENDPOINTS[name])} - {None}
     more = set(signature.parameters) - needed
@@ -311,7 +311,7 @@ def test_a_methods_docstring_names_its_operation(idle: Replicate, name: str) -> 
 
 def test_every_stated_difference_is_there(idle: Replicate) -> None:
     for name in NEWEST.operations:
-        test_a_method_can_say_all_that_its_operation_takes(idle, name)
+        test_a_method_takes_all_parameters_of_its_operation(idle, name)
         for theirs in DOCUMENTS.values():
             if name in theirs.operations:
                 test_parameters_are_those_of_the_document(theirs, name)

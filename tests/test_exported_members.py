@@ -107,12 +107,12 @@ def shown(value: object) -> set[str]:
     return {name for name in dir(value) if not name.startswith("_")}
 
 
-def test_a_client_shows_what_a_user_calls_and_nothing_else() -> None:
+def test_a_client_completes_to_its_public_methods_only() -> None:
     assert shown(replicate_async.Replicate(TOKEN)) == CLIENT
 
 
 @pytest.mark.parametrize("resource", sorted({name.rpartition(".")[0] for name in ENDPOINTS} - {""}))
-def test_a_resource_shows_its_operations_and_nothing_else(resource: str) -> None:
+def test_a_resource_completes_to_its_operations_only(resource: str) -> None:
     steps = resource.split(".")
     value: object = replicate_async.Replicate(TOKEN)
     for step in steps:

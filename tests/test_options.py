@@ -17,7 +17,7 @@ from tests.support.sentinel import TOKEN, assert_clean
     "token",
     ["r8 x", "r8_x\n", "\r8_x", "r8_\x00", "r8_\xe9", "r8_\u2028", "Bearer r8_x", " r8_x", "\x7f"],
 )
-def test_a_token_that_cannot_be_one_is_refused_unseen(token: str) -> None:
+def test_a_malformed_token_is_refused_without_being_shown(token: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         Replicate(token)
 
@@ -51,7 +51,7 @@ NO_TOKENS: dict[str, list[str]] = {
 @pytest.mark.parametrize(
     ("said", "token"), [(said, token) for said, tokens in NO_TOKENS.items() for token in tokens]
 )
-def test_what_stands_for_a_token_is_refused_and_not_repeated(
+def test_a_placeholder_token_is_refused_and_not_shown(
     said: str, token: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPLICATE_API_TOKEN", token)
@@ -81,7 +81,7 @@ def test_what_stands_for_a_token_is_refused_and_not_repeated(
         "a:b/c+d~e.f%20g",
     ],
 )
-def test_what_may_be_a_token_is_taken(token: str) -> None:
+def test_a_possible_token_is_accepted(token: str) -> None:
     Replicate(token)
 
 
@@ -145,7 +145,7 @@ def test_a_base_url_is_that_of_an_api(url: str) -> None:
         Replicate(TOKEN, base_url=url)
 
 
-def test_plain_http_is_for_this_machine_or_for_those_who_insist() -> None:
+def test_plain_http_is_for_this_machine_or_with_allow_insecure() -> None:
     for url in ("http://127.0.0.1:8080", "http://localhost/v1", "http://[::1]:8080/v1"):
         assert context_of(Replicate(TOKEN, base_url=url)).base.url.startswith(
             url.removesuffix("/v1")

@@ -86,7 +86,7 @@ def test_a_reference_is_parsed_and_printed_again(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_reference_that_is_none_says_why(text: str) -> None:
+def test_a_wrong_reference_says_why(text: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         parse_version(text, "ref")
 
@@ -120,7 +120,7 @@ def test_a_version_may_have_an_id_of_another_kind(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "..", ".a", "a/b", "a b", "A", ID[:40], ID + "00"])
-def test_what_is_plainly_no_version_id_is_refused(version: str) -> None:
+def test_a_malformed_version_id_is_refused(version: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^version_id="):
         parse_version_id(version)
 

@@ -66,7 +66,7 @@ def run_body(kind: str, **fields: object) -> bytes:
 
 
 @pytest.mark.parametrize("vector", read_vectors(), ids=lambda vector: str(vector["name"]))
-def test_every_vector_ends_as_it_says(vector: Vector) -> None:
+def test_every_vector_has_its_result(vector: Vector) -> None:
     body = base64.b64decode(vector["body_base64"])
     secrets = vector["secrets"]
     for secret in (secrets, tuple(secrets), secrets[0] if len(secrets) == 1 else secrets):
@@ -202,7 +202,7 @@ def test_a_parsed_body_is_refused_with_advice() -> None:
 
 
 @pytest.mark.parametrize("headers", [None, 5, "webhook-id", [1], ["ab", "abc"]])
-def test_headers_that_are_none_are_refused_with_advice(headers: Any) -> None:
+def test_wrong_headers_are_refused_with_advice(headers: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="pass the request's headers as its framework"):
         verify(b"{}", headers, SECRET)
 
@@ -273,7 +273,7 @@ SECRETS = TEXT | st.just(SECRET) | st.lists(TEXT | st.just(SECRET), max_size=3)
 
 
 @given(st.binary(max_size=50) | TEXT, PAIRS | PAIRS.map(dict) | BYTE_PAIRS, SECRETS)
-def test_whatever_comes_only_the_named_error_is_raised(
+def test_any_request_raises_only_the_documented_error(
     body: bytes | str, headers: Headers, secret: str | list[str]
 ) -> None:
     with pytest.raises(WebhookVerificationError):
@@ -286,7 +286,7 @@ def test_whatever_comes_only_the_named_error_is_raised(
         st.sampled_from(["id", "status", "urls", "get", "output", "version", "created_at"]), inner
     ),
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-def test_a_signed_body_that_is_no_run_is_a_decode_error(body: bytes) -> None:
+def test_a_signed_body_that_is_not_a_run_is_a_decode_error(body: bytes) -> None:
     run: object = None
     with contextlib.suppress(DecodeError):
         run = unwrap(body, signed(body), SECRET, now=NOW)
@@ -294,19 +294,19 @@ def test_a_signed_body_that_is_no_run_is_a_decode_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"id": 1}'])
-def test_a_decode_error_shows_what_came(body: bytes) -> None:
+def test_a_decode_error_shows_the_answer(body: bytes) -> None:
     with pytest.raises(DecodeError, match="signed") as caught:
         unwrap(body, signed(body), SECRET, now=NOW)
     assert caught.value.snippet == body[:200].decode("utf-8", "replace")
     assert caught.value.__context__ is None
 
 
-def test_an_unsigned_body_is_not_looked_at() -> None:
+def test_an_unsigned_body_is_not_decoded() -> None:
     with pytest.raises(WebhookVerificationError):
         unwrap(b"not json", signed(b"{}"), SECRET, now=NOW)
 
 
-def test_an_odd_timestamp_does_not_cost_the_run() -> None:
+def test_an_odd_timestamp_does_not_break_a_prediction() -> None:
     body = run_body("predictions", started_at="yesterday")
     run = unwrap(body, signed(body), SECRET, now=NOW)
     assert (run.id, run.started_at) == ("abc", None)
@@ -392,6 +392,6 @@ def test_a_message_without_an_id_cannot_be_remembered() -> None:
 
 
 @pytest.mark.parametrize(("max_ids", "ttl"), [(0, 1), (1, 0), (1, float("nan"))])
-def test_a_memory_that_holds_nothing_is_refused(max_ids: int, ttl: float) -> None:
+def test_a_dedupe_without_room_is_refused(max_ids: int, ttl: float) -> None:
     with pytest.raises(InvalidArgumentError):
         WebhookDedupe(max_ids=max_ids, ttl=ttl)

@@ -1,4 +1,4 @@
-"""The latest versions of community models, as far as they were looked up lately."""
+"""A cache of the latest versions of community models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 __all__ = ["LatestVersions"]
 
 _LIFETIME: Final = 300.0
-"""Seconds; owners replace and delete versions, and a server runs for weeks."""
+"""Seconds; owners replace and delete versions while a process runs for weeks."""
 
 _MOST_MODELS: Final = 1024
 
 
 class LatestVersions:
-    """A cache of version ids by "owner/name"; an entry lives for 5 minutes of *clock*."""
+    """A cache of version ids by "owner/name"; an entry expires after 5 minutes of *clock*."""
 
     __slots__ = ("_found", "clock")
 
@@ -27,7 +27,7 @@ class LatestVersions:
         return len(self._found)
 
     def get(self, model: str) -> str | None:
-        """Return the version of *model* that was looked up, unless that is too long ago."""
+        """Return the cached version of *model*, None if there is none or it has expired."""
         found = self._found.get(model)
         if found is None:
             return None
@@ -38,14 +38,14 @@ class LatestVersions:
         return version
 
     def put(self, model: str, version: str) -> None:
-        """Keep *version* as the latest of *model*."""
+        """Cache *version* as the latest of *model*."""
         self._found.pop(model, None)
         if len(self._found) >= _MOST_MODELS:
-            del self._found[next(iter(self._found))]  # the oldest, as all live equally long
+            del self._found[next(iter(self._found))]  # the oldest: entries expire in order
         self._found[model] = (version, self.clock() + _LIFETIME)
 
     def drop(self, model: str, version: str) -> None:
-        """Forget *version* of *model*, unless another was found meanwhile."""
+        """Remove *version* of *model*; another version that was cached meanwhile stays."""
         found = self._found.get(model)
         if found is not None and found[0] == version:
             del self._found[model]

@@ -1,4 +1,4 @@
-"""``client.batch``: its options, checked before anything is sent, and the calls it makes."""
+"""``client.batch``: the checks of its arguments, and the calls that a batch makes."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ async def resolve_item(
 
 
 class _WrittenAt(RequestHooks):
-    """When the latest page of a listing was written, by the API's clock."""
+    """The time of the latest page of a listing, by the clock of the API."""
 
     def __init__(self) -> None:
         self.time: float | None = None
@@ -232,7 +232,7 @@ def _listed(item: Raw) -> Listed:
 
 
 class _Rows:
-    """The rows of a data frame, as many as it has."""
+    """The rows of a data frame, with its length."""
 
     def __init__(self, frame: object) -> None:
         self._frame = frame
@@ -245,7 +245,7 @@ class _Rows:
 
 
 def _rows(inputs: object) -> object:
-    # Only its rows are inputs; as an iterable, a data frame gives its columns.
+    # Iterating over a data frame gives its columns.
     return _Rows(inputs) if dataframes.is_dataframe(inputs) else inputs
 
 
@@ -294,7 +294,7 @@ def _path(argument: str, value: object) -> str:
 
 
 def _digest(*options: object) -> str:
-    """Return what stands for the options of a create in the journal, empty for none."""
+    """Return a digest of the *options* of a create for the journal; empty without options."""
     if all(option is None for option in options):
         return ""
     return hashlib.sha256(msgspec.json.encode(options)).hexdigest()[:16]

@@ -53,7 +53,7 @@ async def _verified(
     secret: Secret | None,
     kind: type[RunT],
 ) -> RunT:
-    # The overloads of `unwrap` name each kind; that it returns the one asked for holds for both.
+    # The overloads of `unwrap` name each kind; it returns *kind* for both.
     def check(secret: Secret) -> RunT:
         return cast("RunT", unwrap(body, headers, secret, type=kind))  # type: ignore[redundant-cast] # for pyright
 

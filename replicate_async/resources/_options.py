@@ -1,4 +1,4 @@
-"""The options that every create takes, checked before anything is sent."""
+"""Checks of arguments, and the headers of a create."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Deadline = int | str | timedelta | None
 
 
 class Hold(NamedTuple):
-    """The headers of a create, and how many seconds the API may hold its answer for them."""
+    """The headers of a create, and the seconds for which the API may hold its answer."""
 
     headers: CreatePredictionHeaders | None
     seconds: float
@@ -36,7 +36,7 @@ _NO_HOLD: Final = Hold(None, 0.0)
 
 
 def hold(wait: Wait, cancel_after: Deadline) -> Hold:
-    """Return the headers that say how long to wait and when to give up."""
+    """Return the headers for *wait* and *cancel_after*."""
     if (wait is None or wait is False) and cancel_after is None:
         return _NO_HOLD
     prefer, seconds = _prefer(wait)
@@ -97,7 +97,7 @@ def check_webhook(url: str | None) -> str | None:
         and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))
     ):
         return url
-    # Only scheme and host are shown: people put secrets into the query of their webhooks.
+    # Only scheme and host are shown: the query of a webhook may hold a secret.
     shown = f"a URL of {parts.scheme}://{host}" if parts is not None and host else "no whole URL"
     raise InvalidArgumentError(
         f"webhook is {shown}, which cannot be called; it must be an absolute https:// URL."
@@ -114,7 +114,7 @@ def _split(url: object) -> SplitResult | None:
 
 
 def check_events(events: Sequence[WebhookEvent] | None) -> list[WebhookEvent] | None:
-    """Return *events* as a list if each is one that the API sends."""
+    """Return *events* as a list; raises `InvalidArgumentError` for an unknown event."""
     if events is None:
         return None
     if not _is_list(events) or any(event not in EVENTS for event in events):
@@ -129,7 +129,7 @@ def _is_list(value: object) -> bool:
 
 
 def check_choice(argument: str, value: str | None, choices: Sequence[str]) -> None:
-    """Raise `InvalidArgumentError` unless *value* is one of *choices*, or left out."""
+    """Raise `InvalidArgumentError` unless *value* is None or one of *choices*."""
     if value is not None and value not in choices:
         raise InvalidArgumentError(
             f"{argument}={shorten(value)} must be one of {', '.join(map(repr, choices))}."
@@ -137,20 +137,20 @@ def check_choice(argument: str, value: str | None, choices: Sequence[str]) -> No
 
 
 def check_text(argument: str, value: object) -> None:
-    """Raise `InvalidArgumentError` unless *value* is text that says something."""
+    """Raise `InvalidArgumentError` unless *value* is a string that is not blank."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidArgumentError(f"{argument}={shorten(value)} must be a string, and not empty.")
 
 
 def check_search(query: object) -> None:
-    """Raise `InvalidArgumentError` unless *query* is text to search for."""
+    """Raise `InvalidArgumentError` unless *query* is a string that is not blank."""
     if not isinstance(query, str) or not query.strip():
         what = "is empty" if isinstance(query, str) else "is not a string"
         raise InvalidArgumentError(f"query={shorten(query)} {what}; say what to search for.")
 
 
 def check_count(argument: str, value: object, least: int, most: int) -> None:
-    """Raise `InvalidArgumentError` unless *value* is a whole number in range, or left out."""
+    """Raise `InvalidArgumentError` unless *value* is None or a whole number in the range."""
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

@@ -17,11 +17,14 @@ T = TypeVar("T")
 
 
 class Paginator(Generic[T]):
-    """A listing, read page by page as it is iterated over.
+    """A listing that is read page by page while you iterate over it.
 
-    ``async for item in listing`` yields items, ``async for page in listing.pages()`` pages. Each
-    loop starts at the first page. Raises `UntrustedURLError` if the API points to a page elsewhere
-    and `PaginationLoopError` if it points back.
+    ``async for item in listing`` gives items, ``async for page in listing.pages()`` gives pages.
+    Each loop starts at the first page.
+
+    Raises:
+        UntrustedURLError: The API points to a page at another address.
+        PaginationLoopError: The API points back to a page that was read.
     """
 
     __slots__ = ("_body", "_context", "_endpoint", "_hooks", "_path", "_query")
@@ -72,10 +75,10 @@ class Paginator(Generic[T]):
             seen.add(query)
 
     def _following(self, url: str) -> str:
-        """Return the query of the next page, which must be one of this very listing.
+        """Return the query of the next page, which must belong to the same listing.
 
-        Only path and query are taken from *url*, so an ``http:`` link (the specification shows
-        one) does no harm: the request goes to the configured base.
+        The request goes to the configured base URL, so an ``http:`` link is harmless; the
+        specification shows one.
         """
         base = self._context.base
         target = base.target(url, upgrade=True)
@@ -83,8 +86,8 @@ class Paginator(Generic[T]):
         if path.rstrip("/") != self._endpoint.target(self._path):
             url = self._context.redact(url)
             raise UntrustedURLError(
-                f"The next page is said to be at {shorten(url)}, which is not a page of "
-                f"{base.url}{self._endpoint.path}; it was not asked for.",
+                f"The API names {shorten(url)} as the next page, which is not a page of "
+                f"{base.url}{self._endpoint.path}; it was not requested.",
                 url=url,
             )
         return query

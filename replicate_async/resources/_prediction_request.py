@@ -1,4 +1,4 @@
-"""A prediction that is to be created, which three resources do in the same way."""
+"""The request that creates a prediction, for three resources, `run`, `stream` and `batch`."""
 
 from __future__ import annotations
 

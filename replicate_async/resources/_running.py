@@ -30,7 +30,7 @@ async def run_prediction(
     poll: Poll | None,
     on_update: OnUpdate[Prediction] | None,
 ) -> Prediction:
-    """Create a prediction and return it succeeded; `run_to_end` says what is raised."""
+    """Create a prediction and return it succeeded; raises what `run_to_end` raises."""
     async with request.input.sent(delete=delete_uploads):
         return await run_to_end(
             calls.create(model, request),

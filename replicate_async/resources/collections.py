@@ -1,4 +1,4 @@
-"""Collections: models grouped by what they do."""
+"""Collections, groups of models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicate_async.schemas import Collection, CollectionItem
 
 
 class Collections(Resource):
-    """Models grouped by what they do; ``client.collections``."""
+    """Groups of models; ``client.collections``."""
 
     async def get(self, collection_slug: str) -> Collection:
         """Fetch a collection with its models (collections.get).

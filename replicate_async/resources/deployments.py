@@ -1,4 +1,4 @@
-"""Deployments: a version kept running under a name of your own."""
+"""Deployments, versions that run under a name of the account."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_MAX_INSTANCES: Final = 20
 
 
 class DeploymentPredictions(Resource):
-    """Runs on a deployment; ``client.deployments.predictions``."""
+    """Predictions on a deployment; ``client.deployments.predictions``."""
 
     async def create(
         self,
@@ -84,7 +84,7 @@ class DeploymentPredictions(Resource):
 
 
 class Deployments(Resource):
-    """Versions kept running under names of your own; ``client.deployments``."""
+    """Versions that run under names of the account; ``client.deployments``."""
 
     __slots__ = ("predictions",)
 

@@ -51,7 +51,7 @@ DEPLOYMENTS_CREATE: Final = Endpoint(
 DEPLOYMENTS_GET: Final = Endpoint(
     "GET", "/deployments/{deployment_owner}/{deployment_name}", returns=Deployment
 )
-# Not idempotent: every update makes a release of its own.
+# Not idempotent: every update makes a new release.
 DEPLOYMENTS_UPDATE: Final = Endpoint(
     "PATCH",
     "/deployments/{deployment_owner}/{deployment_name}",

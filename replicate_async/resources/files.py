@@ -1,4 +1,4 @@
-"""Files: uploads that inputs refer to."""
+"""Files, the uploads for inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEDIA_TYPE: Final = re.compile(
 
 
 class Files(Resource):
-    """Uploads that inputs refer to; ``client.files``."""
+    """Uploads for inputs; ``client.files``."""
 
     async def create(
         self,

@@ -1,4 +1,4 @@
-"""Models: what can be run, their versions, examples and readmes."""
+"""Models, with their versions, examples and readmes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from replicate_async.schemas import (
 
 
 class ModelPredictions(Resource):
-    """Runs of official models; ``client.models.predictions``."""
+    """Predictions of official models; ``client.models.predictions``."""
 
     async def create(
         self,
@@ -170,7 +170,7 @@ class ModelReadme(Resource):
 
 
 class Models(Resource):
-    """What can be run; ``client.models``."""
+    """Models; ``client.models``."""
 
     __slots__ = ("examples", "predictions", "readme", "versions")
 

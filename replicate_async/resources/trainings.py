@@ -1,4 +1,4 @@
-"""Trainings: runs that make a new version of a model."""
+"""Trainings, the runs that make a new version of a model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from replicate_async.webhooks import Headers, Secret
 
 
 class Trainings(Resource):
-    """Runs that make a new version of a model; ``client.trainings``."""
+    """Trainings, the runs that make a new version of a model; ``client.trainings``."""
 
     __slots__ = ("_waits",)
 

@@ -1,4 +1,4 @@
-"""The secret that signs webhooks; `replicate_async.webhooks` verifies them."""
+"""The webhook secret of the account; `replicate_async.webhooks` verifies webhooks with it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What goes over the wire, both ways, as msgspec structs.
+"""The requests and responses of the API as msgspec structs.
 
-Responses require only what a client cannot do without, ignore fields that they do not know and
-leave enums open: the API's answers vary with the age of what they describe. Everything else is
-None when it was absent or null. Requests are exact, and a server can validate with them.
+Responses require only the fields that a client needs, ignore unknown fields, and leave enums open:
+the API's answers about old objects differ. A field that is absent or null is None. Requests are
+strict, and a server can validate with them.
 
-Snapshots are pure data: they hold no client, do not change, compare, copy and pickle.
+Structs are pure data: they hold no client, do not change, and can be compared, copied and pickled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The account a token belongs to."""
+"""The account that a token belongs to."""
 
 from __future__ import annotations
 

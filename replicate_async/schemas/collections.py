@@ -1,4 +1,4 @@
-"""Collections: models that belong together."""
+"""Collections, groups of models."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from replicate_async.schemas.models import Model
 
 
 class CollectionItem(Struct, frozen=True, kw_only=True):
-    """A collection as listings have it, without its models."""
+    """A collection in a listing, without its models."""
 
     slug: str
-    """What ``client.collections.get`` takes."""
+    """The argument of ``client.collections.get``."""
     name: str | None = None
     description: str | None = None
 
 
 class Collection(Struct, frozen=True, kw_only=True):
-    """Models that belong together."""
+    """A group of models."""
 
     slug: str
     name: str | None = None

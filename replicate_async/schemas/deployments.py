@@ -1,4 +1,4 @@
-"""Deployments: models with machines of their own."""
+"""Deployments, versions that run on machines of their own."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ReleaseConfiguration(Struct, frozen=True, kw_only=True):
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """What a deployment runs; each change of the deployment makes another one."""
+    """The version and hardware of a deployment; each update makes a new release."""
 
     number: int | None = None
-    """Counts the releases of the deployment, from 1."""
+    """The number of the release, from 1."""
     model: str | None = None
     """The model as "owner/name"."""
     version: str | None = None
@@ -36,7 +36,7 @@ class Release(Struct, frozen=True, kw_only=True):
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
-    """A model with machines of its own."""
+    """A version of a model on machines of its own."""
 
     owner: str
     name: str
@@ -62,7 +62,7 @@ class CreateDeployment(
 class UpdateDeployment(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """The body of deployments.update; what is left out stays as it is."""
+    """The body of deployments.update; fields that are left out stay."""
 
     version: str | None = None
     hardware: str | None = None

@@ -1,4 +1,4 @@
-"""Files that were uploaded."""
+"""Uploaded files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BinaryContent: TypeAlias = Annotated[bytes, Meta(extra_json_schema={"format": "b
 
 
 class FileURLs(Struct, frozen=True, kw_only=True):
-    """Where a file is."""
+    """The address of a file."""
 
     get: URL
-    """What to pass as a model's input; fetching it gives the file's metadata, not its bytes."""
+    """The URL for the input of a model; a GET of it gives the metadata, not the bytes."""
 
 
 class Checksums(Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class Checksums(Struct, frozen=True, kw_only=True):
 
 
 class File(Struct, frozen=True, kw_only=True):
-    """A file that was uploaded, kept for 24 hours."""
+    """An uploaded file, kept for 24 hours."""
 
     id: str
     name: str | None = None
@@ -61,6 +61,6 @@ class DownloadFile(
     owner: str
     """The username of the account that uploaded the file."""
     expiry: Annotated[int, Meta(extra_json_schema={"format": "int64"})]
-    """Unix time at which the signature stops being good."""
+    """When the signature expires, in Unix time."""
     signature: str
     """HMAC-SHA256 of "{owner} {id} {expiry}", in base64."""

@@ -1,4 +1,4 @@
-"""What models run on."""
+"""Hardware that models run on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Hardware(Struct, frozen=True, kw_only=True):
-    """A kind of machine; ``sku`` is what a model or deployment is created with."""
+    """A kind of machine; models and deployments are created with its ``sku``."""
 
     sku: str
     name: str | None = None

@@ -1,8 +1,8 @@
-"""A second, slower look at an answer that is not quite what is documented.
+"""Lenient decoding of an answer that does not match its documentation.
 
-One odd field must not cost an answer that was paid for, nor a page of a listing. What JSON forbids
-and services send (NaN, lone surrogates, control characters, bytes that are no UTF-8) is read, and a
-field of another type becomes what it can, or its default. Only required fields have to fit.
+One odd field must not cost an answer that was paid for, nor a page of a listing. NaN, lone
+surrogates, control characters and bytes that are not UTF-8 are read, although JSON forbids them. A
+field of another type is converted, or gets its default. Only required fields must fit.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _MALFORMED: Final = "JSON is malformed"
 
 
 def decode_leniently(body: bytes, type: type[T]) -> T:
-    """Decode the JSON *body* as a *type*; it takes several times as long as `msgspec.json.decode`.
+    """Decode the JSON *body* as a *type*; several times slower than `msgspec.json.decode`.
 
-    Raises `msgspec.DecodeError` when *body* is no JSON, and `msgspec.ValidationError` when a
+    Raises `msgspec.DecodeError` when *body* is not JSON, and `msgspec.ValidationError` when a
     required field does not fit.
     """
     try:
@@ -35,7 +35,7 @@ def decode_leniently(body: bytes, type: type[T]) -> T:
 
 
 def without_surrogates(value: T) -> T:
-    """Return a JSON *value* with U+FFFD for each lone surrogate, which no encoder would take."""
+    """Return a JSON *value* with U+FFFD for each lone surrogate: encoders refuse surrogates."""
     return cast("T", _without_surrogates(value))
 
 
@@ -55,7 +55,7 @@ def _without_surrogates(value: object) -> object:
 def _fit(value: object, type: Any, *, exact: bool) -> Any:
     """Return *value* as a *type*, part by part; raises `msgspec.ValidationError`.
 
-    With *exact* no part of it becomes another type, but for optional fields of structs.
+    With *exact*, only optional fields of structs are converted to other types.
     """
     try:
         return msgspec.convert(value, type, strict=exact)
@@ -113,7 +113,7 @@ def _lacks(name: str) -> NoReturn:
 
 
 def _as_text(value: object) -> str:
-    """Return *value* as a text: a list as lines, anything else as JSON."""
+    """Return *value* as text: a list as lines, other values as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Models: what can be run."""
+"""Models and their examples."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from replicate_async.schemas.versions import Version
 
 
 class ExamplePrediction(Struct, frozen=True, kw_only=True):
-    """The run that shows what a model does.
+    """The prediction that shows what a model does.
 
-    It may be of any age and lack anything, and it does not stop a listing of models if it does:
-    hence it is no `Prediction`. ``client.predictions.get`` fetches no example of another account.
+    It may be old and lack any field, and must not break a listing of models; so it is not a
+    `Prediction`. ``client.predictions.get`` does not find examples of other accounts.
     """
 
     id: str | None = None
@@ -44,12 +44,12 @@ class ExamplePrediction(Struct, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A model: a name, what is said about it, and its latest version."""
+    """A model: its name, its description and its latest version."""
 
     owner: str
     name: str
     url: URL | None = None
-    """Its page on the web site."""
+    """The page of the model on the website."""
     description: str | None = None
     visibility: ModelVisibility | None = None
     github_url: URL | None = None
@@ -61,7 +61,7 @@ class Model(Struct, frozen=True, kw_only=True):
     is_official: bool | None = None
     default_example: ExamplePrediction | None = None
     latest_version: Version | None = None
-    """None for a model that no version was pushed to."""
+    """None for a model without versions."""
     created_at: Timestamp | None = None
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class CreateModel(
 class UpdateModel(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """The body of models.update; what is left out stays as it is."""
+    """The body of models.update; fields that are left out stay."""
 
     description: str | None = None
     readme: str | None = None

@@ -1,4 +1,4 @@
-"""What a run said: its output as a type, its progress and its error's code."""
+"""The output of a run as a type, its progress bar, and the code of its error."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BAR = re.compile(
 )
 _SCALE = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _LONGEST_SEEN = 2048
-"""Characters of a chunk that are looked at to tell whether it is a URL."""
+"""Characters of a chunk that are read to decide whether it is a URL."""
 _CODE = re.compile(r"\((E\d{3,4})\)|\bcode: (\w+)")
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run has come, by the last progress bar in its logs."""
+    """The last progress bar in the logs of a run."""
 
     percentage: float
     """From 0 to 1."""
@@ -51,18 +51,19 @@ def decode_output(
     *,
     is_text: bool | None = None,
 ) -> T:
-    """Return *output* as a *type*, which is anything that msgspec decodes.
+    """Return *output* as a *type*, which is any type that msgspec decodes.
 
-    A list of text chunks, which is how models give a text as they go, is joined where the type
-    takes a string and no list. *is_text* is whether the model's schema says that a list is that;
-    None, where no schema is known, takes any list of strings for it that has no URL in it.
-    *dec_hook* is msgspec's. Raises `msgspec.ValidationError` when the output is something else,
-    and `TypeError` when msgspec does not know the type.
+    A list of text chunks is joined where the type takes a string and no list. *is_text* tells
+    whether the model's schema says that a list is one text; with None, where no schema is known, a
+    list of strings without a URL is one text. *dec_hook* is msgspec's.
+
+    Raises `msgspec.ValidationError` when the output is not a *type*, and `TypeError` for a type
+    that msgspec does not decode.
     """
     try:
         return msgspec.convert(output, type, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
-        problem = str(error)  # says more than what is wrong with the joined text
+        problem = str(error)  # more precise than the error of the joined text
     name = getattr(type, "__name__", None) or str(type)
     try:
         chunks = msgspec.convert(output, list[str])
@@ -74,14 +75,14 @@ def decode_output(
         is_text = not any(map(_is_url, chunks))
     if not is_text:
         raise msgspec.ValidationError(
-            f"The output is not {name}: {problem}; it is a list of {len(chunks)} strings and not "
-            "one text in chunks: take it as list[str]."
+            f"The output is not {name}: {problem}; it is a list of {len(chunks)} strings, not "
+            "one text in chunks: use list[str]."
         )
     return decoded
 
 
 def _is_url(chunk: str) -> bool:
-    """Return whether *chunk* is a whole URL, such as a file's, and not a piece of a text."""
+    """Return whether *chunk* is a complete URL and not a piece of a text."""
     scheme, _, rest = chunk[:_LONGEST_SEEN].partition(":")
     if scheme.lower() == "data":
         kind, comma, _ = rest.partition(",")

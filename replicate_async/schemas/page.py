@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Page(Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a listing, with links as the API gave them."""
+    """A page of a listing, with the links of the API."""
 
     next: str | None = None
     previous: str | None = None
@@ -27,10 +27,10 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def previous_url(self) -> str | None:
-        """The URL of the page before, or None on the first one."""
+        """The URL of the previous page, or None on the first one."""
         return _link(self.previous)
 
 
 def _link(url: str | None) -> str | None:
-    # The document's own example writes the end of a listing as the text "null".
+    # The example in the API's document ends a listing with the text "null".
     return None if url in {"", "null"} else url

@@ -1,4 +1,4 @@
-"""Predictions: a run of a model, as it stood when the API was asked."""
+"""Predictions, the runs of a model, as the API answers with them."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from replicate_async.schemas.values import URL, Source, Status, Timestamp, Webho
 
 T = TypeVar("T")
 
-# gc=False below: a run that is held is left out of garbage collections, which makes reading 30,000
-# of them a third cheaper. Only a program that puts a run into its own input would leak it.
+# gc=False: the garbage collector skips runs, so reading 30,000 of them is a third faster. Only a
+# run that a program puts into its own input would leak.
 
 
 class PredictionURLs(Struct, frozen=True, kw_only=True, gc=False):
-    """Where a prediction or training is."""
+    """The addresses of a prediction or training."""
 
     get: URL | None = None
     cancel: URL | None = None
     stream: URL | None = None
-    """Server-sent events of the output, for versions that can stream."""
+    """The server-sent events of the output, for versions that can stream."""
     web: URL | None = None
 
 
 class Run(Struct, frozen=True, kw_only=True, gc=False):
-    """What predictions and trainings have in common."""
+    """The fields that predictions and trainings share."""
 
     id: str
     model: str | None = None
-    """The model as "owner/name"; may be an alias of the one that was asked for."""
+    """The model as "owner/name"; may be an alias of the requested model."""
     version: str | None = None
     """A version id, or ``hidden`` for an official model."""
     input: dict[str, Any] | None = None
-    """As given; emptied an hour after the end."""
+    """The input as it was given; removed an hour after the end."""
     error: str | None = None
-    """Why it failed; may be an empty string when it did not."""
+    """Why the run failed; may be an empty string for a run that did not fail."""
     logs: str | None = None
-    """All that was logged so far, lines ending in ``\\n``."""
+    """All logs so far, lines ending in ``\\n``."""
     status: Status
     source: Source | None = None
     created_at: Timestamp | None = None
     started_at: Timestamp | None = None
     completed_at: Timestamp | None = None
     metrics: dict[str, Any] | None = None
-    """Such as ``predict_time`` and ``total_time``, in seconds."""
+    """Measures such as ``predict_time`` and ``total_time``, in seconds."""
     webhook: str | None = None
     webhook_events_filter: list[str] | None = None
     urls: PredictionURLs = PredictionURLs()
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, whatever the way."""
-        if self.status == "processing":  # as it nearly always is when somebody waits
+        """Whether the run has ended, successfully or not."""
+        if self.status == "processing":  # the status of nearly every poll
             return False
         return is_terminal(self.status, self.completed_at is not None)
 
@@ -78,26 +78,31 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Prediction(Run, frozen=True, kw_only=True, gc=False):
-    """A run of a model, as it stood when the API was asked.
+    """A run of a model, as it was when the API answered.
 
-    Only ``id`` and ``status`` are always there.
+    Only ``id`` and ``status`` are always set.
     """
 
     output: Any = None
-    """What the model gave so far; what it is, the version's ``openapi_schema`` says."""
+    """The output so far; the version's ``openapi_schema`` describes it."""
     data_removed: bool | None = None
-    """Whether input, output and logs are gone, which happens an hour after the end."""
+    """Whether input, output and logs are removed, which happens an hour after the end."""
     deadline: Timestamp | None = None
-    """When it is canceled, if ``Cancel-After`` asked for that."""
+    """When the API cancels the run, if ``Cancel-After`` was sent."""
     deployment: str | None = None
-    """The deployment that it was made with."""
+    """The deployment that the prediction runs on."""
 
     def output_as(self, type: type[T]) -> T:
-        """Return the output as a *type*, which is anything that msgspec decodes.
+        """Return the output as a *type*, which is any type that msgspec decodes.
 
-        `str` joins a list of text chunks, which is any list of strings that has no URL in it: a
-        prediction does not know its model's schema, which ``client.run`` goes by. Raises
-        `msgspec.ValidationError` when the output is something else, which includes none.
+        ``str`` joins a list of strings without a URL: a prediction does not know the schema of its
+        model, which ``client.run`` uses.
+
+        Args:
+            type: The type, such as ``str`` or ``list[str]``.
+
+        Raises:
+            msgspec.ValidationError: The output is not a *type*, or there is none.
         """
         return decode_output(self.output, type)
 
@@ -112,9 +117,9 @@ class CreatePrediction(
 
     input: Mapping[str, Any]
     webhook: str | None = None
-    """An https URL to call when something happens."""
+    """An https URL that the API calls for the events."""
     webhook_events_filter: Sequence[WebhookEvent] | None = None
-    """What to call it for; the API's default is ``output`` and ``completed``."""
+    """The events; the API's default is ``output`` and ``completed``."""
     stream: bool = False
     """Deprecated: the API ignores it."""
 
@@ -138,7 +143,7 @@ class CreatePredictionHeaders(
 ):
     """The headers of the three operations that create a prediction."""
 
-    # Documented and not enforced: any other preference is one that the server does not honour.
+    # Documented and not enforced: a server ignores preferences that it does not know.
     prefer: (
         Annotated[str, Meta(extra_json_schema={"pattern": "^wait(=([1-9]|[1-9][0-9]|60))?$"})]
         | None
@@ -158,4 +163,4 @@ class ListPredictions(
     created_before: Timestamp | None = None
     """Exclusive."""
     source: Literal["web"] | None = None
-    """Only those made on the web site, of the last 14 days."""
+    """Only those made on the website in the last 14 days."""

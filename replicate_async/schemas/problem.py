@@ -1,4 +1,4 @@
-"""The body of an answer that says no."""
+"""The body of an error response."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from replicate_async.core.problem import InvalidField
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """A problem body of RFC 9457, with what this API adds to it."""
+    """A problem document of RFC 9457, with the fields that this API adds."""
 
     type: str | None = None
     title: str | None = None
     status: int | None = None
     detail: Any = None
-    """What is wrong: a string, except in answers of containers and proxies."""
+    """The explanation: a string, except in answers of containers and proxies."""
     instance: str | None = None
     invalid_fields: list[InvalidField] | None = None
-    """The broken rules of a 422."""
+    """The fields that a 422 refuses."""
     retry_after: int | float | None = None
     """Seconds to wait after a 429."""

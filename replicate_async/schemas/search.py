@@ -10,40 +10,40 @@ from replicate_async.schemas.models import Model
 
 
 class SearchModelMetadata(Struct, frozen=True, kw_only=True):
-    """What the search knows of a model beside the model itself."""
+    """What the search adds to a model."""
 
     generated_description: str | None = None
     tags: list[str] | None = None
     score: float | None = None
-    """How well it fits; more is better."""
+    """How well the model fits the query; more is better."""
 
 
 class SearchModel(Struct, frozen=True, kw_only=True):
-    """A model that was found."""
+    """A found model."""
 
     model: Model
     metadata: SearchModelMetadata | None = None
 
 
 class SearchCollection(Struct, frozen=True, kw_only=True):
-    """A collection that was found."""
+    """A found collection."""
 
     slug: str
     name: str | None = None
     description: str | None = None
     models: list[str] | None = None
-    """Models of the collection as "owner/name"."""
+    """The models of the collection, each as "owner/name"."""
 
 
 class SearchPage(Struct, frozen=True, kw_only=True):
-    """A page of the web site that was found."""
+    """A found page of the website."""
 
     href: str
     name: str | None = None
 
 
 class SearchResults(Struct, frozen=True, kw_only=True):
-    """What was found, the best first."""
+    """The results of a search, the best first."""
 
     query: str | None = None
     models: list[SearchModel] = field(default_factory=list[SearchModel])
@@ -58,4 +58,4 @@ class SearchQuery(
 
     query: str
     limit: Annotated[int, Meta(ge=1, le=50, extra_json_schema={"default": 20})] | None = None
-    """How many models at most, 1 to 50; the API's default is 20."""
+    """The most models, 1 to 50; the API's default is 20."""

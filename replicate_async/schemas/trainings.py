@@ -1,4 +1,4 @@
-"""Trainings: a run that makes a new version of a model."""
+"""Trainings, the runs that make a new version of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate_async.schemas.values import WebhookEvent
 
 
 class TrainingOutput(Struct, frozen=True, kw_only=True):
-    """What a training made."""
+    """The result of a training."""
 
     version: str | None = None
     """The new version as "owner/name:id"."""
@@ -21,9 +21,9 @@ class TrainingOutput(Struct, frozen=True, kw_only=True):
 
 
 class Training(Run, frozen=True, kw_only=True, gc=False):
-    """A run that makes a new version of a model, as it stood when the API was asked.
+    """A run that makes a new version of a model, as it was when the API answered.
 
-    Only ``id`` and ``status`` are always there; the urls may point at /predictions.
+    Only ``id`` and ``status`` are always set; the urls may point at /predictions.
     """
 
     output: TrainingOutput | None = None
@@ -38,6 +38,6 @@ class CreateTraining(
     """The model to make a version of, as "owner/name"; it must exist and be yours."""
     input: Mapping[str, Any]
     webhook: str | None = None
-    """An https URL to call when something happens."""
+    """An https URL that the API calls for the events."""
     webhook_events_filter: Sequence[WebhookEvent] | None = None
-    """What to call it for; the API's default is ``output`` and ``completed``."""
+    """The events; the API's default is ``output`` and ``completed``."""

@@ -1,7 +1,7 @@
-"""Values that several structs have: timestamps, URLs and words from a list.
+"""Types of values that several structs share: timestamps, URLs and enums.
 
-In a response, a list of words is open: any other word decodes too, while editors complete the known
-ones and the generated OpenAPI document lists them. Requests take the known words only.
+In responses, enums are open: unknown words decode too, while editors complete the known ones and
+the generated OpenAPI document lists them. Requests take known words only.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ Timestamp: TypeAlias = Annotated[datetime, Meta(extra_json_schema={"format": "da
 """A time with 0 to 9 fractional digits, rounded to microseconds."""
 
 URL: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
-"""An absolute URL, as it came."""
+"""An absolute URL, unchanged."""
 
-# The second half of each union looks redundant to a checker, and is what keeps the enum open. A
-# type checker shows the words, and msgspec takes any string; `extra_json_schema` puts them where a
-# reader of the document looks for them.
+# `| str` keeps each enum open: msgspec takes any string, type checkers show the words, and
+# `extra_json_schema` lists them in the generated document.
 
 Status: TypeAlias = Annotated[
     Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str,  # noqa: PYI051 - see above
@@ -30,34 +29,34 @@ Status: TypeAlias = Annotated[
         }
     ),
 ]
-"""Where a prediction or training stands."""
+"""The status of a prediction or training."""
 
 Source: TypeAlias = Annotated[
     Literal["web", "api"] | str,  # noqa: PYI051 - see above
     Meta(extra_json_schema={"type": "string", "enum": ["web", "api"]}),
 ]
-"""Where a prediction or training was asked for."""
+"""Where a prediction or training was created."""
 
 AccountType: TypeAlias = Annotated[
     Literal["organization", "user"] | str,  # noqa: PYI051 - see above
     Meta(extra_json_schema={"type": "string", "enum": ["organization", "user"]}),
 ]
-"""Who an account belongs to."""
+"""The kind of an account."""
 
 ModelVisibility: TypeAlias = Annotated[
     Literal["public", "private"] | str,  # noqa: PYI051 - see above
     Meta(extra_json_schema={"type": "string", "enum": ["public", "private"]}),
 ]
-"""Who can see a model."""
+"""Who can see a model, in responses."""
 
 Visibility: TypeAlias = Literal["public", "private"]
-"""Who may see a model that is created."""
+"""Who can see a model, in requests."""
 
 WebhookEvent: TypeAlias = Literal["start", "output", "logs", "completed"]
-"""What a webhook can be called for."""
+"""An event that a webhook is called for."""
 
 SortBy: TypeAlias = Literal["model_created_at", "latest_version_created_at"]
-"""What models are sorted by."""
+"""The field that models are sorted by."""
 
 SortDirection: TypeAlias = Literal["asc", "desc"]
-"""How models are sorted."""
+"""The direction in which models are sorted."""

@@ -16,6 +16,6 @@ class Version(Struct, frozen=True, kw_only=True):
     """64 hexadecimal digits."""
     created_at: Timestamp | None = None
     cog_version: str | None = None
-    """What built it; not always a version number (``dev``, ``0.1.3+shimmed``)."""
+    """The Cog that built the version; not always a number (``dev``, ``0.1.3+shimmed``)."""
     openapi_schema: dict[str, Any] | None = None
-    """An OpenAPI document whose ``components.schemas`` has Input and Output; any level may lack."""
+    """An OpenAPI document; ``components.schemas`` has Input and Output. Any level may be absent."""

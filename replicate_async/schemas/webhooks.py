@@ -1,4 +1,4 @@
-"""The key that webhooks are signed with."""
+"""The secret that webhooks are signed with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class WebhookSecret(Struct, frozen=True, kw_only=True):
-    """The signing secret of an account, ``whsec_`` and base64; its repr does not show it."""
+    """The webhook secret of an account, ``whsec_`` and base64; the repr hides it."""
 
     key: str
 

@@ -34,7 +34,7 @@ def test_a_version_that_is_dropped_leaves_one_that_was_found_since() -> None:
     assert versions.get("acme/echo") is None
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     versions = LatestVersions(Clock())
     for number in range(3000):
         versions.put(f"acme/m{number}", "1")

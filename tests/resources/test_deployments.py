@@ -107,7 +107,7 @@ async def test_a_deployment_checks_its_models_input(client: Replicate) -> None:
     assert [field.description for field in caught.value.invalid_fields] == ["value is required"]
 
 
-async def test_a_deployment_is_deleted_when_it_has_rested(
+async def test_a_deployment_is_deleted_after_15_minutes_without_use(
     server: LocalReplicate, client: Replicate
 ) -> None:
     await deploy(client)
@@ -130,7 +130,7 @@ async def test_a_deployment_is_deleted_when_it_has_rested(
         ({"hardware": "abacus"}, '"abacus" is not the SKU of any hardware.'),
     ],
 )
-async def test_what_is_deployed_must_exist(
+async def test_the_deployed_version_must_exist(
     client: Replicate, changes: dict[str, str], detail: str
 ) -> None:
     with pytest.raises(BadRequestError) as caught:

@@ -203,7 +203,7 @@ async def test_a_file_that_is_too_large_is_refused() -> None:
 
 
 @pytest.mark.parametrize("type", ["picture", "image/", "image/png\r\nX: y", "a b/c"])
-async def test_a_type_that_is_none_is_refused(client: Replicate, type: str) -> None:
+async def test_a_wrong_media_type_is_refused(client: Replicate, type: str) -> None:
     with pytest.raises(InvalidArgumentError, match="is not a media type; give one such as"):
         await client.files.create(b"x", type=type)
 
@@ -220,7 +220,7 @@ async def test_an_upload_that_may_have_arrived_is_not_sent_again(
     assert len([file async for file in client.files.list()]) == 1
 
 
-async def test_what_an_iterator_raises_is_the_cause_of_what_the_upload_raises(
+async def test_an_exception_of_an_iterator_is_the_cause_of_the_upload_error(
     client: Replicate,
 ) -> None:
     async def broken() -> AsyncIterator[bytes]:
@@ -251,7 +251,7 @@ async def test_a_path_that_cannot_be_read_is_named(client: Replicate, tmp_path: 
     )
 
 
-async def test_a_content_that_is_no_file_is_refused(client: Replicate, tmp_path: Path) -> None:
+async def test_content_that_is_not_a_file_is_refused(client: Replicate, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("words")
 

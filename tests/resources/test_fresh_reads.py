@@ -24,7 +24,7 @@ def service(request: Request) -> Answer:
     return json_answer(prediction(base, id=path.rpartition("/")[2]))
 
 
-async def test_every_read_of_a_run_asks_for_no_caching() -> None:
+async def test_every_read_of_a_run_sends_no_cache() -> None:
     async with (
         FaultServer(service) as server,
         Replicate(TOKEN, base_url=server.url, limits=Limits(enabled=False)) as client,
@@ -45,7 +45,7 @@ async def test_every_read_of_a_run_asks_for_no_caching() -> None:
 
 
 @pytest.mark.parametrize("kind", [Prediction, Training])
-async def test_pages_that_waits_read_ask_for_no_caching(
+async def test_the_pages_of_waits_send_no_cache(
     kind: type[Prediction | Training],
 ) -> None:
     async with (

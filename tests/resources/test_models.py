@@ -166,7 +166,7 @@ async def test_a_version_in_use_is_not_deleted(server: LocalReplicate, client: R
         await client.models.delete("acme/deployed")
 
 
-async def test_private_models_are_their_owners_to_see(
+async def test_private_models_are_visible_to_their_owner_only(
     server: LocalReplicate, client: Replicate
 ) -> None:
     await make(client)

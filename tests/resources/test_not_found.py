@@ -62,14 +62,14 @@ async def test_a_404_says_what_is_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ALL.keys() - MISSING.keys()))
-async def test_a_404_to_a_path_that_names_nothing_doubts_the_base_url(name: str) -> None:
+async def test_a_404_to_a_path_without_a_name_suggests_a_wrong_base_url(name: str) -> None:
     error = await refused(ALL[name], problem(404, SAID))
 
     assert "base_url" in str(error)
     assert "{" not in str(error)
 
 
-async def test_what_the_api_says_is_missing_instead_is_not_contradicted() -> None:
+async def test_the_missing_thing_that_the_api_names_is_kept() -> None:
     said = "The specified training destination does not exist"
     error = await refused(ALL["trainings.create"], problem(404, said))
 

@@ -214,9 +214,7 @@ async def test_a_wait_ends_before_a_run_that_takes_longer(
     ("wait", "prefer"),
     [(None, None), (False, None), (True, "wait"), (1, "wait=1"), (60, "wait=60")],
 )
-async def test_waiting_is_asked_for_in_a_header(
-    wait: int | bool | None, prefer: str | None
-) -> None:
+async def test_wait_is_sent_in_a_header(wait: int | bool | None, prefer: str | None) -> None:
     request = await only_request(lambda client: client.predictions.create("a/b", {}, wait=wait))
 
     assert request.header("prefer") == prefer
@@ -235,7 +233,7 @@ async def test_waiting_is_asked_for_in_a_header(
         ("24h", "24h"),
     ],
 )
-async def test_a_deadline_is_asked_for_in_a_header(
+async def test_cancel_after_is_sent_in_a_header(
     cancel_after: int | str | timedelta | None, header: str | None
 ) -> None:
     creates: list[Create] = [
@@ -364,7 +362,7 @@ async def test_unknown_predictions_are_not_found(server: LocalReplicate, client:
     assert [item async for item in stranger.predictions.list()] == []
 
 
-async def test_a_snapshot_of_another_api_is_not_asked_for(client: Replicate) -> None:
+async def test_a_snapshot_of_another_api_is_not_requested(client: Replicate) -> None:
     elsewhere = msgspec.convert(prediction("https://api.example.com/v1"), Prediction)
 
     for method in (client.predictions.get, client.predictions.cancel, client.predictions.wait):
@@ -373,7 +371,7 @@ async def test_a_snapshot_of_another_api_is_not_asked_for(client: Replicate) -> 
         assert caught.value.url == f"https://api.example.com/v1/predictions/{elsewhere.id}"
 
 
-async def test_one_request_too_many_says_when_to_come_back() -> None:
+async def test_a_request_over_the_limit_is_told_when_to_retry() -> None:
     async with embedded(Settings(rate_limits=RateLimits(create=1))) as (_, client):
         await client.predictions.create("local/echo", {"value": 1})
         with pytest.raises(RateLimitError) as caught:
@@ -423,7 +421,7 @@ async def test_other_refusals_have_classes_of_their_own(
         await client.predictions.create("local/echo", {"value": 1})
 
 
-async def test_a_conflict_of_what_may_be_repeated_is_no_ambiguous_one(
+async def test_a_conflict_of_a_repeatable_request_is_not_ambiguous(
     server: LocalReplicate, client: Replicate
 ) -> None:
     server.faults.add("predictions.cancel", status=409)
@@ -443,7 +441,7 @@ async def test_many_creates_at_once_are_each_their_own(client: Replicate) -> Non
     assert len({run.id for run in runs}) == 50
 
 
-async def test_the_webhook_of_a_run_must_be_one_that_can_be_called(
+async def test_the_webhook_of_a_run_must_be_a_url_that_can_be_called(
     server: LocalReplicate, client: Replicate
 ) -> None:
     made = await client.predictions.create(

@@ -57,7 +57,7 @@ async def test_a_training_makes_a_version_that_runs(client: Replicate) -> None:
     assert set(story.replace(".", " ").split()) <= set(TEXT.replace(".", " ").split())
 
 
-async def test_urls_that_point_at_predictions_do_no_harm(
+async def test_training_urls_that_point_at_predictions_work(
     server: LocalReplicate, client: Replicate
 ) -> None:
     made = await train(client)
@@ -99,7 +99,7 @@ async def _train(steps: int) -> Weights:
     return Weights(b"")
 
 
-async def test_the_destination_must_exist_and_be_ones_own(
+async def test_the_destination_must_exist_and_belong_to_the_account(
     server: LocalReplicate, client: Replicate
 ) -> None:
     version = f"local/storyteller:{await version_of(client, 'local/storyteller')}"

@@ -66,7 +66,7 @@ async def test_a_prediction_calls_back_signed(client: Replicate) -> None:
     assert (called.id, called.output, called.urls) == (made.id, "hi", ended.urls)
 
 
-async def test_outputs_and_the_end_are_told_unless_said_otherwise(client: Replicate) -> None:
+async def test_webhooks_are_sent_for_outputs_and_the_end_by_default(client: Replicate) -> None:
     secret = (await client.webhooks.default.secret.get()).key
     async with receiver() as hooks:
         await client.predictions.create("local/echo", {"value": 1}, webhook=hooks.origin)
@@ -98,7 +98,7 @@ async def test_a_training_calls_back_too(server: LocalReplicate, client: Replica
     assert (run.output.version or "").startswith("dev/tales:")
 
 
-async def test_a_body_that_was_tampered_with_is_not_vouched_for(client: Replicate) -> None:
+async def test_a_changed_body_is_refused(client: Replicate) -> None:
     secret = (await client.webhooks.default.secret.get()).key
     async with receiver() as hooks:
         await client.predictions.create(
@@ -115,7 +115,7 @@ async def test_a_body_that_was_tampered_with_is_not_vouched_for(client: Replicat
     assert caught.value.reason == "InvalidSignature"
 
 
-async def test_the_end_is_told_until_somebody_listens(
+async def test_the_webhook_of_the_end_is_retried_until_it_is_answered(
     server: LocalReplicate, client: Replicate
 ) -> None:
     async with FaultServer(script(Answer(status=503), Answer(status=204))) as hooks:

@@ -25,7 +25,7 @@ def page(*items: samples.JSON) -> bytes:
 
 
 @pytest.mark.parametrize("odd", [{}, [], True, "yesterday", "", "2023-10-29"])
-def test_an_odd_timestamp_costs_no_page(odd: object) -> None:
+def test_an_odd_timestamp_does_not_break_a_page(odd: object) -> None:
     body = page(samples.NEWEST, {**samples.NEWEST, "started_at": odd}, samples.CANCEL)
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(body, type=Page[Prediction])
@@ -51,21 +51,21 @@ def test_every_item_may_be_odd() -> None:
         ("latest_version", "none"),
     ],
 )
-def test_an_odd_example_or_version_costs_no_listing(field: str, odd: object) -> None:
+def test_an_odd_example_or_version_does_not_break_a_listing(field: str, odd: object) -> None:
     body = page(samples.MODEL, {**samples.MODEL, field: odd})
     results = decode_leniently(body, Page[Model]).results
     assert getattr(results[0], field) is not None
     assert getattr(results[1], field) is None
 
 
-def test_a_training_ends_whatever_it_made() -> None:
+def test_a_training_with_any_output_ends() -> None:
     body = msgspec.json.encode({**samples.TRAINING, "output": "https://replicate.delivery/w"})
     training = decode_leniently(body, Training)
     assert (training.done, training.output) == (True, None)
 
 
 @pytest.mark.parametrize("changes", [{"id": 1}, {"id": None}, {"status": None}, {"status": []}])
-def test_what_a_caller_acts_on_has_to_fit(changes: samples.JSON) -> None:
+def test_required_fields_must_fit(changes: samples.JSON) -> None:
     body = page({**samples.NEWEST, "created_at": "?", **changes})
     with pytest.raises(msgspec.ValidationError):
         decode_leniently(body, Page[Prediction])
@@ -97,9 +97,7 @@ def test_what_a_caller_acts_on_has_to_fit(changes: samples.JSON) -> None:
         ("deadline", "soon", None),
     ],
 )
-def test_a_field_of_another_type_becomes_what_it_can(
-    field: str, odd: object, expected: object
-) -> None:
+def test_a_field_of_another_type_is_converted(field: str, odd: object, expected: object) -> None:
     result = decode_leniently(msgspec.json.encode({**samples.NEWEST, field: odd}), Prediction)
     found = getattr(result, field)
     assert found == expected
@@ -116,7 +114,7 @@ def test_a_field_of_another_type_becomes_what_it_can(
         (b"a\nb", "a\nb"),
     ],
 )
-def test_text_that_is_no_unicode_is_read(raw: bytes, text: str) -> None:
+def test_text_that_is_not_unicode_is_read(raw: bytes, text: str) -> None:
     body = b'{"id": "a", "status": "failed", "logs": "%s", "output": {"%s": ["%s"]}}'
     result = decode_leniently(body % (raw, raw, raw), Prediction)
     assert (result.logs, result.output) == (text, {text: [text]})
@@ -131,7 +129,7 @@ def test_nan_is_read_as_a_number() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"id":', b"\xff", b"nothing"])
-def test_what_is_no_json_stays_an_error(body: bytes) -> None:
+def test_an_answer_that_is_not_json_is_an_error(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_leniently(body, Prediction)
 

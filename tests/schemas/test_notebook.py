@@ -43,11 +43,11 @@ def test_a_notebook_shows_status_times_and_what_is_billed() -> None:
         (0, ">0</pre>"),
     ],
 )
-def test_an_output_is_shown_and_never_obeyed(output: object, part: str) -> None:
+def test_html_in_an_output_is_escaped(output: object, part: str) -> None:
     assert part in shown(output=output)
 
 
-def test_what_is_not_there_is_not_shown() -> None:
+def test_absent_fields_are_not_shown() -> None:
     html = shown(output=None, model=None, created_at=None, started_at=None, metrics=None)
 
     assert "output" not in html

@@ -62,7 +62,7 @@ def test_an_output_of_another_type_says_what_is_wrong(
         prediction(output=output).output_as(type)
 
 
-def test_a_type_that_msgspec_does_not_know_is_a_mistake_of_the_caller() -> None:
+def test_a_type_that_msgspec_does_not_decode_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         decode_output([1], Prediction | Caption)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
@@ -100,15 +100,15 @@ def test_urls_are_never_joined(output: list[str]) -> None:
         [],
     ],
 )
-def test_a_text_that_speaks_of_urls_is_joined(output: list[str]) -> None:
+def test_a_text_with_urls_in_it_is_joined(output: list[str]) -> None:
     assert prediction(output=output).output_as(str) == "".join(output)
 
 
-def test_the_schema_goes_before_what_the_chunks_look_like() -> None:
+def test_the_schema_decides_before_the_look_of_the_chunks() -> None:
     words, urls = ["cat", "dog"], ["https://a.example/", "x"]
 
     assert decode_output(urls, str, is_text=True) == "https://a.example/x"
-    with pytest.raises(msgspec.ValidationError, match="take it as list"):
+    with pytest.raises(msgspec.ValidationError, match="use list"):
         decode_output(words, str, is_text=False)
     with pytest.raises(msgspec.ValidationError, match="Expected `int`"):
         decode_output(words, int, is_text=True)

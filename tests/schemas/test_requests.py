@@ -53,7 +53,7 @@ def test_a_request_is_exact(struct: Any) -> None:
     assert (config.frozen, config.omit_defaults, config.forbid_unknown_fields) == (True,) * 3
 
 
-def test_what_was_not_given_is_not_sent() -> None:
+def test_arguments_that_are_left_out_are_not_sent() -> None:
     assert msgspec.json.encode(CreatePrediction(input={"a": 1})) == b'{"input":{"a":1}}'
     assert msgspec.json.encode(UpdateModel()) == b"{}"
     assert msgspec.to_builtins(ListModels()) == {}
@@ -65,7 +65,7 @@ def test_headers_have_the_names_of_the_wire() -> None:
     assert msgspec.to_builtins(headers) == {"Prefer": "wait=5", "Cancel-After": "1h30m"}
 
 
-def test_a_preference_that_nobody_documented_is_let_through() -> None:
+def test_an_undocumented_preference_is_accepted() -> None:
     decoded = msgspec.convert({"Prefer": "respond-async"}, CreatePredictionHeaders)
     assert decoded.prefer == "respond-async"
 

@@ -121,7 +121,7 @@ def test_absent_null_and_unknown_fields_are_no_trouble(
 
 
 @given(st.sampled_from(RECORDED), st.data())
-def test_what_identifies_a_thing_is_required(
+def test_identifying_fields_are_required(
     recorded: tuple[Any, samples.JSON], data: st.DataObject
 ) -> None:
     struct, sent = recorded
@@ -161,7 +161,7 @@ def test_hardware_is_a_bare_list() -> None:
     assert [hardware.sku for hardware in decoded] == [each["sku"] for each in samples.HARDWARE]
 
 
-def test_of_a_key_sent_twice_the_last_counts() -> None:
+def test_the_last_of_two_equal_keys_counts() -> None:
     body = b'{"id":"a","model":"first/one","status":"starting","urls":{},"model":"last/one"}'
     assert msgspec.json.decode(body, type=Prediction).model == "last/one"
 
@@ -235,7 +235,7 @@ def test_a_listing_ends_without_a_link(link: str | None, url: str | None) -> Non
     assert (page.next, page.next_url, page.previous_url) == (link, url, url)
 
 
-def test_an_object_without_results_is_no_page() -> None:
+def test_an_object_without_results_is_not_a_page() -> None:
     with pytest.raises(msgspec.ValidationError, match="results"):
         decode({"detail": "Not now."}, Page[Model])
 

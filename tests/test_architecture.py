@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"alarm", "core", "errors", "refs", "schemas", "files"},
     "context": {"core", "errors", "files", "refs", "runs", "schemas", "transport"},
     "resources": CLIENT_SIDE | {"context", "webhooks"},
-    "transport": {"alarm", "core", "errors", "schemas"},
+    "transport": {"core", "errors", "schemas"},
     "config": {"core", "errors"},
     "client": CLIENT_SIDE | {"config", "context", "transport"},
     "__init__": CLIENT_SIDE | {"client", "webhooks"},

@@ -41,7 +41,7 @@ from replicate_async.resources._options import (
     check_count,
     check_events,
     check_webhook,
-    hold,
+    create_headers,
 )
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
@@ -99,7 +99,7 @@ def make_batch(
     """Return the batch that ``client.batch`` describes, its options checked."""
     context = calls.context
     version = parse_version(model)
-    held = hold(None, cancel_after)
+    headers = create_headers(None, cancel_after).headers
     check_choice("file_encoding", file_encoding, get_args(FileEncoding))
     check_webhook(webhook)
     events = check_events(webhook_events_filter)
@@ -114,7 +114,7 @@ def make_batch(
         journal=None if journal is None else _path("journal", journal),
         key=key,
         match=match,
-        digest=_digest(held.headers, webhook, events),
+        digest=_digest(headers, webhook, events),
         sdk=context.sender.user_agent,
         on_error=on_error,
         on_exit=check_on_exit(on_exit),

@@ -25,23 +25,23 @@ Wait = int | bool | None
 Deadline = int | str | timedelta | None
 
 
-class Hold(NamedTuple):
+class CreateHeaders(NamedTuple):
     """The headers of a create, and the seconds for which the API may hold its answer."""
 
     headers: CreatePredictionHeaders | None
-    seconds: float
+    hold: float
 
 
-_NO_HOLD: Final = Hold(None, 0.0)
+_NO_HEADERS: Final = CreateHeaders(None, 0.0)
 
 
-def hold(wait: Wait, cancel_after: Deadline) -> Hold:
+def create_headers(wait: Wait, cancel_after: Deadline) -> CreateHeaders:
     """Return the headers for *wait* and *cancel_after*."""
     if (wait is None or wait is False) and cancel_after is None:
-        return _NO_HOLD
+        return _NO_HEADERS
     prefer, seconds = _prefer(wait)
     deadline = _cancel_after(cancel_after)
-    return Hold(CreatePredictionHeaders(prefer=prefer, cancel_after=deadline), seconds)
+    return CreateHeaders(CreatePredictionHeaders(prefer=prefer, cancel_after=deadline), seconds)
 
 
 def _prefer(wait: Wait) -> tuple[str | None, float]:

@@ -8,7 +8,13 @@ from replicate_async.context import NO_PATH, ClientContext
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.resources._options import Deadline, Wait, check_events, check_webhook, hold
+from replicate_async.resources._options import (
+    Deadline,
+    Wait,
+    check_events,
+    check_webhook,
+    create_headers,
+)
 from replicate_async.resources._prepared_input import Input, PreparedInput
 from replicate_async.schemas import (
     CreatePrediction,
@@ -24,7 +30,7 @@ class PredictionRequest:
     It can be sent to one endpoint after another; the files of its input are sent once.
     """
 
-    __slots__ = ("_context", "_events", "_held", "_hooks", "_webhook", "input")
+    __slots__ = ("_context", "_events", "_headers", "_hooks", "_webhook", "input")
 
     def __init__(
         self,
@@ -40,7 +46,7 @@ class PredictionRequest:
     ) -> None:
         self._context = context
         self._hooks = hooks
-        self._held = hold(wait, cancel_after)
+        self._headers = create_headers(wait, cancel_after)
         self._webhook = check_webhook(webhook)
         self._events = check_events(webhook_events_filter)
         self.input: PreparedInput = PreparedInput(context, input, file_encoding)
@@ -67,12 +73,11 @@ class PredictionRequest:
                 webhook=self._webhook,
                 webhook_events_filter=self._events,
             )
-        held = self._held
         return self._context.call(
             endpoint,
             path,
-            headers=held.headers,
+            headers=self._headers.headers,
             body=body,
-            hold=held.seconds,
+            hold=self._headers.hold,
             hooks=self._hooks,
         )

@@ -26,24 +26,24 @@ class PreparedInput:
     Raises `InvalidArgumentError` for a value that cannot be sent, before anything is sent.
     """
 
-    __slots__ = ("_draft", "_sent", "_uploads")
+    __slots__ = ("_encoded", "_sent", "_uploads")
 
     def __init__(self, context: ClientContext, input: Input | None, encoding: FileEncoding) -> None:
         if encoding != "auto":
             check_choice("file_encoding", encoding, get_args(FileEncoding))
         self._uploads = Uploads(context)
-        self._draft = encode_input(input, encoding)
+        self._encoded = encode_input(input, encoding)
         self._sent: list[File] = []
 
     @property
     def values(self) -> dict[str, Any]:
         """The input as JSON values; complete once its files are sent."""
-        return self._draft.values
+        return self._encoded.values
 
     async def send(self) -> None:
         """Send the files that are not sent yet."""
-        if self._draft.slots:
-            self._sent += await send_files(self._draft, self._uploads)
+        if self._encoded.slots:
+            self._sent += await send_files(self._encoded, self._uploads)
 
     async def delete_uploads(self) -> None:
         """Delete the uploads, within a few seconds; a failure is ignored."""

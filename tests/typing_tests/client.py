@@ -8,6 +8,8 @@ from httpx_sse import ServerSentEvent
 
 from replicate_async import (
     Account,
+    Batch,
+    BatchResult,
     DoneEvent,
     ErrorEvent,
     Hardware,
@@ -30,6 +32,15 @@ async def runs(client: Replicate) -> None:
     assert_type(await client.run("owner/name", {"prompt": "Hi"}, type=str), str)
     assert_type(await client.run("owner/name", type=list[float]), list[float])
     assert_type(await client.run("owner/name", type=dict[str, int]), dict[str, int])
+
+
+async def batches(client: Replicate) -> None:
+    assert_type(client.batch("owner/name", [{"prompt": "Hi"}]), Batch[Any])
+    async with client.batch("owner/name", [{"prompt": "Hi"}], type=str) as batch:
+        assert_type(batch, Batch[str])
+        async for result in batch:
+            assert_type(result, BatchResult[str])
+            assert_type(result.unwrap(), str)
 
 
 async def predictions(client: Replicate) -> None:

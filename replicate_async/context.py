@@ -23,7 +23,7 @@ from replicate_async.core.origin import Base
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.find import Shape, output_shape
 from replicate_async.refs import ModelRef
-from replicate_async.runs.waiting.tracker import ClientTracker, pages_per_second
+from replicate_async.runs.waiting.tracker import RunTracker, pages_per_second
 from replicate_async.schemas import Prediction, Version, WebhookSecret
 from replicate_async.transport import fetch
 from replicate_async.transport.sender import Request, RequestSender
@@ -122,7 +122,7 @@ class ClientContext:
     """What the resources, runs and files of one client share."""
 
     sender: RequestSender
-    tracker: ClientTracker
+    tracker: RunTracker
     models: ModelCache = field(default_factory=ModelCache)
     webhook_secret: WebhookSecretCache = field(default_factory=WebhookSecretCache)
     batches: set[BatchScheduler] = field(default_factory=lambda: set())  # noqa: PLW0108 - BatchScheduler is a name for types only
@@ -216,8 +216,8 @@ class ClientContext:
         return fetch.open_file(self.sender, url, start=start, validator=validator)
 
 
-def _tracker(sender: RequestSender) -> ClientTracker:
-    return ClientTracker(pages_per_second=pages_per_second(sender.rate_limiters.limits))
+def _tracker(sender: RequestSender) -> RunTracker:
+    return RunTracker(pages_per_second=pages_per_second(sender.rate_limiters.limits))
 
 
 class _HasContext(Protocol):

@@ -23,7 +23,7 @@ import replicate_async
 from replicate_async import Limits, Poll, Prediction, Replicate
 from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.runs.waiting.run_api import RunApi
-from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 from tests.support import replies
@@ -160,7 +160,7 @@ def test_a_look_makes_few_calls_besides_its_request(waits: int) -> None:
 
     async def main() -> float:
         source = RunApi("prediction", Prediction, get, no_page, windowed=True)
-        together = PredictionWaits(ClientTracker(jitter=Random(1).random), source)
+        together = PredictionWaits(RunTracker(jitter=Random(1).random), source)
         waiting = [
             asyncio.ensure_future(together.wait(f"{at}", last=None, timeout=None, poll=pace))
             for at in range(waits)

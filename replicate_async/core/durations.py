@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = ["Durations", "Typical"]
@@ -26,31 +25,20 @@ class Typical(NamedTuple):
 class _Recent:
     """The latest durations of one model, and what is typical of them."""
 
-    __slots__ = ("_at", "_seconds", "_typical")
+    __slots__ = ("_added", "_seconds", "typical")
 
     def __init__(self) -> None:
-        self._seconds: array[float] = array("d")
-        self._at = 0
-        self._typical: Typical | None = None
+        self._seconds: deque[float] = deque(maxlen=_KEPT)
+        self._added = 0
+        self.typical: Typical | None = None
 
     def add(self, seconds: float) -> None:
-        if len(self._seconds) < _KEPT:
-            self._seconds.append(seconds)
-        else:
-            self._seconds[self._at] = seconds
-            self._at = (self._at + 1) % _KEPT
+        self._seconds.append(seconds)
+        self._added += 1
         # A batch adds thousands: figures that are 8 runs old are good enough.
-        if len(self._seconds) < _KEPT or self._at % 8 == 0:
-            self._typical = None
-
-    def typical(self) -> Typical | None:
-        count = len(self._seconds)
-        if count < _NEEDED:
-            return None
-        if self._typical is None:
-            ordered = sorted(self._seconds)
-            self._typical = Typical(ordered[count // 10], ordered[count - 1 - count // 10])
-        return self._typical
+        if self._added >= _NEEDED and (self._added < _KEPT or self._added % 8 == 0):
+            ordered, tenth = sorted(self._seconds), len(self._seconds) // 10
+            self.typical = Typical(ordered[tenth], ordered[-1 - tenth])
 
 
 class Durations:
@@ -65,18 +53,21 @@ class Durations:
         return len(self._recent)
 
     def record(
-        self, model: str | None, version: str | None, *, total: float | None, work: float | None
+        self,
+        model: str | None,
+        version: str | None,
+        *,
+        created: float | None,
+        started: float | None,
+        ended: float,
     ) -> None:
-        """Record a run that succeeded.
-
-        *total* is the seconds from its creation to its end, *work* those from its start.
-        """
-        if total is not None:
+        """Record a run that succeeded, by the times of the API."""
+        if created is not None:
             # A create may name the model, the version or both.
             for key in {(model, version), (model, None), (None, version)}:
-                self._add((*key, True), total)
-        if work is not None:
-            self._add((model, version, False), work)
+                self._add((*key, True), ended - created)
+        if started is not None:
+            self._add((model, version, False), ended - started)
 
     def _add(self, key: _Key, seconds: float) -> None:
         if not 0 <= seconds < _LONGEST:
@@ -96,4 +87,4 @@ class Durations:
         *model* or *version* alone are enough for durations with the time in the queue (*queued*).
         """
         recent = self._recent.get((model, version, queued))
-        return None if recent is None else recent.typical()
+        return None if recent is None else recent.typical

@@ -8,12 +8,12 @@ it shows are polled, too, which keeps neighbours together from page to page.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from replicate_async.core.poll_schedule import PolledRun
 
-__all__ = ["ListingPlan", "PageRequest", "Plan", "split_unlisted"]
+__all__ = ["ListingPlan", "PageRequest", "Plan"]
 
 _LEAST: Final = 4
 """Due runs that a page must show: it is larger and scarcer than single answers."""
@@ -95,13 +95,13 @@ class ListingPlan(Generic[R]):
         return bisect_left(self._order, (run.created or 0.0, run.key))
 
     def plan(self, due: list[R], now: float) -> Plan[R]:
-        """Divide the runs that are *due*, and mark those on pages as being polled."""
+        """Divide the runs that are *due*, and mark those on pages as polled."""
         plan = Plan[R]([], [], [])
         if len(self._order) < _LEAST or now < self._off_until:
             plan.singles.extend(due)
             return plan
         for run in sorted(due, key=lambda run: run.created or 0.0, reverse=True):
-            if run.polling:
+            if run.poll_sent_at is not None:
                 continue
             window = self._window(run, now)
             ripe = [at for at, other in enumerate(window) if other.ripe_at <= now]
@@ -115,7 +115,7 @@ class ListingPlan(Generic[R]):
                 shown = window[ripe[0] : ripe[-1] + 1]
                 plan.pages.append(self._request(shown))
                 for other in shown:
-                    other.polling = True
+                    other.poll_sent_at = now
         return plan
 
     @property
@@ -138,11 +138,11 @@ class ListingPlan(Generic[R]):
         elif at <= top - span:
             return []
         shown = [self._runs[key] for _, key in self._order[max(0, top - span + 1) : top + 1]]
-        return [other for other in shown if not other.polling and other.listed_from <= now]
+        return [other for other in shown if other.poll_sent_at is None and other.listed_from <= now]
 
     def _is_ripe(self, index: int, now: float) -> bool:
         run = self._runs[self._order[index][1]]
-        return run.ripe_at <= now and not run.polling
+        return run.ripe_at <= now and run.poll_sent_at is None
 
     def _request(self, runs: list[R]) -> PageRequest[R]:
         if not self._windowed:
@@ -151,41 +151,45 @@ class ListingPlan(Generic[R]):
         margin = _INSTANT if newest.confirmed else self._skew
         return PageRequest(runs, (oldest.created or 0.0) - _SKEW, (newest.created or 0.0) + margin)
 
-    def page_read(self, hits: int, *, size: int, has_more: bool, now: float) -> None:
-        """Learn from a page of *size* runs, *hits* of them expected ones."""
+    def page_read(
+        self, request: PageRequest[R], listed: Collection[str], oldest: float | None, *, now: float
+    ) -> set[R]:
+        """Learn from a page, and return the runs of *request* that must be polled by themselves.
+
+        *listed* has the keys of its runs, *oldest* is when the last of them was created, None if no
+        page follows.
+        """
         self._failures = 0
-        if has_more:
-            self._page_size += (max(size, 1) - self._page_size) * 0.5
+        if oldest is not None:
+            self._page_size += (max(len(listed), 1) - self._page_size) * 0.5
+        hits = sum(run.key in listed for run in request.runs)
         self._hit_rate += (min(hits, _PAGE) - self._hit_rate) * 0.2
         if self._hit_rate < _LEAST / 2:
             # Runs that have ended and runs of other programs fill the pages.
             self._hit_rate = float(_LEAST)
             self._off_until = now + _PENALTY
+        alone: set[R] = set()
+        for run in request.runs:
+            if run.key in listed or run.poll_sent_at is None or run.ripe_at > now:
+                continue
+            if oldest is None or (run.created or 0.0) > oldest + _SKEW:
+                # Listings lag behind, or leave runs out.
+                run.listed_from = now + _LAG * 2 ** min(run.unlisted, 8)
+                run.unlisted += 1
+                alone.add(run)
+            elif hits:
+                run.passed_over += 1
+            else:
+                # Runs that were created at the same moment fill the page, and would again.
+                alone.add(run)
+        return alone
 
     def page_failed(self, now: float) -> None:
         """Fetch no page for a while."""
         self._off_until = now + min(_PENALTY * 2**self._failures, _WORST_PENALTY)
         self._failures += 1
 
-    def not_listed(self, run: R, now: float) -> None:
-        """Expect *run* on no page for a while: listings lag behind, or leave runs out."""
-        run.listed_from = now + _LAG * 2 ** min(run.unlisted, 8)
-        run.unlisted += 1
-
     def reset(self) -> None:
         """Fetch pages again: they failed because the whole API did."""
         self._off_until = 0.0
         self._failures = 0
-
-
-def split_unlisted(runs: Iterable[R], oldest: float | None) -> tuple[list[R], list[R]]:
-    """Divide runs that a page did not show: those that it should have, and those beyond it.
-
-    *oldest* is when the last run on it was created, None when no page follows.
-    """
-    hidden: list[R] = []
-    beyond: list[R] = []
-    for run in runs:
-        reached = oldest is None or (run.created or 0.0) > oldest + _SKEW
-        (hidden if reached else beyond).append(run)
-    return hidden, beyond

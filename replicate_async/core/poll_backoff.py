@@ -11,103 +11,82 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from replicate_async.core.backoff import backoff
+from replicate_async.core.poll_schedule import PolledRun
 
-__all__ = ["PollBackoff", "retry_pause"]
+__all__ = ["PollBackoff", "PollFailure"]
 
 _TOLERATED: Final = 5
-"""Failures in a row that do not pause the polls yet."""
+"""Failures in a row that pause the polls."""
 
-_PROBE_BASE: Final = 1.0
-_PROBE_CAP: Final = 5.0
-"""Seconds between two probes: no more requests than one healthy wait sends."""
+_BASE: Final = 0.5
+_CAP: Final = 5.0
+"""Seconds between two polls that fail: no more requests than a healthy wait sends."""
 
-_RETRY_BASE: Final = 0.5
-_SPREAD: Final = 0.5
 _LONGEST_NAMED: Final = 60.0
 """Seconds of a Retry-After that are obeyed before a poll is sent all the same."""
 
 
+class PollFailure(NamedTuple):
+    """What the pause after a failed poll depends on; *jitter* is uniform in [0, 1).
+
+    The *retry_after* that the API asks for is obeyed for as long as the waits *left* last.
+    """
+
+    retry_after: float | None
+    left: float
+    jitter: float
+
+    def pause(self, failures: int) -> float:
+        """Return the seconds until the next poll, after *failures* in a row."""
+        pause = backoff(failures, base=_BASE, cap=_CAP, jitter=self.jitter, spread=0.5)
+        if self.retry_after is None:
+            return pause
+        return max(pause, min(pause + min(self.retry_after, _LONGEST_NAMED), self.left))
+
+
 class PollBackoff:
-    """Whether polls may be sent; *jitter* is uniform in [0, 1)."""
+    """Whether polls may be sent."""
 
-    __slots__ = ("_jitter", "_probe_at", "_probes", "failures", "paused", "probe", "refused_since")
+    __slots__ = ("_probe_at", "failures", "paused", "probe")
 
-    def __init__(self, jitter: Callable[[], float]) -> None:
-        self._jitter = jitter
-        self._probes = 0
+    def __init__(self) -> None:
         self._probe_at = 0.0
         self.failures: int = 0
         """Polls that failed in a row."""
         self.paused: bool = False
-        self.probe: str | None = None
-        """The run whose poll is the probe, while that is queued or sent."""
-        self.refused_since: float | None = None
-        """Since when all polls were refused."""
+        self.probe: PolledRun | None = None
+        """The run whose poll is the probe during a pause."""
 
     def allowed(self, now: float) -> int:
         """Return how many polls may be sent now."""
         if not self.paused:
             return sys.maxsize
-        return 1 if self.probe is None and now >= self._probe_at else 0
+        return 0 if self._is_probing() or now < self._probe_at else 1
 
     def next_at(self, due: float) -> float:
         """Return when a poll that is due at *due* may be sent, infinity during a probe."""
         if not self.paused:
             return due
-        return max(due, self._probe_at) if self.probe is None else math.inf
+        return math.inf if self._is_probing() else max(due, self._probe_at)
 
-    def failed(
-        self, key: str, now: float, *, refused: bool, retry_after: float | None, left: float
-    ) -> None:
-        """Note that the poll of the run *key* failed; *refused* means that the API answered.
+    def _is_probing(self) -> bool:
+        return self.probe is not None and self.probe.poll_sent_at is not None
 
-        The *retry_after* that the API asks for is obeyed for as long as the waits *left* last.
-        """
-        if self.paused and key != self.probe:
+    def failed(self, run: PolledRun, failure: PollFailure, now: float) -> None:
+        """Note that the poll of *run* failed."""
+        if self.paused and run is not self.probe:
             return  # it was sent before the pause
-        if not refused:
-            self.refused_since = None
-        elif self.refused_since is None:
-            self.refused_since = now
         self.failures += 1
-        if self.failures < _TOLERATED:
-            return
-        self.paused = True
         self.probe = None
-        self._probes += 1
-        pause = backoff(
-            self._probes, base=_PROBE_BASE, cap=_PROBE_CAP, jitter=self._jitter(), spread=_SPREAD
-        )
-        self._probe_at = now + _obeyed(pause, retry_after, left)
+        if self.failures >= _TOLERATED:
+            self.paused = True
+            self._probe_at = now + failure.pause(self.failures - _TOLERATED + 1)
 
     def succeeded(self) -> None:
         """Note a poll that was answered, which ends the pause."""
-        self.failures = self._probes = 0
+        self.failures = 0
         self.paused = False
-        self.probe = self.refused_since = None
-
-    def abandon(self, key: str) -> None:
-        """Note that the poll of the run *key* will not be answered."""
-        if self.probe == key:
-            self.probe = None
-
-
-def retry_pause(
-    failures: int, *, longest: float, retry_after: float | None, left: float, jitter: float
-) -> float:
-    """Return the seconds until a run is polled again whose last polls failed.
-
-    The *retry_after* that the API asks for is obeyed for as long as the waits *left* last.
-    """
-    pause = backoff(failures, base=_RETRY_BASE, cap=longest, jitter=jitter, spread=_SPREAD)
-    return _obeyed(pause, retry_after, left)
-
-
-def _obeyed(pause: float, retry_after: float | None, left: float) -> float:
-    if retry_after is None:
-        return pause
-    return max(pause, min(pause + min(retry_after, _LONGEST_NAMED), left))
+        self.probe = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, TypeVar
 
@@ -38,16 +39,14 @@ _JITTER: Final = 0.2
 _USUAL: Final = Poll()
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Scheduled:
     """An entry of one `DueHeap`."""
 
-    __slots__ = ("due", "push_id")
-
-    def __init__(self) -> None:
-        self.due: float = 0.0
-        """The due time that was set last."""
-        self.push_id: int = 0
-        """The push that set it; 0 for an entry that is not in the heap."""
+    due: float = 0.0
+    """The due time that was set last."""
+    push_id: int = 0
+    """The push that set it; 0 for an entry that is not in the heap."""
 
 
 S = TypeVar("S", bound=Scheduled)
@@ -107,55 +106,37 @@ class DueHeap(Generic[S]):
         heapify(self._heap)
 
 
+@dataclass(slots=True, eq=False)
 class PolledRun(Scheduled):
     """The state of a run on which its next poll depends."""
 
-    __slots__ = (
-        "changed_at",
-        "confirmed",
-        "created",
-        "key",
-        "listed_from",
-        "passed_over",
-        "poll",
-        "polling",
-        "polls",
-        "ripe_at",
-        "started",
-        "status",
-        "unlisted",
-        "version",
-        "wants_updates",
-    )
-
-    def __init__(self, key: str, now: float) -> None:
-        super().__init__()
-        self.key: str = key
-        self.poll: Poll | None = None
-        """The pace that its subscribers gave."""
-        self.wants_updates: bool = False
-        """Whether a subscriber wants each change, and not only the end."""
-        self.version: tuple[str | None, str | None] | None = None
-        """The model and version, by which durations are known."""
-        self.status: str = "starting"
-        self.changed_at: float = now
-        """When the status was first seen."""
-        self.created: float | None = None
-        self.started: float | None = None
-        self.polls: int = 0
-        """Polls that were answered."""
-        self.polling: bool = False
-        """Whether a poll or a page that should show it is queued or sent."""
-        self.ripe_at: float = now
-        """When a page that shows it replaces its own poll."""
-        self.confirmed: bool = False
-        """Whether *created* is what the listing shows."""
-        self.unlisted: int = 0
-        """Pages that should have shown it and did not."""
-        self.passed_over: int = 0
-        """Pages in a row that ended before it."""
-        self.listed_from: float = now
-        """When a page may be expected to show it."""
+    key: str
+    changed_at: float
+    """When the status was first seen."""
+    _: KW_ONLY
+    status: str = "starting"
+    poll: Poll | None = None
+    """The pace that its subscribers gave."""
+    wants_updates: bool = False
+    """Whether a subscriber wants each change, and not only the end."""
+    version: tuple[str | None, str | None] | None = None
+    """The model and version, by which durations are known."""
+    created: float | None = None
+    started: float | None = None
+    polls: int = 0
+    """Polls that were answered."""
+    poll_sent_at: float | None = None
+    """When its poll, or a page that should show it, was queued or sent; None while neither is."""
+    ripe_at: float = 0.0
+    """When a page that shows it replaces its own poll."""
+    confirmed: bool = False
+    """Whether *created* is what the listing shows."""
+    unlisted: int = 0
+    """Pages that should have shown it and did not."""
+    passed_over: int = 0
+    """Pages in a row that ended before it."""
+    listed_from: float = 0.0
+    """When a page may be expected to show it."""
 
 
 R = TypeVar("R", bound=PolledRun)
@@ -174,7 +155,7 @@ class PollSchedule(DueHeap[R]):
 
     def push(self, entry: R, due: float) -> None:
         """Schedule the next poll of the run *entry* at *due*."""
-        entry.polling = False
+        entry.poll_sent_at = None
         DueHeap.push(self, entry, due)
 
     def push_next(self, run: R, now: float) -> None:

@@ -10,7 +10,7 @@ from replicate_async.core.durations import Durations, Typical
 
 
 def record(durations: Durations, seconds: float, model: str = "m") -> None:
-    durations.record(model, "v", total=seconds, work=seconds)
+    durations.record(model, "v", created=0.0, started=0.0, ended=seconds)
 
 
 def test_a_duration_is_typical_after_five_runs_and_old_ones_are_forgotten() -> None:
@@ -29,8 +29,8 @@ def test_a_duration_is_typical_after_five_runs_and_old_ones_are_forgotten() -> N
 def test_the_time_in_the_queue_is_kept_apart_from_the_work() -> None:
     durations = Durations()
     for _ in range(5):
-        durations.record("m", "v", total=30.0, work=20.0)
-        durations.record("m", "v", total=None, work=20.0)
+        durations.record("m", "v", created=100.0, started=110.0, ended=130.0)
+        durations.record("m", "v", created=None, started=110.0, ended=130.0)
 
     assert durations.typical("m", "v", queued=True) == Typical(30.0, 30.0)
     assert durations.typical("m", "v", queued=False) == Typical(20.0, 20.0)
@@ -39,12 +39,12 @@ def test_the_time_in_the_queue_is_kept_apart_from_the_work() -> None:
 def test_a_model_or_a_version_alone_is_enough_to_look_up_the_whole_duration() -> None:
     durations = Durations()
     for version in "abcde":
-        durations.record("m", version, total=30.0, work=20.0)
+        durations.record("m", version, created=0.0, started=10.0, ended=30.0)
 
     assert durations.typical("m", None, queued=True) == Typical(30.0, 30.0)
     assert durations.typical(None, "a", queued=True) is None
     for _ in range(4):
-        durations.record("n", "a", total=40.0, work=20.0)
+        durations.record("n", "a", created=0.0, started=20.0, ended=40.0)
     assert durations.typical(None, "a", queued=True) == Typical(30.0, 40.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicate_async.core.listing_plan import ListingPlan, split_unlisted
+from replicate_async.core.listing_plan import ListingPlan, PageRequest
 from replicate_async.core.poll_schedule import PolledRun
 
 
@@ -16,6 +16,23 @@ def crowd(count: int, *, apart: float = 1.0) -> tuple[ListingPlan[PolledRun], li
         listing.add(run, 1000.0 + at * apart)
         runs.append(run)
     return listing, runs
+
+
+def read(
+    listing: ListingPlan[PolledRun],
+    runs: list[PolledRun],
+    shown: list[str],
+    oldest: float | None = None,
+) -> set[PolledRun]:
+    """Read a page that should show *runs*; return those that must be polled by themselves."""
+    for run in runs:
+        run.poll_sent_at = 9.0
+    return listing.page_read(PageRequest(runs, None, None), shown, oldest, now=10.0)
+
+
+def again(runs: list[PolledRun]) -> None:
+    for run in runs:
+        run.poll_sent_at = None
 
 
 def test_three_runs_are_polled_one_by_one_and_four_by_a_page() -> None:
@@ -38,7 +55,7 @@ def test_pages_show_each_run_once_newest_first() -> None:
     assert newest.before is not None
     assert newest.after is not None
     assert newest.after < (newest.runs[0].created or 0.0) < newest.before
-    assert all(run.polling for run in runs)
+    assert all(run.poll_sent_at == 10.0 for run in runs)
 
 
 def test_a_page_takes_neighbours_that_are_nearly_due_and_no_others() -> None:
@@ -73,7 +90,7 @@ def test_pages_that_fail_are_not_fetched_for_longer_and_longer() -> None:
             now += 1.0
         off.append(now - start)
         for run in runs:
-            run.polling = False
+            run.poll_sent_at = None
 
     assert off == sorted(off)
     assert off[0] == 30
@@ -83,7 +100,7 @@ def test_pages_that_fail_are_not_fetched_for_longer_and_longer() -> None:
 def test_pages_that_show_few_runs_are_not_fetched_again_soon() -> None:
     listing, runs = crowd(50)
     for _ in range(30):
-        listing.page_read(0, size=100, has_more=True, now=10.0)
+        read(listing, runs[:10], [f"other {at}" for at in range(100)], oldest=1.0)
 
     assert listing.plan(runs, 11.0) == (runs, [], [])
     assert listing.plan(runs, 60.0)[1]
@@ -102,19 +119,22 @@ def test_a_run_beyond_a_page_is_first_on_the_next_and_polled_alone_at_last() -> 
 
 def test_a_run_that_is_not_listed_is_expected_on_pages_later() -> None:
     listing, runs = crowd(20)
-    listing.not_listed(runs[5], 10.0)
+    shown = [run.key for run in runs if run is not runs[5]]
+    assert read(listing, runs, shown) == {runs[5]}
+    again(runs)
     singles, requests, _ = listing.plan(runs, 10.0)
     assert singles == [runs[5]]
     assert runs[5] not in requests[0].runs
 
-    listing.not_listed(runs[5], 10.0)
+    read(listing, runs, shown)
     assert runs[5].listed_from > 14.0
 
 
 def test_another_page_size_is_learnt() -> None:
     listing, runs = crowd(100)
     for _ in range(10):
-        listing.page_read(25, size=25, has_more=True, now=10.0)
+        read(listing, runs[75:], [run.key for run in runs[75:]], oldest=1075.0)
+        again(runs)
 
     _, requests, _ = listing.plan(runs, 10.0)
 
@@ -146,13 +166,27 @@ def test_a_listed_creation_time_replaces_the_known_one() -> None:
     assert requests[0].runs == [*runs[1:5], runs[0]]
 
 
-def test_runs_that_a_page_left_out_differ_from_runs_beyond_it() -> None:
-    _, runs = crowd(10)
+def test_runs_that_a_page_left_out_are_polled_alone_and_runs_beyond_it_by_the_next() -> None:
+    listing, runs = crowd(10)
 
-    hidden, beyond = split_unlisted(runs, 1004.0)
+    assert read(listing, runs, ["0009"], oldest=1004.0) == set(runs[5:9])
+    assert [run.passed_over for run in runs] == [1] * 5 + [0] * 5
+    assert read(listing, runs, ["0009"]) == set(runs[:9])
 
-    assert (hidden, beyond) == (runs[5:], runs[:5])
-    assert split_unlisted(runs, None) == (runs, [])
+
+def test_runs_beyond_a_page_that_shows_none_of_them_are_polled_alone() -> None:
+    listing, runs = crowd(10)
+
+    assert read(listing, runs, ["another"], oldest=1020.0) == set(runs)
+
+
+def test_runs_that_are_not_due_or_answered_meanwhile_need_no_poll() -> None:
+    listing, runs = crowd(3)
+    request = PageRequest(runs, None, None)
+    runs[0].poll_sent_at = runs[1].poll_sent_at = 9.0
+    runs[1].ripe_at = 11.0
+
+    assert listing.page_read(request, [], None, now=10.0) == {runs[0]}
 
 
 def test_the_skew_of_listed_times_is_learnt() -> None:

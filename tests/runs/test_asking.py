@@ -109,7 +109,7 @@ def test_who_joins_is_told_though_the_one_who_was_called_never_asked() -> None:
         loop, run = asyncio.get_running_loop(), world.api.create(2.0)
         first = asyncio.create_task(world.wait(run))
         await asyncio.sleep(0)
-        watched = world.waiter.current().find(f"prediction/{run.id}")
+        watched = world.waiter._runs.get(f"prediction/{run.id}")
         assert watched is not None
 
         async def second() -> Prediction:

@@ -32,10 +32,12 @@ from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings
 from replicate_async.local.files import OUTPUTS
 from replicate_async.runs.run import run_to_end
 from replicate_async.runs.waiting.poll_errors import refusal
+from replicate_async.runs.waiting.tracked_run import TrackedRun
 from tests.support.embedded import embedded, until
 from tests.support.fault_server import FaultServer, script
 from tests.support.replies import json_answer, prediction, problem
 from tests.support.sentinel import TOKEN
+from tests.support.virtual_api import VirtualAPI
 from tests.support.waiting import HANG
 from tests.support.wire import Answer, Request
 
@@ -381,6 +383,7 @@ async def test_an_output_that_arrives_just_at_the_timeout_is_returned() -> None:
 async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None:
     """In virtual time for half a minute elsewhere; here what `run` does with such an error."""
     made = msgspec.convert(prediction("https://x", id="p", status="processing"), Prediction)
+    api = VirtualAPI().source()
     canceled: list[str] = []
 
     async def create() -> Prediction:
@@ -388,7 +391,7 @@ async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None
 
     async def wait(_: Prediction) -> Prediction:
         refused = status_error(parse(401, "", b""), operation="GET", retry_after=None)
-        raise refusal(refused, "prediction", "p", made, seen=True)
+        raise refusal(refused, TrackedRun("prediction/p", 0.0, api, "p", made))
 
     async def cancel(prediction_id: str) -> Prediction:
         canceled.append(prediction_id)

@@ -26,7 +26,7 @@ from replicate_async.errors import status_error
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.runs.waiting.run_api import RunApi
-from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.support.replies import prediction
 from tests.support.virtual_time import run_virtually
@@ -54,7 +54,7 @@ class World:
         self.dice = 0.0
         self._answers = list(answers)
         self._takes = takes
-        self._waiter = ClientTracker(jitter=lambda: self.dice)
+        self._waiter = RunTracker(jitter=lambda: self.dice)
 
     @property
     def slept(self) -> list[float]:

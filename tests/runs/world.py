@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 
 from replicate_async import Poll, Prediction
-from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.support.virtual_api import VirtualAPI
 
@@ -24,7 +24,7 @@ class World:
     ) -> None:
         self.dice = Random(20_261_123)
         self.api = VirtualAPI(whole=whole, latency=latency)
-        self.waiter = ClientTracker(jitter=self.dice.random, pages_per_second=pages)
+        self.waiter = RunTracker(jitter=self.dice.random, pages_per_second=pages)
         self.waits = PredictionWaits(self.waiter, self.api.source(windowed=windowed))
 
     async def wait(

@@ -36,7 +36,7 @@ def time_limit(subscription: Subscription, run: TrackedRun) -> TimeLimit:
         return TimeLimit(max(began, run.working_since) + work, "timeout")
     unanswered_since = run.failing_since
     if unanswered_since is None:
-        unanswered_since = run.poll_sent_at if run.polling else run.due
+        unanswered_since = run.due if run.poll_sent_at is None else run.poll_sent_at
     unanswered_until = max(began, unanswered_since) + work + _UNANSWERED
     queue = math.inf if subscription.queue_timeout is None else subscription.queue_timeout
     if unanswered_until < began + queue:

@@ -1,8 +1,8 @@
-"""The trackers of an account: the runs that are waited for, their polls and their time limits.
+"""The tracker of the runs that are waited for: their polls, their answers, their time limits.
 
 A wait is a `Subscription` with a future, and a run that is waited for is one `TrackedRun`, however
-many wait for it. One timer wakes the tracker of an event loop when a poll or a time limit is due;
-a few tasks send the polls, for one run or one page of the listing at a time.
+many wait for it. One timer wakes the tracker when a poll or a time limit is due; a few tasks send
+the polls, for one run or one page of the listing at a time.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Raw
 
 from replicate_async.alarm import Alarm
 from replicate_async.core.durations import Durations
 from replicate_async.core.limits import Limits
-from replicate_async.core.listing_plan import ListingPlan, PageRequest, split_unlisted
-from replicate_async.core.poll_backoff import PollBackoff, retry_pause
+from replicate_async.core.listing_plan import ListingPlan, PageRequest
+from replicate_async.core.poll_backoff import PollBackoff, PollFailure
 from replicate_async.core.poll_schedule import DueHeap, PollSchedule
 from replicate_async.errors import NotFoundError
 from replicate_async.runs.waiting import poll_errors
 from replicate_async.runs.waiting.listed_run import (
     ListedRun,
-    RawPage,
     decode,
     decode_listed,
     unix_time,
 )
 from replicate_async.runs.waiting.poller_pool import PollerPool
-from replicate_async.runs.waiting.run_api import AnyRun, combined, differ
+from replicate_async.runs.waiting.run_api import AnyRun, RunApi, combined, differ
 from replicate_async.runs.waiting.time_limit import GRACE, time_left, time_limit, timeout_error
 from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
 
@@ -42,125 +41,67 @@ _MANY: Final = 100
 _TICK: Final = 0.02
 """Seconds between two looks at the schedule of that many runs or more."""
 
-_RESUMED_A_SECOND: Final = 1000
-_LONGEST_RESUME: Final = 3.0
-"""Seconds over which the polls are spread that an outage has kept back."""
-
 _BLOCKED: Final = 0.1
 """Seconds by which a late timer shows that the event loop was blocked; an answer may have come."""
 
 _ENDS_KEPT: Final = 4096
 
 
-class ClientTracker:
-    """Tracks the runs of one account, in the event loop that is running.
+class RunTracker:
+    """Polls the runs of one account that are waited for, and wakes their subscribers.
 
-    It keeps the durations of models, and the runs whose end a webhook reported before a wait.
+    It works in the running event loop, and drops the waits of a loop before it. *jitter* is uniform
+    in [0, 1).
     """
 
     def __init__(
-        self,
-        *,
-        jitter: Callable[[], float] = random.random,
-        pages_per_second: float = 25.0,
+        self, *, jitter: Callable[[], float] = random.random, pages_per_second: float = 25.0
     ) -> None:
+        self.durations: Durations = Durations()
         self._jitter = jitter
         self._pages_per_second = pages_per_second
         self._reported_ends: OrderedDict[str, None] = OrderedDict()
-        self._tracker: RunTracker | None = None
-        self.durations: Durations = Durations()
-
-    def __len__(self) -> int:
-        return 0 if self._tracker is None else len(self._tracker)
-
-    def current(self) -> RunTracker:
-        """Return the tracker of the running event loop; that of another loop is dropped."""
-        loop = asyncio.get_running_loop()
-        if self._tracker is None or self._tracker.loop is not loop:
-            self._tracker = RunTracker(
-                loop,
-                self.durations,
-                self._jitter,
-                reported_ends=self._reported_ends,
-                pages_per_second=self._pages_per_second,
-            )
-        return self._tracker
-
-    def is_tracked(self, kind: str, run_id: str) -> bool:
-        """Return whether the run of that *kind* is waited for."""
-        return self._tracker is not None and self._tracker.find(f"{kind}/{run_id}") is not None
-
-    def record_duration(self, ended: AnyRun) -> None:
-        """Record how long a run took that has *ended*, which no wait has seen."""
-        record_duration(self.durations, ended)
-
-    def notify(self, kind: str, state: AnyRun) -> None:
-        """Apply the *state* that a webhook reports, and wake its subscribers."""
-        key = f"{kind}/{state.id}"
-        run = None if self._tracker is None else self._tracker.find(key)
-        if self._tracker is not None and run is not None:
-            self._tracker.apply(run, state)
-        elif state.done:
-            self._reported_ends[key] = None
-            if len(self._reported_ends) > _ENDS_KEPT:
-                self._reported_ends.popitem(last=False)
-
-
-class RunTracker:
-    """Polls the runs that are waited for in *loop*, and wakes their subscribers.
-
-    *reported_ends* holds the runs whose end was reported before a wait for them began.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        durations: Durations,
-        jitter: Callable[[], float],
-        *,
-        reported_ends: OrderedDict[str, None],
-        pages_per_second: float,
-    ) -> None:
-        self.loop = loop
-        self._record_duration = partial(record_duration, durations)
-        self._jitter = jitter
-        self._reported_ends = reported_ends
-        self._pages_per_second = pages_per_second
+        """The runs whose end a webhook reported before a wait for them began."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._runs: dict[str, TrackedRun] = {}
-        self._plans: dict[str, ListingPlan[TrackedRun]] = {}
-        self._polls = PollSchedule[TrackedRun](durations, jitter)
-        self._limits = DueHeap[Subscription]()
-        self._backoff = PollBackoff(jitter)
-        self._pollers = PollerPool()
-        self._timer = Alarm(loop, self._on_timer)
-        self._ticked_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def find(self, key: str) -> TrackedRun | None:
-        """Return the tracked run with *key*."""
-        return self._runs.get(key)
+    def _use(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._now = loop.time
+        self._runs = {}
+        self._plans: dict[str, ListingPlan[TrackedRun]] = {}
+        self._polls = PollSchedule[TrackedRun](self.durations, self._jitter)
+        self._limits = DueHeap[Subscription]()
+        self._backoff = PollBackoff()
+        self._pollers = PollerPool()
+        self._timer = Alarm(loop, self._on_timer)
+        self._ticked_at = -math.inf
 
     # Subscribers
 
     def subscribe(self, subscription: Subscription) -> asyncio.Future[None]:
         """Begin a wait; return the future that `Subscription.wake` completes."""
-        now = self.loop.time()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._use(loop)
+        now = loop.time()
         if subscription.began is None:
             subscription.began = now
-        subscription.woken = self.loop.create_future()
+        subscription.woken = loop.create_future()
         run = self._runs.get(subscription.key)
         if run is None:
             run = self._track(subscription, now)
         else:
             run.subscribers.append(subscription)
-            self._set_pace(run, now)
+            self._set_pace(run)
         subscription.run = run
         self._set_limit(subscription, run)
         self._set_timer()
         if subscription.wants_updates:
-            self._update(run)
+            self._wake_watchers(run)
         return subscription.woken
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -169,33 +110,35 @@ class RunTracker:
         if run is None or subscription not in run.subscribers:
             return
         run.subscribers.remove(subscription)
+        if not self._tracks(run):
+            return  # a wait of another loop
         self._limits.discard(subscription)
         if run.subscribers:
-            self._set_pace(run, self.loop.time())
+            self._set_pace(run)
         else:
             self._untrack(run)
 
+    def _tracks(self, run: TrackedRun) -> bool:
+        return self._runs.get(run.key) is run
+
     def _track(self, subscription: Subscription, now: float) -> TrackedRun:
         """Begin to poll a run, at the pace that it had if *subscription* waited for it before."""
-        run, resumed = subscription.run, False
+        run, last, key = subscription.run, subscription.known, subscription.key
+        is_new = run is None
         if run is None:
-            run = TrackedRun(subscription, now)
-        else:
-            resumed = not run.polling
-            run.clear_failures()
-        self._runs[run.key] = run
+            run = TrackedRun(key, now, subscription.api, subscription.run_id, last)
+        self._runs[key] = run
         run.subscribers = [subscription]
+        run.clear_failures()
         run.poll, run.wants_updates = subscription.poll, subscription.wants_updates
         if run.last is not None:
             self._set_times(run, run.last, now)
-        if self._reported_ends.pop(run.key, ()) is None:
+        if self._reported_ends.pop(key, ()) is None:
             self._polls.push(run, now)
-        elif resumed:
-            self._polls.push(run, max(run.due, now))
-        elif run.last is None or run.polls:
-            self._polls.push(run, now)
-        else:
+        elif is_new and last is not None:
             self._polls.push_next(run, now)
+        else:
+            self._polls.push(run, max(run.due, now))
         return run
 
     def _untrack(self, run: TrackedRun) -> None:
@@ -206,22 +149,23 @@ class RunTracker:
         if run.polled_by is not None:
             run.polled_by.cancel()
             run.polled_by = None
-        self._backoff.abandon(run.key)
+        if run.poll_sent_at is not None:
+            run.due, run.poll_sent_at = run.poll_sent_at, None
         if not self._runs:
             self._pollers.stop()
             self._timer.cancel()
         elif self._backoff.paused:
             self._set_timer()
 
-    def _set_pace(self, run: TrackedRun, now: float) -> None:
+    def _set_pace(self, run: TrackedRun) -> None:
         """Poll *run* as often as the most demanding of its subscribers wants."""
         poll = combined([one.poll for one in run.subscribers])
         wants_updates = any(one.wants_updates for one in run.subscribers)
         if (poll, wants_updates) != (run.poll, run.wants_updates):
             run.poll, run.wants_updates = poll, wants_updates
-            if not run.polling:
-                self._polls.push(run, min(run.due, now + self._polls.pause(run, now)))
-                self._set_timer()
+            if run.poll_sent_at is None:
+                now = self._now()
+                self._push(run, min(run.due, now + self._polls.pause(run, now)))
 
     def _finish(self, subscription: Subscription) -> None:
         self.unsubscribe(subscription)
@@ -240,6 +184,10 @@ class RunTracker:
             polls_at = max(polls_at, self._ticked_at + _TICK)
         self._timer.set(min(polls_at, self._limits.next_due()))
 
+    def _push(self, run: TrackedRun, due: float) -> None:
+        self._polls.push(run, due)
+        self._set_timer()
+
     def _on_timer(self, now: float) -> None:
         """Send the polls that are due, and end the waits whose time is over."""
         self._ticked_at = now
@@ -252,48 +200,47 @@ class RunTracker:
     def _send_due(self, due: list[TrackedRun], now: float) -> None:
         """Poll the runs that are *due*, one by one or by pages of the listing."""
         if self._backoff.paused:
-            self._backoff.probe = due[0].key
+            self._backoff.probe = due[0]
             self._submit(due[0])
             return
         for kind in {run.api.kind for run in due}:
             runs = [run for run in due if run.api.kind == kind]
-            plan = self._plans.get(kind)
-            if plan is None:
-                self._submit_all(runs)
-                continue
-            singles, pages, later = plan.plan(runs, now)
-            self._submit_all(singles)
-            for request in pages:
+            plan = self._plan_of(runs[0].api)
+            singles, requests, later = plan.plan(runs, now)
+            for run in singles:
+                self._submit(run)
+            for request in requests:
                 for run in request.runs:
                     self._polls.discard(run)
-                    run.poll_sent_at = now
                 self._pollers.submit(partial(self._poll_page, plan, request))
             for run in later:
                 self._polls.push(run, max(plan.next_page_at, now + _TICK))
 
-    def _submit_all(self, runs: Iterable[TrackedRun]) -> None:
-        for run in runs:
-            self._submit(run)
-
     def _submit(self, run: TrackedRun, *, first: bool = False) -> None:
         self._polls.discard(run)
-        run.polling, run.poll_sent_at = True, self.loop.time()
+        run.poll_sent_at = self._now()
         self._pollers.submit(partial(self._poll, run), first=first)
+
+    def _plan_of(self, api: RunApi[Any]) -> ListingPlan[TrackedRun]:
+        plan = self._plans.get(api.kind)
+        if plan is None:
+            plan = self._plans[api.kind] = ListingPlan(
+                windowed=api.windowed, pages_per_second=self._pages_per_second
+            )
+        return plan
 
     # Polls
 
     async def _poll(self, run: TrackedRun) -> None:
         """Poll one run by itself."""
-        if not run.polling or run.polled_by is not None or self._runs.get(run.key) is not run:
-            self._backoff.abandon(run.key)
+        if not self._tracks(run) or run.poll_sent_at is None or run.polled_by is not None:
             self._set_timer()
-            return
-        if self._backoff.paused and self._backoff.probe != run.key:
-            self._polls.push(run, self.loop.time())
-            self._set_timer()
+            return  # a page or a webhook was quicker
+        if self._backoff.paused and self._backoff.probe is not run:
+            self._push(run, self._now())
             return
         poller = run.polled_by = asyncio.current_task()
-        run.poll_sent_at = self.loop.time()
+        run.poll_sent_at = self._now()
         try:
             state = await run.api.get(run.run_id)
         except Exception as error:  # noqa: BLE001 - ends the waits for this run, not the poller
@@ -303,7 +250,8 @@ class RunTracker:
         except BaseException:
             if run.polled_by is poller:
                 run.polled_by = None
-                self._poll_lost(run)
+                now = self._now()
+                self._push(run, now + self._polls.pause(run, now))
             raise
         else:
             if self._backoff.failures:
@@ -312,99 +260,85 @@ class RunTracker:
                 run.polled_by = None
                 self.apply(run, state)
 
-    def _poll_lost(self, run: TrackedRun) -> None:
-        self._backoff.abandon(run.key)
-        if self._runs.get(run.key) is run:
-            self._polls.push_next(run, self.loop.time())
-            self._set_timer()
-
     async def _poll_page(
         self, plan: ListingPlan[TrackedRun], request: PageRequest[TrackedRun]
     ) -> None:
-        """Poll all runs that one page of the listing shows."""
-        api = request.runs[0].api
-        if self._backoff.paused:
-            for run in self._unanswered(request.runs):
-                self._polls.push(run, self.loop.time())
+        """Poll the runs of *request* by one page, and again those that it does not answer."""
+        listed, alone = set[str](), set(request.runs)
+        try:
+            if self._backoff.paused:
+                alone = set()
+            elif page := await self._fetch_page(plan, request):
+                listed, alone = page
+        finally:
+            now = self._now()
+            for run in request.runs:
+                if run.key in listed or run.poll_sent_at is None or not self._tracks(run):
+                    continue
+                if run.ripe_at > now:
+                    self._polls.push(run, run.due)
+                elif run in alone:
+                    self._submit(run)
+                else:
+                    self._polls.push(run, now)
             self._set_timer()
-            return
+
+    async def _fetch_page(
+        self, plan: ListingPlan[TrackedRun], request: PageRequest[TrackedRun]
+    ) -> tuple[set[str], set[TrackedRun]] | None:
+        """Fetch a page and apply it, unless it fails.
+
+        Return the keys of its runs, and the runs of *request* to be polled by themselves.
+        """
+        api = request.runs[0].api
         try:
             page = await api.page(_moment(request.after), _moment(request.before))
         except Exception:  # noqa: BLE001 - the polls of single runs tell what is wrong
-            plan.page_failed(self.loop.time())
-            self._submit_all(self._unanswered(request.runs))
-        except BaseException:
-            for run in self._unanswered(request.runs):
-                self._poll_lost(run)
-            raise
-        else:
-            self._read_page(plan, request, page, api.kind)
-        self._set_timer()
-
-    def _read_page(
-        self,
-        plan: ListingPlan[TrackedRun],
-        request: PageRequest[TrackedRun],
-        page: RawPage,
-        kind: str,
-    ) -> None:
-        now = self.loop.time()
+            plan.page_failed(self._now())
+            return None
         if self._backoff.failures:
             self._resume()
-        oldest, listed_keys = math.inf, set[str]()
+        now, oldest, keys = self._now(), math.inf, set[str]()
         for raw in page.results:
             listed = decode_listed(raw)
             if listed is None:
                 continue
             created = unix_time(listed.created_at)
             oldest = oldest if created is None else min(oldest, created)
-            key = f"{kind}/{listed.id}"
-            listed_keys.add(key)
+            keys.add(key := f"{api.kind}/{listed.id}")
             run = self._runs.get(key)
             if run is not None and run.polled_by is None:
                 plan.add(run, created)
                 self._apply_listed(run, listed, raw, now)
-        has_more = bool(page.next_url)
-        hits = sum(run.key in listed_keys for run in request.runs)
-        plan.page_read(hits, size=len(page.results), has_more=has_more, now=now)
-        missed = self._unanswered(run for run in request.runs if run.key not in listed_keys)
-        hidden, beyond = split_unlisted(missed, oldest if has_more and oldest < math.inf else None)
-        for run in hidden:
-            plan.not_listed(run, now)
-        self._submit_all(hidden)
-        if not hits:
-            # Others that were created at the same moment fill the page, and would again.
-            self._submit_all(beyond)
-            return
-        for run in beyond:
-            run.passed_over += 1
-            self._polls.push(run, now)
-
-    def _unanswered(self, runs: Iterable[TrackedRun]) -> list[TrackedRun]:
-        """Return those of *runs* that still need a poll; the others are due as before."""
-        now = self.loop.time()
-        unanswered: list[TrackedRun] = []
-        for run in runs:
-            if run.polling and self._runs.get(run.key) is run:
-                if run.ripe_at <= now:
-                    unanswered.append(run)
-                else:
-                    self._polls.push(run, run.due)
-        return unanswered
+        has_more = page.next_url and oldest < math.inf
+        return keys, plan.page_read(request, keys, oldest if has_more else None, now=now)
 
     # Answers
 
+    def is_tracked(self, kind: str, run_id: str) -> bool:
+        """Return whether the run of that *kind* is waited for."""
+        return f"{kind}/{run_id}" in self._runs
+
+    def notify(self, kind: str, state: AnyRun) -> None:
+        """Apply the *state* that a webhook reports."""
+        key = f"{kind}/{state.id}"
+        run = self._runs.get(key)
+        if run is not None:
+            self.apply(run, state)
+        elif state.done:
+            self._reported_ends[key] = None
+            if len(self._reported_ends) > _ENDS_KEPT:
+                self._reported_ends.popitem(last=False)
+
     def apply(self, run: TrackedRun, state: AnyRun) -> None:
         """Apply a polled or reported *state* of *run*, and wake its subscribers."""
-        if self._runs.get(run.key) is not run:
-            return
-        now = self.loop.time()
-        if run.failures:
+        now = self._now()
+        if run.failing_since is not None:
             run.clear_failures()
         if run.started is None and (state.started_at is not None or run.version is None):
             self._set_times(run, state, now)
         if state.done:
-            self._record_duration(state)
+            self.record_duration(state)
             for one in tuple(run.subscribers):
                 one.known = state
                 self._finish(one)
@@ -412,7 +346,7 @@ class RunTracker:
         run.seen, run.last = True, state
         self._show_status(run, state.status, now)
         if run.wants_updates:
-            self._update(run)
+            self._wake_watchers(run)
         if run.expired:
             self._check_limits(run, now)
         if run.due < self._timer.at:
@@ -427,7 +361,7 @@ class RunTracker:
             else:
                 self.apply(run, state)
             return
-        if run.failures:
+        if run.failing_since is not None:
             run.clear_failures()
         self._polls.set_times(run, None, unix_time(listed.started_at), now)
         run.seen = True
@@ -443,7 +377,7 @@ class RunTracker:
             for one in run.subscribers:
                 self._set_limit(one, run)
 
-    def _update(self, run: TrackedRun) -> None:
+    def _wake_watchers(self, run: TrackedRun) -> None:
         """Wake the subscribers that want the last change and do not know it."""
         for one in tuple(run.subscribers):
             if one.wants_updates and run.last is not None and differ(one.known, run.last):
@@ -451,16 +385,22 @@ class RunTracker:
                 self._finish(one)
 
     def _set_times(self, run: TrackedRun, state: AnyRun, now: float) -> None:
-        if run.version is None:
-            run.version = (state.model, state.version)
+        run.version = run.version or (state.model, state.version)
         created, started = unix_time(state.created_at), unix_time(state.started_at)
         self._polls.set_times(run, created, started, now)
-        plan = self._plans.get(run.api.kind)
-        if plan is None:
-            plan = self._plans[run.api.kind] = ListingPlan(
-                windowed=run.api.windowed, pages_per_second=self._pages_per_second
+        self._plan_of(run.api).add(run)
+
+    def record_duration(self, state: AnyRun) -> None:
+        """Record how long the run took that has ended in *state*, if it succeeded."""
+        ended = unix_time(state.completed_at)
+        if ended is not None and state.status == "succeeded":
+            self.durations.record(
+                state.model,
+                state.version,
+                created=unix_time(state.created_at),
+                started=unix_time(state.started_at),
+                ended=ended,
             )
-        plan.add(run)
 
     # Failures
 
@@ -470,73 +410,41 @@ class RunTracker:
         if meaning == "fatal":
             self._fail(run, partial(poll_errors.copied, error))
             return
-        now, backoff, refused = self.loop.time(), self._backoff, meaning == "refused"
-        retry_after = poll_errors.retry_after(error)
-        run.failures += 1
-        run.poll_error = poll_errors.shown(error)
-        if run.failing_since is None:
-            run.failing_since = run.poll_sent_at
-        if not refused:
-            run.refused_since = None
-        elif run.refused_since is None:
-            run.refused_since = now
-        left = time_left(run, now)
+        now, is_probe = self._now(), self._backoff.probe is run
         # A 404 is about one run, and does not pause the polls of others.
-        if not isinstance(error, NotFoundError) or backoff.probe == run.key:
-            backoff.failed(run.key, now, refused=refused, retry_after=retry_after, left=left)
-        pause = 0.0
-        if not backoff.paused:
-            pause = retry_pause(
-                run.failures,
-                longest=poll_errors.LONGEST_PAUSE[meaning],
-                retry_after=retry_after,
-                left=left,
-                jitter=self._jitter(),
-            )
-        self._polls.push(run, now + pause)
-        run.ripe_at = now + pause
-        self._end_refused(run, error, now)
+        is_gone = isinstance(error, NotFoundError)
+        affected = [run, *self._late(now)] if is_probe and not is_gone else [run]
+        run.failures += 1
+        for one in affected:
+            one.note_failure(poll_errors.shown(error), is_refusal=meaning == "refused", now=now)
+        failure = PollFailure(poll_errors.retry_after(error), time_left(run, now), self._jitter())
+        if is_probe or not is_gone:
+            self._backoff.failed(run, failure, now)
+        run.ripe_at = now + (0.0 if self._backoff.paused else failure.pause(run.failures))
+        self._polls.push(run, run.ripe_at)
+        for one in affected:
+            if one.refused_since is not None and now - one.refused_since >= poll_errors.REFUSED_FOR:
+                self._fail(one, partial(poll_errors.refusal, error, one))
         if run.expired:
             self._check_limits(run, now)
         self._set_timer()
 
-    def _end_refused(self, run: TrackedRun, error: Exception, now: float) -> None:
-        """End the waits whose polls were all refused for too long."""
-        limit = now - poll_errors.REFUSED_FOR
-        refused = list[TrackedRun]()
-        if run.refused_since is not None and run.refused_since <= limit:
-            refused.append(run)
-        if self._backoff.refused_since is not None and self._backoff.refused_since <= limit:
-            # The polls of these runs were not sent, because those of all others were refused.
-            refused += [one for one in self._runs.values() if one.due <= now and one is not run]
-        for one in refused:
-            if one is run or one.tracked_since <= limit:
-                last, kind = one.last_seen(), one.api.kind
-                make = partial(poll_errors.refusal, error, kind, one.run_id, last, seen=one.seen)
-                self._fail(one, make)
+    def _late(self, now: float) -> list[TrackedRun]:
+        """Return the runs whose polls are due, and were not sent during an outage."""
+        return [run for run in self._runs.values() if run.poll_sent_at is None and run.due <= now]
 
     def _resume(self) -> None:
-        """Poll all runs again after an outage, spread over a few seconds."""
-        was_paused = self._backoff.paused
-        self._backoff.succeeded()
-        if was_paused:
+        """Poll all runs again after a failure of some polls or of all."""
+        if self._backoff.paused:
             for plan in self._plans.values():
                 plan.reset()
-            now = self.loop.time()
-            late = [run for run in self._runs.values() if run.push_id and run.due <= now]
-            spread = min(len(late) / _RESUMED_A_SECOND, _LONGEST_RESUME)
-            for run in late:
-                self._polls.push(run, now + self._jitter() * spread)
-            self._set_timer()
+        self._backoff.succeeded()
+        self._set_timer()
 
     # Time limits
 
     def _set_limit(self, subscription: Subscription, run: TrackedRun) -> None:
-        at = time_limit(subscription, run).at
-        if at < math.inf:
-            self._limits.push(subscription, at)
-        else:
-            self._limits.discard(subscription)
+        self._limits.push(subscription, time_limit(subscription, run).at)
 
     def _check_limits(self, run: TrackedRun, now: float) -> None:
         run.expired = False
@@ -549,27 +457,16 @@ class RunTracker:
         if run is None or subscription not in run.subscribers:
             return
         at, bound = time_limit(subscription, run)
-        if at <= now and run.polling:
+        if at <= now and run.poll_sent_at is not None:
             at = run.poll_sent_at + GRACE
             if now > subscription.due + _BLOCKED and not run.expired:
                 at = max(at, now + _BLOCKED)
             run.expired = True
         if at > now:
-            if at < math.inf:
-                self._limits.push(subscription, at)
-            return
-        subscription.error = timeout_error(subscription, run, bound)
-        self._finish(subscription)
-
-
-def record_duration(durations: Durations, ended: AnyRun) -> None:
-    """Record how long a run took that has *ended*, if it succeeded."""
-    created, started = unix_time(ended.created_at), unix_time(ended.started_at)
-    end = unix_time(ended.completed_at)
-    if end is not None and ended.status == "succeeded":
-        total = None if created is None else end - created
-        work = None if started is None else end - started
-        durations.record(ended.model, ended.version, total=total, work=work)
+            self._limits.push(subscription, at)
+        else:
+            subscription.error = timeout_error(subscription, run, bound)
+            self._finish(subscription)
 
 
 def pages_per_second(limits: Limits) -> float:

@@ -14,18 +14,16 @@ from replicate_async.runs.waiting.run_api import (
     RunApi,
     RunT,
     check_on_update,
-    check_timeout,
-    given_poll,
 )
 from replicate_async.runs.waiting.tracked_run import Subscription
-from replicate_async.runs.waiting.tracker import ClientTracker
+from replicate_async.runs.waiting.tracker import RunTracker
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionWaits(Generic[RunT]):
     """Waits for predictions or trainings, which share the polls of *tracker*."""
 
-    tracker: ClientTracker
+    tracker: RunTracker
     api: RunApi[RunT]
 
     async def wait(
@@ -41,8 +39,8 @@ class PredictionWaits(Generic[RunT]):
         """Return the run when it has ended; *last* is a known state, which may be the end."""
         check_on_update(on_update)
         if on_update is None:
-            subscription = self._subscription(
-                run_id, last, timeout, queue_timeout, poll, wants_updates=False
+            subscription = Subscription(
+                self.api, run_id, last, timeout, queue_timeout, poll, wants_updates=False
             )
             return cast("RunT", await next_update(self.tracker, subscription))
         updates = self.watch(
@@ -66,32 +64,10 @@ class PredictionWaits(Generic[RunT]):
         poll: Poll | None,
     ) -> RunUpdates[RunT]:
         """Return the changes of the run from *last* on."""
-        subscription = self._subscription(
-            run_id, last, timeout, queue_timeout, poll, wants_updates=True
+        subscription = Subscription(
+            self.api, run_id, last, timeout, queue_timeout, poll, wants_updates=True
         )
         return RunUpdates(self.tracker, subscription)
-
-    def _subscription(
-        self,
-        run_id: str,
-        last: RunT | None,
-        timeout: float | None,
-        queue_timeout: float | None,
-        poll: Poll | None,
-        *,
-        wants_updates: bool,
-    ) -> Subscription:
-        check_timeout(timeout)
-        check_timeout(queue_timeout, "queue_timeout")
-        return Subscription(
-            self.api,
-            run_id,
-            last=last,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            poll=given_poll(poll),
-            wants_updates=wants_updates,
-        )
 
 
 class RunUpdates(Generic[RunT]):
@@ -104,7 +80,7 @@ class RunUpdates(Generic[RunT]):
 
     __slots__ = ("_awaited", "_over", "_subscription", "_tracker")
 
-    def __init__(self, tracker: ClientTracker, subscription: Subscription) -> None:
+    def __init__(self, tracker: RunTracker, subscription: Subscription) -> None:
         self._tracker = tracker
         self._subscription = subscription
         self._awaited = False
@@ -142,7 +118,7 @@ class RunUpdates(Generic[RunT]):
         return f"<RunUpdates {self._subscription.run_id} {state}>"
 
 
-async def next_update(tracker: ClientTracker, subscription: Subscription) -> AnyRun | None:
+async def next_update(tracker: RunTracker, subscription: Subscription) -> AnyRun | None:
     """Return the state that ends the wait of *subscription*, at once if the end is known.
 
     None is returned when it was woken before any state was known.
@@ -150,11 +126,10 @@ async def next_update(tracker: ClientTracker, subscription: Subscription) -> Any
     known = subscription.known
     if known is not None and known.done:
         return known
-    current = tracker.current()
     try:
-        await current.subscribe(subscription)
+        await tracker.subscribe(subscription)
     finally:
-        current.unsubscribe(subscription)
+        tracker.unsubscribe(subscription)
         subscription.woken = None
     if subscription.error is not None:
         try:

@@ -153,7 +153,7 @@ class ClientContext:
 
     def redact(self, text: str) -> str:
         """Return *text*, which came from elsewhere, without the API token."""
-        return self.sender.token.covered_in(text)
+        return self.sender.token.redact(text)
 
     def call(
         self,

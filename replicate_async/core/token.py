@@ -93,7 +93,7 @@ class Token:
         """The value of an Authorization header."""
         return self._bearer()
 
-    def covered_in(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return *text* from a server with the token, and parts of it, replaced by "[hidden]".
 
         A text with the token in an escaped form is replaced whole. Call it before *text* is cut,

@@ -24,8 +24,8 @@ class ByteStream:
         "__weakref__",
         "_close",
         "_content",
-        "_covered_in",
         "_loop",
+        "_redact",
         "_silent",
         "_timer",
         "_waiting_since",
@@ -40,21 +40,21 @@ class ByteStream:
         self,
         response: aiohttp.ClientResponse,
         limit: float,
-        covered_in: Callable[[str], str],
+        redact: Callable[[str], str],
     ) -> None:
         def close() -> None:
             response.close()
 
         # No attribute holds the response, which refers to the request with the token.
         self._close: Callable[[], None] = close
-        self._covered_in = covered_in
+        self._redact = redact
         self._content = response.content
         self.limit: float = limit
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._silent = False
         self.status: int = response.status
-        headers = _covered(response.headers, covered_in)
+        headers = _redacted(response.headers, redact)
         self.headers: Mapping[str, str] = headers
         self.encodings: list[str] = headers.getall("Content-Encoding", [])
         self.encoding_read: str = encoding_read(self.encodings)
@@ -85,7 +85,7 @@ class ByteStream:
         while len(body) < limit and (chunk := await self.read()):
             body += chunk
         text = body[:limit].decode("utf-8", "surrogateescape")
-        return self._covered_in(text).encode("utf-8", "surrogateescape")
+        return self._redact(text).encode("utf-8", "surrogateescape")
 
     def close(self) -> None:
         """Close the connection at once."""
@@ -109,14 +109,14 @@ class ByteStream:
             self._close()
 
 
-def _covered(
-    headers: CIMultiDictProxy[str], covered_in: Callable[[str], str]
+def _redacted(
+    headers: CIMultiDictProxy[str], redact: Callable[[str], str]
 ) -> CIMultiDict[str] | CIMultiDictProxy[str]:
     """Return *headers* without the token, which a server may echo."""
     together = "\n".join(headers.values())
-    if covered_in(together) == together:
+    if redact(together) == together:
         return headers
-    return CIMultiDict((name, covered_in(value)) for name, value in headers.items())
+    return CIMultiDict((name, redact(value)) for name, value in headers.items())
 
 
 def _look(stream: weakref.ref[ByteStream]) -> None:

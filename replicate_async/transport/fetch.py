@@ -97,7 +97,7 @@ async def _fetch(
         if redirect is not None:
             redirect.close()
         if not base.may_fetch(url, any_port=is_file):
-            shown = sender.token.covered_in(url)
+            shown = sender.token.redact(url)
             raise UntrustedURLError(
                 f"The {what} is said to be at {shorten(shown)}, which is no public https URL; it "
                 "was not asked for.",
@@ -118,7 +118,7 @@ async def _fetch(
 
     def refused(redirect: ByteStream) -> RedirectError:
         redirect.close()
-        location = sender.token.covered_in(redirect.headers.get("Location", ""))
+        location = sender.token.redact(redirect.headers.get("Location", ""))
         return RedirectError(
             f"The {what} was redirected ({redirect.status}) to {shorten(location)}; {most} "
             "redirects at most are followed.",

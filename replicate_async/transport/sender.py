@@ -267,9 +267,9 @@ class RequestSender:
                 return decode_leniently(response.body, request.endpoint.returns)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             reason = str(error)
-        covered = self.token.covered_in
-        reason, content_type = covered(reason), covered(response.headers.get("Content-Type", ""))
-        text = covered(response.body[:_EXAMINED].decode(errors="replace"))[:_SNIPPET]
+        redact = self.token.redact
+        reason, content_type = redact(reason), redact(response.headers.get("Content-Type", ""))
+        text = redact(response.body[:_EXAMINED].decode(errors="replace"))[:_SNIPPET]
         snippet = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         cls = DecodeError if request.endpoint.repeatable else AmbiguousDecodeError
         # Outside of `except`, so that no context of the error holds what was decoded.
@@ -291,7 +291,7 @@ class RequestSender:
                 return error
             return ambiguous_connection_error(error, request.operation)
         if error.content_type is not None:
-            error.content_type = self.token.covered_in(error.content_type)
+            error.content_type = self.token.redact(error.content_type)
         if request.endpoint.repeatable:
             return error
         return AmbiguousDecodeError(
@@ -300,7 +300,7 @@ class RequestSender:
 
     def _redirect_refused(self, request: Request[Any], response: Response) -> RedirectError:
         """Return the error for a redirect that is not followed."""
-        location = self.token.covered_in(response.headers.get("Location", ""))
+        location = self.token.redact(response.headers.get("Location", ""))
         # 307 and 308 say that nothing was done yet; the others may follow what was done.
         undone = request.endpoint.repeatable or response.status in {307, 308}
         cls = RedirectError if undone else AmbiguousRedirectError
@@ -315,7 +315,7 @@ class RequestSender:
     def _refused(self, request: Request[Any], response: Response) -> APIStatusError:
         """Return the error for an error status; after a 429, hold requests back."""
         # Latin-1 keeps every byte, and the token is ASCII.
-        body = self.token.covered_in(response.body[:_EXAMINED].decode("latin-1"))
+        body = self.token.redact(response.body[:_EXAMINED].decode("latin-1"))
         problem = problems.parse(
             response.status, response.headers.get("Content-Type", ""), body.encode("latin-1")
         )

@@ -157,7 +157,7 @@ class Transport:
     ) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes.
 
-        *attached* says whether *token* goes along; it is covered in what the server says. The
+        *attached* says whether *token* goes along; answers are redacted of it. The
         server may be silent for *silence* seconds at a time.
         """
 
@@ -170,9 +170,9 @@ class Transport:
                 **self._headers(fields, token if attached else None),
                 **self._settings,
             )
-            return ByteStream(response, silence, token.covered_in)
+            return ByteStream(response, silence, token.redact)
 
-        return await self._isolated(exchange(), token.covered_in(url))
+        return await self._isolated(exchange(), token.redact(url))
 
     def _headers(self, fields: Mapping[str, str], token: Token | None) -> dict[str, Any]:
         """Return the options of a request with these header *fields*, and with *token* if any.

@@ -220,7 +220,7 @@ def test_text_that_holds_the_token_in_another_form_is_covered(kind: str, form: s
     token = TOKENS[kind]
     said = {**FORMS, **BASE64}[form](token)
 
-    found = Token(token).covered_in(f"before {said} after")
+    found = Token(token).redact(f"before {said} after")
 
     assert token not in found
     assert said not in found
@@ -232,14 +232,14 @@ def test_a_part_of_the_token_is_covered() -> None:
 
     for length in range(17, len(LONG)):
         for start in range(len(LONG) - length + 1):
-            found = token.covered_in(f"x{LONG[start : start + length]} y")
+            found = token.redact(f"x{LONG[start : start + length]} y")
             assert found == "x[hidden] y"
 
 
 def test_many_parts_of_the_token_are_covered() -> None:
     part = LONG[:20]
 
-    found = Token(LONG).covered_in(f"{part} " * 5_000)
+    found = Token(LONG).redact(f"{part} " * 5_000)
 
     assert found == "[hidden] " * 5_000
 
@@ -249,7 +249,7 @@ def test_many_parts_of_the_token_are_covered() -> None:
 )
 def test_other_text_stays_as_it_is(text: str) -> None:
     for token in TOKENS.values():
-        assert Token(token).covered_in(text) == text
+        assert Token(token).redact(text) == text
 
 
 async def test_what_the_api_says_beside_the_token_is_still_said() -> None:

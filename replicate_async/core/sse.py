@@ -1,12 +1,11 @@
-"""Server-sent events without I/O: bytes in, events out, and back.
+"""Parsing and encoding server-sent events, without I/O.
 
-The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html, and hold for
-every way of cutting the bytes: an event is returned by the `feed` that brings the end of its blank
-line, and nothing of it before. Text is always UTF-8; bytes that are not become U+FFFD.
+The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html, for bytes
+that are cut anywhere: the `feed` that completes an event returns it. Text is UTF-8; invalid bytes
+become U+FFFD.
 
-Most chunks hold nothing but outputs, so those are cut out all at once, and whole blocks of another
-kind are read with one regular expression. Whatever else arrives goes line by line through the same
-parser's slower half.
+Most chunks contain only outputs, which are split all at once. Other complete blocks are read with
+one regular expression, and the rest line by line.
 """
 
 from __future__ import annotations
@@ -18,33 +17,32 @@ from typing import Final, TypeAlias
 import msgspec
 
 _BOM: Final = b"\xef\xbb\xbf"
-_STEP: Final = 256 * 1024  # larger chunks are taken in pieces, so that no copy of them is large
+_STEP: Final = 256 * 1024  # larger chunks are parsed in pieces of this size, which bounds copies
 _COMMENT_KEPT: Final = 1024
 _RETRY_MAX: Final = 2**63 - 1
-_LONGEST_REST: Final = 4096  # bytes that are copied once more when the rest of an event has come
+_LONGEST_REST: Final = 4096  # bytes that are parsed only when the rest of their event has arrived
 
 _OUTPUT: Final = "event: output\nid: "
 _NEXT_OUTPUT: Final = "\n\n" + _OUTPUT
 _DATA: Final = "\ndata: "
 
-# A block of the usual shape, or any block as group 4. An empty or absent `event` is the same thing,
-# an empty or absent `id` is not: the empty one clears, so it does not match here.
+# A block of the usual shape, or any other block as group 4. An empty `event` is the same as none;
+# an empty `id` clears the last one, so it does not match here.
 _blocks = re.compile(
     r"(?:event: ?+(.++)\n)?(?:id: ?+([^\n\0]++)\n)?"
     r"data: ?+(.*+(?:\ndata: .*+)*)\n\n|((?s:.)*?\n\n)"
 ).findall
 
 
-class EventTooLarge(ValueError):  # noqa: N818 - it says what happened
+class EventTooLarge(ValueError):  # noqa: N818 - part of the public surface
     """One event, line or comment exceeded the parser's cap."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One dispatched event.
 
-    `id` is the last event id at that moment, so an event without an id of its own repeats its
-    predecessor's; `has_id` tells the two apart. `retry` is in milliseconds, and None unless this
-    event brought a valid one.
+    `id` is the last event id, which an event without an id of its own repeats; `has_id` is whether
+    it has its own. `retry` is in milliseconds; None without a valid one in this event.
     """
 
     event: str = "message"
@@ -55,10 +53,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Outputs(msgspec.Struct, frozen=True, gc=False):
-    """Events named ``output`` that came one after the other, each with an id of its own.
+    """Consecutive events named ``output``, each with an id of its own.
 
-    `ids` and `parts` are as long as each other; a part is the data of an event. `then` are events
-    that came after them, such as the ``done`` at the end.
+    `ids` and `parts` have the same length; a part is the data of an event. `then` has the events
+    after them, such as ``done``.
     """
 
     ids: Sequence[str]
@@ -66,8 +64,8 @@ class Outputs(msgspec.Struct, frozen=True, gc=False):
     then: list[Event] | None = None
 
     def events(self) -> list[Event]:
-        """Return them one by one."""
-        if len(self.parts) == 1 and self.then is None:  # sooner than by a loop
+        """Return the single events."""
+        if len(self.parts) == 1 and self.then is None:  # faster than the loop
             return [Event(event="output", data=self.parts[0], id=self.ids[0], has_id=True)]
         return [
             Event(event="output", data=part, id=id_, has_id=True)
@@ -81,14 +79,14 @@ Received: TypeAlias = Outputs | list[Event]
 class Parser:
     """A parser of one event stream, and of its continuations after a reconnect.
 
-    *max_event_bytes* (16 MiB) caps what a line, a comment or the fields of one event may hold.
-    *last_event_id* is where a resumed stream begins.
+    max_event_bytes: the most bytes of a line, a comment or the fields of one event (16 MiB).
+    last_event_id: the id after which a resumed stream begins.
 
-    `last_event_id` is what a reconnect must send (nothing when empty): the id as of the last blank
-    line, whatever a half-received event says. `retry` is the reconnection time last received, in
-    milliseconds, or None. `last_comment` is the text after the colon of the stream's latest comment
-    line, at most its first 1,024 bytes, or None. `failed` says that the next `feed` will
-    raise, whatever it is given.
+    `last_event_id`: the id that a reconnect must send, if not empty. It is the id at the last blank
+        line; an incomplete event does not count.
+    `retry`: the last reconnection time in milliseconds, or None.
+    `last_comment`: the latest comment line without its colon, at most 1,024 bytes, or None.
+    `failed`: whether the next `feed` raises.
     """
 
     def __init__(self, max_event_bytes: int = 16 * 1024 * 1024, *, last_event_id: str = "") -> None:
@@ -102,14 +100,14 @@ class Parser:
         self.close()
 
     def close(self) -> None:
-        """End the stream: drop a partial event, and be ready for the bytes of the next connection.
+        """End the stream: drop an incomplete event, and expect the bytes of the next connection.
 
-        `last_event_id` and `retry` outlive the stream, `last_comment` until the next one begins.
+        `last_event_id` and `retry` are kept, `last_comment` until the next stream begins.
         """
-        self._between = False  # whether the next byte, or `_rest`, begins a block
-        self._rest: bytes = b""  # the beginning of a block, not looked at so far
+        self._between = False  # whether `_rest`, or the next byte, begins a block
+        self._rest: bytes = b""  # the beginning of a block, not parsed yet
         self._at_start = True
-        self._head: bytes = b""  # the part of a byte order mark received so far
+        self._head: bytes = b""  # the received part of a byte order mark
         self._after_cr = False
         self.failed: bool = False
         self._line = bytearray()
@@ -117,8 +115,8 @@ class Parser:
         self._begin_block()
 
     def _begin_block(self) -> None:
-        self._open = False  # whether a line, or part of one, was received since the last blank line
-        self._data = bytearray()  # not a list: many short lines would take many times their bytes
+        self._open = False  # whether any byte of a line was received since the last blank line
+        self._data = bytearray()  # not a list: short lines would take many times their bytes
         self._event = ""
         self._event_retry: int | None = None
         self._has_id = False
@@ -127,14 +125,14 @@ class Parser:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that *data* completes, in order.
 
-        Raises EventTooLarge for an event beyond the cap. Events completed before it in the same
-        *data* are returned first and the next call raises, as do all that follow until `close`.
+        Raises `EventTooLarge` for an event above the limit. If *data* completes events before it,
+        these are returned, and the next call raises. All calls raise until `close`.
         """
         taken = self.take(data)
         return taken.events() if isinstance(taken, Outputs) else taken
 
     def take(self, data: bytes) -> Received:
-        """Return what `feed` does, as `Outputs` if it begins with some and is little else."""
+        """Return the events of `feed`, as `Outputs` where the data is mostly outputs."""
         if self._rest:
             data, self._rest = self._rest + data, b""
         if self._between and len(data) <= self._whole:
@@ -150,7 +148,7 @@ class Parser:
         return self._take_any(data)
 
     def _take_first(self, data: bytes) -> Received:
-        """Read the beginning of a stream without a byte order mark, a comment in it apart."""
+        """Read the beginning of a stream, with an optional comment and no byte order mark."""
         self._at_start = False
         self.last_comment = None
         self._between = True
@@ -161,7 +159,7 @@ class Parser:
         return self.take(data)
 
     def _take_any(self, data: bytes) -> list[Event]:
-        """Read bytes that are cut anywhere."""
+        """Read bytes of any shape, cut anywhere."""
         events: list[Event] = []
         if self.failed:
             raise self._too_large()
@@ -193,11 +191,11 @@ class Parser:
             data = data.removeprefix(b"\n")
             self._after_cr = False
         if b"\r" in data:
-            # A CR ends its line at once; should the LF of a CRLF follow, it is dropped above.
+            # A CR ends its line at once; the LF of a CRLF is dropped above.
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         at = self._take_lines(data, 0, events) if self._open else 0
-        # Blocks within a chunk below the cap are below the cap, so only lines need counting.
+        # Blocks of a chunk below the limit are below it too, so only lines are counted.
         if len(data) <= self._max:
             end = data.rfind(b"\n\n", at) + 2
             if end > at + 1:
@@ -208,7 +206,7 @@ class Parser:
             at = self._take_lines(data, at, events)
 
     def _take_blocks(self, data: bytes) -> Received:
-        """Read whole blocks, from the beginning of one to the blank line of another."""
+        """Read complete blocks."""
         if outputs := self._take_outputs(data):
             return outputs
         try:
@@ -219,7 +217,7 @@ class Parser:
             return events
 
     def _take_outputs(self, data: bytes) -> Outputs | None:
-        """Read whole blocks if all are outputs, but for the last one maybe."""
+        """Read complete blocks if all but the last are outputs, else return None."""
         try:
             text = data.decode()
         except UnicodeDecodeError:
@@ -227,7 +225,7 @@ class Parser:
         if not (text.startswith(_OUTPUT) and text.endswith("\n\n")) or "\r" in text or "\0" in text:
             return None
         ends = text.count("\n")
-        if ends == 4:  # as below, for an event that comes alone
+        if ends == 4:  # a single event, read as below
             id_, colon, part = text[len(_OUTPUT) : -2].partition(_DATA)
             if not (colon and id_):
                 return None
@@ -264,7 +262,7 @@ class Parser:
             at = self._take_lines(data, at, events)
 
     def _take_lines(self, data: bytes, at: int, events: list[Event]) -> int:
-        """Read lines from *at* through the first blank one, and return where they end."""
+        """Read lines from *at* to the first blank one; returns the position after it."""
         while (end := data.find(b"\n", at)) >= 0:
             line: bytes | bytearray = data[at:end]
             at = end + 1
@@ -295,7 +293,7 @@ class Parser:
         if name == b"data":
             self._held += len(line) - start + 1
             if isinstance(line, bytearray) and not self._data:
-                del line[:start]  # a long line becomes the buffer rather than being copied to it
+                del line[:start]  # a long line becomes the buffer, without a copy
                 self._data = line
             else:
                 self._data += line[start:]
@@ -309,12 +307,12 @@ class Parser:
                 self._id = line[start:].decode(errors="replace")
                 self._has_id = True
         elif name == b"retry" and line[start:].isdigit():
-            # 20 digits decide whether the number is beyond the maximum; int() refuses thousands.
+            # 20 digits show whether the number exceeds the maximum; int() refuses thousands.
             digits = line[start:].lstrip(b"0")[:20]
             self.retry = self._event_retry = min(int(digits or b"0"), _RETRY_MAX)
 
     def _dispatch(self, events: list[Event]) -> None:
-        # The id counts from here even when there is no data and thus no event.
+        # The id counts also without data, when there is no event.
         self.last_event_id = self._id
         if self._data:
             self._data.pop()
@@ -341,13 +339,13 @@ class Parser:
 
 
 def _outputs(text: str, ends: int) -> Outputs | None:
-    """Return the blocks of *text* if all are an ``output``, an id and data, in this order.
+    """Return the blocks of *text* if each is an ``output``, an id and data, in this order.
 
-    It begins with an output, ends with a blank line, and has so many line ends.
+    The text begins with an output and ends with a blank line; *ends* is its number of line ends.
     """
-    # From the right, as few letters are line ends: from the left, it would stop at every space.
+    # rsplit is faster: its search looks for a line end, that of split for a space.
     blocks = text[len(_OUTPUT) : -2].rsplit(_NEXT_OUTPUT)
-    # Lines of the event, of the id, and the blank one; those left are of data, one or more each.
+    # Each block has three other lines: event, id and the blank one. The rest are data.
     left = ends - 3 * len(blocks)
     if left == len(blocks):
         return _short_outputs(blocks)
@@ -360,9 +358,9 @@ def _outputs(text: str, ends: int) -> Outputs | None:
 
 
 def _short_outputs(blocks: list[str]) -> Outputs | None:
-    """Return *blocks* of two lines, the first an id, if the second lines are all data."""
-    # Taken apart all at once, as ids and parts in turn, in two thirds of the time that one after
-    # the other takes. The NUL, which is nowhere else, tells that ids are where they should be.
+    """Return *blocks* of two lines: an id and data."""
+    # Split all at once into alternating ids and parts, in two thirds of the time of a loop. The
+    # NUL, which no text contains, shows that the ids are at the right places.
     pieces = (_DATA + "\0").join(blocks).rsplit(_DATA)
     ids = "".join(pieces[::2]).split("\0")
     if len(pieces) != 2 * len(blocks) or len(ids) != len(blocks) or not all(ids):
@@ -371,7 +369,7 @@ def _short_outputs(blocks: list[str]) -> Outputs | None:
 
 
 def _can_wait(rest: bytes) -> bool:
-    """Tell whether nothing in the beginning of a block counts before its end has come."""
+    """Return whether the beginning of a block has no effect before its end."""
     return (
         len(rest) <= _LONGEST_REST
         and b"event: ".startswith(rest[:7])
@@ -381,12 +379,14 @@ def _can_wait(rest: bytes) -> bool:
 
 
 def encode(event: str, data: str, id: str | None = None, retry: int | None = None) -> bytes:
-    """Return the bytes that `Parser` reads as this event.
+    """Return the bytes of an event.
 
-    An empty *event* leaves its line out, and so does None for *id* (an empty *id* clears the
-    reader's) and for *retry* (milliseconds). Every line end within *data* arrives as a LF, and a
-    lone surrogate as a question mark. Raises ValueError for a CR, LF or NUL in *event* or *id*,
-    which would change the meaning of the stream, and for a negative *retry*.
+    event: its name; empty for none.
+    data: its data. The reader gets LF for each line end, and a question mark for a lone surrogate.
+    id: its id; empty to clear the reader's last id, None for none.
+    retry: the reconnection time in milliseconds; None for none.
+
+    Raises `ValueError` for a CR, LF or NUL in *event* or *id*, and for a negative *retry*.
     """
     lines: list[str] = []
     if event:

@@ -1,24 +1,24 @@
-"""What a file's Content-Encoding means, as hosts of files write it."""
+"""The Content-Encoding of files, as storage services write it."""
 
 from __future__ import annotations
 
 import zlib
 from typing import Final
 
-# Storage services and their users write these beside bytes that are as they are.
+# Values that storage services send with bytes that are not encoded.
 _PLAIN: Final = frozenset(
     {"", "identity", "aws-chunked", "none", "null", "utf-8", "utf8", "binary", "7bit", "8bit"}
 )
 _ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
 DECODED_BY_AIOHTTP: Final = frozenset({"gzip", "deflate", "br", "zstd"})
-"""Encodings that aiohttp undoes when the header is exactly one of them, in any case."""
+"""Encodings that aiohttp decodes, when the header is exactly one of them in any case."""
 
 _STEP: Final = 256 * 1024
 _GZIP: Final = b"\x1f\x8b"
 
 
 def content_encoding(header: str) -> str:
-    """Return the encoding that *header* names, without those that change nothing; "" for none."""
+    """Return the encodings in *header* that change the bytes; empty for none."""
     names = (name.strip().lower() for name in header.split(","))
     return ", ".join(_ALIASES.get(name, name) for name in names if name not in _PLAIN)
 
@@ -36,7 +36,7 @@ class Gunzip:
         return self._member.eof and not self._input
 
     def feed(self, data: bytes) -> None:
-        """Add compressed *data*; `take` all of the former before."""
+        """Add compressed *data*, after `take` has returned all earlier data."""
         self._input += data
 
     def take(self) -> bytes:

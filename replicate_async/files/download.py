@@ -1,4 +1,4 @@
-"""The bytes of a file, over as many connections as it takes."""
+"""Downloading a file, with reconnects that resume it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from replicate_async.errors import (
 from replicate_async.files.content_encoding import DECODED_BY_AIOHTTP, Gunzip, content_encoding
 
 MOST_INFLATED: Final = 64 * 1024 * 1024
-"""Bytes that a compressed answer may have, unless more are allowed."""
+"""Bytes of a decompressed file, unless *max_size* is given."""
 
-_MOST_FRUITLESS: Final = 5
+_MAX_FAILURES: Final = 5
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _EXPIRED: Final = frozenset({403, 404, 410})
@@ -32,7 +32,7 @@ _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,512}"', re.ASCII)
 
 
 class FileStream(Protocol):
-    """An answer that is read as it comes."""
+    """The body of an answer, read as it arrives."""
 
     @property
     def status(self) -> int:
@@ -41,21 +41,21 @@ class FileStream(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, their names in any case."""
+        """The headers, by case-insensitive name."""
         ...
 
     @property
     def encodings(self) -> Sequence[str]:
-        """The lines of Content-Encoding."""
+        """The Content-Encoding headers."""
         ...
 
     @property
     def encoding_read(self) -> str:
-        """The line that the HTTP library goes by, which undoes the encoding if it can."""
+        """The Content-Encoding that the HTTP library reads, and decodes if it can."""
         ...
 
     async def read(self) -> bytes:
-        """Return what has come, at least one byte; empty at the end."""
+        """Return the bytes that have arrived, at least one; empty at the end."""
         ...
 
     def close(self) -> None:
@@ -64,25 +64,25 @@ class FileStream(Protocol):
 
 
 OpenFile: TypeAlias = Callable[[str, int, str], Awaitable[FileStream]]
-"""Opens a URL, from a byte on, if it is still the file that an ETag names."""
+"""Opens a URL from a byte on, if the file still has an ETag (the third argument)."""
 
 Refresh: TypeAlias = Callable[[], Awaitable[str | None]]
-"""Finds out where a file is now; None if it is nowhere else."""
+"""Looks up the current URL of a file; None if there is none."""
 
 
 class Piece(NamedTuple):
-    """Bytes of a file and where they belong; none at the end."""
+    """Bytes of a file and their position; no bytes at the end."""
 
     start: int
     data: bytes
 
 
 class Download:
-    """The file at *url*, from byte *start* on if it still has the ETag *validator*.
+    """Downloads *url*, from byte *start* on if the file still has the ETag *validator*.
 
-    A connection that breaks is made anew, and goes on where it broke, for as long as each brings
-    something. When the file has changed, or its host cannot resume, a piece starts at 0 again.
-    *refresh* finds out, once, where a file is that is not at *url* any more.
+    A broken connection is reopened and the download resumed, as long as new bytes arrive. When the
+    file has changed, or its host cannot resume, the pieces start at 0 again. *refresh* is called
+    once, when *url* has expired.
     """
 
     def __init__(
@@ -103,24 +103,24 @@ class Download:
         self._position = start
         self._furthest = start
         self._skip = 0
-        self._fruitless = 0
+        self._failures = 0
         self._encoded = False
         self._gunzip: Gunzip | None = None
-        self._over = False
+        self._finished = False
         self.validator: str = validator
-        """A strong ETag, by which the file can be resumed; empty without one."""
+        """The strong ETag of the file; empty if it has none and cannot be resumed."""
         self.size: int | None = None
         self.content_type: str | None = None
         self.disposition: str = ""
 
     async def open(self) -> int:
-        """Send the request; returns where the bytes begin: at *start*, or at 0."""
+        """Send the request; returns the position of the first byte, which is *start* or 0."""
         await self._connect()
         return self._position
 
     async def read(self) -> Piece:
-        """Return the next bytes; without any at the end of the file, which is whole then."""
-        while not self._over:
+        """Return the next bytes; none at the end of the complete file."""
+        while not self._finished:
             try:
                 if self._stream is None:
                     await self._connect()
@@ -142,8 +142,8 @@ class Download:
         data = await self._read_decoded(stream)
         if not data:
             if self._skip or (self.size is not None and self._position < self.size):
-                raise TruncatedBodyError(f"{self._shown} broke off at byte {self._position:,}.")
-            self._over = True
+                raise TruncatedBodyError(f"{self._shown_url} broke off at byte {self._position:,}.")
+            self._finished = True
             self.close()
         if self._skip:
             skipped = min(self._skip, len(data))
@@ -155,7 +155,7 @@ class Download:
         return piece
 
     async def _read_decoded(self, stream: FileStream) -> bytes:
-        """Return what has come, without the encoding that aiohttp leaves in place."""
+        """Return the next bytes, without the encoding that aiohttp does not decode."""
         gunzip = self._gunzip
         if gunzip is None:
             return await stream.read()
@@ -163,54 +163,56 @@ class Download:
             while not (data := gunzip.take()):
                 if not (received := await stream.read()):
                     if not gunzip.finished:
-                        raise TruncatedBodyError(f"{self._shown} broke off within its gzip data.")
+                        raise TruncatedBodyError(
+                            f"{self._shown_url} broke off within its gzip data."
+                        )
                     break
                 gunzip.feed(received)
         except zlib.error as error:
-            raise FileError(f"{self._shown} comes as gzip that cannot be read: {error}.") from None
+            raise FileError(
+                f"{self._shown_url} comes as gzip that cannot be read: {error}."
+            ) from None
         return data
 
     async def _connect(self) -> None:
-        # A host that cannot go on where it broke off would send what has no mark anew.
-        for start in dict.fromkeys((self._position if self.validator else 0, 0)):
-            stream = await self._open_file(self._url, start, self.validator)
-            if stream.status in _EXPIRED:
-                stream.close()
-                stream = await self._reopen(start, stream.status)
+        # Without a validator a host cannot resume, and sends the file from its start.
+        starts = (self._position, 0) if self.validator and self._position else (0,)
+        for start in starts:
+            stream = await self._request(start)
             try:
-                if self._begin(stream, start):
+                if self._accept(stream, start):
                     return
             except BaseException:
                 stream.close()
                 raise
-            # What is there is none of what was asked for: from the beginning, once.
             stream.close()
             self.validator = ""
-        raise FileError(f"{self._shown} was answered with a part that was not asked for.")
+        raise FileError(f"{self._shown_url} was answered with a part that was not requested.")
 
-    async def _reopen(self, start: int, status: int) -> FileStream:
-        refresh, self._refresh = self._refresh, None
-        url = None if refresh is None else await refresh()
-        if url is None or url == self._url:
-            raise OutputExpiredError(
-                f"{self._shown} is not there any more ({status}): outputs are removed an hour "
-                "after the end. Run the model again, and save its files sooner."
-            )
-        self._url = url
-        stream = await self._open_file(url, start, self.validator)
-        if stream.status in _EXPIRED:
+    async def _request(self, start: int) -> FileStream:
+        """Open the file; an expired URL is looked up again once."""
+        while True:
+            stream = await self._open_file(self._url, start, self.validator)
+            if stream.status not in _EXPIRED:
+                return stream
             stream.close()
-            return await self._reopen(start, stream.status)
-        return stream
+            refresh, self._refresh = self._refresh, None
+            url = None if refresh is None else await refresh()
+            if url is None or url == self._url:
+                raise OutputExpiredError(
+                    f"{self._shown_url} is not there any more ({stream.status}): outputs are "
+                    "removed an hour after the end. Run the model again, and save its files sooner."
+                )
+            self._url = url
 
-    def _begin(self, stream: FileStream, start: int) -> bool:
-        """Take *stream* if it is, or goes on with, the file."""
+    def _accept(self, stream: FileStream, start: int) -> bool:
+        """Take *stream* as the body, unless it is another part than the requested one."""
         headers = stream.headers
         span = _RANGE.fullmatch(headers.get("Content-Range", ""))
         if stream.status == 416 and start and span is not None and span[3] == str(start):
             stream.close()
-            self.size = start  # all of it had come before
-            self._over = True
+            self.size = start  # the whole file was downloaded before
+            self._finished = True
             return True
         lines = list(stream.encodings)
         by_aiohttp = stream.encoding_read.strip().lower() in DECODED_BY_AIOHTTP
@@ -219,12 +221,14 @@ class Download:
         encoding = content_encoding(",".join(lines))
         self._encoded = by_aiohttp or encoding != ""
         self._gunzip = Gunzip() if encoding == "gzip" else None
-        if stream.status in {206, 416} and not self._continues(stream, span, start):
+        if stream.status in {206, 416} and not self._is_continuation(stream, span, start):
             return False
         if stream.status not in {200, 206}:
-            raise FileError(f"{self._shown} cannot be fetched: its host answered {stream.status}.")
+            raise FileError(
+                f"{self._shown_url} cannot be fetched: its host answered {stream.status}."
+            )
         if encoding and self._gunzip is None:
-            raise FileError(f"{self._shown} comes in the unknown encoding {shorten(encoding)}.")
+            raise FileError(f"{self._shown_url} comes in the unknown encoding {shorten(encoding)}.")
         self._skip = 0
         if stream.status == 200:
             etag = headers.get("ETag", "")
@@ -233,17 +237,17 @@ class Download:
             else:
                 self._position = 0
             self.validator = etag if _STRONG.fullmatch(etag) and not self._encoded else ""
-        self._describe(stream, span)
+        self._read_headers(stream, span)
         self._stream = stream
         return True
 
-    def _continues(self, stream: FileStream, span: re.Match[str] | None, start: int) -> bool:
+    def _is_continuation(self, stream: FileStream, span: re.Match[str] | None, start: int) -> bool:
         if stream.status != 206 or span is None or self._encoded:
             return False
         etag = stream.headers.get("ETag", self.validator)
         return span[1] == str(start) and etag == (self.validator or etag)
 
-    def _describe(self, stream: FileStream, span: re.Match[str] | None) -> None:
+    def _read_headers(self, stream: FileStream, span: re.Match[str] | None) -> None:
         headers = stream.headers
         self.content_type = headers.get("Content-Type") or None
         self.disposition = headers.get("Content-Disposition", "")
@@ -262,23 +266,23 @@ class Download:
             most = MOST_INFLATED
         if most is not None and size > most:
             raise FileTooLargeError(
-                f"{self._shown} is larger than {most:,} bytes"
+                f"{self._shown_url} is larger than {most:,} bytes"
                 f"{' once it is decompressed' if self._encoded else ''}; max_size= allows more."
             )
 
     async def _pause(self, error: APIConnectionError) -> None:
-        """Get ready to connect again after *error*, or raise it when that leads nowhere."""
+        """Pause before the next connection, or raise *error* after too many without new bytes."""
         self.close()
         if self._position > self._furthest:
             self._furthest = self._position
-            self._fruitless = 0
+            self._failures = 0
             return
-        self._fruitless += 1
-        if self._fruitless > _MOST_FRUITLESS or isinstance(error, TLSError):
+        self._failures += 1
+        if self._failures > _MAX_FAILURES or isinstance(error, TLSError):
             raise error
-        await asyncio.sleep(backoff(self._fruitless, base=_FIRST_PAUSE, cap=_LONGEST_PAUSE))
+        await asyncio.sleep(backoff(self._failures, base=_FIRST_PAUSE, cap=_LONGEST_PAUSE))
 
     @property
-    def _shown(self) -> str:
-        # Without its query, which may be the right to read it.
+    def _shown_url(self) -> str:
+        # Without its query, which may grant access to the file.
         return shorten(self._url.partition("?")[0])

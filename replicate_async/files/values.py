@@ -1,6 +1,6 @@
-"""Values that JSON does not have, as values that it has.
+"""Converting values of other types to JSON values.
 
-Classes of other packages are known by name, or by a method that they have: nothing is imported.
+Classes of other packages are recognized by name or by a method, so that nothing is imported.
 """
 
 from __future__ import annotations
@@ -49,32 +49,31 @@ class PydanticModel(Protocol):
 Record: TypeAlias = (
     Mapping[str, object] | msgspec.Struct | DataclassInstance | AttrsInstance | PydanticModel
 )
-"""What names values: a mapping, or an instance of a class with fields."""
+"""An input: a mapping, or an instance of a class with fields."""
 
 
 class UnsendableError(Exception):
-    """A value that cannot be sent; collects its place on the way out."""
+    """A value cannot be sent as JSON; *problem* follows its place in the message."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.path: list[object] = []
 
 
 def scalar(value: object) -> object:
-    """Return *value*, of a subclass of str, int or float, as exactly that; else as it is."""
+    """Return an instance of a subclass of str, int or float as exactly that type."""
     if isinstance(value, Enum):
         return scalar(cast("object", value.value))
     for kind in (str, int, float):
         if isinstance(value, kind):
-            # A proxy only pretends to be of the class.
+            # A proxy passes isinstance without being of the class.
             own = kind in type(value).__mro__
             return exact(value) if own else kind(cast("Any", value))
     return value
 
 
 def has_fields(value: object) -> bool:
-    """Tell whether *value* is a dataclass, of a class of attrs, or a pydantic model."""
+    """Return whether *value* is a dataclass, an attrs class or a pydantic model."""
     kind = type(value)
     return not isinstance(value, type) and (
         hasattr(kind, "__dataclass_fields__")
@@ -85,12 +84,12 @@ def has_fields(value: object) -> bool:
 
 
 def fields_of(value: object) -> Mapping[str, object] | None:
-    """Return the fields of a dataclass, a class of attrs or a pydantic model, else None."""
+    """Return the fields of a dataclass, an attrs class or a pydantic model, else None."""
     if not has_fields(value):
         return None
     kind = type(value)
     if callable(getattr(kind, "model_dump", None)):
-        # By the names that the model has outside of Python, as for structs.
+        # By alias, as structs are encoded by their encoded names.
         dumped: object = cast("Any", value).model_dump(by_alias=True)
         return cast("Mapping[str, object]", _with_files(dumped, value))
     if hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)):  # of pydantic 1
@@ -105,9 +104,9 @@ def fields_of(value: object) -> Mapping[str, object] | None:
 
 
 def _with_files(dumped: object, original: object) -> object:
-    """Return *dumped*, which pydantic made of *original*, with its files as they were given.
+    """Return *dumped*, the dump of *original*, with the original files in it.
 
-    What can be iterated over, such as an open file, is dumped as an iterator.
+    Pydantic dumps an iterable, such as an open file, as an iterator.
     """
     if getattr(type(original), "__pydantic_root_model__", False):
         original = cast("object", cast("Any", original).root)
@@ -135,7 +134,7 @@ def _with_files(dumped: object, original: object) -> object:
 
 
 def _members(model: object) -> dict[object, object]:
-    """Return the values of a pydantic *model* by the names under which it dumps them."""
+    """Return the values of a pydantic *model*, by the names in its dump."""
     kind: Any = type(model)
     members: dict[object, object] = dict(getattr(model, "model_extra", None) or {})
     for name, field in kind.model_fields.items():
@@ -150,9 +149,9 @@ def _set_fields(value: object, names: list[str]) -> dict[str, object]:
 
 
 def converted(value: object) -> object:
-    """Return *value* as something nearer to JSON, which may have such values in it again.
+    """Return *value* one step closer to JSON; the result may need another conversion.
 
-    Raises `UnsendableError` that says what to write instead.
+    Raises `UnsendableError`, which says what to write instead.
     """
     for kind in type(value).__mro__:
         convert = _BY_NAME.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
@@ -226,7 +225,7 @@ def _text(value: object) -> object:
 def _numpy_array(value: Any) -> object:
     if value.dtype.kind not in "mM":
         return value.tolist()
-    # As plain values these would be numbers of nanoseconds.
+    # tolist() would give nanoseconds as integers.
     return list(value) if value.ndim else value[()]
 
 
@@ -239,7 +238,7 @@ def _missing(value: object) -> NoReturn:
 
 
 def _write(problem: str) -> Callable[[object], NoReturn]:
-    """Return a conversion that refuses a value, and says what to write."""
+    """Return a conversion that refuses a value, with advice."""
 
     def refuse(value: object) -> NoReturn:
         raise UnsendableError(f" is a {type(value).__name__}; {problem}")
@@ -251,7 +250,7 @@ _DURATION: Final = _write("write its total_seconds(), or what the model takes.")
 _SECRET: Final = _write("write its get_secret_value().")
 _FRAME: Final = _write("write its columns or rows as plain lists.")
 
-# By the first part of the module and the name of the class, or of one that it is derived from.
+# By the top-level package and the name of a class or one of its base classes.
 _BY_NAME: Final[Mapping[str, Callable[[Any], object]]] = {
     "numpy.ndarray": _numpy_array,
     "numpy.datetime64": _numpy_time,
@@ -274,7 +273,7 @@ _BY_NAME: Final[Mapping[str, Callable[[Any], object]]] = {
     "httpx.URL": str,
     "starlette.URL": str,
 }
-# The first that fits decides: a datetime is a date, too.
+# The first match is used: a datetime is also a date.
 _BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (Decimal, _decimal),
     (Fraction, _fraction),
@@ -289,4 +288,4 @@ _BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (numbers.Real, float),
 )
 _METHODS: Final = ("tolist", "to_list", "to_pylist", "as_py")
-"""Give plain values: of NumPy, PyTorch, pandas and array, of Polars, of PyArrow (two)."""
+"""Methods that return plain values: NumPy, PyTorch, pandas and array; Polars; PyArrow (two)."""

@@ -31,33 +31,32 @@ class ListedPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchApi:
-    """The operations of one client that a batch of one model is made of."""
+    """The calls of one client that a batch of one model makes."""
 
     create: Callable[[ItemInput, str | None, RequestHooks], Awaitable[Prediction]]
-    """Create a prediction of an input: of the batch's own model or version, or of the version that
-    is given."""
+    """Create a prediction of an input, with the version if one is given."""
     latest_version: Callable[[], Awaitable[str | None]]
-    """The version of a model that cannot be run without one, None if it has none."""
+    """Look up the version of a model that cannot be run without one; None if it has none."""
     learn_time: Callable[[], Awaitable[object]]
-    """Ask the API for anything, so that the clock is known."""
+    """Send any request, so that the clock is known."""
     wait: Callable[[str], Awaitable[Prediction]]
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
     pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]]
-    """The predictions that were created after one time and before another, newest first."""
+    """List the predictions created after one time and before another, newest first."""
     clock: ApiClock
-    """What answers have told of the API's clock."""
+    """The API's clock, as far as responses show it."""
     output: Callable[[Prediction], Any]
-    """The output as it was asked for; raises `msgspec.ValidationError` when it is not that."""
+    """Decode the output; raises `msgspec.ValidationError` if it is not of the *type*."""
     save: Callable[[Prediction, Path, str], Awaitable[Sequence[Path]]]
     """Save the output's files in a folder, under names that begin with a key."""
     input_schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
-    """The JSON schema of the model's input, None if it is not to be had."""
+    """Fetch the JSON schema of the model's input, None if there is none."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
     key_field: KeyField | None = None
-    """What leaves the field that names an input out of it, if *key* is a field."""
+    """Removes the key field from inputs, if *key* is a field."""
     file_sha256: Callable[[str], Awaitable[str | None]] | None = None
-    """The SHA-256 of an upload by its URL, None if that is not to be had."""
+    """Fetch the SHA-256 of an upload by its URL, None if it is not known."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

@@ -1,8 +1,7 @@
-"""What is compared of an input that goes by its key alone.
+"""Inputs of a batch with ``match="key"``, whose URLs and files may differ at each run.
 
-URLs that are signed again, and files, differ at each run. An input without them tells whether
-anything else has changed since a create was sent: then a prediction in the list cannot be
-recognised as the one that the create made.
+Their digest leaves URLs and files out. It tells whether anything else has changed since a create
+was sent: then the prediction of that create cannot be recognised in the list.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final, cast
 
 import msgspec
 
-from replicate_async.runs.batch.identity import fields, likeness
+from replicate_async.runs.batch.identity import fields, normalize
 from replicate_async.runs.batch.known_file import KnownFile, changeable
 from replicate_async.runs.batch.results import ItemInput
 
@@ -39,23 +38,23 @@ def _without_urls(value: object) -> object:
     return value
 
 
-def with_changeable_files(likened: object) -> object:
-    """Return a likeness whose URLs and files may be others than an earlier run has sent."""
-    if isinstance(likened, KnownFile):
-        return changeable(likened)
-    if isinstance(likened, str):
-        return KnownFile(url=likened, may_change=True) if _URL.match(likened) else likened
-    if isinstance(likened, dict):
-        named = cast("dict[str, object]", likened)
+def with_changeable_files(normalized: object) -> object:
+    """Return a normalized input in which URLs and files match those that an earlier run sent."""
+    if isinstance(normalized, KnownFile):
+        return changeable(normalized)
+    if isinstance(normalized, str):
+        return KnownFile(url=normalized, may_change=True) if _URL.match(normalized) else normalized
+    if isinstance(normalized, dict):
+        named = cast("dict[str, object]", normalized)
         return {name: with_changeable_files(value) for name, value in named.items()}
-    if isinstance(likened, list):
-        return [with_changeable_files(value) for value in cast("list[object]", likened)]
-    return likened
+    if isinstance(normalized, list):
+        return [with_changeable_files(value) for value in cast("list[object]", normalized)]
+    return normalized
 
 
 def digest_without_urls(model: str, given: ItemInput) -> str:
-    """Return the digest of *model* and what `without_urls` leaves of an input; reads no file."""
-    like = likeness(without_urls(given))
-    canonical = msgspec.json.encode(like, order="deterministic", enc_hook=repr)
+    """Return the digest of *model* and an input `without_urls`; reads no file."""
+    normalized = normalize(without_urls(given))
+    canonical = msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
     found = hashlib.sha256(b"%s\0key\0%s" % (model.encode(errors="replace"), canonical))
     return found.hexdigest()[:32]

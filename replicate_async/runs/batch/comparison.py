@@ -1,8 +1,8 @@
-"""Whether an input in the list of predictions is certainly not one of ours.
+"""Whether an input in the list of predictions certainly differs from one that was sent.
 
 The API may show an input otherwise than it was sent: with a field dropped or added, text stripped,
-cut or normalised, numbers rounded or written as text, secrets hidden. What differs in such a way
-only may be ours, and must not lead to a second create.
+cut or normalised, numbers rounded or written as text, secrets hidden. A difference of such a
+kind proves nothing, and must not lead to a second create.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _FEWEST_DIGITS: Final = 3
 _SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it was made of
 
 
-def comparable(likened: object) -> object:
-    """Return a likeness with its texts as they are compared: in one normal form, case and space."""
-    if isinstance(likened, str):
-        return _text(likened)
-    if isinstance(likened, dict):
-        named = cast("dict[str, object]", likened)
+def comparable(normalized: object) -> object:
+    """Return a normalized input with its texts in one Unicode form, case and spacing."""
+    if isinstance(normalized, str):
+        return _text(normalized)
+    if isinstance(normalized, dict):
+        named = cast("dict[str, object]", normalized)
         return {name: comparable(value) for name, value in named.items()}
-    if isinstance(likened, list):
-        return [comparable(value) for value in cast("list[object]", likened)]
-    if isinstance(likened, KnownFile) and likened.url is not None:
-        return replace(likened, url=_text(likened.url))
-    return likened
+    if isinstance(normalized, list):
+        return [comparable(value) for value in cast("list[object]", normalized)]
+    if isinstance(normalized, KnownFile) and normalized.url is not None:
+        return replace(normalized, url=_text(normalized.url))
+    return normalized
 
 
 def differs(ours: object, shown: object) -> bool:  # noqa: PLR0911 - one for each kind
-    """Whether two `comparable` values are certainly of two inputs: a field of both differs."""
+    """Whether two `comparable` values certainly are two inputs: a field that both have differs."""
     if ours is shown or ours is A_FILE or shown is A_FILE or ours is None or shown is None:
         return False
     if isinstance(ours, KnownFile) or isinstance(shown, KnownFile):
@@ -67,7 +67,7 @@ def differs(ours: object, shown: object) -> bool:  # noqa: PLR0911 - one for eac
 
 
 def says_more(ours: object, shown: object) -> bool:
-    """Whether *shown*, which does not differ, has more of a text or number than *ours*."""
+    """Whether *shown*, which does not differ, has more digits or text than *ours*."""
     if isinstance(ours, dict) and isinstance(shown, dict):
         left, right = cast("dict[str, object]", ours), cast("dict[str, object]", shown)
         return any(name in left and says_more(left[name], right[name]) for name in right)
@@ -116,7 +116,7 @@ def _texts_differ(ours: str, shown: str) -> bool:
 
 
 def _value(value: object) -> object:
-    """Return the number, or the true or false, that a text says; else *value* itself."""
+    """Return the number or boolean that a text contains, else *value*."""
     if isinstance(value, str):
         if len(value) <= _LONGEST_NUMBER and _GROUPED.fullmatch(value):
             return Decimal(value.replace(",", ""))
@@ -137,7 +137,7 @@ def _values_differ(ours: object, shown: object) -> bool:
 
 
 def _numbers_differ(ours: Decimal, shown: Decimal) -> bool:
-    """Whether neither is the other, rounded."""
+    """Whether neither number is the other one, rounded."""
     if ours == shown:
         return False
     apart = abs(ours - shown)
@@ -160,6 +160,6 @@ def _is_rounded(number: Decimal, rounded: Decimal) -> bool:
 
 
 def _places(number: Decimal) -> int:
-    """Return how many digits it has behind the point."""
+    """Return the number of decimal places."""
     exponent = number.normalize().as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0

@@ -24,7 +24,7 @@ _WHOLE: Final = 2**53  # up to here a float says a whole number exactly
 
 
 class Outcome(Protocol):
-    """What a result says of its row; `BatchResult` does."""
+    """The result of a row; a `BatchResult` is one."""
 
     @property
     def index(self) -> int:
@@ -58,8 +58,7 @@ def rows(frame: object) -> Iterator[dict[str, object]]:
     """Yield the rows of *frame* as inputs, by column; missing values are None, so left out.
 
     A cell that is a list or an array is a list, however many items it has. A lazy frame is
-    collected. Raises `InvalidArgumentError` for what is no data frame, and for a frame with two
-    columns of one name.
+    collected. Raises `InvalidArgumentError` for other objects, and for two columns of one name.
     """
     import narwhals as nw  # noqa: PLC0415 - an extra
 
@@ -168,7 +167,7 @@ def _twice(frame: object) -> object:
 
 
 def _pandas_value(value: object) -> object:
-    """Return a pandas value as what was meant: it has no other word for "missing" than NaN.
+    """Return a pandas value with None for NaN, which pandas uses for missing values.
 
     A column of whole numbers with a gap holds floats, which a model that takes whole numbers
     refuses; as JSON a whole number does for both.

@@ -1,4 +1,4 @@
-"""What an error means for an item and for the batch, and the errors of items."""
+"""Errors of items, and which errors end the batch."""
 
 from __future__ import annotations
 

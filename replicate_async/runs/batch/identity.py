@@ -1,4 +1,4 @@
-"""What makes an input the one it is: its digest, and whether it is that of a prediction."""
+"""The digest of an input, and its normalized form that is compared with predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGEST_HASHED: Final = 16 * 2**20
 """Bytes of a file that are read for its digest; a larger one goes by path, size and time."""
 
 _CHUNK: Final = 2**20
-_WHOLE: Final = 2**53  # up to here a float and an integer say the same number
+_WHOLE: Final = 2**53  # up to here floats are exact
 
 
 A_FILE: Final = FilePlaceholder()
@@ -67,14 +67,14 @@ def digest(model: str, given: ItemInput, *, read: bool) -> bytes | None:
 
 
 def _takes_long(file: object) -> bool:
-    """Whether the digest of *file* is no work for the event loop."""
+    """Whether the digest of *file* has to be taken in a thread."""
     if isinstance(file, bytes | bytearray | memoryview):
         return memoryview(cast("bytes", file)).nbytes > _CHUNK
     return not isinstance(file, File | FileOutput)
 
 
 def _fingerprint(slot: FileSlot, place: str) -> object:
-    """Return plain values that stand for a file in a digest."""
+    """Return plain values in place of a file, for a digest."""
     value = slot.value
     if isinstance(value, File):
         return value.urls.get
@@ -84,7 +84,7 @@ def _fingerprint(slot: FileSlot, place: str) -> object:
 
 
 def _with_files(value: object, stand_in: Callable[[FileSlot], object]) -> object:
-    """Return *value* with what stands in for each file in place of its slot."""
+    """Return *value* with *stand_in* applied to each file slot."""
     if isinstance(value, FileSlot):
         return stand_in(value)
     if isinstance(value, dict):
@@ -95,22 +95,22 @@ def _with_files(value: object, stand_in: Callable[[FileSlot], object]) -> object
     return value
 
 
-def likeness(given: object) -> object:
+def normalize(given: object) -> object:
     """Return plain values to compare with a prediction's input.
 
     Data URLs become a `KnownFile`; `A_FILE` stands for a file of which nothing is known.
     """
     if given is None or given is A_FILE or isinstance(given, int | float | str | KnownFile):
-        return _likeness_of_scalar(given)
+        return _normalized_scalar(given)
     if isinstance(given, Mapping):
         items = cast("Mapping[object, object]", given).items()
-        return {str(name): likeness(value) for name, value in items}
+        return {str(name): normalize(value) for name, value in items}
     if isinstance(given, list | tuple):
-        return [likeness(value) for value in cast("list[object]", given)]
-    return likeness(fields({"value": given})["value"])
+        return [normalize(value) for value in cast("list[object]", given)]
+    return normalize(fields({"value": given})["value"])
 
 
-def _likeness_of_scalar(given: object) -> object:
+def _normalized_scalar(given: object) -> object:
     if isinstance(given, str):
         return (file_of_url(given) or A_FILE) if given.startswith("data:") else given
     if isinstance(given, float) and given.is_integer() and abs(given) < _WHOLE:
@@ -157,26 +157,26 @@ async def _known_file(slot: FileSlot) -> object:
     return found or KnownFile(sha256=str(whole[1]))
 
 
-def has_file(likened: object) -> bool:
-    """Whether there is a file somewhere in what `likeness` returned."""
-    if isinstance(likened, dict):
-        return any(has_file(value) for value in cast("dict[str, object]", likened).values())
-    if isinstance(likened, list):
-        return any(has_file(value) for value in cast("list[object]", likened))
-    return likened is A_FILE or isinstance(likened, KnownFile)
+def has_file(normalized: object) -> bool:
+    """Whether there is a file in a normalized input."""
+    if isinstance(normalized, dict):
+        return any(has_file(value) for value in cast("dict[str, object]", normalized).values())
+    if isinstance(normalized, list):
+        return any(has_file(value) for value in cast("list[object]", normalized))
+    return normalized is A_FILE or isinstance(normalized, KnownFile)
 
 
-def agree(ours: object, theirs: object) -> bool:
-    """Whether two likenesses are certainly of one input, their files included."""
+def matches(ours: object, theirs: object) -> bool:
+    """Whether two normalized inputs are certainly the same, files included."""
     if ours is A_FILE or theirs is A_FILE:
         return False
     if isinstance(ours, KnownFile):
         return is_same_file(ours, theirs)
     if isinstance(ours, dict) and isinstance(theirs, dict):
         left, right = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
-        return left.keys() == right.keys() and all(agree(left[k], right[k]) for k in left)
+        return left.keys() == right.keys() and all(matches(left[k], right[k]) for k in left)
     if isinstance(ours, list) and isinstance(theirs, list):
         mine, others = cast("list[object]", ours), cast("list[object]", theirs)
-        return len(mine) == len(others) and all(map(agree, mine, others))
+        return len(mine) == len(others) and all(map(matches, mine, others))
     # True == 1 in Python, and not in JSON.
     return isinstance(ours, bool) is isinstance(theirs, bool) and ours == theirs

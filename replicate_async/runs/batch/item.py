@@ -47,11 +47,12 @@ from replicate_async.runs.batch.errors import (
     uncertain,
     unexpected,
 )
-from replicate_async.runs.batch.identity import fields, known_files, likeness, read_files
+from replicate_async.runs.batch.identity import fields, known_files, normalize, read_files
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Entry, Journal, State
+from replicate_async.runs.batch.matching import LostCreate
 from replicate_async.runs.batch.options import BatchOptions
-from replicate_async.runs.batch.reconcile import Absent, Found, LostCreate, Reconciler
+from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
 from replicate_async.runs.batch.result_codec import replay, store, store_refusal
 from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.runs.batch.stats import BatchStats
@@ -253,7 +254,7 @@ class ItemRunner:
     async def _created(
         self, item: Item, creating: asyncio.Future[Prediction], attempt: CreateAttempt
     ) -> Prediction:
-        """Record the outcome of a create; return its prediction, or raise what that means."""
+        """Record the outcome of a create, and return its prediction."""
         error = NotStartedError() if creating.cancelled() else creating.exception()
         if error is None:
             self._first_worked = True
@@ -282,7 +283,7 @@ class ItemRunner:
         await self._record(item, created)
 
     def _upload_lost(self, item: Item, error: AmbiguousCreateError) -> None:
-        """Raise what it means that an upload for the input broke off: nothing was created."""
+        """Handle an upload that broke off: nothing was created."""
         if self._breaker.gave_up:
             raise error
         item.lost += 1
@@ -291,7 +292,7 @@ class ItemRunner:
         raise _ItemError(not_uploaded(item.key, error))
 
     async def _not_created(self, item: Item, error: ReplicateError, version: str | None) -> None:
-        """Raise what an error means that certainly created nothing; return if it is fatal."""
+        """Handle an error that certainly created nothing; return if it ends the batch."""
         if is_transient(error):
             self._breaker.failed()
             unreachable = isinstance(error, APIConnectionError) and not self._breaker.ever_succeeded
@@ -333,10 +334,10 @@ class ItemRunner:
                 "of predictions"
             )
             raise _ItemError(uncertain(item.key, reason, entry.intent_at, None))
-        like = likeness(await read_files(await self._as_sent(item)))
+        normalized = normalize(await read_files(await self._as_sent(item)))
         if self._options.match == "key":
-            like = with_changeable_files(like)
-        await self._reconcile(item, like, self._claims.opened, None)
+            normalized = with_changeable_files(normalized)
+        await self._reconcile(item, normalized, self._claims.opened, None)
 
     async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
         """Find out whether a create happened whose answer was lost."""
@@ -346,21 +347,21 @@ class ItemRunner:
             raise _ItemError(error)
         lost_at = moment()
         sent, item.sent_input = item.sent_input, None
-        like = likeness(known_files(fields(await self._as_sent(item)), sent))
-        await self._reconcile(item, like, lost_at, error)
+        normalized = normalize(known_files(fields(await self._as_sent(item)), sent))
+        await self._reconcile(item, normalized, lost_at, error)
         if item.entry.state is State.PLANNED:
             item.lost += 1
             if item.lost == MAX_LOST:
                 raise _ItemError(given_up(item.key, error))
 
     async def _reconcile(
-        self, item: Item, like: object, lost_at: Moment, cause: AmbiguousCreateError | None
+        self, item: Item, normalized: object, lost_at: Moment, cause: AmbiguousCreateError | None
     ) -> None:
-        """Bring the entry to CREATED or PLANNED, or raise that nothing tells."""
+        """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
         entry = item.entry
         lost = LostCreate(
             key=item.key,
-            like=like,
+            normalized=normalized,
             intent_at=entry.intent_at or 0.0,
             window_start=entry.window_start,
             window_end=entry.window_end,
@@ -459,7 +460,7 @@ class ItemRunner:
     async def _record_done(
         self, item: Item, ended: Prediction, files: tuple[Path, ...], *, is_text: bool
     ) -> ReplicateError | None:
-        """Record that *item* is done; return why the journal cannot hold its result, if so."""
+        """Record that *item* is done; return the error of a result that the journal cannot hold."""
         try:
             kept = self._journal.persistent
             result = store(ended, files, is_text=is_text) if kept else b""

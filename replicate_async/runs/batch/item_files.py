@@ -1,4 +1,4 @@
-"""The output files of a batch's items: each item writes its own and replaces no other file."""
+"""Saving the output files of items; no file is replaced."""
 
 from __future__ import annotations
 

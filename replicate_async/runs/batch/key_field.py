@@ -1,4 +1,4 @@
-"""The field that names the inputs of a batch: sent only where the model takes it."""
+"""The key field of inputs; sent only to a model that has such an input."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from replicate_async.runs.batch.results import ItemInput
 
 
 class KeyField:
-    """Leaves the field *name* out of inputs when the model's schema has no such input.
+    """Removes the field *name* from inputs if the model's schema has no such input.
 
-    *schema* looks the schema up, once and not before it is needed. Where it cannot be had, the
-    field is sent: the API and models ignore inputs that they do not know.
+    *schema* is called once, before the first create. Without a schema the field is sent: models
+    ignore inputs that they do not know.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class KeyField:
         self._left_out = False
 
     async def look_up(self) -> None:
-        """Find out whether the model takes it; raises what the request for the schema raises."""
+        """Look up whether the model has it; raises what the request for the schema raises."""
         async with self._turn:
             if not self._looked_up:
                 await self._look_up()
@@ -37,7 +37,7 @@ class KeyField:
         try:
             schema = await self._schema()
         except NotFoundError:
-            schema = None  # the create says it better
+            schema = None  # the create has a better error
         taken = _inputs(schema)
         self._left_out = taken is not None and self._name not in taken
         self._looked_up = True
@@ -50,7 +50,7 @@ class KeyField:
 
 
 def _inputs(schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return the inputs that a version's OpenAPI document has, None when it does not say."""
+    """Return the inputs in a version's OpenAPI document, None if it has none."""
     found: object = schema
     for key in ("components", "schemas", "Input", "properties"):
         found = _mapping(found).get(key)

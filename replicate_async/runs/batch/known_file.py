@@ -1,4 +1,4 @@
-"""Whether a file in the list of predictions is the file that an input of ours holds."""
+"""Comparing a file of an input with a file in the list of predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORTEST: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file by the URL that stands for it, by its content, or by both."""
+    """What is known of a file: its URL, its content, or both."""
 
     url: str | None = None
     sha256: str | None = None
@@ -27,7 +27,7 @@ class KnownFile:
     begins: tuple[str, ...] = ()
     """Digests of its first 64 bytes, 128 bytes and so on."""
     may_change: bool = False
-    """Whether the same item may hold another file at each run."""
+    """Whether the item may have another file at each run."""
 
 
 def file_of_bytes(content: bytes) -> KnownFile:
@@ -84,7 +84,7 @@ def is_other_file(ours: KnownFile, shown: object) -> bool:
 
 
 def map_strings(value: object, change: Callable[[str], object]) -> object:
-    """Return a likeness with each text in it changed."""
+    """Return a normalized input with *change* applied to each text in it."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -29,7 +29,7 @@ class BatchTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What ``client.batch`` was given, checked."""
+    """The checked arguments of ``client.batch``."""
 
     model: str
     version: str | None
@@ -38,7 +38,7 @@ class BatchOptions:
     journal: str | None
     key: Key
     digest: str
-    """Of the options that change what is asked of the model."""
+    """A digest of the other options that change a create."""
     sdk: str
     on_error: OnError
     on_exit: Literal["cancel", "continue"]

@@ -1,53 +1,56 @@
-"""Finding out whether a create whose answer was lost has happened.
+"""Finding out whether a create happened whose answer was lost.
 
 The API has no idempotency key, but lists predictions with their inputs. A prediction in the list
 of the same model and input, made since the create began and belonging to no other item, is the
-one; several items of the same input are matched by count. A file has to be known for the same by
-its bytes, its checksum or its URL, and no other open item may be shown in the same way.
+one; several items of the same input are matched by count. A file is the same by its bytes, its
+checksum or its URL, and no other lost create may be shown in the same way.
 
-That there is none has to be proved: by a list that goes back to before the create began and was
-written a while after its answer was lost, both by the API's own clock, and in which every
-prediction of the model belongs to another item or has an input that is certainly another. All else
-is left undecided: lists that cannot be read, that do not say when they were written, or that lack
-what is known to be there; inputs that the API has removed or shows otherwise than they were sent.
+Absence has to be proved: by a list that goes back to before the create began and was written a
+while after its answer was lost, both by the API's own clock, and in which every prediction of the
+model belongs to another item or certainly has another input. All else is undecided: lists that
+cannot be read, that do not say when they were written, or that lack known predictions; inputs that
+the API has removed or shows otherwise than they were sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import Final, Literal, Protocol, cast
-
-import msgspec
+from typing import Final
 
 from replicate_async.core.api_clock import ApiClock, Moment, moment
-from replicate_async.errors import (
-    APIConnectionError,
-    JournalError,
-    RateLimitError,
-    ReplicateError,
-    ServerError,
-    TLSError,
-)
+from replicate_async.core.backoff import backoff
+from replicate_async.errors import JournalError, ReplicateError
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.api import Listed, ListedPage
-from replicate_async.runs.batch.comparison import comparable, differs, says_more
-from replicate_async.runs.batch.identity import agree, has_file, likeness
+from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.comparison import comparable
+from replicate_async.runs.batch.errors import is_transient
+from replicate_async.runs.batch.identity import normalize
 from replicate_async.runs.batch.known_file import KnownFile, map_strings
+from replicate_async.runs.batch.matching import (
+    Candidate,
+    LostCreate,
+    Wanted,
+    Window,
+    canonical,
+    describe,
+    is_of_model,
+    strings_in,
+)
 from replicate_async.runs.batch.options import BatchTimeouts
 from replicate_async.schemas import Prediction
 
-_TOGETHER: Final = 0.05
-"""Seconds in which further questions join a look at the list."""
-_AGAIN: Final = 0.25
-"""Seconds between two looks at least."""
-_LOOKS_EVERY: Final = 5.0
-"""Seconds after which the list is looked at again, at most: the prediction may be there."""
-_HEX_LENGTH: Final = 64
+_COLLECT: Final = 0.05
+"""Seconds in which further lookups join a reading of the list."""
+_SHORTEST_PAUSE: Final = 0.25
+"""Seconds between two readings at least."""
+_LONGEST_PAUSE: Final = 5.0
+"""Seconds between two readings at most: the prediction may be in the list by now."""
 _FAR: Final = 24 * 60 * 60.0  # seconds
 
 
@@ -61,12 +64,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """There is none: the create was not acted on, and may be sent again."""
+    """The create made no prediction, and may be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """It cannot be told, and why."""
+    """The list does not tell, and why."""
 
     reason: str
     window_end: float | None = None
@@ -76,188 +79,137 @@ class Undecided:
 Verdict = Found | Absent | Undecided
 
 
-class Book(Protocol):
-    """What is known of the predictions that belong to the batch."""
-
-    async def claimed(self, ids: Iterable[str]) -> set[str]:
-        """Return those of *ids* that belong to an item already."""
-        ...
-
-    async def claim(self, key: str, prediction_id: str) -> None:
-        """Record that a prediction belongs to an item."""
-        ...
-
-    def under_way(self) -> Awaitable[object]:
-        """Return what ends when the creates that are now under way are recorded."""
-        ...
-
-    def expected(self, since: float, until: float) -> set[str]:
-        """Return ids that a list has to show of what was created between two times of the API."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LostCreate:
-    """A create whose outcome is not known."""
-
-    key: str
-    like: object
-    """The `likeness` of its input."""
-    intent_at: float
-    """When it was intended, in seconds since 1970 on this machine's clock."""
-    window_start: float | None
-    """A time on the API's clock before which it cannot have happened, if that is known."""
-    window_end: float | None
-    """One by which it is in the list if it happened, if that is known."""
-    lost_at: Moment
-    """A moment by which it had been sent."""
-
-
 @dataclass(eq=False, slots=True)
-class _Question:
+class _Lookup:
+    """A lost create, and the future of its verdict."""
+
     lost: LostCreate
-    like: object
-    canonical: bytes | None
-    """The likeness as JSON; None with files in it, which are compared one by one."""
-    compared: object
+    wanted: Wanted
     patient: bool
-    """Whether to look again when the list cannot be read."""
-    answer: asyncio.Future[Verdict] = field(
+    """Whether to read again when the list cannot be read."""
+    verdict: asyncio.Future[Verdict] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
+    @property
+    def is_open(self) -> bool:
+        return not self.verdict.done()
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A prediction in the list that may be one of ours."""
-
-    id: str
-    created_at: float | None
-    like: object
-    canonical: bytes
-    compared: object
-    same_model: bool
-    """Whether it certainly is of the batch's model."""
-    readable: bool
-    """Whether its input is shown."""
-    ended: Prediction | None
-    """Its end, if it is of a wanted input and shown whole."""
+    def decide(self, verdict: Verdict) -> None:
+        if self.is_open:
+            self.verdict.set_result(verdict)
 
 
 @dataclass(slots=True)
-class _Look:
-    """What one reading of the list has shown."""
+class _Reading:
+    """One reading of the list."""
 
     began: Moment
     before: float
     """The API's time up to which it reaches."""
     written_at: float | None
-    """The API's time at which its first page was written; None when a page does not say."""
-    candidates: list[_Candidate] = field(default_factory=list[_Candidate])
+    """The API's time at which its oldest page was written; None when a page does not say."""
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
     """Predictions that belong to no item, newest first."""
 
 
 class Reconciler:
-    """Answers for all items of a batch, with as few looks at the list as will do."""
+    """Decides about the lost creates of a batch, with as few readings of the list as possible."""
 
     def __init__(
         self,
         ref: Callable[[], VersionRef],
         pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]],
         get: Callable[[str], Awaitable[Prediction]],
-        book: Book,
+        claims: ClaimStore,
         clock: ApiClock,
-        patience: BatchTimeouts,
+        timeouts: BatchTimeouts,
         file_sha256: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self._ref = ref
         self._pages = pages
         self._get = get
-        self._book = book
+        self._claims = claims
         self._clock = clock
-        self._patience = patience
+        self._timeouts = timeouts
         self._file_sha256 = file_sha256
         self._uploads: dict[str, str | None] = {}
         """Checksums of uploads in the list, by URL."""
-        self._questions: list[_Question] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._lookups: list[_Lookup] = []
+        self._reader: asyncio.Task[None] | None = None
         self._hurried = False
         self._failing_since: float | None = None
         self._failure: ReplicateError | None = None
-        self._looks_again_at = 0.0
+        self._reads_again_at = 0.0
 
     def hurry(self) -> None:
-        """Give up at once when the list cannot be read, since somebody waits for the end."""
+        """Decide at once when the list cannot be read: the batch ends."""
         self._hurried = True
 
     async def resolve(self, lost: LostCreate, *, patient: bool) -> Verdict:
-        """Say what became of a create.
+        """Return what became of a create. A prediction that is found is recorded before.
 
-        Unless *patient*, one failure to read the list is enough. A prediction that is found is
-        recorded in the book before this returns.
+        Unless *patient*, one failure to read the list is enough.
         """
-        if self._failure is not None and monotonic() < self._looks_again_at:
+        if self._failure is not None and monotonic() < self._reads_again_at:
             unreadable = self._verdict_on(self._failure, patient=patient)
             if unreadable is not None:
                 return unreadable
-        like = lost.like
-        question = _Question(
-            lost=lost,
-            like=like,
-            canonical=None if has_file(like) else _canonical(like),
-            compared=comparable(like),
-            patient=patient,
-        )
-        self._questions.append(question)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_until_answered())
+        lookup = _Lookup(lost, Wanted(lost.normalized), patient)
+        self._lookups.append(lookup)
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_until_decided())
         try:
-            return await question.answer
+            return await lookup.verdict
         finally:
-            if question in self._questions:
-                self._questions.remove(question)
+            if lookup in self._lookups:
+                self._lookups.remove(lookup)
 
     async def aclose(self) -> None:
-        """Look no more; nobody asks any more."""
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
-            await asyncio.wait({looking})
+        """Stop reading the list; no lookup is open any more."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            await asyncio.wait({reader})
 
-    async def _look_until_answered(self) -> None:
-        pause, failures = _TOGETHER, 0
+    async def _read_until_decided(self) -> None:
+        pause, failures = _COLLECT, 0
         try:
-            while self._questions:
+            while self._lookups:
                 await asyncio.sleep(pause)
                 try:
-                    if asked := list(self._questions):
-                        await self._look(asked)
+                    if lookups := list(self._lookups):
+                        await self._decide_all(lookups)
                 except JournalError:
                     raise
                 except ReplicateError as error:
                     failures += 1
-                    pause = min(2.0 ** (failures - 1), 30.0) * min(1.0, self._patience.settle / 2)
-                    self._note(error, pause)
+                    pause = backoff(failures, base=min(1.0, self._timeouts.settle / 2), cap=30.0)
+                    self._note_failure(error, pause)
                 else:
                     failures, self._failing_since, self._failure = 0, None, None
-                    pause = self._until_next()
-        except Exception as error:  # noqa: BLE001 - it is raised to those who ask
-            for question in self._questions:
-                if not question.answer.done():
-                    question.answer.set_exception(error)
+                    pause = self._pause()
+        except Exception as error:  # noqa: BLE001 - it is raised by each lookup
+            for lookup in self._open():
+                lookup.verdict.set_exception(error)
 
-    def _until_next(self) -> float:
-        """Return the seconds until another look can say more than the last."""
-        open_ones = [each.lost for each in self._questions if not each.answer.done()]
-        if not open_ones:
-            return _TOGETHER
-        return min(max(_AGAIN, min(map(self._until_proof, open_ones))), _LOOKS_EVERY)
+    def _open(self) -> list[_Lookup]:
+        return [each for each in self._lookups if each.is_open]
+
+    # When a list can prove something.
+
+    def _pause(self) -> float:
+        """Return the seconds until another reading can tell more than the last."""
+        lost = [each.lost for each in self._open()]
+        if not lost:
+            return _COLLECT
+        return min(max(_SHORTEST_PAUSE, min(map(self._until_proof, lost))), _LONGEST_PAUSE)
 
     def _until_proof(self, lost: LostCreate) -> float:
         """Return the fewest seconds until a list can prove that *lost* did not happen."""
         needed, now = self._needed(lost), self._clock.latest()
         if needed is None or now is None:
-            return lost.lost_at.awake + self._patience.settle - monotonic()
+            return lost.lost_at.awake + self._timeouts.settle - monotonic()
         return math.ceil(needed) - now  # Date has whole seconds
 
     def _needed(self, lost: LostCreate) -> float | None:
@@ -265,87 +217,98 @@ class Reconciler:
         if lost.window_end is not None:
             return lost.window_end
         latest = self._clock.latest(lost.lost_at)
-        return None if latest is None else latest + self._patience.settle
+        return None if latest is None else latest + self._timeouts.settle
 
-    def _note(self, error: ReplicateError, pause: float) -> None:
-        """Remember that the list cannot be read, and answer those who will not wait for it."""
+    def _is_settled(self, lost: LostCreate, began: Moment) -> bool:
+        """Whether a reading that *began* then was late enough, by this machine's clock."""
+        needed, now = self._needed(lost), self._clock.earliest(began)
+        if needed is None or now is None:
+            return began.awake >= lost.lost_at.awake + self._timeouts.settle
+        return now >= math.ceil(needed)
+
+    def _flaw(self, lost: LostCreate, reading: _Reading) -> str | None:
+        """Return why *reading* does not show all that *lost* may have made, None if it does."""
+        needed = self._needed(lost)
+        if lost.window_start is None:
+            return "the API's time was not known when it was sent"
+        if reading.written_at is None or needed is None:
+            return "the list of predictions does not say when it was written, or a cache answered"
+        if reading.written_at < needed:
+            return "the list of predictions is an old one"
+        if reading.before < (lost.window_end or reading.written_at):
+            return "the API's time was not known when the list was asked for"
+        return None
+
+    def _note_failure(self, error: ReplicateError, pause: float) -> None:
+        """Remember that the list cannot be read, and decide lookups that do not wait for it."""
         now = monotonic()
         if self._failing_since is None:
             self._failing_since = now
-        self._failure, self._looks_again_at = error, now + pause
-        for question in self._questions:
-            unreadable = self._verdict_on(error, patient=question.patient)
+        self._failure, self._reads_again_at = error, now + pause
+        for lookup in self._lookups:
+            unreadable = self._verdict_on(error, patient=lookup.patient)
             if unreadable is not None:
-                _say(question, unreadable)
+                lookup.decide(unreadable)
 
     def _verdict_on(self, error: ReplicateError, *, patient: bool) -> Undecided | None:
-        """Return what a list that cannot be read means, None to wait until it can be."""
-        passing = isinstance(error, APIConnectionError | ServerError | RateLimitError)
-        passing = passing and not isinstance(error, TLSError)
+        """Return the verdict when the list cannot be read, None to read it again."""
         failing = monotonic() - (self._failing_since or monotonic())
-        if patient and passing and not self._hurried and failing < self._patience.outage:
+        waits = patient and not self._hurried and failing < self._timeouts.outage
+        if waits and is_transient(error):
             return None
         return Undecided(f"the list of predictions cannot be read ({error})")
 
-    async def _look(self, asked: list[_Question]) -> None:
-        look = await self._read(asked)
-        # Their answers may be in the list already, and are no news to the book until recorded.
-        await self._book.under_way()
-        claimed = await self._book.claimed([each.id for each in look.candidates])
-        await self._look_into_uploads(look, claimed)
-        for question, candidate in (await self._matches(look, claimed)).items():
-            if candidate.id not in claimed and not question.answer.done():
-                await self._found(question, candidate, claimed)
-        for question in asked:
-            await asyncio.sleep(0)  # a long list and many questions take a while
-            if not question.answer.done():
-                self._decide(question, look, claimed)
+    # Reading.
 
-    async def _read(self, asked: list[_Question]) -> _Look:
-        """Read the list from before the first of the creates in question until now."""
-        margin = self._patience.margin
-        starts = [self._start(question.lost) for question in asked]
-        earliest = min(start for start, _ in starts) - margin
-        before = max(map(self._end, asked)) + margin
-        look = _Look(began=moment(), before=before, written_at=math.inf)
-        # From longer ago than what is asked for: known predictions show whether the list is whole.
-        now = self._clock.earliest(look.began) or earliest
-        expected = self._book.expected(earliest, min(now - self._patience.settle, before - margin))
-        wanted = {question.canonical for question in asked}
+    async def _read(self, lookups: list[_Lookup]) -> _Reading:
+        """Read the list from before the first of the lost creates until now."""
+        margin = self._timeouts.margin
+        earliest = min(self._start(each.lost) for each in lookups) - margin
+        before = max(self._end(each.lost) for each in lookups) + margin
+        reading = _Reading(began=moment(), before=before, written_at=math.inf)
+        # From longer ago than needed: known predictions show whether the list is complete.
+        now = self._clock.earliest(reading.began) or earliest
+        until = min(now - self._timeouts.settle, before - margin)
+        expected = self._claims.expected(earliest, until)
+        wanted = {each.wanted.canonical for each in lookups}
         async for page in self._pages(_date(earliest - margin), _date(before)):
-            if look.written_at is not None:
-                look.written_at = (
-                    None if page.written_at is None else min(look.written_at, page.written_at)
-                )
+            if page.written_at is None or reading.written_at is None:
+                reading.written_at = None
+            else:
+                reading.written_at = min(reading.written_at, page.written_at)
             ids = [each.prediction.id for each in page.results]
             expected.difference_update(ids)
-            claimed = await self._book.claimed(ids)
+            claimed = await self._claims.claimed(ids)
             for listed in page.results:
                 if listed.prediction.id not in claimed:
                     candidate = await self._candidate(listed, earliest, wanted)
-                    look.candidates += [] if candidate is None else [candidate]
+                    reading.candidates += [] if candidate is None else [candidate]
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
-        return look
+        return reading
 
-    def _start(self, lost: LostCreate) -> tuple[float, bool]:
-        """Return the API's time when *lost* began, and whether that is certain."""
+    def _start(self, lost: LostCreate) -> float:
+        """Return the API's time when *lost* began, as far as it is known."""
         if lost.window_start is not None:
-            return lost.window_start, True
-        now = self._clock.earliest()  # the local clock may have been set since, so it is no proof
-        return (lost.intent_at if now is None else now - (time() - lost.intent_at)), False
+            return lost.window_start
+        now = self._clock.earliest()  # this machine's clock may have been set since
+        return lost.intent_at if now is None else now - (time() - lost.intent_at)
 
-    def _end(self, question: _Question) -> float:
-        """Return a time of the API after which what is asked for cannot have been created."""
-        if question.lost.window_end is not None:
-            return question.lost.window_end
-        # All until now, and more: the API's time is surely known once the list is there.
+    def _end(self, lost: LostCreate) -> float:
+        """Return a time of the API after which *lost* cannot have happened."""
+        if lost.window_end is not None:
+            return lost.window_end
+        # Later than now: the API's time is known for certain once the list is there.
         return max(time(), self._clock.latest() or 0.0) + _FAR
+
+    def _window(self, lost: LostCreate) -> Window:
+        margin = self._timeouts.margin
+        return self._start(lost) - margin, (lost.window_end or math.inf) + margin
 
     async def _candidate(
         self, listed: Listed, earliest: float, wanted: set[bytes | None]
-    ) -> _Candidate | None:
-        """Return what may be one of ours, None for what cannot be."""
+    ) -> Candidate | None:
+        """Return a prediction that may be the result of a lost create, None for others."""
         prediction = listed.prediction
         created = prediction.created_at
         created_at = None if created is None else created.timestamp()
@@ -353,193 +316,113 @@ class Reconciler:
             return None
         if prediction.input is None and not prediction.data_removed:
             prediction = await self._get(prediction.id)  # the same, with more
-        kind = self._is_of_model(prediction)
-        if kind == "no":
+        of_model = is_of_model(prediction, self._ref())
+        if of_model == "no":
             return None
-        like = likeness(prediction.input)
-        canonical = _canonical(like)
-        return _Candidate(
+        normalized = normalize(prediction.input)
+        as_json = canonical(normalized)
+        is_wanted = as_json in wanted
+        return Candidate(
             id=prediction.id,
             created_at=created_at,
-            like=like,
-            canonical=canonical,
-            compared=comparable(like),
-            same_model=kind == "yes",
-            readable=not prediction.data_removed
-            and (bool(prediction.input) or canonical in wanted),
-            ended=prediction if listed.whole and prediction.done and canonical in wanted else None,
+            normalized=normalized,
+            canonical=as_json,
+            comparable=comparable(normalized),
+            same_model=of_model == "yes",
+            readable=not prediction.data_removed and (bool(prediction.input) or is_wanted),
+            ended=prediction if listed.whole and prediction.done and is_wanted else None,
         )
 
-    def _is_of_model(self, prediction: Prediction) -> Literal["yes", "perhaps", "no"]:
-        """Tell whether a prediction is of the batch's model; official ones go by other names."""
-        version, wanted = prediction.version or "", self._ref()
-        if prediction.deployment:
-            return "no"
-        if wanted.version and version == wanted.version:
-            return "yes"
-        if wanted.version and len(version) == len(wanted.version) == _HEX_LENGTH:
-            return "no"
-        if wanted.model is not None and prediction.model == str(wanted.model):
-            return "yes" if not wanted.version else "perhaps"
-        hidden = len(version) != _HEX_LENGTH
-        return "perhaps" if hidden or prediction.model is None else "no"
+    # Deciding.
 
-    async def _look_into_uploads(self, look: _Look, claimed: set[str]) -> None:
-        """Put checksums to the uploads in the list that may be files of ours."""
-        asking = [each for each in self._open() if _goes_by_content(each.like)]
-        if self._file_sha256 is None or not asking:
+    async def _decide_all(self, lookups: list[_Lookup]) -> None:
+        reading = await self._read(lookups)
+        # Creates under way may be in the list, and are not claimed before they are recorded.
+        await self._claims.under_way()
+        claimed = await self._claims.claimed([each.id for each in reading.candidates])
+        await self._add_checksums(reading, claimed)
+        for lookup, candidate in (await self._match(reading, claimed)).items():
+            if candidate.id not in claimed and lookup.is_open:
+                claimed.add(candidate.id)
+                await self._claims.claim(lookup.lost.key, candidate.id)
+                lookup.decide(Found(candidate.id, candidate.ended))
+        for lookup in lookups:
+            await asyncio.sleep(0)  # a long list and many lookups take a while
+            if lookup.is_open:
+                self._decide(lookup, reading, claimed)
+
+    async def _add_checksums(self, reading: _Reading, claimed: set[str]) -> None:
+        """Add the checksums of uploads in the list that may be files of lost creates."""
+        wanted = [each.wanted for each in self._open() if each.wanted.goes_by_content]
+        if self._file_sha256 is None or not wanted:
             return
-        for at, candidate in enumerate(look.candidates):
+        for at, candidate in enumerate(reading.candidates):
             await asyncio.sleep(0)
-            if candidate.id in claimed or not any(_may_be(each, candidate) for each in asking):
+            if candidate.id in claimed or not any(each.may_be(candidate) for each in wanted):
                 continue
-            for url in _strings(candidate.like):
+            for url in strings_in(candidate.normalized):
                 if url not in self._uploads:
                     self._uploads[url] = await self._file_sha256(url)
-            like = map_strings(candidate.like, self._with_checksum)
-            look.candidates[at] = replace(candidate, like=like, compared=comparable(like))
+            known = map_strings(candidate.normalized, self._with_checksum)
+            reading.candidates[at] = replace(
+                candidate, normalized=known, comparable=comparable(known)
+            )
 
     def _with_checksum(self, text: str) -> object:
         found = self._uploads.get(text)
         return text if found is None else KnownFile(url=text, sha256=found)
 
-    def _open(self) -> list[_Question]:
-        return [each for each in self._questions if not each.answer.done()]
-
-    async def _matches(self, look: _Look, claimed: set[str]) -> dict[_Question, _Candidate]:
-        """Return the predictions that certainly are those of open questions.
+    async def _match(self, reading: _Reading, claimed: set[str]) -> dict[_Lookup, Candidate]:
+        """Return the predictions that certainly belong to open lookups.
 
         A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
-        question that has no match of its own casts doubt on the matches that may be its.
+        match is dropped if it may be that of a lookup without one.
         """
-        matches: dict[_Question, _Candidate] = {}
+        found: dict[_Lookup, Candidate] = {}
         taken = set(claimed)
-        for question in self._open():
+        for lookup in self._open():
             await asyncio.sleep(0)
-            if (candidate := self._match(question, look, taken)) is not None:
-                matches[question] = candidate
-                taken.add(candidate.id)
-        unmatched = [each for each in self._open() if each not in matches]
+            for candidate in reversed(self._unclaimed(lookup, reading, taken)):
+                if lookup.wanted.is_match(candidate):
+                    found[lookup] = candidate
+                    taken.add(candidate.id)
+                    break
+        unmatched = [each for each in self._open() if each not in found]
         while unmatched:
             await asyncio.sleep(0)
             rival = unmatched.pop()
+            window = self._window(rival.lost)
             doubtful = [
-                question
-                for question, candidate in matches.items()
-                if not _is_same(question, rival) and self._may_be_shown(rival, candidate)
+                lookup
+                for lookup, candidate in found.items()
+                if not lookup.wanted.is_same(rival.wanted)
+                and candidate.is_within(window)
+                and rival.wanted.may_be_shown_as(candidate)
             ]
-            for question in doubtful:
-                del matches[question]
+            for lookup in doubtful:
+                del found[lookup]
             unmatched += doubtful
-        return matches
+        return found
 
-    def _match(self, question: _Question, look: _Look, taken: set[str]) -> _Candidate | None:
-        """Return a prediction of exactly the input in question, the oldest that is left."""
-        for candidate in reversed(self._left(question, look, taken)):
-            if not candidate.readable or not candidate.same_model:
-                continue
-            if candidate.canonical == question.canonical or (
-                question.canonical is None and agree(question.like, candidate.like)
-            ):
-                return candidate
-        return None
-
-    def _may_be_shown(self, rival: _Question, candidate: _Candidate) -> bool:
-        """Whether the list may show what *rival* has created as *candidate*."""
-        return (
-            self._is_of_its_time(rival, candidate)
-            and not differs(rival.compared, candidate.compared)
-            and not says_more(rival.compared, candidate.compared)
-        )
-
-    def _left(self, question: _Question, look: _Look, claimed: set[str]) -> list[_Candidate]:
-        """Return the predictions of its time that belong to no item."""
+    def _unclaimed(self, lookup: _Lookup, reading: _Reading, claimed: set[str]) -> list[Candidate]:
+        """Return the predictions in the window of *lookup* that belong to no item."""
+        window = self._window(lookup.lost)
         return [
-            each
-            for each in look.candidates
-            if each.id not in claimed and self._is_of_its_time(question, each)
+            each for each in reading.candidates if each.id not in claimed and each.is_within(window)
         ]
 
-    def _is_of_its_time(self, question: _Question, candidate: _Candidate) -> bool:
-        start = self._start(question.lost)[0] - self._patience.margin
-        end = (question.lost.window_end or math.inf) + self._patience.margin
-        return candidate.created_at is None or start <= candidate.created_at <= end
-
-    def _decide(self, question: _Question, look: _Look, claimed: set[str]) -> None:
-        suspects = [each for each in self._left(question, look, claimed) if _may_be(question, each)]
-        fault = self._fault(question.lost, look)
-        if fault is None and not suspects:
-            _say(question, Absent())
-        elif fault is None:
-            _say(question, Undecided(_unclear(suspects), look.written_at))
-        elif self._is_settled(question.lost, look.began) or (suspects and self._hurried):
-            _say(question, Undecided(_unclear(suspects) if suspects else fault))
-
-    def _fault(self, lost: LostCreate, look: _Look) -> str | None:
-        """Return why *look* does not show all that *lost* may have made, None if it does."""
-        needed = self._needed(lost)
-        if lost.window_start is None:
-            return "the API's time was not known when it was sent"
-        if look.written_at is None or needed is None:
-            return "the list of predictions does not say when it was written, or a cache answered"
-        if look.written_at < needed:
-            return "the list of predictions is an old one"
-        if look.before < (lost.window_end or look.written_at):
-            return "the API's time was not known when the list was asked for"
-        return None
-
-    def _is_settled(self, lost: LostCreate, began: Moment) -> bool:
-        """Whether a look that *began* then had to be late enough, by our own clock."""
-        needed, now = self._needed(lost), self._clock.earliest(began)
-        if needed is None or now is None:
-            return began.awake >= lost.lost_at.awake + self._patience.settle
-        return now >= math.ceil(needed)
-
-    async def _found(self, question: _Question, candidate: _Candidate, claimed: set[str]) -> None:
-        claimed.add(candidate.id)
-        await self._book.claim(question.lost.key, candidate.id)
-        _say(question, Found(candidate.id, candidate.ended))
-
-
-def _say(question: _Question, verdict: Verdict) -> None:
-    if not question.answer.done():
-        question.answer.set_result(verdict)
-
-
-def _is_same(question: _Question, other: _Question) -> bool:
-    """Whether two questions are of one input, whose predictions are interchangeable."""
-    if question.canonical is None or other.canonical is None:
-        return question.like == other.like
-    return question.canonical == other.canonical
-
-
-def _may_be(question: _Question, candidate: _Candidate) -> bool:
-    return not candidate.readable or not differs(question.compared, candidate.compared)
-
-
-def _goes_by_content(likened: object) -> bool:
-    """Whether there is a file in it whose content is known, and whose URL may not be."""
-    if isinstance(likened, dict):
-        return any(map(_goes_by_content, cast("dict[str, object]", likened).values()))
-    if isinstance(likened, list):
-        return any(map(_goes_by_content, cast("list[object]", likened)))
-    return isinstance(likened, KnownFile) and likened.sha256 is not None
-
-
-def _strings(likened: object) -> list[str]:
-    found: list[str] = []
-    map_strings(likened, found.append)
-    return found
-
-
-def _unclear(suspects: list[_Candidate]) -> str:
-    shown = ", ".join(each.id for each in suspects[:3]) + (", ..." if len(suspects) > 3 else "")
-    return f"it may be {shown}, whose input is removed or is shown differently"
+    def _decide(self, lookup: _Lookup, reading: _Reading, claimed: set[str]) -> None:
+        """Decide a lookup that has no match, unless a later list can tell more."""
+        unclaimed = self._unclaimed(lookup, reading, claimed)
+        suspects = [each for each in unclaimed if lookup.wanted.may_be(each)]
+        flaw = self._flaw(lookup.lost, reading)
+        if flaw is None and not suspects:
+            lookup.decide(Absent())
+        elif flaw is None:
+            lookup.decide(Undecided(describe(suspects), reading.written_at))
+        elif self._is_settled(lookup.lost, reading.began) or (suspects and self._hurried):
+            lookup.decide(Undecided(describe(suspects) if suspects else flaw))
 
 
 def _date(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _canonical(like: object) -> bytes:
-    return msgspec.json.encode(like, order="deterministic", enc_hook=repr)

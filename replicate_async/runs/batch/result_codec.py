@@ -1,4 +1,4 @@
-"""The result of an item as a journal keeps it: the JSON of a prediction, and a little more."""
+"""The result of an item as JSON in the journal: a prediction, and a few fields more."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal knows of an item that is done."""
+    """The stored result of an item."""
 
     prediction: Prediction | None
     error: ReplicateError | None

@@ -1,4 +1,4 @@
-"""What a batch says: about each item, on the way, and at the end."""
+"""The results, the progress and the summary of a batch."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """How one item of a batch ended: with an output, or with an error."""
 
     key: str
-    """What names the item in the journal and in the names of its files."""
+    """The name of the item in the journal and in the names of its files."""
     index: int
     """Its place in the inputs, from 0."""
     input: ItemInput
     """As it was given."""
     prediction: Prediction | None = None
-    """The prediction as it ended; None when there is none, or none that is known."""
+    """The prediction as it ended; None when there is none, or it is not known."""
     output: T | None = None
-    """What the model gave, decoded when the batch has a *type*; None beside an error."""
+    """The output of the model, decoded when the batch has a *type*; None beside an error."""
     is_text: bool = False
     """Whether the model's schema says that a list in *output* is one text in chunks. False where no
     schema was looked up, as for official models; ``type=str`` gives the text of those."""
@@ -58,7 +58,7 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def uncertain(self) -> bool:
-        """Whether a prediction may or may not have been created; nothing was guessed."""
+        """Whether a prediction may or may not have been created."""
         return isinstance(self.error, AmbiguousCreateError)
 
     def unwrap(self) -> T:
@@ -69,12 +69,12 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def predict_seconds(self) -> float:
-        """The seconds that the model ran for the prediction, which is what is billed."""
+        """The seconds that the model ran for the prediction; they are billed."""
         return predict_seconds(self.prediction)
 
 
 class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a batch has come; what *on_progress* is called with."""
+    """The progress of a batch; the argument of *on_progress*."""
 
     total: int | None
     """The number of inputs, when they have a length."""
@@ -87,18 +87,18 @@ class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     """Items that were begun and have not ended."""
     reconciling: int = 0
-    """Items among these whose create broke off, in this run or an earlier one: they are looked for
-    in the list of predictions."""
+    """Items among these whose create broke off, and which are looked for in the list of
+    predictions."""
     created: int
     """Predictions that this run has started."""
     predict_seconds: float
-    """Seconds that the models ran for what has ended."""
+    """Seconds that the models ran for items that have ended."""
     seconds: float
     """Since the batch began."""
     rate: float
-    """Items that ended in a second, over the last half minute, without those replayed."""
+    """Items that ended per second, over the last half minute, without those replayed."""
     eta: float | None
-    """Seconds until the end at this rate; None when that cannot be said."""
+    """Seconds until the end at this rate; None when it is not known."""
 
     @property
     def done(self) -> int:
@@ -107,7 +107,7 @@ class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch came to; ``batch.summary``, at any time."""
+    """The counts of a batch; ``batch.summary``, at any time."""
 
     total: int | None
     """The number of inputs, when they have a length."""
@@ -127,9 +127,9 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that the client sent meanwhile."""
     seconds: float
     predict_seconds: float
-    """Seconds that the models ran, replayed items left out."""
+    """Seconds that the models ran, without items replayed."""
     throughput: float
-    """Items that ended in a second, replayed items left out."""
+    """Items that ended per second, without those replayed."""
     stopped: str | None
     """Why it ended before its inputs did: "stop", "max_seconds", "max_predictions", "left" or
     "error"; None when it came to their end."""

@@ -270,7 +270,7 @@ class BatchScheduler:
             self._runner.cancel_unsent()
 
     def _hurry(self) -> None:
-        """Cancel what is left once more: it waits for nothing then."""
+        """Cancel the remaining tasks once more; they stop waiting for answers."""
         for task in (self._dispatcher, *self._items):
             if task is not None:
                 task.cancel()

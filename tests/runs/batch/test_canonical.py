@@ -20,7 +20,7 @@ import pytest
 from replicate_async import FileOutput, InvalidArgumentError, Replicate
 from replicate_async.files.inputs import encode_input
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.identity import A_FILE, digest, fields, likeness
+from replicate_async.runs.batch.identity import A_FILE, digest, fields, normalize
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, BatchAPI
@@ -114,7 +114,7 @@ def test_a_set_has_the_same_order_in_every_process() -> None:
 def test_an_input_is_recognised_by_what_is_sent() -> None:
     for value, _ in EQUAL[:8]:
         sent: Any = json.loads(json.dumps(encode_input({"value": value}).values))
-        assert likeness(fields({"value": value})) == likeness(sent)
+        assert normalize(fields({"value": value})) == normalize(sent)
     once = fields({"f": [b"x", Path("a")], "n": None})
     assert fields(once) == once == {"f": [A_FILE, A_FILE]}
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.identity import likeness
+from replicate_async.runs.batch.identity import normalize
 
 PROMPT = "  A cafe\u0301, a na\u00efve \ufb01sh\r\nand 12.75 more  "
 
 
 def certainly_another(ours: object, shown: object) -> bool:
-    return differs(comparable(likeness(ours)), comparable(likeness(shown)))
+    return differs(comparable(normalize(ours)), comparable(normalize(shown)))
 
 
 @pytest.mark.parametrize(

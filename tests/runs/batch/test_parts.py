@@ -1,4 +1,4 @@
-"""The parts of a batch that are plain values: digests, keys, likeness, results, figures."""
+"""The parts of a batch that are plain values: digests, keys, normalize, results, figures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from replicate_async.runs.batch.dry_run import validate
 from replicate_async.runs.batch.identity import (
     A_FILE,
     LARGEST_HASHED,
-    agree,
     digest,
     has_file,
-    likeness,
+    matches,
+    normalize,
 )
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
@@ -136,16 +136,16 @@ def test_a_stream_that_is_read_once_has_no_digest() -> None:
 @given(JSON)
 def test_an_input_is_like_itself_after_a_round_trip(value: Any) -> None:
     decoded = msgspec.json.decode(msgspec.json.encode(value))
-    assert agree(likeness(value), likeness(decoded))
-    assert not differs(comparable(likeness(value)), comparable(likeness(decoded)))
+    assert matches(normalize(value), normalize(decoded))
+    assert not differs(comparable(normalize(value)), comparable(normalize(decoded)))
 
 
 def test_numbers_and_booleans_are_compared_as_json_does() -> None:
-    assert agree(likeness({"a": 1.0}), likeness({"a": 1}))
-    assert not agree(likeness({"a": True}), likeness({"a": 1}))
-    assert not agree(likeness({"a": [1]}), likeness({"a": [1, 2]}))
-    assert not agree(likeness({"a": 1}), likeness({"a": 1, "b": 2}))
-    assert likeness({"when": datetime(2026, 1, 2, tzinfo=UTC), "c": Color.RED, "s": {3}}) == {
+    assert matches(normalize({"a": 1.0}), normalize({"a": 1}))
+    assert not matches(normalize({"a": True}), normalize({"a": 1}))
+    assert not matches(normalize({"a": [1]}), normalize({"a": [1, 2]}))
+    assert not matches(normalize({"a": 1}), normalize({"a": 1, "b": 2}))
+    assert normalize({"when": datetime(2026, 1, 2, tzinfo=UTC), "c": Color.RED, "s": {3}}) == {
         "when": "2026-01-02T00:00:00Z",
         "c": "red",
         "s": [3],
@@ -154,11 +154,11 @@ def test_numbers_and_booleans_are_compared_as_json_does() -> None:
 
 def test_any_string_may_stand_for_a_file_and_nothing_else() -> None:
     for file in (Path("a"), b"a", BytesIO(), "data:text/plain,a"):
-        ours = likeness({"f": file, "n": [1]})
+        ours = normalize({"f": file, "n": [1]})
         assert has_file(ours)
-        assert not agree(ours, likeness({"f": "https://elsewhere", "n": [1]}))
-        assert not agree(ours, likeness({"f": 3, "n": [1]}))
-        assert not agree(ours, likeness({"f": "https://elsewhere", "n": [2]}))
+        assert not matches(ours, normalize({"f": "https://elsewhere", "n": [1]}))
+        assert not matches(ours, normalize({"f": 3, "n": [1]}))
+        assert not matches(ours, normalize({"f": "https://elsewhere", "n": [2]}))
     assert has_file([{"deep": A_FILE}])
     assert not has_file({"a": ["b"]})
     assert repr(A_FILE) == "<a file>"

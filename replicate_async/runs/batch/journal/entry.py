@@ -1,4 +1,4 @@
-"""What a journal holds: a header, and one entry for each input.
+"""The contents of a journal: a header, and one entry for each input.
 
 The states of an entry, and the changes that the journal accepts:
 
@@ -24,7 +24,7 @@ FORMAT: Final = 3
 
 
 class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal belongs to; written when the journal is made.
+    """The run that a journal belongs to; written when the journal is made.
 
     A resume must have the same *model*, *version* and *options*; *options* is a digest of all other
     arguments that change a create. ``created_at`` is in seconds since 1970. ``sdk`` is the version

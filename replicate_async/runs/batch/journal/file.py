@@ -63,7 +63,7 @@ def open_file(
             with explained(path):
                 found = read_header(path, db)
                 _check_header(path, found, header)
-                # Writes again what is in a log whose sync may have failed.
+                # Writes the log again, whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 watch = JournalWatch(path, lock)
             yield db, found, watch

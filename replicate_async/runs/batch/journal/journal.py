@@ -27,8 +27,8 @@ T = TypeVar("T")
 class Journal:
     """A batch's journal, open for writing by this process alone.
 
-    What a method has written when it returns survives a crash of the process or of the system, and
-    a loss of power. BatchApi that arrive during a commit are committed together, in a thread.
+    When a method returns, its data survives a crash of the process or of the system, and a loss of
+    power. Calls that arrive during a commit are committed together, in a thread.
 
     A cancelled method takes effect all the same, before the methods that are called next; only an
     intent is then taken back, because its create was not sent.
@@ -48,7 +48,7 @@ class Journal:
         self.path: Path = path
         """Where the file is."""
         self.header: JournalHeader = header
-        """What the journal belongs to."""
+        """The run that the journal belongs to."""
         self._writer = writer
         self._by_key = by_key
         self._closed = False

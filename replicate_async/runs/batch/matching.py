@@ -1,0 +1,143 @@
+"""Matching a lost create with the predictions in the list.
+
+A prediction of the same model and input, made in the window of the create, matches. A list may show
+an input otherwise than it was sent (see `comparison`): such a prediction may be the one, and rules
+out that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+import msgspec
+
+from replicate_async.core.api_clock import Moment
+from replicate_async.refs import VersionRef
+from replicate_async.runs.batch.comparison import comparable, differs, says_more
+from replicate_async.runs.batch.identity import has_file, matches
+from replicate_async.runs.batch.known_file import KnownFile, map_strings
+from replicate_async.schemas import Prediction
+
+_HEX_LENGTH: Final = 64
+
+Window = tuple[float, float]
+"""Two times of the API's clock, between which a create happened if it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostCreate:
+    """A create whose outcome is not known."""
+
+    key: str
+    normalized: object
+    """The input, from `identity.normalize`."""
+    intent_at: float
+    """When it was about to be sent, in seconds since 1970 on this machine's clock."""
+    window_start: float | None
+    """It cannot have happened before this time of the API's clock; None if not known."""
+    window_end: float | None
+    """It is in a list of this time of the API's clock if it happened; None if not known."""
+    lost_at: Moment
+    """A moment by which it had been sent."""
+
+
+class Wanted:
+    """The input of a lost create, in the forms in which it is compared."""
+
+    __slots__ = ("canonical", "comparable", "goes_by_content", "normalized")
+
+    def __init__(self, normalized: object) -> None:
+        self.normalized = normalized
+        self.canonical: bytes | None = None if has_file(normalized) else canonical(normalized)
+        """As JSON; None with files in it, which are compared one by one."""
+        self.comparable: object = comparable(normalized)
+        self.goes_by_content: bool = _has_checksum(normalized)
+        """Whether it has a file whose content is known, and whose URL may not be."""
+
+    def is_same(self, other: Wanted) -> bool:
+        """Whether both are one input, whose predictions are interchangeable."""
+        if self.canonical is None or other.canonical is None:
+            return self.normalized == other.normalized
+        return self.canonical == other.canonical
+
+    def is_match(self, candidate: Candidate) -> bool:
+        """Whether *candidate* certainly is of this input and of the model."""
+        if not candidate.readable or not candidate.same_model:
+            return False
+        if self.canonical is None:
+            return matches(self.normalized, candidate.normalized)
+        return self.canonical == candidate.canonical
+
+    def may_be(self, candidate: Candidate) -> bool:
+        """Whether *candidate* is not certainly of another input."""
+        return not candidate.readable or not differs(self.comparable, candidate.comparable)
+
+    def may_be_shown_as(self, candidate: Candidate) -> bool:
+        """Whether a list that cuts texts and rounds numbers may show this input as *candidate*."""
+        shown = candidate.comparable
+        return not differs(self.comparable, shown) and not says_more(self.comparable, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A prediction in the list that may be the result of a lost create."""
+
+    id: str
+    created_at: float | None
+    normalized: object
+    canonical: bytes
+    comparable: object
+    same_model: bool
+    """Whether it certainly is of the batch's model."""
+    readable: bool
+    """Whether its input is shown."""
+    ended: Prediction | None
+    """The prediction, if it has ended, is of a wanted input and complete."""
+
+    def is_within(self, window: Window) -> bool:
+        """Whether it was created in *window*, as far as is known."""
+        return self.created_at is None or window[0] <= self.created_at <= window[1]
+
+
+def is_of_model(prediction: Prediction, wanted: VersionRef) -> Literal["yes", "perhaps", "no"]:
+    """Tell whether a prediction is of a model; official models hide their versions."""
+    version = prediction.version or ""
+    if prediction.deployment:
+        return "no"
+    if wanted.version and version == wanted.version:
+        return "yes"
+    if wanted.version and len(version) == len(wanted.version) == _HEX_LENGTH:
+        return "no"
+    if wanted.model is not None and prediction.model == str(wanted.model):
+        return "yes" if not wanted.version else "perhaps"
+    hidden = len(version) != _HEX_LENGTH
+    return "perhaps" if hidden or prediction.model is None else "no"
+
+
+def canonical(normalized: object) -> bytes:
+    """Return a normalized input as JSON, the same for equal inputs."""
+    return msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
+
+
+def describe(candidates: Iterable[Candidate]) -> str:
+    """Return the reason of an undecided create that may be one of *candidates*."""
+    ids = [each.id for each in candidates]
+    shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    return f"it may be {shown}, whose input is removed or is shown differently"
+
+
+def strings_in(normalized: object) -> list[str]:
+    """Return all texts in a normalized input."""
+    found: list[str] = []
+    map_strings(normalized, found.append)
+    return found
+
+
+def _has_checksum(normalized: object) -> bool:
+    if isinstance(normalized, dict):
+        return any(map(_has_checksum, cast("dict[str, object]", normalized).values()))
+    if isinstance(normalized, list):
+        return any(map(_has_checksum, cast("list[object]", normalized)))
+    return isinstance(normalized, KnownFile) and normalized.sha256 is not None

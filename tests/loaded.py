@@ -26,7 +26,6 @@ FOLDERS: Final = (
     "runs",
     "support_tests",
     "web",
-    "test_alarm.py",
     "test_webhooks.py",
 )
 

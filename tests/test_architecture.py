@@ -16,16 +16,15 @@ import replicate_async
 
 PACKAGE = Path(__file__).parent.parent / "replicate_async"
 
-CLIENT_SIDE = {"alarm", "core", "errors", "refs", "schemas", "files", "runs", "resources"}
+CLIENT_SIDE = {"core", "errors", "refs", "schemas", "files", "runs", "resources"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
-    "alarm": set(),
     "errors": {"core"},
     "refs": {"core", "errors"},
     "schemas": {"core"},
     "webhooks": {"core", "errors", "schemas"},
     "files": {"core", "errors", "refs", "schemas"},
-    "runs": {"alarm", "core", "errors", "refs", "schemas", "files"},
+    "runs": {"core", "errors", "refs", "schemas", "files"},
     "context": {"core", "errors", "files", "refs", "runs", "schemas", "transport"},
     "resources": CLIENT_SIDE | {"context", "webhooks"},
     "transport": {"core", "errors", "schemas"},

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from replicate_async.alarm import Alarm
 from replicate_async.core.durations import Durations
 from replicate_async.core.limits import Limits
 from replicate_async.core.listing_plan import ListingPlan, PageRequest
@@ -26,6 +25,7 @@ from replicate_async.core.poll_backoff import PollBackoff, PollFailure
 from replicate_async.core.poll_schedule import DueHeap, PollSchedule
 from replicate_async.errors import NotFoundError
 from replicate_async.runs.waiting import poll_errors
+from replicate_async.runs.waiting.deadline_timer import DeadlineTimer
 from replicate_async.runs.waiting.listed_run import (
     ListedRun,
     decode,
@@ -77,7 +77,7 @@ class RunTracker:
         self._limits = DueHeap[Subscription]()
         self._backoff = PollBackoff()
         self._pollers = PollerPool()
-        self._timer = Alarm(loop, self._on_timer)
+        self._timer = DeadlineTimer(loop, self._on_timer)
         self._ticked_at = -math.inf
 
     # Subscribers

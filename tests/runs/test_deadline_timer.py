@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from replicate_async.alarm import Alarm
+from replicate_async.runs.waiting.deadline_timer import DeadlineTimer
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -28,11 +28,11 @@ def test_it_rings_once_and_at_the_earliest_of_its_times(new_loop: NewLoop) -> No
     async def main() -> None:
         loop = asyncio.get_running_loop()
         rung: list[float] = []
-        alarm = Alarm(loop, rung.append)
+        timer = DeadlineTimer(loop, rung.append)
         begun = loop.time()
         for delay in (60.0, 0.02, 30.0):
-            alarm.set(begun + delay)
-            assert alarm.at <= begun + delay
+            timer.set(begun + delay)
+            assert timer.at <= begun + delay
         while not rung:  # noqa: ASYNC110 - it calls a plain function
             await asyncio.sleep(0.01)
 
@@ -53,13 +53,13 @@ def test_it_may_be_set_to_a_time_that_has_passed_and_again_before_it_rings(
         def ring(now: float) -> None:
             rung.append(now)
             if len(rung) < 3:
-                alarm.set(now - 1.0)
-                alarm.set(now)
+                timer.set(now - 1.0)
+                timer.set(now)
 
-        alarm = Alarm(loop, ring)
-        alarm.set(loop.time() - 1.0)
-        alarm.set(loop.time() + 1.0)
-        assert alarm.at < loop.time()
+        timer = DeadlineTimer(loop, ring)
+        timer.set(loop.time() - 1.0)
+        timer.set(loop.time() + 1.0)
+        assert timer.at < loop.time()
         while len(rung) < 3:  # noqa: ASYNC110 - it calls a plain function
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.01)
@@ -74,13 +74,13 @@ def test_it_does_not_ring_when_it_was_cancelled(new_loop: NewLoop) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         rung: list[float] = []
-        alarm = Alarm(loop, rung.append)
+        timer = DeadlineTimer(loop, rung.append)
         for _ in range(2):
-            alarm.set(loop.time())
-            alarm.cancel()
+            timer.set(loop.time())
+            timer.cancel()
         await asyncio.sleep(0.01)
         assert rung == []
-        alarm.set(loop.time())
+        timer.set(loop.time())
         while not rung:  # noqa: ASYNC110 - it calls a plain function
             await asyncio.sleep(0.01)
         assert len(rung) == 1

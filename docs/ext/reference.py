@@ -74,6 +74,8 @@ def _operation(client: object, operation: str, endpoint: Endpoint[Any]) -> str:
         "",
         _docstring(method),
         "",
+        "Operation:",
+        "",
         *_facts(endpoint),
         "",
     ]

@@ -13,7 +13,7 @@ from replicate_async.context import context_of
 from tests.runs.states import LEISURE, STATES, Service, ended, signed
 from tests.support.embedded import until
 from tests.support.replies import training
-from tests.support.sentinel import TOKEN, WEBHOOK_SECRET
+from tests.support.sentinel import WEBHOOK_SECRET
 from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
@@ -106,11 +106,3 @@ async def test_one_url_takes_the_webhooks_of_both_kinds(service: Service) -> Non
         assert run.output is not None
         found = await client.trainings.handle_webhook(body, signed(body))
         assert found == run
-
-
-async def test_another_token_has_waits_and_a_secret_of_its_own(service: Service) -> None:
-    async with service.client() as client:
-        other = client.with_options(api_token=TOKEN[::-1])
-        assert context_of(other).tracker is not context_of(client).tracker
-        assert context_of(other).webhook_secret is not context_of(client).webhook_secret
-        assert context_of(client.with_options(timeout=3)).tracker is context_of(client).tracker

@@ -152,11 +152,8 @@ def test_the_parts_form_no_circle() -> None:
 CIRCLE = {
     *(f"local.{name}" for name in ("delivery", "expired_run", "faults", "files", "runs", "state")),
     "local.streams",
-    "resources._base",
-    "resources._notify",
-    "resources.webhooks",
 }
-"""Modules that import each other, directly or through others. Remove names; add none."""
+"""The one circle that is left: modules of the embedded server that import each other."""
 
 
 def module_of(path: Path) -> str:
@@ -189,7 +186,7 @@ def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 def test_the_modules_form_no_circle() -> None:
     graph = import_graph()
 
-    assert {module for module in graph if module in reachable(graph, module)} <= CIRCLE
+    assert {module for module in graph if module in reachable(graph, module)} == CIRCLE
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -56,7 +56,7 @@ def upload(content: bytes, filename: str, kind: str | None = None) -> Any:
     return starlette.UploadFile(io.BytesIO(content), filename=filename, headers=headers)
 
 
-async def test_an_upload_of_a_web_framework_is_a_file_with_its_name_and_type(
+async def test_a_form_file_keeps_its_name_and_type(
     client: Replicate,
 ) -> None:
     given = upload(b"words", "C:\\photos\\cat.webp", "image/webp; x=y")
@@ -69,7 +69,7 @@ async def test_an_upload_of_a_web_framework_is_a_file_with_its_name_and_type(
     assert [(file.name, file.content_type) for file in made] == [("cat.webp", "image/webp")] * 2
 
 
-async def test_an_upload_that_states_no_type_has_that_of_its_content(client: Replicate) -> None:
+async def test_a_form_file_without_a_type_gets_that_of_its_content(client: Replicate) -> None:
     png = b"\x89PNG\r\n\x1a\n"
     for kind in (None, "application/octet-stream", "nonsense\r\nX: y"):
         said = await client.run("local/echo", {"value": upload(png, "", kind)}, files=False)
@@ -90,7 +90,7 @@ class FileStorage:
         return getattr(self.stream, name)
 
 
-async def test_the_name_of_a_form_field_is_no_filename() -> None:
+async def test_the_name_of_a_form_field_is_not_a_filename() -> None:
     source = source_of(FileStorage(b"words"), "content")
 
     assert (source.name, source.type) == ("cat.png", "image/png")
@@ -166,7 +166,7 @@ ENDS: list[Callable[[], Awaitable[object]]] = [
 
 
 @pytest.mark.parametrize("make", ENDS, ids=lambda make: make.__name__)
-async def test_what_stands_at_its_end_is_refused(
+async def test_a_file_at_its_end_is_refused(
     make: Callable[[], Awaitable[object]],
     client: Replicate,
     tmp_path: Path,
@@ -220,7 +220,7 @@ class AsyncFile:
         return self._file.tell()
 
 
-async def test_asynchronous_files_are_read_by_bytes() -> None:
+async def test_async_files_are_read_in_bytes_and_not_in_lines() -> None:
     file = AsyncFile(b"a" * 10)
     source = source_of(file, "content")
 
@@ -233,7 +233,7 @@ async def test_asynchronous_files_are_read_by_bytes() -> None:
         await source_of(read, "content").read_head(9)
 
 
-async def test_a_stream_reader_is_read_by_bytes(client: Replicate) -> None:
+async def test_a_stream_reader_is_read_in_bytes_and_not_in_lines(client: Replicate) -> None:
     reader = asyncio.StreamReader(limit=8)
     reader.feed_data(b"more bytes than the longest line may have")
     reader.feed_eof()
@@ -308,7 +308,9 @@ FAILING: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("kind", FAILING)
-async def test_exceptions_of_a_file_are_the_cause_of_ours(kind: str, client: Replicate) -> None:
+async def test_an_exception_of_a_file_is_the_cause_of_the_error(
+    kind: str, client: Replicate
+) -> None:
     calls: list[tuple[str, Callable[[Any], Awaitable[object]]]] = [
         ('input["file"]', lambda given: client.run(MODEL, {"file": given})),
         ("content", client.files.create),
@@ -320,7 +322,7 @@ async def test_exceptions_of_a_file_are_the_cause_of_ours(kind: str, client: Rep
         assert isinstance(caught.value.__cause__, LookupError)
 
 
-async def test_a_file_that_does_not_say_where_it_stands_is_refused(client: Replicate) -> None:
+async def test_a_file_whose_tell_fails_is_refused(client: Replicate) -> None:
     says = r"OddPosition.* cannot be read: TypeError"
 
     with pytest.raises(InvalidArgumentError, match=says):
@@ -329,13 +331,13 @@ async def test_a_file_that_does_not_say_where_it_stands_is_refused(client: Repli
         await client.files.create(OddPosition(b"words"))
 
 
-async def test_a_system_error_is_the_cause_too(client: Replicate) -> None:
+async def test_an_oserror_is_the_cause_too(client: Replicate) -> None:
     with pytest.raises(InvalidArgumentError, match="No such file") as caught:
         await client.run(MODEL, {"file": Path("/nowhere/at/all")})
     assert isinstance(caught.value.__cause__, OSError)
 
 
-async def test_a_file_without_a_repr_is_a_file(client: Replicate) -> None:
+async def test_a_file_whose_repr_fails_is_sent(client: Replicate) -> None:
     assert (await client.run(MODEL, {"file": BadRepr(b"words")}))[1] == b"words".hex()
     read = BadRepr(b"words")
     read.read()

@@ -70,25 +70,25 @@ def test_a_malformed_data_url_is_an_error(url: str) -> None:
         decode(url)
 
 
-def test_a_data_url_too_large_is_an_error() -> None:
+def test_a_too_large_data_url_is_an_error() -> None:
     with pytest.raises(FileTooLargeError):
         decode("data:a/b," + "x" * LARGEST)
 
 
-def test_only_base64_with_a_media_type_is_a_file_by_its_looks() -> None:
+def test_only_base64_with_a_media_type_is_recognized_as_a_file() -> None:
     assert is_base64("data:image/png;base64,YQ==")
     assert not is_base64("data:;base64,YQ==")
     assert not is_base64("data:text/plain,hello")
     assert not is_base64("data: I mean it, really")
 
 
-def test_a_data_url_says_its_media_type() -> None:
+def test_the_media_type_of_a_data_url_is_read() -> None:
     assert media_type("data:image/PNG;base64,") == "image/png"
     assert media_type("data:,x") == "text/plain"
     assert media_type("data:???") == "text/plain"
 
 
-async def test_a_file_in_the_output_itself_needs_no_client() -> None:
+async def test_a_file_in_a_data_url_needs_no_client() -> None:
     data = bytes(2_000_000)
     file = FileOutput(f"data:image/webp;base64,{base64.b64encode(data).decode()}")
 
@@ -101,6 +101,6 @@ async def test_a_file_in_the_output_itself_needs_no_client() -> None:
         await file.read(max_size=10)
 
 
-async def test_a_data_url_is_held_to_the_largest_size_allowed() -> None:
+async def test_max_size_applies_to_data_urls() -> None:
     with pytest.raises(FileTooLargeError):
         await FileOutput("data:image/png;base64,YWFhYQ==").read(max_size=3)

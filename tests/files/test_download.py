@@ -97,7 +97,7 @@ async def test_a_connection_cut_anywhere_is_resumed(
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"', "bare"])
 @pytest.mark.parametrize("way", [read, save])
-async def test_what_cannot_be_resumed_begins_anew(
+async def test_a_download_that_cannot_be_resumed_starts_again(
     way: Way, etag: str | None, tmp_path: Path
 ) -> None:
     host = Host(etag=etag, most=100_000)
@@ -115,7 +115,7 @@ async def test_what_cannot_be_resumed_begins_anew(
 
 
 @pytest.mark.parametrize("way", [read, save])
-async def test_a_file_that_changes_meanwhile_is_that_which_it_becomes(
+async def test_a_file_that_changes_during_the_download_is_read_in_its_new_version(
     way: Way, tmp_path: Path
 ) -> None:
     host = Host(most=100_000)
@@ -132,7 +132,7 @@ async def test_a_file_that_changes_meanwhile_is_that_which_it_becomes(
         assert file.size == 3
 
 
-async def test_chunks_that_were_handed_out_are_not_taken_back(tmp_path: Path) -> None:
+async def test_iterating_cannot_start_again(tmp_path: Path) -> None:
     async with hosted(Host(etag=None, most=100_000)) as (file, _, _):
         with caught(FileError) as raised:
             await iterate(file, tmp_path)
@@ -141,7 +141,7 @@ async def test_chunks_that_were_handed_out_are_not_taken_back(tmp_path: Path) ->
 
 
 @WAYS
-async def test_a_host_without_ranges_is_skipped_through_to_where_it_broke(
+async def test_a_host_without_ranges_is_read_again_up_to_the_break(
     way: Way, tmp_path: Path
 ) -> None:
     host = Host(ranges=False, most=100_000)
@@ -186,7 +186,7 @@ async def test_a_body_that_is_always_short_is_an_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     "span", ["bytes 5-9/10", "bytes 0-9/10", "bytes */10", "bytes 4096-9/x", "items 4096-1/2", ""]
 )
-async def test_a_range_that_was_not_asked_for_is_not_taken(span: str, tmp_path: Path) -> None:
+async def test_a_wrong_range_is_refused(span: str, tmp_path: Path) -> None:
     host = Host(most=4096)
 
     def confused(request: Request) -> Answer:
@@ -202,7 +202,7 @@ async def test_a_range_that_was_not_asked_for_is_not_taken(span: str, tmp_path: 
         assert [bool(request.header("range")) for request in server.requests] == [0, 1, 0]
 
 
-async def test_a_range_that_nobody_asked_for_is_an_error(tmp_path: Path) -> None:
+async def test_a_range_without_a_range_request_is_an_error(tmp_path: Path) -> None:
     odd = Host(headers=(("Content-Range", "bytes 5-9/10"),))
 
     def partial(request: Request) -> Answer:
@@ -215,9 +215,7 @@ async def test_a_range_that_nobody_asked_for_is_an_error(tmp_path: Path) -> None
 
 
 @WAYS
-async def test_a_host_that_sends_less_than_the_range_is_asked_for_the_rest(
-    way: Way, tmp_path: Path
-) -> None:
+async def test_the_rest_of_a_short_range_is_requested(way: Way, tmp_path: Path) -> None:
     host = Host(most=100_000)
 
     def by_pieces(request: Request) -> Answer:
@@ -236,7 +234,7 @@ async def test_a_host_that_sends_less_than_the_range_is_asked_for_the_rest(
 
 
 @WAYS
-async def test_an_empty_file_is_a_file(way: Way, tmp_path: Path) -> None:
+async def test_an_empty_file_is_downloaded(way: Way, tmp_path: Path) -> None:
     async with hosted(Host(content=b"")) as (file, _, _):
         assert await way(file, tmp_path) == b""
         assert file.size == 0
@@ -259,7 +257,7 @@ async def test_a_compressed_answer_is_decompressed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["x-gzip", "X-GZIP", "aws-chunked, gzip", "identity,x-gzip"])
-async def test_gzip_by_another_name_is_decompressed(said: str, tmp_path: Path) -> None:
+async def test_x_gzip_is_decompressed(said: str, tmp_path: Path) -> None:
     members = gzip.compress(CONTENT[:1000]) + gzip.compress(CONTENT[1000:]) + bytes(64)
     async with hosted(Host(content=members, headers=(("Content-Encoding", said),))) as (file, *_):
         assert await save(file, tmp_path) == CONTENT
@@ -299,7 +297,7 @@ async def test_a_line_that_names_an_unknown_encoding_is_an_error(said: tuple[str
     assert "the unknown encoding" in str(raised.error)
 
 
-async def test_gzip_that_breaks_off_is_no_whole_file() -> None:
+async def test_truncated_gzip_is_an_error() -> None:
     packed = gzip.compress(CONTENT)[:-9]
     headers = (("Content-Encoding", "x-gzip"),)
     async with hosted(Host(content=packed, headers=headers, etag=None)) as (file, *_):
@@ -307,7 +305,7 @@ async def test_gzip_that_breaks_off_is_no_whole_file() -> None:
             await file.read()
 
 
-async def test_what_is_said_to_be_gzip_and_is_not_is_an_error() -> None:
+async def test_invalid_gzip_is_an_error() -> None:
     async with hosted(Host(headers=(("Content-Encoding", "x-gzip"),))) as (file, *_):
         with caught(FileError) as raised:
             await file.read()
@@ -319,9 +317,7 @@ async def test_what_is_said_to_be_gzip_and_is_not_is_an_error() -> None:
     "said",
     ["", "aws-chunked", "identity, identity", "none", "Identity", "aws-chunked,", " , ", "UTF-8"],
 )
-async def test_a_host_that_names_no_real_encoding_sends_plain_bytes(
-    said: str, tmp_path: Path
-) -> None:
+async def test_encodings_that_change_nothing_are_ignored(said: str, tmp_path: Path) -> None:
     headers = (("Content-Encoding", said),)
     async with hosted(Host(headers=headers, most=100_000)) as (file, _, host):
         assert await save(file, tmp_path) == CONTENT
@@ -367,7 +363,7 @@ async def test_an_unknown_encoding_is_an_error() -> None:
         ("./", "/out/"),
     ],
 )
-async def test_a_relative_redirect_is_resolved_against_the_url_that_was_asked(
+async def test_a_relative_redirect_is_resolved_against_the_requested_url(
     location: str, target: str
 ) -> None:
     def handler(request: Request) -> Answer:
@@ -437,7 +433,7 @@ async def test_five_redirects_are_followed_and_a_loop_is_not(tmp_path: Path) -> 
         "javascript:alert(1)",
     ],
 )
-async def test_a_redirect_to_where_nobody_may_go_is_not_followed(location: str) -> None:
+async def test_a_redirect_to_a_private_address_is_not_followed(location: str) -> None:
     answer = Answer(status=302, headers=(("Location", location),))
     async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
         file = FileOutput(f"{server.origin}/1").with_client(c)
@@ -446,7 +442,7 @@ async def test_a_redirect_to_where_nobody_may_go_is_not_followed(location: str) 
         assert {request.path for request in server.requests} == {"/1"}
 
 
-async def test_a_foreign_host_never_sees_the_token_and_the_api_for_its_uploads_does() -> None:
+async def test_only_the_api_receives_the_token() -> None:
     async with (
         FaultServer(script(Answer(body=b"x"))) as stranger,
         FaultServer(script(Answer(body=b"x"))) as api,
@@ -510,7 +506,7 @@ async def test_an_expired_url_is_looked_up_once(status: int, output: str) -> Non
         assert str(file).endswith(gone)
 
 
-async def test_a_fresh_url_that_has_expired_as_well_is_not_looked_up_again() -> None:
+async def test_a_second_expired_url_is_an_error() -> None:
     def service(request: Request) -> Answer:
         if request.path.endswith(".png"):
             return Answer(status=404)
@@ -528,7 +524,7 @@ async def test_a_fresh_url_that_has_expired_as_well_is_not_looked_up_again() -> 
 
 
 @pytest.mark.parametrize("status", [400, 401, 416, 418, 204])
-async def test_another_status_is_an_error_that_names_it(status: int) -> None:
+async def test_any_other_status_is_named_in_the_error(status: int) -> None:
     answer = Answer(status=status)
     async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
         with caught(FileError) as raised:
@@ -539,7 +535,7 @@ async def test_another_status_is_an_error_that_names_it(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_host_in_trouble_is_asked_again(status: int) -> None:
+async def test_a_5xx_is_retried(status: int) -> None:
     answers = script(Answer(status=status), Answer(status=status), Answer(body=b"x"))
     retry = Retry(base=0.0, throttle_base=0.0)
     async with (
@@ -554,7 +550,7 @@ async def test_a_host_in_trouble_is_asked_again(status: int) -> None:
     assert str(status) in str(raised.error)
 
 
-async def test_a_file_without_a_client_says_how_to_give_it_one() -> None:
+async def test_a_file_without_a_client_says_how_to_set_one() -> None:
     with caught(ClientStateError) as raised:
         await FileOutput("https://replicate.delivery/a.png").read()
 

@@ -35,7 +35,7 @@ def document(output: dict[str, Any], **components: object) -> dict[str, Any]:
         "data:image/png;base64,YQ==",
     ],
 )
-def test_what_delivers_files_is_a_file_where_no_schema_says_so(url: str) -> None:
+def test_urls_of_delivery_hosts_are_files_without_a_schema(url: str) -> None:
     assert is_file_url(url, API)
 
 
@@ -72,7 +72,7 @@ def test_an_embedded_server_delivers_its_own_files() -> None:
     assert not is_file_url("http://127.0.0.1:8001/pbxt/abc/a.png", LOCAL)
 
 
-def test_files_are_found_at_any_depth_and_the_rest_is_left_alone() -> None:
+def test_files_are_found_at_any_depth() -> None:
     output = {"a": [DELIVERED, "text", 1, None], "b": {"c": DELIVERED}}
 
     assert found(output) == {
@@ -114,7 +114,7 @@ def test_a_schema_says_which_strings_are_files(
     assert found(output, schema) == expected
 
 
-def test_references_are_followed_and_may_go_round() -> None:
+def test_references_are_followed_and_may_be_recursive() -> None:
     node = {"properties": {"file": URI, "next": {"$ref": "#/components/schemas/Node"}}}
     shape = output_shape(document({"$ref": "#/components/schemas/Node"}, Node=node))
 
@@ -124,11 +124,11 @@ def test_references_are_followed_and_may_go_round() -> None:
 
 
 @pytest.mark.parametrize("schema", [None, {}, {"components": 3}, {"components": {"schemas": {}}}])
-def test_a_schema_that_says_nothing_leaves_it_to_the_hosts(schema: dict[str, Any] | None) -> None:
+def test_without_a_useful_schema_the_host_decides(schema: dict[str, Any] | None) -> None:
     assert output_shape(schema) is None
 
 
-def test_output_nested_beyond_reason_is_left_as_it_is() -> None:
+def test_too_deep_output_is_returned_unchanged() -> None:
     output: list[Any] = []
     for _ in range(100_000):
         output = [output]
@@ -141,7 +141,7 @@ def test_output_nested_beyond_reason_is_left_as_it_is() -> None:
         st.text() | st.none() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
     )
 )
-def test_every_string_is_where_it_is_said_to_be(output: object) -> None:
+def test_every_string_is_found_at_its_place(output: object) -> None:
     for text, place in strings_in(output):
         assert at(output, place) == text
 
@@ -157,5 +157,5 @@ def test_every_string_is_where_it_is_said_to_be(output: object) -> None:
         (None, (0,), None),
     ],
 )
-def test_what_is_not_there_is_none(output: object, place: Place, there: object) -> None:
+def test_a_missing_place_is_none(output: object, place: Place, there: object) -> None:
     assert at(output, place) == there

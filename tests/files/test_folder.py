@@ -18,7 +18,7 @@ from tests.support.sentinel import caught
 pytestmark = pytest.mark.anyio
 
 
-async def test_without_links_a_name_is_claimed_before_it_is_given(tmp_path: Path) -> None:
+async def test_without_hard_links_a_name_is_claimed_first(tmp_path: Path) -> None:
     class Linkless(Folder):
         def _link(self, old: str, new: str) -> None:
             raise PermissionError(1, f"no link from {old} to {new}")
@@ -38,7 +38,7 @@ async def test_without_links_a_name_is_claimed_before_it_is_given(tmp_path: Path
     assert inside(tmp_path) == {"a": b"mine", "a (2)": b"x"}
 
 
-def test_a_folder_that_cannot_be_held_open_works_by_its_path(tmp_path: Path) -> None:
+def test_a_folder_works_by_its_path_where_it_cannot_be_held_open(tmp_path: Path) -> None:
     folder = Folder(tmp_path, None)
     part = folder.make_part("key", '"v"')
     part.write([b"x"])
@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_held_open_works_by_its_path(tmp_path: Path) -> 
     assert inside(tmp_path) == {"a": b"x"}
 
 
-def test_an_unfinished_file_that_was_taken_away_is_not_published(tmp_path: Path) -> None:
+def test_a_removed_part_file_is_an_error(tmp_path: Path) -> None:
     folder = Folder.open(tmp_path, make=False)
     part = folder.make_part("key", '"v"')
     (tmp_path / part.name).unlink()
@@ -68,7 +68,7 @@ def test_an_unfinished_file_that_was_taken_away_is_not_published(tmp_path: Path)
     assert not names_in(tmp_path)
 
 
-def test_what_is_not_a_mark_of_a_version_is_none(tmp_path: Path) -> None:
+def test_part_files_without_a_valid_mark_are_removed(tmp_path: Path) -> None:
     folder = Folder.open(tmp_path, make=False)
     part = folder.make_part("key", '"v"')
     folder.drop(part)

@@ -62,14 +62,14 @@ json_values = st.recursive(
 
 @settings(max_examples=30)
 @given(st.dictionaries(st.text(), json_values))
-def test_json_values_pass_as_they_are(values: dict[str, object]) -> None:
+def test_json_values_are_unchanged(values: dict[str, object]) -> None:
     draft = encode_input(values)
 
     assert draft.values == {name: value for name, value in values.items() if value is not None}
     assert draft.slots == []
 
 
-def test_few_bytes_become_a_data_url_with_the_type_they_show() -> None:
+def test_small_bytes_become_a_data_url_with_their_type() -> None:
     assert encoded(PNG).startswith("data:image/png;base64,iVBORw0KGgo")
     assert encoded(bytearray(b"hi")) == "data:application/octet-stream;base64,aGk="
     assert encoded(memoryview(b"xhix")[1:3]) == "data:application/octet-stream;base64,aGk="
@@ -77,20 +77,20 @@ def test_few_bytes_become_a_data_url_with_the_type_they_show() -> None:
     assert encoded(b"") == "data:application/octet-stream;base64,"
 
 
-def test_bytes_wait_for_an_upload_from_256_kb_on() -> None:
+def test_bytes_above_256_kb_become_a_slot() -> None:
     assert encode_input({"a": bytes(256_000)}).slots == []
     assert places(encode_input({"a": bytes(256_001)})) == ['input["a"]']
     assert places(encode_input({"a": memoryview(bytes(256_001))})) == ['input["a"]']
     assert places(encode_input({"a": b"few"}, "upload")) == ['input["a"]']
 
 
-def test_no_more_than_ten_megabytes_stand_in_an_input() -> None:
+def test_data_urls_of_an_input_have_at_most_ten_megabytes() -> None:
     draft = encode_input({"all": [bytes(250_000) for _ in range(45)]})
 
     assert places(draft) == [f'input["all"][{index}]' for index in range(40, 45)]
 
 
-def test_files_are_found_wherever_they_are() -> None:
+def test_files_are_found_in_all_containers() -> None:
     draft = encode_input(
         {
             "path": Path("a.png"),
@@ -111,7 +111,7 @@ def test_files_are_found_wherever_they_are() -> None:
     ]
 
 
-def test_a_struct_at_the_top_may_have_files_too() -> None:
+def test_a_struct_as_input_may_have_files() -> None:
     assert places(encode_input(Plain(Path("a.png")))) == ['input["someImage"]']
 
 
@@ -124,7 +124,7 @@ def test_structs_are_encoded_as_msgspec_does() -> None:
     assert encoded(Shot("x")) == {"image": "x", "seed": 1}
 
 
-def test_what_has_a_url_is_that_url_anywhere() -> None:
+def test_uploaded_files_become_their_urls() -> None:
     file = File(id="f", urls=FileURLs(get="https://api.replicate.com/v1/files/f"))
     output = FileOutput("https://replicate.delivery/out.png")
 
@@ -135,11 +135,11 @@ def test_what_has_a_url_is_that_url_anywhere() -> None:
     ]
 
 
-def test_an_output_in_a_data_url_is_passed_on_as_it_is() -> None:
+def test_an_output_in_a_data_url_is_sent_unchanged() -> None:
     assert encoded(FileOutput("data:image/png;base64,AAAA")) == "data:image/png;base64,AAAA"
 
 
-def test_the_same_file_in_two_places_is_one() -> None:
+def test_the_same_file_in_two_places_has_one_slot() -> None:
     opened, large = io.BytesIO(b"x"), bytes(300_000)
     draft = encode_input(
         {"a": opened, "b": [opened, large, Path("p")], "c": large, "d": {"e": Path("p")}}
@@ -167,7 +167,7 @@ def test_text_that_looks_like_a_path_or_a_url_stays_text() -> None:
         ({'a"b\n': {1j}}, 'input["value"]["a"b\\n"][0]: a value of type complex'),
     ],
 )
-def test_what_cannot_be_sent_is_named_with_its_place(value: object, message: str) -> None:
+def test_an_unsendable_value_is_named_with_its_place(value: object, message: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         encode_input({"value": value})
 
@@ -238,7 +238,7 @@ def test_the_first_bytes_tell_the_media_type(start: bytes, kind: str | None) -> 
     assert (told and told[0]) == kind
 
 
-def test_the_name_goes_before_the_bytes() -> None:
+def test_the_name_is_preferred_to_the_bytes() -> None:
     assert describe("a.bin", PNG) == ("a.bin", "application/octet-stream")
     assert describe("a", PNG) == ("a", "image/png")
     assert describe(None, PNG) == ("file.png", "image/png")

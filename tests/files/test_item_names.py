@@ -25,7 +25,7 @@ def as_seen_by_a_file_system(name: str) -> str:
 
 
 @pytest.mark.parametrize("key", ["row 1", "3", "cat_07", "日本語", "a-2", "é", "0f" * 16])
-def test_a_key_that_is_a_plain_name_stays_as_it_is(key: str) -> None:
+def test_a_key_that_is_a_safe_name_is_unchanged(key: str) -> None:
     assert item_name(key, 1, ".png") == f"{key}.png"
     assert item_name(key, 2, ".png") == f"{key}.2.png"
 
@@ -66,7 +66,7 @@ def test_any_other_key_stays_readable_and_has_a_digest(key: str, stem: str) -> N
         ("a\u200b", "a"),
     ],
 )
-def test_keys_that_become_alike_have_names_of_their_own(one: str, other: str) -> None:
+def test_keys_with_equal_safe_names_get_different_names(one: str, other: str) -> None:
     names = {as_seen_by_a_file_system(item_name(key, 1, ".png")) for key in (one, other)}
 
     assert len(names) == 2

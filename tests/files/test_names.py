@@ -44,7 +44,7 @@ def test_a_hostile_name_becomes_a_plain_one(name: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_any_text_becomes_a_plain_name_that_stays_as_it_is(text: str) -> None:
+def test_safe_names_are_stable(text: str) -> None:
     name = safe_name(text)
 
     assert_plain(name)
@@ -68,7 +68,7 @@ def test_any_text_becomes_a_plain_name_that_stays_as_it_is(text: str) -> None:
         ("x" * 300 + ".png", "x" * 196 + ".png"),
     ],
 )
-def test_what_is_harmless_in_a_name_is_kept(raw: str, name: str) -> None:
+def test_harmless_characters_are_kept(raw: str, name: str) -> None:
     assert safe_name(raw) == name
 
 
@@ -94,12 +94,12 @@ def test_what_is_harmless_in_a_name_is_kept(raw: str, name: str) -> None:
         ("filename=alone.png", ""),
     ],
 )
-def test_a_content_disposition_names_the_file(header: str, name: str) -> None:
+def test_the_name_in_content_disposition_is_used(header: str, name: str) -> None:
     assert name_in_disposition(header) == name
 
 
 @given(st.text())
-def test_any_content_disposition_is_read(header: str) -> None:
+def test_any_content_disposition_is_parsed(header: str) -> None:
     assert_plain(safe_name(name_in_disposition(header)))
 
 
@@ -114,11 +114,11 @@ def test_any_content_disposition_is_read(header: str) -> None:
         ("https://a.example?x=/y", ""),
     ],
 )
-def test_a_url_names_the_file(url: str, name: str) -> None:
+def test_the_name_in_the_url_is_used(url: str, name: str) -> None:
     assert name_in_url(url) == name
 
 
-def test_a_name_that_is_taken_gets_a_number_before_its_extension() -> None:
+def test_a_taken_name_gets_a_number_before_its_extension() -> None:
     assert numbered("a.webp", 1) == "a.webp"
     assert numbered("a.webp", 2) == "a (2).webp"
     assert numbered("a", 3) == "a (3)"
@@ -137,13 +137,13 @@ def test_a_name_that_is_taken_gets_a_number_before_its_extension() -> None:
         ("a", "application/zip", "a.zip"),
     ],
 )
-def test_a_name_without_an_extension_gets_that_of_its_type(
+def test_a_name_without_an_extension_gets_the_one_of_its_type(
     name: str, kind: str | None, named: str
 ) -> None:
     assert with_suffix(name, kind) == named
 
 
-def test_only_what_looks_like_an_extension_is_one() -> None:
+def test_only_short_alphanumeric_suffixes_are_extensions() -> None:
     assert split("a.b.png") == ("a.b", ".png")
     assert split(".png") == (".png", "")
     assert split("a. b") == ("a. b", "")

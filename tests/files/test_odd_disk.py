@@ -17,18 +17,18 @@ def lines(folder: Path, call: str, error: str) -> list[str]:
 
 
 @pytest.mark.parametrize("error", ["EINVAL", "ENOTSUP", "EOPNOTSUPP"])
-def test_where_folders_cannot_be_synced_files_and_journals_are_written(
+def test_files_and_journals_are_written_where_folders_cannot_be_synced(
     tmp_path: Path, error: str
 ) -> None:
     assert lines(tmp_path, "fsync", error) == ["picture picture.png", "written"]
 
 
-def test_a_disk_that_fails_is_still_an_error(tmp_path: Path) -> None:
+def test_a_failing_disk_is_an_error(tmp_path: Path) -> None:
     saved, journal = lines(tmp_path, "fsync", "EIO")
     assert saved.startswith("FileError: ")
     assert "Input/output error" in saved
     assert "Input/output error" in journal
 
 
-def test_a_file_that_is_there_is_saved_though_its_other_name_stays(tmp_path: Path) -> None:
+def test_a_file_is_saved_where_its_part_file_cannot_be_removed(tmp_path: Path) -> None:
     assert lines(tmp_path, "unlink", "EPERM") == ["picture picture.png", "written"]

@@ -43,7 +43,7 @@ class Album(msgspec.Struct, frozen=True):
     title: str
 
 
-async def test_a_run_gives_files_and_strings_if_that_is_asked_for(client: Replicate) -> None:
+async def test_a_run_returns_files_or_with_files_false_strings(client: Replicate) -> None:
     files = await client.run("local/frames", SMALL)
     strings = await client.run("local/frames", SMALL, files=False)
 
@@ -53,7 +53,7 @@ async def test_a_run_gives_files_and_strings_if_that_is_asked_for(client: Replic
     assert [file.name for file in files] == ["frame-0.png", "frame-1.png"]
 
 
-async def test_text_is_not_touched(client: Replicate) -> None:
+async def test_text_is_returned_unchanged(client: Replicate) -> None:
     text = "https://replicate.delivery/x is where it was"
 
     assert await client.run("replicate/hello-world", {"text": text}) == f"hello {text}"
@@ -141,7 +141,7 @@ async def test_a_stream_of_files_gives_files(client: Replicate, server: LocalRep
         assert await file.read()
 
 
-async def test_a_loop_that_is_taken_up_again_knows_where_it_is() -> None:
+async def test_a_second_loop_over_files_keeps_their_places() -> None:
     def service(request: Any) -> Any:
         if request.path.endswith(".png"):
             return json_answer({}, 404) if "old" in request.path else script_body(request.path)
@@ -170,7 +170,7 @@ async def test_a_loop_that_is_taken_up_again_knows_where_it_is() -> None:
             assert await file.read() == f'"/new-{number}.png"'.encode()
 
 
-async def test_a_pickled_file_keeps_what_it_knows_and_needs_a_client(tmp_path: Path) -> None:
+async def test_a_pickled_file_keeps_its_state_and_needs_a_client(tmp_path: Path) -> None:
     host = Host(
         headers=(
             ("Content-Type", "image/webp"),
@@ -202,7 +202,7 @@ async def test_a_pickled_file_keeps_what_it_knows_and_needs_a_client(tmp_path: P
     assert (await after.save(tmp_path)).read_bytes() == CONTENT
 
 
-def test_a_file_shows_where_it_is_before_it_is_read() -> None:
+def test_a_notebook_links_a_file_that_was_not_read() -> None:
     bundle = shown_of(FileOutput(f"{DELIVERED}?a=<b>&c=%22"))
 
     assert bundle["text/plain"] == f"<FileOutput '{DELIVERED}'>"
@@ -245,13 +245,13 @@ def test_a_file_shows_where_it_is_before_it_is_read() -> None:
         (None, {}),
     ],
 )
-def test_a_file_that_was_read_shows_itself(kind: str | None, shown: dict[str, str]) -> None:
+def test_a_notebook_embeds_a_file_that_was_read(kind: str | None, shown: dict[str, str]) -> None:
     bundle = mimebundle("data:,", "<n>", kind, b"x", "text")
 
     assert bundle == {"text/plain": "text", **shown}
 
 
-def test_a_file_too_large_to_show_is_a_link() -> None:
+def test_a_notebook_links_a_large_file() -> None:
     bundle = mimebundle(DELIVERED, "n", "image/png", bytes(LARGEST_SHOWN + 1), "text")
 
     assert bundle["text/html"] == f'<a href="{DELIVERED}" rel="noopener noreferrer">n</a>'

@@ -87,7 +87,7 @@ def fetch(tmp_path_factory: pytest.TempPathFactory, verify: str) -> dict[str, li
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.url)
-def test_an_output_file_is_fetched_where_it_may_be_and_without_the_token(
+def test_an_output_file_is_fetched_from_public_hosts_without_the_token(
     vector: Vector, outcomes: dict[str, list[Any]]
 ) -> None:
     said, asked, token, reached = outcomes[f"file {vector.url}"]
@@ -99,7 +99,7 @@ def test_an_output_file_is_fetched_where_it_may_be_and_without_the_token(
 
 @pytest.mark.parametrize("way", ["file", "stream"])
 @pytest.mark.parametrize("name", PRIVATE)
-def test_a_public_name_that_leads_into_a_network_is_not_connected_to(
+def test_a_public_name_with_a_private_address_is_not_connected_to(
     name: str, way: str, outcomes: dict[str, list[Any]]
 ) -> None:
     assert outcomes[f"{way} https://{name}.example/a"] == ["UntrustedURLError", 0, False, []]

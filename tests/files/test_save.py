@@ -55,7 +55,7 @@ async def test_a_path_without_a_folder_is_in_the_current_one(
     assert inside(tmp_path) == {"a.png": b"x"}
 
 
-async def test_a_file_that_is_there_is_left_alone_unless_it_may_be_overwritten(
+async def test_an_existing_file_is_replaced_with_overwrite_only(
     tmp_path: Path,
 ) -> None:
     target = tmp_path / "a.png"
@@ -70,7 +70,7 @@ async def test_a_file_that_is_there_is_left_alone_unless_it_may_be_overwritten(
     assert inside(tmp_path) == {"a.png": b"x"}
 
 
-async def test_a_name_that_the_host_gives_is_numbered_when_it_is_taken(tmp_path: Path) -> None:
+async def test_a_taken_name_from_the_host_is_numbered(tmp_path: Path) -> None:
     files = [here(str(number).encode()) for number in range(20)]
 
     paths = await asyncio.gather(*(file.save(tmp_path) for file in files))
@@ -82,7 +82,7 @@ async def test_a_name_that_the_host_gives_is_numbered_when_it_is_taken(tmp_path:
     assert (tmp_path / "output.png").read_bytes() == b"new"
 
 
-async def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+async def test_a_file_that_appears_during_the_save_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
 
     def planting(_request: Request) -> Answer:
@@ -163,7 +163,7 @@ async def test_a_symbolic_link_is_not_followed(tmp_path: Path, overwrite: bool) 
     assert not (tmp_path / "nowhere").exists()
 
 
-async def test_a_symbolic_link_in_the_place_of_a_name_is_passed_by(tmp_path: Path) -> None:
+async def test_a_name_taken_by_a_symbolic_link_is_numbered(tmp_path: Path) -> None:
     (tmp_path / "output.png").symlink_to(tmp_path / "nowhere")
 
     assert await here().save(tmp_path) == tmp_path / "output (2).png"
@@ -191,9 +191,7 @@ def part_of(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("trap", ["symlink", "hard link", "folder", "fifo", "foreign", "before"])
-async def test_an_unfinished_file_that_was_planted_is_not_gone_on_with(
-    tmp_path: Path, trap: str
-) -> None:
+async def test_a_planted_part_file_is_not_resumed(tmp_path: Path, trap: str) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"mine")
     folder = tmp_path / "in"
@@ -234,7 +232,7 @@ def plan_part(folder: Path, key: str, validator: str) -> Path:
     return folder / part.name
 
 
-async def test_what_another_process_left_is_gone_on_with(tmp_path: Path) -> None:
+async def test_a_part_file_of_another_process_is_resumed(tmp_path: Path) -> None:
     async with hosted() as (file, _, host):
         plan_part(tmp_path, f"{file.url}\n", '"v1"').write_bytes(CONTENT[:100_000])
 
@@ -245,7 +243,7 @@ async def test_what_another_process_left_is_gone_on_with(tmp_path: Path) -> None
         assert file.size == len(CONTENT)
 
 
-async def test_what_another_process_had_whole_is_not_fetched_again(tmp_path: Path) -> None:
+async def test_a_complete_part_file_is_not_downloaded_again(tmp_path: Path) -> None:
     async with hosted() as (file, _, host):
         plan_part(tmp_path, f"{file.url}\na.png", '"v1"').write_bytes(CONTENT)
 
@@ -255,7 +253,7 @@ async def test_what_another_process_had_whole_is_not_fetched_again(tmp_path: Pat
         assert inside(tmp_path) == {"a.png": CONTENT}
 
 
-async def test_what_was_left_of_another_version_is_thrown_away(tmp_path: Path) -> None:
+async def test_a_part_file_of_another_version_is_dropped(tmp_path: Path) -> None:
     async with hosted() as (file, server, _):
         plan_part(tmp_path, f"{file.url}\n", '"v0"').write_bytes(b"old" * 1000)
 
@@ -265,7 +263,7 @@ async def test_what_was_left_of_another_version_is_thrown_away(tmp_path: Path) -
         assert list(inside(tmp_path).values()) == [CONTENT]
 
 
-async def test_what_is_larger_than_the_file_is_thrown_away(tmp_path: Path) -> None:
+async def test_a_part_file_larger_than_the_file_is_dropped(tmp_path: Path) -> None:
     async with hosted() as (file, _, host):
         plan_part(tmp_path, f"{file.url}\n", '"v1"').write_bytes(CONTENT + b"more")
 
@@ -284,7 +282,7 @@ async def test_two_downloads_of_one_url_do_not_write_into_one_file(tmp_path: Pat
     assert len(inside(tmp_path)) == 8
 
 
-async def test_what_is_worth_resuming_is_kept_when_the_network_fails(tmp_path: Path) -> None:
+async def test_a_large_part_file_is_kept_when_the_network_fails(tmp_path: Path) -> None:
     content = os.urandom(12 * 1024 * 1024)
     host = Host(content=content, most=10 * 1024 * 1024 + 5)
 
@@ -332,7 +330,7 @@ async def test_a_save_that_is_cancelled_leaves_nothing_and_no_open_file(tmp_path
         ("x" * 300, "too long"),
     ],
 )
-async def test_what_cannot_be_written_says_why(tmp_path: Path, path: str, said: str) -> None:
+async def test_a_path_that_cannot_be_written_says_why(tmp_path: Path, path: str, said: str) -> None:
     (tmp_path / "file").write_bytes(b"mine")
 
     with caught(FileError) as raised:
@@ -343,7 +341,7 @@ async def test_what_cannot_be_written_says_why(tmp_path: Path, path: str, said: 
     assert inside(tmp_path) == {"file": b"mine"}
 
 
-async def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+async def test_a_fifo_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     with caught(FileError) as raised:
@@ -353,7 +351,7 @@ async def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"a", 3])
-async def test_a_path_that_is_none_is_refused(path: str) -> None:
+async def test_an_invalid_path_is_refused(path: str) -> None:
     with caught(InvalidArgumentError):
         await here().save(path)
     with caught(InvalidArgumentError):
@@ -376,7 +374,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_disk_that_is_full_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     async with hosted() as (_, server, _host):
         process = await asyncio.create_subprocess_exec(
@@ -403,7 +401,7 @@ asyncio.run(main())
 
 
 @pytest.mark.slow
-async def test_a_process_that_is_killed_leaves_no_partial_file_and_a_second_one_completes_it(
+async def test_a_save_that_is_killed_is_completed_by_the_next(
     tmp_path: Path,
 ) -> None:
     content = os.urandom(6_000_000)
@@ -445,7 +443,7 @@ async def test_a_process_that_is_killed_leaves_no_partial_file_and_a_second_one_
     assert hashlib.sha256(saved).digest() == hashlib.sha256(content).digest()
 
 
-async def test_the_loop_is_not_held_up_while_a_large_file_is_saved(tmp_path: Path) -> None:
+async def test_saving_a_large_file_does_not_block_the_event_loop(tmp_path: Path) -> None:
     data = bytes(20_000_000)
     turns = 0
 

@@ -65,7 +65,7 @@ async def test_two_files_of_one_output_never_overwrite_each_other(tmp_path: Path
     assert [path.read_bytes() for path in paths] == [b"0", b"1"]
 
 
-async def test_names_may_be_made_of_a_number_and_what_the_host_says(tmp_path: Path) -> None:
+async def test_names_are_made_from_a_number_and_the_name_of_the_host(tmp_path: Path) -> None:
     paths = await save_all(
         [here(), here()], tmp_path, name=lambda number, given: f"{number:03}-{given}"
     )
@@ -73,7 +73,7 @@ async def test_names_may_be_made_of_a_number_and_what_the_host_says(tmp_path: Pa
     assert [path.name for path in paths] == ["001-output.png", "002-output.png"]
 
 
-async def test_the_first_file_that_fails_ends_the_others(tmp_path: Path) -> None:
+async def test_the_first_error_ends_the_other_files(tmp_path: Path) -> None:
     files = [here(), FileOutput("data:image/png;base64,?"), here()]
 
     with caught(FileError):
@@ -81,12 +81,12 @@ async def test_the_first_file_that_fails_ends_the_others(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, True])
-async def test_a_concurrency_that_is_none_is_refused(tmp_path: Path, concurrency: int) -> None:
+async def test_an_invalid_concurrency_is_refused(tmp_path: Path, concurrency: int) -> None:
     with caught(InvalidArgumentError):
         await save_all([], tmp_path, concurrency=concurrency)
 
 
-async def test_a_prediction_is_no_output(
+async def test_a_prediction_is_refused(
     tmp_path: Path, client: Replicate, server: LocalReplicate
 ) -> None:
     prediction = await client.predictions.create("local/frames", {"count": 1}, wait=True)
@@ -124,7 +124,7 @@ async def test_files_of_one_name_are_numbered_in_their_order(
     assert [path.read_text() for path in paths] == [str(at) * 4 for at in range(4)]
 
 
-async def test_files_are_numbered_in_their_order_after_those_that_are_there(
+async def test_numbers_skip_existing_files(
     tmp_path: Path,
 ) -> None:
     for name in ("out.png", "out (3).png", "output.png"):
@@ -148,7 +148,7 @@ async def test_many_files_of_one_name_are_numbered_in_their_order(tmp_path: Path
     assert [path.name for path in paths[1:]] == [f"output ({at}).png" for at in range(2, 201)]
 
 
-async def test_a_file_that_fails_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+async def test_a_failed_file_does_not_block_the_others(tmp_path: Path) -> None:
     bad = FileOutput("data:image/png;base64,?")
 
     with caught(FileError):

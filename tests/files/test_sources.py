@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "bytearray", "memoryview", "path", "anyio", "fspath"])
-async def test_content_is_read_as_often_as_asked(kind: str, path: Path) -> None:
+async def test_content_is_read_more_than_once(kind: str, path: Path) -> None:
     given = {
         "bytes": LONG,
         "bytearray": bytearray(LONG),
@@ -72,7 +72,7 @@ async def test_content_is_read_as_often_as_asked(kind: str, path: Path) -> None:
     assert [await read(source), await read(source)] == [LONG, LONG]
 
 
-async def test_an_open_file_is_read_from_where_it_stands_and_left_there(path: Path) -> None:
+async def test_an_open_file_is_read_from_its_position_and_set_back(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(1000)
         source = source_of(file, "content")
@@ -95,7 +95,7 @@ async def test_a_file_in_memory_and_one_that_spilled_over_are_open_files(spooled
         assert file.tell() == 7
 
 
-async def test_what_was_written_and_not_flushed_is_sent(path: Path) -> None:
+async def test_unflushed_writes_are_sent(path: Path) -> None:
     with path.open("w+b") as file:
         file.write(b"new")
         file.seek(0)
@@ -103,7 +103,7 @@ async def test_what_was_written_and_not_flushed_is_sent(path: Path) -> None:
         assert await source_of(file, "content").read_head(10) == (b"new", True)
 
 
-async def test_an_empty_file_is_sent_though_it_stands_at_its_end(tmp_path: Path) -> None:
+async def test_an_empty_open_file_is_sent(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with (tmp_path / "empty").open("rb") as file:
         file.read()
@@ -140,7 +140,7 @@ async def test_one_open_file_can_be_read_twice_at_once(path: Path) -> None:
         assert file.tell() == 100
 
 
-async def test_a_second_reader_begins_where_the_first_did(path: Path) -> None:
+async def test_a_second_reader_begins_at_the_same_position(path: Path) -> None:
     with path.open("rb") as file:
         first, second = source_of(file, "content"), source_of(file, "content")
         await first.read_head(0)
@@ -159,7 +159,7 @@ async def test_an_iterator_is_read_once_and_its_start_is_kept() -> None:
     assert not source.replayable
 
 
-async def test_an_iterator_that_ends_early_is_known_whole() -> None:
+async def test_a_short_iterator_is_known_to_be_complete() -> None:
     source = source_of(pieces(b"ab", b"c"), "content")
 
     assert await source.read_head(3) == (b"abc", True)
@@ -167,7 +167,7 @@ async def test_an_iterator_that_ends_early_is_known_whole() -> None:
     assert await source_of(pieces(), "content").read_head(0) == (b"", True)
 
 
-async def test_a_pipe_is_read_as_it_comes() -> None:
+async def test_a_pipe_is_read_as_data_arrives() -> None:
     end, start = os.pipe()
     with open(end, "rb") as reader, open(start, "wb", buffering=0) as writer:  # noqa: ASYNC230, PTH123 - a pipe has no path
         writer.write(b"some")
@@ -181,7 +181,7 @@ async def test_a_pipe_is_read_as_it_comes() -> None:
     assert source.name is None
 
 
-async def test_a_generator_that_is_not_wanted_any_more_is_closed() -> None:
+async def test_an_unused_generator_is_closed() -> None:
     closed: list[bool] = []
 
     async def endless() -> AsyncIterator[bytes]:
@@ -202,7 +202,7 @@ async def test_a_generator_that_is_not_wanted_any_more_is_closed() -> None:
     assert closed == [True, True]
 
 
-async def test_a_file_that_shrinks_is_noticed(path: Path) -> None:
+async def test_a_file_that_shrinks_is_an_error(path: Path) -> None:
     source = source_of(path, "content")
     async with source.open() as reading:
         await reading.read()
@@ -217,7 +217,7 @@ async def test_a_file_that_shrinks_is_noticed(path: Path) -> None:
     )
 
 
-async def test_what_is_appended_meanwhile_is_not_sent(path: Path) -> None:
+async def test_appended_bytes_are_not_sent(path: Path) -> None:
     async with source_of(path, "content").open() as reading:
         with path.open("ab") as file:
             file.write(b"more")
@@ -228,7 +228,7 @@ async def test_what_is_appended_meanwhile_is_not_sent(path: Path) -> None:
     assert content == LONG
 
 
-async def test_reading_stops_at_the_most_that_may_be_sent() -> None:
+async def test_reading_stops_at_max_size() -> None:
     source = source_of(pieces(*[b"1234"] * 5), 'input["a"]')
     source.max_size = 10
 
@@ -247,7 +247,7 @@ async def refusal(value: object) -> str:
     return str(caught.value).replace(repr(value), "…")
 
 
-async def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+async def test_an_unreadable_value_is_named(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("words")
     closed = text.open("rb")
@@ -335,6 +335,6 @@ async def test_a_file_that_fails_says_why() -> None:
         ("x" * 300, "x" * 255),
     ],
 )
-async def test_a_derived_name_is_made_fit_to_be_sent(name: str, sent: str) -> None:
+async def test_a_derived_name_is_made_sendable(name: str, sent: str) -> None:
     assert sendable_name(name) == sent
     assert len(sent.encode()) <= 255

@@ -76,7 +76,7 @@ def every_kind(path: Path, content: bytes) -> dict[str, object]:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("content", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
-async def test_every_kind_of_file_arrives_whole(
+async def test_every_kind_of_file_arrives_complete(
     client: Replicate, model: str, tmp_path: Path, content: bytes, encoding: FileEncoding
 ) -> None:
     given = every_kind(tmp_path / "a.png", content)
@@ -142,7 +142,7 @@ class Shot:
     mask: bytes
 
 
-async def test_files_deep_inside_are_sent(client: Replicate, tmp_path: Path) -> None:
+async def test_nested_files_are_sent(client: Replicate, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(LARGE)
     given = {"value": {"shots": [Shot(tmp_path / "a.png", LARGE)], "words": "plain"}}
 
@@ -166,7 +166,7 @@ async def test_the_same_file_twice_is_uploaded_once(
     assert len(await uploads(client)) == 2
 
 
-async def test_an_output_is_the_input_of_the_next_run(
+async def test_an_output_file_is_sent_as_input(
     server: LocalReplicate, client: Replicate, model: str
 ) -> None:
     @server.model("acme/draw")
@@ -209,14 +209,14 @@ async def test_a_stream_takes_files(client: Replicate, server: LocalReplicate) -
     assert len(await uploads(client)) == 1
 
 
-async def test_uploads_are_deleted_after_the_run_if_asked(client: Replicate, model: str) -> None:
+async def test_delete_uploads_deletes_after_the_run(client: Replicate, model: str) -> None:
     said = await client.run(model, {"files": [LARGE, SMALL]}, delete_uploads=True)
 
     assert said == [told(LARGE), told(SMALL)]
     assert await uploads(client) == []
 
 
-async def test_uploads_are_deleted_after_a_run_that_failed_if_asked(
+async def test_delete_uploads_deletes_after_a_failed_run(
     server: LocalReplicate, client: Replicate
 ) -> None:
     @server.model("acme/fail")
@@ -238,9 +238,7 @@ async def test_a_delete_that_fails_does_not_fail_the_run(
 
 
 @pytest.mark.parametrize("ref", ["acme/unknown", f"acme/unknown:{VERSION_ID}"])
-async def test_uploads_for_a_create_that_was_refused_are_deleted(
-    client: Replicate, ref: str
-) -> None:
+async def test_uploads_for_a_refused_create_are_deleted(client: Replicate, ref: str) -> None:
     with pytest.raises((NotFoundError, UnprocessableEntityError)):
         await client.predictions.create(ref, {"value": LARGE})
 
@@ -248,7 +246,7 @@ async def test_uploads_for_a_create_that_was_refused_are_deleted(
 
 
 @pytest.mark.parametrize("ref", ["acme/unknown", f"acme/unknown:{VERSION_ID}"])
-async def test_uploads_for_a_run_that_was_refused_are_deleted(client: Replicate, ref: str) -> None:
+async def test_uploads_for_a_refused_run_are_deleted(client: Replicate, ref: str) -> None:
     with pytest.raises((NotFoundError, UnprocessableEntityError)):
         await client.run(ref, {"value": LARGE})
     with pytest.raises((NotFoundError, UnprocessableEntityError)):
@@ -269,7 +267,7 @@ async def test_a_community_model_gets_the_uploads_of_the_first_try(
     assert len(await uploads(client)) == 1
 
 
-async def test_a_run_that_is_cancelled_deletes_its_uploads_if_asked(
+async def test_delete_uploads_deletes_after_a_cancellation(
     server: LocalReplicate, client: Replicate
 ) -> None:
     started = asyncio.Event()
@@ -295,7 +293,7 @@ Mistake = Literal["missing", "folder", "text", "closed", "str", "large", "option
 @pytest.mark.parametrize(
     "mistake", ["missing", "folder", "text", "closed", "str", "large", "option", "ref"]
 )
-async def test_nothing_is_uploaded_when_something_is_wrong(
+async def test_nothing_is_uploaded_when_one_file_is_invalid(
     client: Replicate, tmp_path: Path, mistake: Mistake
 ) -> None:
     (tmp_path / "notes.txt").write_bytes(b"words")
@@ -344,7 +342,7 @@ async def test_a_file_that_is_too_large_is_named_with_its_size(
             await call
 
 
-async def test_more_than_ten_megabytes_are_never_forced_into_data_urls(client: Replicate) -> None:
+async def test_more_than_ten_megabytes_of_data_urls_are_refused(client: Replicate) -> None:
     given = {"value": [bytes(1_000_000) for _ in range(11)]}
 
     with pytest.raises(InvalidArgumentError) as caught:
@@ -356,7 +354,7 @@ async def test_more_than_ten_megabytes_are_never_forced_into_data_urls(client: R
     )
 
 
-async def test_what_an_iterator_raises_is_the_cause_of_what_the_run_raises(
+async def test_an_exception_of_an_iterator_is_the_cause_of_the_error(
     client: Replicate,
 ) -> None:
     async def broken() -> AsyncIterator[bytes]:
@@ -371,7 +369,7 @@ async def test_what_an_iterator_raises_is_the_cause_of_what_the_run_raises(
     assert [run async for run in client.predictions.list()] == []
 
 
-async def test_a_large_file_takes_little_memory_to_send(tmp_path: Path) -> None:
+async def test_sending_a_large_file_takes_little_memory(tmp_path: Path) -> None:
     measured = await measure(tmp_path / "large.bin", 32_000_000)
 
     assert sorted(measured) == ["iterator", "open file", "path"]

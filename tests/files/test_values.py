@@ -176,7 +176,7 @@ def found(give: Callable[[], object]) -> str:
     return json.dumps(body["value"])
 
 
-def test_values_are_sent_as_what_they_are() -> None:
+def test_values_of_many_types_are_converted() -> None:
     wrong = [(found(give), sent) for give, sent in SENT if found(give) != json.dumps(sent)]
 
     assert wrong == []
@@ -239,7 +239,7 @@ def refusal(give: Callable[[], object], argument: str) -> str:
 
 
 @pytest.mark.parametrize("argument", ["input", "metadata"])
-def test_what_cannot_be_sent_is_refused_with_advice(argument: str) -> None:
+def test_an_unsendable_value_is_refused_with_advice(argument: str) -> None:
     said = [(refusal(give, argument), f'{argument}["value"]', says) for give, says in REFUSED]
 
     assert [
@@ -247,7 +247,7 @@ def test_what_cannot_be_sent_is_refused_with_advice(argument: str) -> None:
     ] == []
 
 
-def test_what_was_not_awaited_is_named() -> None:
+def test_a_coroutine_that_was_not_awaited_is_named() -> None:
     forgotten = coroutine()
     with pytest.raises(InvalidArgumentError, match="a coroutine was not awaited; write 'await'"):
         encode_input({"value": forgotten})
@@ -255,7 +255,7 @@ def test_what_was_not_awaited_is_named() -> None:
 
 
 class Broken:
-    """Fails at whatever it is asked for."""
+    """A mapping whose every method fails."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -281,7 +281,7 @@ class BrokenMapping(collections.UserDict[str, object]):
     [Broken("read"), Broken("file"), BrokenList(), [BrokenMapping()]],
     ids=["read", "file", "tolist", "mapping"],
 )
-def test_exceptions_of_a_value_are_the_cause_of_ours(value: object) -> None:
+def test_an_exception_of_a_value_is_the_cause_of_the_error(value: object) -> None:
     with pytest.raises(InvalidArgumentError, match="LookupError: no luck") as caught:
         encode_input({"value": [value]})
 
@@ -289,14 +289,14 @@ def test_exceptions_of_a_value_are_the_cause_of_ours(value: object) -> None:
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-def test_exceptions_of_a_whole_input_are_the_cause_of_ours() -> None:
+def test_an_exception_of_the_input_is_the_cause_of_the_error() -> None:
     with pytest.raises(InvalidArgumentError, match="input cannot be read: LookupError") as caught:
         encode_input(BrokenMapping())
 
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-def test_what_holds_itself_is_named() -> None:
+def test_a_recursive_value_is_named() -> None:
     ring: dict[str, object] = {}
     ring["self"] = [ring]
     with pytest.raises(InvalidArgumentError, match=r'^input\["ring"\] is nested too deep'):
@@ -312,16 +312,16 @@ def test_what_holds_itself_is_named() -> None:
     ],
     ids=["dataclass", "mapping", "proxy"],
 )
-def test_a_whole_input_may_be_of_a_class(whole: Any) -> None:
+def test_an_input_may_be_an_instance_with_fields(whole: Any) -> None:
     assert encode_input(whole).values == {"seed": 1, "tags": ["a"]}
 
 
-def test_a_whole_input_may_be_a_model_of_attrs_or_pydantic() -> None:
+def test_an_input_may_be_an_attrs_instance_or_a_pydantic_model() -> None:
     assert encode_input(Options(None)).values == {"name": "x"}
     assert encode_input(model(seed=1, other=None)).values == {"seed": 1}
 
 
-def test_what_becomes_none_is_left_out_too() -> None:
+def test_values_that_convert_to_none_are_left_out() -> None:
     class Nothing(enum.Enum):
         AT_ALL = None
 
@@ -347,7 +347,7 @@ def upload_file(path: Path) -> object:
     [open_file, upload_file, in_memory, Path],
     ids=["open", "uploaded", "memory", "path"],
 )
-def test_files_in_a_model_of_pydantic_are_files(
+def test_open_files_in_a_pydantic_model_are_sent(
     make: Callable[[Path], object], tmp_path: Path
 ) -> None:
     file = make(tmp_path / "a.txt")
@@ -380,13 +380,13 @@ def test_files_in_a_model_of_pydantic_are_files(
     }
 
 
-def test_bytes_in_a_model_of_pydantic_are_a_file() -> None:
+def test_bytes_in_a_pydantic_model_are_sent_as_a_file() -> None:
     sent = encode_input(model(one=b"\xff\xfe", some=[b"\xff"])).values
     assert sent["one"].startswith("data:")
     assert sent["some"][0].startswith("data:")
 
 
-def test_what_a_model_of_pydantic_leaves_out_or_makes_of_a_field_counts() -> None:
+def test_exclusions_and_serializers_of_a_pydantic_model_apply() -> None:
     def shortened(self: Any) -> dict[str, object]:
         return {"short": self.one.name}
 
@@ -404,7 +404,7 @@ def test_what_a_model_of_pydantic_leaves_out_or_makes_of_a_field_counts() -> Non
     }
 
 
-def test_aliases_of_pydantic_are_what_is_sent() -> None:
+def test_aliases_of_a_pydantic_model_are_sent() -> None:
     named = pydantic.create_model(
         "Named", image=(str, pydantic.Field(serialization_alias="inputImage"))
     )

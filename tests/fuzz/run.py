@@ -82,7 +82,7 @@ async def main(cases: int, options: Sequence[str]) -> int:
             env=os.environ | known | {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks"},
         )
         code = await process.wait()
-        # Whatever it was sent, it still serves.
+        # The server still answers after the fuzzing.
         async with Replicate(server.api_token, base_url=server.url) as client:
             assert await client.run("local/echo", {"value": "still here"}) == "still here"
     return code

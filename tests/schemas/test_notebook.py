@@ -14,7 +14,7 @@ def shown(**fields: Any) -> str:
     return msgspec.convert(made, Prediction, strict=False)._repr_html_()  # pyright: ignore[reportPrivateUsage] - what a notebook calls
 
 
-def test_a_notebook_shows_status_times_and_what_is_billed() -> None:
+def test_a_notebook_shows_status_times_and_metrics() -> None:
     html = shown(
         started_at="2026-03-16T12:00:02.123456Z",
         completed_at="2026-03-16T12:00:05.623456Z",

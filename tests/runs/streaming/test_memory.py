@@ -178,7 +178,7 @@ async def test_a_long_text_is_exact_over_a_cut(ids: bool) -> None:
     made = Run([*events, done], output=words, status="succeeded")
     whole = made.rest("")
     made.answers = lambda connection, _last: (
-        # It begins again, whatever it is asked for.
+        # It starts again, also with a Last-Event-ID.
         stream_answer(whole) if connection else cut_at(whole, len(whole) * 3 // 4, Ending.RESET)
     )
     service = Service(made)

@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Collection
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from replicate_async.core.backoff import backoff
 from replicate_async.core.poll_schedule import PolledRun
 
 __all__ = ["ListingPlan", "PageRequest", "Plan"]
@@ -29,6 +30,7 @@ _PASSED_OVER: Final = 5
 
 _LAG: Final = 4.0
 """Seconds that the listing may be behind; doubled for a run that is not listed again."""
+_LONGEST_LAG: Final = 1024.0
 
 _PENALTY: Final = 30.0
 _WORST_PENALTY: Final = 480.0
@@ -174,8 +176,8 @@ class ListingPlan(Generic[R]):
                 continue
             if oldest is None or (run.created or 0.0) > oldest + _SKEW:
                 # Listings lag behind, or leave runs out.
-                run.listed_from = now + _LAG * 2 ** min(run.unlisted, 8)
                 run.unlisted += 1
+                run.listed_from = now + backoff(run.unlisted, base=_LAG, cap=_LONGEST_LAG)
                 alone.add(run)
             elif hits:
                 run.passed_over += 1

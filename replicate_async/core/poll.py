@@ -52,19 +52,19 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
                     f"{self.first} (first) or more."
                 )
 
-    def delay(self, status: str, elapsed_in_status: float, attempt: int, dice: float) -> float:
+    def delay(self, status: str, elapsed_in_status: float, attempt: int, jitter: float) -> float:
         """Return the seconds to wait before the next look.
 
         *elapsed_in_status* is how long the run has had *status*, in seconds, as far as the caller
-        saw; *attempt* counts the looks since the caller began, from 1; *dice* is uniform in [0, 1).
-        A status that this version does not know has the pace of `starting`.
+        saw; *attempt* counts the polls since the caller began, from 1; *jitter* is uniform in
+        [0, 1). A status that this version does not know has the pace of `starting`.
         """
         longest = self.processing if status == "processing" else self.starting
         wait = elapsed_in_status * _SHARE
         steady = max(self.first, _STEADY)
         if wait < steady:
             wait = max(wait, min(self.first * _GROWTH ** min(attempt - 1, 32), steady))
-        return min(wait, longest) * (1 - _JITTER * dice)
+        return min(wait, longest) * (1 - _JITTER * jitter)
 
 
 def is_terminal(status: str, completed_at_present: bool) -> bool:  # noqa: FBT001 - two facts

@@ -36,7 +36,7 @@ def test_nothing_is_known_before_an_answer_with_a_date() -> None:
 
 
 def test_answers_narrow_the_bounds_and_they_hold() -> None:
-    """Whatever the latency, and however far apart the clocks are."""
+    """With any latency, and any difference of the clocks."""
     dice = Random(7)
     clock, offset, now = ApiClock(), 1.7e9, 1000.0
     for _ in range(200):

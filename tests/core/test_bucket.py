@@ -59,7 +59,7 @@ def test_a_fixed_window_that_is_used_up_is_waited_for() -> None:
     assert bucket.reserve(0.0) == about(30.1)
 
 
-def test_a_refusal_holds_back_those_who_already_wait() -> None:
+def test_a_refusal_holds_back_waiting_requests() -> None:
     bucket = TokenBucket(600, burst=1)
     bucket.reserve(0.0)
     assert bucket.reserve(0.0) == about(0.1)
@@ -98,7 +98,7 @@ def test_a_cancelled_task_leaves_the_line() -> None:
     assert bucket.reserve(world.now) == about(1.0)
 
 
-def test_whoever_comes_again_goes_before_those_who_are_new() -> None:
+def test_a_repeat_goes_ahead_of_first_attempts() -> None:
     bucket = TokenBucket(60, burst=1)
     bucket.reserve(0.0)
     places = [(bucket.reserve(0.0), bucket.place)[1] for _ in range(3)]
@@ -111,13 +111,13 @@ def test_whoever_comes_again_goes_before_those_who_are_new() -> None:
     assert bucket.wait(second, 1.0) == about(1.0)
 
 
-def test_whoever_comes_again_when_nobody_waits_goes_at_once() -> None:
+def test_a_repeat_goes_at_once_when_none_waits() -> None:
     bucket = TokenBucket(60, burst=1)
     place, wait = bucket.reserve_front(0.0)
     assert (place, wait) == (bucket.place, 0)
 
 
-def test_a_refusal_holds_back_those_who_come_again() -> None:
+def test_a_refusal_holds_back_repeats() -> None:
     bucket = TokenBucket(60, burst=1)
     for _ in range(3):
         bucket.reserve(0.0)
@@ -126,7 +126,7 @@ def test_a_refusal_holds_back_those_who_come_again() -> None:
     assert bucket.wait(place, 0.6) == about(7.0)
 
 
-def test_a_place_of_one_who_came_again_can_be_given_up() -> None:
+def test_the_place_of_a_repeat_can_be_given_up() -> None:
     bucket = TokenBucket(60, burst=1)
     for _ in range(3):
         bucket.reserve(0.0)
@@ -137,7 +137,7 @@ def test_a_place_of_one_who_came_again_can_be_given_up() -> None:
     assert wait == about(1.5)
 
 
-def test_whoever_oversleeps_a_permit_does_not_break_a_pause() -> None:
+def test_a_request_that_wakes_too_late_keeps_to_a_pause() -> None:
     world = World()
     bucket = TokenBucket(600, burst=1)
     for _ in range(3):
@@ -215,9 +215,7 @@ def test_an_account_that_paid_is_tried_by_few() -> None:
     ),
     per_minute=st.floats(1, 1e5),
 )
-def test_the_line_keeps_its_order_whatever_happens(
-    steps: list[tuple[str, float]], per_minute: float
-) -> None:
+def test_the_queue_keeps_its_order(steps: list[tuple[str, float]], per_minute: float) -> None:
     bucket = TokenBucket(per_minute, opening=5)
     now = 0.0
     line: list[int] = []

@@ -8,7 +8,7 @@ from replicate_async.core.endpoint import SegmentError, segment
 
 
 @pytest.mark.parametrize("value", ["a" * 513, "\u00fc" * 513, "a-" * 257])
-def test_a_segment_that_is_too_long_is_refused_whatever_it_is_made_of(value: str) -> None:
+def test_a_segment_that_is_too_long_is_refused(value: str) -> None:
     with pytest.raises(SegmentError, match="is longer than 512 characters"):
         segment("prediction_id", value)
 

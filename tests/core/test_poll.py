@@ -39,11 +39,11 @@ def test_a_long_run_is_not_looked_at_often(status: str, until: float, most: int)
 
 
 @pytest.mark.parametrize("end", [0.05, 0.1, 0.2, 0.4, 0.7, 1.0])
-@pytest.mark.parametrize("dice", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 def test_the_end_of_a_quick_run_is_seen_within_a_quarter_of_a_second(
-    end: float, dice: float
+    end: float, jitter: float
 ) -> None:
-    seen = next(at for at in looks(Poll(), "processing", 9, lambda: dice) if at >= end)
+    seen = next(at for at in looks(Poll(), "processing", 9, lambda: jitter) if at >= end)
     assert seen - end <= 0.2501
 
 
@@ -85,12 +85,12 @@ def test_jitter_is_uniform_over_a_fifth() -> None:
     status=st.text(),
     elapsed=st.floats(-1e9, 1e9),
     attempt=st.integers(1, 10**9),
-    dice=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1, exclude_max=True),
 )
 def test_a_wait_is_never_shorter_than_the_first_nor_longer_than_the_longest(
-    status: str, elapsed: float, attempt: int, dice: float
+    status: str, elapsed: float, attempt: int, jitter: float
 ) -> None:
-    assert 0.08 <= Poll().delay(status, elapsed, attempt, dice) <= 5.0
+    assert 0.08 <= Poll().delay(status, elapsed, attempt, jitter) <= 5.0
 
 
 def test_the_pace_can_be_chosen() -> None:

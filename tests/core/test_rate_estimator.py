@@ -65,7 +65,7 @@ def test_a_limit_that_is_known_with_its_burst_is_used_and_never_exceeded(jitter:
 
 @pytest.mark.parametrize("burst", [1, 20])
 @pytest.mark.parametrize("per_minute", [600, 6_000, pytest.param(60_000, marks=pytest.mark.slow)])
-def test_nobody_starves_in_a_storm(per_minute: float, burst: float) -> None:
+def test_no_request_starves_in_a_storm(per_minute: float, burst: float) -> None:
     server = Server(World(), 10, burst)
     weather = storm(server, TokenBucket(per_minute, opening=40), jitter=0.002, seconds=300)
     waits = sorted(weather.waits)[500:]  # the first round also holds the head start of the burst
@@ -118,7 +118,7 @@ def test_a_rate_that_was_named_holds_until_more_is_allowed(headers: bool, second
     storm(server, bucket, seconds=seconds)
     assert bucket.rate == 10.0
     assert 1 < len([moment for moment in server.accepted if moment < 1060]) <= 7
-    # The refused of the opening, and nobody since.
+    # The refused requests of the opening, and none since.
     assert len(server.rejected) <= 40
 
 

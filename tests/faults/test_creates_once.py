@@ -110,7 +110,7 @@ async def test_a_create_whose_answer_is_lost_is_not_sent_again(name: str, failur
 
 @pytest.mark.parametrize("name", CREATES)
 @pytest.mark.parametrize("ending", [Ending.CLOSE, Ending.HALF_CLOSE, Ending.RESET, Ending.HANG])
-async def test_a_create_answered_whole_succeeds_whatever_comes_after(
+async def test_a_create_answered_whole_succeeds_with_anything_after_it(
     name: str, ending: Ending
 ) -> None:
     def handler(request: Request) -> Answer:
@@ -155,7 +155,7 @@ async def test_a_throttled_create_is_repeated_until_it_is_let_in(name: str) -> N
 
     assert server.creations == 1
     assert len(server.requests) == 4
-    # The boundary of a multipart body is drawn anew, and as long as the last.
+    # Each multipart body has a new boundary, of the same length.
     assert len({len(request.body) for request in server.requests}) == 1
 
 

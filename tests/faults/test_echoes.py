@@ -1,4 +1,4 @@
-"""A server that repeats the token, in whatever place and form, does not get it into an error."""
+"""A server that echoes the token, in any place and form, does not get it into an error."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ MALFORMED: Final = {
 # What strict readers refuse and lenient ones take: either is well, but the value must be right.
 TOLERABLE: Final = {
     "a body longer than its length": OK + LENGTH + b"\r\n" + BODY + b"HTTP/1.1 200 OK\r\n\r\nmore",
-    "a second answer nobody asked for": (OK + LENGTH + b"\r\n" + BODY)
+    "a second answer to one request": (OK + LENGTH + b"\r\n" + BODY)
     + (OK + b"Content-Length: %d\r\n\r\n" % len(OTHER) + OTHER),
     "bare line feeds": (OK + LENGTH).replace(b"\r\n", b"\n") + b"\n" + BODY,
     "a folded header": OK + LENGTH + b"X-A: b\r\n  c\r\n\r\n" + BODY,
@@ -217,7 +217,7 @@ async def test_interim_answers_without_end_leave_the_callers_deadline_in_charge(
         await server.until_idle()
 
 
-async def test_an_upgrade_nobody_asked_for_is_refused() -> None:
+async def test_an_upgrade_without_a_request_for_it_is_refused() -> None:
     raw = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
 
     outcome, good = await ask_twice(raw)

@@ -156,7 +156,7 @@ async def test_an_upload_may_be_repeated_if_the_caller_allows_it() -> None:
     assert [parsed(form)[0].get_payload(decode=True) for form in server.requests] == [LARGE] * 3
 
 
-async def test_what_can_be_read_once_is_not_repeated_whatever_the_caller_allows() -> None:
+async def test_a_source_that_can_be_read_once_is_never_sent_again() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield LARGE
 
@@ -168,7 +168,7 @@ async def test_what_can_be_read_once_is_not_repeated_whatever_the_caller_allows(
 
 
 @pytest.mark.parametrize("kind", ["open file", "BytesIO", "path", "bytes"])
-async def test_an_upload_that_was_throttled_begins_anew_where_the_file_stood(
+async def test_a_throttled_upload_starts_again_where_the_file_stood(
     kind: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.bin").write_bytes(b"skip" + LARGE)

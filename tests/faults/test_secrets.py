@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 PROXIES: Final = ["http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy"]
 
 
-async def test_a_client_shows_its_token_to_nobody() -> None:
+async def test_a_client_shows_its_token_nowhere() -> None:
     async with after() as server, client_of(server) as client:
         await client.account.get()
         assert_opaque(client, "client")

@@ -69,7 +69,7 @@ async def test_nothing_of_a_timeout_is_left_in_the_task() -> None:
             await asyncio.sleep(0)
 
 
-async def test_whoever_else_cancels_at_that_moment_is_obeyed() -> None:
+async def test_a_cancel_near_the_timeout_is_obeyed() -> None:
     async with (
         FaultServer(lambda _: SILENT) as server,
         client_of(server, timeout=SHORT, retry=ONCE) as client,

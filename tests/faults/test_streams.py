@@ -234,7 +234,7 @@ async def test_a_relative_redirect_of_a_stream_is_followed_with_the_token(locati
     assert tokens == [f"Bearer {TOKEN}"] * 2
 
 
-async def test_a_stream_redirected_to_a_stranger_leaves_the_token_behind() -> None:
+async def test_a_stream_redirected_to_another_host_leaves_the_token_behind() -> None:
     async with Stranger(stream_answer(STREAM)) as stranger:
         led = (("Location", f"{stranger.origin}/streams/abc"),)
         service = Service(Answer(status=307, headers=led))
@@ -245,7 +245,7 @@ async def test_a_stream_redirected_to_a_stranger_leaves_the_token_behind() -> No
     assert len(stranger.requests) == 1
 
 
-async def test_a_stranger_that_redirects_home_gets_no_request_with_the_token() -> None:
+async def test_a_redirect_back_to_the_api_gets_no_token() -> None:
     service = Service(stream_answer(STREAM))
     async with service.server:
         led = (("Location", f"{service.server.url}/stream"),)

@@ -106,7 +106,7 @@ async def test_a_broken_way_ends_in_a_typed_error_and_in_one_creation_at_most(
         assert_clean(error)
     if name.endswith("create"):
         assert proxied == 1
-        # Whoever is told that it was not created may rely on that.
+        # An error that says that it was not created is right.
         assert isinstance(error, AmbiguousCreateError) or server.creations == (error is None)
 
 

@@ -1,4 +1,4 @@
-"""No frame of a traceback that leaves the package holds the token, whatever prints it."""
+"""No frame of a traceback that leaves the package holds the token."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Resolver(AbstractResolver):
 
 @dataclass
 class World:
-    """A client, the API that it is pointed at, and everybody else."""
+    """A client, its API, and all other hosts."""
 
     client: Replicate
     api: FaultServer

@@ -1,4 +1,4 @@
-"""A port where nobody answers the phone: connections are neither made nor refused."""
+"""A port that neither accepts nor refuses connections."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class FaultServer:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     def forget(self) -> None:
-        """Start the record anew; connections that are open stay in it."""
+        """Start a new record; open connections stay in it."""
         self.connections = [connection for connection in self.connections if connection.open]
         self.requests.clear()
         self.acted.clear()
@@ -242,7 +242,7 @@ def script(*answers: Answer) -> Handler:
 
 
 class Stranger(FaultServer):
-    """Another origin, where nothing of ours may arrive; it answers whatever it is asked."""
+    """Another origin, which the token must not reach; it answers every request."""
 
     def __init__(self, answer: Answer | None = None, *, tls: ssl.SSLContext | None = None):
         super().__init__(script(answer or Answer(body=b"{}")), tls=tls)

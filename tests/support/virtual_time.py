@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to whatever comes next, so that an hour takes no time."""
+"""An event loop whose clock jumps to the next timer, so that an hour takes no time."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final, cast
 
 from replicate_async.runs.batch.identity import A_FILE
+from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.known_file import KnownFile, is_other_file
 
 __all__ = ["comparable", "differs", "says_more"]
@@ -37,16 +38,15 @@ _SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it w
 
 def comparable(normalized: object) -> object:
     """Return a normalized input with its texts in one Unicode form, case and spacing."""
-    if isinstance(normalized, str):
-        return _text(normalized)
-    if isinstance(normalized, dict):
-        named = cast("dict[str, object]", normalized)
-        return {name: comparable(value) for name, value in named.items()}
-    if isinstance(normalized, list):
-        return [comparable(value) for value in cast("list[object]", normalized)]
-    if isinstance(normalized, KnownFile) and normalized.url is not None:
-        return replace(normalized, url=_text(normalized.url))
-    return normalized
+    return map_leaves(normalized, _comparable_leaf)
+
+
+def _comparable_leaf(leaf: object) -> object:
+    if isinstance(leaf, str):
+        return _text(leaf)
+    if isinstance(leaf, KnownFile) and leaf.url is not None:
+        return replace(leaf, url=_text(leaf.url))
+    return leaf
 
 
 def differs(ours: object, shown: object) -> bool:  # noqa: PLR0911 - one for each kind

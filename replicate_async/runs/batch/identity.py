@@ -14,6 +14,7 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import FilePlaceholder, source_of
 from replicate_async.files.inputs import LARGEST_FORCED_DATA_URL, FileSlot, canonical_input
 from replicate_async.files.output import FileOutput
+from replicate_async.runs.batch.json_tree import leaves, map_leaves
 from replicate_async.runs.batch.known_file import (
     KnownFile,
     changeable,
@@ -42,7 +43,7 @@ def fields(given: ItemInput) -> dict[str, object]:
     draft = canonical_input(given)
     if not draft.slots:
         return draft.values
-    return cast("dict[str, object]", _with_files(draft.values, lambda _: A_FILE))
+    return _with_files(draft.values, lambda _: A_FILE)
 
 
 def digest(model: str, given: ItemInput, *, read: bool) -> bytes | None:
@@ -83,16 +84,12 @@ def _fingerprint(slot: FileSlot, place: str) -> object:
     return source_of(value, place).fingerprint(LARGEST_HASHED)
 
 
-def _with_files(value: object, stand_in: Callable[[FileSlot], object]) -> object:
-    """Return *value* with *stand_in* applied to each file slot."""
-    if isinstance(value, FileSlot):
-        return stand_in(value)
-    if isinstance(value, dict):
-        items = cast("dict[str, object]", value).items()
-        return {name: _with_files(item, stand_in) for name, item in items}
-    if isinstance(value, list):
-        return [_with_files(item, stand_in) for item in cast("list[object]", value)]
-    return value
+def _with_files(values: object, stand_in: Callable[[FileSlot], object]) -> dict[str, object]:
+    """Return *values* with *stand_in* applied to each file slot."""
+    changed = map_leaves(
+        values, lambda leaf: stand_in(leaf) if isinstance(leaf, FileSlot) else leaf
+    )
+    return cast("dict[str, object]", changed)
 
 
 def normalize(given: object) -> object:
@@ -137,7 +134,7 @@ async def read_files(given: ItemInput) -> dict[str, object]:
     if not draft.slots:
         return draft.values
     found = {slot: await _known_file(slot) for slot in draft.slots}
-    return cast("dict[str, object]", _with_files(draft.values, found.__getitem__))
+    return _with_files(draft.values, found.__getitem__)
 
 
 async def _known_file(slot: FileSlot) -> object:
@@ -159,11 +156,7 @@ async def _known_file(slot: FileSlot) -> object:
 
 def has_file(normalized: object) -> bool:
     """Whether there is a file in a normalized input."""
-    if isinstance(normalized, dict):
-        return any(has_file(value) for value in cast("dict[str, object]", normalized).values())
-    if isinstance(normalized, list):
-        return any(has_file(value) for value in cast("list[object]", normalized))
-    return normalized is A_FILE or isinstance(normalized, KnownFile)
+    return any(leaf is A_FILE or isinstance(leaf, KnownFile) for leaf in leaves(normalized))
 
 
 def matches(ours: object, theirs: object) -> bool:

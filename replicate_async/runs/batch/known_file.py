@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final
 
 from replicate_async.errors import FileError
 from replicate_async.files.data_url import decode
@@ -81,18 +80,6 @@ def is_other_file(ours: KnownFile, shown: object) -> bool:
             return True
     url = shown.url if isinstance(shown, KnownFile) else shown
     return ours.url is not None and isinstance(url, str) and _is_neighbour(ours.url, url)
-
-
-def map_strings(value: object, change: Callable[[str], object]) -> object:
-    """Return a normalized input with *change* applied to each text in it."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        named = cast("dict[str, object]", value)
-        return {name: map_strings(each, change) for name, each in named.items()}
-    if isinstance(value, list):
-        return [map_strings(each, change) for each in cast("list[object]", value)]
-    return value
 
 
 def changeable(file: KnownFile) -> KnownFile:

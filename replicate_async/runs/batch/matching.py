@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,7 +17,8 @@ from replicate_async.core.api_clock import Moment
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.comparison import comparable, differs, says_more
 from replicate_async.runs.batch.identity import has_file, matches
-from replicate_async.runs.batch.known_file import KnownFile, map_strings
+from replicate_async.runs.batch.json_tree import leaves
+from replicate_async.runs.batch.known_file import KnownFile
 from replicate_async.schemas import Prediction
 
 _HEX_LENGTH: Final = 64
@@ -53,7 +54,9 @@ class Wanted:
         self.canonical: bytes | None = None if has_file(normalized) else canonical(normalized)
         """As JSON; None with files in it, which are compared one by one."""
         self.comparable: object = comparable(normalized)
-        self.goes_by_content: bool = _has_checksum(normalized)
+        self.goes_by_content: bool = any(
+            isinstance(leaf, KnownFile) and leaf.sha256 is not None for leaf in leaves(normalized)
+        )
         """Whether it has a file whose content is known, and whose URL may not be."""
 
     def is_same(self, other: Wanted) -> bool:
@@ -126,18 +129,3 @@ def describe(candidates: Iterable[Candidate]) -> str:
     ids = [each.id for each in candidates]
     shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
     return f"it may be {shown}, whose input is removed or is shown differently"
-
-
-def strings_in(normalized: object) -> list[str]:
-    """Return all texts in a normalized input."""
-    found: list[str] = []
-    map_strings(normalized, found.append)
-    return found
-
-
-def _has_checksum(normalized: object) -> bool:
-    if isinstance(normalized, dict):
-        return any(map(_has_checksum, cast("dict[str, object]", normalized).values()))
-    if isinstance(normalized, list):
-        return any(map(_has_checksum, cast("list[object]", normalized)))
-    return isinstance(normalized, KnownFile) and normalized.sha256 is not None

@@ -31,7 +31,8 @@ from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.comparison import comparable
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.identity import normalize
-from replicate_async.runs.batch.known_file import KnownFile, map_strings
+from replicate_async.runs.batch.json_tree import leaves, map_leaves
+from replicate_async.runs.batch.known_file import KnownFile
 from replicate_async.runs.batch.matching import (
     Candidate,
     LostCreate,
@@ -40,7 +41,6 @@ from replicate_async.runs.batch.matching import (
     canonical,
     describe,
     is_of_model,
-    strings_in,
 )
 from replicate_async.runs.batch.options import BatchTimeouts
 from replicate_async.schemas import Prediction
@@ -360,17 +360,17 @@ class Reconciler:
             await asyncio.sleep(0)
             if candidate.id in claimed or not any(each.may_be(candidate) for each in wanted):
                 continue
-            for url in strings_in(candidate.normalized):
-                if url not in self._uploads:
+            for url in leaves(candidate.normalized):
+                if isinstance(url, str) and url not in self._uploads:
                     self._uploads[url] = await self._file_sha256(url)
-            known = map_strings(candidate.normalized, self._with_checksum)
+            known = map_leaves(candidate.normalized, self._with_checksum)
             reading.candidates[at] = replace(
                 candidate, normalized=known, comparable=comparable(known)
             )
 
-    def _with_checksum(self, text: str) -> object:
-        found = self._uploads.get(text)
-        return text if found is None else KnownFile(url=text, sha256=found)
+    def _with_checksum(self, leaf: object) -> object:
+        found = self._uploads.get(leaf) if isinstance(leaf, str) else None
+        return leaf if found is None else KnownFile(url=str(leaf), sha256=found)
 
     async def _match(self, reading: _Reading, claimed: set[str]) -> dict[_Lookup, Candidate]:
         """Return the predictions that certainly belong to open lookups.

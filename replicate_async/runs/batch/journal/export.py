@@ -6,10 +6,10 @@ import csv
 import importlib
 import io
 import os
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal, cast
 
 import msgspec
 
@@ -70,14 +70,6 @@ _PLAIN: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_Result).decode
 
 
-class _Table(Protocol):
-    """Something that rows are written into."""
-
-    def write(self, records: list[Record]) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def export(
     journal: str | os.PathLike[str],
     out: str | os.PathLike[str] | IO[bytes],
@@ -94,22 +86,27 @@ def export(
     `InvalidArgumentError` without it, for another format, and when there is no journal, and
     `JournalError` when it cannot be read.
     """
-    make = _FORMATS.get(format)
-    if make is None:
-        known = ", ".join(_FORMATS)
+    write = _WRITERS.get(format)
+    if write is None:
+        known = ", ".join(_WRITERS)
         raise InvalidArgumentError(f"format {format!r} is none of {known}: use one of them.")
     written = 0
-    with _target(out) as file, closing(make(file)) as table:
+
+    def pages() -> Iterator[list[Record]]:
+        nonlocal written
         for entries in read(journal, state):
-            table.write([_record(entry, as_text=format != "jsonl") for entry in entries])
+            yield [_record(entry, as_text=format != "jsonl") for entry in entries]
             written += len(entries)
+
+    with _target(out) as file:
+        write(file, pages())
     return written
 
 
 def _record(entry: Entry, *, as_text: bool) -> Record:
     try:
         result = _Result() if entry.result is None else _decode(entry.result)
-    except msgspec.DecodeError:  # of another maker, yet all that there is
+    except msgspec.DecodeError:  # of another program
         result = _Result(output=msgspec.Raw(_PLAIN((entry.result or b"").decode(errors="replace"))))
     return Record(
         key=entry.key,
@@ -135,77 +132,59 @@ def _joined(output: msgspec.Raw) -> msgspec.Raw:
         return output
 
 
-class _Lines:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def write(self, records: list[Record]) -> None:
+def _write_jsonl(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
+    for records in pages:
         for record in records:
-            self._file.write(_PLAIN(record) + b"\n")
-
-    def close(self) -> None:
-        pass
+            file.write(_PLAIN(record) + b"\n")
 
 
-class _Csv:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._rows = csv.writer(self._text)
-        self._rows.writerow(COLUMNS)
-
-    def write(self, records: list[Record]) -> None:
-        self._rows.writerows(_cells(record) for record in records)
-
-    def close(self) -> None:
-        self._text.detach()  # the file is not ours to close
+def _write_csv(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    try:
+        rows = csv.writer(text)
+        rows.writerow(COLUMNS)
+        for records in pages:
+            rows.writerows(map(_cells, records))
+    finally:
+        text.detach()  # the caller closes the file
 
 
-class _Parquet:
-    def __init__(self, file: IO[bytes]) -> None:
-        try:
-            self._arrow: Any = importlib.import_module("pyarrow")
-            parquet: Any = importlib.import_module("pyarrow.parquet")
-        except ImportError:
-            raise InvalidArgumentError(
-                "Parquet is written with pyarrow, which is not installed: "
-                "pip install 'replicate-async[dataframe]' pyarrow, or use jsonl or csv."
-            ) from None
-        arrow = self._arrow
-        kinds = {
-            "index": arrow.int64(),
-            "attempts": arrow.int64(),
-            "predict_seconds": arrow.float64(),
-        }
-        fields = [(name, kinds.get(name, arrow.string())) for name in COLUMNS]
-        self._schema = arrow.schema(fields)
-        self._writer = parquet.ParquetWriter(file, self._schema)
-
-    def write(self, records: list[Record]) -> None:
-        columns = zip(*(_cells(record) for record in records), strict=True)
-        named = {name: list(cells) for name, cells in zip(COLUMNS, columns, strict=False)}
-        if named:
-            self._writer.write_table(self._arrow.table(named, schema=self._schema))
-
-    def close(self) -> None:
-        self._writer.close()
+def _write_parquet(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
+    try:
+        arrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise InvalidArgumentError(
+            "Parquet is written with pyarrow, which is not installed: "
+            "pip install 'replicate-async[dataframe]' pyarrow, or use jsonl or csv."
+        ) from None
+    types = {
+        "index": arrow.int64(),
+        "attempts": arrow.int64(),
+        "predict_seconds": arrow.float64(),
+    }
+    schema = arrow.schema([(name, types.get(name, arrow.string())) for name in COLUMNS])
+    with parquet.ParquetWriter(file, schema) as writer:
+        for records in pages:
+            rows = [dict(zip(COLUMNS, _cells(record), strict=True)) for record in records]
+            writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
 
 
-_FORMATS: Final[dict[str, Callable[[IO[bytes]], _Table]]] = {
-    "jsonl": _Lines,
-    "csv": _Csv,
-    "parquet": _Parquet,
+_WRITERS: Final[dict[str, Callable[[IO[bytes], Iterator[list[Record]]], None]]] = {
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
 }
 
 
 def _cells(record: Record) -> tuple[object, ...]:
+    values: tuple[object, ...] = msgspec.structs.astuple(record)
     return tuple(
-        _text(value) if isinstance(value, msgspec.Raw | list) else value
-        for value in _values(record)
+        _text(cast("msgspec.Raw | list[str]", value))
+        if isinstance(value, msgspec.Raw | list)
+        else value
+        for value in values
     )
-
-
-def _values(record: Record) -> tuple[str | float | list[str] | msgspec.Raw | None, ...]:
-    return msgspec.structs.astuple(record)
 
 
 def _text(value: msgspec.Raw | list[str]) -> str | None:

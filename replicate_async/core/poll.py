@@ -1,10 +1,9 @@
-"""When to look at a run again, and when it is over.
+"""How often a run is polled, and when it has ended.
 
-Polls are free of charge but not of work: a night's batch of 100,000 must not ask twice a second
-for each, and yet the end of a quick run should be seen soon after it came. So the waits follow
-the run: short at first, longer the longer it stands still, and short again when it starts to
-work. The wait is a share of the time that has passed, which keeps the delay that polling adds in
-proportion: a run that took a second is seen to end within about a quarter of a second.
+Polls are free but not without work: a batch of 100,000 must not poll each run twice a second, and
+yet the end of a quick run should be seen soon. So the pause is a share of the time that the run has
+had its status: short at first, longer later, and short again when work begins. A run that took a
+second is seen to end within about a quarter of a second.
 """
 
 from __future__ import annotations
@@ -26,14 +25,16 @@ _STEADY: Final = 0.25
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
-    """How often `wait` asks whether a run is over.
+    """How often `wait` polls a run; all values are in seconds.
 
-    The first look comes after *first* seconds (0.1), the next ones after somewhat more, up to a
-    quarter of a second. From then on the wait is a quarter of the time that the run has had its
-    status, up to *starting* seconds while it waits for a machine (5) and *processing* seconds
-    while it works (2). A random fifth is taken off, so that the runs of a batch spread out. With
-    the defaults a run is looked at about 5 times in its first second, 16 times in ten seconds and
-    29 times in a minute of waiting, 44 times in a minute of work.
+    first: the pause before the first poll (0.1). The next ones grow up to a quarter of a second,
+        and then to a quarter of the time that the run has had its status.
+    starting: the longest pause while the run waits for a machine (5).
+    processing: the longest pause while it works (2).
+
+    A random fifth is taken off, so that the runs of a batch spread out. With the defaults a run is
+    polled about 5 times in its first second, 16 times in ten seconds and 29 times in a minute of
+    waiting, 44 times in a minute of work.
 
     Raises `ValueError` unless `0 < first <= processing` and `first <= starting`.
     """
@@ -53,23 +54,19 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
     def delay(self, status: str, elapsed_in_status: float, attempt: int, jitter: float) -> float:
-        """Return the seconds to wait before the next look.
+        """Return the seconds before the next poll.
 
-        *elapsed_in_status* is how long the run has had *status*, in seconds, as far as the caller
-        saw; *attempt* counts the polls since the caller began, from 1; *jitter* is uniform in
-        [0, 1). A status that this version does not know has the pace of `starting`.
+        *elapsed_in_status* is how many seconds the run was seen with *status*, *attempt* counts the
+        polls from 1, and *jitter* is uniform in [0, 1). An unknown status counts as "starting".
         """
         longest = self.processing if status == "processing" else self.starting
-        wait = elapsed_in_status * _SHARE
+        pause = elapsed_in_status * _SHARE
         steady = max(self.first, _STEADY)
-        if wait < steady:
-            wait = max(wait, min(self.first * _GROWTH ** min(attempt - 1, 32), steady))
-        return min(wait, longest) * (1 - _JITTER * jitter)
+        if pause < steady:
+            pause = max(pause, min(self.first * _GROWTH ** min(attempt - 1, 32), steady))
+        return min(pause, longest) * (1 - _JITTER * jitter)
 
 
 def is_terminal(status: str, completed_at_present: bool) -> bool:  # noqa: FBT001 - two facts
-    """Tell whether a run is over.
-
-    A status that this version does not know is the end when the run has a `completed_at`.
-    """
+    """Return whether a run has ended; with an unknown status, a `completed_at` decides."""
     return status in TERMINAL or (completed_at_present and status not in {"starting", "processing"})

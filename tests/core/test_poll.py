@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from replicate_async.core.poll import TERMINAL, Poll, is_terminal
 
 
-def looks(poll: Poll, status: str, until: float, draw: Callable[[], float]) -> Iterator[float]:
-    """Yield the times at which a run that keeps one status is looked at."""
+def polls(poll: Poll, status: str, until: float, draw: Callable[[], float]) -> Iterator[float]:
+    """Yield the times at which a run that keeps one status is polled."""
     now = 0.0
     attempt = 1
     while (now := now + poll.delay(status, now, attempt, draw())) < until:
@@ -34,8 +34,8 @@ def looks(poll: Poll, status: str, until: float, draw: Callable[[], float]) -> I
         pytest.param("processing", 3600, 2050, id="an hour of work"),
     ],
 )
-def test_a_long_run_is_not_looked_at_often(status: str, until: float, most: int) -> None:
-    assert most * 0.8 <= len(list(looks(Poll(), status, until, lambda: 0.5))) <= most
+def test_a_long_run_is_not_polled_often(status: str, until: float, most: int) -> None:
+    assert most * 0.8 <= len(list(polls(Poll(), status, until, lambda: 0.5))) <= most
 
 
 @pytest.mark.parametrize("end", [0.05, 0.1, 0.2, 0.4, 0.7, 1.0])
@@ -43,7 +43,7 @@ def test_a_long_run_is_not_looked_at_often(status: str, until: float, most: int)
 def test_the_end_of_a_quick_run_is_seen_within_a_quarter_of_a_second(
     end: float, jitter: float
 ) -> None:
-    seen = next(at for at in looks(Poll(), "processing", 9, lambda: jitter) if at >= end)
+    seen = next(at for at in polls(Poll(), "processing", 9, lambda: jitter) if at >= end)
     assert seen - end <= 0.2501
 
 
@@ -52,23 +52,23 @@ def test_the_end_of_a_quick_run_is_seen_within_a_quarter_of_a_second(
     status=st.sampled_from(["starting", "processing"]),
     seed=st.integers(),
 )
-def test_polling_adds_a_quarter_or_the_longest_wait_at_most(
+def test_polling_adds_a_quarter_or_the_longest_pause_at_most(
     end: float, status: str, seed: int
 ) -> None:
     longest = 5.0 if status == "starting" else 2.0
-    seen = next(at for at in looks(Poll(), status, 9999, random.Random(seed).random) if at >= end)
+    seen = next(at for at in polls(Poll(), status, 9999, random.Random(seed).random) if at >= end)
     assert seen - end <= min(longest, max(0.2501, end * 0.2501))
 
 
-def test_work_is_watched_more_closely_than_the_queue() -> None:
+def test_a_run_at_work_is_polled_more_often_than_a_queued_one() -> None:
     poll = Poll()
     assert poll.delay("starting", 120.0, 30, 0.0) == 5.0
     assert poll.delay("processing", 120.0, 30, 0.0) == 2.0
     assert poll.delay("processing", 0.0, 30, 0.0) == 0.25
 
 
-def test_the_waits_of_a_status_never_shrink() -> None:
-    times = list(looks(Poll(), "starting", 300, lambda: 0.0))
+def test_the_pauses_of_a_status_never_shrink() -> None:
+    times = list(polls(Poll(), "starting", 300, lambda: 0.0))
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(waits))
 
@@ -87,7 +87,7 @@ def test_jitter_is_uniform_over_a_fifth() -> None:
     attempt=st.integers(1, 10**9),
     jitter=st.floats(0, 1, exclude_max=True),
 )
-def test_a_wait_is_never_shorter_than_the_first_nor_longer_than_the_longest(
+def test_a_pause_is_never_shorter_than_the_first_nor_longer_than_the_longest(
     status: str, elapsed: float, attempt: int, jitter: float
 ) -> None:
     assert 0.08 <= Poll().delay(status, elapsed, attempt, jitter) <= 5.0
@@ -113,7 +113,7 @@ def test_the_pace_can_be_chosen() -> None:
         pytest.param(lambda: Poll(starting=math.nan), "starting=nan", id="not a longest"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(make: Callable[[], Poll], message: str) -> None:
+def test_invalid_values_are_refused(make: Callable[[], Poll], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 

@@ -1,4 +1,4 @@
-"""One timer for whatever is due first, on asyncio's loop and on uvloop."""
+"""One timer for the earliest of many times, on asyncio's loop and on uvloop."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_a_webhook_before_the_end_shows_a_change(service: Service) -> None
     assert service.asked("/secret") == 0
 
 
-async def test_a_forged_webhook_wakes_nobody_and_asks_for_the_secret_once(
+async def test_a_forged_webhook_wakes_no_wait_and_fetches_the_secret_once(
     service: Service,
 ) -> None:
     service.states = [{"status": "processing"}]
@@ -79,7 +79,7 @@ async def test_a_forged_webhook_wakes_nobody_and_asks_for_the_secret_once(
         await asyncio.wait({waiting})
 
 
-async def test_a_secret_that_was_exchanged_is_fetched_anew(service: Service) -> None:
+async def test_a_secret_that_was_replaced_is_fetched_again(service: Service) -> None:
     old, new = "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xk", WEBHOOK_SECRET
     service.secrets = [old, new]
     body = ended()

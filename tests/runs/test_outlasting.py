@@ -60,7 +60,7 @@ class Broken:
         self.asked: list[float] = []
         self.failed: list[float] = []
         source = replace(self.world.api.source(), get=self.get, page=self.page)
-        self.waits = PredictionWaits(self.world.waiter, source)
+        self.waits = PredictionWaits(self.world.tracker, source)
 
     def _fails(self) -> bool:
         now = asyncio.get_running_loop().time() - 100.0
@@ -103,7 +103,7 @@ def name_of(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("error", NOTHING, ids=name_of)
-def test_a_poll_that_says_nothing_of_the_run_is_repeated(error: Exception) -> None:
+def test_a_poll_that_fails_for_a_while_is_repeated(error: Exception) -> None:
     broken = Broken(error, 2.0, 600.0)
 
     async def main() -> Prediction:
@@ -115,7 +115,7 @@ def test_a_poll_that_says_nothing_of_the_run_is_repeated(error: Exception) -> No
 
 
 @pytest.mark.parametrize("error", REFUSED, ids=name_of)
-def test_a_refusal_that_passes_within_half_a_minute_ends_no_wait(error: Exception) -> None:
+def test_refusals_for_less_than_half_a_minute_end_no_wait(error: Exception) -> None:
     broken = Broken(error, 2.0, 27.0)
 
     async def main() -> Prediction:
@@ -201,7 +201,7 @@ def test_a_token_that_is_refused_for_all_ends_all_waits() -> None:
         assert f"predictions.wait('{error.prediction.id}')" in str(error)
 
 
-def test_a_run_that_cannot_be_polled_holds_no_others_back() -> None:
+def test_a_run_that_cannot_be_polled_delays_no_others() -> None:
     world = World()
     hidden = status(403)
 
@@ -212,7 +212,7 @@ def test_a_run_that_cannot_be_polled_holds_no_others_back() -> None:
 
     async def main() -> list[float]:
         bad = world.api.create(5.0)
-        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=get))
+        waits = PredictionWaits(world.tracker, replace(world.api.source(), get=get))
         refused = asyncio.ensure_future(waits.wait(bad.id, last=bad, timeout=None, poll=None))
         delays = [await world.run(2.0) for _ in range(10)]
         with pytest.raises(type(hidden)):
@@ -256,7 +256,7 @@ def test_time_without_any_answer_is_bounded_by_the_timeout_and_half_a_minute() -
     assert 33.0 <= run_virtually(main()) < 35.0
 
 
-def test_without_a_timeout_an_outage_is_borne_and_can_be_left() -> None:
+def test_without_a_timeout_a_wait_outlasts_an_outage_and_can_be_cancelled() -> None:
     broken = Broken(status(502), 2.0, 1e9)
 
     async def main() -> None:
@@ -267,12 +267,12 @@ def test_without_a_timeout_an_outage_is_borne_and_can_be_left() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert len(broken.world.waiter) == 0
+        assert len(broken.world.tracker) == 0
 
     run_virtually(main())
 
 
-def test_a_webhook_ends_a_wait_whose_polls_are_held_back() -> None:
+def test_a_webhook_ends_a_wait_whose_polls_are_paused() -> None:
     broken = Broken(status(502), 2.0, 1e9)
 
     async def main() -> list[Prediction]:
@@ -281,14 +281,14 @@ def test_a_webhook_ends_a_wait_whose_polls_are_held_back() -> None:
         await asyncio.sleep(60.0)
         for run in runs:
             ended = msgspec.structs.replace(run, status="succeeded")
-            broken.world.waiter.notify("prediction", ended)
+            broken.world.tracker.notify("prediction", ended)
         return await asyncio.gather(*waiting)
 
     assert {run.status for run in run_virtually(main())} == {"succeeded"}
 
 
 @pytest.mark.parametrize("left", ["one by one", "at once"])
-def test_waits_that_are_left_in_an_outage_keep_no_others_from_its_end(left: str) -> None:
+def test_waits_that_are_cancelled_in_an_outage_delay_no_others_after_it(left: str) -> None:
     broken = Broken(status(502), 2.0, 200.0)
 
     async def main() -> list[Prediction | BaseException]:

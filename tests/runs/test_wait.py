@@ -51,10 +51,10 @@ class World:
     def __init__(self, *answers: Prediction | Exception, takes: float = 0.0) -> None:
         self.now = 100.0
         self.asked_at: list[float] = []
-        self.dice = 0.0
+        self.jitter = 0.0
         self._answers = list(answers)
         self._takes = takes
-        self._waiter = RunTracker(jitter=lambda: self.dice)
+        self._tracker = RunTracker(jitter=lambda: self.jitter)
 
     @property
     def slept(self) -> list[float]:
@@ -81,25 +81,25 @@ class World:
         timeout: float | None = 600.0,
         queue_timeout: float | None = None,
         poll: Poll | None = FLAT,
-        dice: float = 0.0,
+        jitter: float = 0.0,
     ) -> Prediction:
-        self.dice = dice
+        self.jitter = jitter
         source = RunApi("prediction", Prediction, self.fetch, self.no_pages, windowed=True)
 
         async def main() -> Prediction:
             try:
-                return await PredictionWaits(self._waiter, source).wait(
+                return await PredictionWaits(self._tracker, source).wait(
                     "abc", last=last, timeout=timeout, queue_timeout=queue_timeout, poll=poll
                 )
             finally:
                 self.now = asyncio.get_running_loop().time()
-                assert len(self._waiter) == 0
+                assert len(self._tracker) == 0
 
         return run_virtually(main())
 
 
 @pytest.mark.parametrize("status", TERMINAL)
-def test_a_run_is_asked_for_until_it_has_ended(status: str) -> None:
+def test_a_run_is_polled_until_it_has_ended(status: str) -> None:
     world = World(run("starting"), run("processing"), run(status))
 
     assert (world.wait()).status == status
@@ -107,7 +107,7 @@ def test_a_run_is_asked_for_until_it_has_ended(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", TERMINAL)
-def test_a_run_that_is_known_to_have_ended_is_not_asked_for(status: str) -> None:
+def test_a_run_that_is_known_to_have_ended_is_not_polled(status: str) -> None:
     world = World(run("processing"))
     ended = run(status)
 
@@ -115,7 +115,7 @@ def test_a_run_that_is_known_to_have_ended_is_not_asked_for(status: str) -> None
     assert (world.asked_at, world.slept) == ([], [])
 
 
-def test_what_is_known_to_run_is_asked_for_after_a_pause() -> None:
+def test_a_run_whose_state_is_known_is_polled_after_a_pause() -> None:
     world = World(run("succeeded"))
 
     world.wait(run("starting"))
@@ -150,7 +150,7 @@ def test_a_run_that_stays_unknown_is_not_found() -> None:
     world = World(not_found())
 
     with pytest.raises(NotFoundError):
-        world.wait(dice=0.999)
+        world.wait(jitter=0.999)
 
     assert 30.0 <= world.asked_at[-1] - world.asked_at[0] <= 36.0
     assert len(world.asked_at) < 15
@@ -170,7 +170,7 @@ def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
     assert 30.0 <= world.asked_at[-1] - world.asked_at[1] <= 36.0
 
 
-def test_an_error_that_is_no_answer_of_the_api_is_the_waits_own() -> None:
+def test_an_error_that_no_poll_can_mend_ends_the_wait() -> None:
     world = World(run("processing"), ClientStateError("This client is closed."))
 
     with pytest.raises(ClientStateError, match="is closed"):
@@ -204,9 +204,9 @@ def test_an_answer_that_does_not_come_ends_half_a_minute_after_the_timeout() -> 
 
 
 def test_a_timeout_of_the_fetch_itself_is_not_taken_for_the_waits() -> None:
-    world = World(TimeoutError("of somebody else"))
+    world = World(TimeoutError("of a fetch"))
 
-    with pytest.raises(TimeoutError, match="of somebody else"):
+    with pytest.raises(TimeoutError, match="of a fetch"):
         world.wait(timeout=5)
 
 
@@ -216,7 +216,7 @@ async def test_a_pace_is_a_poll(client: Replicate) -> None:
         await client.predictions.wait("abc", poll=0.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
 
-def test_a_timeout_of_nothing_asks_once() -> None:
+def test_a_timeout_of_zero_polls_once() -> None:
     ended, going = World(run("succeeded")), World(run("starting"))
 
     assert (ended.wait(timeout=0)).status == "succeeded"
@@ -235,14 +235,14 @@ def test_slow_answers_count_as_waiting() -> None:
     assert world.now - 100.0 == pytest.approx(4.0 + 9.5, abs=0.6)
 
 
-def test_without_a_timeout_there_is_no_end_to_patience() -> None:
+def test_without_a_timeout_a_wait_goes_on() -> None:
     world = World(*[run("starting")] * 20_000, run("succeeded"))
 
     assert (world.wait(timeout=None)).status == "succeeded"
     assert world.now > 20_000
 
 
-def test_the_pace_slackens_and_quickens_again_with_the_status() -> None:
+def test_polls_slow_down_and_speed_up_again_with_the_status() -> None:
     poll = Poll()
     world = World(*[run("starting")] * 30, *[run("processing")] * 30, run("succeeded"))
 
@@ -257,17 +257,17 @@ def test_the_pace_slackens_and_quickens_again_with_the_status() -> None:
     assert processing[-1] == pytest.approx(poll.processing)
 
 
-def test_the_dice_shorten_the_pauses() -> None:
-    even, lucky = (World(run("starting"), run("starting"), run("succeeded")) for _ in range(2))
+def test_jitter_shortens_the_pauses() -> None:
+    full, short = (World(run("starting"), run("starting"), run("succeeded")) for _ in range(2))
 
-    even.wait(dice=0.0)
-    lucky.wait(dice=0.999)
+    full.wait(jitter=0.0)
+    short.wait(jitter=0.999)
 
-    assert even.slept == [1.0, 1.0]
-    assert all(0.8 <= pause < 0.81 for pause in lucky.slept)
+    assert full.slept == [1.0, 1.0]
+    assert all(0.8 <= pause < 0.81 for pause in short.slept)
 
 
-def test_a_minute_of_work_is_asked_for_some_dozens_of_times() -> None:
+def test_a_minute_of_work_is_polled_some_dozens_of_times() -> None:
     world = World(run("processing"))
 
     with pytest.raises(WaitTimeout):
@@ -299,7 +299,7 @@ async def test_a_client_returns_a_failure_as_it_is(client: Replicate) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_clients_patience_ends_and_the_run_goes_on(client: Replicate) -> None:
+async def test_a_run_goes_on_after_the_timeout_of_its_wait(client: Replicate) -> None:
     made = await client.predictions.create("local/slow", {"seconds": 60})
 
     with pytest.raises(WaitTimeout) as caught:

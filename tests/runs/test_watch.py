@@ -179,7 +179,7 @@ async def test_a_watch_is_read_by_one_task_and_may_be_closed(service: Service) -
         assert len(context_of(client).tracker) == 0
 
 
-async def test_a_watch_may_be_closed_before_anything_is_seen(service: Service) -> None:
+async def test_a_watch_may_be_closed_before_its_first_state(service: Service) -> None:
     hanging = Answer(cut=0, ending=Ending.HANG)
     async with (
         FaultServer(lambda _: hanging) as server,
@@ -259,7 +259,7 @@ async def test_many_waits_are_answered_from_the_embedded_servers_listing() -> No
 
 
 @pytest.mark.virtual_clock
-async def test_a_deadline_around_a_run_is_told_to_the_api(service: Service) -> None:
+async def test_a_deadline_around_a_run_is_sent_to_the_api(service: Service) -> None:
     async with service.client() as client:
         with anyio.fail_after(100):
             await client.run("acme/echo", {}, poll=QUICK)
@@ -281,7 +281,7 @@ async def test_a_deadline_around_a_run_is_told_to_the_api(service: Service) -> N
     ]
 
 
-async def test_what_is_known_to_be_quick_is_run_in_one_request(
+async def test_a_model_that_is_known_to_be_quick_is_run_in_one_request(
     server: LocalReplicate, client: Replicate
 ) -> None:
     @server.model("acme/quick")
@@ -302,7 +302,7 @@ async def test_what_is_known_to_be_quick_is_run_in_one_request(
     assert context_of(client).requests_sent - before > 1
 
 
-async def test_what_fails_at_once_is_the_failure_that_it_is(client: Replicate) -> None:
+async def test_a_run_that_fails_at_once_raises_its_failure(client: Replicate) -> None:
     seen: list[str] = []
     with pytest.raises(PredictionFailed):
         await client.run(

@@ -22,10 +22,10 @@ class World:
         pages: float = 25.0,
         windowed: bool = True,
     ) -> None:
-        self.dice = Random(20_261_123)
+        self.rng = Random(20_261_123)
         self.api = VirtualAPI(whole=whole, latency=latency)
-        self.waiter = RunTracker(jitter=self.dice.random, pages_per_second=pages)
-        self.waits = PredictionWaits(self.waiter, self.api.source(windowed=windowed))
+        self.tracker = RunTracker(jitter=self.rng.random, pages_per_second=pages)
+        self.waits = PredictionWaits(self.tracker, self.api.source(windowed=windowed))
 
     async def wait(
         self, run: Prediction | str, *, timeout: float | None = None, poll: Poll | None = None
@@ -46,12 +46,12 @@ class World:
         begun, delays = loop.time(), list[float]()
 
         async def slot() -> None:
-            await asyncio.sleep(self.dice.random() * shortest * 1.5)
+            await asyncio.sleep(self.rng.random() * shortest * 1.5)
             while loop.time() < begun + seconds:
-                late = await self.run(self.dice.uniform(shortest, shortest * 2))
+                late = await self.run(self.rng.uniform(shortest, shortest * 2))
                 if loop.time() > begun + seconds / 2:
                     delays.append(late)
-                await asyncio.sleep(self.dice.random() * 0.5)
+                await asyncio.sleep(self.rng.random() * 0.5)
 
         async def settle() -> None:
             await asyncio.sleep(seconds / 2)

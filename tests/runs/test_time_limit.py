@@ -1,4 +1,4 @@
-"""The two bounds of a wait: the time in the queue, and the time of work; in virtual time."""
+"""The two time limits of a wait, for the queue and for work; in virtual time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def outcome(
     known: bool = True,
 ) -> tuple[Prediction | WaitTimeout, float]:
     """Wait for a run; return it or the error, and how long that took."""
-    waits = PredictionWaits(world.waiter, world.api.source())
+    waits = PredictionWaits(world.tracker, world.api.source())
 
     async def main() -> tuple[Prediction | WaitTimeout, float]:
         run = world.api.create(work, queue=queue)
@@ -148,7 +148,7 @@ def test_a_page_and_a_webhook_show_that_work_began() -> None:
         waiting = asyncio.ensure_future(world.wait(run, timeout=20.0, poll=leisure))
         await asyncio.sleep(5.0)
         began = msgspec.structs.replace(run, status="processing")
-        world.waiter.notify("prediction", began)
+        world.tracker.notify("prediction", began)
         told = asyncio.get_running_loop().time()
         found += await asyncio.gather(waiting, return_exceptions=True)
         return found, took if asyncio.get_running_loop().time() - told < 22.0 else 0.0

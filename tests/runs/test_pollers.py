@@ -1,4 +1,4 @@
-"""Who asks for a run, and what becomes of that when somebody leaves; in virtual time."""
+"""Polls in flight when a wait ends, is cancelled or is joined by another; in virtual time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.virtual_time import run_virtually
 
 
 @pytest.mark.parametrize("end", ["announced", "timeout", "cancel"])
-def test_who_asks_alone_is_not_kept_by_an_answer_that_does_not_come(end: str) -> None:
+def test_a_wait_ends_without_the_answer_that_its_poll_awaits(end: str) -> None:
     world = World(latency=1000.0)
 
     async def main() -> None:
@@ -27,7 +27,7 @@ def test_who_asks_alone_is_not_kept_by_an_answer_that_does_not_come(end: str) ->
         assert world.api.asking == 1
         if end == "announced":
             ended = msgspec.structs.replace(run, status="succeeded")
-            world.waiter.notify("prediction", ended)
+            world.tracker.notify("prediction", ended)
             assert await waiting == ended
         elif end == "timeout":
             with pytest.raises(WaitTimeout):
@@ -38,12 +38,12 @@ def test_who_asks_alone_is_not_kept_by_an_answer_that_does_not_come(end: str) ->
                 await waiting
         assert waiting.cancelling() == (end == "cancel")
         assert loop.time() - begun == pytest.approx(33.0 if end == "timeout" else 1.0)
-        assert (len(world.waiter), world.api.asking) == (0, 0)
+        assert (len(world.tracker), world.api.asking) == (0, 0)
 
     run_virtually(main())
 
 
-def test_a_cancel_and_the_end_at_once_are_a_cancel() -> None:
+def test_a_cancel_together_with_the_end_is_a_cancel() -> None:
     world = World(latency=1000.0)
 
     async def main() -> None:
@@ -51,7 +51,7 @@ def test_a_cancel_and_the_end_at_once_are_a_cancel() -> None:
         waiting = asyncio.create_task(world.wait(run.id))
         await asyncio.sleep(1.0)
         waiting.cancel()
-        world.waiter.notify("prediction", msgspec.structs.replace(run, status="succeeded"))
+        world.tracker.notify("prediction", msgspec.structs.replace(run, status="succeeded"))
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
@@ -59,7 +59,7 @@ def test_a_cancel_and_the_end_at_once_are_a_cancel() -> None:
 
 
 @pytest.mark.parametrize("first", ["scope", "end"])
-def test_a_scope_that_is_cancelled_as_the_end_comes_keeps_its_cancel(first: str) -> None:
+def test_a_scope_that_is_cancelled_together_with_the_end_keeps_its_cancel(first: str) -> None:
     world = World(latency=1000.0)
 
     async def wait(run: Prediction, scope: anyio.CancelScope) -> str:
@@ -75,7 +75,7 @@ def test_a_scope_that_is_cancelled_as_the_end_comes_keeps_its_cancel(first: str)
         ended = msgspec.structs.replace(run, status="succeeded")
         if first == "scope":
             scope.cancel()
-        world.waiter.notify("prediction", ended)
+        world.tracker.notify("prediction", ended)
         if first == "end":
             scope.cancel()
         assert await waiting == "went on"
@@ -86,7 +86,7 @@ def test_a_scope_that_is_cancelled_as_the_end_comes_keeps_its_cancel(first: str)
 
 
 @pytest.mark.parametrize("asking", [True, False])
-def test_who_joins_is_told_though_the_one_who_asks_leaves(asking: bool) -> None:
+def test_a_second_wait_ends_though_the_first_is_cancelled(asking: bool) -> None:
     world = World(latency=0.5)
 
     async def main() -> float:
@@ -102,21 +102,21 @@ def test_who_joins_is_told_though_the_one_who_asks_leaves(asking: bool) -> None:
     assert run_virtually(main()) < 2.0
 
 
-def test_who_joins_is_told_though_the_one_who_was_called_never_asked() -> None:
+def test_a_second_wait_that_begins_as_a_poll_falls_due_ends() -> None:
     world = World()
 
     async def main() -> None:
         loop, run = asyncio.get_running_loop(), world.api.create(2.0)
         first = asyncio.create_task(world.wait(run))
         await asyncio.sleep(0)
-        watched = world.waiter._runs.get(f"prediction/{run.id}")
+        watched = world.tracker._runs.get(f"prediction/{run.id}")
         assert watched is not None
 
         async def second() -> Prediction:
             first.cancel()
             return await world.wait(run)
 
-        # In the same turn of the loop as the call, and just before it.
+        # In the same turn of the loop as the poll, and just before it.
         later = loop.create_future()
         loop.call_at(watched.due - 5e-10, lambda: later.set_result(loop.create_task(second())))
         assert (await (await later)).status == "succeeded"
@@ -125,7 +125,7 @@ def test_who_joins_is_told_though_the_one_who_was_called_never_asked() -> None:
     run_virtually(main())
 
 
-def test_a_cancel_that_comes_from_a_request_itself_is_not_the_end() -> None:
+def test_a_request_that_cancels_itself_ends_no_wait() -> None:
     world = World()
     refusals = 2
 
@@ -138,13 +138,13 @@ def test_a_cancel_that_comes_from_a_request_itself_is_not_the_end() -> None:
 
     async def main() -> Prediction:
         run = world.api.create(3.0)
-        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=interrupted))
+        waits = PredictionWaits(world.tracker, replace(world.api.source(), get=interrupted))
         return await waits.wait(run.id, last=run, timeout=None, poll=None)
 
     assert run_virtually(main()).status == "succeeded"
 
 
-def test_an_error_that_cannot_be_copied_is_given_as_it_is() -> None:
+def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
     class StubbornError(Exception):
         def __reduce__(self) -> str:
             raise TypeError("not me")
@@ -155,7 +155,7 @@ def test_an_error_that_cannot_be_copied_is_given_as_it_is() -> None:
         raise StubbornError
 
     async def main() -> list[Prediction | BaseException]:
-        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=refuse))
+        waits = PredictionWaits(world.tracker, replace(world.api.source(), get=refuse))
         both = [waits.wait("x", last=None, timeout=None, poll=None) for _ in range(2)]
         return await asyncio.gather(*both, return_exceptions=True)
 

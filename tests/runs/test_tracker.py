@@ -1,4 +1,4 @@
-"""Many waits on one schedule, in virtual time: who is asked for when, and what that costs."""
+"""Many waits in virtual time: which requests they cost, and how soon they end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_many_waits_cost_little_more_than_a_request_each(waits: int) -> None:
     assert max(delays) < 10.0
 
 
-def test_listed_runs_that_are_whole_need_no_further_request() -> None:
+def test_listed_runs_that_are_complete_need_no_further_request() -> None:
     world = World(whole=True, pages=1000)
 
     delays = run_virtually(world.keep_running(500, seconds=50, shortest=10))
@@ -42,7 +42,7 @@ def test_listed_runs_that_are_whole_need_no_further_request() -> None:
     assert world.api.requests / len(delays) < 0.6
 
 
-def test_few_waits_are_asked_for_one_by_one() -> None:
+def test_few_runs_are_polled_one_by_one() -> None:
     world = World()
 
     async def main() -> list[float]:
@@ -55,7 +55,7 @@ def test_few_waits_are_asked_for_one_by_one() -> None:
     assert max(delays) < 2.0
 
 
-def test_what_runs_took_before_is_not_asked_for_in_between() -> None:
+def test_runs_of_a_known_duration_are_polled_less_before_their_end() -> None:
     world = World()
 
     async def main() -> tuple[int, list[float]]:
@@ -90,7 +90,7 @@ def test_pages_are_no_more_than_there_is_room_for() -> None:
     assert 0 < len(world.api.pages) < 2.0 * 50 + 10
 
 
-def test_a_listing_that_fails_is_done_without() -> None:
+def test_waits_end_without_a_listing_that_fails() -> None:
     world = World()
     world.api.listing_fails = True
 
@@ -104,7 +104,7 @@ def test_a_listing_that_fails_is_done_without() -> None:
     assert len(world.api.gets) >= 50
 
 
-def test_a_run_that_the_listing_does_not_show_is_asked_for_alone() -> None:
+def test_a_run_that_the_listing_does_not_show_is_polled_by_itself() -> None:
     world = World()
 
     async def main() -> list[float]:
@@ -120,7 +120,7 @@ def test_a_run_that_the_listing_does_not_show_is_asked_for_alone() -> None:
     assert world.api.pages
 
 
-def test_strangers_who_fill_the_listing_end_the_pages() -> None:
+def test_a_listing_full_of_other_runs_is_not_read_for_long() -> None:
     world = World(pages=1000)
 
     async def main() -> None:
@@ -149,7 +149,7 @@ def test_a_listing_without_windows_is_read_from_its_start() -> None:
     assert set(world.api.pages) == {(None, None)}
 
 
-def test_two_waits_for_one_run_share_what_is_asked() -> None:
+def test_waits_for_one_run_share_its_polls() -> None:
     alone, shared = World(), World()
 
     async def one() -> None:
@@ -166,7 +166,7 @@ def test_two_waits_for_one_run_share_what_is_asked() -> None:
     assert len(shared.api.gets) <= len(alone.api.gets) + 2
 
 
-def test_the_hastiest_of_those_who_share_a_run_sets_the_pace() -> None:
+def test_the_fastest_pace_of_the_waits_for_a_run_counts() -> None:
     world = World()
     slow, quick = (Poll(first=pace, starting=pace, processing=pace) for pace in (30.0, 0.5))
 
@@ -178,7 +178,7 @@ def test_the_hastiest_of_those_who_share_a_run_sets_the_pace() -> None:
     assert run_virtually(main()) < 1.0
 
 
-def test_an_error_is_everyones_own_and_nobody_elses() -> None:
+def test_each_wait_for_a_run_gets_a_copy_of_its_error() -> None:
     world = World()
 
     async def main() -> tuple[list[Prediction | BaseException], float]:
@@ -205,7 +205,7 @@ def test_a_run_that_vanishes_from_the_listing_is_gone() -> None:
         return await world.api.get(name)
 
     async def main() -> list[Prediction | BaseException]:
-        waits = PredictionWaits(world.waiter, replace(world.api.source(), get=missing))
+        waits = PredictionWaits(world.tracker, replace(world.api.source(), get=missing))
         runs = [world.api.create(20.0) for _ in range(20)]
         waiting = [
             asyncio.ensure_future(waits.wait(run.id, last=run, timeout=None, poll=None))
@@ -222,7 +222,7 @@ def test_a_run_that_vanishes_from_the_listing_is_gone() -> None:
     assert not any(isinstance(one, NotFoundError) for one in found)
 
 
-def test_a_timeout_tells_the_status_that_a_page_showed() -> None:
+def test_a_timeout_has_the_status_that_a_page_showed() -> None:
     world = World()
 
     async def main() -> list[Prediction | BaseException]:
@@ -237,7 +237,7 @@ def test_a_timeout_tells_the_status_that_a_page_showed() -> None:
     assert world.api.gets == []
 
 
-def test_a_wait_that_is_cancelled_is_forgotten_at_once() -> None:
+def test_a_wait_that_is_cancelled_ends_its_polls_at_once() -> None:
     world = World(latency=1000.0)
 
     async def main() -> None:
@@ -246,20 +246,20 @@ def test_a_wait_that_is_cancelled_is_forgotten_at_once() -> None:
         waiting += [asyncio.ensure_future(world.wait(run.id)) for run in runs[:3]]
         await asyncio.sleep(2.0)
         assert world.api.asking > 0
-        assert len(world.waiter) == 300
+        assert len(world.tracker) == 300
         for number, wait in enumerate(waiting):
             wait.cancel()
             if number % 50 == 0:
                 await asyncio.sleep(0)
         await asyncio.wait(waiting)
-        assert len(world.waiter) == 0
+        assert len(world.tracker) == 0
         await asyncio.sleep(0.01)
         assert world.api.asking == 0
 
     run_virtually(main())
 
 
-def test_waits_that_go_on_are_answered_when_others_are_cancelled() -> None:
+def test_waits_end_as_usual_when_others_are_cancelled() -> None:
     world = World()
 
     async def main() -> None:
@@ -287,7 +287,7 @@ def test_the_waits_of_a_loop_that_ended_do_not_hinder_those_of_the_next() -> Non
     for _ in range(2):
         run_virtually(abandon())
         assert run_virtually(world.run(5.0)) < 2.0
-    assert len(world.waiter) == 0
+    assert len(world.tracker) == 0
 
 
 def test_waits_share_a_bounded_number_of_pollers() -> None:
@@ -297,7 +297,7 @@ def test_waits_share_a_bounded_number_of_pollers() -> None:
     async def main() -> int:
         waiting = [asyncio.ensure_future(world.run(5.0)) for _ in range(1_000)]
         most = 0
-        while len(world.waiter) or not world.api.requests:
+        while len(world.tracker) or not world.api.requests:
             await asyncio.sleep(0.1)
             assert len(asyncio.all_tasks()) <= len(waiting) + 1 + 256
             most = max(most, world.api.asking)
@@ -308,7 +308,7 @@ def test_waits_share_a_bounded_number_of_pollers() -> None:
 
 
 @pytest.mark.parametrize("said", ["before", "meanwhile"])
-def test_a_run_whose_end_is_announced_is_not_asked_for_at_leisure(said: str) -> None:
+def test_a_webhook_ends_a_wait_before_the_next_poll(said: str) -> None:
     world = World()
     leisure = Poll(first=60.0, starting=60.0, processing=60.0)
 
@@ -316,12 +316,12 @@ def test_a_run_whose_end_is_announced_is_not_asked_for_at_leisure(said: str) -> 
         run = world.api.create(5.0)
         if said == "before":
             await asyncio.sleep(6.0)
-            world.waiter.notify("prediction", await world.api.get(run.id))
+            world.tracker.notify("prediction", await world.api.get(run.id))
             waiting = asyncio.ensure_future(world.wait(run, poll=leisure))
         else:
             waiting = asyncio.ensure_future(world.wait(run, poll=leisure))
             await asyncio.sleep(6.0)
-            world.waiter.notify("prediction", await world.api.get(run.id))
+            world.tracker.notify("prediction", await world.api.get(run.id))
         return await waiting, asyncio.get_running_loop().time()
 
     ended, at = run_virtually(main())
@@ -337,7 +337,7 @@ async def changes(world: World, run: Prediction) -> list[str]:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_many_who_watch_are_served_from_pages_that_are_whole(whole: bool) -> None:
+def test_pages_show_changes_to_many_watches(whole: bool) -> None:
     world = World(whole=whole, pages=1000)
 
     async def main() -> list[list[str]]:
@@ -352,7 +352,7 @@ def test_many_who_watch_are_served_from_pages_that_are_whole(whole: bool) -> Non
         assert len(world.api.gets) > 60
 
 
-def test_who_watches_later_is_shown_what_is_known_at_once() -> None:
+def test_a_watch_of_a_tracked_run_shows_its_last_state_at_once() -> None:
     world = World()
 
     async def main() -> float:
@@ -371,7 +371,7 @@ def test_who_watches_later_is_shown_what_is_known_at_once() -> None:
     run_virtually(main())
 
 
-def test_items_that_cannot_be_read_are_asked_for_alone() -> None:
+def test_runs_whose_listed_items_are_malformed_are_polled_alone() -> None:
     world = World(whole=True)
     broken = [b"[]", b'{"id":"r000000","status":"succeeded"', b'{"id":3,"status":"succeeded"}']
     odd = b'{"id":"r000001","status":["failed"],"input":{},"logs":"","output":null}'
@@ -383,7 +383,7 @@ def test_items_that_cannot_be_read_are_asked_for_alone() -> None:
 
     async def main() -> list[Prediction]:
         runs = [world.api.create(5.0) for _ in range(10)]
-        waits = PredictionWaits(world.waiter, replace(world.api.source(), page=page))
+        waits = PredictionWaits(world.tracker, replace(world.api.source(), page=page))
         return await asyncio.gather(
             *(waits.wait(run.id, last=run, timeout=None, poll=None) for run in runs)
         )
@@ -394,15 +394,15 @@ def test_items_that_cannot_be_read_are_asked_for_alone() -> None:
     assert {"r000000", "r000001"} <= set(world.api.gets)
 
 
-def test_announcements_nobody_waits_for_are_bounded_and_unfinished_ones_forgotten() -> None:
+def test_the_number_of_reported_ends_is_bounded() -> None:
     world = World()
 
     async def main() -> None:
         run = world.api.create(1.0)
-        world.waiter.notify("prediction", run)
-        assert not world.waiter.is_tracked("prediction", run.id)
+        world.tracker.notify("prediction", run)
+        assert not world.tracker.is_tracked("prediction", run.id)
         ended = msgspec.structs.replace(run, status="succeeded")
         for at in range(10_000):
-            world.waiter.notify("prediction", msgspec.structs.replace(ended, id=f"{at}"))
+            world.tracker.notify("prediction", msgspec.structs.replace(ended, id=f"{at}"))
 
     run_virtually(main())

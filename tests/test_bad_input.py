@@ -420,7 +420,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def nobody(anyio_backend: str) -> AsyncIterator[Stranger]:
+async def unreached(anyio_backend: str) -> AsyncIterator[Stranger]:
     """A server that must not be called on."""
     async with Stranger() as server:
         yield server
@@ -441,20 +441,20 @@ async def refused(server: Stranger, call: Call) -> str:
 @pytest.mark.parametrize(("ref", "message"), MODELS)
 @pytest.mark.parametrize("operation", TAKE_A_MODEL)
 async def test_a_name_of_a_model_is_checked(
-    nobody: Stranger, operation: str, ref: object, message: str
+    unreached: Stranger, operation: str, ref: object, message: str
 ) -> None:
-    assert await refused(nobody, lambda c: TAKE_A_MODEL[operation](c, ref)) == message
+    assert await refused(unreached, lambda c: TAKE_A_MODEL[operation](c, ref)) == message
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("id", "message"), IDS)
 @pytest.mark.parametrize("operation", TAKE_AN_ID)
 async def test_an_id_is_one_segment_of_a_path(
-    nobody: Stranger, operation: str, id: object, message: str
+    unreached: Stranger, operation: str, id: object, message: str
 ) -> None:
     argument, call = TAKE_AN_ID[operation]
 
-    assert await refused(nobody, lambda c: call(c, id)) == f"{argument}{message}; {SHOWN}"
+    assert await refused(unreached, lambda c: call(c, id)) == f"{argument}{message}; {SHOWN}"
 
 
 @pytest.mark.anyio
@@ -464,9 +464,9 @@ async def test_an_id_is_one_segment_of_a_path(
     ids=[f"{at} {message[:40]}" for at, (_, message) in enumerate(CALLS)],
 )
 async def test_an_argument_is_checked_before_anything_is_sent(
-    nobody: Stranger, call: Call, message: str
+    unreached: Stranger, call: Call, message: str
 ) -> None:
-    said = await refused(nobody, call)
+    said = await refused(unreached, call)
 
     if message.endswith("."):
         assert said.endswith(message)

@@ -125,7 +125,7 @@ def make_batch(
         max_predictions=max_predictions,
         dry_run=dry_run,
         on_progress=on_progress,
-        patience=batch_timeouts or BatchTimeouts(),
+        timeouts=batch_timeouts or BatchTimeouts(),
     )
     _check(options)
 

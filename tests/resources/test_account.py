@@ -30,7 +30,7 @@ async def test_another_token_is_another_account(server: LocalReplicate, client: 
 
 
 async def test_a_wrong_token_is_refused_without_being_shown(client: Replicate) -> None:
-    stranger = client.with_options(api_token="r8_nobody")
+    stranger = client.with_options(api_token="r8_unknown")
 
     with pytest.raises(AuthenticationError) as caught:
         await stranger.account.get()

@@ -18,4 +18,4 @@ async def test_hardware_is_a_plain_list(client: Replicate) -> None:
 
 async def test_hardware_needs_a_token(client: Replicate) -> None:
     with pytest.raises(AuthenticationError):
-        await client.with_options(api_token="r8_nobody").hardware.list()
+        await client.with_options(api_token="r8_unknown").hardware.list()

@@ -448,7 +448,7 @@ async def test_the_webhook_of_a_run_must_be_a_url_that_can_be_called(
         "local/echo", {"value": 1}, webhook="https://example.com/hook", wait=5
     )
 
-    # The server reaches nobody but this machine; it says so, and the run goes on.
+    # The server reaches only this machine; it says so, and the run goes on.
     assert made.status == "succeeded"
     attempt = await until(lambda: next(iter(server.webhook_attempts), None))
     assert attempt.status is None

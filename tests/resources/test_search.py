@@ -42,7 +42,7 @@ def _parrot(text: str) -> str:
 
 
 async def test_search_is_open_to_everyone(client: Replicate) -> None:
-    found = await client.with_options(api_token="r8_nobody").search("storyteller")
+    found = await client.with_options(api_token="r8_unknown").search("storyteller")
 
     assert found.models
 

@@ -43,7 +43,7 @@ async def test_the_secret_is_the_accounts_own(server: LocalReplicate, client: Re
 
 async def test_the_secret_needs_a_token(client: Replicate) -> None:
     with pytest.raises(AuthenticationError):
-        await client.with_options(api_token="r8_nobody").webhooks.default.secret.get()
+        await client.with_options(api_token="r8_unknown").webhooks.default.secret.get()
 
 
 async def test_a_prediction_calls_back_signed(client: Replicate) -> None:

@@ -18,7 +18,7 @@ _LONGEST_PAUSE: Final = 60.0
 class CircuitBreaker:
     """Lets creates through while they work; after 5 failures in a row, one probe at a time.
 
-    Probes leave after 1, 2, 4 and up to 60 seconds, until one succeeds. *patience* is the number of
+    Probes leave after 1, 2, 4 and up to 60 seconds, until one succeeds. *timeout* is the number of
     seconds of failures after which `gave_up` is true.
     """
 
@@ -26,11 +26,11 @@ class CircuitBreaker:
         self,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
-        patience: float,
+        timeout: float,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._patience = patience
+        self._timeout = timeout
         self._failures = 0
         self._probes = 0
         self._probing = False
@@ -46,9 +46,9 @@ class CircuitBreaker:
 
     @property
     def gave_up(self) -> bool:
-        """Whether creates have only failed for longer than *patience*."""
+        """Whether creates have only failed for longer than *timeout*."""
         since = self._failing_since
-        return since is not None and self._clock() - since > self._patience
+        return since is not None and self._clock() - since > self._timeout
 
     def succeeded(self) -> None:
         """Count a create that the API answered, whatever it said about the input."""
@@ -65,7 +65,7 @@ class CircuitBreaker:
             # Failures of creates that were under way together do not make the pause longer.
             self._probes += self._probing
             pause = backoff(self._probes + 1, base=_FIRST_PAUSE, cap=_LONGEST_PAUSE)
-            self._closed_until = self._clock() + min(pause, self._patience)
+            self._closed_until = self._clock() + min(pause, self._timeout)
 
     @asynccontextmanager
     async def attempt(self) -> AsyncGenerator[None]:

@@ -113,7 +113,7 @@ class ItemRunner:
         self._stop = stop
         self._stats = stats
         self._limit = CreateLimit(options.max_predictions, stop)
-        self._breaker = CircuitBreaker(monotonic, stop.sleep, options.patience.outage)
+        self._breaker = CircuitBreaker(monotonic, stop.sleep, options.timeouts.outage)
         self._first = asyncio.Lock()
         self._first_worked = False
         self._time_asked = False
@@ -418,7 +418,7 @@ class ItemRunner:
         item.ended, item.counted = None, False
         await self._record(item, item.entry.reset())
         await self._stop.sleep(
-            backoff(item.repeats, base=self._options.patience.retry, cap=_LONGEST_PAUSE)
+            backoff(item.repeats, base=self._options.timeouts.retry, cap=_LONGEST_PAUSE)
         )
 
     async def _finish(self, item: Item, ended: Prediction) -> Outcome:

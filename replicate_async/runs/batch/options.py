@@ -49,6 +49,6 @@ class BatchOptions:
     max_predictions: int | None
     dry_run: bool
     on_progress: Callable[[BatchProgress], object] | None
-    patience: BatchTimeouts
+    timeouts: BatchTimeouts
     match: Match = "input"
     """Whether an input is known by its key and its values, or by its key alone."""

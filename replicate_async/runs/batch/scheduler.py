@@ -196,7 +196,7 @@ class BatchScheduler:
             api.get,
             claims,
             api.clock,
-            options.patience,
+            options.timeouts,
             api.file_sha256,
         )
         return ItemRunner(options, api, journal, claims, self._reconciler, self._stop, self.stats)

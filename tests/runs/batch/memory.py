@@ -101,7 +101,7 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         max_predictions=None,
         dry_run=False,
         on_progress=None,
-        patience=BatchTimeouts(),
+        timeouts=BatchTimeouts(),
     )
     before = 0
     began = monotonic()

@@ -315,9 +315,9 @@ async def test_waiting_outlasts_an_api_that_is_out_for_a_moment() -> None:
 async def test_a_prediction_that_cannot_be_asked_for_is_an_error_of_its_item(status: int) -> None:
     api = BatchAPI(seconds=0.01)
     api.getting = lambda made: problem(status) if made.input["n"] == 0 and api.creates else None
-    patience = BatchTimeouts(outage=0.0)
+    timeouts = BatchTimeouts(outage=0.0)
 
-    results = await collect(api, 2, retry=Retry(attempts=1), batch_timeouts=patience, timeout=2.0)
+    results = await collect(api, 2, retry=Retry(attempts=1), batch_timeouts=timeouts, timeout=2.0)
 
     assert [result.ok for result in sorted(results, key=lambda each: each.index)] == [False, True]
 

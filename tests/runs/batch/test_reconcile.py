@@ -186,9 +186,9 @@ async def test_a_list_that_cannot_be_read_leaves_it_undecided_and_a_later_one_de
     api = BatchAPI(lose=lambda number: number == 1)
     api.listing = lambda _: answers[broken]
 
-    patience = replace(SOON, outage=0.1)
-    (lost,) = await run(api, [{"n": 1}], journal, batch_timeouts=patience)
-    (still,) = await run(api, [{"n": 1}], journal, batch_timeouts=patience)
+    timeouts = replace(SOON, outage=0.1)
+    (lost,) = await run(api, [{"n": 1}], journal, batch_timeouts=timeouts)
+    (still,) = await run(api, [{"n": 1}], journal, batch_timeouts=timeouts)
     api.listing = None
     (found,) = await run(api, [{"n": 1}], journal)
 

@@ -117,9 +117,9 @@ async def test_an_input_that_breaks_the_api_is_given_up(journal: Path) -> None:
         return problem(500) if api.last == {"n": 2} else None
 
     api.refuse = poisoned
-    patience = replace(SOON, settle=0.05, outage=30.0)
+    timeouts = replace(SOON, settle=0.05, outage=30.0)
     results = await run(
-        api, [{"n": number} for number in range(4)], journal, batch_timeouts=patience
+        api, [{"n": number} for number in range(4)], journal, batch_timeouts=timeouts
     )
 
     assert [result.ok for result in results] == [True, True, False, True]
@@ -130,10 +130,10 @@ async def test_an_input_that_breaks_the_api_is_given_up(journal: Path) -> None:
 
 async def test_an_api_that_breaks_on_every_create_ends_the_batch(journal: Path) -> None:
     api = BatchAPI(refuse=lambda _: problem(503))
-    patience = replace(SOON, settle=0.05, outage=0.1)
+    timeouts = replace(SOON, settle=0.05, outage=0.1)
 
     with pytest.raises(ServerError):
-        await run(api, [{"n": number} for number in range(100)], journal, batch_timeouts=patience)
+        await run(api, [{"n": number} for number in range(100)], journal, batch_timeouts=timeouts)
 
     assert api.creates < 50
     assert set(await states(journal)) <= {State.PLANNED, State.INTENT}

@@ -10,10 +10,10 @@ import stat
 import sys
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from replicate_async.errors import FileError, TargetExistsError
 from replicate_async.files.names import numbered
@@ -25,7 +25,6 @@ _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _SAFELY: Final = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
-_HELD: Final = os.open in os.supports_dir_fd and os.link in os.supports_dir_fd
 _LINKLESS: Final = frozenset({
     errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EACCES
 })  # fmt: skip
@@ -69,34 +68,20 @@ class Part:
 
 
 class Folder:
-    """A folder, held open where the system can, so that it cannot be replaced meanwhile."""
+    """A folder that files are saved into; *make* makes it if it does not exist."""
 
-    def __init__(self, path: Path, fd: int | None) -> None:
-        self.path = path
-        self._fd = fd
-
-    @classmethod
-    def open(cls, path: Path, *, make: bool) -> Self:
-        """Open the folder at *path*, after making it if *make*."""
+    def __init__(self, path: Path, *, make: bool) -> None:
         if make:
             path.mkdir(parents=True, exist_ok=True)
-        if not _HELD:
-            if not path.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            return cls(path, None)
-        return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-
-    def close(self) -> None:
-        """Close the folder."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        self.path = path
 
     def check(self, name: str, *, overwrite: bool) -> None:
         """Raise `FileError` if a file called *name* must not be created here."""
         path = self.path / name
         try:
-            mode = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False).st_mode
+            mode = path.lstat().st_mode
         except FileNotFoundError:
             return
         if stat.S_ISLNK(mode):
@@ -151,7 +136,7 @@ class Folder:
                 if not unique:
                     raise
             else:
-                self._sync()
+                sync_folder(self.path)
                 return wanted
         raise FileError(f"{self.path} has too many files named like {name!r}.", path=self.path)
 
@@ -169,7 +154,7 @@ class Folder:
                 self._claim(name)
             else:
                 return self._discard(part.name)
-        os.replace(self._at(part.name), self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        (self.path / part.name).replace(self.path / name)
         return None
 
     def _claim(self, name: str) -> None:
@@ -181,10 +166,8 @@ class Folder:
 
     def _link(self, old: str, new: str) -> None:
         # os.link fails if *new* exists; os.rename would replace it.
-        if self._fd is None:
-            os.link(self.path / old, self.path / new)
-        else:
-            os.link(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
+        follow = os.link not in os.supports_follow_symlinks
+        os.link(self.path / old, self.path / new, follow_symlinks=follow)
 
     def _make_part(self, name: str, validator: str) -> Part:
         fd = self._create(name)
@@ -192,19 +175,15 @@ class Folder:
         return Part(fd, name, validator)
 
     def _create(self, name: str) -> int:
-        return os.open(self._at(name), _CREATE | _SAFELY, 0o666, dir_fd=self._fd)
+        return os.open(self.path / name, _CREATE | _SAFELY, 0o666)
 
-    def _parts(self, key: str) -> Iterator[str]:
-        prefix = _prefix(key)
-        where = self.path if self._fd is None else self._fd
-        for name in os.listdir(where):  # noqa: PTH208 - pathlib knows no open folders
-            if name.startswith(prefix) and name.endswith(".part"):
-                yield name
+    def _parts(self, key: str) -> list[str]:
+        return [path.name for path in self.path.glob(f"{_prefix(key)}*.part")]
 
     def _lock(self, name: str) -> int | None:
         """Open *name* if it is a regular file of this user that no process has open, else None."""
         try:
-            fd = os.open(self._at(name), os.O_RDWR | _SAFELY, dir_fd=self._fd)
+            fd = os.open(self.path / name, os.O_RDWR | _SAFELY)
         except OSError:
             return None
         status = os.fstat(fd)
@@ -218,36 +197,34 @@ class Folder:
     def _is(self, name: str, fd: int) -> bool:
         """Return whether *name* is the file that *fd* has open."""
         try:
-            there = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
+            there = (self.path / name).lstat()
         except OSError:
             return False
         return os.path.samestat(there, os.fstat(fd))
 
     def _remove(self, name: str) -> None:
-        os.unlink(self._at(name), dir_fd=self._fd)
+        (self.path / name).unlink()
 
     def _discard(self, name: str) -> None:
         with suppress(OSError):  # the file is saved under its other name
             self._remove(name)
 
-    def _sync(self) -> None:
-        if self._fd is not None:
-            sync_folder(self._fd)
 
-    def _at(self, name: str) -> str:
-        return name if self._fd is not None else os.fspath(self.path / name)
-
-
-def sync_folder(descriptor: int) -> None:
-    """Sync the entries of a folder to the disk, if its file system can.
+def sync_folder(folder: Path) -> None:
+    """Sync the entries of *folder* to the disk, if its file system can.
 
     Network folders and FUSE mounts may answer EINVAL or ENOTSUP; that is ignored.
     """
+    if sys.platform == "win32":
+        return  # folders cannot be opened there
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _UNSYNCABLE:
             raise
+    finally:
+        os.close(descriptor)
 
 
 def _taken(path: Path) -> TargetExistsError:

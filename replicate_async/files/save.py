@@ -133,10 +133,10 @@ class FileSaver:
         make = is_folder or path.endswith(("/", os.sep))
         place = Path(path)
         if make or place.is_dir():
-            self._folder = Folder.open(place, make=make)
+            self._folder = Folder(place, make=make)
         else:
             self._target = place.name
-            self._folder = Folder.open(place.parent, make=False)
+            self._folder = Folder(place.parent, make=False)
             self._folder.check(place.name, overwrite=self._overwrite)
 
     async def begin(self) -> None:
@@ -205,14 +205,7 @@ class FileSaver:
             with suppress(OSError):
                 await self._flush()
         finally:
-            await run_in_thread(self._close, keep=keep and self.written >= _WORTH_KEEPING)
-
-    def _close(self, *, keep: bool) -> None:
-        try:
-            self._drop_part(keep=keep)
-        finally:
-            if self._folder is not None:
-                self._folder.close()
+            await run_in_thread(self._drop_part, keep=keep and self.written >= _WORTH_KEEPING)
 
     def _find_part(self) -> None:
         self._part = self._opened_folder.find_part(self._key)

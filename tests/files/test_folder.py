@@ -24,22 +24,19 @@ async def test_without_hard_links_a_name_is_claimed_first(tmp_path: Path) -> Non
             raise PermissionError(1, f"no link from {old} to {new}")
 
     (tmp_path / "a").write_bytes(b"mine")
-    folder = Linkless.open(tmp_path, make=False)
-    try:
-        part = folder.make_part("key", "")
-        part.write([b"x"])
-        with caught(TargetExistsError):
-            folder.publish(part, "a", unique=False, overwrite=False)
-        assert folder.publish(part, "a", unique=True, overwrite=False) == "a (2)"
-        folder.drop(part)
-    finally:
-        folder.close()
+    folder = Linkless(tmp_path, make=False)
+    part = folder.make_part("key", "")
+    part.write([b"x"])
+    with caught(TargetExistsError):
+        folder.publish(part, "a", unique=False, overwrite=False)
+    assert folder.publish(part, "a", unique=True, overwrite=False) == "a (2)"
+    folder.drop(part)
 
     assert inside(tmp_path) == {"a": b"mine", "a (2)": b"x"}
 
 
-def test_a_folder_works_by_its_path_where_it_cannot_be_held_open(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, None)
+def test_a_kept_part_is_found_and_published(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, make=False)
     part = folder.make_part("key", '"v"')
     part.write([b"x"])
     folder.drop(part, keep=True)
@@ -49,13 +46,12 @@ def test_a_folder_works_by_its_path_where_it_cannot_be_held_open(tmp_path: Path)
     folder.drop(part)
     with caught(TargetExistsError):
         folder.check("a", overwrite=False)
-    folder.close()
 
     assert inside(tmp_path) == {"a": b"x"}
 
 
 def test_a_removed_part_file_is_an_error(tmp_path: Path) -> None:
-    folder = Folder.open(tmp_path, make=False)
+    folder = Folder(tmp_path, make=False)
     part = folder.make_part("key", '"v"')
     (tmp_path / part.name).unlink()
     with pytest.raises(FileError):
@@ -63,19 +59,17 @@ def test_a_removed_part_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileError):
         part.settle(5)
     folder.drop(part)
-    folder.close()
 
     assert not names_in(tmp_path)
 
 
 def test_part_files_without_a_valid_mark_are_removed(tmp_path: Path) -> None:
-    folder = Folder.open(tmp_path, make=False)
+    folder = Folder(tmp_path, make=False)
     part = folder.make_part("key", '"v"')
     folder.drop(part)
     stem = part.name.split(".")[1]
     for mark in ("_w", "A", "a b"):
         (tmp_path / f".{stem}.{mark}.part").write_bytes(b"x")
     assert folder.find_part("key") is None
-    folder.close()
 
     assert not names_in(tmp_path)

@@ -225,10 +225,9 @@ async def test_a_planted_part_file_is_not_resumed(tmp_path: Path, trap: str) -> 
 
 def plan_part(folder: Path, key: str, validator: str) -> Path:
     """Return where what is left of a download is, with nothing there."""
-    opened = Folder.open(folder, make=True)
+    opened = Folder(folder, make=True)
     part = opened.make_part(key, validator)
     opened.drop(part)
-    opened.close()
     return folder / part.name
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import zlib
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -104,7 +103,7 @@ def _create(path: Path, header: JournalHeader) -> None:
         _insert_header(db, header)
         db.execute("COMMIT")
     unfinished.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _insert_header(db: sqlite3.Connection, header: JournalHeader) -> None:
@@ -241,12 +240,3 @@ def damage(path: Path, said: str) -> str:
 
 def _family(path: Path) -> list[Path]:
     return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform != "win32":  # where folders cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            sync_folder(descriptor)
-        finally:
-            os.close(descriptor)

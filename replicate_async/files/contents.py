@@ -16,9 +16,9 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.images import Image, ImageSource, is_image
 from replicate_async.files.media import OCTETS
 from replicate_async.files.readers import (
-    AsyncPieces,
     AsyncReadable,
-    Pipe,
+    read_async,
+    read_pipe,
     reads_async,
     translated_errors,
 )
@@ -112,7 +112,7 @@ def _of_other(value: object, where: str, label: str) -> Source:
         raise InvalidArgumentError(f"{label} is open in text mode; open it with 'rb'.")
     if reads_async(value):
         return OneShotSource(
-            AsyncPieces(cast("AsyncReadable", value), label), label, _name_of(value)
+            read_async(cast("AsyncReadable", value), label), label, _name_of(value)
         )
     if isinstance(value, AsyncIterable):
         return OneShotSource(cast("AsyncIterable[object]", value), where)
@@ -147,7 +147,7 @@ def _of_open_file(file: BinaryIO, label: str) -> Source:
         raise InvalidArgumentError(f"{label} is open for writing only; open it with 'rb'.")
     if seekable:
         return OpenFile(file, label, _name_of(file))
-    return OneShotSource(Pipe(file, label), label, _name_of(file))
+    return OneShotSource(read_pipe(file, label), label, _name_of(file))
 
 
 def _name_of(file: object) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from inspect import iscoroutinefunction
-from typing import BinaryIO, Final, Protocol, Self, cast
+from typing import BinaryIO, Final, Protocol, cast
 
 from anyio import to_thread
 
@@ -81,52 +81,22 @@ def reads_async(value: object) -> bool:
     return iscoroutinefunction(getattr(type(value), "read", None))
 
 
-class Pipe:
-    """A pipe, a socket or another file without a position, read as data arrives."""
-
-    def __init__(self, file: BinaryIO, label: str) -> None:
-        # read1 returns the bytes that have arrived; read would wait for a whole piece.
-        self._read: Callable[[int], object] = getattr(file, "read1", file.read)
-        self._label = label
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> object:
-        # The thread may block forever, so a cancellation does not wait for it.
-        data = await to_thread.run_sync(self._piece, abandon_on_cancel=True)
-        if not data:
-            raise StopAsyncIteration
-        return data
-
-    def _piece(self) -> memoryview:
-        with translated_errors(self._label):
-            return checked(self._read(PIECE), self._label)
+async def read_pipe(file: BinaryIO, label: str) -> AsyncGenerator[memoryview]:
+    """Yield the bytes of a pipe, a socket or another file without a position, as they arrive."""
+    # read1 returns the bytes that have arrived; read would wait for a whole piece.
+    read: Callable[[int], object] = getattr(file, "read1", file.read)
+    # The thread may block forever, so a cancellation does not wait for it.
+    while data := checked(await to_thread.run_sync(read, PIECE, abandon_on_cancel=True), label):
+        yield data
 
 
-class AsyncPieces:
-    """The pieces of an `AsyncReadable`; iterating over it would give lines of any length."""
-
-    def __init__(self, reader: AsyncReadable, label: str) -> None:
-        self._reader = reader
-        self._label = label
-        self._begun = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> object:
-        with translated_errors(self._label):
-            data = checked(await self._reader.read(PIECE), self._label)
-            if not data and not self._begun:
-                await self._check_position()
-        self._begun = True
-        if not data:
-            raise StopAsyncIteration
-        return data
-
-    async def _check_position(self) -> None:
-        if iscoroutinefunction(getattr(type(self._reader), "tell", None)):
-            tell: Callable[[], Awaitable[int]] = getattr(self._reader, "tell")  # noqa: B009 - not in the protocol
-            if position := await tell():
-                raise at_end(self._label, position)
+async def read_async(reader: AsyncReadable, label: str) -> AsyncGenerator[memoryview]:
+    """Yield the bytes of an `AsyncReadable`; iterating over it would give lines of any length."""
+    data = checked(await reader.read(PIECE), label)
+    if not data and iscoroutinefunction(getattr(type(reader), "tell", None)):
+        tell: Callable[[], Awaitable[int]] = getattr(reader, "tell")  # noqa: B009 - not in the protocol
+        if position := await tell():
+            raise at_end(label, position)
+    while data:
+        yield data
+        data = checked(await reader.read(PIECE), label)

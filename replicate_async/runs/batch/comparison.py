@@ -68,13 +68,13 @@ def differs(ours: object, shown: object) -> bool:  # noqa: PLR0911 - one for eac
 
 def says_more(ours: object, shown: object) -> bool:
     """Whether *shown*, which does not differ, has more digits or text than *ours*."""
+    left_value, right_value = _value(ours), _value(shown)
     if isinstance(ours, dict) and isinstance(shown, dict):
         left, right = cast("dict[str, object]", ours), cast("dict[str, object]", shown)
         return any(name in left and says_more(left[name], right[name]) for name in right)
     if isinstance(ours, list) and isinstance(shown, list):
         mine, others = cast("list[object]", ours), cast("list[object]", shown)
         return len(others) > len(mine) or any(map(says_more, mine, others))
-    left_value, right_value = _value(ours), _value(shown)
     if isinstance(left_value, Decimal) and isinstance(right_value, Decimal):
         return _places(right_value) > _places(left_value)
     if isinstance(ours, str) and isinstance(shown, str):

@@ -117,6 +117,7 @@ def _normalized_scalar(given: object) -> object:
 
 def known_files(input: object, sent: object) -> object:
     """Return `fields` of an input with what was sent for each file in place of `A_FILE`."""
+    plain = input
     if input is A_FILE:
         return (file_of_url(sent) or A_FILE) if isinstance(sent, str) else A_FILE
     if isinstance(input, dict) and isinstance(sent, dict):
@@ -125,7 +126,7 @@ def known_files(input: object, sent: object) -> object:
     if isinstance(input, list) and isinstance(sent, list):
         items, values = cast("list[object]", input), cast("list[object]", sent)
         return [known_files(*pair) for pair in zip(items, values, strict=True)]
-    return input
+    return plain
 
 
 async def read_files(given: ItemInput) -> dict[str, object]:

@@ -1,0 +1,63 @@
+"""The circuit breaker, with a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from replicate_async.runs.batch.breaker import CircuitBreaker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_open_breaker_lets_one_probe_leave_at_growing_intervals() -> None:
+    now, slept = 0.0, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    breaker = CircuitBreaker(lambda: now, sleep, 100.0)
+    for _ in range(4):
+        async with breaker.attempt():
+            breaker.failed()
+    assert not breaker.is_open
+    for _ in range(20):  # all that were under way
+        breaker.failed()
+    for _ in range(8):
+        async with breaker.attempt():
+            breaker.failed()
+    assert slept == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert breaker.gave_up
+
+    async def second() -> bool:
+        async with breaker.attempt():
+            return breaker.is_open
+
+    async with breaker.attempt():
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        breaker.succeeded()
+    assert await waiting is False
+    assert len(slept) == 9
+    assert not breaker.gave_up
+
+
+async def test_a_cancelled_probe_lets_the_next_one_leave() -> None:
+    breaker = CircuitBreaker(lambda: 0.0, asyncio.sleep, 100.0)
+    for _ in range(5):
+        breaker.failed()
+
+    async def probe() -> None:
+        async with breaker.attempt():
+            pass
+
+    probing = asyncio.create_task(probe())
+    await asyncio.sleep(0)
+    probing.cancel()
+    await asyncio.wait({probing})
+    breaker.succeeded()
+    await probe()

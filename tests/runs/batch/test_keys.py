@@ -1,0 +1,132 @@
+"""Digests and keys of inputs, and what can be given as inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_async import InvalidArgumentError
+from replicate_async.runs.batch.digest_set import DigestSet
+from replicate_async.runs.batch.identity import (
+    LARGEST_HASHED,
+    digest,
+)
+from replicate_async.runs.batch.inputs import open_source
+from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+
+pytestmark = pytest.mark.anyio
+
+
+class Prompt(msgspec.Struct, kw_only=True, rename="camel"):
+    the_prompt: str
+    seed: int | None = None
+
+
+class Array:
+    """An object with the method of a NumPy array that is called."""
+
+    def tolist(self) -> list[int]:
+        return [1, 2]
+
+
+@given(st.lists(st.binary(min_size=8, max_size=8), max_size=2000))
+def test_a_digest_set_is_a_set(values: list[bytes]) -> None:
+    digests, known = DigestSet(), set[int]()
+    for value in values:
+        number = int.from_bytes(value, "little") or 1
+        assert digests.add(value) == (number not in known)
+        known.add(number)
+    assert len(digests) == len(known)
+
+
+def test_a_digest_set_grows() -> None:
+    seen = DigestSet()
+    digests = [hashlib.sha256(str(number).encode()).digest() for number in range(5000)]
+    assert all(seen.add(each) for each in digests)
+    assert not any(seen.add(each) for each in digests)
+    assert len(seen) == 5000
+
+
+def test_digests_ignore_the_order_of_names_and_what_is_none() -> None:
+    assert digest("m", {"a": 1, "b": 2}, read=False) == digest(
+        "m", {"b": 2, "c": None, "a": 1}, read=False
+    )
+    assert digest("m", {"a": 1}, read=False) != digest("m", {"a": 2}, read=False)
+    assert digest("m", {"a": 1}, read=False) != digest("n", {"a": 1}, read=False)
+    struct, mapping = Prompt(the_prompt="x"), {"thePrompt": "x"}
+    assert digest("m", struct, read=False) == digest("m", mapping, read=False)
+    assert digest("m", {"a": Array()}, read=False) == digest("m", {"a": [1, 2]}, read=False)
+
+
+def test_files_count_by_content_and_large_ones_by_size_and_time(tmp_path: Path) -> None:
+    first, second, large = (tmp_path / name for name in ("a", "b", "large"))
+    first.write_bytes(b"same")
+    second.write_bytes(b"same")
+    with large.open("wb") as opened:
+        opened.truncate(LARGEST_HASHED + 1)
+
+    assert digest("m", {"f": first}, read=False) is None
+    same = digest("m", {"f": first}, read=True)
+    assert same == digest("m", {"f": second}, read=True)
+    memory = BytesIO(b"same")
+    assert digest("m", {"f": memory}, read=True) == same
+    assert memory.tell() == 0
+    before = digest("m", {"f": large}, read=True)
+    with large.open("ab") as opened:
+        opened.write(b"more")
+    assert digest("m", {"f": large}, read=True) != before
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Path("/nowhere/at/all"), "No such file"),
+        (object(), "a value of type object cannot be sent"),
+    ],
+)
+def test_what_has_no_digest_is_refused(value: object, says: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=says):
+        digest("m", {"f": value}, read=True)
+
+
+def test_a_stream_that_is_read_once_has_no_digest() -> None:
+    async def once() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    with pytest.raises(InvalidArgumentError, match=r'input\["f"\] can be read only once'):
+        digest("m", {"f": once()}, read=True)
+
+
+async def test_keys_are_the_users_or_digests_with_a_number() -> None:
+    async def keys(assigner: KeyAssigner, *given: object) -> list[str]:
+        return [(await assigner.assign(each)).key for each in given]
+
+    digests = await keys(KeyAssigner("m", None, exact=True), {"a": 1}, {"a": 2}, {"a": 1}, {"a": 1})
+    assert digests[2:] == [f"{digests[0]}-2", f"{digests[0]}-3"]
+    assert await keys(KeyAssigner("m", None, exact=True), {"a": 2}) == digests[1:2]
+    assert await keys(KeyAssigner("m", "id", exact=True), {"id": 7}, {"id": "x"}) == ["7", "x"]
+    assert await keys(
+        KeyAssigner("m", lambda given: f"row {len(str(given))}", exact=False), {"a": 1}
+    )
+    assert await keys(KeyAssigner("m", None, exact=False), {"a": 1}, {"a": 1}) == ["0", "1"]
+    with pytest.raises(InvalidArgumentError, match="a key of 600 characters"):
+        await keys(KeyAssigner("m", "id", exact=False), {"id": "x" * 600})
+    invalid: KeyedInput = await KeyAssigner("m", None, exact=True).assign({"a": object()})
+    assert (invalid.key, type(invalid.fault)) == ("invalid-0", InvalidArgumentError)
+
+
+async def test_sources_are_lists_iterators_and_async_iterators() -> None:
+    async def agen() -> AsyncIterator[dict[str, object]]:
+        yield {"a": 1}
+
+    for given_inputs, total in (([{"a": 1}], 1), (iter([{"a": 1}]), None), (agen(), None)):
+        source = open_source(given_inputs)
+        assert source.total == total
+        assert [each async for each in source.inputs] == [{"a": 1}]

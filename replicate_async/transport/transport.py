@@ -157,8 +157,8 @@ class Transport:
     ) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes.
 
-        *attached* says whether *token* goes along; answers are redacted of it. The
-        server may be silent for *silence* seconds at a time.
+        *attached* says whether *token* goes along; it is redacted in what the server says, which
+        may be silent for *silence* seconds at a time.
         """
 
         async def exchange() -> ByteStream:
@@ -180,8 +180,9 @@ class Transport:
         No variable holds the header with the token: a traceback may be printed with those.
         """
         if self._callers is None and not self._connections.trust_env:
-            bearer = {} if token is None else {_AUTHORIZATION: token.bearer}
-            return {"headers": {**fields, **bearer}}
+            if token is None:
+                return {"headers": fields}
+            return {"headers": {**fields, _AUTHORIZATION: token.bearer}}
         # `auth` and middlewares of the session, and .netrc, would put in a header of their own.
         return {"headers": fields, "middlewares": (_authorizing(token),)}
 

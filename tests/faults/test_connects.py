@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from socket import socket
 from typing import Any
 
+import aiohttp
 import pytest
 
 from replicate_async import Limits, Replicate, Timeout
 from tests.faults.calls import after
+from tests.support.fault_server import FaultServer, script
 from tests.support.sentinel import TOKEN
+from tests.support.wire import Answer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
 
@@ -27,7 +30,7 @@ class Connects:
         self.opened = 0
 
     @contextmanager
-    def counted(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def counted(self, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
         loop = asyncio.get_running_loop()
         connect = loop.sock_connect
 
@@ -77,6 +80,20 @@ async def test_the_wait_for_a_turn_to_connect_is_not_time_of_the_connect(
 
     assert len(server.requests) == 20
     assert connects.most == 1
+
+
+async def test_the_wait_for_a_place_in_the_pool_of_a_session_is_not_time_of_the_connect() -> None:
+    slow = Answer(body=b'{"type": "user", "username": "acme"}', delay=0.04)
+    async with (
+        FaultServer(script(slow)) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+        Replicate(
+            TOKEN, base_url=server.url, session=session, timeout=Timeout(connect=0.06)
+        ) as client,
+    ):
+        await asyncio.gather(*(client.account.get() for _ in range(20)))
+
+    assert len(server.requests) == 20
 
 
 async def test_a_request_that_waits_for_its_turn_takes_a_connection_that_is_free_by_then(

@@ -168,7 +168,7 @@ def make_batch(
     api = BatchApi(
         create=create,
         latest_version=latest_version,
-        learn_time=calls.newest,
+        learn_time=calls.probe_clock,
         wait=wait,
         get=calls.get,
         file_sha256=lambda url: _file_sha256(context, url),

@@ -75,8 +75,8 @@ class PredictionCalls:
     def _open_file(self, url: str, start: int, validator: str) -> Awaitable[FileStream]:
         return self.context.open_file(url, start=start, validator=validator)
 
-    def newest(self) -> Awaitable[Page[Raw]]:
-        """Fetch a page that is nearly always empty; its headers tell the time of the API."""
+    def probe_clock(self) -> Awaitable[Page[Raw]]:
+        """Fetch a page that is nearly always empty: its headers tell the time of the API."""
         now = datetime.now(UTC)
         return self._page(now, now + timedelta(days=1))
 

@@ -64,8 +64,8 @@ class Durations:
         """Record a run that succeeded, by the times of the API."""
         if created is not None:
             # A create may name the model, the version or both.
-            for key in {(model, version), (model, None), (None, version)}:
-                self._add((*key, True), ended - created)
+            for key in {(model, version, True), (model, None, True), (None, version, True)}:
+                self._add(key, ended - created)
         if started is not None:
             self._add((model, version, False), ended - started)
 

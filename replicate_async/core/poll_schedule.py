@@ -156,7 +156,7 @@ class PollSchedule(DueHeap[R]):
     def push(self, entry: R, due: float) -> None:
         """Schedule the next poll of the run *entry* at *due*."""
         entry.poll_sent_at = None
-        DueHeap.push(self, entry, due)
+        super().push(entry, due)
 
     def push_next(self, run: R, now: float) -> None:
         """Schedule the next poll of *run* after its usual pause."""

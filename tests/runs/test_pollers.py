@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any, Final
 
 import anyio
 import msgspec
 import pytest
 
-from replicate_async import Prediction, WaitTimeout
+from replicate_async import Poll, Prediction, WaitTimeout
+from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
+
+EACH_SECOND: Final = Poll(first=1.0, starting=1.0, processing=1.0)
 
 
 @pytest.mark.parametrize("end", ["announced", "timeout", "cancel"])
@@ -107,18 +112,22 @@ def test_a_second_wait_that_begins_as_a_poll_falls_due_ends() -> None:
 
     async def main() -> None:
         loop, run = asyncio.get_running_loop(), world.api.create(2.0)
-        first = asyncio.create_task(world.wait(run))
+        waits = PredictionWaits(RunTracker(jitter=lambda: 0.0), world.api.source())
+        due = loop.time() + 1.0
+
+        def wait() -> Coroutine[Any, Any, Prediction]:
+            return waits.wait(run.id, last=run, timeout=None, poll=EACH_SECOND)
+
+        first = asyncio.create_task(wait())
         await asyncio.sleep(0)
-        watched = world.tracker._runs.get(f"prediction/{run.id}")
-        assert watched is not None
 
         async def second() -> Prediction:
             first.cancel()
-            return await world.wait(run)
+            return await wait()
 
         # In the same turn of the loop as the poll, and just before it.
         later = loop.create_future()
-        loop.call_at(watched.due - 5e-10, lambda: later.set_result(loop.create_task(second())))
+        loop.call_at(due - 5e-10, lambda: later.set_result(loop.create_task(second())))
         assert (await (await later)).status == "succeeded"
         assert first.cancelled()
 

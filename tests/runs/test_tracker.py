@@ -6,6 +6,8 @@ import asyncio
 import statistics
 from dataclasses import replace
 from datetime import datetime
+from importlib import import_module
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +19,7 @@ from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
+from tests.support.waiting import HANG
 
 
 @pytest.mark.parametrize("waits", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -406,3 +409,22 @@ def test_the_number_of_reported_ends_is_bounded() -> None:
             world.tracker.notify("prediction", msgspec.structs.replace(ended, id=f"{at}"))
 
     run_virtually(main())
+
+
+def test_waits_end_at_their_times_on_uvloop() -> None:
+    pytest.importorskip("uvloop", reason="there is none for Windows")
+    uvloop: Any = import_module("uvloop")
+    world = World(latency=0.001)
+
+    async def main() -> float:
+        begun = asyncio.get_running_loop().time()
+        runs = [world.api.create(0.1, queue=0.1) for _ in range(20)]
+        assert {run.status for run in await asyncio.gather(*map(world.wait, runs))} == {"succeeded"}
+        with pytest.raises(WaitTimeout):
+            await world.waits.wait(
+                world.api.create(60.0).id, last=None, timeout=0, queue_timeout=0.2, poll=None
+            )
+        return asyncio.get_running_loop().time() - begun
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert 0.4 <= runner.run(main()) < HANG

@@ -25,7 +25,6 @@ from replicate_async.core.poll_backoff import PollBackoff, PollFailure
 from replicate_async.core.poll_schedule import DueHeap, PollSchedule
 from replicate_async.errors import NotFoundError
 from replicate_async.runs.waiting import poll_errors
-from replicate_async.runs.waiting.deadline_timer import DeadlineTimer
 from replicate_async.runs.waiting.listed_run import (
     ListedRun,
     decode,
@@ -77,7 +76,9 @@ class RunTracker:
         self._limits = DueHeap[Subscription]()
         self._backoff = PollBackoff()
         self._pollers = PollerPool()
-        self._timer = DeadlineTimer(loop, self._on_timer)
+        self._call_at = loop.call_at
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._ticked_at = -math.inf
 
     # Subscribers
@@ -153,7 +154,7 @@ class RunTracker:
             run.due, run.poll_sent_at = run.poll_sent_at, None
         if not self._runs:
             self._pollers.stop()
-            self._timer.cancel()
+            self._cancel_timer()
         elif self._backoff.paused:
             self._set_timer()
 
@@ -182,15 +183,25 @@ class RunTracker:
         polls_at = self._backoff.next_at(self._polls.next_due())
         if len(self._runs) > _MANY:
             polls_at = max(polls_at, self._ticked_at + _TICK)
-        self._timer.set(min(polls_at, self._limits.next_due()))
+        at = min(polls_at, self._limits.next_due())
+        if at < self._timer_at:
+            self._cancel_timer()
+            self._timer, self._timer_at = self._call_at(at, self._on_timer), at
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, math.inf
 
     def _push(self, run: TrackedRun, due: float) -> None:
         self._polls.push(run, due)
         self._set_timer()
 
-    def _on_timer(self, now: float) -> None:
+    def _on_timer(self) -> None:
         """Send the polls that are due, and end the waits whose time is over."""
-        self._ticked_at = now
+        # Event loops call a little early; the time that was set counts as over.
+        now = self._ticked_at = max(self._now(), self._timer_at)
+        self._timer, self._timer_at = None, math.inf
         if due := self._polls.pop_due(now, self._backoff.allowed(now)):
             self._send_due(due, now)
         for subscription in self._limits.pop_due(now):
@@ -267,7 +278,7 @@ class RunTracker:
         listed, alone = set[str](), set(request.runs)
         try:
             if self._backoff.paused:
-                alone = set()
+                alone = set[TrackedRun]()
             elif page := await self._fetch_page(plan, request):
                 listed, alone = page
         finally:
@@ -349,7 +360,7 @@ class RunTracker:
             self._wake_watchers(run)
         if run.expired:
             self._check_limits(run, now)
-        if run.due < self._timer.at:
+        if run.due < self._timer_at:
             self._set_timer()
 
     def _apply_listed(self, run: TrackedRun, listed: ListedRun, raw: Raw, now: float) -> None:

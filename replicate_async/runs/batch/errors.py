@@ -27,6 +27,7 @@ from replicate_async.errors import (
     TLSError,
     UntrustedURLError,
 )
+from replicate_async.schemas import Prediction
 
 MAX_LOST: Final = 5
 """Creates of one item that may break off without effect before it is an error."""
@@ -45,6 +46,15 @@ _OF_ONE_FILE: Final = {
     errno.EPERM,
 }
 """Error numbers that are about one file, in a folder that takes others."""
+
+
+class ItemError(Exception):
+    """Ends an item with an error; the other items go on."""
+
+    def __init__(self, error: ReplicateError, prediction: Prediction | None = None) -> None:
+        super().__init__(str(error))
+        self.error: ReplicateError = error
+        self.prediction = prediction
 
 
 def is_transient(error: ReplicateError) -> bool:

@@ -127,6 +127,11 @@ class Item:
         """The input as it was given."""
         return self.keyed.input
 
+    async def record(self, journal: Journal, entry: Entry) -> None:
+        """Write *entry*, which is the item's from now on."""
+        self.entry = entry  # first, because a cancelled record takes effect all the same
+        await journal.record(entry)
+
     def result(
         self,
         *,

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 import msgspec
 
-from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.backoff import backoff
 from replicate_async.errors import (
-    AmbiguousCreateError,
     APIConnectionError,
     APIStatusError,
     ClientStateError,
     DecodeError,
     FileError,
     JournalError,
-    NotFoundError,
     OutputRemovedError,
     RedirectError,
     ReplicateError,
@@ -30,32 +24,20 @@ from replicate_async.errors import (
     prediction_error,
 )
 from replicate_async.runs.batch.api import BatchApi
-from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
-from replicate_async.runs.batch.breaker import CircuitBreaker
-from replicate_async.runs.batch.by_key import with_changeable_files
-from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.attempt import NotStartedError
+from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.errors import (
-    MAX_LOST,
-    blames_version,
+    ItemError,
     ends_every_wait,
-    given_up,
     is_disk_full,
-    is_fatal,
     is_of_one_file,
-    is_transient,
-    not_uploaded,
-    uncertain,
     unexpected,
 )
-from replicate_async.runs.batch.identity import fields, known_files, normalize, read_files
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.journal import Entry, Journal, State
-from replicate_async.runs.batch.matching import LostCreate
+from replicate_async.runs.batch.journal import Journal, State
 from replicate_async.runs.batch.options import BatchOptions
-from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
-from replicate_async.runs.batch.result_codec import replay, store, store_refusal
-from replicate_async.runs.batch.results import BatchResult, ItemInput
-from replicate_async.runs.batch.stats import BatchStats
+from replicate_async.runs.batch.result_codec import replay, store
+from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.batch.stop_signal import StopSignal
 from replicate_async.runs.run import CANCEL_WITHIN, give_up
 from replicate_async.schemas import Prediction
@@ -75,24 +57,10 @@ class Outcome:
     planned: bool = False
 
 
-class _ItemError(Exception):
-    """Ends an item with an error; the other items go on."""
-
-    def __init__(self, error: ReplicateError, prediction: Prediction | None = None) -> None:
-        super().__init__(str(error))
-        self.error: ReplicateError = error
-        self.prediction = prediction
-
-
-class _NotCreated(Exception):  # noqa: N818 - a step of the flow
-    """A create that certainly made nothing, and may be tried again."""
-
-
 class ItemRunner:
-    """Runs items; each change of an item is in the journal before the next step begins.
+    """Runs items: create, wait, save files, record.
 
-    Create: permit, `CreateAttempt.begin` (INTENT), request, CREATED. A create whose answer is lost
-    is looked for by the `Reconciler`. Then: wait, save files, DONE.
+    Each change of an item is in the journal before the next step begins.
     """
 
     def __init__(
@@ -100,25 +68,14 @@ class ItemRunner:
         options: BatchOptions,
         api: BatchApi,
         journal: Journal,
-        claims: ClaimStore,
-        reconciler: Reconciler,
+        creator: Creator,
         stop: StopSignal,
-        stats: BatchStats,
     ) -> None:
         self._options = options
         self._api = api
         self._journal = journal
-        self._claims = claims
-        self._reconciler = reconciler
+        self._creator = creator
         self._stop = stop
-        self._stats = stats
-        self._limit = CreateLimit(options.max_predictions, stop)
-        self._breaker = CircuitBreaker(monotonic, stop.sleep, options.timeouts.outage)
-        self._first = asyncio.Lock()
-        self._first_worked = False
-        self._time_asked = False
-        self._creating: dict[asyncio.Future[Prediction], CreateAttempt] = {}
-        """Creates that wait for a permit of the limiter, or are under way."""
         self.leaves_running: bool = False
         """Whether predictions run on when their items are cancelled."""
 
@@ -131,31 +88,27 @@ class ItemRunner:
             return await self._run(item)
         except NotStartedError:
             return None
-        except _ItemError as failed:
+        except ItemError as failed:
             return Outcome(item.result(prediction=failed.prediction, error=failed.error))
         except asyncio.CancelledError:
             await self._leave(item)
             raise
 
-    def cancel_unsent(self) -> None:
-        """Cancel the creates that wait for a permit, once the batch is stopped."""
-        for creating, attempt in self._creating.items():
-            if attempt.is_stopped:
-                creating.cancel()
-
     async def _run(self, item: Item) -> Outcome:
         if item.keyed.fault is not None:
-            raise _ItemError(item.keyed.fault)
+            raise ItemError(item.keyed.fault)
         if item.entry.state is State.DONE:
             replayed = self._replay(item, item.entry.result or b"")
             if replayed.result.ok or not self._options.retry_failed:
                 return replayed
-            await self._record(item, item.entry.reset())
+            await item.record(self._journal, item.entry.reset())
         elif item.entry.is_open:
             item.permit.release()
-            await self._reconcile_earlier(item)
+            await self._creator.reconcile_earlier(item)
         while True:
-            created = await self._create(item) if item.entry.state is State.PLANNED else None
+            created = (
+                await self._creator.create(item) if item.entry.state is State.PLANNED else None
+            )
             item.permit.release()
             if item.ended is None:
                 item.ended = await self._wait(item, created)
@@ -178,211 +131,6 @@ class ItemRunner:
         )
         return Outcome(result, replayed=True)
 
-    async def _record(self, item: Item, entry: Entry) -> None:
-        item.entry = entry  # first, because a cancelled record takes effect all the same
-        await self._journal.record(entry)
-
-    # Creating.
-
-    async def _create(self, item: Item) -> Prediction | None:
-        """Create the prediction of *item*; None if it was found in the list, with its ID."""
-        await self._as_sent(item)  # may look up the model's inputs, which no intent waits for
-        while item.entry.state is State.PLANNED:
-            await item.permit.acquire()
-            await self._learn_time()
-            try:
-                async with self._breaker.attempt(), self._first_alone():
-                    if not self._limit.allows(item):
-                        raise NotStartedError
-                    return await self._attempt(item)
-            except _NotCreated:
-                continue
-            except AmbiguousCreateError as error:
-                item.permit.release()
-                await self._reconcile_lost(item, error)
-        return None
-
-    async def _as_sent(self, item: Item) -> ItemInput:
-        """Return the input of *item* as the model gets it."""
-        field = self._api.key_field
-        if field is None:
-            return item.input
-        await field.look_up()
-        return field.as_sent(item.input)
-
-    async def _learn_time(self) -> None:
-        """Learn the API's time before the first intent: a resume needs it to find lost creates."""
-        if self._api.clock.known or not self._journal.persistent:
-            return
-        async with self._first:
-            if not self._time_asked:
-                with suppress(ReplicateError):  # without it, a lost create stays uncertain
-                    await self._api.learn_time()
-                self._time_asked = True
-
-    @asynccontextmanager
-    async def _first_alone(self) -> AsyncGenerator[None]:
-        """Let the first create go alone: it may show that the model needs a version."""
-        if not self._is_runnable():
-            async with self._first:
-                if not self._is_runnable():
-                    yield
-                    return
-        yield
-
-    def _is_runnable(self) -> bool:
-        """Whether the model is known to run, with a version or without."""
-        named = self._options.version or self._journal.header.latest_version
-        return self._first_worked or named is not None
-
-    async def _attempt(self, item: Item) -> Prediction:
-        """Send one create, with its intent and its outcome in the journal."""
-        attempt = CreateAttempt(item, self._journal, self._claims, self._api.clock, self._limit)
-        create = self._api.create(item.input, attempt.version, attempt)
-        creating = asyncio.ensure_future(create)
-        self._creating[creating] = attempt
-        try:
-            await asyncio.wait({creating})
-            return await self._created(item, creating, attempt)
-        except asyncio.CancelledError:
-            await self._rescue(item, creating, attempt)
-            raise
-        finally:
-            del self._creating[creating]
-            attempt.over()
-
-    async def _created(
-        self, item: Item, creating: asyncio.Future[Prediction], attempt: CreateAttempt
-    ) -> Prediction:
-        """Record the outcome of a create, and return its prediction."""
-        error = NotStartedError() if creating.cancelled() else creating.exception()
-        if error is None:
-            self._first_worked = True
-            self._breaker.succeeded()
-            await self._record_created(item, creating.result())
-            return creating.result()
-        if isinstance(error, AmbiguousCreateError):
-            self._breaker.failed()
-            if not attempt.sent:
-                self._upload_lost(item, error)
-            item.sent_input = attempt.input
-            raise error
-        if not isinstance(error, ReplicateError):
-            raise error  # it does not tell whether the create was sent, so the intent stays
-        await attempt.withdraw()
-        if not isinstance(error, NotStartedError):
-            await self._not_created(item, error, attempt.version)
-        raise error
-
-    async def _record_created(self, item: Item, prediction: Prediction) -> None:
-        self._stats.created += 1
-        self._stats.retried += item.repeats > 0
-        self._claims.remember(
-            created := item.entry.created(prediction.id), self._api.clock.latest()
-        )
-        await self._record(item, created)
-
-    def _upload_lost(self, item: Item, error: AmbiguousCreateError) -> None:
-        """Handle an upload that broke off: nothing was created."""
-        if self._breaker.gave_up:
-            raise error
-        item.lost += 1
-        if item.lost < MAX_LOST:
-            raise _NotCreated
-        raise _ItemError(not_uploaded(item.key, error))
-
-    async def _not_created(self, item: Item, error: ReplicateError, version: str | None) -> None:
-        """Handle an error that certainly created nothing; return if it ends the batch."""
-        if is_transient(error):
-            self._breaker.failed()
-            unreachable = isinstance(error, APIConnectionError) and not self._breaker.ever_succeeded
-            if unreachable or self._breaker.gave_up:
-                return
-            raise _NotCreated
-        if isinstance(error, NotFoundError) and await self._find_version(version):
-            raise _NotCreated
-        if is_fatal(error) or isinstance(error, NotFoundError) or blames_version(error):
-            return
-        self._first_worked = True
-        self._breaker.succeeded()
-        self._limit.discount(item)
-        if isinstance(error, APIStatusError):
-            await self._record(item, item.entry.done(store_refusal(error)))
-        raise _ItemError(error)
-
-    async def _find_version(self, asked: str | None) -> bool:
-        """Look up the version of a model that cannot be run without one, once for all items."""
-        if asked is not None or self._options.version is not None:
-            return False
-        if self._journal.header.latest_version is None:
-            found = await self._api.latest_version()
-            if found is None:
-                return False
-            await self._journal.set_latest_version(found)
-        return True
-
-    # Creates whose outcome is not known.
-
-    async def _reconcile_earlier(self, item: Item) -> None:
-        """Look for a create that an earlier run may have sent."""
-        entry = item.entry
-        if entry.digest != item.keyed.digest:
-            if entry.state is State.INTENT:
-                await self._record(item, entry.uncertain())
-            reason = (
-                "its values have changed since it was sent, so it cannot be recognised in the list "
-                "of predictions"
-            )
-            raise _ItemError(uncertain(item.key, reason, entry.intent_at, None))
-        normalized = normalize(await read_files(await self._as_sent(item)))
-        if self._options.match == "key":
-            normalized = with_changeable_files(normalized)
-        await self._reconcile(item, normalized, self._claims.opened, None)
-
-    async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
-        """Find out whether a create happened whose answer was lost."""
-        if self._breaker.gave_up:
-            raise error  # its intent stays, and a resume looks for it
-        if not self._journal.persistent:
-            raise _ItemError(error)
-        lost_at = moment()
-        sent, item.sent_input = item.sent_input, None
-        normalized = normalize(known_files(fields(await self._as_sent(item)), sent))
-        await self._reconcile(item, normalized, lost_at, error)
-        if item.entry.state is State.PLANNED:
-            item.lost += 1
-            if item.lost == MAX_LOST:
-                raise _ItemError(given_up(item.key, error))
-
-    async def _reconcile(
-        self, item: Item, normalized: object, lost_at: Moment, cause: AmbiguousCreateError | None
-    ) -> None:
-        """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
-        entry = item.entry
-        lost = LostCreate(
-            key=item.key,
-            normalized=normalized,
-            intent_at=entry.intent_at or 0.0,
-            window_start=entry.window_start,
-            window_end=entry.window_end,
-            lost_at=lost_at,
-        )
-        self._stats.reconciling += 1
-        try:
-            verdict = await self._reconciler.resolve(lost, patient=entry.state is State.INTENT)
-        finally:
-            self._stats.reconciling -= 1
-        if isinstance(verdict, Found):
-            item.entry = entry.created(verdict.prediction_id)  # recorded by the reconciler
-            item.ended = verdict.ended
-        elif isinstance(verdict, Absent):
-            await self._record(item, entry.reset())
-        else:
-            is_news = entry.state is State.INTENT or entry.window_end is None
-            if self._stop.reason is None and is_news:
-                await self._record(item, entry.uncertain(verdict.window_end))
-            raise _ItemError(uncertain(item.key, verdict.reason, entry.intent_at, cause))
-
     # Waiting, and what comes after.
 
     async def _wait(self, item: Item, created: Prediction | None) -> Prediction:
@@ -398,13 +146,13 @@ class ItemRunner:
             if ended is not None:
                 return ended
             last = error.last if isinstance(error.last, Prediction) else created
-            raise _ItemError(error, last) from None
+            raise ItemError(error, last) from None
         except ReplicateError as error:
             last = _last_seen(error, created)
             if ends_every_wait(error):
                 self.leaves_running = True  # the predictions are all right
                 raise
-            raise _ItemError(error, last) from None
+            raise ItemError(error, last) from None
 
     def _is_retried(self, item: Item, ended: Prediction) -> bool:
         """Whether another prediction follows one that failed because of the service."""
@@ -416,7 +164,7 @@ class ItemRunner:
     async def _retry(self, item: Item) -> None:
         item.repeats += 1
         item.ended, item.counted = None, False
-        await self._record(item, item.entry.reset())
+        await item.record(self._journal, item.entry.reset())
         await self._stop.sleep(
             backoff(item.repeats, base=self._options.timeouts.retry, cap=_LONGEST_PAUSE)
         )
@@ -455,7 +203,7 @@ class ItemRunner:
             if isinstance(error, FileError) and not is_of_one_file(error, folder):
                 raise  # the disk fails for all items
             known = error if isinstance(error, ReplicateError) else _unexpected(item, error)
-            raise _ItemError(known, ended) from None
+            raise ItemError(known, ended) from None
 
     async def _record_done(
         self, item: Item, ended: Prediction, files: tuple[Path, ...], *, is_text: bool
@@ -464,7 +212,7 @@ class ItemRunner:
         try:
             kept = self._journal.persistent
             result = store(ended, files, is_text=is_text) if kept else b""
-            await self._record(item, item.entry.done(result))
+            await item.record(self._journal, item.entry.done(result))
         except (JournalError, ClientStateError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - raised by a value of this one result
@@ -488,25 +236,6 @@ class ItemRunner:
 
     # Cancelled items.
 
-    async def _rescue(
-        self, item: Item, creating: asyncio.Future[Prediction], attempt: CreateAttempt
-    ) -> None:
-        """Wait a little for the answer to a create whose item was cancelled, and record it."""
-        try:
-            if not attempt.sent:
-                creating.cancel()
-            await asyncio.wait({creating}, timeout=CANCEL_WITHIN)
-            if not creating.done() or creating.cancelled():
-                return
-            error = creating.exception()
-            if error is None and item.entry.state is State.INTENT:
-                await self._record_created(item, creating.result())
-            elif isinstance(error, ReplicateError) and not isinstance(error, AmbiguousCreateError):
-                await attempt.withdraw()
-        finally:
-            if not creating.done():
-                creating.cancel()
-
     async def _leave(self, item: Item) -> None:
         """Cancel the prediction of a cancelled item, unless it is to run on."""
         if self._options.on_exit == "continue" or self.leaves_running:
@@ -518,10 +247,10 @@ class ItemRunner:
             async with asyncio.timeout(CANCEL_WITHIN):
                 ended = await self._api.cancel(entry.prediction_id or "")
                 if ended.status not in ("succeeded", "failed"):
-                    await self._record(item, entry.reset())
+                    await item.record(self._journal, entry.reset())
                 elif self._options.save_files is None:
                     result = store(ended, is_text=self._api.is_text(ended))
-                    await self._record(item, entry.done(result))
+                    await item.record(self._journal, entry.done(result))
         except (ReplicateError, TimeoutError):
             pass  # it must not hide why the batch is left; a resume finds the prediction
 

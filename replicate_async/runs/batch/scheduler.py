@@ -18,6 +18,7 @@ from replicate_async.errors import (
 from replicate_async.refs import VersionRef, parse_version
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
 from replicate_async.runs.batch.errors import is_disk_full, unexpected, unexpected_create
 from replicate_async.runs.batch.inputs import InputReader, Item, Source
@@ -70,6 +71,7 @@ class BatchScheduler:
         self._permits = asyncio.Semaphore(MAX_CREATING)
         self._journal: Journal | None = None
         self._reconciler: Reconciler | None = None
+        self._creator: Creator | None = None
         self._runner: ItemRunner | DryRunner | None = None
         self._work: asyncio.Task[None] | None = None
         self._dispatcher: asyncio.Task[None] | None = None
@@ -199,7 +201,10 @@ class BatchScheduler:
             options.timeouts,
             api.file_sha256,
         )
-        return ItemRunner(options, api, journal, claims, self._reconciler, self._stop, self.stats)
+        self._creator = Creator(
+            options, api, journal, claims, self._reconciler, self._stop, self.stats
+        )
+        return ItemRunner(options, api, journal, self._creator, self._stop)
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup
@@ -266,8 +271,8 @@ class BatchScheduler:
             self._dispatcher.cancel()
         if self._reconciler is not None:
             self._reconciler.hurry()
-        if isinstance(self._runner, ItemRunner):
-            self._runner.cancel_unsent()
+        if self._creator is not None:
+            self._creator.cancel_unsent()
 
     def _hurry(self) -> None:
         """Cancel the remaining tasks once more; they stop waiting for answers."""

@@ -127,39 +127,32 @@ def wrapped(
 
     With a *shape*, a URL is a file where the schema has one; without, `is_file_url` decides.
     """
+
+    def walk(value: object, shape: Shape | None, place: Place) -> object:
+        if shape is _NOTHING:
+            return value
+        if isinstance(value, str):
+            is_file = is_file_url(value, base) if shape is None else shape.file and is_url(value)
+            return wrap(value, place) if is_file else value
+        if isinstance(value, list):
+            items = cast("list[object]", value)
+            return [
+                walk(item, shape and shape.inside(index), (*place, index))
+                for index, item in enumerate(items)
+            ]
+        if isinstance(value, dict):
+            return {
+                key: walk(item, shape and shape.inside(key), (*place, key))
+                for key, item in cast("dict[str, object]", value).items()
+            }
+        return value
+
     if (shape.is_text and isinstance(output, list)) if shape is not None else _is_text(output):
         return cast("list[object]", output).copy()
     try:
-        return _wrapped(output, base, shape, wrap, ())
+        return walk(output, shape, ())
     except RecursionError:
         return output  # no model nests files that deep
-
-
-def _wrapped(
-    value: object,
-    base: Base,
-    shape: Shape | None,
-    wrap: Callable[[str, Place], object],
-    place: Place,
-) -> object:
-    if shape is _NOTHING:
-        return value
-    if isinstance(value, str):
-        if is_file_url(value, base) if shape is None else shape.file and is_url(value):
-            return wrap(value, place)
-        return value
-    if isinstance(value, list):
-        items = cast("list[object]", value)
-        return [
-            _wrapped(item, base, shape and shape.inside(at), wrap, (*place, at))
-            for at, item in enumerate(items)
-        ]
-    if isinstance(value, dict):
-        return {
-            key: _wrapped(item, base, shape and shape.inside(key), wrap, (*place, key))
-            for key, item in cast("dict[str, object]", value).items()
-        }
-    return value
 
 
 def _is_text(output: object) -> bool:

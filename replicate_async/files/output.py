@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
@@ -13,7 +14,7 @@ from replicate_async.core.endpoint import shorten
 from replicate_async.core.origin import Base
 from replicate_async.errors import ClientStateError, FileError, FileTooLargeError, NotFoundError
 from replicate_async.files import data_url
-from replicate_async.files.download import Download, OpenFile
+from replicate_async.files.download import Download, OpenFile, Piece
 from replicate_async.files.find import Place, Shape, at, strings_in, wrapped
 from replicate_async.files.names import (
     name_in_disposition,
@@ -158,7 +159,14 @@ class FileOutput:
         """
         data = await self.held(max_size)
         if data is None:
-            data = await self._fetched(max_size)
+            chunks: list[bytes] = []
+            end = 0
+            async for piece in self._pieces(max_size):
+                if piece.start != end:  # the download has started again
+                    chunks.clear()
+                end = piece.start + len(piece.data)
+                chunks.append(piece.data)
+            data = b"".join(chunks)
         self._data = data
         return data
 
@@ -166,19 +174,25 @@ class FileOutput:
         if (data := await self.held(None)) is not None:
             yield data
             return
-        download = self.download()
         end = 0
+        async with aclosing(self._pieces(None)) as pieces:
+            async for piece in pieces:
+                if piece.start != end:
+                    raise FileError(
+                        f"{self.name} broke off and cannot be resumed; use read() or save(), which "
+                        "start again."
+                    )
+                end += len(piece.data)
+                yield piece.data
+
+    async def _pieces(self, max_size: int | None) -> AsyncGenerator[Piece]:
+        download = self.download(max_size=max_size)
         try:
             await download.open()
             self.learn(download)
             while (piece := await download.read()).data:
-                if piece.start != end:
-                    raise FileError(
-                        f"{self.name} broke off and cannot be resumed; use read() or save(), "
-                        "which start again."
-                    )
-                end += len(piece.data)
-                yield piece.data
+                yield piece
+            self.learn(download)
         finally:
             download.close()
 
@@ -205,24 +219,6 @@ class FileOutput:
         `read`.
         """
         return await save_file(self, path, overwrite=overwrite, max_size=max_size)
-
-    async def _fetched(self, max_size: int | None) -> bytes:
-        download = self.download(max_size=max_size)
-        pieces: list[bytes] = []
-        end = 0
-        try:
-            await download.open()
-            self.learn(download)
-            while (piece := await download.read()).data:
-                if piece.start != end:
-                    pieces.clear()
-                    end = piece.start
-                end += len(piece.data)
-                pieces.append(piece.data)
-            self.learn(download)
-        finally:
-            download.close()
-        return b"".join(pieces)
 
     async def held(self, max_size: int | None) -> bytes | None:
         """Return the bytes if `read` has read them or a data URL holds them, else None."""

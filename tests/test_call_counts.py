@@ -39,13 +39,13 @@ HIGH: Final = Limits(creates=6e7, gets=6e7, others=6e7)
 BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
-    "get": 54,
-    "create": 82,
-    "page of 100": 165,
+    "get": 51,
+    "create": 80,
+    "page of 100": 160,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 550,
+    "create and wait": 525,
     "look, 100 waits": 61,
     "look, 1,000 waits": 37,
 }

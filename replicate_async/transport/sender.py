@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -110,7 +111,7 @@ class RequestSender:
         Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError`, `RedirectError` or
         `DecodeError`.
         """
-        return self.repeat(lambda number: self._attempt(request, number), request)
+        return self.repeat(partial(self._attempt, request), request)
 
     async def repeat(
         self, attempt: Callable[[int], Awaitable[T]], request: Request[Any] | None = None
@@ -244,7 +245,8 @@ class RequestSender:
         """Return the header fields of *request*, but for the token."""
         endpoint = request.endpoint
         fields = {"User-Agent": self.user_agent, "Accept": endpoint.accept, **request.headers}
-        if isinstance(request.body, bytes):
+        # aiohttp adds that of a form, which names its boundary.
+        if request.body is not None and endpoint.media != "multipart/form-data":
             fields["Content-Type"] = endpoint.media
         if endpoint.no_cache:
             fields["Cache-Control"] = "no-cache"

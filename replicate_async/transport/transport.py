@@ -99,10 +99,11 @@ class Transport:
         `APIConnectionError` without an answer, and `DecodeError` for one above `LARGEST_BODY`.
         """
         limits = timeouts(timeout.connect, timeout.read + hold, counts_pool=self._counts_pool)
+        if body is None:
+            return self._isolated(self._send(method, url, fields, token, None, limits))
         if isinstance(body, Multipart):
             return self._send_form(method, url, fields, token, body, limits)
-        data = body if body is None else in_pieces(body)
-        return self._isolated(self._send(method, url, fields, token, data, limits))
+        return self._isolated(self._send(method, url, fields, token, in_pieces(body), limits))
 
     async def _send_form(
         self,

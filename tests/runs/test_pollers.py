@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final
@@ -169,3 +170,15 @@ def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
         return await asyncio.gather(*both, return_exceptions=True)
 
     assert [type(error) for error in run_virtually(main())] == [StubbornError, StubbornError]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks cannot be eager before")
+def test_waits_end_in_a_loop_whose_tasks_are_eager() -> None:
+    world = World()
+
+    async def main() -> list[float]:
+        factory: Any = getattr(asyncio, "eager_task_factory")  # noqa: B009 - new in Python 3.12
+        asyncio.get_running_loop().set_task_factory(factory)
+        return await asyncio.gather(*(world.run(2.0) for _ in range(400)))
+
+    assert max(run_virtually(main())) < 3.0

@@ -66,6 +66,7 @@ class PollerPool:
 
     async def _run_jobs(self) -> None:
         poller = asyncio.current_task()
+        await asyncio.sleep(0)  # a factory of eager tasks starts it within `_wake`
         self._waking -= 1
         while poller in self._pollers:
             if self._jobs:

@@ -51,7 +51,7 @@ class CircuitBreaker:
         return since is not None and self._clock() - since > self._timeout
 
     def succeeded(self) -> None:
-        """Count a create that the API answered, whatever it said about the input."""
+        """Count a create that the API answered, also with an error about the input."""
         self.ever_succeeded = True
         self._failures = self._probes = 0
         self._failing_since = None

@@ -1,4 +1,4 @@
-"""What a batch hands over before it raises."""
+"""Collecting the results of a batch and its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal for whoever asks for one."""
+"""Fixtures: the path of a journal, and an open journal."""
 
 from __future__ import annotations
 

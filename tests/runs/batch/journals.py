@@ -1,4 +1,4 @@
-"""A journal to be kept, and what is in it."""
+"""A header, items and results for tests of the journal."""
 
 from __future__ import annotations
 

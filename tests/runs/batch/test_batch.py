@@ -68,7 +68,7 @@ async def test_every_input_has_its_output(client: Replicate) -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_results_come_in_the_order_of_their_inputs_when_asked() -> None:
+async def test_ordered_results_come_in_the_order_of_the_inputs() -> None:
     def slow_at_first(made: Made) -> None:
         made.ends_at += 0.05 if made.input["n"] % 10 == 0 else 0
 
@@ -80,7 +80,7 @@ async def test_results_come_in_the_order_of_their_inputs_when_asked() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_results_come_as_they_are_there_otherwise() -> None:
+async def test_results_come_in_the_order_of_completion_by_default() -> None:
     def slow_at_first(made: Made) -> None:
         made.ends_at += 0.1 if made.input["n"] == 0 else 0
 
@@ -90,7 +90,7 @@ async def test_results_come_as_they_are_there_otherwise() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_no_more_runs_at_a_time_than_was_asked_for() -> None:
+async def test_concurrency_limits_running_predictions() -> None:
     api = BatchAPI(seconds=0.02)
 
     def look(_event: str, _number: int) -> None:
@@ -123,7 +123,7 @@ async def test_an_async_iterator_is_read_as_it_gives() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_what_is_read_ahead_is_bounded_and_waits_for_the_reader() -> None:
+async def test_reading_ahead_is_bounded_by_the_consumer() -> None:
     given = 0
 
     def endless() -> Iterator[dict[str, object]]:
@@ -193,9 +193,7 @@ async def test_the_first_error_is_raised_when_asked() -> None:
     ("status", "expected"),
     [(401, AuthenticationError), (404, NotFoundError)],
 )
-async def test_what_would_hit_every_item_ends_the_batch(
-    status: int, expected: type[Exception]
-) -> None:
+async def test_a_fatal_error_ends_the_batch(status: int, expected: type[Exception]) -> None:
     api = BatchAPI(refuse=lambda number: problem(status) if number == 5 else None)
     if status == 404:  # then the model is looked up, and is unknown too
         api.refuse = lambda _: problem(404)
@@ -206,7 +204,7 @@ async def test_what_would_hit_every_item_ends_the_batch(
     assert api.creates < 100
 
 
-async def test_an_api_that_was_never_there_ends_the_batch() -> None:
+async def test_an_unreachable_api_ends_the_batch() -> None:
     async with client_of(f"http://127.0.0.1:{free_port()}/v1") as client:
         with pytest.raises(Exception, match="No connection") as caught:
             [result async for result in client.batch(MODEL, inputs(1000))]
@@ -254,7 +252,7 @@ async def test_a_lost_answer_without_a_journal_is_uncertain_and_not_sent_again()
     assert len(results) == 5
 
 
-async def test_refusals_for_the_pace_only_cost_time() -> None:
+async def test_rate_limit_refusals_are_retried() -> None:
     busy = problem(429, retry_after="0.01")
     api = BatchAPI(refuse=lambda number: busy if number % 3 == 0 else None)
 
@@ -264,7 +262,7 @@ async def test_refusals_for_the_pace_only_cost_time() -> None:
     assert not api.twice()
 
 
-async def test_an_outage_in_the_middle_uses_no_input_up() -> None:
+async def test_an_outage_fails_no_item() -> None:
     """Six failures in a row hold all creates back but one, which tries alone."""
     out = problem(429, retry_after="0.01")
     api = BatchAPI(refuse=lambda number: out if 5 < number < 12 else None)
@@ -284,7 +282,7 @@ async def test_outputs_are_decoded_as_a_type(client: Replicate) -> None:
     assert results[1].prediction is not None
 
 
-async def test_what_takes_too_long_is_cancelled_and_an_error() -> None:
+async def test_a_wait_that_times_out_is_canceled_and_an_error() -> None:
     api = BatchAPI(seconds=60.0)
 
     results = await collect(api, 2, timeout=0.05)
@@ -293,7 +291,7 @@ async def test_what_takes_too_long_is_cancelled_and_an_error() -> None:
     assert all(made.canceled for made in api.made)
 
 
-async def test_waiting_outlasts_an_api_that_is_out_for_a_moment() -> None:
+async def test_waits_survive_a_short_outage() -> None:
     api = BatchAPI(seconds=0.01)
     polls = 0
 
@@ -340,7 +338,7 @@ async def test_progress_is_shown_while_nothing_ends() -> None:
         await collect(BatchAPI(seconds=60), 1, on_progress=look)
 
 
-async def test_no_more_predictions_are_made_than_was_said() -> None:
+async def test_max_predictions_limits_creates() -> None:
     api = BatchAPI()
     async with api.server() as server, client_of(server.url) as client:
         batch = client.batch(MODEL, inputs(100), max_predictions=7, poll=QUICK)
@@ -351,7 +349,7 @@ async def test_no_more_predictions_are_made_than_was_said() -> None:
 
 
 @pytest.mark.virtual_clock
-async def test_creating_ends_after_the_seconds_that_were_said() -> None:
+async def test_max_seconds_ends_creating() -> None:
     api = BatchAPI(seconds=0.02)
     async with api.server() as server, client_of(server.url) as client:
         batch = client.batch(MODEL, inputs(100_000), max_seconds=0.2, concurrency=4, poll=COARSE)
@@ -362,7 +360,7 @@ async def test_creating_ends_after_the_seconds_that_were_said() -> None:
     assert batch.summary.stopped == "max_seconds"
 
 
-async def test_progress_is_told_and_ends_with_all_of_it() -> None:
+async def test_the_last_progress_has_all_items() -> None:
     told: list[BatchProgress] = []
 
     def one_fails(made: Made) -> None:
@@ -378,7 +376,7 @@ async def test_progress_is_told_and_ends_with_all_of_it() -> None:
     assert last.eta == 0.0
 
 
-async def test_what_on_progress_raises_ends_the_batch() -> None:
+async def test_an_error_of_on_progress_ends_the_batch() -> None:
     def broken(_: BatchProgress) -> None:
         raise ZeroDivisionError
 
@@ -427,7 +425,7 @@ async def test_a_disk_that_fails_ends_the_batch(client: Replicate, tmp_path: Pat
         ]
 
 
-async def test_nothing_begins_before_it_is_iterated_over(client: Replicate) -> None:
+async def test_the_iteration_starts_the_batch(client: Replicate) -> None:
     batch = client.batch(ECHO, numbers(3))
 
     assert repr(batch) == "<Batch local/echo not begun>"
@@ -438,7 +436,7 @@ async def test_an_empty_batch_is_over_at_once(client: Replicate) -> None:
     assert [result async for result in client.batch(ECHO, [])] == []
 
 
-async def test_what_reading_the_inputs_raises_comes_out() -> None:
+async def test_an_error_of_the_inputs_is_raised() -> None:
     def broken() -> Iterator[dict[str, object]]:
         yield {"n": 0}
         raise KeyError("column")
@@ -472,7 +470,7 @@ def wrong(**options: object) -> dict[str, object]:
         (wrong(inputs=3), "inputs=3 is a int; it must be an iterable"),
     ],
 )
-async def test_arguments_that_cannot_be_right_are_refused(
+async def test_invalid_arguments_are_refused(
     client: Replicate, options: dict[str, Any], says: str
 ) -> None:
     given: dict[str, Any] = {"model": ECHO, "inputs": [], **options}

@@ -142,7 +142,7 @@ async def test_a_lost_create_is_found_though_its_input_was_of_odd_classes(tmp_pa
     assert (result.prediction.id, api.creates) == (made.id, 0)
 
 
-async def test_an_odd_item_is_one_items_error(tmp_path: Path) -> None:
+async def test_an_unexpected_error_ends_only_its_item(tmp_path: Path) -> None:
     class Odd:
         def tolist(self) -> list[object]:
             raise LookupError("no luck")

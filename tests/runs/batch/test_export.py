@@ -178,7 +178,7 @@ async def test_parquet_has_the_same_in_typed_columns(journal: Journal, tmp_path:
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
-async def test_nothing_at_all_can_be_exported(
+async def test_an_empty_journal_can_be_exported(
     journal: Journal, tmp_path: Path, format: Format
 ) -> None:
     if format == "parquet":
@@ -217,7 +217,7 @@ async def test_an_export_of_nothing_leaves_nothing(tmp_path: Path, format: Forma
         pytest.importorskip("pyarrow", reason="the integrations session installs it")
     with pytest.raises(InvalidArgumentError, match="there is no journal at"):
         export(tmp_path / "none.db", tmp_path / "out", format)
-    gc.collect()  # whatever writes tables complains when it is collected
+    gc.collect()  # an open table writer warns when it is collected
 
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - names are enough
 
@@ -251,7 +251,7 @@ async def test_parquet_without_pyarrow_names_what_to_install(
     assert not await anyio.Path(tmp_path / "out").exists()
 
 
-async def test_looking_leaves_no_trace(journal: Journal) -> None:
+async def test_reading_leaves_no_files(journal: Journal) -> None:
     folder = journal.path.parent
     names = sorted(os.listdir(folder))  # noqa: PTH208 - names are enough
     status(journal.path)

@@ -1,4 +1,4 @@
-"""Inputs that end with an error: what was read before is run and handed over first."""
+"""Inputs that end with an error: items read before are run first."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def let_all_end(api: BatchAPI) -> None:
 
 @pytest.mark.parametrize("way", ["generator", "asynchronous"])
 @pytest.mark.parametrize("journaled", [False, True])
-async def test_what_runs_is_awaited_and_handed_over_before_the_error(
+async def test_running_items_are_awaited_before_the_input_error(
     tmp_path: Path, way: str, journaled: bool
 ) -> None:
     api, broken = BatchAPI(seconds=600.0), Broken(KeyError("column"))
@@ -84,7 +84,7 @@ async def test_what_runs_is_awaited_and_handed_over_before_the_error(
         assert api.requests["create"] == 2
 
 
-async def test_what_was_read_before_and_waits_for_its_turn_is_run_too() -> None:
+async def test_items_read_before_the_input_error_are_run() -> None:
     api, broken = BatchAPI(), Broken(OSError("the line broke"))
     limits = Limits(creates=6_000, burst=1)
     async with api.server() as server, client_of(server.url, limits=limits) as client:
@@ -108,7 +108,7 @@ UNNAMED: list[tuple[object, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("odd", "more", "said"), UNNAMED)
-async def test_an_input_that_cannot_be_named_ends_the_inputs(
+async def test_an_input_without_a_valid_key_ends_the_inputs(
     odd: object, more: dict[str, Any], said: str
 ) -> None:
     api, given = BatchAPI(), [*inputs(3), odd]
@@ -120,7 +120,7 @@ async def test_an_input_that_cannot_be_named_ends_the_inputs(
     assert said in str(error)
 
 
-async def test_inputs_that_do_not_fit_the_journal_end_the_batch_after_what_runs(
+async def test_a_mismatch_with_the_journal_ends_the_batch_after_running_items(
     tmp_path: Path,
 ) -> None:
     journal = tmp_path / "batch.db"
@@ -147,7 +147,7 @@ async def test_inputs_that_do_not_fit_the_journal_end_the_batch_after_what_runs(
     assert not any(made.canceled for made in api.made)
 
 
-async def test_an_error_that_hits_all_items_ends_the_waiting() -> None:
+async def test_a_fatal_error_ends_the_wait_for_running_items() -> None:
     api, broken = BatchAPI(seconds=600.0), Broken(KeyError("column"))
     api.refuse = lambda number: problem(402) if number == COUNT else None
     async with api.server() as server, client_of(server.url) as client:
@@ -157,7 +157,7 @@ async def test_an_error_that_hits_all_items_ends_the_waiting() -> None:
     assert isinstance(error, PaymentRequiredError)
 
 
-async def test_leaving_and_stopping_meanwhile_are_as_ever() -> None:
+async def test_leaving_and_stopping_work_while_an_input_error_waits() -> None:
     api = BatchAPI(seconds=600.0)
     async with api.server() as server, client_of(server.url) as client:
         broken = Broken(KeyError("column"))
@@ -176,7 +176,7 @@ async def test_leaving_and_stopping_meanwhile_are_as_ever() -> None:
     assert [made.canceled for made in api.made] == [True] * 2 * COUNT
 
 
-async def test_inputs_that_are_cancelled_from_inside_are_no_end_without_an_error() -> None:
+async def test_an_iterator_that_raises_cancelled_error_is_an_error() -> None:
     api, broken = BatchAPI(), Broken(asyncio.CancelledError())
     async with api.server() as server, client_of(server.url) as client:
         batch = client.batch(MODEL, broken.asynchronous(), **options())

@@ -1,4 +1,4 @@
-"""The journal: what it keeps, for whom, and in which thread and process."""
+"""The journal: entries, commits, cancellation, threads and processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_an_entry_goes_from_planned_to_done(journal: Journal) -> None:
     assert (done.state, done.prediction_id, done.result) == (State.DONE, "p1", RESULT)
 
 
-async def test_all_is_there_when_it_is_opened_again(path: Path) -> None:
+async def test_a_reopened_journal_has_all_entries(path: Path) -> None:
     async with await Journal.open(path, HEADER) as journal:
         await journal.plan(ITEMS)
         await record(journal, "key 0", "intent", 1.0)
@@ -63,7 +63,7 @@ async def test_all_is_there_when_it_is_opened_again(path: Path) -> None:
         assert await entries(journal) == before
 
 
-async def test_it_leaves_one_file_that_is_its_owners_alone(path: Path) -> None:
+async def test_a_closed_journal_is_one_file_with_mode_0600(path: Path) -> None:
     async with await Journal.open(path, HEADER) as journal:
         await journal.plan(ITEMS)
         modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
@@ -86,7 +86,7 @@ async def test_a_create_that_did_not_happen_is_no_attempt(
     assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 0, None)
 
 
-async def test_what_failed_or_is_uncertain_can_be_tried_again(journal: Journal) -> None:
+async def test_done_and_uncertain_entries_can_be_reset(journal: Journal) -> None:
     await journal.plan(ITEMS)
     await record(journal, "key 0", "intent", 1.0)
     await record(journal, "key 0", "uncertain")
@@ -105,7 +105,7 @@ async def test_what_failed_or_is_uncertain_can_be_tried_again(journal: Journal) 
     assert await journal.claimed(["p0", "p1"]) == {"p1"}
 
 
-async def test_a_prediction_that_is_followed_by_another_stays_claimed(journal: Journal) -> None:
+async def test_the_prediction_of_a_reset_entry_stays_claimed(journal: Journal) -> None:
     await journal.plan(ITEMS)
     await record(journal, "key 0", "intent", 1.0)
     await record(journal, "key 0", "created", "p0")
@@ -116,7 +116,7 @@ async def test_a_prediction_that_is_followed_by_another_stays_claimed(journal: J
     assert await journal.claimed(f"p{number}" for number in range(1000)) == {"p0", "p1"}
 
 
-async def test_what_is_uncertain_can_still_be_found(journal: Journal) -> None:
+async def test_an_uncertain_entry_can_become_created(journal: Journal) -> None:
     await journal.plan(ITEMS)
     await record(journal, "key 0", "intent", 1.0)
     await record(journal, "key 0", "uncertain")
@@ -125,7 +125,7 @@ async def test_what_is_uncertain_can_still_be_found(journal: Journal) -> None:
     assert [entry.prediction_id for entry in await entries(journal, State.CREATED)] == ["p0"]
 
 
-async def test_a_step_that_cannot_be_is_refused_and_changes_nothing(journal: Journal) -> None:
+async def test_a_transition_that_is_not_in_the_table_is_refused(journal: Journal) -> None:
     await journal.plan(ITEMS)
     await record(journal, "key 0", "intent", 1.0)
     await record(journal, "key 0", "created", "p0")
@@ -217,7 +217,7 @@ async def test_counts_follow_every_step(journal: Journal) -> None:
     }
 
 
-async def test_what_arrives_together_is_committed_together(journal: Journal, path: Path) -> None:
+async def test_calls_that_arrive_together_share_a_commit(journal: Journal, path: Path) -> None:
     items = [(index, f"key {index}", "d") for index in range(2_500)]
     planned = await journal.plan(items)
     await asyncio.gather(*(journal.record(entry.intent(1.0)) for entry in planned))
@@ -227,7 +227,7 @@ async def test_what_arrives_together_is_committed_together(journal: Journal, pat
     assert frames < 2_500 * 4096  # one commit each would have written more
 
 
-async def test_a_value_that_cannot_be_kept_disturbs_nobody_else(journal: Journal) -> None:
+async def test_a_value_that_cannot_be_stored_fails_only_its_own_call(journal: Journal) -> None:
     planned = await journal.plan(ITEMS)
 
     outcomes = await asyncio.gather(
@@ -249,7 +249,7 @@ async def test_a_value_that_cannot_be_kept_disturbs_nobody_else(journal: Journal
 # Whose it is.
 
 
-async def test_a_closed_journal_says_so(path: Path) -> None:
+async def test_a_closed_journal_raises(path: Path) -> None:
     journal = await Journal.open(path, HEADER)
     last = asyncio.create_task(journal.plan(ITEMS))
     await asyncio.sleep(0)
@@ -300,7 +300,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows has not")
-async def test_a_fork_may_not_use_it_nor_keep_it_locked(path: Path) -> None:
+async def test_a_forked_child_can_neither_use_nor_lock_the_journal(path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK, str(path)]
     runner = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     assert runner.stdout is not None
@@ -311,7 +311,7 @@ async def test_a_fork_may_not_use_it_nor_keep_it_locked(path: Path) -> None:
     assert said == {"closing\n", "opened again\n", f"in the child: {refused}\n"}
 
 
-async def test_a_journal_that_was_forgotten_is_let_go_with_a_warning(path: Path) -> None:
+async def test_an_unclosed_journal_is_released_with_a_warning(path: Path) -> None:
     journal = await Journal.open(path, HEADER)
     with pytest.warns(ResourceWarning, match="was not closed"):
         del journal
@@ -381,7 +381,7 @@ async def test_an_intent_that_is_cancelled_once_committed_is_taken_back(journal:
     assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 0, None)
 
 
-async def test_whatever_else_is_cancelled_happens_all_the_same(journal: Journal) -> None:
+async def test_a_cancelled_record_of_a_prediction_takes_effect(journal: Journal) -> None:
     planned = await journal.plan(ITEMS)
     begun = planned[0].intent(1.0)
     await journal.record(begun)

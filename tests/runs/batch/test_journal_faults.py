@@ -96,7 +96,7 @@ def damage_of(path: Path) -> list[str]:
         return [] if str(path) in str(error) else [f"it does not say of which file: {error}"]
 
 
-def test_a_journal_that_is_whole_is_not_found_damaged(tmp_path: Path, whole: bytes) -> None:
+def test_an_intact_journal_is_not_reported_as_damaged(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "run.db"
     path.write_bytes(whole)
 
@@ -112,7 +112,7 @@ def test_a_journal_that_was_cut_short_is_refused(tmp_path: Path, whole: bytes) -
             asyncio.run(Journal.open(path, HEADER))
 
 
-def test_bytes_that_changed_are_noticed_or_change_nothing(tmp_path: Path, whole: bytes) -> None:
+def test_changed_bytes_are_detected_or_have_no_effect(tmp_path: Path, whole: bytes) -> None:
     dice = Random(20_261_123)
     for trial in range(100):
         changed = bytearray(whole)

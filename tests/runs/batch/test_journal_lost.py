@@ -113,7 +113,7 @@ async def test_nothing_is_created_after_the_journal_was_lost(journal: Path, harm
 
 
 @pytest.mark.parametrize("harm", ["all deleted", "lock deleted"])
-async def test_a_journal_that_is_lost_after_the_last_create_is_said_in_the_end(
+async def test_a_journal_lost_after_the_last_create_raises_at_the_end(
     journal: Path, harm: str
 ) -> None:
     api = BatchAPI(seconds=600.0)
@@ -133,7 +133,7 @@ async def test_a_journal_that_is_lost_after_the_last_create_is_said_in_the_end(
         ("lock replaced", r"batch\.db\.lock was replaced by another file while"),
     ],
 )
-async def test_the_error_says_what_has_happened_and_does_not_send_anybody_the_wrong_way(
+async def test_the_error_names_the_harm_and_does_not_advise_to_resume(
     journal: Path, harm: str, said: str
 ) -> None:
     _, error = await harmed(BatchAPI(seconds=600.0), journal, HARMS[harm], 40)
@@ -145,7 +145,7 @@ async def test_the_error_says_what_has_happened_and_does_not_send_anybody_the_wr
     assert "The batch stopped after 4 items" in notes
 
 
-async def test_two_runners_of_one_journal_create_nothing_twice(journal: Path) -> None:
+async def test_two_runs_of_one_journal_create_nothing_twice(journal: Path) -> None:
     """The second takes the lock after it was deleted; the first has to notice."""
     api, count = BatchAPI(seconds=600.0), 60
     async with api.server() as server, client_of(server.url) as client:
@@ -167,7 +167,7 @@ async def test_two_runners_of_one_journal_create_nothing_twice(journal: Path) ->
     assert [result.output for result in results] == inputs(count)
 
 
-async def test_a_runner_that_lost_its_lock_leaves_the_lock_of_another(journal: Path) -> None:
+async def test_a_run_that_lost_its_lock_leaves_the_lock_of_another(journal: Path) -> None:
     first = Lock(journal)
     beside(journal, ".lock").unlink()
     second = Lock(journal)
@@ -183,7 +183,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-async def test_readers_and_checkpoints_are_no_loss(journal: Path) -> None:
+async def test_readers_and_checkpoints_do_not_lose_the_journal(journal: Path) -> None:
     large = RESULT[:-1] + b',"logs":"' + b"x" * 100_000 + b'"}'
     async with await Journal.open(journal, HEADER) as opened:
         size = size_of(journal)

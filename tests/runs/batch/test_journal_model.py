@@ -1,4 +1,4 @@
-"""The journal against a dictionary that does what it says, through any steps in any order."""
+"""The journal compared with a dictionary, through random steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open a journal, and what is none."""
+"""Opening journals: locks, damaged files and other formats."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_a_runner_that_was_killed_lets_the_next_one_in(path: Path) -> None
         assert [entry.key for entry in await entries(journal)] == ["key"]
 
 
-async def test_a_lock_has_one_holder_whoever_comes_and_goes(path: Path) -> None:
+async def test_a_lock_has_one_holder_at_a_time(path: Path) -> None:
     holders: list[int] = []
     most = 0
 
@@ -132,7 +132,7 @@ async def test_a_lock_has_one_holder_whoever_comes_and_goes(path: Path) -> None:
     assert most == 1
 
 
-async def test_there_must_be_one_when_none_is_to_be_made(path: Path) -> None:
+async def test_a_missing_journal_is_refused_without_create(path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="there is no journal at"):
         await Journal.open(path, HEADER, create=False)
     with pytest.raises(InvalidArgumentError, match="path of a file"):
@@ -146,7 +146,7 @@ async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
         await Journal.open(path / "deeper.db", HEADER)
 
 
-async def test_what_a_crash_left_of_making_one_is_no_hindrance(path: Path) -> None:
+async def test_remains_of_a_crashed_creation_are_removed(path: Path) -> None:
     path.with_name("run.db.new").write_bytes(b"half")
     path.with_name("run.db.new-wal").write_bytes(b"half")
 

@@ -64,7 +64,7 @@ async def test_a_list_that_shows_inputs_otherwise_leads_to_no_second_create(
 
 
 @pytest.mark.slow
-async def test_without_the_list_nothing_is_created_twice_and_what_is_undecided_named(
+async def test_without_the_list_lost_creates_are_uncertain(
     tmp_path: Path,
 ) -> None:
     api = BatchAPI(seconds=0.01, listing=lambda _: problem(500))

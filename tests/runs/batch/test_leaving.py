@@ -1,4 +1,4 @@
-"""Leaving a batch early: what stops, what is cancelled, what is left behind."""
+"""Leaving, stopping and cancelling a batch."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_leaving_the_block_cancels_what_runs(api: BatchAPI, client: Replic
     assert batch.summary.stopped == "left"
 
 
-async def test_what_runs_goes_on_when_that_was_said(api: BatchAPI, client: Replicate) -> None:
+async def test_on_exit_continue_cancels_nothing(api: BatchAPI, client: Replicate) -> None:
     async with batch_of(client, on_exit="continue"):
         await until_running(api, 4)
 
@@ -174,7 +174,9 @@ async def test_stop_without_drain_ends_the_loop_at_once(api: BatchAPI, client: R
     assert all(made.canceled for made in api.made)
 
 
-async def test_what_waits_for_the_pace_is_not_created_after_a_stop(tmp_path: Path) -> None:
+async def test_items_that_wait_for_a_permit_are_not_created_after_a_stop(
+    tmp_path: Path,
+) -> None:
     api, path = BatchAPI(), tmp_path / "batch.db"
     async with (
         api.server() as server,
@@ -191,7 +193,7 @@ async def test_what_waits_for_the_pace_is_not_created_after_a_stop(tmp_path: Pat
         assert (await journal.counts())[State.INTENT] == 0
 
 
-async def test_a_stop_before_the_beginning_begins_nothing(api: BatchAPI, client: Replicate) -> None:
+async def test_a_stop_before_the_iteration_starts_nothing(api: BatchAPI, client: Replicate) -> None:
     batch = batch_of(client)
     batch.stop()
 
@@ -253,7 +255,7 @@ async def test_a_prediction_that_was_left_running_is_taken_up_again(
     assert "has no journal" in batch_of(client).how_to_resume
 
 
-async def test_an_error_that_ends_the_batch_leaves_what_runs_to_a_resume(
+async def test_a_fatal_error_leaves_running_predictions_to_a_resume(
     api: BatchAPI, client: Replicate, tmp_path: Path
 ) -> None:
     api.refuse = lambda number: problem(402, "Out of credit") if number == 4 else None
@@ -277,7 +279,7 @@ async def test_a_batch_belongs_to_one_event_loop(client: Replicate) -> None:
 
 
 @pytest.mark.parametrize("journaled", [False, True])
-async def test_nothing_is_left_wherever_it_is_cancelled(tmp_path: Path, journaled: bool) -> None:
+async def test_a_cancel_at_any_point_leaves_nothing(tmp_path: Path, journaled: bool) -> None:
     api = BatchAPI(seconds=0.003)
     number = 0
     async with api.server() as server:

@@ -1,4 +1,4 @@
-"""Rows that are known by their key alone, since their values differ at each run."""
+"""Batches with match="key", whose values differ at each run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
             await record(opened, each.key, "intent", time() - 0.5, time() - 0.5)
 
 
-async def test_what_is_done_is_replayed_whatever_its_values_are_now(journal: Path) -> None:
+async def test_done_items_are_replayed_under_any_values(journal: Path) -> None:
     api = BatchAPI()
     first = await run(api, signed(3, "one"), journal, **BY_KEY)
 

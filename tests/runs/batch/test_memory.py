@@ -1,4 +1,4 @@
-"""A long batch in bounded memory: held is what is about to begin, runs, or waits to be read."""
+"""A long batch takes bounded memory."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ async def test_a_folder_that_cannot_be_written_to_ends_the_batch(
         (None, True),
     ],
 )
-def test_a_full_disk_is_everybodys_and_a_name_is_not(
+def test_a_full_disk_is_fatal_and_a_bad_file_name_is_not(
     tmp_path: Path, number: int | None, expected: bool
 ) -> None:
     fault = FileError("it failed", errno=number)

@@ -1,4 +1,4 @@
-"""A create is intended when it may be sent at once: with its permit, and everything prepared."""
+"""The intent of a create is recorded when its permit is there and its files are sent."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_there_is_no_intent_while_a_permit_is_waited_for(journal: Path) ->
 
 
 @pytest.mark.parametrize("refusal", [429, "not sent"])
-async def test_a_create_that_did_nothing_waits_for_another_permit_without_an_intent(
+async def test_a_refused_create_waits_for_the_next_permit_without_an_intent(
     journal: Path, refusal: int | str
 ) -> None:
     api, gate = BatchAPI(), Gate()
@@ -153,7 +153,7 @@ async def test_a_stop_while_creates_are_refused_leaves_no_intent(journal: Path) 
     assert set(counts(journal)) <= {State.PLANNED}
 
 
-async def test_the_most_predictions_are_made_though_their_creates_wait(journal: Path) -> None:
+async def test_max_predictions_counts_creates_that_wait(journal: Path) -> None:
     """What is over the number ends the creating, and not the wait of those within it."""
     api = BatchAPI(refuse=lambda number: problem(429, retry_after="0") if number == 2 else None)
     async with (
@@ -191,9 +191,7 @@ async def test_files_are_sent_before_a_permit_is_asked_for(tmp_path: Path) -> No
     assert seen[:2] == ["/v1/files", f"/v1/models/{MODEL}/predictions"]
 
 
-async def test_an_upload_that_breaks_off_is_no_create_that_may_have_happened(
-    journal: Path, tmp_path: Path
-) -> None:
+async def test_an_upload_that_breaks_off_is_not_uncertain(journal: Path, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"not really")
     uploads = 0

@@ -1,4 +1,4 @@
-"""Creates that nobody knows of are looked for in the list, and not guessed at."""
+"""Creates whose outcome is unknown are looked for in the list, and never guessed."""
 
 from __future__ import annotations
 

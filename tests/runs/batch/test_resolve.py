@@ -1,4 +1,4 @@
-"""Deciding by hand what a batch could not: whether a create has happened."""
+"""Resolving uncertain items by hand."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def refused(client: Replicate, journal: Path, key: str, **said: Any) -> st
     return str(caught.value)
 
 
-async def test_what_cannot_be_decided_is_refused_and_changes_nothing(journal: Path) -> None:
+async def test_resolving_a_decided_item_is_refused(journal: Path) -> None:
     api = BatchAPI()
     first, second, done = await undecided(api, journal)
     other = api.make({"n": 0})
@@ -141,7 +141,7 @@ async def test_a_journal_that_is_in_use_is_refused(journal: Path) -> None:
             await client.resolve_batch_item(journal, first, absent=True)
 
 
-async def test_the_error_and_the_status_name_the_way_out(journal: Path) -> None:
+async def test_the_error_and_the_status_name_the_command_to_resolve(journal: Path) -> None:
     api = BatchAPI()
     api.lose = lambda number: number == 1
     api.listing = lambda _: problem(403)

@@ -1,4 +1,4 @@
-"""Resuming from a journal: what is replayed, taken up, looked for, and left undecided."""
+"""Resuming from a journal: items replayed, awaited, looked for, or uncertain."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     assert api.creates == 1
 
 
-async def test_what_ended_before_it_could_be_cancelled_is_done(journal: Path) -> None:
+async def test_a_prediction_that_ends_before_its_cancel_is_done(journal: Path) -> None:
     api = BatchAPI(seconds=0.02)
     async with (
         api.server() as server,
@@ -226,7 +226,7 @@ async def test_files_that_cannot_be_had_are_tried_again_by_a_resume(
     assert await states(journal) == {State.CREATED: 1}
 
 
-async def test_a_repeated_prediction_is_not_taken_for_its_follower(journal: Path) -> None:
+async def test_the_first_prediction_of_a_retry_is_not_taken_for_the_second(journal: Path) -> None:
     """The first attempt is in the list with the same input; a kill then hits the second."""
 
     def aborted(made: Made) -> None:

@@ -1,4 +1,4 @@
-"""The files of a batch: each item has its own, and nothing that is there is replaced."""
+"""Saved files: each item has its own, and no file is replaced."""
 
 from __future__ import annotations
 

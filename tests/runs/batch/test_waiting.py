@@ -1,4 +1,4 @@
-"""What polls that fail do to a batch."""
+"""Failing polls."""
 
 from __future__ import annotations
 

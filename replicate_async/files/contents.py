@@ -14,7 +14,7 @@ from anyio import AsyncFile
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.images import Image, ImageSource, is_image
-from replicate_async.files.media import OCTETS
+from replicate_async.files.media import OCTET_STREAM
 from replicate_async.files.readers import (
     AsyncReadable,
     read_async,
@@ -131,7 +131,7 @@ def _of_form_file(value: object, held: object, where: str) -> Source:
     source.name = re.split(r"[\\/]", filename)[-1] or None if isinstance(filename, str) else None
     stated: object = getattr(value, "content_type", None)
     found = _MEDIA_TYPE.match(stated) if isinstance(stated, str) else None
-    source.type = found.group() if found and found.group() != OCTETS else None
+    source.type = found.group() if found and found.group() != OCTET_STREAM else None
     return source
 
 

@@ -20,7 +20,7 @@ from replicate_async.errors import (
 )
 from replicate_async.files.content_encoding import DECODED_BY_AIOHTTP, Gunzip, content_encoding
 
-MOST_INFLATED: Final = 64 * 1024 * 1024
+MAX_DECOMPRESSED: Final = 64 * 1024 * 1024
 """Bytes of a decompressed file, unless *max_size* is given."""
 
 _MAX_FAILURES: Final = 5
@@ -261,12 +261,12 @@ class Download:
             self._check_size(self.size)
 
     def _check_size(self, size: int) -> None:
-        most = self._max_size
-        if most is None and self._encoded:
-            most = MOST_INFLATED
-        if most is not None and size > most:
+        limit = self._max_size
+        if limit is None and self._encoded:
+            limit = MAX_DECOMPRESSED
+        if limit is not None and size > limit:
             raise FileTooLargeError(
-                f"{self._shown_url} is larger than {most:,} bytes"
+                f"{self._shown_url} is larger than {limit:,} bytes"
                 f"{' once it is decompressed' if self._encoded else ''}; max_size= allows more."
             )
 

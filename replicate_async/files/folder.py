@@ -29,9 +29,9 @@ _LINKLESS: Final = frozenset({
     errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EACCES
 })  # fmt: skip
 _UNSYNCABLE: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
-_MOST_AT_ONCE: Final = 512 if hasattr(os, "writev") else 0
+_MAX_BUFFERS: Final = 512 if hasattr(os, "writev") else 0
 _LONGEST_MARK: Final = 100
-_MOST_NAMES: Final = 10_000
+_MAX_NAMES: Final = 10_000
 
 
 class Part:
@@ -49,7 +49,7 @@ class Part:
     def write(self, pieces: Sequence[bytes]) -> None:
         """Append *pieces*."""
         # One system call where possible: each releases the interpreter lock and waits for it.
-        done = os.writev(self.fd, pieces) if 0 < len(pieces) <= _MOST_AT_ONCE else 0
+        done = os.writev(self.fd, pieces) if 0 < len(pieces) <= _MAX_BUFFERS else 0
         for piece in pieces:
             rest = memoryview(piece)[done:]
             done = max(0, done - len(piece))
@@ -128,7 +128,7 @@ class Folder:
         """Rename *part* to *name*, or with *unique* to the next free name; returns the name."""
         if not self._is(part.name, part.fd):
             raise FileError("Another program has removed the unfinished file.")
-        for number in range(1, _MOST_NAMES):
+        for number in range(1, _MAX_NAMES):
             wanted = numbered(name, number)
             try:
                 self._name(part, wanted, overwrite=overwrite)

@@ -57,16 +57,16 @@ def encode_png(image: Any, label: str) -> bytes:
             f'{label} has pixels of mode {image.mode!r}, which PNG cannot hold; convert("L") or '
             "save it to a file of a format that can."
         )
-    shown = image
+    converted = image
     options: dict[str, object] = {}
     if image.mode not in _PNG_MODES:
-        shown = image.convert(_CONVERTED.get(image.mode, "RGB"))
+        converted = image.convert(_CONVERTED.get(image.mode, "RGB"))
         options["icc_profile"] = None  # it describes the pixels before the conversion
     if exif := image.getexif():
         # Exif has the orientation of a photograph.
         options["exif"] = exif.tobytes()
     content = BytesIO()
-    shown.save(content, "PNG", **options)
+    converted.save(content, "PNG", **options)
     return content.getvalue()
 
 

@@ -37,7 +37,7 @@ LARGEST_DATA_URL: Final = 256_000
 """Bytes of a file that becomes a data URL; the API asks for an upload above that."""
 LARGEST_FORCED_DATA_URL: Final = 1_000_000
 """Bytes of a file that the API takes as a data URL at most."""
-MOST_IN_DATA_URLS: Final = 10_000_000
+MAX_IN_DATA_URLS: Final = 10_000_000
 """Bytes of all data URLs of an input together, before their encoding."""
 
 LARGEST_UPLOAD: Final = 100_000_000
@@ -305,7 +305,7 @@ class _Encoder:
 
     def _bytes(self, value: bytes | bytearray | memoryview) -> object:
         size = value.nbytes if isinstance(value, memoryview) else len(value)
-        small = size <= LARGEST_DATA_URL and self.inlined + size <= MOST_IN_DATA_URLS
+        small = size <= LARGEST_DATA_URL and self.inlined + size <= MAX_IN_DATA_URLS
         if self.encoding == "upload" or not small:
             return self._slot(value)
         self._files += 1

@@ -6,8 +6,8 @@ import mimetypes
 import re
 from typing import Final
 
-OCTETS: Final = "application/octet-stream"
-ENOUGH: Final = 512
+OCTET_STREAM: Final = "application/octet-stream"
+HEAD_SIZE: Final = 512
 """Bytes that identify every type in the table below."""
 
 # Types that models use and that not every system knows.
@@ -24,7 +24,7 @@ _SUFFIXES: Final = {
     ".ogg": "audio/ogg",
     ".opus": "audio/ogg",
     ".parquet": "application/vnd.apache.parquet",
-    ".safetensors": OCTETS,
+    ".safetensors": OCTET_STREAM,
     ".wav": "audio/wav",
     ".webm": "video/webm",
     ".webp": "image/webp",
@@ -73,7 +73,7 @@ def type_of_name(name: str) -> str | None:
         return _SUFFIXES[suffix]
     # The slash keeps mimetypes from reading the name as a URL.
     kind, compression = mimetypes.guess_type(f"/{name}")
-    return kind if compression is None else _COMPRESSIONS.get(compression, OCTETS)
+    return kind if compression is None else _COMPRESSIONS.get(compression, OCTET_STREAM)
 
 
 def type_of_content(start: bytes) -> tuple[str, str] | None:
@@ -89,5 +89,5 @@ def describe(name: str | None, start: bytes) -> tuple[str, str]:
     kind = type_of_name(name) if name else None
     if kind is not None and name:
         return name, kind
-    told, suffix = type_of_content(start) or (OCTETS, "")
-    return name or f"file{suffix}", told
+    detected, suffix = type_of_content(start) or (OCTET_STREAM, "")
+    return name or f"file{suffix}", detected

@@ -129,10 +129,10 @@ class FileOutput:
     @property
     def name(self) -> str:
         """A safe file name: from the answer of the host, before that from the URL."""
-        said = name_in_disposition(self._disposition)
-        if not said and not _is_data(self._url):
-            said = name_in_url(self._url)
-        return with_suffix(safe_name(said), self._content_type)
+        given = name_in_disposition(self._disposition)
+        if not given and not _is_data(self._url):
+            given = name_in_url(self._url)
+        return with_suffix(safe_name(given), self._content_type)
 
     @property
     def size(self) -> int | None:

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 
-PIECE: Final = 1024 * 1024
+CHUNK_SIZE: Final = 1024 * 1024
 """Bytes that are read at once."""
 
 _LONGEST_REASON: Final = 200
@@ -86,17 +86,19 @@ async def read_pipe(file: BinaryIO, label: str) -> AsyncGenerator[memoryview]:
     # read1 returns the bytes that have arrived; read would wait for a whole piece.
     read: Callable[[int], object] = getattr(file, "read1", file.read)
     # The thread may block forever, so a cancellation does not wait for it.
-    while data := checked(await to_thread.run_sync(read, PIECE, abandon_on_cancel=True), label):
+    while data := checked(
+        await to_thread.run_sync(read, CHUNK_SIZE, abandon_on_cancel=True), label
+    ):
         yield data
 
 
 async def read_async(reader: AsyncReadable, label: str) -> AsyncGenerator[memoryview]:
     """Yield the bytes of an `AsyncReadable`; iterating over it would give lines of any length."""
-    data = checked(await reader.read(PIECE), label)
+    data = checked(await reader.read(CHUNK_SIZE), label)
     if not data and iscoroutinefunction(getattr(type(reader), "tell", None)):
         tell: Callable[[], Awaitable[int]] = getattr(reader, "tell")  # noqa: B009 - not in the protocol
         if position := await tell():
             raise at_end(label, position)
     while data:
         yield data
-        data = checked(await reader.read(PIECE), label)
+        data = checked(await reader.read(CHUNK_SIZE), label)

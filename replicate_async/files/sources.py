@@ -30,9 +30,9 @@ from anyio import to_thread
 
 from replicate_async.core.multipart import Reading
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.media import ENOUGH
+from replicate_async.files.media import HEAD_SIZE
 from replicate_async.files.readers import (
-    PIECE,
+    CHUNK_SIZE,
     at_end,
     checked,
     translated_errors,
@@ -63,12 +63,12 @@ class ChunkReader:
 
     async def read(self) -> memoryview:
         """Return the next chunk; an empty one is the end."""
-        left = PIECE if self.size is None else self.size - self._position
+        left = CHUNK_SIZE if self.size is None else self.size - self._position
         if left == 0:
             return memoryview(b"")
         label, max_size = self._source.label, self._source.max_size
         with translated_errors(label):
-            chunk = checked(await self._read(self._position, min(PIECE, left)), label)
+            chunk = checked(await self._read(self._position, min(CHUNK_SIZE, left)), label)
         self._position += len(chunk)
         if not chunk and self.size is not None:
             raise InvalidArgumentError(
@@ -123,8 +123,8 @@ class Source(ABC):
     def fingerprint(self, limit: int) -> list[object]:
         """Return plain values that are equal for equal content. Blocks: it reads the file.
 
-        A path to a file of more than *limit* bytes is told by path, size and time of change. Raises
-        `InvalidArgumentError` for a file that cannot be read, or only once.
+        A path to a file of more than *limit* bytes is identified by path, size and time of change.
+        Raises `InvalidArgumentError` for a file that cannot be read, or only once.
         """
         del limit
         raise InvalidArgumentError(
@@ -149,7 +149,7 @@ class Memory(Source):
     async def read_head(self, limit: int) -> FileHead:
         """Return the first bytes."""
         is_complete = len(self._view) <= limit
-        return FileHead(bytes(self._view if is_complete else self._view[:ENOUGH]), is_complete)
+        return FileHead(bytes(self._view if is_complete else self._view[:HEAD_SIZE]), is_complete)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
@@ -183,7 +183,7 @@ class PathSource(Source):
         with file, translated_errors(self.label):
             self.size: int | None = size
             is_complete = size <= limit
-            return FileHead(file.read(size if is_complete else ENOUGH), is_complete)
+            return FileHead(file.read(size if is_complete else HEAD_SIZE), is_complete)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
@@ -276,7 +276,7 @@ class OpenFile(Source):
             end = self._end()
             self.size = None if end is None else max(0, end - self._start)
             is_large = self.size is not None and self.size > limit
-            data = self._read(0, ENOUGH if is_large else max(ENOUGH, limit + 1))
+            data = self._read(0, HEAD_SIZE if is_large else max(HEAD_SIZE, limit + 1))
             if not data:
                 self._check_position()
             is_complete = not is_large and len(data) <= limit
@@ -304,7 +304,7 @@ class OpenFile(Source):
         del limit
         with translated_errors(self.label), self._position.held(self._file) as self._start:
             found, at = hashlib.sha256(), 0
-            while chunk := self._read(at, PIECE):
+            while chunk := self._read(at, CHUNK_SIZE):
                 found.update(chunk)
                 at += len(chunk)
             if not at:

@@ -14,7 +14,7 @@ from replicate_async.files.inputs import (
     LARGEST_DATA_URL,
     LARGEST_FORCED_DATA_URL,
     LARGEST_UPLOAD,
-    MOST_IN_DATA_URLS,
+    MAX_IN_DATA_URLS,
     EncodedInput,
     FileSlot,
     data_url,
@@ -23,7 +23,7 @@ from replicate_async.files.media import describe
 from replicate_async.files.sources import FileHead, Source, too_large
 from replicate_async.schemas import File
 
-AT_ONCE: Final = 4
+CONCURRENCY: Final = 4
 """Uploads of one input at a time."""
 DELETE_WITHIN: Final = 5.0
 """Seconds that deleting uploads may take."""
@@ -82,8 +82,8 @@ async def _prepare(encoded: EncodedInput, sources: list[Source]) -> list[Upload]
         source = source_of(slot.value, slot.place)
         sources.append(source)
         head = await source.read_head(_INLINE_LIMIT[encoded.encoding])
-        name, told = describe(source.name, head.data)
-        kind = source.type or told
+        name, detected = describe(source.name, head.data)
+        kind = source.type or detected
         if _fits(encoded, source, head):
             encoded.bytes_in_data_urls += len(head.data)
             slot.url = data_url(head.data, kind)
@@ -96,11 +96,11 @@ async def _prepare(encoded: EncodedInput, sources: list[Source]) -> list[Upload]
 
 def _fits(encoded: EncodedInput, source: Source, head: FileHead) -> bool:
     together = encoded.bytes_in_data_urls + len(head.data)
-    fits = head.is_complete and together <= MOST_IN_DATA_URLS
+    fits = head.is_complete and together <= MAX_IN_DATA_URLS
     if fits or encoded.encoding != "data-url":
         return fits
     problem = (
-        f"makes {together:,} bytes in data URLs; the API takes {MOST_IN_DATA_URLS:,} in an input"
+        f"makes {together:,} bytes in data URLs; the API takes {MAX_IN_DATA_URLS:,} in an input"
         if head.is_complete
         else f"holds more than the {LARGEST_FORCED_DATA_URL:,} bytes that a data URL may have"
     )
@@ -116,7 +116,7 @@ def check_size(source: Source) -> None:
 
 
 async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File]) -> None:
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(CONCURRENCY)
 
     async def send(upload: Upload) -> None:
         async with turn:
@@ -157,7 +157,7 @@ async def delete_quietly(uploader: Uploader, files: Sequence[File]) -> None:
 
 
 async def _delete(uploader: Uploader, files: Sequence[File]) -> None:
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(CONCURRENCY)
 
     async def delete(file: File) -> None:
         async with turn:

@@ -13,7 +13,7 @@ import pytest
 
 from replicate_async import File, InvalidArgumentError, Replicate
 from replicate_async.files.contents import source_of
-from replicate_async.files.readers import PIECE
+from replicate_async.files.readers import CHUNK_SIZE
 from replicate_async.files.sources import Source
 from replicate_async.local import InputFile, LocalReplicate
 
@@ -226,7 +226,7 @@ async def test_async_files_are_read_in_bytes_and_not_in_lines() -> None:
 
     assert source.name == "words.txt"
     assert await content_of(source) == b"a" * 10
-    assert set(file.sizes) == {PIECE}
+    assert set(file.sizes) == {CHUNK_SIZE}
     read = AsyncFile(b"words")
     await read.read()
     with pytest.raises(InvalidArgumentError, match="stands at its end, after 5 bytes"):

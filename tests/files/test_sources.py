@@ -12,7 +12,7 @@ import pytest
 
 from replicate_async import InvalidArgumentError
 from replicate_async.files.contents import source_of
-from replicate_async.files.readers import PIECE
+from replicate_async.files.readers import CHUNK_SIZE
 from replicate_async.files.sources import Source
 from replicate_async.files.uploads import sendable_name
 
@@ -25,7 +25,7 @@ async def read(source: Source) -> bytes:
     content = bytearray()
     async with source.open() as reading:
         while piece := await reading.read():
-            assert len(piece) <= PIECE
+            assert len(piece) <= CHUNK_SIZE
             content += piece
         assert reading.size in {None, len(content)}
     return bytes(content)
@@ -206,7 +206,7 @@ async def test_a_file_that_shrinks_is_an_error(path: Path) -> None:
     source = source_of(path, "content")
     async with source.open() as reading:
         await reading.read()
-        os.truncate(path, PIECE + 5)
+        os.truncate(path, CHUNK_SIZE + 5)
         assert len(await reading.read()) == 5
         with pytest.raises(InvalidArgumentError) as caught:
             await reading.read()

@@ -25,7 +25,7 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 if sys.dont_write_bytecode:
-    # Or each program that a test starts compiles the package anew, which takes half its time.
+    # Or each program that a test starts compiles the package again, which takes half its time.
     sys.dont_write_bytecode = False
     sys.pycache_prefix = str(
         Path(tempfile.gettempdir(), f"replicate-async-tests-{getpass.getuser()}")
@@ -64,7 +64,7 @@ async def client(server: LocalReplicate) -> AsyncIterator[Replicate]:
 
 @pytest.fixture(autouse=True)
 def secret_watch() -> Iterator[SecretWatch]:
-    """Fail any test during which a secret was logged, at whatever level and by whomever."""
+    """Fail any test during which a secret was logged, at any level and by any code."""
     watch, root = SecretWatch(), logging.getLogger()
     level = root.level
     root.addHandler(watch)

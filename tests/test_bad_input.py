@@ -31,7 +31,7 @@ WEBHOOK: Final = "which cannot be called; it must be an absolute https:// URL."
 EVENTS: Final = "is not a list of start, output, logs, completed."
 SHOWN: Final = "give it as the API shows it."
 
-# Whatever a program without a type checker may hand over.
+# What a program without a type checker may hand over.
 Call = Callable[[Any], Awaitable[object]]
 
 

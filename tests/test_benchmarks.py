@@ -39,7 +39,7 @@ def test_ratios_are_those_of_the_same_round() -> None:
     assert results.median("w", "c", "a", "cpu") == 20
     assert results.ratio("w", "c", "a", "b", "cpu") == 2
     assert results.spread("w", "c", "a", "cpu") == 0.25
-    assert results.ratio("w", "c", "a", "nobody", "cpu") is None
+    assert results.ratio("w", "c", "a", "absent", "cpu") is None
 
 
 def test_a_table_says_who_took_how_much_more() -> None:

@@ -15,7 +15,7 @@ class RequestHooks:
     """
 
     def sending(self, input: Mapping[str, Any]) -> None:
-        """Take note of the *input* as it is sent, with the URLs of its files."""
+        """Record the *input* as it is sent, with the URLs of its files."""
 
     async def begin(self) -> None:
         """Run when an attempt has its permit, directly before it is sent."""

@@ -55,7 +55,7 @@ async def open_file(
     Retries as API requests are. The answer may have any status; after a 429 or 5xx it is closed.
     Raises `UntrustedURLError` for a URL that must not be fetched, without a request.
     """
-    # As few headers as there can be: the host may be a stranger.
+    # As few headers as there can be: the host may be a third party's.
     fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": sender.user_agent}
     if start:
         fields["Range"] = f"bytes={start}-"

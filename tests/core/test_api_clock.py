@@ -37,12 +37,12 @@ def test_nothing_is_known_before_an_answer_with_a_date() -> None:
 
 def test_answers_narrow_the_bounds_and_they_hold() -> None:
     """With any latency, and any difference of the clocks."""
-    dice = Random(7)
+    rng = Random(7)
     clock, offset, now = ApiClock(), 1.7e9, 1000.0
     for _ in range(200):
-        sent = now + dice.random()
-        answered = sent + dice.random() / 2
-        written = dice.uniform(sent, answered)
+        sent = now + rng.random()
+        answered = sent + rng.random() / 2
+        written = rng.uniform(sent, answered)
         clock.observe(dated(written + offset), sent, at(answered))
         now = answered
         earliest, latest = bounds(clock, at(now))

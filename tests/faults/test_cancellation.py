@@ -229,22 +229,22 @@ async def test_a_run_cancelled_while_it_is_created_cancels_what_was_created() ->
 
 async def test_no_answer_goes_to_another_request_in_a_storm_of_cancels() -> None:
     requests, workers = 5000, 50
-    dice = random.Random(14)
+    rng = random.Random(14)
     numbers = iter(range(requests))
     outcomes = {"answered": 0, "cancelled": 0}
 
     def handler(request: Request) -> Answer:
         nonce = request.path.rpartition("/")[2]
         answer = json_answer(prediction(server.url, id=nonce))
-        step = 200 if dice.random() < 0.3 else None
-        return replace(answer, delay=dice.random() * 0.004, step=step, pause=0.0005)
+        step = 200 if rng.random() < 0.3 else None
+        return replace(answer, delay=rng.random() * 0.004, step=step, pause=0.0005)
 
     async def work(client: Replicate) -> None:
         for number in numbers:
             nonce = f"nonce-{number}"
             call = asyncio.create_task(client.predictions.get(nonce))
-            if dice.random() < 0.5:
-                asyncio.get_running_loop().call_later(dice.random() * 0.008, call.cancel)
+            if rng.random() < 0.5:
+                asyncio.get_running_loop().call_later(rng.random() * 0.008, call.cancel)
             try:
                 found = await call
             except asyncio.CancelledError:

@@ -131,7 +131,7 @@ def test_a_taken_name_gets_a_number_before_its_extension() -> None:
         ("a", "image/webp", "a.webp"),
         ("a", "image/jpeg; charset=x", "a.jpg"),
         ("a", "application/octet-stream", "a"),
-        ("a", "nobody/knows", "a"),
+        ("a", "unknown/type", "a"),
         ("a", None, "a"),
         ("a.b", "image/png", "a.b"),
         ("a", "application/zip", "a.zip"),

@@ -123,25 +123,25 @@ class Fuzz:
     """Requests that nobody should send, the same ones in each run."""
 
     def __init__(self, server: LocalReplicate, seed: int) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.token = server.api_token
         self.port = int(server.origin.rpartition(":")[2])
 
     def path(self) -> str:
-        template = self.dice.choice([endpoint.path for endpoint in ENDPOINTS.values()])
-        known = KNOWN if self.dice.random() < 0.4 else {}
+        template = self.rng.choice([endpoint.path for endpoint in ENDPOINTS.values()])
+        known = KNOWN if self.rng.random() < 0.4 else {}
         parts = [
-            known.get(part[1:-1]) or self.dice.choice(SEGMENTS) if part.startswith("{") else part
+            known.get(part[1:-1]) or self.rng.choice(SEGMENTS) if part.startswith("{") else part
             for part in template.split("/")
         ]
-        if self.dice.random() < 0.1:
-            parts.append(self.dice.choice(SEGMENTS))
-        prefix = self.dice.choice(["/v1"] * 20 + ["", "/v2", "//v1"])
-        return prefix + "/".join(parts) + self.dice.choice(QUERIES)
+        if self.rng.random() < 0.1:
+            parts.append(self.rng.choice(SEGMENTS))
+        prefix = self.rng.choice(["/v1"] * 20 + ["", "/v2", "//v1"])
+        return prefix + "/".join(parts) + self.rng.choice(QUERIES)
 
     def request(self) -> bytes:
-        method = self.dice.choice(METHODS)
-        body = self.dice.choice(BODIES)
+        method = self.rng.choice(METHODS)
+        body = self.rng.choice(BODIES)
         lines = [
             f"{method} {self.path()} HTTP/1.1",
             "Host: localhost",
@@ -149,24 +149,24 @@ class Fuzz:
             f"Content-Length: {len(body)}",
             *self.headers(),
         ]
-        if self.dice.random() < 0.95:
+        if self.rng.random() < 0.95:
             lines.append(f"Authorization: Bearer {self.token}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
 
     def headers(self) -> Iterable[str]:
-        chosen = self.dice.sample(HEADERS, k=self.dice.randrange(4))
+        chosen = self.rng.sample(HEADERS, k=self.rng.randrange(4))
         # One of a name: aiohttp itself refuses a second Content-Type.
         return {line.partition(":")[0]: line for line in chosen}.values()
 
     def noise(self) -> bytes:
         """Return bytes that may begin like a request and go on like none."""
-        data = bytearray(self.request() if self.dice.random() < 0.7 else b"")
-        for _ in range(self.dice.randrange(1, 20)):
-            place = self.dice.randrange(len(data) + 1)
-            if self.dice.random() < 0.3:
-                del data[place : place + self.dice.randrange(40)]
+        data = bytearray(self.request() if self.rng.random() < 0.7 else b"")
+        for _ in range(self.rng.randrange(1, 20)):
+            place = self.rng.randrange(len(data) + 1)
+            if self.rng.random() < 0.3:
+                del data[place : place + self.rng.randrange(40)]
             else:
-                data[place:place] = self.dice.randbytes(self.dice.randrange(1, 9))
+                data[place:place] = self.rng.randbytes(self.rng.randrange(1, 9))
         return bytes(data)
 
     async def send(self, data: bytes, *, end: bool = False) -> bytes:
@@ -243,8 +243,8 @@ async def test_connections_that_are_dropped_in_the_middle_leave_the_server_servi
         for _ in range(150):
             request = fuzz.request()
             _, writer = await asyncio.open_connection("127.0.0.1", fuzz.port)
-            writer.write(request[: fuzz.dice.randrange(len(request) + 1)])
-            await asyncio.sleep(fuzz.dice.choice((0, 0, 0.001)))
+            writer.write(request[: fuzz.rng.randrange(len(request) + 1)])
+            await asyncio.sleep(fuzz.rng.choice((0, 0, 0.001)))
             writer.transport.abort()
         await fuzz.check_alive(server)
 

@@ -130,7 +130,7 @@ def report(flows: Flows, server: Server, chosen: str) -> int:
             done = flow(server)
             if done is not None:
                 asyncio.run(_finish(done))
-        except Exception:  # noqa: BLE001 - whatever a peer raises is a failed flow
+        except Exception:  # noqa: BLE001 - anything that a peer raises is a failed flow
             failed.append(title)
             print(f"FAIL  {title}", flush=True)
             traceback.print_exc(file=sys.stdout)

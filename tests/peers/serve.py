@@ -1,7 +1,7 @@
 """An embedded server in a process of its own, for clients that know nothing of it.
 
 It prints one line of JSON that says where it is, answers ``sign FILE_ID`` with the query of a
-download, and stops when its standard input ends: it cannot outlive whoever started it.
+download, and stops when its standard input ends: it cannot outlive its parent.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ async def test_a_run_that_never_began_raises_prediction_aborted() -> None:
         creating = client.run("local/echo", {"value": 1}, cancel_after=5, poll=QUICK)
         running = asyncio.ensure_future(creating)
         async with asyncio.timeout(HANG):
-            while await statuses(client) != ["starting"]:  # noqa: ASYNC110 - nobody tells
+            while await statuses(client) != ["starting"]:  # noqa: ASYNC110 - nothing signals it
                 await asyncio.sleep(0.005)
         server.advance(6)
         with pytest.raises(PredictionAborted, match="its deadline passed before it began"):

@@ -34,7 +34,7 @@ async def main():
         await FileOutput(url).with_client(client).save(folder + "/out.bin", overwrite=True)
 asyncio.run(main())
 """
-DICE: Final = random.Random(20_261_124)
+RNG: Final = random.Random(20_261_124)
 MOST_IN_A_ROW: Final = 5
 
 
@@ -101,8 +101,8 @@ async def main(kills: int) -> int:
         folder = Path(name)
         final = folder / "out.bin"
         while done < kills:
-            for _ in range(DICE.randint(1, MOST_IN_A_ROW)):
-                if not await save(host, url, folder, killed_after=DICE.randrange(SIZE // 3)):
+            for _ in range(RNG.randint(1, MOST_IN_A_ROW)):
+                if not await save(host, url, folder, killed_after=RNG.randrange(SIZE // 3)):
                     break
                 done += 1
                 # Killed while it was renamed, at worst: then it is whole.

@@ -35,7 +35,7 @@ HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
     b"Connection: close\r\n\r\n: hi\n\n"
 )
-DICE: Final = Random(20_261_123)
+RNG: Final = Random(20_261_123)
 WORST_LAG: Final = 0.25
 WORST_MEMORY: Final = 300
 
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
             if name.lower() == "last-event-id":
                 self.resume(int(value.partition(":")[2]) + 1)
         self.transport.write(HEAD)
-        self.later(DICE.random() * PAUSE)
+        self.later(RNG.random() * PAUSE)
 
     def show(self) -> None:
         """Answer predictions.get."""
@@ -90,8 +90,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self, at: int) -> None:
         self.at = at
-        if DICE.random() < 0.3:
-            self.at = max(0, at - DICE.randint(1, 2))
+        if RNG.random() < 0.3:
+            self.at = max(0, at - RNG.randint(1, 2))
             Connection.repeats += at - self.at
 
     def later(self, seconds: float) -> None:
@@ -103,13 +103,13 @@ class Connection(asyncio.Protocol):
             return
         event = encode("output", f" {self.number}.{self.at}", id=f"{self.number}:{self.at}")
         self.at += 1
-        if DICE.random() >= 0.01:
+        if RNG.random() >= 0.01:
             self.transport.write(event)
-            self.later(PAUSE * (0.5 + DICE.random()))
+            self.later(PAUSE * (0.5 + RNG.random()))
             return
         Connection.resets += 1
-        self.transport.write(event[: DICE.randrange(len(event) + 1)])
-        if DICE.random() < 0.5:
+        self.transport.write(event[: RNG.randrange(len(event) + 1)])
+        if RNG.random() < 0.5:
             self.timer = asyncio.get_running_loop().call_later(0.02, self.reset)
         else:
             self.reset()
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
 
 
 def serve(tokens: int, told: SimpleQueue[int], asked: SimpleQueue[int]) -> None:
-    """Serve until somebody asks for the number of accidents."""
+    """Serve until the number of accidents is asked for."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -39,7 +39,7 @@ SHORTEST: Final = 10.0
 MOST_REQUESTS: Final = 1.2
 WORST_MEDIAN: Final = 1.0
 WORST_LAG: Final = 0.5
-DICE: Final = Random(20_261_123)
+RNG: Final = Random(20_261_123)
 VERSION: Final = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 REQUEST: Final = re.compile(rb"(GET|POST) /v1/predictions(?:/(\w+))?(?:\?(\S*))? HTTP")
 
@@ -126,7 +126,7 @@ def moment(unix: float) -> str:
 
 
 def serve(told: SimpleQueue[int], asked: SimpleQueue[str]) -> None:
-    """Serve, and tell how often it was asked whenever somebody wants to know."""
+    """Serve, and tell how often it was asked for each question."""
 
     async def main() -> None:
         runs = Runs()
@@ -217,7 +217,7 @@ WAYS: Final[dict[str, tuple[Callable[[str], Run], str | None, int]]] = {
     "replicate 2.0.0b4": (beta, "2.0.0b4", 300),
     "replicate 2.0.0b4, aiohttp": (lambda url: beta(url, "aiohttp"), "2.0.0b4-aiohttp", 300),
 }
-"""Who waits, in which of the benchmarks' environments, and for how many runs at most."""
+"""The waiters, in which of the benchmarks' environments, and for how many runs at most."""
 
 
 async def measure(
@@ -232,9 +232,9 @@ async def measure(
     run = connect(f"http://127.0.0.1:{port}")
 
     async def slot() -> None:
-        await asyncio.sleep(DICE.random() * SHORTEST * 1.5)
+        await asyncio.sleep(RNG.random() * SHORTEST * 1.5)
         while time.perf_counter() < begun + seconds:
-            ended = await run(DICE.uniform(SHORTEST, 2 * SHORTEST))
+            ended = await run(RNG.uniform(SHORTEST, 2 * SHORTEST))
             if measured.on:
                 measured.delays.append(time.time() - ended)
 

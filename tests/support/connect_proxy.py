@@ -9,7 +9,7 @@ from typing import Self
 
 
 class ConnectProxy:
-    """Answers CONNECT; each tunnel leads to port *port* of this machine, whatever its host.
+    """Answers CONNECT; each tunnel leads to port *port* of this machine, for any host.
 
     `heads` are the requests as they came, `hosts` those that were asked for. With *status* it
     refuses. A request that is no CONNECT is sent on as it is.

@@ -28,6 +28,6 @@ async def embedded(settings: Settings) -> AsyncGenerator[tuple[LocalReplicate, R
 async def until(condition: Callable[[], T | None]) -> T:
     """Wait until *condition* gives something that is true, and return it."""
     async with asyncio.timeout(HANG):
-        while not (found := condition()):  # noqa: ASYNC110 - what is waited for tells nobody
+        while not (found := condition()):  # noqa: ASYNC110 - the condition signals nothing
             await asyncio.sleep(0.002)
     return found

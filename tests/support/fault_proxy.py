@@ -30,7 +30,7 @@ class Severed(Exception):  # noqa: N818 - it is a way of ending, and no failure 
 class Toxic(Protocol):
     """One way of making a direction bad."""
 
-    def flow(self, pieces: Pieces, dice: random.Random) -> Pieces: ...
+    def flow(self, pieces: Pieces, rng: random.Random) -> Pieces: ...
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Latency:
     seconds: float
     jitter: float = 0.0
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
         async for piece in pieces:
-            await asyncio.sleep(max(0.0, self.seconds + dice.uniform(-self.jitter, self.jitter)))
+            await asyncio.sleep(max(0.0, self.seconds + rng.uniform(-self.jitter, self.jitter)))
             yield piece
 
 
@@ -52,8 +52,8 @@ class Bandwidth:
 
     rate: int
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
-        del dice
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
         step = max(1, self.rate // 10)
         async for piece in pieces:
             for start in range(0, len(piece), step):
@@ -68,8 +68,8 @@ class SlowClose:
 
     seconds: float
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
-        del dice
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
         async for piece in pieces:
             yield piece
         await asyncio.sleep(self.seconds)
@@ -81,8 +81,8 @@ class Timeout:
 
     seconds: float | None = None
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
-        del dice
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.seconds):
                 async for piece in pieces:
@@ -97,8 +97,8 @@ class ResetPeer:
 
     seconds: float = 0.0
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
-        del dice
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
         async for piece in pieces:
             yield piece[:0]
             await asyncio.sleep(self.seconds)
@@ -113,11 +113,11 @@ class Slicer:
     variation: int = 0
     delay: float = 0.0
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
         async for piece in pieces:
             start = 0
             while start < len(piece):
-                end = start + max(1, self.size + dice.randint(-self.variation, self.variation))
+                end = start + max(1, self.size + rng.randint(-self.variation, self.variation))
                 yield piece[start:end]
                 await asyncio.sleep(self.delay)
                 start = end
@@ -130,8 +130,8 @@ class LimitData:
     size: int
     by_reset: bool = False
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
-        del dice
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
         left = self.size
         async for piece in pieces:
             if left:
@@ -147,8 +147,8 @@ class CorruptAt:
 
     offset: int
 
-    async def flow(self, pieces: Pieces, dice: random.Random) -> Pieces:
-        del dice
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
         seen = 0
         async for piece in pieces:
             here = self.offset - seen

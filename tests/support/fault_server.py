@@ -1,7 +1,7 @@
 """A server written on raw sockets, so that answers can break at any byte; it keeps the true record.
 
 It parses just enough of a request to know where it ends, remembers every byte that it received and
-what it acted on, and sends whatever the test's answer says: broken framing, half a status line, a
+what it acted on, and sends what the test's answer says: broken framing, half a status line, a
 reset in the middle of the body.
 """
 

@@ -1,4 +1,4 @@
-"""An internet of its own: names that lead to addresses, and addresses where somebody listens.
+"""An internet of its own: names that lead to addresses, and servers at these addresses.
 
 What is replaced is the event loop's way to the network, below every HTTP library, so that a
 connection to a public address can be seen, and need not leave the machine.

@@ -11,7 +11,7 @@ _ports: Iterator[int] = itertools.count(20_000 + os.getpid() % 10_000)
 
 
 def free_port() -> int:
-    """Return a port that is free, and stays so until somebody binds to it on purpose.
+    """Return a port that is free, and stays so until a program binds to it on purpose.
 
     The system hands out ports from 32,768 on by itself, so one of those may be taken again at
     once by a test in another process.

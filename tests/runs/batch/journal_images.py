@@ -70,13 +70,13 @@ class File:
             write.on(self.synced)
         self.pending.clear()
 
-    def image(self, dice: Random, odds: float) -> bytes:
+    def image(self, rng: Random, odds: float) -> bytes:
         content = bytearray(self.synced)
         for write in self.pending:
-            if dice.random() < odds:
-                torn = dice.random() < 0.2 and write.data is not None
+            if rng.random() < odds:
+                torn = rng.random() < 0.2 and write.data is not None
                 sectors = len(write.data or b"") // SECTOR
-                write.on(content, dice.randint(0, sectors) * SECTOR if torn else None)
+                write.on(content, rng.randint(0, sectors) * SECTOR if torn else None)
         return bytes(content)
 
 
@@ -106,11 +106,11 @@ class Disk:
         elif found := _UNLINK.match(line):
             self.files.pop(text(found[1]).decode(), None)
 
-    def write_image(self, folder: Path, dice: Random) -> None:
-        odds = dice.choice((0.0, 0.3, 0.7, 1.0))
+    def write_image(self, folder: Path, rng: Random) -> None:
+        odds = rng.choice((0.0, 0.3, 0.7, 1.0))
         for name, file in self.files.items():
             if not name.endswith(("-shm", ".lock")):  # which no one reads after a start
-                (folder / Path(name).name).write_bytes(file.image(dice, odds))
+                (folder / Path(name).name).write_bytes(file.image(rng, odds))
 
 
 def text(literal: str) -> bytes:
@@ -151,7 +151,7 @@ def opens(path: Path) -> list[str]:
     return []
 
 
-def run(folder: Path, images: int, dice: Random) -> dict[str, object]:
+def run(folder: Path, images: int, rng: Random) -> dict[str, object]:
     """Look at *images* moments of one run."""
     began = monotonic()
     path, log = folder / "run.db", folder / "strace.log"
@@ -160,7 +160,7 @@ def run(folder: Path, images: int, dice: Random) -> dict[str, object]:
     if status:
         raise RuntimeError("\n".join(lines))
     every = [call for call in calls(log) if call]
-    moments = sorted(dice.choices(range(len(every)), k=images))
+    moments = sorted(rng.choices(range(len(every)), k=images))
     faults: list[str] = []
     disk, at, unsynced = Disk(folder), 0, 0
     for moment in moments:
@@ -169,7 +169,7 @@ def run(folder: Path, images: int, dice: Random) -> dict[str, object]:
         at = moment
         unsynced += any(file.pending for file in disk.files.values())
         with tempfile.TemporaryDirectory() as image:
-            disk.write_image(Path(image), dice)
+            disk.write_image(Path(image), rng)
             there = Path(image) / path.name
             said = [line for line in disk.said if line != "end"]
             found = opens(there) if there.exists() else []

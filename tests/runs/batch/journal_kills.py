@@ -45,7 +45,7 @@ def killed_writer(path: Path, after: int) -> tuple[list[str], bool]:
     return [line for line in lines if line != "end"], "end" in lines
 
 
-def run(folder: Path, kills: int, dice: Random) -> dict[str, object]:
+def run(folder: Path, kills: int, rng: Random) -> dict[str, object]:
     """Kill *kills* writers; a journal goes on from kill to kill until it is complete."""
     began = monotonic()
     faults: list[str] = []
@@ -53,7 +53,7 @@ def run(folder: Path, kills: int, dice: Random) -> dict[str, object]:
     journals = killed = acknowledged = 0
     while killed < kills:
         path = folder / f"{journals}.db"
-        more, ended = killed_writer(path, dice.randrange(1, 3 * ITEMS))
+        more, ended = killed_writer(path, rng.randrange(1, 3 * ITEMS))
         said += more
         acknowledged += len(more)
         faults += lost(path, said) if path.exists() else said

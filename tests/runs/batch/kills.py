@@ -113,7 +113,7 @@ async def run_killed(
 
     The clock of each run is wrong by up to *ahead* seconds.
     """
-    dice = Random(7)
+    rng = Random(7)
     # A list that never comes is no outage to wait for.
     outage = SOON.outage if api.listing is None else 2.0
     killer = Killer(kills, every)
@@ -124,7 +124,7 @@ async def run_killed(
         common = (server.url, str(folder / "batch.db"), str(items), str(concurrency))
 
         def start() -> asyncio.Task[Process]:
-            clock = str(dice.uniform(-ahead, ahead))
+            clock = str(rng.uniform(-ahead, ahead))
             return asyncio.create_task(_start((*common, clock, str(outage))))
 
         spare = start()

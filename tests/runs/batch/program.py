@@ -50,7 +50,7 @@ async def main(url: str, journal: str, items: int, concurrency: int, outage: flo
 
 
 if __name__ == "__main__":
-    # Imported and ready before it is let go, so that kills fall on the batch and not on imports.
+    # Imported and ready before it goes on, so that kills fall on the batch and not on imports.
     print("ready", flush=True)
     if sys.stdin.readline():
         numbers = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[6])

@@ -465,7 +465,7 @@ def wrong(**options: object) -> dict[str, object]:
         (wrong(on_progress=3), "on_progress=3 must be a function"),
         (wrong(cancel_after=1), "cancel_after=1 is not between"),
         (wrong(webhook="ftp://a"), "webhook is a URL of ftp"),
-        (wrong(model="nobody"), "model='nobody' is neither"),
+        (wrong(model="acme"), "model='acme' is neither"),
         (wrong(inputs={"value": 1}), "is one input and not many"),
         (wrong(inputs=3), "inputs=3 is a int; it must be an iterable"),
     ],

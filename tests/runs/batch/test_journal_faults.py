@@ -113,16 +113,16 @@ def test_a_journal_that_was_cut_short_is_refused(tmp_path: Path, whole: bytes) -
 
 
 def test_changed_bytes_are_detected_or_have_no_effect(tmp_path: Path, whole: bytes) -> None:
-    dice = Random(20_261_123)
+    rng = Random(20_261_123)
     for trial in range(100):
         changed = bytearray(whole)
         # Up to the whole of a page, as disks lose them, or a bit here and there.
-        for _ in range(dice.choice((1, 1, 8))):
-            at = dice.randrange(100, len(changed))
-            changed[at] ^= 1 << dice.randrange(8)
+        for _ in range(rng.choice((1, 1, 8))):
+            at = rng.randrange(100, len(changed))
+            changed[at] ^= 1 << rng.randrange(8)
         if trial % 3 == 0:
-            page = dice.randrange(1, len(changed) // 4096) * 4096
-            changed[page : page + 4096] = dice.choice((bytes(4096), dice.randbytes(4096)))
+            page = rng.randrange(1, len(changed) // 4096) * 4096
+            changed[page : page + 4096] = rng.choice((bytes(4096), rng.randbytes(4096)))
         path = tmp_path / f"{trial}.db"
         path.write_bytes(changed)
 

@@ -335,6 +335,6 @@ async def test_a_dry_run_of_a_version_asks_for_its_schema(client: Replicate, ref
 
     assert sorted(results) == ([False, True] if ":" in named else [True, True])
     with pytest.raises(NotFoundError):
-        await anext(client.batch("nobody/nothing", [{}], dry_run=True))
-    unknown = client.batch(f"nobody/nothing:{'0' * 64}", [{}], dry_run=True)
+        await anext(client.batch("acme/nothing", [{}], dry_run=True))
+    unknown = client.batch(f"acme/nothing:{'0' * 64}", [{}], dry_run=True)
     assert (await anext(unknown)).ok

@@ -81,17 +81,17 @@ async def test_a_cut_at_every_byte_gives_the_exact_text() -> None:
 
 @pytest.mark.slow
 async def test_two_hundred_streams_under_resets_lose_nothing() -> None:
-    dice = Random(7)
+    rng = Random(7)
     words = [f" {at}" for at in range(20)]
 
     def unlucky(run: Run) -> Callable[[int, str], Answer]:
         def answer(_connection: int, last: str) -> Answer:
             at = next((at for at, e in enumerate(run.events) if f"id: {last}\n".encode() in e), -1)
-            if at >= 0 and dice.random() < 0.3:
-                at = max(-1, at - dice.randint(1, 2))
+            if at >= 0 and rng.random() < 0.3:
+                at = max(-1, at - rng.randint(1, 2))
             body = b"".join(run.events[at + 1 :])
-            if any(dice.random() < 0.01 for _ in run.events[at + 1 :]):
-                return cut_at(body, dice.randrange(len(body)), Ending.RESET)
+            if any(rng.random() < 0.01 for _ in run.events[at + 1 :]):
+                return cut_at(body, rng.randrange(len(body)), Ending.RESET)
             return replace(stream_answer(body), ending=Ending.HANG)
 
         return answer

@@ -228,7 +228,8 @@ class RunTracker:
                 self._polls.push(run, max(plan.next_page_at, now + _TICK))
 
     def _submit(self, run: TrackedRun, *, first: bool = False) -> None:
-        self._polls.discard(run)
+        if run.push_id:
+            self._polls.discard(run)
         run.poll_sent_at = self._now()
         self._pollers.submit(partial(self._poll, run), first=first)
 

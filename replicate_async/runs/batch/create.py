@@ -157,7 +157,13 @@ class Creator:
         self, item: Item, creating: asyncio.Future[Prediction], attempt: CreateAttempt
     ) -> Prediction:
         """Record the outcome of a create, and return its prediction."""
-        error = NotStartedError() if creating.cancelled() else creating.exception()
+        error: BaseException | None
+        if not creating.cancelled():
+            error = creating.exception()
+        elif attempt.sent:  # by other code, since `cancel_unsent` leaves it
+            error = AmbiguousCreateError("the create was cancelled while it was under way")
+        else:
+            error = NotStartedError()
         if error is None:
             self._first_worked = True
             self._breaker.succeeded()

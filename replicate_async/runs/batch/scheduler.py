@@ -154,8 +154,10 @@ class BatchScheduler:
         try:
             await asyncio.wait({self._work})
         finally:
-            self._work.cancel()
             ticker.cancel()
+            if not self._work.done():  # this task was cancelled, as at the end of `asyncio.run`
+                self.stop(drain=False, reason="left")
+                await asyncio.wait({self._work})
             for handle in (timer, self._hurrying):
                 if handle is not None:
                     handle.cancel()

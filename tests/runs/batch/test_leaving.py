@@ -13,6 +13,7 @@ import pytest
 
 from replicate_async import Batch, ClientStateError, Limits, Replicate
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
+from replicate_async.runs.batch.journal.reader import status
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.test_batch import COARSE, inputs
 from tests.support.cancel_sweep import cancel_sweep
@@ -234,6 +235,27 @@ async def test_a_cancelled_item_is_planned_again_in_the_journal(
 
     assert all(result.ok for result in results), [result.error for result in results]
     assert api.creates == 8
+
+
+async def test_the_end_of_the_event_loop_ends_the_batch_and_closes_the_journal(
+    api: BatchAPI, server: FaultServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "batch.db"
+    kept: list[Batch[Any]] = []
+
+    async def leaves_it_running() -> None:
+        client = client_of(server.url)
+        kept.append(batch_of(client, 4, journal=path))
+        await kept[0].__aenter__()
+        await until(lambda: kept[0].progress.created == 4)
+        await until(lambda: status(path).counts[State.CREATED] == 4)
+
+    await asyncio.to_thread(asyncio.run, leaves_it_running())
+
+    assert kept[0].summary.stopped == "left"
+    async with await Journal.open(path, JournalHeader(model=MODEL)) as journal:
+        counts = await journal.counts()
+        assert counts[State.PLANNED] + counts[State.CREATED] == 4
 
 
 async def test_a_prediction_that_was_left_running_is_taken_up_again(

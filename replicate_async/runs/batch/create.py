@@ -30,9 +30,10 @@ from replicate_async.runs.batch.errors import (
     not_uploaded,
     uncertain,
 )
-from replicate_async.runs.batch.identity import fields, known_files, normalize, read_files
+from replicate_async.runs.batch.identity import A_FILE, fields, known_files, normalize, read_files
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.journal import Journal, State
+from replicate_async.runs.batch.journal import Entry, Journal, State
+from replicate_async.runs.batch.keys import KeyedInput
 from replicate_async.runs.batch.matching import LostCreate
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
@@ -77,6 +78,8 @@ class Creator:
         self._first = asyncio.Lock()
         self._first_worked = False
         self._time_asked = False
+        self._unread: dict[str, Entry] = {}
+        """Entries that earlier runs left open, whose inputs are not read yet, by key."""
         self._creating: dict[asyncio.Future[Prediction], CreateAttempt] = {}
         """Creates that wait for a permit of the limiter, or are under way."""
 
@@ -88,7 +91,7 @@ class Creator:
 
     async def create(self, item: Item) -> Prediction | None:
         """Create the prediction of *item*; None if it was found in the list, with its ID."""
-        await self._as_sent(item)  # may look up the model's inputs, which no intent waits for
+        await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
         while item.entry.state is State.PLANNED:
             await item.permit.acquire()
             await self._learn_time()
@@ -104,13 +107,13 @@ class Creator:
                 await self._reconcile_lost(item, error)
         return None
 
-    async def _as_sent(self, item: Item) -> ItemInput:
-        """Return the input of *item* as the model gets it."""
+    async def _as_sent(self, given: ItemInput) -> ItemInput:
+        """Return an input as the model gets it."""
         field = self._api.key_field
         if field is None:
-            return item.input
+            return given
         await field.look_up()
-        return field.as_sent(item.input)
+        return field.as_sent(given)
 
     async def _learn_time(self) -> None:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
@@ -231,6 +234,25 @@ class Creator:
 
     # Creates whose outcome is not known.
 
+    async def expect_open(self) -> None:
+        """Tell the reconciler of each create that earlier runs left open."""
+        for state in (State.INTENT, State.UNCERTAIN):
+            async for entry in self._journal.entries(state):
+                self._unread[entry.key] = entry
+                self._reconciler.expect(_lost(entry, A_FILE, self._claims.opened))
+
+    async def look_ahead(self, keyed: KeyedInput) -> None:
+        """Look for the create of an earlier run as soon as its input is read.
+
+        A prediction in the list may belong to any of the open creates.
+        """
+        entry = self._unread.pop(keyed.key, None)
+        if entry is None or keyed.fault is not None or entry.digest != keyed.digest:
+            return
+        with suppress(Exception):  # its item raises the same error
+            lost = _lost(entry, await self._sent_earlier(keyed.input), self._claims.opened)
+            self._reconciler.look_ahead(lost, patient=entry.state is State.INTENT)
+
     async def reconcile_earlier(self, item: Item) -> None:
         """Look for a create that an earlier run may have sent."""
         entry = item.entry
@@ -242,10 +264,13 @@ class Creator:
                 "of predictions"
             )
             raise ItemError(uncertain(item.key, reason, entry.intent_at, None))
-        normalized = normalize(await read_files(await self._as_sent(item)))
-        if self._options.match == "key":
-            normalized = with_changeable_files(normalized)
+        normalized = await self._sent_earlier(item.input)
         await self._reconcile(item, normalized, self._claims.opened, None)
+
+    async def _sent_earlier(self, given: ItemInput) -> object:
+        """Return an input as an earlier run sent it, normalized."""
+        normalized = normalize(await read_files(await self._as_sent(given)))
+        return with_changeable_files(normalized) if self._options.match == "key" else normalized
 
     async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
         """Find out whether a create happened whose answer was lost."""
@@ -255,7 +280,7 @@ class Creator:
             raise ItemError(error)
         lost_at = moment()
         sent, item.sent_input = item.sent_input, None
-        normalized = normalize(known_files(fields(await self._as_sent(item)), sent))
+        normalized = normalize(known_files(fields(await self._as_sent(item.input)), sent))
         await self._reconcile(item, normalized, lost_at, error)
         if item.entry.state is State.PLANNED:
             item.lost += 1
@@ -267,14 +292,7 @@ class Creator:
     ) -> None:
         """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
         entry = item.entry
-        lost = LostCreate(
-            key=item.key,
-            normalized=normalized,
-            intent_at=entry.intent_at or 0.0,
-            window_start=entry.window_start,
-            window_end=entry.window_end,
-            lost_at=lost_at,
-        )
+        lost = _lost(entry, normalized, lost_at)
         self._stats.reconciling += 1
         try:
             verdict = await self._reconciler.resolve(lost, patient=entry.state is State.INTENT)
@@ -309,3 +327,14 @@ class Creator:
         finally:
             if not creating.done():
                 creating.cancel()
+
+
+def _lost(entry: Entry, normalized: object, lost_at: Moment) -> LostCreate:
+    return LostCreate(
+        key=entry.key,
+        normalized=normalized,
+        intent_at=entry.intent_at or 0.0,
+        window_start=entry.window_start,
+        window_end=entry.window_end,
+        lost_at=lost_at,
+    )

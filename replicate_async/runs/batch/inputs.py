@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sized
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sized,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -159,6 +168,10 @@ class Item:
         )
 
 
+OnRead: TypeAlias = Callable[[KeyedInput], Awaitable[None]]
+"""Called with each input before its item starts."""
+
+
 class InputReader:
     """Reads the inputs a few hundred ahead, and plans them in the journal in groups."""
 
@@ -169,7 +182,9 @@ class InputReader:
         journal: Journal,
         claims: ClaimStore,
         permits: asyncio.Semaphore,
+        on_read: OnRead | None = None,
     ) -> None:
+        self._on_read = on_read
         self._source = source
         self._keys = keys
         self._journal = journal
@@ -228,7 +243,10 @@ class InputReader:
         try:
             turn = monotonic()
             async for given in self._source.inputs:
-                await self._queue.put(await self._keys.assign(given))
+                keyed = await self._keys.assign(given)
+                if self._on_read is not None:
+                    await self._on_read(keyed)
+                await self._queue.put(keyed)
                 self._count += 1
                 if monotonic() - turn > _TURN:
                     await asyncio.sleep(0)

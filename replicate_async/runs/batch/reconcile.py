@@ -90,10 +90,18 @@ class _Lookup:
     verdict: asyncio.Future[Verdict] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    asked_at: float = field(default_factory=monotonic)
 
     @property
     def is_open(self) -> bool:
         return not self.verdict.done()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is known what the create made."""
+        if self.is_open or self.verdict.cancelled() or self.verdict.exception() is not None:
+            return False
+        return not isinstance(self.verdict.result(), Undecided)
 
     def decide(self, verdict: Verdict) -> None:
         if self.is_open:
@@ -136,6 +144,11 @@ class Reconciler:
         self._uploads: dict[str, str | None] = {}
         """Checksums of uploads in the list, by URL."""
         self._lookups: list[_Lookup] = []
+        """Lookups without a certain verdict: what they look for may be any that is like it."""
+        self._ahead: dict[str, _Lookup] = {}
+        """Lookups of items that have not started, by key."""
+        self._unread: dict[str, _Lookup] = {}
+        """Creates of earlier runs whose inputs are not read yet, by key."""
         self._reader: asyncio.Task[None] | None = None
         self._hurried = False
         self._failing_since: float | None = None
@@ -146,24 +159,34 @@ class Reconciler:
         """Decide at once when the list cannot be read: the batch ends."""
         self._hurried = True
 
+    def expect(self, lost: LostCreate) -> None:
+        """Note a lost create of an earlier run whose input is not read yet."""
+        self._unread[lost.key] = _Lookup(lost, Wanted(lost.normalized), patient=False)
+
+    def look_ahead(self, lost: LostCreate, *, patient: bool) -> None:
+        """Look for a lost create whose item has not started; `resolve` returns its verdict."""
+        self._ahead[lost.key] = self._look_up(lost, patient=patient)
+
     async def resolve(self, lost: LostCreate, *, patient: bool) -> Verdict:
         """Return what became of a create. A prediction that is found is recorded before.
 
         Unless *patient*, one failure to read the list is enough.
         """
+        lookup = self._ahead.pop(lost.key, None) or self._look_up(lost, patient=patient)
+        return await lookup.verdict
+
+    def _look_up(self, lost: LostCreate, *, patient: bool) -> _Lookup:
+        lookup = _Lookup(lost, Wanted(lost.normalized), patient)
+        self._unread.pop(lost.key, None)
+        self._lookups = [each for each in self._lookups if not each.is_certain]
+        self._lookups.append(lookup)
         if self._failure is not None and monotonic() < self._reads_again_at:
             unreadable = self._verdict_on(self._failure, patient=patient)
             if unreadable is not None:
-                return unreadable
-        lookup = _Lookup(lost, Wanted(lost.normalized), patient)
-        self._lookups.append(lookup)
-        if self._reader is None or self._reader.done():
+                lookup.decide(unreadable)
+        if lookup.is_open and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read_until_decided())
-        try:
-            return await lookup.verdict
-        finally:
-            if lookup in self._lookups:
-                self._lookups.remove(lookup)
+        return lookup
 
     async def aclose(self) -> None:
         """Stop reading the list; no lookup is open any more."""
@@ -175,10 +198,10 @@ class Reconciler:
     async def _read_until_decided(self) -> None:
         pause, failures = _COLLECT, 0
         try:
-            while self._lookups:
+            while self._open():
                 await asyncio.sleep(pause)
                 try:
-                    if lookups := list(self._lookups):
+                    if lookups := self._open():
                         await self._decide_all(lookups)
                 except JournalError:
                     raise
@@ -192,6 +215,7 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - it is raised by each lookup
             for lookup in self._open():
                 lookup.verdict.set_exception(error)
+                lookup.verdict.exception()  # its item may never start, and leave it unread
 
     def _open(self) -> list[_Lookup]:
         return [each for each in self._lookups if each.is_open]
@@ -301,6 +325,9 @@ class Reconciler:
         # Later than now: the API's time is known for certain once the list is there.
         return max(time(), self._clock.latest() or 0.0) + _FAR
 
+    def _rival_window(self, lost: LostCreate) -> Window:
+        return self._window(lost)[0], (self._needed(lost) or math.inf) + self._timeouts.margin
+
     def _window(self, lost: LostCreate) -> Window:
         margin = self._timeouts.margin
         return self._start(lost) - margin, (lost.window_end or math.inf) + margin
@@ -341,14 +368,15 @@ class Reconciler:
         await self._claims.under_way()
         claimed = await self._claims.claimed([each.id for each in reading.candidates])
         await self._add_checksums(reading, claimed)
-        for lookup, candidate in (await self._match(reading, claimed)).items():
+        found, doubtful = await self._match(reading, claimed)
+        for lookup, candidate in found.items():
             if candidate.id not in claimed and lookup.is_open:
                 claimed.add(candidate.id)
                 await self._claims.claim(lookup.lost.key, candidate.id)
                 lookup.decide(Found(candidate.id, candidate.ended))
         for lookup in lookups:
             await asyncio.sleep(0)  # a long list and many lookups take a while
-            if lookup.is_open:
+            if lookup.is_open and not (lookup in doubtful and self._waits_for_rivals(lookup)):
                 self._decide(lookup, reading, claimed)
 
     async def _add_checksums(self, reading: _Reading, claimed: set[str]) -> None:
@@ -372,26 +400,36 @@ class Reconciler:
         found = self._uploads.get(leaf) if isinstance(leaf, str) else None
         return leaf if found is None else KnownFile(url=str(leaf), sha256=found)
 
-    async def _match(self, reading: _Reading, claimed: set[str]) -> dict[_Lookup, Candidate]:
-        """Return the predictions that certainly belong to open lookups.
+    def _waits_for_rivals(self, lookup: _Lookup) -> bool:
+        """Whether a later reading may find the rivals of *lookup* elsewhere."""
+        return not self._hurried and monotonic() - lookup.asked_at < self._timeouts.settle
+
+    async def _match(
+        self, reading: _Reading, claimed: set[str]
+    ) -> tuple[dict[_Lookup, Candidate], set[_Lookup]]:
+        """Return the predictions that certainly belong to lookups, and lookups in doubt.
 
         A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
-        match is dropped if it may be that of a lookup without one.
+        match is dropped if it may be that of a lookup without one, be it one that was undecided or
+        whose input is not read yet.
         """
         found: dict[_Lookup, Candidate] = {}
+        in_doubt: set[_Lookup] = set()
         taken = set(claimed)
-        for lookup in self._open():
+        uncertain = [each for each in self._lookups if not each.is_certain]
+        for lookup in uncertain:
             await asyncio.sleep(0)
             for candidate in reversed(self._unclaimed(lookup, reading, taken)):
                 if lookup.wanted.is_match(candidate):
                     found[lookup] = candidate
                     taken.add(candidate.id)
                     break
-        unmatched = [each for each in self._open() if each not in found]
+        unmatched = [each for each in uncertain if each not in found]
+        unmatched += self._unread.values()
         while unmatched:
             await asyncio.sleep(0)
             rival = unmatched.pop()
-            window = self._window(rival.lost)
+            window = self._rival_window(rival.lost)
             doubtful = [
                 lookup
                 for lookup, candidate in found.items()
@@ -402,7 +440,8 @@ class Reconciler:
             for lookup in doubtful:
                 del found[lookup]
             unmatched += doubtful
-        return found
+            in_doubt.update(doubtful)
+        return found, in_doubt
 
     def _unclaimed(self, lookup: _Lookup, reading: _Reading, claimed: set[str]) -> list[Candidate]:
         """Return the predictions in the window of *lookup* that belong to no item."""

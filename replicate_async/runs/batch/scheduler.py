@@ -21,7 +21,7 @@ from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
 from replicate_async.runs.batch.errors import is_disk_full, unexpected, unexpected_create
-from replicate_async.runs.batch.inputs import InputReader, Item, Source
+from replicate_async.runs.batch.inputs import InputReader, Item, OnRead, Source
 from replicate_async.runs.batch.item import ItemRunner, Outcome
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
@@ -170,24 +170,28 @@ class BatchScheduler:
 
     async def _run_items(self, journal: Journal) -> None:
         claims = ClaimStore(journal)
-        reader = self._reader(journal, claims)
+        on_read: OnRead | None = None
         if self._options.dry_run:
             self._runner = DryRunner(await self._api.input_schema())
         else:
-            self._runner = self._item_runner(journal, claims)
+            creator = self._creator = self._make_creator(journal, claims)
+            self._runner = ItemRunner(self._options, self._api, journal, creator, self._stop)
+            await creator.expect_open()
+            on_read = creator.look_ahead
+        reader = self._reader(journal, claims, on_read)
         if self._stop.reason is None:
             async with asyncio.TaskGroup() as group:
                 dispatch = self._dispatch(reader, self._runner, group)
                 self._dispatcher = group.create_task(dispatch)
 
-    def _reader(self, journal: Journal, claims: ClaimStore) -> InputReader:
+    def _reader(self, journal: Journal, claims: ClaimStore, on_read: OnRead | None) -> InputReader:
         options = self._options
         keys = KeyAssigner(
             options.model, options.key, exact=options.journal is not None, match=options.match
         )
-        return InputReader(self._source, keys, journal, claims, self._permits)
+        return InputReader(self._source, keys, journal, claims, self._permits, on_read)
 
-    def _item_runner(self, journal: Journal, claims: ClaimStore) -> ItemRunner:
+    def _make_creator(self, journal: Journal, claims: ClaimStore) -> Creator:
         def ref() -> VersionRef:
             """Return the model with the version that is asked for."""
             given, version = parse_version(self._options.model), journal.header.latest_version
@@ -203,10 +207,7 @@ class BatchScheduler:
             options.timeouts,
             api.file_sha256,
         )
-        self._creator = Creator(
-            options, api, journal, claims, self._reconciler, self._stop, self.stats
-        )
-        return ItemRunner(options, api, journal, self._creator, self._stop)
+        return Creator(options, api, journal, claims, self._reconciler, self._stop, self.stats)
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup

@@ -65,3 +65,46 @@ async def test_matches_of_all_are_taken_though_one_is_the_beginning_of_another(
 
     assert [result.output for result in results] == inputs
     assert api.creates == 0
+
+
+@pytest.mark.parametrize("made", [0, 1])
+async def test_a_lost_create_that_is_taken_up_later_is_a_rival_too(
+    journal: Path, made: int
+) -> None:
+    inputs: list[Input] = [{"value": "a red fox"}, {"value": "a red fox that runs"}]
+    await intents(journal, inputs)
+    api = BatchAPI(altered=lambda shown: {"value": shown["value"][:9]})
+    api.make(inputs[made])
+
+    for _ in range(2):
+        results = await run(api, inputs, journal, concurrency=1)
+        assert [result.uncertain for result in results] == [True, True]
+
+    assert api.creates == 0
+
+
+async def test_a_lost_create_whose_input_is_not_given_again_is_a_rival_too(journal: Path) -> None:
+    inputs: list[Input] = [{"value": "a red fox"}, {"value": "a red fox that runs"}]
+    await intents(journal, inputs)
+    api = BatchAPI(altered=lambda shown: {"value": shown["value"][:9]})
+    api.make(inputs[1])
+
+    (first,) = await run(api, inputs[:1], journal)
+    results = await run(api, inputs, journal)
+
+    assert [result.uncertain for result in (first, *results)] == [True, True, True]
+    assert api.creates == 0
+
+
+async def test_lost_creates_far_apart_are_all_found_one_at_a_time(journal: Path) -> None:
+    inputs: list[Input] = [{"prompt": f"item {number}"} for number in range(300)]
+    lost = [inputs[number] for number in (1, 2, 10, 100, 290)]
+    await intents(journal, lost)
+    api = BatchAPI()
+    for given in lost:
+        api.make(given)
+
+    results = await run(api, inputs, journal, concurrency=1)
+
+    assert [result.output for result in results] == inputs
+    assert api.creates == len(inputs) - len(lost)

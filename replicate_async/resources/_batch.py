@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -17,7 +16,7 @@ from collections.abc import (
 )
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import Raw
@@ -54,6 +53,7 @@ from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.keys import Key, Match
+from replicate_async.runs.batch.known_file import upload_id
 from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnError
 from replicate_async.runs.batch.results import BatchProgress, ItemInput
 from replicate_async.runs.streaming.stream import OnExit, check_on_exit
@@ -62,9 +62,6 @@ from replicate_async.runs.waiting.run_api import check_poll, check_timeout
 from replicate_async.schemas import Prediction, WebhookEvent
 
 T = TypeVar("T")
-
-_UPLOAD: Final = re.compile(r"https?://[^?#\s]+/files/([\w=-]+)", re.ASCII)
-"""The URL of an upload."""
 
 
 def make_batch(
@@ -251,11 +248,11 @@ def _rows(inputs: object) -> object:
 
 async def _file_sha256(context: ClientContext, url: str) -> str | None:
     """Return the checksum of the upload at *url*, None if there is none."""
-    found = _UPLOAD.fullmatch(url)
-    if found is None:
+    file_id = upload_id(url)
+    if file_id is None:
         return None
     try:
-        file = await context.call(FILES_GET, {"file_id": found[1]})
+        file = await context.call(FILES_GET, {"file_id": file_id})
     except ReplicateError:  # it may have expired
         return None
     return file.checksums.sha256 if file.checksums and file.urls.get == url else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,6 +12,7 @@ from replicate_async.files.data_url import decode
 
 _SHORTEST: Final = 64
 """Bytes of the shortest beginning that is compared; each next one is twice as long."""
+_UPLOAD: Final = re.compile(r"https?://[^?#\s]+/files/([\w=-]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,12 @@ def file_of_bytes(content: bytes) -> KnownFile:
         head=content[:_SHORTEST],
         begins=tuple(begins),
     )
+
+
+def upload_id(url: str) -> str | None:
+    """Return the ID of the upload that *url* names, None if it names none."""
+    found = _UPLOAD.fullmatch(url)
+    return None if found is None else found[1]
 
 
 def file_of_url(url: str) -> KnownFile | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic, time
@@ -32,7 +32,7 @@ from replicate_async.runs.batch.comparison import comparable
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.identity import normalize
 from replicate_async.runs.batch.json_tree import leaves, map_leaves
-from replicate_async.runs.batch.known_file import KnownFile
+from replicate_async.runs.batch.known_file import KnownFile, upload_id
 from replicate_async.runs.batch.matching import (
     Candidate,
     LostCreate,
@@ -51,6 +51,9 @@ _SHORTEST_PAUSE: Final = 0.25
 """Seconds between two readings at least."""
 _LONGEST_PAUSE: Final = 5.0
 """Seconds between two readings at most: the prediction may be in the list by now."""
+_MAX_CHECKSUMS: Final = 2000
+"""Uploads whose checksums are fetched for one reading. Files of other uploads stay undecided."""
+_CHECKSUMS_AT_ONCE: Final = 8
 _FAR: Final = 24 * 60 * 60.0  # seconds
 
 
@@ -384,17 +387,32 @@ class Reconciler:
         wanted = [each.wanted for each in self._open() if each.wanted.goes_by_content]
         if self._file_sha256 is None or not wanted:
             return
+        places: list[int] = []
         for at, candidate in enumerate(reading.candidates):
             await asyncio.sleep(0)
-            if candidate.id in claimed or not any(each.may_be(candidate) for each in wanted):
-                continue
-            for url in leaves(candidate.normalized):
-                if isinstance(url, str) and url not in self._uploads:
-                    self._uploads[url] = await self._file_sha256(url)
+            if candidate.id not in claimed and any(each.may_be(candidate) for each in wanted):
+                places.append(at)
+        shown = (leaf for at in places for leaf in leaves(reading.candidates[at].normalized))
+        urls = dict.fromkeys(leaf for leaf in shown if isinstance(leaf, str) and upload_id(leaf))
+        await self._fetch_checksums([url for url in urls if url not in self._uploads])
+        for at in places:
+            candidate = reading.candidates[at]
             known = map_leaves(candidate.normalized, self._with_checksum)
             reading.candidates[at] = replace(
                 candidate, normalized=known, comparable=comparable(known)
             )
+
+    async def _fetch_checksums(self, urls: Sequence[str]) -> None:
+        left = iter(urls[:_MAX_CHECKSUMS])
+
+        async def fetch() -> None:
+            for url in left:
+                if self._file_sha256 is not None:
+                    self._uploads[url] = await self._file_sha256(url)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(urls), _CHECKSUMS_AT_ONCE)):
+                group.create_task(fetch())
 
     def _with_checksum(self, leaf: object) -> object:
         found = self._uploads.get(leaf) if isinstance(leaf, str) else None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from replicate_async.runs.batch import reconcile
 from tests.runs.batch.api import BatchAPI
 from tests.runs.batch.resuming import Input, intents, run
 from tests.support.replies import json_answer, problem
@@ -23,6 +24,8 @@ class FilesAPI(BatchAPI):
     """An API that takes uploads, too."""
 
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    asked: list[str] = field(default_factory=list[str])
+    """Uploads that were asked for."""
 
     def _answer(self, request: Request) -> Answer:
         path = request.path.removeprefix("/v1/")
@@ -30,6 +33,7 @@ class FilesAPI(BatchAPI):
             body = request.body.partition(b"\r\n\r\n")[2]
             return json_answer(self.upload(body.rpartition(b"\r\n--")[0]), 201)
         if path.startswith("files/"):
+            self.asked.append(path)
             found = self.uploads.get(path.removeprefix("files/"))
             return problem(404) if found is None else json_answer(found)
         return super()._answer(request)
@@ -161,3 +165,20 @@ async def test_a_data_url_that_is_cut_is_uncertain(journal: Path, tmp_path: Path
 
     assert result.uncertain
     assert api.creates == 0
+
+
+async def test_the_uploads_that_are_looked_into_are_bounded(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_MAX_CHECKSUMS", 1)
+    given = files(tmp_path, [b"ours".ljust(LARGE, b"x")])
+    await intents(journal, given)
+    api = FilesAPI()
+    for number in range(100):
+        api.make({"image": api.url(b"another %d" % number)})
+
+    (result,) = await run(api, given, journal)
+
+    assert result.uncertain
+    assert api.creates == 0
+    assert len(api.asked) < 100

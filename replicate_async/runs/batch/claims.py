@@ -19,6 +19,7 @@ class _Known(NamedTuple):
     id: str
     begun: float
     known: float
+    digest: str
 
 
 class ClaimStore:
@@ -61,8 +62,12 @@ class ClaimStore:
     def remember(self, entry: Entry, known: float | None) -> None:
         """Remember the prediction of *entry*, which was there at the API's time *known*."""
         if entry.prediction_id is not None and entry.window_start is not None and known is not None:
-            self._known.append(_Known(entry.prediction_id, entry.window_start, known))
+            self._known.append(_Known(entry.prediction_id, entry.window_start, known, entry.digest))
 
     def expected(self, since: float, until: float) -> set[str]:
         """Return the IDs that a list has to show between two times of the API's clock."""
         return {each.id for each in self._known if since < each.begun and each.known < until}
+
+    def digests(self) -> dict[str, str]:
+        """Return the digests of the inputs of remembered predictions, by ID."""
+        return {each.id: each.digest for each in self._known}

@@ -30,7 +30,8 @@ from replicate_async.runs.batch.api import Listed, ListedPage
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.comparison import comparable
 from replicate_async.runs.batch.errors import is_transient
-from replicate_async.runs.batch.identity import normalize
+from replicate_async.runs.batch.faithful import FaithfulFields
+from replicate_async.runs.batch.identity import digest, normalize
 from replicate_async.runs.batch.json_tree import leaves, map_leaves
 from replicate_async.runs.batch.known_file import KnownFile, upload_id
 from replicate_async.runs.batch.matching import (
@@ -122,6 +123,7 @@ class _Reading:
     """The API's time at which its oldest page was written; None when a page does not say."""
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     """Predictions that belong to no item, newest first."""
+    faithful: FaithfulFields = field(default_factory=FaithfulFields)
 
 
 class Reconciler:
@@ -129,6 +131,7 @@ class Reconciler:
 
     def __init__(
         self,
+        model: str,
         ref: Callable[[], VersionRef],
         pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]],
         get: Callable[[str], Awaitable[Prediction]],
@@ -137,6 +140,7 @@ class Reconciler:
         timeouts: BatchTimeouts,
         file_sha256: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
+        self._model = model
         self._ref = ref
         self._pages = pages
         self._get = get
@@ -303,6 +307,7 @@ class Reconciler:
                 reading.written_at = None
             else:
                 reading.written_at = min(reading.written_at, page.written_at)
+            self._add_faithful(reading.faithful, page)
             ids = [each.prediction.id for each in page.results]
             expected.difference_update(ids)
             claimed = await self._claims.claimed(ids)
@@ -313,6 +318,15 @@ class Reconciler:
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
         return reading
+
+    def _add_faithful(self, faithful: FaithfulFields, page: ListedPage) -> None:
+        digests = self._claims.digests()
+        for shown in (each.prediction for each in page.results):
+            known = digests.get(shown.id)
+            if known is not None and isinstance(shown.input, dict):
+                found = digest(self._model, shown.input, read=False)
+                if found is not None and found.hex().startswith(known):
+                    faithful.add(shown.input)
 
     def _start(self, lost: LostCreate) -> float:
         """Return the API's time when *lost* began, as far as it is known."""
@@ -454,6 +468,7 @@ class Reconciler:
                 if not lookup.wanted.is_same(rival.wanted)
                 and candidate.is_within(window)
                 and rival.wanted.may_be_shown_as(candidate)
+                and not reading.faithful.rule_out(rival.wanted.normalized, candidate.normalized)
             ]
             for lookup in doubtful:
                 del found[lookup]

@@ -199,6 +199,7 @@ class BatchScheduler:
 
         options, api = self._options, self._api
         self._reconciler = Reconciler(
+            options.model,
             ref,
             api.pages,
             api.get,

@@ -108,3 +108,20 @@ async def test_lost_creates_far_apart_are_all_found_one_at_a_time(journal: Path)
 
     assert [result.output for result in results] == inputs
     assert api.creates == len(inputs) - len(lost)
+
+
+async def test_the_shorter_of_two_is_found_if_the_list_shows_longer_texts_as_they_were_sent(
+    journal: Path,
+) -> None:
+    inputs: list[Input] = [{"value": value} for value in ("item 17", "item 1", "item 10")]
+    api = BatchAPI()
+    await run(api, inputs[:1], journal)
+    await intents(journal, inputs[1:])
+    found = api.make(inputs[1])
+
+    results = await run(api, inputs, journal)
+
+    assert [result.output for result in results] == inputs
+    assert results[1].prediction is not None
+    assert results[1].prediction.id == found.id
+    assert api.creates == 2

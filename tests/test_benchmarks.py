@@ -20,6 +20,7 @@ def test_contestants_are_asked_in_processes_of_their_own() -> None:
         "held": [],
         "page": [],
         "pages": [2],
+        "waits": [10, 0.6, 0.0],
     }
     cases = [
         Case(operation, operation, 2, (OURS,), arguments, seconds=0.05)

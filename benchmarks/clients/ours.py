@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from msgspec import Raw, structs
 
 from benchmarks.clients.waiting import polls
 from benchmarks.contestants import Client
 from benchmarks.limits import HIGH
 from benchmarks.usage import Watched, size_of
 from replicate_async import FileOutput, Page, Poll, Prediction, Replicate
+from replicate_async.runs.waiting.run_api import RunApi
+from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 
 _POLL = Poll(first=1e-6, starting=1e-6, processing=1e-6)
@@ -25,16 +30,19 @@ _RUNNING = Prediction(
 )
 
 
-class Unasked(Replicate):
-    """A client that does not ask: every run is still processing, and no listing shows it."""
+class UnsentPolls:
+    """Polls that are not sent: every run is still processing, and no listing shows it."""
 
-    asked = 0
+    def __init__(self) -> None:
+        self.count = 0
 
-    async def call(self, endpoint: Any, *_: Any, **__: Any) -> Any:
+    async def get(self, run_id: str) -> Prediction:
         """Answer at once."""
-        if endpoint.path == "/predictions/{prediction_id}":
-            self.asked += 1
-            return _RUNNING
+        self.count += 1
+        return structs.replace(_RUNNING, id=run_id)
+
+    async def page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
+        """Show no run."""
         return Page(results=[])
 
 
@@ -86,13 +94,15 @@ class Ours:
 
         Up to a fifth is always taken off a pause.
         """
-        client = Unasked("r8_benchmark", limits=HIGH)
+        unsent = UnsentPolls()
+        api = RunApi("prediction", Prediction, unsent.get, unsent.page, windowed=True)
+        waits = PredictionWaits(RunTracker(), api)
         poll = Poll(first=0.5, starting=0.5, processing=0.5)
 
         async def wait(id: str) -> object:
-            return await client.predictions.wait(id, timeout=None, poll=poll)
+            return await waits.wait(id, last=None, timeout=None, poll=poll)
 
-        return await polls(wait, lambda: client.asked, count, seconds)
+        return await polls(wait, lambda: unsent.count, count, seconds)
 
     async def journaled(self, count: int, path: str) -> dict[str, float]:
         """Run a batch with a journal, a new one each time."""

@@ -161,8 +161,8 @@ class PollSchedule(DueHeap[R]):
     def push_next(self, run: R, now: float) -> None:
         """Schedule the next poll of *run* after its usual pause."""
         pause = self.pause(run, now)
-        run.ripe_at = now + pause * _RIPE
-        self.push(run, now + pause)
+        run.ripe_at, run.poll_sent_at = now + pause * _RIPE, None
+        super().push(run, now + pause)
 
     def answered(self, run: R, now: float) -> None:
         """Note that a poll of *run* was answered, and schedule the next one."""

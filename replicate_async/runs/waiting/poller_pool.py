@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeVar
 
-Job: TypeAlias = Callable[[], Awaitable[None]]
+J = TypeVar("J")
 
 _MOST: Final = 256
 """Polls in flight: the API answers 1,000 a second, each within about a quarter of a second."""
@@ -17,21 +17,30 @@ _MOST_WAKING: Final = 8
 """Pollers that are woken together; they wake others, unless answers are there at once."""
 
 
-class PollerPool:
-    """Tasks that run jobs one after the other; they are started as needed, and end with `stop`."""
+class PollerPool(Generic[J]):
+    """Tasks that call *run* for queued jobs; they are started as needed, and end with `stop`.
 
-    def __init__(self) -> None:
-        self._jobs: deque[Job] = deque()
+    *run* is called with the job and the task that awaits it.
+    """
+
+    def __init__(self, run: Callable[[J, asyncio.Task[None]], Awaitable[None]]) -> None:
+        self._run = run
+        self._jobs: deque[J] = deque()
         self._pollers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._waking = 0
 
-    def submit(self, job: Job, *, first: bool = False) -> None:
+    def submit(self, job: J, *, first: bool = False) -> None:
         """Queue *job*, ahead of all others with *first*."""
         if first:
             self._jobs.appendleft(job)
         else:
             self._jobs.append(job)
+        self._wake()
+
+    def submit_all(self, jobs: Iterable[J]) -> None:
+        """Queue *jobs* after all others."""
+        self._jobs.extend(jobs)
         self._wake()
 
     def stop(self) -> None:
@@ -66,13 +75,15 @@ class PollerPool:
 
     async def _run_jobs(self) -> None:
         poller = asyncio.current_task()
+        assert poller is not None  # noqa: S101 - for type checkers: this is a task
         await asyncio.sleep(0)  # a factory of eager tasks starts it within `_wake`
         self._waking -= 1
         while poller in self._pollers:
             if self._jobs:
                 job = self._jobs.popleft()
-                self._wake()
-                await job()
+                if self._jobs:
+                    self._wake()
+                await self._run(job, poller)
             else:
                 idle = asyncio.get_running_loop().create_future()
                 self._idle.append(idle)

@@ -11,7 +11,7 @@ import asyncio
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -75,7 +75,7 @@ class RunTracker:
         self._polls = PollSchedule[TrackedRun](self.durations, self._jitter)
         self._limits = DueHeap[Subscription]()
         self._backoff = PollBackoff()
-        self._pollers = PollerPool()
+        self._pollers = PollerPool(self._run_poll)
         self._call_at = loop.call_at
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -219,11 +219,12 @@ class RunTracker:
             plan = self._plan_of(runs[0].api)
             singles, requests, later = plan.plan(runs, now)
             for run in singles:
-                self._submit(run)
+                run.poll_sent_at = now
+            self._pollers.submit_all(singles)
             for request in requests:
                 for run in request.runs:
                     self._polls.discard(run)
-                self._pollers.submit(partial(self._poll_page, plan, request))
+                self._pollers.submit(request)
             for run in later:
                 self._polls.push(run, max(plan.next_page_at, now + _TICK))
 
@@ -231,7 +232,7 @@ class RunTracker:
         if run.push_id:
             self._polls.discard(run)
         run.poll_sent_at = self._now()
-        self._pollers.submit(partial(self._poll, run), first=first)
+        self._pollers.submit(run, first=first)
 
     def _plan_of(self, api: RunApi[Any]) -> ListingPlan[TrackedRun]:
         plan = self._plans.get(api.kind)
@@ -243,16 +244,21 @@ class RunTracker:
 
     # Polls
 
-    async def _poll(self, run: TrackedRun) -> None:
+    def _run_poll(
+        self, job: TrackedRun | PageRequest[TrackedRun], poller: asyncio.Task[None]
+    ) -> Awaitable[None]:
+        # Runs are queued as they are: an object for each poll would cost a pass of the collector.
+        return self._poll(job, poller) if isinstance(job, TrackedRun) else self._poll_page(job)
+
+    async def _poll(self, run: TrackedRun, poller: asyncio.Task[None]) -> None:
         """Poll one run by itself."""
-        if not self._tracks(run) or run.poll_sent_at is None or run.polled_by is not None:
+        if run.poll_sent_at is None or run.polled_by is not None or not self._tracks(run):
             self._set_timer()
             return  # a page or a webhook was quicker
         if self._backoff.paused and self._backoff.probe is not run:
             self._push(run, self._now())
             return
-        poller = run.polled_by = asyncio.current_task()
-        run.poll_sent_at = self._now()
+        run.polled_by, run.poll_sent_at = poller, self._now()
         try:
             state = await run.api.get(run.run_id)
         except Exception as error:  # noqa: BLE001 - ends the waits for this run, not the poller
@@ -272,15 +278,13 @@ class RunTracker:
                 run.polled_by = None
                 self.apply(run, state)
 
-    async def _poll_page(
-        self, plan: ListingPlan[TrackedRun], request: PageRequest[TrackedRun]
-    ) -> None:
+    async def _poll_page(self, request: PageRequest[TrackedRun]) -> None:
         """Poll the runs of *request* by one page, and again those that it does not answer."""
         listed, alone = set[str](), set(request.runs)
         try:
             if self._backoff.paused:
                 alone = set[TrackedRun]()
-            elif page := await self._fetch_page(plan, request):
+            elif page := await self._fetch_page(request):
                 listed, alone = page
         finally:
             now = self._now()
@@ -296,13 +300,14 @@ class RunTracker:
             self._set_timer()
 
     async def _fetch_page(
-        self, plan: ListingPlan[TrackedRun], request: PageRequest[TrackedRun]
+        self, request: PageRequest[TrackedRun]
     ) -> tuple[set[str], set[TrackedRun]] | None:
         """Fetch a page and apply it, unless it fails.
 
         Return the keys of its runs, and the runs of *request* to be polled by themselves.
         """
         api = request.runs[0].api
+        plan = self._plan_of(api)
         try:
             page = await api.page(_moment(request.after), _moment(request.before))
         except Exception:  # noqa: BLE001 - the polls of single runs tell what is wrong

@@ -17,10 +17,11 @@ def group(name: str) -> tuple[str, ...]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting; `nox -s lint -- --fix` repairs what it can."""
+    """Check style, formatting, words and sizes; `nox -s lint -- --fix` repairs what it can."""
     session.install(*group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
+    session.run("python", "-m", "tests.style")
 
 
 @nox.session

@@ -239,7 +239,7 @@ class DecodeError(ReplicateError):
     """The answer is not what the API documents: HTML from a proxy, broken JSON, a missing id.
 
     ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show the answer;
-    ``prediction`` is set if it is an output that cannot be decoded.
+    ``prediction`` is set if its output cannot be decoded, or its id cannot stand in a URL.
     """
 
     prediction: Prediction | None = None
@@ -259,7 +259,7 @@ class DecodeError(ReplicateError):
 
 
 class AmbiguousDecodeError(AmbiguousCreateError, DecodeError):
-    """A create that was accepted, with an answer that cannot be read."""
+    """A create that was accepted, with an answer that cannot be read or an unusable id."""
 
 
 class UntrustedURLError(ReplicateError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ import msgspec
 
 from replicate_async.core import problem as problems
 from replicate_async.core.api_clock import ApiClock, moment
-from replicate_async.core.endpoint import Endpoint, shorten
+from replicate_async.core.endpoint import Endpoint, SegmentError, segment, shorten
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.limits import BucketName, Limiter, RateLimiters
 from replicate_async.core.missing import missing
@@ -42,7 +43,7 @@ from replicate_async.errors import (
     ambiguous_connection_error,
     status_error,
 )
-from replicate_async.schemas import decode_leniently
+from replicate_async.schemas import File, Prediction, Training, decode_leniently
 from replicate_async.transport.redirects import follow_redirects
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _SNIPPET: Final = 200
 
 _EXAMINED: Final = 1 << 20
 """Bytes that are read of an answer that is an error, or unreadable."""
+
+_PLAIN_ID: Final = re.compile(r"[0-9A-Za-z]{1,512}").fullmatch
+"""Whether an id can stand in a URL; one that does not match is examined further."""
 
 _log = logging.getLogger("replicate_async")
 
@@ -264,11 +268,15 @@ class RequestSender:
         """Return the decoded body of *response*; raises `DecodeError`."""
         try:
             try:
-                return request.endpoint.decode(response.body)
+                decoded = request.endpoint.decode(response.body)
             except (msgspec.DecodeError, UnicodeError):
-                return decode_leniently(response.body, request.endpoint.returns)
+                decoded = decode_leniently(response.body, request.endpoint.returns)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             reason = str(error)
+        else:
+            if request.endpoint.method == "POST":
+                self._check_id(request, response, decoded)
+            return decoded
         redact = self.token.redact
         reason, content_type = redact(reason), redact(response.headers.get("Content-Type", ""))
         text = redact(response.body[:_EXAMINED].decode(errors="replace"))[:_SNIPPET]
@@ -283,6 +291,34 @@ class RequestSender:
             content_type=content_type or None,
             snippet=snippet,
         )
+
+    def _check_id(self, request: Request[Any], response: Response, created: object) -> None:
+        """Raise `AmbiguousDecodeError` if the id of *created* cannot stand in a URL.
+
+        A run that has ended passes: no further request needs its id.
+        """
+        if _PLAIN_ID(getattr(created, "id", "none")):
+            return
+        if request.endpoint.repeatable or not isinstance(created, Prediction | Training | File):
+            return
+        if not isinstance(created, File) and created.done:
+            return
+        try:
+            segment("id", created.id)
+        except SegmentError as error:
+            problem = error.problem
+        else:
+            return
+        fault = AmbiguousDecodeError(
+            f"{request.operation} answered {response.status} with the id "
+            f"{shorten(self.token.redact(created.id))}, which {problem}. It was created, but no "
+            "request can name it: do not create it again, and look for it on the website. Is "
+            "base_url the API?",
+            status=response.status,
+        )
+        if isinstance(created, Prediction):
+            fault.prediction = created
+        raise fault
 
     def _lost(
         self, request: Request[Any], error: APIConnectionError | DecodeError

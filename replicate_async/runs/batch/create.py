@@ -10,6 +10,7 @@ from time import monotonic
 from replicate_async.core.api_clock import Moment, moment
 from replicate_async.errors import (
     AmbiguousCreateError,
+    AmbiguousDecodeError,
     APIConnectionError,
     APIStatusError,
     NotFoundError,
@@ -172,6 +173,10 @@ class Creator:
             self._breaker.succeeded()
             await self._record_created(item, creating.result())
             return creating.result()
+        if isinstance(error, AmbiguousDecodeError) and error.prediction is not None:
+            # Its id cannot stand in a URL, so there is nothing to look for and nothing to wait for.
+            await self._record_created(item, error.prediction)
+            raise ItemError(error, error.prediction)
         if isinstance(error, AmbiguousCreateError):
             self._breaker.failed()
             if not attempt.sent:

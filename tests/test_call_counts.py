@@ -105,12 +105,14 @@ def service(request: Request) -> Answer:
     if request.method == "POST":
         return replies.json_answer(replies.prediction(base, status="starting"), 201, **left)
     if request.path.startswith("/v1/predictions/stream-"):
+        asked = request.path.rpartition("/")[2]
         stream = f"{base}/{request.path.rpartition('-')[2]}"
-        made = replies.prediction(base, id="p", status="processing", stream=stream)
+        made = replies.prediction(base, id=asked, status="processing", stream=stream)
         return replies.json_answer(made, 200, **left)
     looks[request.path] += 1
     over = "waited-for" not in request.path or looks[request.path] % LOOKS == 0
-    found = replies.prediction(base, status="succeeded" if over else "processing")
+    asked = request.path.rpartition("/")[2]
+    found = replies.prediction(base, id=asked, status="succeeded" if over else "processing")
     return replies.json_answer(found, 200, **left)
 
 
@@ -149,11 +151,11 @@ def test_a_look_makes_few_calls_besides_its_request(waits: int) -> None:
     pace = Poll(first=0.5, starting=0.5, processing=0.5)
     asked = 0
 
-    async def get(_: str) -> Prediction:
+    async def get(run_id: str) -> Prediction:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0.01)
-        return going
+        return going[run_id]
 
     async def no_page(_after: object, _before: object) -> RawPage:
         raise AssertionError("these runs are on no page")
@@ -178,7 +180,10 @@ def test_a_look_makes_few_calls_besides_its_request(waits: int) -> None:
         await asyncio.wait(waiting)
         return calls
 
-    going = Prediction(id="p", status="processing", urls=PredictionURLs())
+    going = {
+        f"{at}": Prediction(id=f"{at}", status="processing", urls=PredictionURLs())
+        for at in range(waits)
+    }
     assert run_virtually(main()) <= MOST[f"look, {waits:,} waits"]
 
 

@@ -22,7 +22,7 @@ from replicate_async.errors import (
 )
 from replicate_async.refs import VersionRef
 from replicate_async.runs.waiting.poll_errors import runs_on
-from replicate_async.runs.waiting.run_api import OnUpdate, timed_out
+from replicate_async.runs.waiting.run_api import OnUpdate, check_run, timed_out
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import Prediction
 
@@ -150,7 +150,8 @@ async def cancel_quietly(cancel: Cancel, prediction_id: str) -> Prediction | Non
     of the task meanwhile is raised at the end.
     """
     try:
-        return await run_within(CANCEL_WITHIN, cancel(prediction_id))
+        answer = await run_within(CANCEL_WITHIN, cancel(prediction_id))
+        return check_run(answer, prediction_id)
     except (ReplicateError, TimeoutError):
         return None
 

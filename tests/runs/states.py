@@ -53,7 +53,8 @@ class Service:
             return json_answer(made, 200 if cancel else 201)
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         if "trainings" in request.path:
-            return json_answer(training(self.server.url, status=str(state["status"])))
+            shown = training(self.server.url, status=str(state["status"]))
+            return json_answer(shown | {"id": "abc"})
         return json_answer(self.body(**state))
 
     def client(self) -> Replicate:

@@ -40,6 +40,7 @@ from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.batch.stop_signal import StopSignal
 from replicate_async.runs.run import CANCEL_WITHIN, give_up
+from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction
 
 _LONGEST_PAUSE: Final = 30.0
@@ -245,7 +246,8 @@ class ItemRunner:
             return
         try:
             async with asyncio.timeout(CANCEL_WITHIN):
-                ended = await self._api.cancel(entry.prediction_id or "")
+                prediction_id = entry.prediction_id or ""
+                ended = check_run(await self._api.cancel(prediction_id), prediction_id)
                 if ended.status not in ("succeeded", "failed"):
                     await item.record(self._journal, entry.reset())
                 elif self._options.save_files is None:

@@ -32,7 +32,11 @@ from replicate_async.runs.streaming.events import (
     typed,
 )
 from replicate_async.runs.streaming.output_cursor import OutputCursor
-from replicate_async.runs.waiting.run_api import PREDICTION_QUEUE_TIMEOUT, PREDICTION_TIMEOUT
+from replicate_async.runs.waiting.run_api import (
+    PREDICTION_QUEUE_TIMEOUT,
+    PREDICTION_TIMEOUT,
+    check_run,
+)
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import Prediction
 
@@ -232,7 +236,8 @@ class StreamReader:
         long.
         """
         try:
-            prediction = await self._deps.get(self.prediction.id)
+            run_id = self.prediction.id
+            prediction = check_run(await self._deps.get(run_id), run_id)
         except (APIStatusError, APIConnectionError, DecodeError):
             pass
         else:

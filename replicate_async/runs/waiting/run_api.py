@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 from replicate_async.core.poll import Poll
-from replicate_async.errors import Bound, InvalidArgumentError, WaitTimeout
+from replicate_async.errors import Bound, DecodeError, InvalidArgumentError, WaitTimeout
 from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.schemas import Prediction, Training
 
@@ -38,6 +38,16 @@ class RunApi(Generic[RunT]):
     get: Callable[[str], Awaitable[RunT]]
     page: Callable[[datetime | None, datetime | None], Awaitable[RawPage]]
     windowed: bool
+
+
+def check_run(answer: RunT, run_id: str) -> RunT:
+    """Return *answer* if it shows the run *run_id*; raises `DecodeError`."""
+    if answer.id == run_id:
+        return answer
+    raise DecodeError(
+        f"The API was asked about {run_id} and answered about another run. Does a cache on the way "
+        "to base_url mix up answers?"
+    )
 
 
 def check_poll(poll: object) -> Poll:

@@ -32,7 +32,13 @@ from replicate_async.runs.waiting.listed_run import (
     unix_time,
 )
 from replicate_async.runs.waiting.poller_pool import PollerPool
-from replicate_async.runs.waiting.run_api import AnyRun, RunApi, combined, differ
+from replicate_async.runs.waiting.run_api import (
+    AnyRun,
+    RunApi,
+    check_run,
+    combined,
+    differ,
+)
 from replicate_async.runs.waiting.time_limit import GRACE, time_left, time_limit, timeout_error
 from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
 
@@ -261,6 +267,8 @@ class RunTracker:
         run.polled_by, run.poll_sent_at = poller, self._now()
         try:
             state = await run.api.get(run.run_id)
+            # Compared here, too: a call less for each poll.
+            state = state if state.id == run.run_id else check_run(state, run.run_id)
         except Exception as error:  # noqa: BLE001 - ends the waits for this run, not the poller
             if run.polled_by is poller:
                 run.polled_by = None

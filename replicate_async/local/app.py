@@ -248,7 +248,10 @@ async def _expect(request: web.Request) -> None:
 def _note_head(request: web.Request) -> Callable[[], None]:
     """Tell the connection of *request* that its head is there; returns what ends the request."""
     protocol = None if request.transport is None else request.transport.get_protocol()
-    return protocol.received() if isinstance(protocol, HeadTimeout) else lambda: None
+    if not isinstance(protocol, HeadTimeout):
+        return lambda: None
+    chunked = "Transfer-Encoding" in request.headers
+    return protocol.received(None if chunked else request.content_length or 0)
 
 
 def _translated(request: web.Request, error: web.HTTPException) -> Problem:

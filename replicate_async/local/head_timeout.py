@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from functools import partial
+from typing import Final, cast
+
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class HeadTimeout(asyncio.Protocol):
     """Passes a connection on to *protocol*, and closes it when a head stays unfinished.
 
     The application calls `received` for each head. Between two requests a connection may be idle;
-    the time of the next head begins with its first byte.
+    the time of the next head begins with its first byte. That byte may come before the former
+    request is answered: once a connection has sent more than the request at hand, the time of each
+    further head begins with the answer before it.
     """
 
     def __init__(self, protocol: asyncio.Protocol, seconds: float) -> None:
@@ -20,6 +25,14 @@ class HeadTimeout(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._in_request = False
+        self._pipelined = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Count the bytes of the next request."""
+        self._count = 0
+        self._head = 0  # bytes of its head, once that is whole
+        self._end = b""  # the last bytes that came
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the time of the first head."""
@@ -34,6 +47,7 @@ class HeadTimeout(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass *data* on; between two requests it begins a head."""
+        self._note(data)
         if not self._in_request and self._timer is None:
             self._start()
         self._protocol.data_received(data)
@@ -50,16 +64,34 @@ class HeadTimeout(asyncio.Protocol):
         """Pass on that the client reads again."""
         self._protocol.resume_writing()
 
-    def received(self) -> Callable[[], None]:
-        """Note that a head is there; returns what to call when the request is answered."""
+    def received(self, body_size: int | None) -> Callable[[], None]:
+        """Note that a head is there; returns what to call when the request is answered.
+
+        *body_size* is the length of the body, None when it is chunked.
+        """
         self._stop()
         self._in_request = True
-        return self._answered
+        return partial(self._answered, body_size)
 
-    def _answered(self) -> None:
+    def _answered(self, body_size: int | None) -> None:
         self._in_request = False
+        if body_size is None:
+            more = self._end != _HEAD_END  # with which a chunked body ends, too
+        else:
+            more = not self._head or self._count > self._head + body_size
+        self._pipelined = self._pipelined or more
+        self._begin()
+        if self._pipelined:
+            self._start()
+
+    def _note(self, data: bytes) -> None:
+        if not self._head and (at := (self._end + data).find(_HEAD_END)) >= 0:
+            self._head = self._count - len(self._end) + at + len(_HEAD_END)
+        self._count += len(data)
+        self._end = (self._end + data[-len(_HEAD_END) :])[-len(_HEAD_END) :]
 
     def _start(self) -> None:
+        self._stop()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._close)
 
     def _stop(self) -> None:
@@ -68,5 +100,9 @@ class HeadTimeout(asyncio.Protocol):
             self._timer = None
 
     def _close(self) -> None:
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        if self._transport.get_write_buffer_size():  # the answer before is still being read
+            self._start()
+        else:
             self._transport.abort()

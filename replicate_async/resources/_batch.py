@@ -60,6 +60,7 @@ from replicate_async.runs.streaming.stream import OnExit, check_on_exit
 from replicate_async.runs.waiting.listed_run import decode, decode_listed
 from replicate_async.runs.waiting.run_api import check_poll, check_timeout
 from replicate_async.schemas import Prediction, WebhookEvent
+from replicate_async.schemas.redaction import redact_run
 
 T = TypeVar("T")
 
@@ -218,14 +219,15 @@ async def _pages(
 ) -> AsyncGenerator[ListedPage]:
     written_at = _WrittenAt()
     async for page in calls.pages(after, before, written_at):
-        yield ListedPage([_listed(item) for item in page.results], written_at.time)
+        listed = [_listed(item, calls.context.redact) for item in page.results]
+        yield ListedPage(listed, written_at.time)
 
 
-def _listed(item: Raw) -> Listed:
+def _listed(item: Raw, redact: Callable[[str], str]) -> Listed:
     found, shown = decode(item, Prediction), decode_listed(item)
     if found is None or shown is None:
         raise DecodeError("the list of predictions shows one that cannot be read")
-    return Listed(found, shown.is_complete)
+    return Listed(redact_run(found, redact), shown.is_complete)
 
 
 class _Rows:

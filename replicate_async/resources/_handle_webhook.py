@@ -12,6 +12,7 @@ from replicate_async.errors import WebhookVerificationError
 from replicate_async.resources.endpoints import WEBHOOKS_DEFAULT_SECRET_GET
 from replicate_async.runs.waiting.listed_run import decode
 from replicate_async.schemas import Prediction, Training, WebhookSecret
+from replicate_async.schemas.redaction import redact_run
 from replicate_async.webhooks import Headers, Secret, unwrap
 
 RunT = TypeVar("RunT", Prediction, Training)
@@ -43,7 +44,7 @@ def _announce_as(
     if context.tracker.is_tracked(name, run_id):
         other = decode(raw, kind)
         if other is not None:
-            context.tracker.notify(name, other)
+            context.tracker.notify(name, redact_run(other, context.redact))
 
 
 async def _verified(
@@ -55,7 +56,8 @@ async def _verified(
 ) -> RunT:
     # The overloads of `unwrap` name each kind; it returns *kind* for both.
     def check(secret: Secret) -> RunT:
-        return cast("RunT", unwrap(body, headers, secret, type=kind))  # type: ignore[redundant-cast] # for pyright
+        run = cast("RunT", unwrap(body, headers, secret, type=kind))  # type: ignore[redundant-cast] # for pyright
+        return redact_run(run, context.redact)
 
     def fetch() -> Awaitable[WebhookSecret]:
         return context.call(WEBHOOKS_DEFAULT_SECRET_GET)

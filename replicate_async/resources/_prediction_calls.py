@@ -44,7 +44,7 @@ class PredictionCalls:
         self.context = context
         self.waits: PredictionWaits[Prediction] = PredictionWaits(
             context.tracker,
-            RunApi("prediction", Prediction, self._poll, self._page, windowed=True),
+            RunApi("prediction", Prediction, self._poll, self._page, context.redact, windowed=True),
         )
         self.files: FileSource = FileSource(self._open_file, self.get, context.base)
         self.stream_deps: StreamDeps = StreamDeps(

@@ -44,7 +44,7 @@ class Trainings(Resource):
         super().__init__(context)
         self._waits: PredictionWaits[Training] = PredictionWaits(
             context.tracker,
-            RunApi("training", Training, self._poll, self._page, windowed=False),
+            RunApi("training", Training, self._poll, self._page, context.redact, windowed=False),
         )
 
     async def create(

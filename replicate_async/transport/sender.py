@@ -44,6 +44,7 @@ from replicate_async.errors import (
     status_error,
 )
 from replicate_async.schemas import File, Prediction, Training, decode_leniently
+from replicate_async.schemas.redaction import QUIET_STATUSES, redact_run
 from replicate_async.transport.redirects import follow_redirects
 
 if TYPE_CHECKING:
@@ -268,15 +269,21 @@ class RequestSender:
         """Return the decoded body of *response*; raises `DecodeError`."""
         try:
             try:
-                decoded = request.endpoint.decode(response.body)
+                answer = request.endpoint.decode(response.body)
             except (msgspec.DecodeError, UnicodeError):
-                decoded = decode_leniently(response.body, request.endpoint.returns)
+                answer = decode_leniently(response.body, request.endpoint.returns)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             reason = str(error)
         else:
+            # Checked inline, since most answers need no redaction and a call takes time.
+            returns: object = request.endpoint.returns
+            if returns is Prediction or returns is Training:
+                run: Any = answer
+                if run.error or run.status not in QUIET_STATUSES:
+                    answer = redact_run(run, self.token.redact)
             if request.endpoint.method == "POST":
-                self._check_id(request, response, decoded)
-            return decoded
+                self._check_id(request, response, answer)
+            return answer
         redact = self.token.redact
         reason, content_type = redact(reason), redact(response.headers.get("Content-Type", ""))
         text = redact(response.body[:_EXAMINED].decode(errors="replace"))[:_SNIPPET]

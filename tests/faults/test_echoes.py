@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import pickle
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
-from replicate_async import FileOutput, Replicate, ReplicateError
+from replicate_async import FileOutput, Poll, Prediction, Replicate, ReplicateError
 from replicate_async.context import context_of
 from replicate_async.core.token import Token
+from replicate_async.runs.waiting.run_api import RunApi
+from replicate_async.runs.waiting.tracked_run import TrackedRun
 from tests.faults.calls import ONCE, Call, first
+from tests.runs.batch.api import MODEL, SOON, BatchAPI, Made, client_of
+from tests.runs.states import LEISURE, Service, ended, signed
+from tests.support.embedded import until
 from tests.support.fault_server import FaultServer
-from tests.support.replies import events, json_answer, page, prediction, stream_answer
-from tests.support.sentinel import chain
+from tests.support.replies import CREATED_AT, events, json_answer, page, prediction, stream_answer
+from tests.support.sentinel import TOKEN, chain
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +156,149 @@ PLACES: Final[dict[str, tuple[Call, Place]]] = {
         lambda _, said: Answer(headers=(("Content-Encoding", said),), body=b"x"),
     ),
 }
+
+
+async def run(client: Replicate) -> object:
+    return await client.run("acme/echo", {})
+
+
+async def wait(client: Replicate) -> object:
+    return await client.predictions.wait("abc", timeout=0.01)
+
+
+async def train(client: Replicate) -> object:
+    return await client.trainings.wait("abc", timeout=0.01)
+
+
+async def batch(client: Replicate) -> object:
+    async with client.batch("acme/echo", [{}]) as results:
+        async for result in results:
+            assert result.error is not None
+            raise result.error
+    return None
+
+
+def run_answer(server: FaultServer, **members: object) -> Answer:
+    return json_answer({**prediction(server.url, status="processing"), **members})
+
+
+def ended_run(status: str, member: str) -> Place:
+    return lambda server, said: run_answer(server, **{"status": status, member: said})
+
+
+def in_progress(server: FaultServer, status: str) -> Answer:
+    return run_answer(server, status=status)
+
+
+RUN_PLACES: Final[Mapping[str, tuple[Call, Place]]] = {
+    f"{member} of a {status} run, {call.__name__}": (call, ended_run(status, member))
+    for call in (run, streamed, batch)
+    for status in ("failed", "canceled")
+    for member in ("error", "model")
+} | {
+    "status of a run": (wait, in_progress),
+    "status of a training": (train, in_progress),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+@pytest.mark.parametrize("place", RUN_PLACES)
+async def test_a_token_that_a_run_repeats_is_not_in_its_error(place: str, kind: str) -> None:
+    act, answer = RUN_PLACES[place]
+    token = TOKENS[kind]
+    async with (
+        FaultServer(lambda _request: answer(server, token)) as server,
+        client_with(token, server) as client,
+    ):
+        with pytest.raises(ReplicateError) as caught:
+            await act(client)
+    assert_unspoken(caught.value, token, token)
+    assert "[hidden]" in str(caught.value)
+
+
+async def last_update(client: Replicate, id: str, member: str) -> Prediction:
+    """Watch a run until its *member* is redacted or the run ends."""
+    poll = Poll(first=0.01, starting=0.01, processing=0.01)
+    async for update in client.predictions.watch(id, poll=poll):
+        if update.done or "[hidden]" in str(getattr(update, member)):
+            return update
+    raise AssertionError("a watch ended without an end")
+
+
+@pytest.mark.parametrize("member", ["error", "model", "status"])
+async def test_a_token_in_a_run_of_a_page_is_covered(member: str) -> None:
+    ids = [f"p{number}" for number in range(20)]
+
+    def handler(request: Request) -> Answer:
+        """Show the token in pages only."""
+        name = request.path.rpartition("/")[2]
+        if name != "predictions":
+            return json_answer(prediction(server.url, id=name, status="processing"))
+        said = {"status": "failed", "completed_at": CREATED_AT, member: LONG}
+        if member == "status":
+            said = {"status": LONG}
+        runs = [prediction(server.url, id=id, status="processing") | said for id in ids]
+        return json_answer(page(*runs))
+
+    async with FaultServer(handler) as server, client_with(LONG, server) as client:
+        async with asyncio.timeout(HANG):
+            updates = await asyncio.gather(*(last_update(client, id, member) for id in ids))
+    assert {getattr(update, member) for update in updates} == {"[hidden]"}
+    assert LONG not in repr(updates)
+
+
+async def test_a_token_in_the_listed_run_of_a_lost_create_is_covered(tmp_path: Path) -> None:
+    def fail(made: Made) -> None:
+        made.status = "failed"
+        made.error = TOKEN
+
+    api = BatchAPI(outcome=fail, lose=lambda number: number == 1)
+    async with (
+        api.server() as server,
+        client_of(server.url) as client,
+        client.batch(
+            MODEL, [{"n": 1}], journal=tmp_path / "batch.db", batch_timeouts=SOON, retries=0
+        ) as results,
+    ):
+        found = [result async for result in results]
+    assert api.requests["list"] >= 1
+    assert len(api.made) == 1
+    (result,) = found
+    assert result.error is not None
+    assert "[hidden]" in str(result.error)
+    assert_unspoken(result.error, TOKEN, TOKEN)
+
+
+async def test_a_token_in_the_status_that_a_page_shows_is_covered() -> None:
+    async def never(*_: object) -> Any:
+        raise AssertionError
+
+    api = RunApi("prediction", Prediction, never, never, windowed=True, redact=Token(LONG).redact)
+    last = msgspec.convert(prediction("http://x", status="starting"), Prediction)
+    tracked = TrackedRun("prediction/p", 0.0, api, "p", last)
+    tracked.status = LONG
+
+    seen = tracked.last_seen()
+
+    assert seen is not None
+    assert seen.status == "[hidden]"
+
+
+@pytest.mark.parametrize("kind", ["prediction", "training"])
+@pytest.mark.parametrize("member", ["error", "model", "status"])
+async def test_a_token_in_a_webhook_is_covered(member: str, kind: str) -> None:
+    body = ended(**{"status": "failed", member: TOKEN})
+    service = Service({"status": "processing"})
+    async with service.server, service.client() as client:
+        waits = client.predictions.wait if kind == "prediction" else client.trainings.wait
+        waiting = asyncio.ensure_future(waits("abc", poll=LEISURE))
+        await until(lambda: service.asked("/abc"))
+        # The webhook of a prediction also ends the wait for a training of that id.
+        found = await client.predictions.handle_webhook(body, signed(body))
+        async with asyncio.timeout(HANG):
+            ended_run = await waiting
+    assert getattr(found, member) == getattr(ended_run, member) == "[hidden]"
+    assert TOKEN not in repr((found, ended_run))
 
 
 async def test_a_token_in_the_error_of_a_stream_is_covered() -> None:

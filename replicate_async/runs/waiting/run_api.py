@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -37,7 +37,9 @@ class RunApi(Generic[RunT]):
     returns: type[RunT]
     get: Callable[[str], Awaitable[RunT]]
     page: Callable[[datetime | None, datetime | None], Awaitable[RawPage]]
-    windowed: bool
+    redact: Callable[[str], str] = str
+    """Removes the API token from a text."""
+    windowed: bool = field(kw_only=True)
 
 
 def check_run(answer: RunT, run_id: str) -> RunT:

@@ -99,4 +99,4 @@ class TrackedRun(PolledRun):
         last = self.last
         if last is None or last.status == self.status:
             return last
-        return msgspec.structs.replace(last, status=self.status)
+        return msgspec.structs.replace(last, status=self.api.redact(self.status))

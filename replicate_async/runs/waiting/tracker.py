@@ -41,6 +41,7 @@ from replicate_async.runs.waiting.run_api import (
 )
 from replicate_async.runs.waiting.time_limit import GRACE, time_left, time_limit, timeout_error
 from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
+from replicate_async.schemas.redaction import redact_run
 
 _MANY: Final = 100
 _TICK: Final = 0.02
@@ -384,7 +385,7 @@ class RunTracker:
             if state is None:
                 self._submit(run, first=True)
             else:
-                self.apply(run, state)
+                self.apply(run, redact_run(state, run.api.redact))
             return
         if run.failing_since is not None:
             run.clear_failures()

@@ -65,7 +65,7 @@ BUDGETS: Final = {
     "files": 2545,
     "resources": 1730,
     "runs": 6160,
-    "transport": 1135,
+    "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""
 

@@ -187,7 +187,7 @@ def ended_run(status: str, member: str) -> Place:
 
 
 def in_progress(server: FaultServer, status: str) -> Answer:
-    return run_answer(server, status=status)
+    return run_answer(server, id="abc", status=status)
 
 
 RUN_PLACES: Final[Mapping[str, tuple[Call, Place]]] = {

@@ -7,9 +7,11 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
+from replicate_async.schemas.files import File
 from replicate_async.schemas.predictions import Run
 
 RunT = TypeVar("RunT", bound=Run)
+T = TypeVar("T")
 
 QUIET_STATUSES: Final = frozenset({"starting", "processing", "succeeded"})
 """Statuses of a run whose other texts no error message repeats, unless it has an error."""
@@ -27,3 +29,8 @@ def redact_run(run: RunT, redact: Callable[[str], str]) -> RunT:
     if (error, status, model) == texts:
         return run
     return replace(run, error=error or run.error, status=status, model=model or run.model)
+
+
+def redact_id(made: T, redact: Callable[[str], str]) -> T:
+    """Return *made*, which was just created, with its id redacted by *redact*."""
+    return replace(made, id=redact(made.id)) if isinstance(made, Run | File) else made

@@ -44,7 +44,7 @@ from replicate_async.errors import (
     status_error,
 )
 from replicate_async.schemas import File, Prediction, Training, decode_leniently
-from replicate_async.schemas.redaction import QUIET_STATUSES, redact_run
+from replicate_async.schemas.redaction import QUIET_STATUSES, redact_id, redact_run
 from replicate_async.transport.redirects import follow_redirects
 
 if TYPE_CHECKING:
@@ -281,7 +281,8 @@ class RequestSender:
                 run: Any = answer
                 if run.error or run.status not in QUIET_STATUSES:
                     answer = redact_run(run, self.token.redact)
-            if request.endpoint.method == "POST":
+            if request.endpoint.method == "POST" and not _PLAIN_ID(getattr(answer, "id", "none")):
+                run = answer = redact_id(answer, self.token.redact)
                 self._check_id(request, response, answer)
             return answer
         redact = self.token.redact
@@ -304,8 +305,6 @@ class RequestSender:
 
         A run that has ended passes: no further request needs its id.
         """
-        if _PLAIN_ID(getattr(created, "id", "none")):
-            return
         if request.endpoint.repeatable or not isinstance(created, Prediction | Training | File):
             return
         if not isinstance(created, File) and created.done:
@@ -318,7 +317,7 @@ class RequestSender:
             return
         fault = AmbiguousDecodeError(
             f"{request.operation} answered {response.status} with the id "
-            f"{shorten(self.token.redact(created.id))}, which {problem}. It was created, but no "
+            f"{shorten(created.id)}, which {problem}. It was created, but no "
             "request can name it: do not create it again, and look for it on the website. Is "
             "base_url the API?",
             status=response.status,

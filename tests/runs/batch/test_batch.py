@@ -309,6 +309,7 @@ async def test_waits_survive_a_short_outage() -> None:
     assert api.creates == 1
 
 
+@pytest.mark.virtual_clock
 @pytest.mark.parametrize("status", [404, 500])
 async def test_a_prediction_that_cannot_be_asked_for_is_an_error_of_its_item(status: int) -> None:
     api = BatchAPI(seconds=0.01)

@@ -225,7 +225,7 @@ class SharedPosition:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self._start = 0
         self._readers = 0
 

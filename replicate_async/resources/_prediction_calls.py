@@ -41,7 +41,7 @@ class PredictionCalls:
     __slots__ = ("context", "files", "stream_deps", "waits")
 
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
+        self.context: ClientContext = context
         self.waits: PredictionWaits[Prediction] = PredictionWaits(
             context.tracker,
             RunApi("prediction", Prediction, self._poll, self._page, context.redact, windowed=True),

@@ -50,7 +50,7 @@ class Wanted:
     __slots__ = ("canonical", "comparable", "goes_by_content", "normalized")
 
     def __init__(self, normalized: object) -> None:
-        self.normalized = normalized
+        self.normalized: object = normalized
         self.canonical: bytes | None = None if has_file(normalized) else canonical(normalized)
         """As JSON; None with files in it, which are compared one by one."""
         self.comparable: object = comparable(normalized)

@@ -75,7 +75,7 @@ class TrackedRun(PolledRun):
 
     def __post_init__(self) -> None:
         if self.last is not None:
-            self.status = self.last.status
+            self.status: str = self.last.status
             self.working_since = None if self.status == "starting" else self.changed_at
 
     def note_failure(self, message: str, *, is_refusal: bool, now: float) -> None:

@@ -55,4 +55,4 @@ def stop_read_timer(response: aiohttp.ClientResponse) -> None:
 def unread(content: aiohttp.StreamReader) -> bytes:
     """Return the bytes that came before the connection broke; the public reads raise at once."""
     private: Any = content
-    return b"".join(private._buffer and [private._read_nowait(-1)])  # noqa: SLF001
+    return b"".join(private._buffer and [private._read_nowait(-1)])  # noqa: SLF001 - see above

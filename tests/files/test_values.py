@@ -338,7 +338,9 @@ def in_memory(_path: Path) -> object:
 
 
 def upload_file(path: Path) -> object:
-    datastructures = pytest.importorskip("starlette.datastructures")
+    datastructures = pytest.importorskip(
+        "starlette.datastructures", reason="the test extra installs it"
+    )
     return datastructures.UploadFile(open_file(path), filename="a.txt")
 
 

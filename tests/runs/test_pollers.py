@@ -172,7 +172,9 @@ def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
     assert [type(error) for error in run_virtually(main())] == [StubbornError, StubbornError]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks cannot be eager before")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="needs Python 3.12, where tasks can be eager"
+)
 def test_waits_end_in_a_loop_whose_tasks_are_eager() -> None:
     world = World()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from replicate_async.files.names import safe_name
+from replicate_async.files.threads import run_in_thread
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock, timestamp
 from replicate_async.local.contents import IN_MEMORY, Content, Disk, Incoming, in_memory
@@ -173,7 +173,7 @@ class FileStore:
         """Drop everything."""
         self.uploads.clear()
         self.deliveries.clear()
-        await asyncio.to_thread(self._disk.close)
+        await run_in_thread(self._disk.close)
 
 
 def url_of(delivery: Delivery, base: str) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self, cast, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
-import anyio
 import msgspec
 
 from replicate_async.files.names import safe_name
+from replicate_async.files.threads import run_in_thread
 from replicate_async.local.annotations import (
     FILES,
     LISTS,
@@ -68,8 +68,7 @@ class Folder:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        with anyio.CancelScope(shield=True):
-            await asyncio.to_thread(self._disk.close)
+        await run_in_thread(self._disk.close)
 
     async def place(self, name: str) -> Path:
         """Return where a file may be written that keeps its name, in a folder of its own."""

@@ -283,7 +283,7 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
         *(
             [state, f"{count:,}"]
             for state, count in found.counts.items()
-            if state is not State.DONE
+            if state is not State.DONE and (count or state is not State.FINISHED)
         ),
         ["predict seconds", f"{found.predict_seconds:,.1f}"],
     ]

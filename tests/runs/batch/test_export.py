@@ -54,6 +54,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
             await record(opened, f"key {index}", "intent", 90.0 + index)
             await record(opened, f"key {index}", "created", f"p{index}")
             await record(opened, f"key {index}", "done", result)
+        await record(opened, "key 1", "finished", b'{"words":2}')
         await record(opened, "key 3", "intent", 95.0)
         yield opened
 
@@ -75,7 +76,14 @@ async def test_status_says_how_far_a_running_batch_is(journal: Journal) -> None:
     seen = status(journal.path)
 
     assert seen.header == journal.header
-    assert seen.counts == {"planned": 1, "intent": 1, "created": 0, "done": 3, "uncertain": 0}
+    assert seen.counts == {
+        "planned": 1,
+        "intent": 1,
+        "created": 0,
+        "done": 2,
+        "finished": 1,
+        "uncertain": 0,
+    }
     assert (seen.total, seen.succeeded, seen.failed) == (5, 2, 1)
     assert seen.predict_seconds == 3.5
     assert (seen.began_at, seen.last_done_at) == (90.0, 120.0)
@@ -107,6 +115,7 @@ async def test_lines_have_everything_and_outputs_as_they_are(
         "status": "succeeded",
         "output": ["https://example.com/a.png"],
         "error": None,
+        "value": None,
         "prediction_id": "p0",
         "files": ["a.png"],
         "attempts": 1,
@@ -116,6 +125,7 @@ async def test_lines_have_everything_and_outputs_as_they_are(
         "completed_at": "2026-11-23T10:00:02.5Z",
     }
     assert told["output"] == 'A "fox",\nred'
+    assert (told["state"], told["value"]) == ("finished", {"words": 2})
     assert (failed["status"], failed["output"], failed["error"]) == ("failed", None, "Out of paint")
     assert (begun["state"], begun["status"], begun["attempts"]) == ("intent", None, 1)
     assert (planned["state"], planned["prediction_id"]) == ("planned", None)
@@ -126,8 +136,11 @@ async def test_csv_has_strings_plain_and_the_rest_as_json(journal: Journal, tmp_
 
     export(journal.path, out, "csv", state=State.DONE)
 
-    painted, told, failed = rows_of_csv(out)
+    painted, failed = rows_of_csv(out)
+    export(journal.path, out, "csv", state=State.FINISHED)
+    (told,) = rows_of_csv(out)
     assert tuple(painted) == COLUMNS
+    assert (painted["value"], told["value"]) == ("", '{"words":2}')
     assert (painted["output"], painted["files"]) == ('["https://example.com/a.png"]', '["a.png"]')
     assert (told["output"], told["files"], told["predict_seconds"]) == ('A "fox",\nred', "", "2.0")
     assert (failed["error"], failed["output"]) == ("Out of paint", "")

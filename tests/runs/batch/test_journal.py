@@ -47,6 +47,22 @@ async def test_an_entry_goes_from_planned_to_done(journal: Journal) -> None:
     assert done is not None
     assert (done.state, done.prediction_id, done.result) == (State.DONE, "p1", RESULT)
 
+    await record(journal, "key 1", "finished", b"[1]")
+    finished = await journal.get("key 1")
+    assert finished is not None
+    assert (finished.state, finished.result, finished.value) == (State.FINISHED, RESULT, b"[1]")
+
+
+async def test_an_open_create_has_its_input_and_no_other_entry_has(journal: Journal) -> None:
+    await journal.plan(ITEMS)
+    kept: list[bytes | None] = []
+    for key, step in (("key 1", "created"), ("key 2", "reset"), ("key 3", "uncertain")):
+        await record(journal, key, "intent", 1.0, 1.0, b"{}")
+        await record(journal, key, step, *(["p1"] if step == "created" else []))
+        kept += [each.sent for each in await entries(journal) if each.key == key]
+
+    assert kept == [None, None, b"{}"]
+
 
 async def test_a_reopened_journal_has_all_entries(path: Path) -> None:
     async with await Journal.open(path, HEADER) as journal:
@@ -213,6 +229,7 @@ async def test_counts_follow_every_step(journal: Journal) -> None:
         State.INTENT: 1,
         State.CREATED: 0,
         State.DONE: 1,
+        State.FINISHED: 0,
         State.UNCERTAIN: 0,
     }
 

@@ -29,6 +29,7 @@ STEPS: Final = {
     "intent": {State.PLANNED},
     "created": {State.INTENT, State.UNCERTAIN},
     "done": {State.PLANNED, State.CREATED},
+    "finished": {State.DONE},
     "uncertain": {State.INTENT, State.UNCERTAIN},
     "reset": set(State) - {State.PLANNED},
 }
@@ -79,10 +80,15 @@ class JournalMachine(RuleBasedStateMachine):
         self.expected = new
         assert planned == [new[key] for _, key, _ in items]
 
-    @rule(key=KEYS, step=st.sampled_from(sorted(STEPS)), result=RESULTS, at=st.floats(0, 2e9))
-    def take(self, key: str, step: str, result: bytes, at: float) -> None:
+    @rule(
+        key=KEYS,
+        step=st.sampled_from(sorted(STEPS)),
+        data=RESULTS | st.none(),
+        at=st.floats(0, 2e9),
+    )
+    def take(self, key: str, step: str, data: bytes | None, at: float) -> None:
         entry = self.expected.get(key)
-        changed = self.changed(step, entry or Entry(key=key, digest="d", index=0), result, at)
+        changed = self.changed(step, entry or Entry(key=key, digest="d", index=0), data, at)
         try:
             self.run(self.journal.record(changed))
         except InvalidArgumentError:
@@ -97,15 +103,17 @@ class JournalMachine(RuleBasedStateMachine):
             if changed.prediction_id is not None:
                 self.claimed.add(changed.prediction_id)
 
-    def changed(self, step: str, entry: Entry, result: bytes, at: float) -> Entry:
+    def changed(self, step: str, entry: Entry, data: bytes | None, at: float) -> Entry:
         self.ids += 1
         match step:
             case "intent":
-                return entry.intent(at)
+                return entry.intent(at, None, data)
             case "created":
                 return entry.created(f"p{self.ids}")
             case "done":
-                return entry.done(result)
+                return entry.done(data or b"")
+            case "finished":
+                return entry.finished(data)
             case "uncertain":
                 return entry.uncertain(at)
             case _:

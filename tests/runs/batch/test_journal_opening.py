@@ -219,6 +219,7 @@ async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
         "UPDATE items SET prediction_id = 'other' WHERE key = 'key 1'",
         "UPDATE items SET state = 'planned' WHERE key = 'key 1'",
         "UPDATE results SET result = CAST('{}' AS BLOB)",
+        "UPDATE results SET value = CAST('{}' AS BLOB)",
         "DELETE FROM results",
     ],
 )

@@ -2,10 +2,10 @@
 
 The states of an entry, and the changes that the journal accepts:
 
-    PLANNED ──> INTENT ──> CREATED ──> DONE
-       │           │          ^          │
-       │           └─> UNCERTAIN         │      every state can be reset to PLANNED
-       └─────────────> DONE (refused) <──┘
+    PLANNED ──> INTENT ──> CREATED ──> DONE ──> FINISHED
+       │           │          ^
+       │           └─> UNCERTAIN                every state can be reset to PLANNED
+       └─────────────> DONE (refused)
 
 An entry is immutable. Its methods return the entry that comes next; `Journal.record` stores it.
 """
@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """The format of the file that this version reads and writes."""
 
 
@@ -52,6 +52,8 @@ class State(StrEnum):
     """The ID of its prediction is known."""
     DONE = "done"
     """Its result is recorded, which may be a failure."""
+    FINISHED = "finished"
+    """Its result is recorded, and the batch's ``finish`` has returned."""
     UNCERTAIN = "uncertain"
     """A create may have happened, and the list of predictions did not tell."""
 
@@ -60,7 +62,8 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
     State.PLANNED: frozenset({State.INTENT, State.DONE}),
     State.INTENT: frozenset({State.PLANNED, State.CREATED, State.UNCERTAIN}),
     State.CREATED: frozenset({State.PLANNED, State.DONE}),
-    State.DONE: frozenset({State.PLANNED}),
+    State.DONE: frozenset({State.PLANNED, State.FINISHED}),
+    State.FINISHED: frozenset({State.PLANNED}),
     State.UNCERTAIN: frozenset({State.PLANNED, State.CREATED, State.UNCERTAIN}),
 }
 """The states that may follow each state."""
@@ -83,18 +86,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The list of predictions of this time of the API's clock shows the create if it happened;
     None until a list was read."""
     prediction_id: str | None = None
+    sent: bytes | None = None
+    """The input of an open create as it is compared; None if that can be made of the item's own."""
     result: bytes | None = None
     """The JSON of the result, once the entry is done."""
+    value: bytes | None = None
+    """The JSON of what ``finish`` returned, once the entry is finished and if it is plain JSON."""
 
     @property
     def is_open(self) -> bool:
         """Whether a create may have happened whose prediction is not known."""
         return self.state in (State.INTENT, State.UNCERTAIN)
 
-    def intent(self, at: float, window_start: float | None = None) -> Entry:
+    def intent(
+        self, at: float, window_start: float | None = None, sent: bytes | None = None
+    ) -> Entry:
         """Return the entry of a create that is about to be sent at *at* seconds since 1970.
 
         *window_start* is a time that the API's clock already shows, None if that is not known.
+        *sent* is the input, if it cannot be made again of the item's own.
         """
         return msgspec.structs.replace(
             self,
@@ -103,11 +113,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             intent_at=at,
             window_start=window_start,
             window_end=None,
+            sent=sent,
         )
 
     def created(self, prediction_id: str) -> Entry:
         """Return the entry with the prediction that its create made."""
-        return msgspec.structs.replace(self, state=State.CREATED, prediction_id=prediction_id)
+        return msgspec.structs.replace(
+            self, state=State.CREATED, prediction_id=prediction_id, sent=None
+        )
 
     def uncertain(self, window_end: float | None = None) -> Entry:
         """Return the entry of a create of which the list of predictions did not tell."""
@@ -116,6 +129,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def done(self, result: bytes) -> Entry:
         """Return the entry with its result, the JSON of a prediction that has ended."""
         return msgspec.structs.replace(self, state=State.DONE, result=result)
+
+    def finished(self, value: bytes | None = None) -> Entry:
+        """Return the entry once ``finish`` has returned; *value* is the JSON of what it did."""
+        return msgspec.structs.replace(self, state=State.FINISHED, value=value)
 
     def reset(self) -> Entry:
         """Return the entry planned again; an open create counts as one that did not happen."""

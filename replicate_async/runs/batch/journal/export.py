@@ -46,8 +46,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One input of a batch, as it is exported: a line of JSON, or a row.
 
     ``status`` is the prediction's, None until it has ended; ``state`` is how far the batch came
-    with it. In CSV and Parquet, an output or error that is not a string is JSON; a list that is one
-    text in chunks by the model's schema is that text.
+    with it; ``value`` is what ``finish`` returned. In CSV and Parquet, an output, error or value
+    that is not a string is JSON; a list that is one text in chunks by the model's schema is that
+    text.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None
     output: msgspec.Raw
     error: msgspec.Raw
+    value: msgspec.Raw
     prediction_id: str | None
     files: list[str]
     attempts: int
@@ -115,6 +117,7 @@ def _record(entry: Entry, *, as_text: bool) -> Record:
         status=result.status,
         output=_joined(result.output) if as_text and result.batch.is_text else result.output,
         error=result.error,
+        value=_NOTHING if entry.value is None else msgspec.Raw(entry.value),
         prediction_id=entry.prediction_id,
         files=result.batch.files,
         attempts=entry.attempt,

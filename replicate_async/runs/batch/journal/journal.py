@@ -35,8 +35,8 @@ class Journal:
 
     After a failed write, the method and all later ones raise `JournalWriteError`; the journal has
     to be opened again to see what was written. After its file or lock was deleted, moved, replaced
-    or cut they raise `JournalLostError`, but for `record` of a prediction or result, which then
-    records nothing: predictions that run can still be awaited.
+    or cut they raise `JournalLostError`, but for `record` of a prediction, result or value, which
+    then records nothing: predictions that run can still be awaited.
 
     A journal belongs to the event loop and the process that opened it; in others, and when it is
     closed, methods raise `ClientStateError`.
@@ -115,7 +115,7 @@ class Journal:
         the entry is planned again. Raises `ClientStateError` when the state cannot follow the
         stored one (see `TRANSITIONS`).
         """
-        optional = entry.state in (State.CREATED, State.DONE)
+        optional = entry.state in (State.CREATED, State.DONE, State.FINISHED)
         call = self._submit(lambda store: store.record(entry), optional=optional)
         try:
             await call.future

@@ -25,6 +25,7 @@ CREATE TABLE items (
     window_start REAL,
     window_end REAL,
     prediction_id TEXT,
+    sent BLOB,
     crc INTEGER NOT NULL
 );
 CREATE INDEX items_by_index ON items (idx);
@@ -35,17 +36,18 @@ CREATE TABLE results (
     status TEXT,
     predict_time REAL,
     crc INTEGER NOT NULL,
-    result BLOB NOT NULL
+    result BLOB NOT NULL,
+    value BLOB
 );
 CREATE TABLE former (prediction_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 """``former`` has the predictions of items that were reset: they belong to no other item."""
 
-_FIELDS: Final = Entry.__struct_fields__[:-1]
-"""The fields of an entry that are columns of ``items``; the result is in a table of its own."""
+_FIELDS: Final = Entry.__struct_fields__[:-2]
+"""The fields of an entry that are columns of ``items``; the last two are in ``results``."""
 _COLUMNS: Final = ", ".join("idx" if name == "index" else name for name in _FIELDS)
 _SELECT: Final = (
-    f"SELECT items.id, {_COLUMNS}, items.crc, results.crc, result "  # noqa: S608 - names of ours
+    f"SELECT items.id, {_COLUMNS}, items.crc, results.crc, result, value "  # noqa: S608 - names of ours
     "FROM items LEFT JOIN results ON results.id = items.id"
 )
 _PAGE: Final = f"{_SELECT} WHERE (idx, items.id) > (?, ?)%s ORDER BY idx, items.id"
@@ -53,7 +55,8 @@ _INSERT: Final = f"INSERT INTO items ({_COLUMNS}, crc) VALUES ({'?, ' * len(_FIE
 _MOVE: Final = "UPDATE items SET idx = ?, digest = ?, crc = ? WHERE key = ?"
 _CHANGED: Final = _FIELDS[3:]
 _UPDATE: Final = f"UPDATE items SET {' = ?, '.join(_CHANGED)} = ?, crc = ? WHERE id = ?"  # noqa: S608 - names of ours
-_INSERT_RESULT: Final = "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_RESULT: Final = "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, NULL)"
+_SET_VALUE: Final = "UPDATE results SET value = ?, crc = ? WHERE id = ?"
 
 _KEYS_AT_ONCE: Final = 250  # SQLite may be built to take no more than 999 parameters
 _PAGE_ROWS: Final = 500
@@ -133,13 +136,16 @@ class Store:
             raise ClientStateError(f"{entry.key!r} is {before.state}: it cannot be {entry.state}.")
         if before.prediction_id not in (None, entry.prediction_id):
             self._db.execute("INSERT OR IGNORE INTO former VALUES (?)", (before.prediction_id,))
-        if before.state is State.DONE:
+        if entry.state is State.PLANNED:
             self._db.execute("DELETE FROM results WHERE id = ?", (row,))
-        if entry.state is State.DONE:
+        elif entry.state is State.DONE:
             if not self._persistent:
                 self._db.execute("DELETE FROM items WHERE id = ?", (row,))
                 return
             self._insert_result(row, entry.result or b"")
+        elif entry.state is State.FINISHED:
+            crc = _result_checksum(before.result or b"", entry.value)
+            self._db.execute(_SET_VALUE, (entry.value, crc, row))
         after = msgspec.structs.replace(entry, index=before.index, digest=before.digest)
         self._db.execute(_UPDATE, (*_values(after)[3:], checksum(after), row))
 
@@ -149,7 +155,8 @@ class Store:
         except msgspec.DecodeError:
             outcome = _Outcome()
         predict_time = outcome.metrics.predict_time if outcome.metrics else None
-        values = (row, self._clock(), outcome.status, predict_time, zlib.crc32(result), result)
+        crc = _result_checksum(result)
+        values = (row, self._clock(), outcome.status, predict_time, crc, result)
         self._db.execute(_INSERT_RESULT, values)
 
     def _find(self, key: str) -> tuple[int, Entry]:
@@ -231,20 +238,26 @@ def checksum(entry: Entry) -> int:
     return zlib.crc32(_encode(_values(entry)))
 
 
+def _result_checksum(result: bytes, value: bytes | None = None) -> int:
+    return zlib.crc32(value or b"", zlib.crc32(result))
+
+
 def _values(entry: Entry) -> tuple[Any, ...]:
-    return msgspec.structs.astuple(entry)[:-1]
+    return msgspec.structs.astuple(entry)[:-2]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     """Return the entry of a row of `_SELECT`; raises `DamagedRowError`."""
-    values, (crc, result_crc, result) = row[1:-3], row[-3:]
+    values, (crc, result_crc, result, value) = row[1:-4], row[-4:]
     if zlib.crc32(_encode(values)) != crc:
         raise DamagedRowError(f"the row of {values[0]!r} is not as it was written")
     named: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
     named["state"] = State(named["state"])
-    if named["state"] is State.DONE and (result is None or zlib.crc32(result) != result_crc):
+    if named["state"] in (State.DONE, State.FINISHED) and (
+        result is None or _result_checksum(result, value) != result_crc
+    ):
         raise DamagedRowError(f"the result of {values[0]!r} is not as it was written")
-    return Entry(**named, result=result)
+    return Entry(**named, result=result, value=value)
 
 
 def _moved(entry: Entry, index: int, digest: str) -> Entry:

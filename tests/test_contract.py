@@ -16,7 +16,7 @@ from replicate_async import APIStatusError, Paginator, Replicate, Retry
 from replicate_async.context import context_of
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.local import LocalReplicate
-from replicate_async.local.openapi import document
+from replicate_async.local.http.openapi import document
 from replicate_async.resources import ENDPOINTS
 from replicate_async.schemas import Page
 from tests.support.openapi import Document, Field

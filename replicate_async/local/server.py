@@ -11,15 +11,15 @@ import anyio
 from aiohttp import web
 
 from replicate_async.local import ids
-from replicate_async.local.app import Api, http_logger
-from replicate_async.local.backend import Backend
 from replicate_async.local.builtins import BUILTINS
-from replicate_async.local.faults import Faults
-from replicate_async.local.function import ModelFunction
-from replicate_async.local.head_timeout import HeadTimeout
+from replicate_async.local.http.app import Api, http_logger
+from replicate_async.local.http.fault_injection import Faults
+from replicate_async.local.http.head_timeout import HeadTimeout
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.runtime.webhook_sender import Attempt
+from replicate_async.local.services import Backend
 from replicate_async.local.settings import Settings
-from replicate_async.local.state import NAME, Account, Collection, Model
-from replicate_async.local.webhooks import Attempt
+from replicate_async.local.store.store import NAME, Account, Collection, Model
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 
-from replicate_async.local.annotations import InputFile, OutputFile
-from replicate_async.local.function import ModelFunction
-from replicate_async.local.values import Folder, describe_file
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.schema import InputFile, OutputFile
+from replicate_async.local.models.values import Folder, describe_file
 from tests.support.waiting import HANG
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from replicate_async import Replicate
 from replicate_async.local import LocalReplicate, RateLimits, Settings
-from replicate_async.local.openapi import document
+from replicate_async.local.http.openapi import document
 from replicate_async.resources import ENDPOINTS
 from tests.local.wire import Wire, header
 from tests.support.sentinel import TOKEN

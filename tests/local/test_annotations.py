@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 import msgspec
 import pytest
 
-from replicate_async.local.annotations import (
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.schema import (
     AsyncConcatenateIterator,
     ConcatenateIterator,
     Input,
@@ -19,7 +20,6 @@ from replicate_async.local.annotations import (
     Secret,
     Weights,
 )
-from replicate_async.local.function import ModelFunction
 
 if TYPE_CHECKING:
     from decimal import Decimal

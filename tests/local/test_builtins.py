@@ -14,11 +14,11 @@ from replicate_async.local.builtins import BUILTINS
 from replicate_async.local.builtins.fail import ModelError
 from replicate_async.local.builtins.mandelbrot import escape_time
 from replicate_async.local.builtins.png import png
+from replicate_async.local.builtins.progress import Progress, progress_line
 from replicate_async.local.builtins.storyteller import Chain, tokenize
 from replicate_async.local.builtins.tales import TALES
-from replicate_async.local.function import ModelFunction
-from replicate_async.local.progress import Progress, progress_line
-from replicate_async.local.validation import validate
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.validation import validate
 from tests.local.recording import RecordingContext
 from tests.support.waiting import HANG
 

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.contents import Content, Disk, Incoming, in_memory
-from replicate_async.local.delivery import ContentPayload
-from replicate_async.local.files import FileStore
-from replicate_async.local.ranges import Span
+from replicate_async.local.http.file_response import ContentPayload
+from replicate_async.local.http.ranges import Span
+from replicate_async.local.store.blobs import Content, Disk, Incoming, in_memory
+from replicate_async.local.store.files import FileStore
 from tests.local.wire import files_left
 
 pytestmark = pytest.mark.anyio

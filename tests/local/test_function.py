@@ -15,14 +15,14 @@ import anyio
 import msgspec
 import pytest
 
-from replicate_async.local.annotations import (
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.log_capture import log
+from replicate_async.local.models.schema import (
     InputFile,
     OutputFile,
     Secret,
     Weights,
 )
-from replicate_async.local.console import log
-from replicate_async.local.function import ModelFunction
 from tests.local.recording import RecordingContext, outputs
 from tests.support.waiting import HANG
 

@@ -11,9 +11,9 @@ from io import StringIO
 
 import pytest
 
-from replicate_async.local.console import LineBuffer, current_run, log
-from replicate_async.local.execution import execute
-from replicate_async.local.function import ModelFunction
+from replicate_async.local.models.execution import execute
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.log_capture import LineBuffer, current_run, log
 from tests.local.recording import RecordingContext, outputs, until
 from tests.support.waiting import HANG
 

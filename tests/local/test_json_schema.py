@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from replicate_async import schemas
-from replicate_async.local.json_schema import PROMISED, parameters, schema_components
+from replicate_async.local.http.json_schema import PROMISED, parameters, schema_components
 from replicate_async.schemas import (
     CreateDeployment,
     CreateFile,

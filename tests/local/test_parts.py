@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from replicate_async.local.clock import Clock, timestamp
-from replicate_async.local.contents import in_memory
-from replicate_async.local.files import FileStore
-from replicate_async.local.guard import Guard
-from replicate_async.local.pages import Cursor, paginate
-from replicate_async.local.problems import Problem
-from replicate_async.local.ratelimit import RateLimiter
+from replicate_async.local.http.errors import Problem
+from replicate_async.local.http.pagination import Cursor, paginate
+from replicate_async.local.http.rate_limit import RateLimiter
+from replicate_async.local.runtime.outbound_hosts import Guard
 from replicate_async.local.settings import RateLimits
+from replicate_async.local.store.blobs import in_memory
+from replicate_async.local.store.files import FileStore
 
 MOMENT = 1_700_000_000.123456
 

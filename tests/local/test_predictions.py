@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from replicate_async.local import LocalReplicate, Settings
-from replicate_async.local.expired_run import ExpiredRun
+from replicate_async.local.store.run_archive import ExpiredRun
 from tests.local.conftest import Gate
 from tests.local.wire import Wire, header
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.local.delivery import content_disposition
-from replicate_async.local.ranges import Selection, Span, select
+from replicate_async.local.http.file_response import content_disposition
+from replicate_async.local.http.ranges import Selection, Span, select
 
 ETAG = '"abc"'
 SIZES = st.integers(0, 50)

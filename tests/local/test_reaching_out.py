@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from replicate_async.local import LocalReplicate, Settings, serve
-from replicate_async.local.guard import Guard, GuardedResolver
+from replicate_async.local.runtime.outbound_hosts import Guard, GuardedResolver
 from tests.local.wire import Wire
 from tests.support.sentinel import TOKEN
 

@@ -9,7 +9,7 @@ import pytest
 
 from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings, log
 from replicate_async.local.clock import Clock
-from replicate_async.local.streams import Stream
+from replicate_async.local.store.events import Stream
 from tests.local.wire import Wire, header
 
 pytestmark = pytest.mark.anyio

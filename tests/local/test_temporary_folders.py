@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.contents import IN_MEMORY
-from replicate_async.local.files import FileStore
-from replicate_async.local.values import Folder
+from replicate_async.local.models.values import Folder
+from replicate_async.local.store.blobs import IN_MEMORY
+from replicate_async.local.store.files import FileStore
 
 Enter = Callable[[], Awaitable[Path]]
 Leave = Callable[[], Awaitable[object]]

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.local.validation import check, detail_text, json_type, validate
+from replicate_async.local.models.validation import (
+    check,
+    detail_text,
+    json_type,
+    validate,
+)
 from replicate_async.schemas import InvalidField
 
 Json = Any

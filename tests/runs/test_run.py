@@ -29,7 +29,7 @@ from replicate_async import (
 from replicate_async.core.problem import parse
 from replicate_async.errors import status_error
 from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings
-from replicate_async.local.files import OUTPUTS
+from replicate_async.local.store.files import OUTPUTS
 from replicate_async.runs.run import run_to_end
 from replicate_async.runs.waiting.poll_errors import refusal
 from replicate_async.runs.waiting.tracked_run import TrackedRun

@@ -23,7 +23,7 @@ from replicate_async import (
 )
 from replicate_async.context import context_of
 from replicate_async.local import LocalReplicate
-from replicate_async.local.progress import Progress as Bar
+from replicate_async.local.builtins.progress import Progress as Bar
 from tests.runs.states import LEISURE, QUICK, STATES, Service, ended, signed
 from tests.support.cancel_sweep import cancel_sweep
 from tests.support.embedded import until

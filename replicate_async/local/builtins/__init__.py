@@ -16,7 +16,7 @@ from replicate_async.local.builtins import (
     storyteller,
     thumbnail,
 )
-from replicate_async.local.function import ModelFunction
+from replicate_async.local.models.function import ModelFunction
 
 BUILTINS: Final[Mapping[str, Callable[[], ModelFunction]]] = MappingProxyType(
     {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from replicate_async.local.annotations import Input
-from replicate_async.local.function import ModelFunction
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.schema import Input
 
 NAME: Final = "replicate/hello-world"
 

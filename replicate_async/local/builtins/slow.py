@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Final
 
-from replicate_async.local.annotations import Input
-from replicate_async.local.console import log
-from replicate_async.local.function import ModelFunction
-from replicate_async.local.progress import Progress
+from replicate_async.local.builtins.progress import Progress
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.log_capture import log
+from replicate_async.local.models.schema import Input
 
 NAME: Final = "local/slow"
 

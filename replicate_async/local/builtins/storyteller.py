@@ -15,11 +15,11 @@ from typing import Annotated, Final
 
 import msgspec
 
-from replicate_async.local.annotations import AsyncConcatenateIterator, Input, Weights
+from replicate_async.local.builtins.progress import Progress
 from replicate_async.local.builtins.tales import TALES
-from replicate_async.local.console import current_run, log
-from replicate_async.local.function import ModelFunction
-from replicate_async.local.progress import Progress
+from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.log_capture import current_run, log
+from replicate_async.local.models.schema import AsyncConcatenateIterator, Input, Weights
 
 NAME: Final = "local/storyteller"
 

@@ -1,0 +1,137 @@
+"""One request: who asks, what for, and with what body, checked as the service checks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from replicate_async.core.endpoint import Endpoint
+from replicate_async.local.http.errors import django, invalid, not_found, problem
+from replicate_async.local.http.json_schema import JSONSchema, schema_components
+from replicate_async.local.models.validation import check, detail_text
+from replicate_async.local.services import Backend
+from replicate_async.local.store.store import Account
+
+_SCHEMAS: dict[type[Any], tuple[JSONSchema, dict[str, JSONSchema]]] = {}
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE | re.ASCII)
+
+
+@dataclass
+class Call:
+    """A request of one operation by one account."""
+
+    backend: Backend
+    request: web.Request
+    operation: str
+    endpoint: Endpoint[Any]
+    account: Account
+    body: Any = None
+    query: Any = None
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        """The parameters in the path."""
+        return self.request.match_info
+
+    @property
+    def base(self) -> str:
+        """Scheme and host by which this client reaches the server."""
+        return base_of(self.request)
+
+    @property
+    def model_ref(self) -> str:
+        """The model that the path names."""
+        return f"{self.path['model_owner']}/{self.path['model_name']}"
+
+
+def base_of(request: web.Request) -> str:
+    """Return scheme and host by which *request* reached the server."""
+    scheme = request.headers.get("X-Forwarded-Proto", "http")
+    return f"{scheme if scheme in {'http', 'https'} else 'http'}://{request.host}"
+
+
+async def read_body(request: web.Request, endpoint: Endpoint[Any], limit: int) -> Any:
+    """Return the body as `endpoint.takes` has it; raises the `Problem` that it earns."""
+    if endpoint.takes is None or endpoint.media == "multipart/form-data":
+        return None
+    raw = await read_limited(request, limit)
+    if endpoint.takes is str:
+        if not raw:
+            raise problem(400, "The body is empty; send what to search for")
+        return _text(raw)
+    if not _JSON.fullmatch(request.content_type) and raw:
+        raise django(415, f'Unsupported media type "{request.content_type}" in request.')
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise problem(400, f"JSON parse error - {error}") from None
+    return convert(value, endpoint.takes)
+
+
+def convert(value: Any, kind: type[Any]) -> Any:
+    """Return *value* as a *kind*, or raise the 422 that says what its schema forbids."""
+    schema, components = _schema(kind)
+    fields = check(value, schema, components, root="")
+    if fields:
+        raise invalid(detail_text(fields), fields)
+    try:
+        # JSON Schema calls 3.0 an integer.
+        return msgspec.convert(value, kind, strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise problem(422, str(error), title="Input validation failed") from None
+
+
+def read_query(request: web.Request, endpoint: Endpoint[Any]) -> Any:
+    """Return the query as `endpoint.query` has it; raises a 400 `Problem` for what it forbids."""
+    kind = endpoint.query
+    if kind is None:
+        return None
+    names = {field.encode_name for field in msgspec.structs.fields(kind)}
+    given = {name: value for name, value in request.query.items() if name in names}
+    for name, value in given.items():
+        if len(request.query.getall(name)) > 1:
+            raise django(400, f"The query parameter {name} may be given once only.")
+        if value.lower() == "null":  # which msgspec would take for null
+            raise django(400, f"The query parameter {name} cannot be null.")
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise django(400, f"Invalid query parameter: {error}") from None
+
+
+async def read_limited(request: web.Request, limit: int) -> bytes:
+    """Return the body, at most *limit* bytes of it; raises the `Problem` that it earns."""
+    body = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise problem(413, f"Request bodies must be at most {limit} bytes long")
+    except web.RequestPayloadError:
+        raise problem(400, "The body is not in the encoding that its header names") from None
+    return bytes(body)
+
+
+def segment_problem(request: web.Request) -> None:
+    """Refuse path parameters that nothing is named by."""
+    if any(len(value) > 512 or not value.isprintable() for value in request.match_info.values()):
+        raise not_found()
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise problem(400, "The body is not UTF-8") from None
+
+
+def _schema(kind: type[Any]) -> tuple[JSONSchema, dict[str, JSONSchema]]:
+    if kind not in _SCHEMAS:
+        (schema,), components = schema_components([kind])
+        _SCHEMAS[kind] = schema, components
+    return _SCHEMAS[kind]

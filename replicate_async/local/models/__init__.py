@@ -1,0 +1,3 @@
+"""Python code as models: annotations, schemas and execution."""
+
+from __future__ import annotations

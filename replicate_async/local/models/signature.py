@@ -1,0 +1,252 @@
+"""A model's signature: its parameters as inputs, and what it returns as its output."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from types import NoneType
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+
+from replicate_async.local.models.schema import (
+    ALLOWED,
+    FILES,
+    AnnotationError,
+    Concatenate,
+    InputOptions,
+    Schema,
+    SchemaBuilder,
+    Weights,
+    choice_schema,
+    is_record,
+    members,
+    peel,
+    show,
+    split_optional,
+    title_of,
+)
+from replicate_async.local.models.validation import check
+
+_ITERATORS: Final = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One input of a model: its schema, and how its value is given to the function."""
+
+    name: str
+    hint: Any
+    schema: Schema
+    required: bool
+    default: object = None
+    """What the function gets if the input is left out."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a function and what comes out of it."""
+
+    parameters: tuple[Parameter, ...]
+    weights: str | None
+    """The name of the parameter that takes the version's weights."""
+    output: Schema
+    is_iterator: bool
+    item: Any
+    """The annotation of the output, or of one item if it is an iterator."""
+
+    def input_schema(self, title: str) -> Schema:
+        """Return the Input component."""
+        schema: Schema = {
+            "type": "object",
+            "title": title,
+            "properties": {parameter.name: parameter.schema for parameter in self.parameters},
+        }
+        if required := [parameter.name for parameter in self.parameters if parameter.required]:
+            schema["required"] = required
+        return schema
+
+
+def read_signature(
+    function: Callable[..., object], builder: SchemaBuilder, *, returns: bool = True
+) -> Signature:
+    """Read the annotations of *function*; its components are added to *builder*.
+
+    Without *returns* the function's output is nobody's business, as that of a training is.
+
+    Raises `AnnotationError`, which names the parameter and says what is allowed.
+    """
+    name = function_name(function)
+    hints = _resolve(function, name)
+    parameters: list[Parameter] = []
+    weights: str | None = None
+    for parameter in inspect.signature(function).parameters.values():
+        where = f"{name}(), parameter {parameter.name!r}"
+        if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
+            raise AnnotationError(
+                f"{where}: inputs have names, so it must be an ordinary parameter"
+            )
+        if parameter.name not in hints:
+            raise AnnotationError(f"{where}: has no annotation; allowed are {ALLOWED}")
+        hint = hints[parameter.name]
+        if split_optional(peel(hint)[0])[0] is Weights:
+            weights = parameter.name
+        else:
+            parameters.append(_parameter(parameter, hint, len(parameters), builder, where))
+    if not returns:
+        return Signature(tuple(parameters), weights, {}, is_iterator=False, item=Any)
+    return _returning(function, hints, builder, name, tuple(parameters), weights)
+
+
+def function_name(function: Callable[..., object]) -> str:
+    """Return the name to call *function* by in a message."""
+    if isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def underlying(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that is run in the end: without partials, and of a callable object."""
+    if isinstance(function, partial):
+        return underlying(function.func)
+    if not inspect.isroutine(function):
+        return type(function).__call__
+    plain: Callable[..., object] = getattr(function, "__func__", function)
+    unwrapped: Callable[..., object] = inspect.unwrap(plain)
+    return unwrapped
+
+
+def _resolve(function: Callable[..., object], name: str) -> dict[str, Any]:
+    target = underlying(function)
+    local: dict[str, Any] = {}
+    if inspect.isfunction(target):
+        # A cell can still be empty, such as that of a function which calls itself.
+        with suppress(ValueError):
+            local = dict(inspect.getclosurevars(target).nonlocals)
+    try:
+        return get_type_hints(target, localns=local or None, include_extras=True)
+    except NameError as error:
+        raise AnnotationError(
+            f"{name}(): the annotation {error.name!r} is not known in its module; define it at the "
+            f"module's top level, not inside a function or under TYPE_CHECKING"
+        ) from None
+    except TypeError as error:
+        raise AnnotationError(f"{name}(): an annotation is not valid: {error}") from None
+
+
+def _parameter(
+    parameter: inspect.Parameter, hint: Any, position: int, builder: SchemaBuilder, where: str
+) -> Parameter:
+    options, default = _options(parameter, hint)
+    bare, _ = peel(hint)
+    inner, optional = split_optional(bare)
+    if options.choices is not None:
+        choices = choice_schema(parameter.name, options.choices, where)
+        schema: Schema = {"allOf": [builder.add(parameter.name, choices)]}
+        schema |= {"nullable": True} if optional else {}
+    else:
+        schema = builder.value(bare, name=parameter.name, where=where)
+    _refuse_files_in_records(inner, schema, builder, where)
+    schema |= options.constraints()
+    # As Cog does: None as the default of a type without None means that there is none.
+    has_default = default is not ... and default is not None
+    if has_default:
+        schema["default"] = _json_default(default, schema, builder, where)
+    described: Schema = {"x-order": position}
+    if "allOf" not in schema:
+        described["title"] = title_of(parameter.name)
+    described |= schema
+    if options.description is not None:
+        described["description"] = options.description
+    if options.deprecated:
+        described["deprecated"] = True
+    required = not has_default and not optional
+    return Parameter(parameter.name, bare, described, required, default if has_default else None)
+
+
+def _options(parameter: inspect.Parameter, hint: Any) -> tuple[InputOptions, object]:
+    notes = (*peel(hint)[1], *peel(split_optional(hint)[0])[1])
+    noted = [note for note in notes if isinstance(note, InputOptions)]
+    options = noted[-1] if noted else InputOptions()
+    if isinstance(parameter.default, InputOptions):
+        return parameter.default, parameter.default.default
+    if parameter.default is not parameter.empty:
+        return options, parameter.default
+    return options, options.default
+
+
+def _json_default(default: object, schema: Schema, builder: SchemaBuilder, where: str) -> object:
+    value: object = default.value if isinstance(default, Enum) else default
+    try:
+        wrong = check(value, schema, builder.components, root="")
+    except (TypeError, ValueError):
+        wrong = None
+    if wrong or wrong is None:
+        reason = wrong[0].description if wrong else "JSON cannot say it"
+        raise AnnotationError(f"{where}: the default {default!r} does not fit: {reason}")
+    return value
+
+
+def _refuse_files_in_records(hint: Any, schema: Schema, builder: SchemaBuilder, where: str) -> None:
+    if is_record(hint) or any(is_record(part) for part in get_args(hint)):
+        shown = str([schema, builder.components.get(getattr(hint, "__name__", ""))])
+        if "'uri'" in shown or "x-cog-secret" in shown:
+            raise AnnotationError(
+                f"{where}: files and secrets are not allowed inside an object, "
+                f"only as a parameter or in a list"
+            )
+
+
+def _returning(
+    function: Callable[..., object],
+    hints: Mapping[str, Any],
+    builder: SchemaBuilder,
+    name: str,
+    parameters: tuple[Parameter, ...],
+    weights: str | None,
+) -> Signature:
+    where = f"{name}(), what it returns"
+    hint = hints.get("return", NoneType)
+    if hint in {NoneType, None}:
+        raise AnnotationError(f"{where}: annotate it; allowed are {ALLOWED}, or an iterator of one")
+    bare, notes = peel(hint)
+    is_iterator = (get_origin(bare) or bare) in _ITERATORS
+    target = underlying(function)
+    if not is_iterator and (
+        inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
+    ):
+        raise AnnotationError(
+            f"{where}: it yields, so it must say Iterator[...], or ConcatenateIterator[str] for "
+            f"text whose pieces belong together, not {show(bare)}"
+        )
+    item = (get_args(bare) or (str,))[0] if is_iterator else bare
+    item = str if isinstance(item, TypeVar) else item
+    item, _ = peel(item)
+    if split_optional(item)[1] or members(item):
+        raise AnnotationError(f"{where}: one type without None is allowed, not {show(item)}")
+    if is_record(item) and not is_iterator:
+        output = builder.record(item, where=where)
+    else:
+        output = builder.value(item, name="OutputChoice", where=where)
+    if is_iterator:
+        output = {"type": "array", "items": output, "x-cog-array-type": "iterator"}
+        if any(isinstance(note, Concatenate) for note in notes):
+            if item is not str:
+                raise AnnotationError(f"{where}: only pieces of str can be concatenated")
+            output["x-cog-array-display"] = "concatenate"
+    return Signature(parameters, weights, {**output, "title": "Output"}, is_iterator, item)
+
+
+def yields_files(signature: Signature) -> bool:
+    """Return whether the function's output is an iterator of files."""
+    return signature.is_iterator and signature.item in FILES

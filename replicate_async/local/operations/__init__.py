@@ -1,0 +1,3 @@
+"""One module for each resource of the API, as in `replicate_async.resources`."""
+
+from __future__ import annotations

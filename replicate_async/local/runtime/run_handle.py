@@ -1,0 +1,184 @@
+"""What a model's function sees of the server while it runs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+import re
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import aiohttp
+from yarl import URL
+
+from replicate_async.files.names import safe_name
+from replicate_async.local.http.errors import Problem
+from replicate_async.local.models.schema import InputFile
+from replicate_async.local.models.values import Folder, describe_file
+from replicate_async.local.runtime.outbound_hosts import Guard, GuardedResolver
+from replicate_async.local.settings import Settings
+from replicate_async.local.store.blobs import Content, Incoming
+from replicate_async.local.store.files import OUTPUTS, FileStore, url_of
+from replicate_async.local.store.records import Run
+from replicate_async.schemas import without_surrogates
+
+OCTETS: Final = "application/octet-stream"
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
+
+
+class FetchError(Exception):
+    """A file input that could not be read."""
+
+
+class Fetcher:
+    """Gets files from elsewhere, where the guard allows it."""
+
+    def __init__(self, guard: Guard, limit: int) -> None:
+        self._guard = guard
+        self._limit = limit
+        self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(self, url: URL, into: Incoming) -> str | None:
+        """Write what is at *url* to *into* and return its media type; follows no redirects."""
+        if not self._guard.allows(url):
+            raise FetchError(f"{url.host} is not a host that this server fetches files from")
+        try:
+            async with self.session.get(url, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise FetchError(f"{url.host} answered {response.status}")
+                async for chunk in response.content.iter_any():
+                    await into.write(chunk)
+                    if into.size > self._limit:
+                        raise FetchError(f"The file at {url.host} is too large")
+                return response.headers.get("Content-Type")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise FetchError(f"{url.host}: {type(error).__name__}") from error
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session for everything that the server asks of others."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    resolver=GuardedResolver(self._guard), use_dns_cache=False
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=60),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class Context:
+    """The run that a function is part of: its logs, its metrics, its files."""
+
+    def __init__(self, run: Run, files: FileStore, fetcher: Fetcher, settings: Settings) -> None:
+        self._run = run
+        self._files = files
+        self._fetcher = fetcher
+        self._settings = settings
+
+    @property
+    def canceled(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self._run.terminal
+
+    def log(self, text: str) -> None:
+        """Add *text* to the run's logs."""
+        line = text if text.endswith("\n") else text + "\n"
+        self._run.log(line, on_stream=self._settings.stream_logs)
+
+    def metric(self, name: str, value: Any) -> None:
+        """Set one of the run's metrics."""
+        if not self._run.terminal:
+            self._run.metrics[without_surrogates(str(name))] = _plain_metric(value)
+
+    async def fetch(self, url: str, folder: Folder) -> InputFile:
+        """Return a file input: a data URL, a file of this server's, or one from elsewhere.
+
+        A large one is written into *folder*.
+        """
+        name, content_type = describe_file(url)
+        if url.startswith("data:"):
+            return InputFile(data_url_bytes(url), name, content_type)
+        parsed = _parse(url)
+        if str(parsed.origin()) == self._run.base:
+            return await self._own(parsed.path, folder)
+        async with self._files.receive() as incoming:
+            said = await self._fetcher.fetch(parsed, incoming)
+            content = await incoming.finish()
+        try:
+            return await _given(content, name, said or content_type, folder)
+        finally:
+            content.discard()
+
+    async def _own(self, path: str, folder: Folder) -> InputFile:
+        try:
+            if path.startswith(OUTPUTS):
+                made = self._files.deliveries[path]
+                return await _given(made.content, made.name, made.content_type, folder)
+            head, _, file_id = path.rpartition("/")
+            if head == "/v1/files":
+                stored = self._files.find(file_id, self._run.account.username)
+                name = safe_name(stored.name)
+                return await _given(stored.content, name, stored.content_type, folder)
+        except (KeyError, Problem, FileNotFoundError):
+            pass
+        raise FetchError(f"There is no file at {path}; it may have expired")
+
+    async def save(self, content: bytes | Path, name: str, content_type: str | None) -> str:
+        """Keep an output file and return its URL."""
+        kept = await self._files.keep(content)
+        kind = content_type or mimetypes.guess_type(name)[0] or OCTETS
+        # It becomes a header, and a model says what it likes.
+        kind = kind if _MEDIA_TYPE.fullmatch(kind) else OCTETS
+        delivery = self._files.deliver(kept, name=name, content_type=kind)
+        self._run.files.append(delivery.path)
+        return url_of(delivery, self._run.base)
+
+
+async def _given(content: Content, name: str, kind: str | None, folder: Folder) -> InputFile:
+    """Return *content* as a model gets it: a copy of its own, which it may do with as it likes."""
+    if content.path is None:
+        return InputFile(await content.read(), name, kind)
+    path = await folder.place(name)
+    await content.copy_to(path)
+    return InputFile(path, name, kind)
+
+
+def _plain_metric(value: Any) -> float | str:
+    """Return a number or text of a type that JSON has; NumPy's are subclasses of Python's."""
+    if isinstance(value, bool | int):
+        return int(value) if type(value) is not bool else value
+    if isinstance(value, float):
+        return float(value)
+    return without_surrogates(str(value))
+
+
+def data_url_bytes(url: str) -> bytes:
+    """Return what a data URL holds."""
+    head, comma, data = url.removeprefix("data:").partition(",")
+    if not comma:
+        raise FetchError("A data URL has a comma before its data")
+    if not head.endswith(";base64"):
+        return unquote_to_bytes(data)
+    try:
+        return base64.b64decode(unquote_to_bytes(data), validate=True)
+    except binascii.Error:
+        raise FetchError("The data URL is not valid base64") from None
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = URL(url)
+        if parsed.absolute and parsed.host:
+            return parsed
+    except ValueError:
+        pass
+    raise FetchError("A file input is a data URL or an absolute http(s) URL")

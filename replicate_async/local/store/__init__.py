@@ -1,0 +1,3 @@
+"""What the embedded server keeps: records, files and events."""
+
+from __future__ import annotations

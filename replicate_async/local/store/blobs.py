@@ -1,0 +1,249 @@
+"""The bytes of files: few in memory, many on disk, where no event loop waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from replicate_async.local.http.ranges import Span
+
+IN_MEMORY: Final = 64 * 1024
+"""Bytes up to which a file is not worth a place on the disk."""
+_READ: Final = 256 * 1024
+_WRITE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Content:
+    """Bytes that do not change any more."""
+
+    size: int
+    md5: str
+    sha256: str
+    data: bytes | None = field(default=None, repr=False)
+    path: Path | None = None
+    """Where they are if they are not in *data*; `discard` removes it."""
+
+    @property
+    def etag(self) -> str:
+        """The strong tag that stands for these bytes and no others."""
+        return f'"{self.sha256[:32]}"'
+
+    async def read(self) -> bytes:
+        """Return all of it; raises `FileNotFoundError` once it was discarded."""
+        if self.path is None:
+            return self.data or b""
+        return await asyncio.to_thread(self.path.read_bytes)
+
+    async def chunks(self, span: Span) -> AsyncGenerator[bytes]:
+        """Yield the bytes of *span* in pieces; raises `FileNotFoundError` once it was discarded."""
+        if self.path is None:
+            yield (self.data or b"")[span.start : span.stop]
+            return
+        reader = _Reader(self.path, span)
+        try:
+            while chunk := await asyncio.to_thread(reader.read):
+                yield chunk
+        finally:
+            _in_background(reader.close)
+
+    async def copy_to(self, path: Path) -> None:
+        """Write it to *path*; raises `FileNotFoundError` once it was discarded."""
+        if self.path is not None:
+            await asyncio.to_thread(shutil.copyfile, self.path, path)
+        else:
+            await asyncio.to_thread(path.write_bytes, self.data or b"")
+
+    def discard(self) -> None:
+        """Take the bytes off the disk; who reads them at the time reads them to their end."""
+        path = self.path
+        if path is not None:
+            _in_background(lambda: path.unlink(missing_ok=True))
+
+
+class Disk:
+    """A folder for files, made for the first of them; `close` removes it and all that is in it."""
+
+    def __init__(self) -> None:
+        self._made: tempfile.TemporaryDirectory[str] | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self._files = itertools.count(1)
+
+    def place(self) -> Path:
+        """Return where a new file may be written, from whatever thread."""
+        with self._lock:
+            if self._closed:
+                raise OSError("the folder for files was removed")
+            if self._made is None:
+                self._made = tempfile.TemporaryDirectory(
+                    prefix="replicate-async-", ignore_cleanup_errors=True
+                )
+            return Path(self._made.name, str(next(self._files)))
+
+    def close(self) -> None:
+        """Remove the folder; nothing is placed there after this."""
+        with self._lock:
+            self._closed = True
+            made, self._made = self._made, None
+        if made is not None:
+            made.cleanup()
+
+
+class Incoming:
+    """Bytes on their way in, in an async with statement; what is not finished leaves nothing.
+
+    They are hashed and written as they come, a megabyte at a time, in other threads than the
+    caller's. Raises `OSError` when the disk takes no more.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self.size: int = 0
+        self._writer = _Writer(disk)
+        self._waiting = bytearray()
+        self._begun = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._begun and not self._writer.finished:
+            # Not awaited: a thread that still writes for a cancelled task would hold it up.
+            _in_background(self._writer.abandon)
+
+    async def write(self, chunk: bytes) -> None:
+        """Add *chunk*."""
+        self.size += len(chunk)
+        if len(chunk) >= _WRITE:
+            # Large as it is, it is not copied once more.
+            await self._flush()
+            self._begun = True
+            await asyncio.to_thread(self._writer.write, chunk)
+            return
+        self._waiting += chunk
+        if len(self._waiting) >= _WRITE:
+            await self._flush()
+
+    async def copy(self, path: Path) -> None:
+        """Add the bytes of the file at *path*."""
+        await self._flush()
+        self._begun = True
+        self.size += await asyncio.to_thread(self._writer.copy, path)
+
+    async def finish(self) -> Content:
+        """Return what came in."""
+        if self.size <= IN_MEMORY and len(self._waiting) == self.size:
+            return in_memory(bytes(self._waiting))
+        await self._flush()
+        content = await asyncio.to_thread(self._writer.finish)
+        self._writer.finished = True
+        return content
+
+    async def _flush(self) -> None:
+        if self._waiting:
+            full, self._waiting = self._waiting, bytearray()
+            self._begun = True
+            await asyncio.to_thread(self._writer.write, full)
+
+
+def in_memory(data: bytes) -> Content:
+    """Return *data*, which is not much, as content."""
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return Content(len(data), digest, hashlib.sha256(data).hexdigest(), data)
+
+
+class _Writer:
+    """What happens in threads to bytes that come in; one call at a time."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._abandoned = False
+        self.finished = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        with self._lock:
+            if self._abandoned:
+                return
+            if self._file is None:
+                self._path = self._disk.place()
+                self._file = self._path.open("xb")
+            self._md5.update(data)
+            self._sha256.update(data)
+            self._file.write(data)
+            self._size += len(data)
+
+    def copy(self, path: Path) -> int:
+        copied = 0
+        with path.open("rb") as source:
+            while not self._abandoned and (chunk := source.read(_WRITE)):
+                self.write(chunk)
+                copied += len(chunk)
+        return copied
+
+    def finish(self) -> Content:
+        with self._lock:
+            if self._abandoned or self._file is None:
+                return in_memory(b"")
+            self._file.close()
+            md5, sha256 = self._md5.hexdigest(), self._sha256.hexdigest()
+            return Content(self._size, md5, sha256, path=self._path)
+
+    def abandon(self) -> None:
+        """Close and remove what was begun; nothing is written after this."""
+        self._abandoned = True
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+
+
+class _Reader:
+    """What happens in threads to bytes that go out; a call that comes after the end finds none."""
+
+    def __init__(self, path: Path, span: Span) -> None:
+        self._path = path
+        self._start = span.start
+        self._left = span.size
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._closed = False
+
+    def read(self) -> bytes:
+        with self._lock:
+            if self._closed or not self._left:
+                return b""
+            if self._file is None:
+                self._file = self._path.open("rb")
+                self._file.seek(self._start)
+            chunk = self._file.read(min(_READ, self._left))
+            self._left -= len(chunk)
+            return chunk
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
+
+
+def _in_background(work: Callable[[], object]) -> None:
+    """Have *work* done in a thread that nobody waits for, or here if there is none any more."""
+    try:
+        asyncio.get_running_loop().run_in_executor(None, work)
+    except RuntimeError:
+        work()

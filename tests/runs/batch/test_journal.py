@@ -398,6 +398,23 @@ async def test_an_intent_that_is_cancelled_once_committed_is_taken_back(journal:
     assert (entry.state, entry.attempt, entry.intent_at) == (State.PLANNED, 0, None)
 
 
+async def test_a_cancelled_intent_that_is_refused_takes_back_no_earlier_one(
+    journal: Journal,
+) -> None:
+    planned = await journal.plan(ITEMS)
+    await journal.record(planned[0].intent(1.0))
+    task = asyncio.create_task(journal.record(planned[0].intent(2.0)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    entry = await journal.get("key 0")
+
+    assert entry is not None
+    assert (entry.state, entry.attempt, entry.intent_at) == (State.INTENT, 1, 1.0)
+
+
 async def test_a_cancelled_record_of_a_prediction_takes_effect(journal: Journal) -> None:
     planned = await journal.plan(ITEMS)
     begun = planned[0].intent(1.0)

@@ -1,14 +1,15 @@
-"""The file of a journal: created atomically, and checked when it is opened."""
+"""The file of a journal: created atomically, checked when it is opened, changed in commits."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import zlib
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -16,14 +17,16 @@ from replicate_async.errors import (
     InvalidArgumentError,
     JournalDamagedError,
     JournalError,
+    JournalLostError,
     JournalMismatchError,
     JournalTooNewError,
     JournalWriteError,
+    ReplicateError,
 )
 from replicate_async.files.folder import sync_folder
 from replicate_async.runs.batch.journal.entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal.lock import Lock
-from replicate_async.runs.batch.journal.store import SCHEMA, DamagedRowError
+from replicate_async.runs.batch.journal.store import SCHEMA, DamagedRowError, Store
 from replicate_async.runs.batch.journal.watch import JournalWatch
 
 APPLICATION: Final = 0x52_41_4A_31
@@ -37,37 +40,116 @@ _HELD: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-@contextmanager
-def open_file(
-    path: Path, header: JournalHeader, *, create: bool
-) -> Generator[tuple[sqlite3.Connection, JournalHeader, JournalWatch | None]]:
-    """Open the journal at *path* for writing; yield its connection, header and watch.
+Work = Callable[[Store], Any]
+"""A change or a query of the entries."""
 
-    A missing journal is made with *header*; the header of an existing one has to match. One in
-    `MEMORY` has no watch.
+
+class JournalFile:
+    """An open journal. One thread makes it, uses it and closes it.
+
+    *clock* returns the seconds since 1970 at which a result is recorded.
     """
-    if path == MEMORY:
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-            db.executescript(SCHEMA)
-            _insert_header(db, header)
-            yield db, header, None
-        return
-    with explained(path):
-        lock = Lock(path)
-    try:
-        with explained(path):
-            _make_if_missing(path, header, create=create)
-            db = _connect(path)
-        with closing(db):
-            with explained(path):
-                found = read_header(path, db)
-                _check_header(path, found, header)
+
+    def __init__(
+        self, path: Path, header: JournalHeader, *, create: bool, clock: Callable[[], float]
+    ) -> None:
+        """Open the journal at *path*; one that is missing is made with *header* if *create*."""
+        self._path = path
+        self._watch: JournalWatch | None = None
+        self.broken: JournalError | None = None
+        """The error that ended it: no later commit is made."""
+        self.header: JournalHeader = header
+        self.lock: Lock | None = None
+        with explained(path), ExitStack() as opened:
+            if path == MEMORY:
+                self._db = opened.enter_context(closing(_connect_to_memory(header)))
+            else:
+                self.lock = Lock(path)
+                opened.callback(self.lock.release)
+                _make_if_missing(path, header, create=create)
+                self._db = opened.enter_context(closing(_connect(path)))
+                self.header = read_header(path, self._db)
+                _check_header(path, self.header, header)
                 # Writes the log again, whose sync may have failed.
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                watch = JournalWatch(path, lock)
-            yield db, found, watch
-    finally:
-        lock.release()
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                self._watch = JournalWatch(path, self.lock)
+            self._opened = opened.pop_all()
+        self._store = Store(self._db, clock, persistent=self._watch is not None)
+        _open_files.add(self)
+
+    def commit(self, works: Sequence[Work]) -> list[object]:
+        """Carry out *works* in one commit; return the value, or the exception, of each.
+
+        The files are checked before, so that nothing is written into those of another run, and
+        after: a run that takes a lost lock after that sees the intents of this commit.
+        """
+        if self.broken is None:
+            try:
+                self._check_files(written=False)
+                outcomes = self._transact(works)
+                self._check_files(written=True)
+            except JournalLostError as error:
+                self.broken = error
+            else:
+                return outcomes
+        return self._refuse(works)
+
+    def close(self) -> None:
+        """Close the file, and release its lock."""
+        _open_files.discard(self)
+        with explained(self._path):
+            self._opened.close()
+
+    def _check_files(self, *, written: bool) -> None:
+        if self._watch is not None:
+            self._watch.check(written=written)
+
+    def _transact(self, works: Sequence[Work]) -> list[object]:
+        if self.broken is not None:
+            return self._refuse(works)
+        try:
+            self._db.execute("BEGIN")
+            outcomes = [self._carry_out(work) for work in works]
+            self._db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - sorted below, and raised by the calls
+            with suppress(sqlite3.Error):
+                self._db.rollback()
+            if _is_fatal(error):
+                self.broken = failure(self._path, error)
+                return self._refuse(works)
+            if len(works) == 1:
+                return [_plain(error)]
+            # One of them cannot be carried out: each is committed alone.
+            return [outcome for work in works for outcome in self._transact([work])]
+        return outcomes
+
+    def _carry_out(self, work: Work) -> object:
+        try:
+            return work(self._store)
+        except ReplicateError as error:  # it has changed nothing
+            return error
+
+    def _refuse(self, works: Sequence[Work]) -> list[object]:
+        broken = self.broken or JournalWriteError(str(self._path))
+        # A new error for each: they are raised in different tasks.
+        return [type(broken)(str(broken)) for _ in works]
+
+
+_open_files: Final[WeakSet[JournalFile]] = WeakSet()
+_abandoned: Final[list[JournalFile]] = []
+
+
+def _abandon_all() -> None:
+    """Give up the files in a forked child, where SQLite must not close them."""
+    _abandoned.extend(_open_files)
+    _open_files.clear()
+    for file in _abandoned:
+        if file.lock is not None:
+            file.lock.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
 
 
 def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None:
@@ -109,6 +191,13 @@ def _create(path: Path, header: JournalHeader) -> None:
 def _insert_header(db: sqlite3.Connection, header: JournalHeader) -> None:
     content = msgspec.json.encode(header)
     db.execute("INSERT INTO header VALUES (1, ?, ?)", (content, zlib.crc32(content)))
+
+
+def _connect_to_memory(header: JournalHeader) -> sqlite3.Connection:
+    db = sqlite3.connect(MEMORY, isolation_level=None)
+    db.executescript(SCHEMA)
+    _insert_header(db, header)
+    return db
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -240,3 +329,21 @@ def damage(path: Path, said: str) -> str:
 
 def _family(path: Path) -> list[Path]:
     return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Whether *error* is not only about the values of one call."""
+    about_values = (
+        sqlite3.DataError,
+        sqlite3.IntegrityError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+    )
+    fatal = (sqlite3.Error, DamagedRowError, MemoryError)
+    return isinstance(error, fatal) and not isinstance(error, about_values)
+
+
+def _plain(error: Exception) -> Exception:
+    if isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError):
+        return InvalidArgumentError(f"the journal cannot keep a value: {error}")
+    return error

@@ -11,17 +11,22 @@ import asyncio
 import os
 import time
 import warnings
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent import futures
+from contextlib import suppress
 from pathlib import Path
-from typing import Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar
 
-from replicate_async.errors import ClientStateError, InvalidArgumentError
+from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalLostError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
-from replicate_async.runs.batch.journal.file import MEMORY
+from replicate_async.runs.batch.journal.file import MEMORY, JournalFile, Work
 from replicate_async.runs.batch.journal.store import START, Place, Store
-from replicate_async.runs.batch.journal.writer import Call, JournalWriter
 
 T = TypeVar("T")
+
+_GROUP: Final = 1_000
+"""The most calls in one commit, so that the first of them does not wait long."""
 
 
 class Journal:
@@ -43,15 +48,18 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, header: JournalHeader, writer: JournalWriter, *, by_key: bool
+        self, path: Path, file: JournalFile, thread: futures.Executor, *, by_key: bool
     ) -> None:
         self.path: Path = path
         """Where the file is."""
-        self.header: JournalHeader = header
+        self.header: JournalHeader = file.header
         """The run that the journal belongs to."""
-        self._writer = writer
+        self._file = file
+        self._thread = thread
+        self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        """Calls for the next commit."""
         self._by_key = by_key
-        self._closed = False
+        self._closing: futures.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
 
@@ -84,13 +92,15 @@ class Journal:
             if not os.fspath(path):
                 raise InvalidArgumentError("journal is empty: give the path of a file.")
             where = Path(os.path.realpath(path))  # noqa: ASYNC240 - looks at the names, not at data
-        writer = JournalWriter(where, header, create=create, clock=clock)
+        thread = futures.ThreadPoolExecutor(1, f"journal {where.name}")
+        opening = thread.submit(JournalFile, where, header, create=create, clock=clock)
         try:
-            found = await writer.opened
+            file = await asyncio.wrap_future(opening)
         except BaseException:
-            writer.stop()
+            thread.submit(lambda: opening.result().close())
+            thread.shutdown(wait=False)
             raise
-        return cls(where, found, writer, by_key=by_key)
+        return cls(where, file, thread, by_key=by_key)
 
     @property
     def persistent(self) -> bool:
@@ -115,13 +125,14 @@ class Journal:
         the entry is planned again. Raises `ClientStateError` when the state cannot follow the
         stored one (see `TRANSITIONS`).
         """
-        optional = entry.state in (State.CREATED, State.DONE, State.FINISHED)
-        call = self._submit(lambda store: store.record(entry), optional=optional)
         try:
-            await call.future
+            await self._call(lambda store: store.record(entry))
+        except JournalLostError:
+            if entry.state not in (State.CREATED, State.DONE, State.FINISHED):
+                raise
         except asyncio.CancelledError:
-            if entry.state is State.INTENT:
-                self._writer.revoke(call, lambda store: store.record(entry.reset()))
+            if entry.state is State.INTENT and self._closing is None:
+                self._call(lambda store: store.take_back(entry)).cancel()
             raise
 
     async def set_latest_version(self, version: str) -> None:
@@ -162,12 +173,10 @@ class Journal:
         closed, when the journal was lost before.
         """
         self._check_place()
-        closed, self._closed = self._closed, True
-        if not closed:
-            self._writer.stop()
-        await asyncio.shield(self._writer.closed)
-        if self._writer.lost is not None and not closed:
-            raise self._writer.lost
+        closed = self._closing is not None
+        await asyncio.shield(asyncio.wrap_future(self._close()))
+        if isinstance(self._file.broken, JournalLostError) and not closed:
+            raise self._file.broken
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,21 +185,29 @@ class Journal:
         await self.aclose()
 
     def __del__(self) -> None:
-        if not self._closed and self._process == os.getpid():
-            self._writer.stop()
+        if self._closing is None and self._process == os.getpid():
+            with suppress(RuntimeError):  # the interpreter ends
+                self._close()
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
-        return f"<Journal {str(self.path)!r}{' (closed)' if self._closed else ''}>"
+        return f"<Journal {str(self.path)!r}{'' if self._closing is None else ' (closed)'}>"
 
-    async def _call(self, work: Callable[[Store], T]) -> T:
-        return cast("T", await self._submit(work).future)
-
-    def _submit(self, work: Callable[[Store], object], *, optional: bool = False) -> Call:
+    def _call(self, work: Callable[[Store], T]) -> asyncio.Future[T]:
+        """Have *work* done in the next commit; return the future of its value."""
         self._check_place()
-        if self._closed:
+        if self._closing is not None:
             raise ClientStateError(f"{self.path} is closed: open the journal again.")
-        return self._writer.submit(work, optional=optional)
+        future = self._loop.create_future()
+        self._calls.append((work, future))
+        self._thread.submit(_commit, self._file, self._calls, self._loop)
+        return future
+
+    def _close(self) -> futures.Future[None]:
+        if self._closing is None:
+            self._closing = self._thread.submit(self._file.close)
+            self._thread.shutdown(wait=False)
+        return self._closing
 
     def _check_place(self) -> None:
         if self._process != os.getpid():
@@ -202,3 +219,26 @@ class Journal:
                 f"{self.path} was opened in another event loop: use the journal there, or close "
                 "it there and open it here."
             )
+
+
+def _commit(
+    file: JournalFile,
+    calls: deque[tuple[Work, asyncio.Future[Any]]],
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Commit the *calls* that have arrived; none is left if an earlier commit had them all."""
+    group = [calls.popleft() for _ in range(min(len(calls), _GROUP))]
+    if group:
+        outcomes = file.commit([work for work, _ in group])
+        with suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(_answer, [future for _, future in group], outcomes)
+
+
+def _answer(calls: list[asyncio.Future[Any]], outcomes: list[object]) -> None:
+    for future, outcome in zip(calls, outcomes, strict=True):
+        if future.done():  # it was cancelled
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

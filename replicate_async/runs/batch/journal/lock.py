@@ -7,8 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
-from weakref import WeakSet
+from typing import Final, NoReturn
 
 from replicate_async.errors import JournalLockedError
 
@@ -18,9 +17,6 @@ else:
     import fcntl
 
 _FAR: Final = 2**30  # Windows locks bytes, and those that are locked cannot be read by others
-
-
-_held: Final[WeakSet[Lock]] = WeakSet()
 
 
 class Lock:
@@ -33,14 +29,13 @@ class Lock:
     def __init__(self, journal: Path) -> None:
         self.path: Path = journal.with_name(f"{journal.name}.lock")
         self._descriptor = self._acquire(journal)
-        _held.add(self)
 
     def _acquire(self, journal: Path) -> int:
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 if not _locked(descriptor):
-                    break
+                    _refuse(journal, descriptor)
                 if self._is_current(descriptor):
                     _sign(descriptor)
                     return descriptor
@@ -48,9 +43,6 @@ class Lock:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-        owner = os.read(descriptor, 200).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise JournalLockedError(_refusal(journal, owner))
 
     def _is_current(self, descriptor: int) -> bool:
         """Whether the file still has its name: its last owner may have removed it."""
@@ -60,13 +52,12 @@ class Lock:
             return False
         return os.path.samestat(there, os.fstat(descriptor))
 
-    def is_same(self, file: os.stat_result) -> bool:
-        """Whether *file* is the one that is locked."""
-        return os.path.samestat(file, os.fstat(self._descriptor))
+    def stat(self) -> os.stat_result:
+        """Return the status of the locked file, which may have lost its name."""
+        return os.fstat(self._descriptor)
 
     def release(self) -> None:
         """Release the lock, and remove its file unless another process has replaced it."""
-        _held.discard(self)
         if sys.platform != "win32":
             with suppress(OSError):
                 if self._is_current(self._descriptor):
@@ -76,16 +67,6 @@ class Lock:
     def forget(self) -> None:
         """Close the copy of the lock in a forked child; the parent keeps its own."""
         os.close(self._descriptor)
-
-
-def _forget_all() -> None:
-    for lock in _held:
-        lock.forget()
-    _held.clear()
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _locked(descriptor: int) -> bool:
@@ -106,9 +87,10 @@ def _sign(descriptor: int) -> None:
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
-def _refusal(journal: Path, owner: str) -> str:
+def _refuse(journal: Path, descriptor: int) -> NoReturn:
+    owner = os.read(descriptor, 200).decode(errors="replace").strip()
     by = f" ({owner})" if owner else ""
-    return (
+    raise JournalLockedError(
         f"{journal} is in use by another run{by}: two would create everything twice. Wait until it "
         "ends or stop it, or give this run a journal of its own."
     )

@@ -149,6 +149,18 @@ class Store:
         after = msgspec.structs.replace(entry, index=before.index, digest=before.digest)
         self._db.execute(_UPDATE, (*_values(after)[3:], checksum(after), row))
 
+    def take_back(self, intent: Entry) -> None:
+        """Reset the entry of a create that was not sent, if this *intent* of it is stored."""
+        match self.get(intent.key):
+            case (
+                Entry(
+                    state=State.INTENT, attempt=intent.attempt, intent_at=intent.intent_at
+                ) as stored
+            ):
+                self.record(stored.reset())
+            case _:
+                pass
+
     def _insert_result(self, row: int, result: bytes) -> None:
         try:
             outcome = _decode_outcome(result)

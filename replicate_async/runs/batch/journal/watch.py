@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from replicate_async.errors import JournalLostError
 from replicate_async.runs.batch.journal.lock import Lock
@@ -29,55 +29,31 @@ class JournalWatch:
     """
 
     def __init__(self, journal: Path, lock: Lock) -> None:
-        self._lock = lock
         log = journal.with_name(f"{journal.name}-wal")
-        self._known = {path: path.stat() for path in (journal, log)}
+        self._lock = lock.path
+        self._known = {journal: journal.stat(), log: log.stat(), lock.path: lock.stat()}
 
-    def check(self, *, written: bool = False) -> None:
+    def check(self, *, written: bool) -> None:
         """Raise `JournalLostError` when a file is another one, or is gone, or changed in size.
 
         Once the writer has *written*, the files may have grown.
         """
-        found = {path: _stat_if_there(path) for path in self._known}
+        found: dict[Path, os.stat_result] = {}
+        for path, known in self._known.items():
+            try:
+                found[path] = path.stat()
+            except OSError:  # in a folder that cannot be read, the next run finds no journal
+                self._lose(path, "was deleted or moved")
+            if not os.path.samestat(found[path], known):
+                self._lose(path, "was replaced by another file")
+        # The sizes come last: a run that took the lock has changed them.
         for path, now in found.items():
-            if now is None:
-                raise JournalLostError(
-                    f"{path} was deleted or moved while it was in use. {_RESUME}"
-                )
-            if not os.path.samestat(now, self._known[path]):
-                raise JournalLostError(
-                    f"{path} was replaced by another file while it was in use. {_RESUME}"
-                )
-        # Before the sizes: a run that took the lock has changed them.
-        self._check_lock()
-        for path, now in found.items():
-            if now is not None:
-                self._check_size(path, now, written=written)
+            before = self._known[path].st_size
+            if now.st_size < before or (now.st_size > before and not written):
+                sizes = f"it has {now.st_size:,} bytes and had {before:,}"
+                self._lose(path, "was changed by another program", f": {sizes}")
+        self._known = found
 
-    def _check_size(self, path: Path, now: os.stat_result, *, written: bool) -> None:
-        before = self._known[path].st_size
-        if now.st_size == before:
-            return
-        if not written or now.st_size < before:
-            raise JournalLostError(
-                f"{path} was changed by another program while it was in use: it has "
-                f"{now.st_size:,} bytes and had {before:,}. {_RESUME}"
-            )
-        self._known[path] = now
-
-    def _check_lock(self) -> None:
-        path = self._lock.path
-        now = _stat_if_there(path)
-        if now is None:
-            raise JournalLostError(f"{path} was deleted or moved while it was in use. {_ALONE}")
-        if not self._lock.is_same(now):
-            raise JournalLostError(
-                f"{path} was replaced by another file while it was in use. {_ALONE}"
-            )
-
-
-def _stat_if_there(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:  # in a folder that cannot be read, the next run finds no journal
-        return None
+    def _lose(self, path: Path, harm: str, detail: str = "") -> NoReturn:
+        advice = _ALONE if path == self._lock else _RESUME
+        raise JournalLostError(f"{path} {harm} while it was in use{detail}. {advice}")

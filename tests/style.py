@@ -62,7 +62,7 @@ BUDGETS: Final = {
     "client.py": 325,
     "context.py": 150,
     "core": 2150,
-    "files": 2545,
+    "files": 2443,
     "resources": 1730,
     "runs": 6160,
     "transport": 1165,

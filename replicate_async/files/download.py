@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from replicate_async.core.backoff import backoff
@@ -71,10 +71,11 @@ Refresh: TypeAlias = Callable[[], Awaitable[str | None]]
 
 
 class Piece(NamedTuple):
-    """Bytes of a file and their position; no bytes at the end."""
+    """Bytes of a file, their position, and the strong ETag of the file, which may be empty."""
 
     start: int
     data: bytes
+    validator: str
 
 
 class Download:
@@ -107,33 +108,28 @@ class Download:
         self._encoded = False
         self._gunzip: Gunzip | None = None
         self._finished = False
-        self.validator: str = validator
-        """The strong ETag of the file; empty if it has none and cannot be resumed."""
+        self._validator = validator  # empty if the file cannot be resumed
         self.size: int | None = None
         self.content_type: str | None = None
         self.disposition: str = ""
 
-    async def open(self) -> int:
-        """Send the request; returns the position of the first byte, which is *start* or 0."""
-        await self._connect()
-        return self._position
+    async def pieces(self) -> AsyncGenerator[Piece]:
+        """Yield the bytes; the first piece is empty, and comes when the host has answered."""
+        try:
+            await self._connect()
+            yield Piece(self._position, b"", self._validator)
+            while not self._finished:
+                try:
+                    if self._stream is None:
+                        await self._connect()
+                    elif (piece := await self._next(self._stream)).data:
+                        yield piece
+                except APIConnectionError as error:
+                    await self._pause(error)
+        finally:
+            self._close()
 
-    async def read(self) -> Piece:
-        """Return the next bytes; none at the end of the complete file."""
-        while not self._finished:
-            try:
-                if self._stream is None:
-                    await self._connect()
-                else:
-                    piece = await self._next(self._stream)
-                    if piece.data:
-                        return piece
-            except APIConnectionError as error:
-                await self._pause(error)
-        return Piece(self._position, b"")
-
-    def close(self) -> None:
-        """Close the connection."""
+    def _close(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -144,12 +140,12 @@ class Download:
             if self._skip or (self.size is not None and self._position < self.size):
                 raise TruncatedBodyError(f"{self._shown_url} broke off at byte {self._position:,}.")
             self._finished = True
-            self.close()
+            self._close()
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
-        piece = Piece(self._position, data)
+        piece = Piece(self._position, data, self._validator)
         self._position += len(data)
         self._check_size(self._position)
         return piece
@@ -176,7 +172,7 @@ class Download:
 
     async def _connect(self) -> None:
         # Without a validator a host cannot resume, and sends the file from its start.
-        starts = (self._position, 0) if self.validator and self._position else (0,)
+        starts = (self._position, 0) if self._validator and self._position else (0,)
         for start in starts:
             stream = await self._request(start)
             try:
@@ -186,13 +182,13 @@ class Download:
                 stream.close()
                 raise
             stream.close()
-            self.validator = ""
+            self._validator = ""
         raise FileError(f"{self._shown_url} was answered with a part that was not requested.")
 
     async def _request(self, start: int) -> FileStream:
         """Open the file; an expired URL is looked up again once."""
         while True:
-            stream = await self._open_file(self._url, start, self.validator)
+            stream = await self._open_file(self._url, start, self._validator)
             if stream.status not in _EXPIRED:
                 return stream
             stream.close()
@@ -232,11 +228,11 @@ class Download:
         self._skip = 0
         if stream.status == 200:
             etag = headers.get("ETag", "")
-            if self.validator and etag == self.validator:
+            if self._validator and etag == self._validator:
                 self._skip = self._position
             else:
                 self._position = 0
-            self.validator = etag if _STRONG.fullmatch(etag) and not self._encoded else ""
+            self._validator = etag if _STRONG.fullmatch(etag) and not self._encoded else ""
         self._read_headers(stream, span)
         self._stream = stream
         return True
@@ -244,8 +240,8 @@ class Download:
     def _is_continuation(self, stream: FileStream, span: re.Match[str] | None, start: int) -> bool:
         if stream.status != 206 or span is None or self._encoded:
             return False
-        etag = stream.headers.get("ETag", self.validator)
-        return span[1] == str(start) and etag == (self.validator or etag)
+        etag = stream.headers.get("ETag", self._validator)
+        return span[1] == str(start) and etag == (self._validator or etag)
 
     def _read_headers(self, stream: FileStream, span: re.Match[str] | None) -> None:
         headers = stream.headers
@@ -272,7 +268,7 @@ class Download:
 
     async def _pause(self, error: APIConnectionError) -> None:
         """Pause before the next connection, or raise *error* after too many without new bytes."""
-        self.close()
+        self._close()
         if self._position > self._furthest:
             self._furthest = self._position
             self._failures = 0

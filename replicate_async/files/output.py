@@ -6,9 +6,10 @@ import asyncio
 import mimetypes
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.origin import Base
@@ -23,14 +24,11 @@ from replicate_async.files.names import (
     with_suffix,
 )
 from replicate_async.files.notebook import mimebundle
-from replicate_async.files.save import save_file
+from replicate_async.files.save import checked_path, save_file
 from replicate_async.schemas import Prediction
 from replicate_async.schemas.output import decode_output
 
 T = TypeVar("T")
-
-_LARGE: Final = 1024 * 1024
-"""Characters of a data URL above which it is decoded in a thread."""
 
 
 class FileSource(NamedTuple):
@@ -40,11 +38,15 @@ class FileSource(NamedTuple):
     get: Callable[[str], Awaitable[Prediction]]
     base: Base
 
+    def file(self, url: str, prediction_id: str, place: Place | None) -> FileOutput:
+        """Return the file at *url*, and at *place* in the output of a prediction."""
+        return FileOutput._made_by(self, url, prediction_id, place)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - not for callers
+
     def output(self, prediction: Prediction, shape: Shape | None) -> Any:
         """Return the output of *prediction* with its files as `FileOutput`."""
 
         def wrap(url: str, place: Place) -> FileOutput:
-            return FileOutput(url).bound(self, prediction.id, place)
+            return self.file(url, prediction.id, place)
 
         return wrapped(prediction.output, self.base, shape, wrap)
 
@@ -61,7 +63,7 @@ class FileSource(NamedTuple):
                 raise TypeError(f"{found.__class__.__name__} is no {shorten(wanted)}")
             if places is None:
                 places = dict(strings_in(prediction.output))
-            return FileOutput(found).bound(self, prediction.id, places.get(found))
+            return self.file(found, prediction.id, places.get(found))
 
         is_text = None if shape is None else shape.is_text
         return decode_output(prediction.output, type, hook, is_text=is_text)
@@ -100,7 +102,7 @@ class FileOutput:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._source: tuple[OpenFile, Callable[[str], Awaitable[Prediction]]] | None = None
+        self._source: FileSource | None = None
         self._prediction_id: str | None = None
         self._place: Place | None = None
         self._data: bytes | None = None
@@ -108,17 +110,17 @@ class FileOutput:
         self._disposition = ""
         self._content_type = data_url.media_type(url) if _is_data(url) else None
 
-    def bound(self, source: FileSource, prediction_id: str, place: Place | None) -> Self:
-        """Set how the file is fetched, and its place in the output of a prediction."""
-        self._source = (source.open, source.get)
-        self._prediction_id = prediction_id
-        self._place = place
-        return self
+    @classmethod
+    def _made_by(
+        cls, source: FileSource, url: str, prediction_id: str, place: Place | None
+    ) -> Self:
+        file = cls(url)
+        file._source, file._prediction_id, file._place = source, prediction_id, place
+        return file
 
     def with_client(self, client: FileClient) -> Self:
         """Fetch the file through *client* from now on; returns the file itself."""
-        source = client._file_source  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see FileClient
-        self._source = (source.open, source.get)
+        self._source = client._file_source  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see FileClient
         return self
 
     @property
@@ -157,25 +159,20 @@ class FileOutput:
         Raises `OutputExpiredError` when the file is gone, `FileError` when its host refuses it,
         and `UntrustedURLError` when its URL is not a public https one.
         """
-        data = await self.held(max_size)
-        if data is None:
-            chunks: list[bytes] = []
-            end = 0
-            async for piece in self._pieces(max_size):
+        chunks: list[bytes] = []
+        end = 0
+        async with aclosing(self._pieces(max_size=max_size)) as pieces:
+            async for piece in pieces:
                 if piece.start != end:  # the download has started again
                     chunks.clear()
                 end = piece.start + len(piece.data)
                 chunks.append(piece.data)
-            data = b"".join(chunks)
-        self._data = data
-        return data
+        self._data = b"".join(chunks)
+        return self._data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if (data := await self.held(None)) is not None:
-            yield data
-            return
         end = 0
-        async with aclosing(self._pieces(None)) as pieces:
+        async with aclosing(self._pieces()) as pieces:
             async for piece in pieces:
                 if piece.start != end:
                     raise FileError(
@@ -183,18 +180,40 @@ class FileOutput:
                         "start again."
                     )
                 end += len(piece.data)
-                yield piece.data
+                if piece.data:
+                    yield piece.data
 
-    async def _pieces(self, max_size: int | None) -> AsyncGenerator[Piece]:
-        download = self.download(max_size=max_size)
-        try:
-            await download.open()
-            self.learn(download)
-            while (piece := await download.read()).data:
+    async def _pieces(
+        self, start: int = 0, validator: str = "", *, max_size: int | None = None
+    ) -> AsyncGenerator[Piece]:
+        """Yield the bytes that `read` has kept, that a data URL holds, or that are downloaded."""
+        data = self._data
+        if data is None and _is_data(self._url):
+            data = await asyncio.to_thread(data_url.decode, self._url)
+        if data is not None:
+            if max_size is not None and len(data) > max_size:
+                raise FileTooLargeError(f"{self.name} is larger than {max_size:,} bytes.")
+            yield Piece(0, data, "")
+            return
+        if self._source is None:
+            raise ClientStateError(
+                f"{self!r} has no client to be fetched with; give it one with "
+                "f.with_client(client)."
+            )
+        download = Download(
+            self._source.open,
+            self._url,
+            self._refreshed,
+            start=start,
+            validator=validator,
+            max_size=max_size,
+        )
+        async with aclosing(download.pieces()) as pieces:
+            async for piece in pieces:
+                self._size = download.size
+                self._content_type = download.content_type or self._content_type
+                self._disposition = download.disposition or self._disposition
                 yield piece
-            self.learn(download)
-        finally:
-            download.close()
 
     async def save(
         self,
@@ -218,51 +237,23 @@ class FileOutput:
         Raises `FileError` when the disk is full or the folder is not writable, and the errors of
         `read`.
         """
-        return await save_file(self, path, overwrite=overwrite, max_size=max_size)
 
-    async def held(self, max_size: int | None) -> bytes | None:
-        """Return the bytes if `read` has read them or a data URL holds them, else None."""
-        data = self._data
-        if data is None:
-            if not _is_data(self._url):
-                return None
-            if len(self._url) > _LARGE:
-                data = await asyncio.to_thread(data_url.decode, self._url)
-            else:
-                data = data_url.decode(self._url)
-        if max_size is not None and len(data) > max_size:
-            raise FileTooLargeError(f"{self.name} is larger than {max_size:,} bytes.")
-        return data
+        async def name() -> str:
+            return safe_name(self.name)
 
-    def download(
-        self, *, start: int = 0, validator: str = "", max_size: int | None = None
-    ) -> Download:
-        """Return a download that has not begun; raises `ClientStateError` without a client."""
-        if self._source is None:
-            raise ClientStateError(
-                f"{self!r} has no client to be fetched with; give it one with "
-                "f.with_client(client)."
-            )
-        return Download(
-            self._source[0],
+        return await save_file(
+            partial(self._pieces, max_size=max_size),
             self._url,
-            self._refreshed,
-            start=start,
-            validator=validator,
-            max_size=max_size,
+            checked_path(path, "path"),
+            name=name,
+            overwrite=overwrite,
         )
-
-    def learn(self, download: Download) -> None:
-        """Take over size, type and name from the answer of the host."""
-        self._size = download.size
-        self._content_type = download.content_type or self._content_type
-        self._disposition = download.disposition or self._disposition
 
     async def _refreshed(self) -> str | None:
         if self._source is None or self._prediction_id is None or self._place is None:
             return None
         try:
-            prediction = await self._source[1](self._prediction_id)
+            prediction = await self._source.get(self._prediction_id)
         except NotFoundError:
             return None
         url = at(prediction.output, self._place)
@@ -291,13 +282,9 @@ class FileOutput:
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = (self._prediction_id, self._place, self._data, self._size, self._disposition)
-        return type(self), (self._url,), (*state, self._content_type)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._prediction_id, self._place, self._data, self._size, self._disposition = state[:5]
-        self._content_type = state[5]
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        names = (name for name in self.__slots__ if name != "__weakref__")
+        return None, {name: getattr(self, name) for name in names} | {"_source": None}
 
 
 def _is_data(url: str) -> bool:

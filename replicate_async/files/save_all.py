@@ -16,7 +16,7 @@ from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.names import numbered, safe_name
 from replicate_async.files.output import FileOutput
-from replicate_async.files.save import checked_path, saver_of
+from replicate_async.files.save import checked_path, save_file
 from replicate_async.files.threads import run_in_thread
 from replicate_async.schemas import Prediction, Training
 
@@ -65,27 +65,37 @@ async def save_all(
     place = checked_path(folder, "folder")
     files = list(_files_in(output, frozenset()))
     paths: dict[int, Path] = {}
-    names = _NameAssigner(Path(place), len(files), overwrite=overwrite)
+    names = _Names(Path(place), len(files), overwrite=overwrite)
     slots = asyncio.Semaphore(concurrency)
 
     async def save(index: int, file: FileOutput) -> None:
+        written = 0
+
         def report(saved: int) -> None:
+            nonlocal written
+            written = saved
+            if not names.wanted[index].done():
+                given = file.name
+                chosen = given if name is None else name(index + 1, given)
+                names.wanted[index].set_result(safe_name(chosen))
             if on_progress is not None:
                 on_progress(SaveProgress(file, saved, paths.get(index), len(paths), len(files)))
 
-        async with (
-            slots,
-            saver_of(file, place, is_folder=True, overwrite=overwrite, on_write=report) as saver,
-        ):
-            await saver.begin()
-            given = file.name
-            names.request(index, safe_name(given if name is None else name(index + 1, given)))
-            await saver.copy()
-            paths[index] = await saver.publish(await names.assigned(index))
-            report(saver.written)
+        async with slots:
+            paths[index] = await save_file(
+                file._pieces,  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - not for callers
+                file.url,
+                place,
+                name=lambda: names.assigned[index],
+                is_folder=True,
+                overwrite=overwrite,
+                on_write=report,
+            )
+            report(written)
 
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(names.assign())
             for index, file in enumerate(files):
                 group.create_task(save(index, file))
     except BaseExceptionGroup as failures:
@@ -93,33 +103,25 @@ async def save_all(
     return [paths[index] for index in range(len(files))]
 
 
-class _NameAssigner:
-    """Gives each file of a call a name of its own, in the order of the files.
+class _Names:
+    """The names of the files of a call, each given once, in the order of the files.
 
     Files become complete in any order; their numbers must not depend on it.
     """
 
     def __init__(self, folder: Path, count: int, *, overwrite: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self.wanted: list[asyncio.Future[str]] = [loop.create_future() for _ in range(count)]
+        self.assigned: list[asyncio.Future[str]] = [loop.create_future() for _ in range(count)]
         self._folder = folder
         self._overwrite = overwrite
-        loop = asyncio.get_running_loop()
-        self._requested: list[asyncio.Future[str]] = [loop.create_future() for _ in range(count)]
-        self._names: list[str] = []
         self._claimed: set[str] = set()
         self._next_number: dict[str, int] = {}
-        self._lock = asyncio.Lock()
 
-    def request(self, index: int, name: str) -> None:
-        """Ask for *name* for the file number *index*."""
-        self._requested[index].set_result(name)
-
-    async def assigned(self, index: int) -> str:
-        """Return the name of file number *index*, after those before it have requested theirs."""
-        async with self._lock:
-            while len(self._names) <= index:
-                wanted = await self._requested[len(self._names)]
-                self._names.append(await run_in_thread(self._claim, wanted))
-        return self._names[index]
+    async def assign(self) -> None:
+        """Assign each file a name, once those before it want theirs."""
+        for wanted, assigned in zip(self.wanted, self.assigned, strict=True):
+            assigned.set_result(await run_in_thread(self._claim, await wanted))
 
     def _claim(self, wanted: str) -> str:
         number = self._next_number.get(wanted.casefold(), 1)

@@ -3,8 +3,8 @@
     python -m tests.files.odd_disk FOLDER CALL ERROR
 
 With "fsync" every sync of a folder fails with ERROR, as on some shared and FUSE mounts; with
-"unlink" every removal of a file that was saved in parts. Prints what came of the file and of the
-journal, a line each.
+"unlink" every removal of a part file; with "link" every hard link. Prints what came of the file and
+of the journal, a line each.
 """
 
 from __future__ import annotations
@@ -53,5 +53,8 @@ if __name__ == "__main__":
             raise fault
         remove(path, dir_fd=dir_fd)
 
-    setattr(os, call, {"fsync": fsync, "unlink": unlink}[call])
+    def link(*_: Any, **__: Any) -> None:
+        raise fault
+
+    setattr(os, call, {"fsync": fsync, "unlink": unlink, "link": link}[call])
     asyncio.run(main(Path(where)))

@@ -32,3 +32,17 @@ def test_a_failing_disk_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_is_saved_where_its_part_file_cannot_be_removed(tmp_path: Path) -> None:
     assert lines(tmp_path, "unlink", "EPERM") == ["picture picture.png", "written"]
+
+
+@pytest.mark.parametrize("error", ["EPERM", "EOPNOTSUPP"])
+def test_a_file_is_saved_where_there_are_no_hard_links(tmp_path: Path, error: str) -> None:
+    assert lines(tmp_path, "link", error) == ["picture picture.png", "written"]
+
+
+def test_no_file_is_replaced_where_there_are_no_hard_links(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"mine")
+
+    saved, _ = lines(tmp_path, "link", "EPERM")
+
+    assert saved.startswith("TargetExistsError: ")
+    assert (tmp_path / "picture.png").read_bytes() == b"mine"

@@ -43,6 +43,12 @@ class Album(msgspec.Struct, frozen=True):
     title: str
 
 
+def test_completion_shows_what_users_call() -> None:
+    public = [name for name in dir(FileOutput) if not name.startswith("_")]
+
+    assert public == ["content_type", "data", "name", "read", "save", "size", "url", "with_client"]
+
+
 async def test_a_run_returns_files_or_with_files_false_strings(client: Replicate) -> None:
     files = await client.run("local/frames", SMALL)
     strings = await client.run("local/frames", SMALL, files=False)

@@ -24,7 +24,7 @@ from replicate_async import (
     TruncatedBodyError,
     save_all,
 )
-from replicate_async.files.folder import Folder
+from replicate_async.files.part_file import PartFile
 from tests.files.hostile import NAMES
 from tests.files.hosts import CONTENT, Host, hosted, names_in
 from tests.files.saved import here, inside, pattern
@@ -225,10 +225,11 @@ async def test_a_planted_part_file_is_not_resumed(tmp_path: Path, trap: str) -> 
 
 def plan_part(folder: Path, key: str, validator: str) -> Path:
     """Return where what is left of a download is, with nothing there."""
-    opened = Folder(folder, make=True)
-    part = opened.make_part(key, validator)
-    opened.drop(part)
-    return folder / part.name
+    folder.mkdir(exist_ok=True)
+    part = PartFile.create(folder, key, validator)
+    path = part_of(folder)
+    part.close(keep=False)
+    return path
 
 
 async def test_a_part_file_of_another_process_is_resumed(tmp_path: Path) -> None:

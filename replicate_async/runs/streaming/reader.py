@@ -21,7 +21,7 @@ from replicate_async.errors import (
     prediction_error,
 )
 from replicate_async.files.find import is_file_url, is_url
-from replicate_async.files.output import FileOutput, FileSource
+from replicate_async.files.output import FileSource
 from replicate_async.runs.streaming.connection import EventSource, Open
 from replicate_async.runs.streaming.event_batch import EventBatch, MixedBatch, OutputBatch
 from replicate_async.runs.streaming.events import (
@@ -148,7 +148,7 @@ class StreamReader:
         place = None  # unknown in a resumed stream
         if not self._resumed:
             place = (self._cursor.count - batch.outputs + batch.outputs_taken - 1,)
-        return OutputEvent(FileOutput(data).bound(source, self.prediction.id, place), event.id)
+        return OutputEvent(source.file(data, self.prediction.id, place), event.id)
 
     def close(self) -> None:
         """Close the connection at once; only the rest of the batch can still be read."""

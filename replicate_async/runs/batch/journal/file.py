@@ -23,7 +23,7 @@ from replicate_async.errors import (
     JournalWriteError,
     ReplicateError,
 )
-from replicate_async.files.folder import sync_folder
+from replicate_async.files.part_file import sync_folder
 from replicate_async.runs.batch.journal.entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal.lock import Lock
 from replicate_async.runs.batch.journal.store import SCHEMA, DamagedRowError, Store

@@ -8,7 +8,7 @@ It keeps real state, on loopback and in memory, and answers as the service does.
 
 from __future__ import annotations
 
-from replicate_async.local.http.fault_injection import Fault, Faults
+from replicate_async.local.faults import Fault, Faults
 from replicate_async.local.models.function import ModelFunction
 from replicate_async.local.models.log_capture import current_run, log
 from replicate_async.local.models.schema import (

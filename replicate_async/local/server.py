@@ -8,26 +8,23 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
-from aiohttp import web
 
 from replicate_async.local import ids
 from replicate_async.local.builtins import BUILTINS
-from replicate_async.local.http.app import Api, http_logger
-from replicate_async.local.http.fault_injection import Faults
-from replicate_async.local.http.head_timeout import HeadTimeout
+from replicate_async.local.faults import Faults
+from replicate_async.local.http.listener import Listener
 from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.operations.routes import HANDLERS
 from replicate_async.local.runtime.webhook_sender import Attempt
-from replicate_async.local.services import Backend
+from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.store import NAME, Account, Collection, Model
+from replicate_async.local.store.records import NAME, Account, Collection, Model
 
 F = TypeVar("F", bound=Callable[..., object])
 
 _BUILTIN_COLLECTION = "built-in"
-# How long a request may still take once the server closes.
 # An address to listen at is none to connect to, and a client refuses to send its token there.
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
-_GRACE = 0.25
 
 
 class LocalReplicate:
@@ -59,12 +56,10 @@ class LocalReplicate:
         self.api_token: str = api_token or ids.api_token()
         self.username = username
         self._host = host
-        self._port = port
-        self._backend = Backend(self.settings, self.faults)
+        self._services = Services(self.settings, self.faults)
+        self._listener = Listener(self._services, HANDLERS, host, port)
         self._account = Account(username=username, name=username.title())
-        self._backend.state.add_account(self._account, self.api_token)
-        self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._services.store.add_account(self._account, self.api_token)
         self._closed = False
         if builtins:
             self._add_builtins()
@@ -72,16 +67,16 @@ class LocalReplicate:
             self.add_model(ref, function)
 
     def __repr__(self) -> str:
-        return f"<LocalReplicate {self.origin if self._runner else 'not started'}>"
+        return f"<LocalReplicate {self.origin if self._listener.running else 'not started'}>"
 
     @property
     def origin(self) -> str:
         """Scheme, host and port, such as "http://127.0.0.1:8080"."""
-        if self._runner is None:
+        if not self._listener.running:
             raise RuntimeError("the server is not running; use it in an async with statement")
         host = _LOOPBACK_OF.get(self._host, self._host)
         host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self._port}"
+        return f"http://{host}:{self._listener.port}"
 
     @property
     def url(self) -> str:
@@ -91,7 +86,7 @@ class LocalReplicate:
     @property
     def webhook_attempts(self) -> Sequence[Attempt]:
         """What webhooks were sent lately, and what came of each try."""
-        return list(self._backend.webhooks.attempts)
+        return list(self._services.webhooks.attempts)
 
     def model(
         self,
@@ -146,11 +141,11 @@ class LocalReplicate:
         owner, name = _split(ref)
         if not isinstance(function, ModelFunction):
             function = ModelFunction(function, name=ref)
-        state = self._backend.state
-        model = state.models.get(ref)
+        store = self._services.store
+        model = store.models.get(ref)
         if model is None:
-            model = Model(owner, name, state.clock.stamp(), visibility=visibility)
-            state.models[ref] = model
+            model = Model(owner, name, self._services.clock.stamp(), visibility=visibility)
+            store.models[ref] = model
             if owner not in {"local", "replicate"}:
                 # So that the token can train into the model and delete it.
                 self._account.organizations.add(owner)
@@ -159,7 +154,7 @@ class LocalReplicate:
         model.hidden = hidden or model.hidden
         model.readme = readme if readme is not None else model.readme
         model.example_inputs = examples or model.example_inputs
-        return state.add_version(model, function).id
+        return store.add_version(model, function).id
 
     def add_account(
         self, username: str, *, type: str = "user", api_token: str | None = None
@@ -167,17 +162,17 @@ class LocalReplicate:
         """Add a second account, a "user" or an "organization", and return its API token."""
         token = api_token or ids.api_token()
         account = Account(username=username, name=username.title(), type=type)
-        self._backend.state.add_account(account, token)
+        self._services.store.add_account(account, token)
         return token
 
     def add_collection(
         self, slug: str, models: Sequence[str], *, name: str | None = None, description: str = ""
     ) -> None:
         """Make a collection of *models*, each an "owner/name" that is registered already."""
-        state = self._backend.state
+        store = self._services.store
         title = name or slug.replace("-", " ").capitalize()
-        state.collections[slug] = Collection(
-            slug, title, description, [state.models[ref] for ref in models]
+        store.collections[slug] = Collection(
+            slug, title, description, [store.models[ref] for ref in models]
         )
 
     def sign_download(self, file_id: str, *, expiry: int) -> dict[str, str]:
@@ -185,7 +180,7 @@ class LocalReplicate:
 
         The service gives its signing key to nobody over the API; a test needs a way.
         """
-        signature = self._backend.files.signature(self.username, file_id, expiry)
+        signature = self._services.store.files.signature(self.username, file_id, expiry)
         return {"owner": self.username, "expiry": str(expiry), "signature": signature}
 
     def advance(self, seconds: float) -> None:
@@ -193,53 +188,25 @@ class LocalReplicate:
 
         So tests of what takes an hour take no time; nothing runs backwards.
         """
-        self._backend.clock.advance(seconds)
+        self._services.clock.advance(seconds)
 
     async def start(self) -> None:
         """Listen; `async with` does this."""
-        if self._runner is not None or self._closed:
+        if self._listener.running or self._closed:
             raise RuntimeError("a LocalReplicate starts once; make another one")
-        names = frozenset({self._host.lower()})
-        self._runner = web.AppRunner(
-            Api(self._backend, names).app,
-            access_log=None,
-            logger=http_logger,
-            handle_signals=False,
-            # A client that goes away takes its request along, though not the run it made.
-            handler_cancellation=True,
-            shutdown_timeout=_GRACE,
-            # Seconds; aiohttp keeps idle connections for an hour.
-            keepalive_timeout=75,
-        )
-        self._runner.app.on_shutdown.append(self._shut_down)
-        await self._runner.setup()
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                self._connection, self._host, self._port, backlog=1024
-            )
+            await self._listener.start(self._services.close)
         except OSError:
             await self.close()
             raise
-        self._port = self._listener.sockets[0].getsockname()[1]
-
-    def _connection(self) -> asyncio.Protocol:
-        """Return what handles one connection."""
-        server = None if self._runner is None else self._runner.server
-        if server is None:
-            raise ConnectionAbortedError("the server closes")
-        return HeadTimeout(server(), self.settings.head_timeout)
 
     async def close(self) -> None:
         """Cancel every run and close every connection; `async with` does this."""
         if self._closed:
             return
         self._closed = True
-        if self._listener is not None:
-            self._listener.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        await self._backend.close()
+        await self._listener.close()
+        await self._services.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -254,9 +221,6 @@ class LocalReplicate:
         # In a cancelled scope of anyio's every await is cut short, and much would stay open.
         with anyio.CancelScope(shield=True):
             await self.close()
-
-    async def _shut_down(self, _app: web.Application) -> None:
-        await self._backend.close()
 
     def _add_builtins(self) -> None:
         for ref, make in BUILTINS.items():

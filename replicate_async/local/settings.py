@@ -45,7 +45,7 @@ class Settings:
     """How long the head of a request may take before its connection is closed."""
     cancel_after_minimum: float = 5.0
     cancel_after_maximum: float = 24 * 3600.0
-    shape: Literal["nulls", "absent"] = "nulls"
+    empty_output: Literal["nulls", "absent"] = "nulls"
     """Whether a fresh run shows an empty output as null, or leaves the key out as in 2023."""
     timestamp_digits: int | None = None
     """Fractional digits of every timestamp; None for 3 or 6, as the service's two halves differ."""

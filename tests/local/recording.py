@@ -10,7 +10,7 @@ import anyio
 
 from replicate_async.local.models.function import ModelFunction
 from replicate_async.local.models.schema import InputFile, OutputFile
-from replicate_async.local.models.values import Folder, describe_file
+from replicate_async.local.models.values import InputFolder, describe_file
 from tests.support.waiting import HANG
 
 
@@ -30,7 +30,7 @@ class RecordingContext:
     def metric(self, name: str, value: float | str) -> None:
         self.metrics[name] = value
 
-    async def fetch(self, url: str, folder: Folder) -> InputFile:
+    async def fetch(self, url: str, folder: InputFolder) -> InputFile:
         del folder
         return InputFile(self.files[url], *describe_file(url))
 

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.http.file_response import ContentPayload
+from replicate_async.local.http.file_response import BlobPayload
 from replicate_async.local.http.ranges import Span
-from replicate_async.local.store.blobs import Content, Disk, Incoming, in_memory
+from replicate_async.local.store.blobs import Blob, BlobWriter, TempFolder, in_memory
 from replicate_async.local.store.files import FileStore
 from tests.local.wire import files_left
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 LARGE = bytes(range(256)) * 8192  # two megabytes
 
 
-async def came(disk: Disk, *chunks: bytes) -> Content:
-    async with Incoming(disk) as incoming:
+async def came(disk: TempFolder, *chunks: bytes) -> Blob:
+    async with BlobWriter(disk) as incoming:
         for chunk in chunks:
             await incoming.write(chunk)
         return await incoming.finish()
@@ -29,7 +29,7 @@ async def came(disk: Disk, *chunks: bytes) -> Content:
 
 @pytest.mark.parametrize("cut", [1, 5, 65_536, 100_000, 1_048_576, 2_000_000])
 async def test_what_comes_in_pieces_is_whole(disk: Path, cut: int) -> None:
-    place = Disk()
+    place = TempFolder()
 
     content = await came(place, LARGE[:cut], LARGE[cut:])
 
@@ -42,7 +42,7 @@ async def test_what_comes_in_pieces_is_whole(disk: Path, cut: int) -> None:
 
 
 async def test_little_stays_in_memory_and_can_be_copied_out(disk: Path) -> None:
-    content = await came(Disk(), b"hel", b"lo")
+    content = await came(TempFolder(), b"hel", b"lo")
     await content.copy_to(disk / "copy")
 
     assert content == in_memory(b"hello")
@@ -61,10 +61,10 @@ async def test_a_file_is_copied_even_when_it_is_empty(disk: Path) -> None:
 
 
 async def test_what_is_not_finished_leaves_nothing(disk: Path) -> None:
-    place = Disk()
+    place = TempFolder()
 
     async def interrupted() -> None:
-        async with Incoming(place) as incoming:
+        async with BlobWriter(place) as incoming:
             await incoming.write(LARGE)
             assert len(await files_left(disk, 1)) == 1
             await asyncio.Event().wait()
@@ -96,10 +96,10 @@ async def test_a_copy_that_is_cancelled_leaves_nothing(disk: Path) -> None:
 
 
 async def test_who_reads_a_file_at_its_end_reads_it_whole(disk: Path) -> None:
-    place = Disk()
+    place = TempFolder()
     content = await came(place, LARGE)
     received = b""
-    async with aclosing(content.chunks(Span(1, len(LARGE) - 1))) as chunks:
+    async with aclosing(content.chunks(1, len(LARGE) - 1)) as chunks:
         async for chunk in chunks:
             content.discard()
             received += chunk
@@ -112,7 +112,7 @@ async def test_who_reads_a_file_at_its_end_reads_it_whole(disk: Path) -> None:
 
 
 async def test_nothing_is_kept_where_the_server_has_ended(disk: Path) -> None:
-    place = Disk()
+    place = TempFolder()
     place.close()
 
     with pytest.raises(OSError, match="removed"):
@@ -123,11 +123,11 @@ def test_a_file_can_be_discarded_without_an_event_loop(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"x")
 
-    Content(1, "", "", path=path).discard()
+    Blob(1, "", "", path=path).discard()
 
     assert not path.exists()
 
 
 async def test_a_body_on_disk_is_not_text() -> None:
     with pytest.raises(TypeError, match="not read as text"):
-        ContentPayload(in_memory(b"x"), Span(0, 1)).decode()
+        BlobPayload(in_memory(b"x"), Span(0, 1)).decode()

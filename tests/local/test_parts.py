@@ -11,7 +11,7 @@ from replicate_async.local.clock import Clock, timestamp
 from replicate_async.local.http.errors import Problem
 from replicate_async.local.http.pagination import Cursor, paginate
 from replicate_async.local.http.rate_limit import RateLimiter
-from replicate_async.local.runtime.outbound_hosts import Guard
+from replicate_async.local.runtime.outbound_hosts import OutboundHosts
 from replicate_async.local.settings import RateLimits
 from replicate_async.local.store.blobs import in_memory
 from replicate_async.local.store.files import FileStore
@@ -128,7 +128,7 @@ def test_buckets_are_counted() -> None:
 def test_the_guard_lets_through_what_it_was_told(
     hosts: tuple[str, ...], url: str, allowed: bool
 ) -> None:
-    assert Guard(hosts).allows(URL(url)) is allowed
+    assert OutboundHosts(hosts).allows(URL(url)) is allowed
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_guard_lets_through_what_it_was_told(
 def test_a_public_name_for_a_private_address_is_refused(
     hosts: tuple[str, ...], host: str, address: str, allowed: bool
 ) -> None:
-    assert Guard(hosts).allows_address(host, address) is allowed
+    assert OutboundHosts(hosts).allows_address(host, address) is allowed
 
 
 @pytest.mark.anyio
@@ -166,13 +166,13 @@ async def test_old_uploads_make_room_for_new_ones() -> None:
 
 def test_old_outputs_make_room_for_new_ones() -> None:
     store = FileStore(Clock(), expiry=1, capacity=10)
-    first = store.deliver(in_memory(b"x" * 6), name="a", content_type="text/plain")
-    second = store.deliver(in_memory(b"x" * 6), name="b", content_type="text/plain")
+    first = store.add_output(in_memory(b"x" * 6), name="a", content_type="text/plain")
+    second = store.add_output(in_memory(b"x" * 6), name="b", content_type="text/plain")
 
-    assert list(store.deliveries) == [second.path]
-    store.withdraw(first.path)
-    store.withdraw(second.path)
-    assert store.deliveries == {}
+    assert list(store.outputs) == [second.path]
+    store.delete_output(first.path)
+    store.delete_output(second.path)
+    assert store.outputs == {}
 
 
 @pytest.mark.anyio

@@ -337,7 +337,7 @@ async def test_predictions_are_filtered_by_time_and_source(wire: Wire) -> None:
 class TestOlderShapes:
     @pytest.fixture
     def settings(self) -> Settings:
-        return Settings(shape="absent", timestamp_digits=9)
+        return Settings(empty_output="absent", timestamp_digits=9)
 
     async def test_what_is_empty_can_be_absent(self, wire: Wire, gate: Gate) -> None:
         prediction = await wire.run("acme/gated", {})
@@ -381,7 +381,7 @@ async def test_hidden_versions_are_called_so(server: LocalReplicate, wire: Wire)
 @pytest.mark.parametrize("model", ["acme/echo", "acme/tokens"])
 async def test_little_is_kept_of_a_run_whose_data_is_gone(model: str, wire: Wire) -> None:
     prediction = await wire.finish(model, {"text": "a" * 5_000})
-    runs = wire.server._backend.state.runs  # pyright: ignore[reportPrivateUsage] - what is kept
+    runs = wire.server._services.store.runs  # pyright: ignore[reportPrivateUsage] - what is kept
 
     wire.server.advance(3601)
 

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from replicate_async.local import LocalReplicate, Settings, serve
-from replicate_async.local.runtime.outbound_hosts import Guard, GuardedResolver
+from replicate_async.local.runtime.outbound_hosts import OutboundHosts, OutboundResolver
 from tests.local.wire import Wire
 from tests.support.sentinel import TOKEN
 
@@ -71,7 +71,7 @@ async def test_a_host_that_does_not_answer_fails_the_prediction(wire: Wire) -> N
 
 
 async def test_a_name_that_leads_home_is_not_resolved_for_the_public() -> None:
-    resolver = GuardedResolver(Guard(["*"]))
+    resolver = OutboundResolver(OutboundHosts(["*"]))
 
     with pytest.raises(OSError, match="must not be reached"):
         await resolver.resolve("localhost", 80)

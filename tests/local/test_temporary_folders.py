@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.models.values import Folder
+from replicate_async.local.models.values import InputFolder
 from replicate_async.local.store.blobs import IN_MEMORY
 from replicate_async.local.store.files import FileStore
 
@@ -21,7 +21,7 @@ Leave = Callable[[], Awaitable[object]]
 
 
 def folder_of_a_run() -> tuple[Enter, Leave]:
-    folder = Folder()
+    folder = InputFolder()
     return lambda: folder.write("a.png", b"x"), lambda: folder.__aexit__(None, None, None)
 
 

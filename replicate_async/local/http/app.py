@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,18 +14,25 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from replicate_async.core.endpoint import Endpoint
-from replicate_async.local.http import fault_injection, openapi
-from replicate_async.local.http.context import Call, base_of, read_body, read_query, segment_problem
+from replicate_async.local.http import openapi
+from replicate_async.local.http.context import (
+    Handler,
+    RequestContext,
+    origin_of,
+    read_body,
+    read_query,
+    segment_problem,
+)
 from replicate_async.local.http.errors import Problem, django, not_found, problem, unauthenticated
-from replicate_async.local.http.fault_injection import Fault
-from replicate_async.local.http.file_response import answer_delivery
+from replicate_async.local.http.fault_injection import answer_with_fault, fault_response, hang_up
+from replicate_async.local.http.file_response import output_response
 from replicate_async.local.http.head_timeout import HeadTimeout
-from replicate_async.local.http.responses import Handler, django_answer
-from replicate_async.local.operations.routes import HANDLERS
-from replicate_async.local.services import Backend
+from replicate_async.local.http.responses import django_response, problem_response
+from replicate_async.local.http.sse import EventSender
+from replicate_async.local.services import Services
 from replicate_async.local.settings import LOOPBACK
 from replicate_async.local.store.files import OUTPUTS
-from replicate_async.local.store.store import Account
+from replicate_async.local.store.records import Account
 from replicate_async.resources import ENDPOINTS
 
 logger: logging.Logger = logging.getLogger("replicate_async.local")
@@ -50,11 +57,15 @@ WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Api:
-    """The application that answers for a backend."""
+    """The application that answers requests with *handlers*."""
 
-    def __init__(self, backend: Backend, names: frozenset[str]) -> None:
-        self._backend = backend
-        self._names = names | frozenset(LOOPBACK) | frozenset(backend.settings.host_names)
+    def __init__(
+        self, services: Services, handlers: Mapping[str, Handler], names: frozenset[str]
+    ) -> None:
+        self._services = services
+        self._handlers = handlers
+        self._names = names | frozenset(LOOPBACK) | frozenset(services.settings.host_names)
+        self._events = EventSender(services.store.streams, services.settings, services.clock)
         self.app: web.Application = web.Application(middlewares=[self._guarded])
         self._add_routes()
 
@@ -69,7 +80,7 @@ class Api:
         allowed = _allowed()
         for operation, endpoint in ENDPOINTS.items():
             allow = allowed[endpoint.path]
-            answer = self._answering(operation, endpoint, HANDLERS[operation], allow)
+            answer = self._answering(operation, endpoint, self._handlers[operation], allow)
             add(endpoint.method, f"/v1{endpoint.path}", answer)
             if endpoint.method == "GET":
                 add("HEAD", f"/v1{endpoint.path}", answer)
@@ -84,14 +95,15 @@ class Api:
             self._check_host(request)
             response = await handler(request)
         except Problem as refusal:
-            response = refusal.response()
+            response = problem_response(refusal)
         except web.HTTPException as error:
-            response = _translated(request, error).response()
+            response = problem_response(_translated(request, error))
         except ConnectionError:
             raise  # the client has gone
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
-            response = problem(500, "The embedded server has a defect; see its log").response()
+            defect = problem(500, "The embedded server has a defect; see its log")
+            response = problem_response(defect)
         finally:
             answered()
         if not response.prepared:
@@ -112,20 +124,20 @@ class Api:
         self, operation: str, endpoint: Endpoint[Any], handler: Handler, allow: str
     ) -> WebHandler:
         """Return what answers *operation*."""
-        backend = self._backend
+        services = self._services
         shows_limit = not operation.startswith("files.")
 
         async def perform(request: web.Request) -> web.Response:
             account = self._authenticate(request, operation)
-            limits = backend.limiter.take(account.username, endpoint.bucket)
+            limits = services.limiter.take(account.username, endpoint.bucket)
             try:
                 segment_problem(request)
                 query = None if operation in _OWN_QUERY else read_query(request, endpoint)
-                body = await read_body(request, endpoint, backend.settings.max_body)
-                call = Call(backend, request, operation, endpoint, account, body, query)
-                response = await handler(call)
+                body = await read_body(request, endpoint, services.settings.max_body)
+                context = RequestContext(services, request, account, body, query)
+                response = await handler(context)
             except Problem as refusal:
-                response = refusal.response()
+                response = problem_response(refusal)
             if shows_limit:
                 response.headers.update(limits)
             if shows_limit and operation not in _EDGE:
@@ -133,10 +145,10 @@ class Api:
             return response
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            fault = backend.faults.take(operation)
+            fault = services.faults.take(operation)
             if fault is None:
                 return await perform(request)
-            return await _spoiled(request, perform, fault)
+            return await answer_with_fault(request, perform, fault)
 
         return answer
 
@@ -145,63 +157,41 @@ class Api:
         token = token.strip()
         account = None
         if scheme.lower() in _SCHEMES and token:
-            account = self._backend.state.account_of(token)
+            account = self._services.store.account_of(token)
         if account is None and operation in OPEN:
-            return _ANYBODY
+            return _ANONYMOUS
         if account is None:
             raise unauthenticated(given=bool(token))
         return account
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        fault = self._backend.faults.take("streams")
+        fault = self._services.faults.take("streams")
         if fault is None:
-            return await self._backend.streams.subscribe(request)
+            return await self._events.subscribe(request)
         if fault.delay:
             await asyncio.sleep(fault.delay)
         if fault.replaces:
-            return fault.answer()
-        response = await self._backend.streams.subscribe(request, fault)
-        fault_injection.hang_up(request, reset=fault.reset)
+            return fault_response(fault)
+        response = await self._events.subscribe(request, fault)
+        hang_up(request, reset=fault.reset)
         return response
 
     async def _deliver(self, request: web.Request) -> web.StreamResponse:
         async def perform(request: web.Request) -> web.Response:
-            return answer_delivery(request, self._backend.files.deliveries.get(request.path))
+            return output_response(request, self._services.store.files.outputs.get(request.path))
 
-        fault = self._backend.faults.take("delivery")
+        fault = self._services.faults.take("delivery")
         if fault is None:
             return await perform(request)
-        return await _spoiled(request, perform, fault)
+        return await answer_with_fault(request, perform, fault)
 
     async def _describe(self, request: web.Request) -> web.Response:
         return web.Response(
-            body=openapi.document(base_of(request)), content_type="application/json"
+            body=openapi.document(origin_of(request)), content_type="application/json"
         )
 
 
-_ANYBODY = Account(username="", name="")
-
-
-async def _spoiled(
-    request: web.Request,
-    perform: Callable[[web.Request], Awaitable[web.Response]],
-    fault: Fault,
-) -> web.StreamResponse:
-    """Answer as *fault* says."""
-    if fault.delay:
-        await asyncio.sleep(fault.delay)
-    response: web.Response | None = None
-    if fault.perform:
-        try:
-            response = await perform(request)
-        except Problem as refusal:
-            response = refusal.response()
-    if fault.replaces or response is None:
-        response = fault.answer()
-    response.headers.update(fault.mark)
-    response.headers.update(fault.headers)
-    await fault_injection.deliver(request, response, fault)
-    return response
+_ANONYMOUS = Account(username="", name="")
 
 
 def _allowed() -> dict[str, str]:
@@ -221,7 +211,7 @@ def _allowed() -> dict[str, str]:
 
 def _options(path: str, allow: str) -> WebHandler:
     async def answer(_request: web.Request) -> web.Response:
-        response = django_answer(
+        response = django_response(
             {
                 "name": path.rpartition("/")[2].strip("{}").replace("_", " ").title(),
                 "description": "",

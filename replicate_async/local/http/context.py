@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from yarl import URL
 
 from replicate_async.core.endpoint import Endpoint
+from replicate_async.local.clock import Clock
 from replicate_async.local.http.errors import django, invalid, not_found, problem
 from replicate_async.local.http.json_schema import JSONSchema, schema_components
+from replicate_async.local.http.responses import Response
 from replicate_async.local.models.validation import check, detail_text
-from replicate_async.local.services import Backend
-from replicate_async.local.store.store import Account
+from replicate_async.local.operations.serializers import Serializers
+from replicate_async.local.services import Services
+from replicate_async.local.settings import Settings
+from replicate_async.local.store.records import Account, Model
+from replicate_async.local.store.store import Store
 
 _SCHEMAS: dict[type[Any], tuple[JSONSchema, dict[str, JSONSchema]]] = {}
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE | re.ASCII)
 
 
 @dataclass
-class Call:
+class RequestContext:
     """A request of one operation by one account."""
 
-    backend: Backend
+    services: Services
     request: web.Request
-    operation: str
-    endpoint: Endpoint[Any]
     account: Account
     body: Any = None
     query: Any = None
+
+    @property
+    def store(self) -> Store:
+        """All that the server knows."""
+        return self.services.store
+
+    @property
+    def clock(self) -> Clock:
+        """The server's time."""
+        return self.services.clock
+
+    @property
+    def settings(self) -> Settings:
+        """The server's settings."""
+        return self.services.settings
+
+    @property
+    def serialize(self) -> Serializers:
+        """Makes the JSON of records."""
+        return self.services.serializers
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -39,17 +63,32 @@ class Call:
         return self.request.match_info
 
     @property
-    def base(self) -> str:
+    def origin(self) -> str:
         """Scheme and host by which this client reaches the server."""
-        return base_of(self.request)
+        return origin_of(self.request)
+
+    @property
+    def url(self) -> URL:
+        """The URL of the request, as this client sent it."""
+        return URL(self.origin + self.request.raw_path, encoded=True)
 
     @property
     def model_ref(self) -> str:
         """The model that the path names."""
         return f"{self.path['model_owner']}/{self.path['model_name']}"
 
+    def model(self) -> Model:
+        """Return the model that the path names; raises the 404 `Problem`."""
+        model = self.store.model(self.model_ref, self.account)
+        if model is None:
+            raise not_found()
+        return model
 
-def base_of(request: web.Request) -> str:
+
+Handler = Callable[[RequestContext], Awaitable[Response]]
+
+
+def origin_of(request: web.Request) -> str:
     """Return scheme and host by which *request* reached the server."""
     scheme = request.headers.get("X-Forwarded-Proto", "http")
     return f"{scheme if scheme in {'http', 'https'} else 'http'}://{request.host}"

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-from aiohttp import web
-
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 
@@ -28,14 +25,6 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457, and not an error
         self.body = body
         self.content_type = content_type
         self.headers: dict[str, str] = dict(headers or {})
-
-    def response(self) -> web.Response:
-        """Return the answer that says so."""
-        return web.Response(
-            status=self.status,
-            body=msgspec.json.encode(self.body) + b"\n",
-            headers={"Content-Type": self.content_type, **self.headers},
-        )
 
 
 def problem(status: int, detail: str, *, title: str | None = None) -> Problem:

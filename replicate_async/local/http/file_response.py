@@ -13,16 +13,16 @@ from aiohttp.abc import AbstractStreamWriter
 from replicate_async.files.names import safe_name
 from replicate_async.local.http.errors import not_found
 from replicate_async.local.http.ranges import Span, select
-from replicate_async.local.store.blobs import IN_MEMORY, Content
-from replicate_async.local.store.files import Delivery, StoredFile
+from replicate_async.local.store.blobs import IN_MEMORY, Blob
+from replicate_async.local.store.files import OutputFileRecord, StoredFile
 
 OCTETS: Final = "application/octet-stream"
 
 
-class ContentPayload(Payload):
+class BlobPayload(Payload):
     """A body that is read as it is written."""
 
-    def __init__(self, content: Content, span: Span) -> None:
+    def __init__(self, content: Blob, span: Span) -> None:
         super().__init__(content)
         self._content = content
         self._span = span
@@ -35,7 +35,7 @@ class ContentPayload(Payload):
 
     def chunks(self) -> AsyncGenerator[bytes]:
         """Yield the bytes in pieces."""
-        return self._content.chunks(self._span)
+        return self._content.chunks(*self._span)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the bytes, no faster than the client takes them."""
@@ -44,7 +44,7 @@ class ContentPayload(Payload):
                 await writer.write(chunk)
 
 
-def answer_delivery(request: web.Request, delivery: Delivery | None) -> web.Response:
+def output_response(request: web.Request, delivery: OutputFileRecord | None) -> web.Response:
     """Answer with an output file, or the range of it that is asked for."""
     if delivery is None:
         raise not_found()
@@ -58,7 +58,7 @@ def answer_delivery(request: web.Request, delivery: Delivery | None) -> web.Resp
     return _answer(request, delivery.content, headers)
 
 
-def answer_download(request: web.Request, stored: StoredFile) -> web.Response:
+def download_response(request: web.Request, stored: StoredFile) -> web.Response:
     """Answer with the bytes of an upload."""
     headers = {
         "Content-Type": OCTETS,
@@ -74,7 +74,7 @@ def content_disposition(kind: str, name: str) -> str:
     return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _answer(request: web.Request, content: Content, headers: dict[str, str]) -> web.Response:
+def _answer(request: web.Request, content: Blob, headers: dict[str, str]) -> web.Response:
     headers = {
         **headers,
         "Accept-Ranges": "bytes",
@@ -93,7 +93,7 @@ def _answer(request: web.Request, content: Content, headers: dict[str, str]) -> 
     if content.data is not None and span.size <= IN_MEMORY:
         body: object = content.data[span.start : span.stop]
     else:
-        body = ContentPayload(content, span)
+        body = BlobPayload(content, span)
     if request.method == "HEAD":
         headers["Content-Length"] = str(span.size)
         body = None

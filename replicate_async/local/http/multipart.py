@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import BodyPartReader, MultipartReader, web
 
 from replicate_async.local.http.errors import JSON, Problem, problem
-from replicate_async.local.store.blobs import Incoming
+from replicate_async.local.store.blobs import BlobWriter
 
 _FIELD_LIMIT: Final = 64 * 1024
 _MOST_PARTS: Final = 100
@@ -40,7 +40,7 @@ class UploadForm:
             raise problem(400, "The metadata must be a JSON object") from None
 
 
-async def read_form(request: web.Request, incoming: Incoming, limit: int) -> UploadForm:
+async def read_form(request: web.Request, incoming: BlobWriter, limit: int) -> UploadForm:
     """Read the form, its file into *incoming*; raises the `Problem` that it earns.
 
     A body that says it is larger than *limit* allows is refused before any of it is read.
@@ -66,7 +66,7 @@ async def read_form(request: web.Request, incoming: Incoming, limit: int) -> Upl
 
 
 async def _read_part(
-    part: BodyPartReader, form: UploadForm, incoming: Incoming, limit: int
+    part: BodyPartReader, form: UploadForm, incoming: BlobWriter, limit: int
 ) -> None:
     if part.name == "content":
         await _read_file(part, form, incoming, limit)
@@ -81,7 +81,7 @@ async def _read_part(
 
 
 async def _read_file(
-    part: BodyPartReader, form: UploadForm, incoming: Incoming, limit: int
+    part: BodyPartReader, form: UploadForm, incoming: BlobWriter, limit: int
 ) -> None:
     if form.complete:
         raise problem(400, "The form has two files in parts named content")

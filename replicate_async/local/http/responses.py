@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 from aiohttp import web
 
-from replicate_async.local.http.context import Call
+from replicate_async.local.http.errors import Problem
 
-Handler = Callable[[Call], Awaitable[web.Response]]
+Response: TypeAlias = web.Response
 
 _ENCODE = msgspec.json.Encoder().encode
 
 
-def django_answer(value: Any, status: int = 200) -> web.Response:
+def django_response(value: Any, status: int = 200) -> Response:
     """Answer as Django does: plain JSON, to which the dispatcher adds `Allow`."""
     response = web.Response(status=status, body=_ENCODE(value))
     response.headers["Content-Type"] = "application/json"
@@ -23,9 +23,9 @@ def django_answer(value: Any, status: int = 200) -> web.Response:
     return response
 
 
-def edge_answer(
+def edge_response(
     value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None
-) -> web.Response:
+) -> Response:
     """Answer as the edge does: JSON and a line feed."""
     return web.Response(
         status=status,
@@ -34,9 +34,9 @@ def edge_answer(
     )
 
 
-def held_answer(
+def held_response(
     value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None
-) -> web.Response:
+) -> Response:
     """Answer as the edge does about files and after `Prefer: wait`: charset, but no line feed."""
     return web.Response(
         status=status,
@@ -45,6 +45,20 @@ def held_answer(
     )
 
 
-def empty_answer(status: int = 204) -> web.Response:
+def empty_response(status: int = 204, *, headers: Mapping[str, str] | None = None) -> Response:
     """Answer without a body."""
-    return web.Response(status=status)
+    return web.Response(status=status, headers=headers)
+
+
+def text_response(text: str) -> Response:
+    """Answer with plain text."""
+    return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+
+def problem_response(refusal: Problem) -> Response:
+    """Answer with an error."""
+    return web.Response(
+        status=refusal.status,
+        body=_ENCODE(refusal.body) + b"\n",
+        headers={"Content-Type": refusal.content_type, **refusal.headers},
+    )

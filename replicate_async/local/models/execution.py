@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from replicate_async.local.models.log_capture import CURRENT, LineBuffer, captured
 from replicate_async.local.models.signature import underlying
 from replicate_async.local.models.thread import RunThread
-from replicate_async.local.models.values import RunContext
+from replicate_async.local.models.values import RunHandle
 
 GRACE: Final = 2.0
 """Seconds that a cancelled model has for its ``finally`` blocks, before it is left behind."""
@@ -29,7 +29,7 @@ _left_behind: set[asyncio.Task[None]] = set()
 class ActiveRun:
     """The run as the model's code sees it; anything may be called from any thread."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunHandle) -> None:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -78,7 +78,7 @@ class ActiveRun:
 
 
 async def execute(
-    function: Callable[[], object], context: RunContext, *, iterates: bool, grace: float = GRACE
+    function: Callable[[], object], context: RunHandle, *, iterates: bool, grace: float = GRACE
 ) -> AsyncGenerator[object]:
     """Run *function* and yield what it returns, or each of its items if it *iterates*.
 

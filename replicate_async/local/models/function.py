@@ -31,9 +31,9 @@ from replicate_async.local.models.signature import (
     yields_files,
 )
 from replicate_async.local.models.validation import check
-from replicate_async.local.models.values import Folder, RunContext, dump, load
+from replicate_async.local.models.values import InputFolder, RunHandle, dump, load
 
-__all__ = ["ModelFunction", "OutputFile", "RunContext"]
+__all__ = ["ModelFunction", "OutputFile", "RunHandle"]
 
 _COG = {"title": "Cog", "version": "0.16.12"}
 _TRAINING_OUTPUT: Schema = {
@@ -97,7 +97,7 @@ class ModelFunction:
         self.file_stream: bool = yields_files(self._signature)
         self.streams: bool = self.file_stream or (self.is_iterator and self._signature.item is str)
 
-    async def execute(self, input: Mapping[str, Any], context: RunContext) -> AsyncGenerator[Any]:
+    async def execute(self, input: Mapping[str, Any], context: RunHandle) -> AsyncGenerator[Any]:
         """Run the model and yield its output as JSON values, one for each item of an iterator.
 
         Unknown keys of *input* are ignored and defaults filled in. Whatever the model raises is
@@ -117,7 +117,7 @@ class ModelFunction:
                 self._check_output(value, expected)
                 yield value
 
-    async def execute_training(self, input: Mapping[str, Any], context: RunContext) -> bytes:
+    async def execute_training(self, input: Mapping[str, Any], context: RunHandle) -> bytes:
         """Train with *input* and return the weights.
 
         Raises what the training function raises, and `RuntimeError` if there is none.
@@ -144,9 +144,9 @@ class ModelFunction:
         function: Callable[..., object],
         signature: Signature,
         input: Mapping[str, Any],
-        context: RunContext,
+        context: RunHandle,
     ) -> AsyncGenerator[object]:
-        async with Folder() as folder:
+        async with InputFolder() as folder:
             arguments = await _arguments(signature, input, context, folder)
             if signature.weights is not None:
                 arguments[signature.weights] = self.weights
@@ -174,7 +174,7 @@ class ModelFunction:
 
 
 async def _arguments(
-    signature: Signature, input: Mapping[str, Any], context: RunContext, folder: Folder
+    signature: Signature, input: Mapping[str, Any], context: RunHandle, folder: InputFolder
 ) -> dict[str, object]:
     arguments: dict[str, object] = {}
     for parameter in signature.parameters:

@@ -27,10 +27,10 @@ from replicate_async.local.models.schema import (
     peel,
     split_optional,
 )
-from replicate_async.local.store.blobs import Disk
+from replicate_async.local.store.blobs import TempFolder
 
 
-class RunContext(Protocol):
+class RunHandle(Protocol):
     """What a model's run needs of the server that runs it."""
 
     def log(self, text: str) -> None:
@@ -41,7 +41,7 @@ class RunContext(Protocol):
         """Set one of the prediction's metrics."""
         ...
 
-    async def fetch(self, url: str, folder: Folder) -> InputFile:
+    async def fetch(self, url: str, folder: InputFolder) -> InputFile:
         """Get an input file: an https or data URL, or one of the server's own files.
 
         A large one is written into *folder*.
@@ -58,11 +58,11 @@ class RunContext(Protocol):
         ...
 
 
-class Folder:
+class InputFolder:
     """A run's folder for input files: made for the first of them, removed after the run."""
 
     def __init__(self) -> None:
-        self._disk = Disk()
+        self._disk = TempFolder()
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ class Folder:
         return path
 
 
-async def load(value: object, hint: Any, context: RunContext, folder: Folder) -> Any:
+async def load(value: object, hint: Any, context: RunHandle, folder: InputFolder) -> Any:
     """Return an input's JSON *value* as its annotation has it; files are fetched.
 
     Files that the model wants as a path are written into *folder*.
@@ -120,7 +120,7 @@ def _convert(value: object, hint: Any) -> Any:
     return value
 
 
-async def _load_file(url: str, hint: Any, context: RunContext, folder: Folder) -> object:
+async def _load_file(url: str, hint: Any, context: RunHandle, folder: InputFolder) -> object:
     file = await context.fetch(url, folder)
     if hint is InputFile:
         return file
@@ -143,7 +143,7 @@ _MOST_BITS: Final = 10_000
 """Python writes no longer integers as text (`sys.set_int_max_str_digits`)."""
 
 
-async def dump(value: object, context: RunContext) -> Any:
+async def dump(value: object, context: RunHandle) -> Any:
     """Return a model's output as JSON values; each file in it is saved and becomes its URL.
 
     Raises `TypeError` or `ValueError` for what JSON cannot say.
@@ -163,14 +163,14 @@ async def dump(value: object, context: RunContext) -> Any:
     return await _dump_container(value, context)
 
 
-async def _save(file: Path | InputFile | OutputFile, context: RunContext) -> str:
+async def _save(file: Path | InputFile | OutputFile, context: RunHandle) -> str:
     if isinstance(file, Path):
         return await context.save(file, file.name, mimetypes.guess_type(file.name)[0])
     content = file.data if isinstance(file, OutputFile) else file.path or file.data
     return await context.save(content, file.name, file.content_type)
 
 
-async def _dump_container(value: Any, context: RunContext) -> Any:
+async def _dump_container(value: Any, context: RunHandle) -> Any:
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
         return {str(key): await dump(part, context) for key, part in items}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
-from aiohttp import web
-from yarl import URL
 
-from replicate_async.local.http.context import Call
+from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import django
 from replicate_async.local.http.pagination import paginate
-from replicate_async.local.http.responses import Handler, django_answer, empty_answer
+from replicate_async.local.http.responses import Response, django_response, empty_response
 from replicate_async.local.operations.predictions import find_deployment
-from replicate_async.local.store.store import (
+from replicate_async.local.store.records import (
     HARDWARE,
     NAME,
     Deployment,
@@ -26,82 +24,82 @@ from replicate_async.local.store.store import (
 _REST = 15 * 60.0
 
 
-async def list_all(call: Call) -> web.Response:
+async def list_all(context: RequestContext) -> Response:
     """Answer deployments.list."""
-    deployments = call.backend.state.deployments.values()
+    deployments = context.store.deployments.values()
     page = paginate(
-        [item for item in deployments if call.account.owns(item.owner)],
-        URL(call.base + call.request.raw_path, encoded=True),
-        size=call.backend.settings.page_size,
+        [item for item in deployments if context.account.owns(item.owner)],
+        context.url,
+        size=context.settings.page_size,
         position=lambda item: item.created,
-        view=call.backend.views.deployment,
+        view=context.serialize.deployment,
     )
-    return django_answer(page)
+    return django_response(page)
 
 
-async def create(call: Call) -> web.Response:
+async def create(context: RequestContext) -> Response:
     """Answer deployments.create; the account is the owner."""
-    body, state = call.body, call.backend.state
+    body, store = context.body, context.store
     if not NAME.fullmatch(body.name):
         raise django(400, "A deployment's name is of lower-case letters, digits, dashes and _.")
-    model = state.models.get(body.model)
-    if model is None or not visible(model, call.account):
+    model = store.models.get(body.model)
+    if model is None or not visible(model, context.account):
         raise django(400, "The specified model does not exist.")
     _check(body.hardware, body.min_instances, body.max_instances)
-    now = state.clock.stamp()
+    now = context.clock.stamp()
     release = Release(
         number=1,
         model=model,
         version=_version(model, body.version),
         created=now,
-        created_by=call.account,
+        created_by=context.account,
         hardware=body.hardware,
         min_instances=body.min_instances,
         max_instances=body.max_instances,
     )
-    deployment = Deployment(call.account.username, body.name, now, [release])
-    if deployment.ref in state.deployments:
+    deployment = Deployment(context.account.username, body.name, now, [release])
+    if deployment.ref in store.deployments:
         raise django(400, "A deployment with that name already exists.")
-    state.deployments[deployment.ref] = deployment
-    return django_answer(call.backend.views.deployment(deployment))
+    store.deployments[deployment.ref] = deployment
+    return django_response(context.serialize.deployment(deployment))
 
 
-async def get(call: Call) -> web.Response:
+async def get(context: RequestContext) -> Response:
     """Answer deployments.get."""
-    return django_answer(call.backend.views.deployment(find_deployment(call)))
+    return django_response(context.serialize.deployment(find_deployment(context)))
 
 
-async def update(call: Call) -> web.Response:
+async def update(context: RequestContext) -> Response:
     """Answer deployments.update: a new release."""
-    deployment = find_deployment(call)
+    deployment = find_deployment(context)
     last = deployment.release
-    fields = msgspec.structs.asdict(call.body)
+    fields = msgspec.structs.asdict(context.body)
     changes = {name: value for name, value in fields.items() if value is not None}
     if "version" in changes:
         changes["version"] = _version(last.model, changes["version"])
     release = replace(
         last,
         number=last.number + 1,
-        created=call.backend.clock.stamp(),
-        created_by=call.account,
+        created=context.clock.stamp(),
+        created_by=context.account,
         **changes,
     )
     _check(release.hardware, release.min_instances, release.max_instances)
     deployment.releases.append(release)
-    return django_answer(call.backend.views.deployment(deployment))
+    return django_response(context.serialize.deployment(deployment))
 
 
-async def delete(call: Call) -> web.Response:
+async def delete(context: RequestContext) -> Response:
     """Answer deployments.delete, which is refused for 15 minutes after the last run."""
-    deployment = find_deployment(call)
-    if deployment.used is not None and call.backend.clock.now() - deployment.used < _REST:
+    deployment = find_deployment(context)
+    if deployment.used is not None and context.clock.now() - deployment.used < _REST:
         raise django(
             400,
             "Deployments can be deleted only when they have been offline and unused for at least "
             "15 minutes.",
         )
-    del call.backend.state.deployments[deployment.ref]
-    return empty_answer()
+    del context.store.deployments[deployment.ref]
+    return empty_response()
 
 
 def _version(model: Model, id: str) -> Version:

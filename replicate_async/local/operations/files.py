@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any
 
-from aiohttp import web
-from yarl import URL
-
-from replicate_async.local.http.context import Call
+from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import file_not_found, problem
-from replicate_async.local.http.file_response import OCTETS, answer_download
+from replicate_async.local.http.file_response import OCTETS, download_response
 from replicate_async.local.http.multipart import read_form
 from replicate_async.local.http.pagination import paginate
-from replicate_async.local.http.responses import Handler, held_answer
+from replicate_async.local.http.responses import Response, empty_response, held_response
 from replicate_async.local.store.files import StoredFile
 
 _LONGEST_NAME = 255
 
 
-async def list_all(call: Call) -> web.Response:
+async def list_all(context: RequestContext) -> Response:
     """Answer files.list."""
     page = paginate(
-        call.backend.files.uploads_of(call.account),
-        URL(call.base + call.request.raw_path, encoded=True),
-        size=call.backend.settings.page_size,
+        context.store.files.uploads_of(context.account.username),
+        context.url,
+        size=context.settings.page_size,
         position=lambda stored: stored.created,
-        view=lambda stored: _view(call, stored),
+        view=lambda stored: context.serialize.file(stored, context.origin),
     )
-    return held_answer(page)
+    return held_response(page)
 
 
-async def create(call: Call) -> web.Response:
+async def create(context: RequestContext) -> Response:
     """Answer files.create: a form with the content, and perhaps name, type and metadata."""
-    files, limit = call.backend.files, call.backend.settings.max_file
+    files, limit = context.store.files, context.settings.max_file
     try:
         async with files.receive() as incoming:
-            form = await read_form(call.request, incoming, limit)
+            form = await read_form(context.request, incoming, limit)
             if not form.complete:
                 raise problem(400, "The form has no file in a part named content")
             name = form.fields.get("filename") or form.filename or "file"
@@ -50,44 +46,45 @@ async def create(call: Call) -> web.Response:
         raise problem(507, f"The server cannot keep the file: {error.strerror}") from None
     kind = form.fields.get("type") or form.content_type or OCTETS
     stored = files.upload(
-        call.account.username, content, name=name, content_type=kind, metadata=metadata
+        context.account.username, content, name=name, content_type=kind, metadata=metadata
     )
-    return held_answer(_view(call, stored), 201)
+    return held_response(context.serialize.file(stored, context.origin), 201)
 
 
-async def get(call: Call) -> web.Response:
+async def get(context: RequestContext) -> Response:
     """Answer files.get: what is known of the file, not its content."""
-    return held_answer(_view(call, _find(call)))
+    return held_response(context.serialize.file(_find(context), context.origin))
 
 
-async def delete(call: Call) -> web.Response:
+async def delete(context: RequestContext) -> Response:
     """Answer files.delete."""
-    stored = _find(call)
-    call.backend.files.remove(stored.id)
-    return web.Response(status=204, headers={"Content-Type": "text/plain; charset=UTF-8"})
+    stored = _find(context)
+    context.store.files.remove(stored.id)
+    return empty_response(headers={"Content-Type": "text/plain; charset=UTF-8"})
 
 
-async def download(call: Call) -> web.Response:
+async def download(context: RequestContext) -> Response:
     """Answer files.download, if owner, expiry and signature agree."""
-    files, query = call.backend.files, call.request.query
-    owner, expiry, file_id = query.get("owner", ""), query.get("expiry", ""), call.path["file_id"]
+    files, query = context.store.files, context.request.query
+    owner, expiry, file_id = (
+        query.get("owner", ""),
+        query.get("expiry", ""),
+        context.path["file_id"],
+    )
     if not (expiry.isascii() and expiry.isdigit() and len(expiry) < 16):
         raise file_not_found()
     expected = files.signature(owner, file_id, int(expiry)).encode()
     given = query.get("signature", "").encode("utf-8", "surrogatepass")
-    if not hmac.compare_digest(expected, given) or int(expiry) <= call.backend.clock.now():
+    if not hmac.compare_digest(expected, given) or int(expiry) <= context.clock.now():
         raise file_not_found()
-    stored = files.find(file_id, owner)
-    return answer_download(call.request, stored)
+    return download_response(context.request, _find(context, owner))
 
 
-def _find(call: Call) -> StoredFile:
-    return call.backend.files.find(call.path["file_id"], call.account.username)
-
-
-def _view(call: Call, stored: StoredFile) -> dict[str, Any]:
-    digits = call.backend.settings.timestamp_digits
-    return stored.view(call.base, 3 if digits is None else digits)
+def _find(context: RequestContext, owner: str | None = None) -> StoredFile:
+    stored = context.store.files.find(context.path["file_id"], owner or context.account.username)
+    if stored is None:
+        raise file_not_found()
+    return stored
 
 
 HANDLERS: dict[str, Handler] = {

@@ -6,16 +6,19 @@ import asyncio
 import re
 
 import msgspec
-from aiohttp import web
-from yarl import URL
 
-from replicate_async.local.http.context import Call
+from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import django, not_found
 from replicate_async.local.http.pagination import paginate
-from replicate_async.local.http.responses import Handler, django_answer, empty_answer
-from replicate_async.local.operations.predictions import make_run, start
+from replicate_async.local.http.responses import (
+    Response,
+    django_response,
+    empty_response,
+    text_response,
+)
+from replicate_async.local.operations.predictions import make_prediction
 from replicate_async.local.operations.search import ranked
-from replicate_async.local.store.store import HARDWARE, NAME, Model, Version
+from replicate_async.local.store.records import HARDWARE, NAME, Model, Version
 from replicate_async.schemas import CreatePrediction
 
 _LINKS = ("github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
@@ -26,158 +29,154 @@ _URL = re.compile(
 )
 
 
-async def list_all(call: Call) -> web.Response:
+async def list_all(context: RequestContext) -> Response:
     """Answer models.list: the public models, by default those with the newest version first."""
-    by_creation = call.query.sort_by == "model_created_at"
+    by_creation = context.query.sort_by == "model_created_at"
     page = paginate(
-        list(call.backend.state.public_models()),
-        _url(call),
-        size=call.backend.settings.model_page_size,
+        list(context.store.public_models()),
+        context.url,
+        size=context.settings.model_page_size,
         position=lambda model: model.created if by_creation else model.updated,
-        view=call.backend.views.model,
-        ascending=call.query.sort_direction == "asc",
+        view=context.serialize.model,
+        ascending=context.query.sort_direction == "asc",
     )
-    return django_answer(page)
+    return django_response(page)
 
 
-async def find(call: Call) -> web.Response:
+async def find(context: RequestContext) -> Response:
     """Answer models.search, the best match first."""
-    found = ranked(call.backend.state.public_models(), call.body)
+    found = ranked(context.store.public_models(), context.body)
     # The page's cursor is a time, which a rank is not: all matches come on one page.
-    results = [call.backend.views.model(model) for model, _ in found]
-    return django_answer({"next": None, "previous": None, "results": results})
+    results = [context.serialize.model(model) for model, _ in found]
+    return django_response({"next": None, "previous": None, "results": results})
 
 
-async def create(call: Call) -> web.Response:
+async def create(context: RequestContext) -> Response:
     """Answer models.create."""
-    body, state = call.body, call.backend.state
-    if not call.account.owns(body.owner):
+    body, store = context.body, context.store
+    if not context.account.owns(body.owner):
         raise django(400, "The owner must be the account that the API token belongs to.")
     if not NAME.fullmatch(body.name):
         raise django(400, "A model's name is of lower-case letters, digits, dashes, dots and _.")
     if body.hardware not in HARDWARE:
         raise django(400, f'"{body.hardware}" is not the SKU of any hardware.')
-    if f"{body.owner}/{body.name}" in state.models:
+    if f"{body.owner}/{body.name}" in store.models:
         raise django(400, "A model with that name and owner already exists.")
-    owned = [model for model in state.models.values() if model.owner == body.owner]
-    if len(owned) >= call.backend.settings.max_models:
+    owned = [model for model in store.models.values() if model.owner == body.owner]
+    if len(owned) >= context.settings.max_models:
         raise django(400, "An account can have at most 1,000 models.")
     model = Model(
         owner=body.owner,
         name=body.name,
-        created=state.clock.stamp(),
+        created=context.clock.stamp(),
         description=body.description,
         visibility=body.visibility,
         hardware=body.hardware,
     )
     model.links |= {name: _link(name, getattr(body, name, None)) for name in _LINKS}
-    state.models[model.ref] = model
-    return django_answer(call.backend.views.model(model), 201)
+    store.models[model.ref] = model
+    return django_response(context.serialize.model(model), 201)
 
 
-async def get(call: Call) -> web.Response:
+async def get(context: RequestContext) -> Response:
     """Answer models.get."""
-    return django_answer(call.backend.views.model(_seen(call)))
+    return django_response(context.serialize.model(context.model()))
 
 
-async def update(call: Call) -> web.Response:
+async def update(context: RequestContext) -> Response:
     """Answer models.update; what the body leaves out stays."""
-    model = _owned(call)
-    changes = msgspec.structs.asdict(call.body)
+    model = _owned(context)
+    changes = msgspec.structs.asdict(context.body)
     links = {name: changes.pop(name, None) for name in _LINKS}
     model.links |= {name: _link(name, url) for name, url in links.items() if url is not None}
     for name, value in changes.items():
         if value is not None:
             setattr(model, name, value)
-    return django_answer(call.backend.views.model(model))
+    return django_response(context.serialize.model(model))
 
 
-async def delete(call: Call) -> web.Response:
+async def delete(context: RequestContext) -> Response:
     """Answer models.delete: only private models without versions go."""
-    model = _owned(call)
+    model = _owned(context)
     if model.visibility != "private":
         raise django(400, "Only private models can be deleted.")
     if model.versions:
         raise django(400, "A model can be deleted only after all its versions.")
-    del call.backend.state.models[model.ref]
-    return empty_answer()
+    del context.store.models[model.ref]
+    return empty_response()
 
 
-async def list_examples(call: Call) -> web.Response:
+async def list_examples(context: RequestContext) -> Response:
     """Answer models.examples.list; the examples run when they are first asked for."""
-    model = _seen(call)
+    model = context.model()
     version = model.latest
     if version is not None and len(model.examples) < len(model.example_inputs):
         for inputs in model.example_inputs[len(model.examples) :]:
-            run = make_run(call, model, version, CreatePrediction(input=inputs))
+            run = make_prediction(context, model, version, CreatePrediction(input=inputs))
             model.examples.append(run)
-            start(call.backend, run)
+            context.services.start(run)
     # A client that gives up must not take the examples along: others wait for them, too.
     tasks = [run.task for run in model.examples if run.task is not None]
     if tasks:
         await asyncio.wait(tasks)
     page = paginate(
         model.examples,
-        _url(call),
-        size=call.backend.settings.page_size,
+        context.url,
+        size=context.settings.page_size,
         position=lambda run: run.created,
-        view=lambda run: call.backend.views.django_run(run, call.base),
+        view=lambda run: context.serialize.django_run(run, context.origin),
     )
-    return django_answer(page)
+    return django_response(page)
 
 
-async def get_readme(call: Call) -> web.Response:
+async def get_readme(context: RequestContext) -> Response:
     """Answer models.readme.get, which is text."""
-    readme = _seen(call).readme
+    readme = context.model().readme
     if readme is None:
         raise not_found()
-    return web.Response(text=readme, content_type="text/plain", charset="utf-8")
+    return text_response(readme)
 
 
-async def list_versions(call: Call) -> web.Response:
+async def list_versions(context: RequestContext) -> Response:
     """Answer models.versions.list; a model that hides its versions has no such page."""
-    model = _seen(call)
+    model = context.model()
     if model.hidden:
         raise not_found()
     page = paginate(
         list(model.versions.values()),
-        _url(call),
-        size=call.backend.settings.page_size,
+        context.url,
+        size=context.settings.page_size,
         position=lambda version: version.created,
-        view=call.backend.views.version,
+        view=context.serialize.version,
     )
-    return django_answer(page)
+    return django_response(page)
 
 
-async def get_version(call: Call) -> web.Response:
+async def get_version(context: RequestContext) -> Response:
     """Answer models.versions.get."""
-    return django_answer(call.backend.views.version(_version(call, _seen(call))))
+    return django_response(context.serialize.version(_version(context, context.model())))
 
 
-async def delete_version(call: Call) -> web.Response:
+async def delete_version(context: RequestContext) -> Response:
     """Answer models.versions.delete, by which nothing goes that anything else stands on."""
-    model = _owned(call)
-    version = _version(call, model)
+    model = _owned(context)
+    version = _version(context, model)
     if model.visibility != "private":
         raise django(400, "Only versions of private models can be deleted.")
-    if version.run_by - {call.account.username}:
+    if version.run_by - {context.account.username}:
         raise django(400, "A version that others have run cannot be deleted.")
     if version.trained:
         raise django(400, "A version that trainings started from cannot be deleted.")
-    deployments = call.backend.state.deployments.values()
+    deployments = context.store.deployments.values()
     if any(deployment.release.version is version for deployment in deployments):
         raise django(400, "A version that a deployment uses cannot be deleted.")
     del model.versions[version.id]
-    return empty_answer(202)
+    return empty_response(202)
 
 
-def _seen(call: Call) -> Model:
-    return call.backend.state.model(call.model_ref, call.account)
-
-
-def _owned(call: Call) -> Model:
-    model = _seen(call)
-    if not call.account.owns(model.owner):
+def _owned(context: RequestContext) -> Model:
+    model = context.model()
+    if not context.account.owns(model.owner):
         raise not_found()
     return model
 
@@ -189,15 +188,11 @@ def _link(name: str, url: str | None) -> str | None:
     return url or None
 
 
-def _version(call: Call, model: Model) -> Version:
-    version = model.versions.get(call.path["version_id"])
+def _version(context: RequestContext, model: Model) -> Version:
+    version = model.versions.get(context.path["version_id"])
     if version is None:
         raise not_found()
     return version
-
-
-def _url(call: Call) -> URL:
-    return URL(call.base + call.request.raw_path, encoded=True)
 
 
 HANDLERS: dict[str, Handler] = {

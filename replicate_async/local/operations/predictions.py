@@ -8,19 +8,23 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from aiohttp import web
 from yarl import URL
 
 from replicate_async.local import ids
-from replicate_async.local.http.context import Call
+from replicate_async.local.clock import Clock
+from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import invalid, not_found, problem, version_refused
 from replicate_async.local.http.pagination import paginate
-from replicate_async.local.http.responses import Handler, django_answer, edge_answer, held_answer
+from replicate_async.local.http.responses import (
+    Response,
+    django_response,
+    edge_response,
+    held_response,
+)
 from replicate_async.local.models.validation import detail_text, validate
-from replicate_async.local.runtime.runner import predict
-from replicate_async.local.services import Backend
-from replicate_async.local.store.records import Run
-from replicate_async.local.store.store import Deployment, Model, Version
+from replicate_async.local.settings import Settings
+from replicate_async.local.store.files import FileStore
+from replicate_async.local.store.records import Deployment, Model, RunRecord, Version
 from replicate_async.schemas import InvalidField
 
 _WAIT = re.compile(r"wait(?:=(\d{1,4}))?", re.ASCII)
@@ -31,47 +35,47 @@ _REDACTED = "**********"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-async def create(call: Call) -> web.Response:
+async def create(context: RequestContext) -> Response:
     """Answer predictions.create."""
-    model, version = find_version(call, call.body.version)
-    return await answer_create(call, model, version)
+    model, version = find_version(context, context.body.version)
+    return await create_prediction(context, model, version)
 
 
-async def create_by_model(call: Call) -> web.Response:
+async def create_by_model(context: RequestContext) -> Response:
     """Answer models.predictions.create, which is for official models only."""
-    model = call.backend.state.model(call.model_ref, call.account)
+    model = context.model()
     if not model.official or model.latest is None:
         raise not_found()
-    return await answer_create(call, model, model.latest)
+    return await create_prediction(context, model, model.latest)
 
 
-async def create_by_deployment(call: Call) -> web.Response:
+async def create_by_deployment(context: RequestContext) -> Response:
     """Answer deployments.predictions.create."""
-    deployment = find_deployment(call)
+    deployment = find_deployment(context)
     release = deployment.release
-    deployment.used = call.backend.clock.now()
-    return await answer_create(call, release.model, release.version, deployment)
+    deployment.used = context.clock.now()
+    return await create_prediction(context, release.model, release.version, deployment)
 
 
-async def get(call: Call) -> web.Response:
+async def get(context: RequestContext) -> Response:
     """Answer predictions.get; a training's id is known here, too."""
-    run = find_run(call, call.path["prediction_id"])
-    return edge_answer(call.backend.views.edge_run(run, call.base) | {"source": run.source})
+    run = find_run(context, context.path["prediction_id"])
+    return edge_response(context.serialize.edge_run(run, context.origin) | {"source": run.source})
 
 
-async def cancel(call: Call) -> web.Response:
+async def cancel(context: RequestContext) -> Response:
     """Answer predictions.cancel; a prediction that has ended is returned as it is."""
-    run = find_run(call, call.path["prediction_id"])
-    call.backend.runner.stop(run)
-    return django_answer(call.backend.views.django_run(run, call.base))
+    run = find_run(context, context.path["prediction_id"])
+    context.services.runner.cancel(run)
+    return django_response(context.serialize.django_run(run, context.origin))
 
 
-async def list_all(call: Call) -> web.Response:
+async def list_all(context: RequestContext) -> Response:
     """Answer predictions.list, newest first."""
-    query = call.query
-    runs = call.backend.state.runs_of(call.account, "prediction")
+    query = context.query
+    runs = context.store.runs_of(context.account, "prediction")
     if query.source is not None:
-        since = call.backend.clock.now() - _WEB_SPAN
+        since = context.clock.now() - _WEB_SPAN
         runs = [
             (id, run) for id, run in runs if run.source == query.source and run.created >= since
         ]
@@ -83,52 +87,45 @@ async def list_all(call: Call) -> web.Response:
         runs = [(id, run) for id, run in runs if run.created < before]
     page = paginate(
         runs,
-        URL(call.base + call.request.raw_path, encoded=True),
-        size=call.backend.settings.page_size,
+        context.url,
+        size=context.settings.page_size,
         position=lambda item: item[1].created,
-        view=lambda item: call.backend.views.django_run(call.backend.whole(*item), call.base),
+        view=lambda item: context.serialize.django_run(
+            context.store.restore(*item), context.origin
+        ),
     )
-    return django_answer(page)
+    return django_response(page)
 
 
-async def answer_create(
-    call: Call, model: Model, version: Version, deployment: Deployment | None = None
-) -> web.Response:
+async def create_prediction(
+    context: RequestContext, model: Model, version: Version, deployment: Deployment | None = None
+) -> Response:
     """Start a prediction, hold the request as its headers ask, and answer."""
-    headers = call.request.headers
-    wait = wait_of(headers.get("Prefer"), call.backend.settings.sync_wait_cap)
-    lifetime = lifetime_of(call.backend, headers.get("Cancel-After"))
-    run = make_run(call, model, version, call.body, deployment=deployment)
+    headers = context.request.headers
+    wait = wait_of(headers.get("Prefer"), context.settings.sync_wait_cap)
+    lifetime = lifetime_of(headers.get("Cancel-After"), context.settings)
+    run = make_prediction(context, model, version, context.body, deployment=deployment)
     if lifetime is not None:
         run.deadline = run.created + lifetime
-    start(call.backend, run)
+    context.services.start(run)
     if wait is None:
-        return edge_answer(call.backend.views.edge_run(run, call.base), 201)
-    await _hold(call.backend, run, wait)
-    view = call.backend.views.edge_run(run, call.base)
-    if run.status == "succeeded" and call.backend.settings.sync_answer == "processing":
-        view = await _early(call.backend, view)
+        return edge_response(context.serialize.edge_run(run, context.origin), 201)
+    await _hold(context.clock, run, wait)
+    view = context.serialize.edge_run(run, context.origin)
+    if run.status == "succeeded" and context.settings.sync_answer == "processing":
+        view = await _early(context.store.files, view)
     told = {"Preference-Applied": headers["Prefer"].strip(), "Location": view["urls"]["get"]}
-    return held_answer(view, 201 if run.terminal else 202, headers=told)
+    return held_response(view, 201 if run.terminal else 202, headers=told)
 
 
-def start(backend: Backend, run: Run) -> None:
-    """Let a prediction begin."""
-    backend.state.runs[run.id] = run
-    run.model.run_count += 1
-    run.version.run_by.add(run.account.username)
-    backend.webhooks.attach(run)
-    backend.runner.submit(run, predict)
-
-
-def make_run(
-    call: Call,
+def make_prediction(
+    context: RequestContext,
     model: Model,
     version: Version,
     body: Any,
     *,
     deployment: Deployment | None = None,
-) -> Run:
+) -> RunRecord:
     """Return a prediction of *version* as *body* asks for it; raises the 422 `Problem`."""
     schema = version.function.openapi_schema
     check_input(validate(body.input, schema))
@@ -136,18 +133,18 @@ def make_run(
     id = ids.run_id()
     path, stream = "", None
     if version.function.streams:
-        path, stream = call.backend.streams.open(id, files=version.function.file_stream)
-    return Run(
+        path, stream = context.store.streams.open(id, files=version.function.file_stream)
+    return RunRecord(
         id=id,
         kind="prediction",
-        account=call.account,
+        account=context.account,
         model=model,
         version=version,
         input=body.input,
         shown_input=redacted(body.input, schema, "Input"),
-        base=call.base,
-        created=call.backend.clock.stamp(),
-        clock=call.backend.clock,
+        base=context.origin,
+        created=context.clock.stamp(),
+        clock=context.clock,
         stream=stream,
         stream_path=path,
         deployment=deployment.ref if deployment else None,
@@ -156,42 +153,33 @@ def make_run(
     )
 
 
-def find_run(call: Call, id: str) -> Run:
+def find_run(context: RequestContext, id: str) -> RunRecord:
     """Return the run *id* of the account; raises the 404 `Problem`."""
-    run = call.backend.state.runs.get(id)
-    if run is None or run.account is not call.account:
+    run = context.store.run(id, context.account)
+    if run is None:
         raise not_found()
-    return call.backend.whole(id, run)
+    return run
 
 
-def find_version(call: Call, text: str) -> tuple[Model, Version]:
+def find_version(context: RequestContext, text: str) -> tuple[Model, Version]:
     """Return what "id", "owner/name:id" or "owner/name" of an official model names."""
-    state = call.backend.state
+    if _VERSION_ID.fullmatch(text) and (found := context.store.version(text, context.account)):
+        return found
     ref, colon, version_id = text.partition(":")
-    if "/" not in text:
-        found = state.version(text, call.account) if _VERSION_ID.fullmatch(text) else None
-    else:
-        model = state.models.get(ref)
-        version = None
-        if model is not None and (model.visibility == "public" or call.account.owns(model.owner)):
-            version = (
-                model.versions.get(version_id)
-                if colon
-                else model.latest
-                if model.official
-                else None
-            )
-        found = (model, version) if model is not None and version is not None else None
-    if found is None:
-        raise version_refused()
-    return found
+    model = context.store.model(ref, context.account)
+    if model is not None:
+        latest = model.latest if model.official else None
+        version = model.versions.get(version_id) if colon else latest
+        if version is not None:
+            return model, version
+    raise version_refused()
 
 
-def find_deployment(call: Call) -> Deployment:
+def find_deployment(context: RequestContext) -> Deployment:
     """Return the deployment that the path names; raises the 404 `Problem`."""
-    ref = f"{call.path['deployment_owner']}/{call.path['deployment_name']}"
-    deployment = call.backend.state.deployments.get(ref)
-    if deployment is None or not call.account.owns(deployment.owner):
+    ref = f"{context.path['deployment_owner']}/{context.path['deployment_name']}"
+    deployment = context.store.deployments.get(ref)
+    if deployment is None or not context.account.owns(deployment.owner):
         raise not_found()
     return deployment
 
@@ -235,7 +223,7 @@ def wait_of(prefer: str | None, cap: float) -> float | None:
     return cap if match[1] is None else min(float(match[1]), cap)
 
 
-def lifetime_of(backend: Backend, value: str | None) -> float | None:
+def lifetime_of(value: str | None, settings: Settings) -> float | None:
     """Return the seconds that `Cancel-After` gives a run; raises the 422 `Problem`."""
     if value is None:
         return None
@@ -244,7 +232,6 @@ def lifetime_of(backend: Backend, value: str | None) -> float | None:
     if match is not None:
         hours, minutes, seconds = (int(part or 0) for part in match.groups())
         total = float((hours * 60 + minutes) * 60 + seconds)
-        settings = backend.settings
         if settings.cancel_after_minimum <= total <= settings.cancel_after_maximum:
             return total
     raise problem(
@@ -254,16 +241,16 @@ def lifetime_of(backend: Backend, value: str | None) -> float | None:
     )
 
 
-async def _hold(backend: Backend, run: Run, seconds: float) -> None:
+async def _hold(clock: Clock, run: RunRecord, seconds: float) -> None:
     """Wait for the end of *run*, on the server's own clock, so that a test can hurry it."""
     expired = False
 
     def expire() -> None:
         nonlocal expired
         expired = True
-        run.nudge()
+        run.notify()
 
-    timer = backend.clock.call_later(seconds, expire)
+    timer = clock.call_later(seconds, expire)
     try:
         while not run.terminal and not expired:
             await run.changed()
@@ -271,25 +258,25 @@ async def _hold(backend: Backend, run: Run, seconds: float) -> None:
         timer.cancel()
 
 
-async def _early(backend: Backend, view: dict[str, Any]) -> dict[str, Any]:
+async def _early(files: FileStore, view: dict[str, Any]) -> dict[str, Any]:
     """Return *view* as it was just before the end: all outputs there, files as data URLs."""
     left = {"started_at", "completed_at", "metrics"}
     kept = {key: value for key, value in view.items() if key not in left}
     return kept | {
         "status": "processing",
         "logs": "",
-        "output": await _inline(backend, view["output"]),
+        "output": await _inline(files, view["output"]),
     }
 
 
-async def _inline(backend: Backend, output: Any) -> Any:
+async def _inline(files: FileStore, output: Any) -> Any:
     if isinstance(output, list):
-        return [await _inline(backend, item) for item in cast("Sequence[Any]", output)]
-    delivery = backend.files.delivery_at(output) if isinstance(output, str) else None
-    if delivery is None:
+        return [await _inline(files, item) for item in cast("Sequence[Any]", output)]
+    file = files.output_at(output) if isinstance(output, str) else None
+    if file is None:
         return output
-    data = base64.b64encode(await delivery.content.read()).decode()
-    return f"data:{delivery.content_type};base64,{data}"
+    data = base64.b64encode(await file.content.read()).decode()
+    return f"data:{file.content_type};base64,{data}"
 
 
 def _seconds(moment: datetime) -> float:

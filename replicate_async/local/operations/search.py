@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from aiohttp import web
-
-from replicate_async.local.http.context import Call
+from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import django
-from replicate_async.local.http.responses import Handler, django_answer
-from replicate_async.local.store.store import Collection, Model
+from replicate_async.local.http.responses import Response, django_response
+from replicate_async.local.store.records import Collection, Model
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 1000
@@ -26,19 +24,19 @@ PAGES: Mapping[str, str] = {
 }
 
 
-async def search(call: Call) -> web.Response:
+async def search(context: RequestContext) -> Response:
     """Answer search: models, collections and pages of the documentation."""
-    query = call.request.query.get("query", "")
+    query = context.request.query.get("query", "")
     if not query.strip():
         raise django(400, 'Query parameter "query" is required')
-    limit = _limit(call.request.query.get("limit", "20"))
-    state, views = call.backend.state, call.backend.views
-    models = ranked(state.public_models(), query)[:limit]
-    return django_answer(
+    limit = _limit(context.request.query.get("limit", "20"))
+    store = context.store
+    models = ranked(store.public_models(), query)[:limit]
+    return django_response(
         {
             "query": query,
             "models": [
-                {"model": views.model(model), "metadata": _metadata(model, score)}
+                {"model": context.serialize.model(model), "metadata": _metadata(model, score)}
                 for model, score in models
             ],
             "collections": [
@@ -48,7 +46,7 @@ async def search(call: Call) -> web.Response:
                     "description": item.description,
                     "models": [model.ref for model in item.models],
                 }
-                for item in state.collections.values()
+                for item in store.collections.values()
                 if _score(query, _collection_texts(item))
             ],
             "pages": [

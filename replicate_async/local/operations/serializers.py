@@ -11,14 +11,21 @@ from typing import Any
 
 from replicate_async.local.clock import timestamp
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.records import Run
-from replicate_async.local.store.store import Account, Collection, Deployment, Model, Version
+from replicate_async.local.store.files import StoredFile
+from replicate_async.local.store.records import (
+    Account,
+    Collection,
+    Deployment,
+    Model,
+    RunRecord,
+    Version,
+)
 
 EDGE_DIGITS = 3
 DJANGO_DIGITS = 6
 
 
-class Views:
+class Serializers:
     """Makes JSON of things, as *settings* say."""
 
     def __init__(self, settings: Settings) -> None:
@@ -28,10 +35,6 @@ class Views:
         """Return a timestamp."""
         chosen = self._settings.timestamp_digits
         return timestamp(seconds, digits if chosen is None else chosen)
-
-    def time_or_null(self, seconds: float | None) -> str | None:
-        """Return a timestamp, or null for what has not happened."""
-        return None if seconds is None else self.time(seconds)
 
     def account(self, account: Account) -> dict[str, Any]:
         """Return an account."""
@@ -93,6 +96,22 @@ class Views:
             },
         }
 
+    def file(self, stored: StoredFile, base: str) -> dict[str, Any]:
+        """Return an upload."""
+        content = stored.content
+        return {
+            "id": stored.id,
+            "name": stored.name,
+            "content_type": stored.content_type,
+            "size": content.size,
+            "etag": content.md5,
+            "checksums": {"sha256": content.sha256, "md5": content.md5},
+            "metadata": stored.metadata,
+            "created_at": self.time(stored.created, EDGE_DIGITS),
+            "expires_at": self.time(stored.expires, EDGE_DIGITS),
+            "urls": {"get": f"{base}/v1/files/{stored.id}"},
+        }
+
     def collection(self, collection: Collection) -> dict[str, Any]:
         """Return a collection with its models."""
         return {
@@ -103,71 +122,61 @@ class Views:
             "models": [self.model(model) for model in collection.models],
         }
 
-    def edge_run(self, run: Run, base: str) -> dict[str, Any]:
+    def edge_run(self, run: RunRecord, base: str) -> dict[str, Any]:
         """Return a prediction as the edge shows it: without what is not known yet."""
-        absent = self._settings.shape == "absent"
-        view: dict[str, Any] = {
-            "id": run.id,
-            "model": run.model.ref,
-            "version": _version_id(run),
-            "input": dict(sorted(run.shown_input.items())),
-            "logs": run.logs,
-        }
-        if run.output is not None or not absent:
-            view["output"] = run.output
-        if run.data_removed or not absent:
-            view["data_removed"] = run.data_removed
-        view |= {
-            "error": run.error,
-            "status": run.status,
-            "created_at": self.time(run.created, EDGE_DIGITS),
-        }
-        for name, moment in (
-            ("started_at", run.started),
-            ("completed_at", run.completed),
-            ("deadline", run.deadline),
-        ):
-            if moment is not None:
-                view[name] = self.time(moment, EDGE_DIGITS)
-        if run.deployment is not None:
-            view["deployment"] = run.deployment
-        if run.metrics:
-            view["metrics"] = run.metrics
-        return {**view, "urls": run_urls(run, base, "predictions")}
+        fields = self._run(run, base, "predictions", EDGE_DIGITS)
+        del fields["source"]
+        fields["input"] = dict(sorted(run.shown_input.items()))
+        absent = {"started_at", "completed_at", "deadline", "deployment"}
+        if self._settings.empty_output == "absent":
+            absent |= {"output", "data_removed"}
+            fields["data_removed"] = run.data_removed or None
+        fields["metrics"] = run.metrics or None
+        return _without_null(fields, absent | {"metrics"})
 
-    def django_run(self, run: Run, base: str, resource: str = "predictions") -> dict[str, Any]:
+    def django_run(
+        self, run: RunRecord, base: str, resource: str = "predictions"
+    ) -> dict[str, Any]:
         """Return a prediction or training as Django shows it: null for what is not known yet."""
-        view: dict[str, Any] = {
-            "completed_at": self.time_or_null(run.completed),
-            "created_at": self.time(run.created),
-            "error": run.error,
-            "id": run.id,
-            "input": run.shown_input,
-            "logs": run.logs or None,
-            "metrics": run.metrics,
-            "output": run.output,
-            "started_at": self.time_or_null(run.started),
-            "status": run.status,
-            "urls": run_urls(run, base, resource),
-            "model": run.model.ref,
-            "version": _version_id(run),
-            "source": run.source,
-        }
-        if run.kind == "prediction":
-            view["data_removed"] = run.data_removed
-        if run.deadline is not None:
-            view["deadline"] = self.time(run.deadline)
-        if run.deployment is not None:
-            view["deployment"] = run.deployment
-        return view
+        fields = self._run(run, base, resource, DJANGO_DIGITS)
+        fields["logs"] = run.logs or None
+        if run.kind == "training":
+            del fields["data_removed"]
+        return _without_null(fields, {"deadline", "deployment"})
 
-    def webhook_run(self, run: Run) -> dict[str, Any]:
+    def _run(self, run: RunRecord, base: str, resource: str, digits: int) -> dict[str, Any]:
+        """Return every field of a run, null for what is not known yet."""
+
+        def time(seconds: float | None) -> str | None:
+            return None if seconds is None else self.time(seconds, digits)
+
+        return {
+            "id": run.id,
+            "model": run.model.ref,
+            "version": "hidden" if run.model.hidden else run.version.id,
+            "input": run.shown_input,
+            "logs": run.logs,
+            "output": run.output,
+            "data_removed": run.data_removed,
+            "error": run.error,
+            "status": run.status,
+            "created_at": time(run.created),
+            "started_at": time(run.started),
+            "completed_at": time(run.completed),
+            "deadline": time(run.deadline),
+            "deployment": run.deployment,
+            "metrics": run.metrics,
+            "source": run.source,
+            "urls": run_urls(run, base, resource),
+        }
+
+    def webhook_run(self, run: RunRecord) -> dict[str, Any]:
         """Return what a webhook says of a run."""
         resource = "trainings" if run.kind == "training" else "predictions"
         return self.django_run(run, run.base, resource) | {"logs": run.logs}
 
 
-def run_urls(run: Run, base: str, resource: str) -> dict[str, str]:
+def run_urls(run: RunRecord, base: str, resource: str) -> dict[str, str]:
     """Return where a run is."""
     urls = {
         "cancel": f"{base}/v1/{resource}/{run.id}/cancel",
@@ -179,5 +188,8 @@ def run_urls(run: Run, base: str, resource: str) -> dict[str, str]:
     return urls
 
 
-def _version_id(run: Run) -> str:
-    return "hidden" if run.model.hidden else run.version.id
+def _without_null(fields: dict[str, Any], absent: set[str]) -> dict[str, Any]:
+    """Return *fields* without those of *absent* that are null."""
+    return {
+        name: value for name, value in fields.items() if value is not None or name not in absent
+    }

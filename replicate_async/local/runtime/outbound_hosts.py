@@ -13,7 +13,7 @@ from yarl import URL
 ANYWHERE = "*"
 
 
-class Guard:
+class OutboundHosts:
     """The hosts that may be reached; an address is checked again after it was looked up."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
@@ -38,11 +38,11 @@ class Guard:
         return found is not None and (found.is_global or host.lower() in self._hosts)
 
 
-class GuardedResolver(AbstractResolver):
-    """Looks hosts up, and leaves out the addresses that the guard forbids."""
+class OutboundResolver(AbstractResolver):
+    """Looks hosts up, and leaves out the addresses that the hosts forbids."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, hosts: OutboundHosts) -> None:
+        self._hosts = hosts
         self._resolver = DefaultResolver()
 
     async def resolve(
@@ -50,7 +50,7 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Return the addresses of *host* that may be reached."""
         found = await self._resolver.resolve(host, port, family)
-        allowed = [entry for entry in found if self._guard.allows_address(host, entry["host"])]
+        allowed = [entry for entry in found if self._hosts.allows_address(host, entry["host"])]
         if not allowed:
             raise OSError(f"{host} leads to an address that must not be reached")
         return allowed

@@ -10,75 +10,28 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-import aiohttp
 from yarl import URL
 
 from replicate_async.files.names import safe_name
-from replicate_async.local.http.errors import Problem
 from replicate_async.local.models.schema import InputFile
-from replicate_async.local.models.values import Folder, describe_file
-from replicate_async.local.runtime.outbound_hosts import Guard, GuardedResolver
+from replicate_async.local.models.values import InputFolder, describe_file
+from replicate_async.local.runtime.fetcher import Fetcher, FetchError
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.blobs import Content, Incoming
+from replicate_async.local.store.blobs import Blob
 from replicate_async.local.store.files import OUTPUTS, FileStore, url_of
-from replicate_async.local.store.records import Run
+from replicate_async.local.store.records import RunRecord
 from replicate_async.schemas import without_surrogates
 
 OCTETS: Final = "application/octet-stream"
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 
 
-class FetchError(Exception):
-    """A file input that could not be read."""
-
-
-class Fetcher:
-    """Gets files from elsewhere, where the guard allows it."""
-
-    def __init__(self, guard: Guard, limit: int) -> None:
-        self._guard = guard
-        self._limit = limit
-        self._session: aiohttp.ClientSession | None = None
-
-    async def fetch(self, url: URL, into: Incoming) -> str | None:
-        """Write what is at *url* to *into* and return its media type; follows no redirects."""
-        if not self._guard.allows(url):
-            raise FetchError(f"{url.host} is not a host that this server fetches files from")
-        try:
-            async with self.session.get(url, allow_redirects=False) as response:
-                if response.status != 200:
-                    raise FetchError(f"{url.host} answered {response.status}")
-                async for chunk in response.content.iter_any():
-                    await into.write(chunk)
-                    if into.size > self._limit:
-                        raise FetchError(f"The file at {url.host} is too large")
-                return response.headers.get("Content-Type")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise FetchError(f"{url.host}: {type(error).__name__}") from error
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The session for everything that the server asks of others."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    resolver=GuardedResolver(self._guard), use_dns_cache=False
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=60),
-            )
-        return self._session
-
-    async def close(self) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
-
-
-class Context:
+class ServerRunHandle:
     """The run that a function is part of: its logs, its metrics, its files."""
 
-    def __init__(self, run: Run, files: FileStore, fetcher: Fetcher, settings: Settings) -> None:
+    def __init__(
+        self, run: RunRecord, files: FileStore, fetcher: Fetcher, settings: Settings
+    ) -> None:
         self._run = run
         self._files = files
         self._fetcher = fetcher
@@ -99,7 +52,7 @@ class Context:
         if not self._run.terminal:
             self._run.metrics[without_surrogates(str(name))] = _plain_metric(value)
 
-    async def fetch(self, url: str, folder: Folder) -> InputFile:
+    async def fetch(self, url: str, folder: InputFolder) -> InputFile:
         """Return a file input: a data URL, a file of this server's, or one from elsewhere.
 
         A large one is written into *folder*.
@@ -118,17 +71,18 @@ class Context:
         finally:
             content.discard()
 
-    async def _own(self, path: str, folder: Folder) -> InputFile:
+    async def _own(self, path: str, folder: InputFolder) -> InputFile:
         try:
             if path.startswith(OUTPUTS):
-                made = self._files.deliveries[path]
+                made = self._files.outputs[path]
                 return await _given(made.content, made.name, made.content_type, folder)
             head, _, file_id = path.rpartition("/")
             if head == "/v1/files":
                 stored = self._files.find(file_id, self._run.account.username)
-                name = safe_name(stored.name)
-                return await _given(stored.content, name, stored.content_type, folder)
-        except (KeyError, Problem, FileNotFoundError):
+                if stored is not None:
+                    name = safe_name(stored.name)
+                    return await _given(stored.content, name, stored.content_type, folder)
+        except (KeyError, FileNotFoundError):
             pass
         raise FetchError(f"There is no file at {path}; it may have expired")
 
@@ -138,12 +92,12 @@ class Context:
         kind = content_type or mimetypes.guess_type(name)[0] or OCTETS
         # It becomes a header, and a model says what it likes.
         kind = kind if _MEDIA_TYPE.fullmatch(kind) else OCTETS
-        delivery = self._files.deliver(kept, name=name, content_type=kind)
+        delivery = self._files.add_output(kept, name=name, content_type=kind)
         self._run.files.append(delivery.path)
         return url_of(delivery, self._run.base)
 
 
-async def _given(content: Content, name: str, kind: str | None, folder: Folder) -> InputFile:
+async def _given(content: Blob, name: str, kind: str | None, folder: InputFolder) -> InputFile:
     """Return *content* as a model gets it: a copy of its own, which it may do with as it likes."""
     if content.path is None:
         return InputFile(await content.read(), name, kind)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.runtime.run_handle import Context, Fetcher
+from replicate_async.local.runtime.fetcher import Fetcher
+from replicate_async.local.runtime.run_handle import ServerRunHandle
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.files import FileStore
-from replicate_async.local.store.records import Run
-from replicate_async.local.store.store import State, Version
-
-Work = Callable[[Run, Context], Awaitable[None]]
+from replicate_async.local.store.records import RunRecord, Version
+from replicate_async.local.store.store import Store
 
 
 class Runner:
@@ -25,24 +22,22 @@ class Runner:
         self,
         settings: Settings,
         clock: Clock,
-        files: FileStore,
+        store: Store,
         fetcher: Fetcher,
-        expire: Callable[[Run], None],
     ) -> None:
-        self._expire_run = expire
         self._settings = settings
         self._clock = clock
-        self._files = files
+        self._store = store
         self._fetcher = fetcher
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._warming: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def submit(self, run: Run, work: Work) -> None:
+    def submit(self, run: RunRecord) -> None:
         """Queue a run."""
         if run.deadline is not None:
             run.timers.append(self._clock.call_at(run.deadline, lambda: self._expire(run)))
-        task = run.task = asyncio.create_task(self._carry_out(run, work))
+        task = run.task = asyncio.create_task(self._carry_out(run))
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -51,7 +46,7 @@ class Runner:
 
         task.add_done_callback(ended)
 
-    def stop(self, run: Run) -> None:
+    def cancel(self, run: RunRecord) -> None:
         """Cancel a run; one that has ended stays as it is."""
         self._end(run, "canceled")
 
@@ -62,14 +57,15 @@ class Runner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _carry_out(self, run: Run, work: Work) -> None:
+    async def _carry_out(self, run: RunRecord) -> None:
         try:
             async with self._slots:
                 await self._warm_up(run.version)
                 run.begin()
                 limit = self._settings.run_timeout
                 run.timers.append(self._clock.call_later(limit, lambda: self._time_out(run)))
-                await work(run, Context(run, self._files, self._fetcher, self._settings))
+                handle = ServerRunHandle(run, self._store.files, self._fetcher, self._settings)
+                await (self._train if run.kind == "training" else self._predict)(run, handle)
                 self._finish(run, "succeeded")
         except asyncio.CancelledError:
             self._finish(run, "canceled")
@@ -89,21 +85,43 @@ class Runner:
                 await self._clock.sleep(self._settings.cold_start)
                 version.warm = True
 
-    def _finish(self, run: Run, status: Any, error: str | None = None) -> None:
+    async def _predict(self, run: RunRecord, handle: ServerRunHandle) -> None:
+        """Run the model, and keep what it yields."""
+        function = run.version.function
+        async with aclosing(function.execute(run.input, handle)) as outputs:
+            async for value in outputs:
+                run.add_output(value, part=function.is_iterator)
+        if function.is_iterator and run.output is None:
+            run.output = []
+        if function.streams and not function.file_stream:
+            _count_tokens(run)
+
+    async def _train(self, run: RunRecord, handle: ServerRunHandle) -> None:
+        """Train the model, and make the result a version of the destination."""
+        function = run.version.function
+        weights = await function.execute_training(run.input, handle)
+        if run.terminal or run.destination is None:
+            return
+        url = await handle.save(weights, "weights.bin", "application/octet-stream")
+        version = self._store.add_version(run.destination, function.with_weights(weights))
+        output = {"version": f"{run.destination.ref}:{version.id}", "weights": url}
+        run.add_output(output, part=False)
+
+    def _finish(self, run: RunRecord, status: Any, error: str | None = None) -> None:
         if run.terminal:
             return
         run.finish(status, error)
-        self._clock.call_later(self._settings.data_retention, lambda: self._expire_run(run))
+        self._clock.call_later(self._settings.data_retention, lambda: self._store.expire(run))
 
-    def _expire(self, run: Run) -> None:
+    def _expire(self, run: RunRecord) -> None:
         """End a run at its deadline: what never began is aborted and costs nothing."""
         self._end(run, "aborted" if run.started is None else "canceled")
 
-    def _time_out(self, run: Run) -> None:
+    def _time_out(self, run: RunRecord) -> None:
         seconds = self._settings.run_timeout
         self._end(run, "failed", f"Prediction timed out after {seconds:g} seconds")
 
-    def _end(self, run: Run, status: Any, error: str | None = None) -> None:
+    def _end(self, run: RunRecord, status: Any, error: str | None = None) -> None:
         if run.terminal:
             return
         self._finish(run, status, error)
@@ -121,19 +139,7 @@ def _described(error: BaseException) -> tuple[str, str]:
         return name, f"{name}, which cannot be shown\n"
 
 
-async def predict(run: Run, context: Context) -> None:
-    """Run the model's function, and keep what it yields."""
-    function = run.version.function
-    async with aclosing(function.execute(run.input, context)) as outputs:
-        async for value in outputs:
-            run.put(value, part=function.is_iterator)
-    if function.is_iterator and run.output is None:
-        run.output = []
-    if function.streams and not function.file_stream:
-        _count_tokens(run)
-
-
-def _count_tokens(run: Run) -> None:
+def _count_tokens(run: RunRecord) -> None:
     """Measure a text stream as the service measures its language models."""
     if run.started is None or run.terminal:
         return
@@ -144,18 +150,3 @@ def _count_tokens(run: Run) -> None:
     run.metrics["tokens_per_second"] = round(run.outputs / max(now - run.started, 1e-6), 3)
     if run.first_output is not None:
         run.metrics["time_to_first_token"] = round(run.first_output - run.started, 6)
-
-
-def train(state: State) -> Work:
-    """Return the work of a training: what comes out becomes a version of its destination."""
-
-    async def work(run: Run, context: Context) -> None:
-        function = run.version.function
-        weights = await function.execute_training(run.input, context)
-        if run.terminal or run.destination is None:
-            return
-        url = await context.save(weights, "weights.bin", "application/octet-stream")
-        version = state.add_version(run.destination, function.with_weights(weights))
-        run.put({"version": f"{run.destination.ref}:{version.id}", "weights": url}, part=False)
-
-    return work

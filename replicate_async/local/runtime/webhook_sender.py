@@ -15,10 +15,10 @@ from yarl import URL
 from replicate_async.core.webhook import decode_secret, sign
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock
-from replicate_async.local.runtime.outbound_hosts import Guard
-from replicate_async.local.runtime.run_handle import Fetcher
+from replicate_async.local.runtime.fetcher import Fetcher
+from replicate_async.local.runtime.outbound_hosts import OutboundHosts
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.records import Run, WebhookEvent
+from replicate_async.local.store.records import RunRecord, WebhookEvent
 
 _BACKLOG = 16
 _FIRST_DELAY = 1.0
@@ -43,32 +43,32 @@ class _Message:
     id: str
 
 
-class Webhooks:
+class WebhookSender:
     """Sends what runs have to tell."""
 
     def __init__(
         self,
         settings: Settings,
         clock: Clock,
-        guard: Guard,
+        hosts: OutboundHosts,
         fetcher: Fetcher,
-        view: Callable[[Run], dict[str, Any]],
+        view: Callable[[RunRecord], dict[str, Any]],
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._guard = guard
+        self._hosts = hosts
         self._fetcher = fetcher
         self._view = view
         self._tasks: set[asyncio.Task[None]] = set()
         self.attempts: deque[Attempt] = deque(maxlen=1000)
         """What was sent lately, and what came of it."""
 
-    def attach(self, run: Run) -> None:
+    def attach(self, run: RunRecord) -> None:
         """Send what happens to *run*, if it names a webhook."""
         if run.webhook is None:
             return
-        sender = _Sender(self, run)
-        run.listeners.append(sender.hear)
+        sender = _RunWebhook(self, run)
+        run.listeners.append(sender.on_event)
         task = asyncio.create_task(sender.send_all())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -80,7 +80,7 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def compose(self, run: Run, event: WebhookEvent) -> _Message:
+    def compose(self, run: RunRecord, event: WebhookEvent) -> _Message:
         """Return the message that tells of *run* as it stands."""
         return _Message(event, msgspec.json.encode(self._view(run)), ids.message_id())
 
@@ -92,7 +92,7 @@ class Webhooks:
         """Return the time."""
         return self._clock.now()
 
-    async def deliver(self, run: Run, message: _Message) -> None:
+    async def deliver(self, run: RunRecord, message: _Message) -> None:
         """Send a message; the one about the end is tried again for about a minute."""
         delay = _FIRST_DELAY
         waited = 0.0
@@ -104,7 +104,7 @@ class Webhooks:
             waited += delay
             delay *= 2
 
-    async def _attempt(self, run: Run, message: _Message) -> bool:
+    async def _attempt(self, run: RunRecord, message: _Message) -> bool:
         status, error = None, None
         try:
             status = await self._post(run, message)
@@ -115,9 +115,9 @@ class Webhooks:
         )
         return status is not None and 200 <= status < 300
 
-    async def _post(self, run: Run, message: _Message) -> int:
+    async def _post(self, run: RunRecord, message: _Message) -> int:
         url = URL(run.webhook or "")
-        if not self._guard.allows(url):
+        if not self._hosts.allows(url):
             raise ValueError(f"webhooks to {url.host} are not allowed by this server's settings")
         timestamp = int(self._clock.now())
         key = decode_secret(run.account.webhook_key)
@@ -138,16 +138,16 @@ class Webhooks:
             return response.status
 
 
-class _Sender:
+class _RunWebhook:
     """The webhook of one run: messages in order, one at a time."""
 
-    def __init__(self, webhooks: Webhooks, run: Run) -> None:
+    def __init__(self, webhooks: WebhookSender, run: RunRecord) -> None:
         self._webhooks = webhooks
         self._run = run
         self._waiting: asyncio.Queue[_Message] = asyncio.Queue()
         self._last: dict[WebhookEvent, float] = {}
 
-    def hear(self, run: Run, event: WebhookEvent) -> None:
+    def on_event(self, run: RunRecord, event: WebhookEvent) -> None:
         """Note what happened, unless it was not asked for or follows too soon."""
         if event == "completed" and event not in run.webhook_events:
             self._waiting.put_nowait(_Message("completed", b"", ""))

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from replicate_async.local.http.ranges import Span
-
 IN_MEMORY: Final = 64 * 1024
 """Bytes up to which a file is not worth a place on the disk."""
 _READ: Final = 256 * 1024
@@ -22,7 +20,7 @@ _WRITE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Content:
+class Blob:
     """Bytes that do not change any more."""
 
     size: int
@@ -43,12 +41,15 @@ class Content:
             return self.data or b""
         return await asyncio.to_thread(self.path.read_bytes)
 
-    async def chunks(self, span: Span) -> AsyncGenerator[bytes]:
-        """Yield the bytes of *span* in pieces; raises `FileNotFoundError` once it was discarded."""
+    async def chunks(self, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes from *start* to *stop* in pieces.
+
+        Raises `FileNotFoundError` once the blob was discarded.
+        """
         if self.path is None:
-            yield (self.data or b"")[span.start : span.stop]
+            yield (self.data or b"")[start:stop]
             return
-        reader = _Reader(self.path, span)
+        reader = _Reader(self.path, start, stop)
         try:
             while chunk := await asyncio.to_thread(reader.read):
                 yield chunk
@@ -69,7 +70,7 @@ class Content:
             _in_background(lambda: path.unlink(missing_ok=True))
 
 
-class Disk:
+class TempFolder:
     """A folder for files, made for the first of them; `close` removes it and all that is in it."""
 
     def __init__(self) -> None:
@@ -98,14 +99,14 @@ class Disk:
             made.cleanup()
 
 
-class Incoming:
+class BlobWriter:
     """Bytes on their way in, in an async with statement; what is not finished leaves nothing.
 
     They are hashed and written as they come, a megabyte at a time, in other threads than the
     caller's. Raises `OSError` when the disk takes no more.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: TempFolder) -> None:
         self.size: int = 0
         self._writer = _Writer(disk)
         self._waiting = bytearray()
@@ -138,7 +139,7 @@ class Incoming:
         self._begun = True
         self.size += await asyncio.to_thread(self._writer.copy, path)
 
-    async def finish(self) -> Content:
+    async def finish(self) -> Blob:
         """Return what came in."""
         if self.size <= IN_MEMORY and len(self._waiting) == self.size:
             return in_memory(bytes(self._waiting))
@@ -154,16 +155,16 @@ class Incoming:
             await asyncio.to_thread(self._writer.write, full)
 
 
-def in_memory(data: bytes) -> Content:
+def in_memory(data: bytes) -> Blob:
     """Return *data*, which is not much, as content."""
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Content(len(data), digest, hashlib.sha256(data).hexdigest(), data)
+    return Blob(len(data), digest, hashlib.sha256(data).hexdigest(), data)
 
 
 class _Writer:
     """What happens in threads to bytes that come in; one call at a time."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: TempFolder) -> None:
         self._disk = disk
         self._lock = threading.Lock()
         self._path: Path | None = None
@@ -194,13 +195,13 @@ class _Writer:
                 copied += len(chunk)
         return copied
 
-    def finish(self) -> Content:
+    def finish(self) -> Blob:
         with self._lock:
             if self._abandoned or self._file is None:
                 return in_memory(b"")
             self._file.close()
             md5, sha256 = self._md5.hexdigest(), self._sha256.hexdigest()
-            return Content(self._size, md5, sha256, path=self._path)
+            return Blob(self._size, md5, sha256, path=self._path)
 
     def abandon(self) -> None:
         """Close and remove what was begun; nothing is written after this."""
@@ -215,10 +216,10 @@ class _Writer:
 class _Reader:
     """What happens in threads to bytes that go out; a call that comes after the end finds none."""
 
-    def __init__(self, path: Path, span: Span) -> None:
+    def __init__(self, path: Path, start: int, stop: int) -> None:
         self._path = path
-        self._start = span.start
-        self._left = span.size
+        self._start = start
+        self._left = stop - start
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._closed = False

@@ -9,18 +9,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
 from replicate_async.files.names import safe_name
 from replicate_async.files.threads import run_in_thread
 from replicate_async.local import ids
-from replicate_async.local.clock import Clock, timestamp
-from replicate_async.local.http.errors import file_not_found
-from replicate_async.local.store.blobs import IN_MEMORY, Content, Disk, Incoming, in_memory
-
-if TYPE_CHECKING:
-    from replicate_async.local.store.store import Account
+from replicate_async.local.clock import Clock
+from replicate_async.local.store.blobs import IN_MEMORY, Blob, BlobWriter, TempFolder, in_memory
 
 OUTPUTS = "/pbxt"
 
@@ -33,35 +29,19 @@ class StoredFile:
     owner: str
     name: str
     content_type: str
-    content: Content
+    content: Blob
     metadata: Mapping[str, Any]
     created: float
     expires: float
 
-    def view(self, base: str, digits: int) -> dict[str, Any]:
-        """Return the file as the API shows it."""
-        content = self.content
-        return {
-            "id": self.id,
-            "name": self.name,
-            "content_type": self.content_type,
-            "size": content.size,
-            "etag": content.md5,
-            "checksums": {"sha256": content.sha256, "md5": content.md5},
-            "metadata": self.metadata,
-            "created_at": timestamp(self.created, digits),
-            "expires_at": timestamp(self.expires, digits),
-            "urls": {"get": f"{base}/v1/files/{self.id}"},
-        }
-
 
 @dataclass(frozen=True)
-class Delivery:
-    """An output file of a run; whoever knows its path may read it."""
+class OutputFileRecord:
+    """An output file of a run; its path is the capability to read it."""
 
     path: str
     name: str
-    content: Content
+    content: Blob
     content_type: str
 
 
@@ -74,17 +54,17 @@ class FileStore:
     capacity: int
     signing_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     uploads: dict[str, StoredFile] = field(default_factory=dict[str, StoredFile])
-    deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+    outputs: dict[str, OutputFileRecord] = field(default_factory=dict[str, OutputFileRecord])
     """Output files by their path, which is not percent-encoded."""
-    _disk: Disk = field(default_factory=Disk)
-    _uploaded: int = 0
-    _delivered: int = 0
+    _disk: TempFolder = field(default_factory=TempFolder)
+    _upload_bytes: int = 0
+    _output_bytes: int = 0
 
-    def receive(self) -> Incoming:
+    def receive(self) -> BlobWriter:
         """Return what takes the bytes of a file, and is left with what `upload` keeps."""
-        return Incoming(self._disk)
+        return BlobWriter(self._disk)
 
-    async def keep(self, source: bytes | Path) -> Content:
+    async def keep(self, source: bytes | Path) -> Blob:
         """Return *source* as content: a copy where it is a path or large."""
         if isinstance(source, bytes) and len(source) <= IN_MEMORY:
             return in_memory(source)
@@ -98,7 +78,7 @@ class FileStore:
     def upload(
         self,
         owner: str,
-        content: Content,
+        content: Blob,
         *,
         name: str,
         content_type: str,
@@ -117,9 +97,9 @@ class FileStore:
             expires=now + self.expiry,
         )
         self.uploads[stored.id] = stored
-        self._uploaded += content.size
+        self._upload_bytes += content.size
         self.clock.call_at(stored.expires, lambda: self.remove(stored.id))
-        while self._uploaded > self.capacity and len(self.uploads) > 1:
+        while self._upload_bytes > self.capacity and len(self.uploads) > 1:
             self.remove(next(iter(self.uploads)))
         return stored
 
@@ -127,18 +107,18 @@ class FileStore:
         """Drop an upload."""
         stored = self.uploads.pop(id, None)
         if stored is not None:
-            self._uploaded -= stored.content.size
+            self._upload_bytes -= stored.content.size
             stored.content.discard()
 
-    def uploads_of(self, account: Account) -> list[StoredFile]:
-        """Return the uploads of *account*, oldest first."""
-        return [stored for stored in self.uploads.values() if stored.owner == account.username]
+    def uploads_of(self, owner: str) -> list[StoredFile]:
+        """Return the uploads of *owner*, oldest first."""
+        return [stored for stored in self.uploads.values() if stored.owner == owner]
 
-    def find(self, id: str, owner: str) -> StoredFile:
-        """Return the upload *id* of *owner*; raises the 404 `Problem`."""
+    def find(self, id: str, owner: str) -> StoredFile | None:
+        """Return the upload *id* of *owner* until it expires."""
         stored = self.uploads.get(id)
         if stored is None or stored.owner != owner or stored.expires <= self.clock.now():
-            raise file_not_found()
+            return None
         return stored
 
     def signature(self, owner: str, id: str, expiry: int) -> str:
@@ -147,35 +127,37 @@ class FileStore:
         digest = hmac.digest(self.signing_secret, message, hashlib.sha256)
         return base64.b64encode(digest).decode()
 
-    def deliver(self, content: Content, *, name: str, content_type: str) -> Delivery:
+    def add_output(self, content: Blob, *, name: str, content_type: str) -> OutputFileRecord:
         """Keep an output file, and drop the oldest ones if there is no room for it."""
         name = safe_name(name)
-        delivery = Delivery(f"{OUTPUTS}/{ids.capability()}/{name}", name, content, content_type)
-        self.deliveries[delivery.path] = delivery
-        self._delivered += content.size
-        while self._delivered > self.capacity and len(self.deliveries) > 1:
-            self.withdraw(next(iter(self.deliveries)))
-        return delivery
+        output = OutputFileRecord(
+            f"{OUTPUTS}/{ids.capability()}/{name}", name, content, content_type
+        )
+        self.outputs[output.path] = output
+        self._output_bytes += content.size
+        while self._output_bytes > self.capacity and len(self.outputs) > 1:
+            self.delete_output(next(iter(self.outputs)))
+        return output
 
-    def delivery_at(self, url: str) -> Delivery | None:
+    def output_at(self, url: str) -> OutputFileRecord | None:
         """Return the output file that *url*, or the path in it, names."""
         _, found, rest = url.partition(OUTPUTS)
-        return self.deliveries.get(unquote(found + rest))
+        return self.outputs.get(unquote(found + rest))
 
-    def withdraw(self, path: str) -> None:
+    def delete_output(self, path: str) -> None:
         """Drop an output file."""
-        delivery = self.deliveries.pop(path, None)
-        if delivery is not None:
-            self._delivered -= delivery.content.size
-            delivery.content.discard()
+        output = self.outputs.pop(path, None)
+        if output is not None:
+            self._output_bytes -= output.content.size
+            output.content.discard()
 
     async def close(self) -> None:
         """Drop everything."""
         self.uploads.clear()
-        self.deliveries.clear()
+        self.outputs.clear()
         await run_in_thread(self._disk.close)
 
 
-def url_of(delivery: Delivery, base: str) -> str:
+def url_of(output: OutputFileRecord, base: str) -> str:
     """Return the URL of an output file below *base*, scheme and host."""
-    return base + quote(delivery.path)
+    return base + quote(output.path)

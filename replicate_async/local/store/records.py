@@ -1,29 +1,162 @@
-"""Runs: predictions and trainings from their creation to a terminal state and beyond."""
+"""Records of accounts, models, deployments, collections and runs."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
+from replicate_async.local import ids
 from replicate_async.local.clock import Clock, Timer
+from replicate_async.local.models.function import ModelFunction
 from replicate_async.local.store.events import Stream
-from replicate_async.local.store.store import Account, Model, Version
 from replicate_async.schemas import without_surrogates
 
 Kind = Literal["prediction", "training"]
 Status = Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
 WebhookEvent = Literal["start", "output", "logs", "completed"]
-Listener = Callable[["Run", WebhookEvent], None]
+Listener = Callable[["RunRecord", WebhookEvent], None]
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9_-])?")
+
+# hardware.list, in the service's order, then what its price list names.
+HARDWARE: Mapping[str, str] = {
+    "cpu": "CPU",
+    "gpu-t4": "Nvidia T4 GPU",
+    "gpu-a40-small": "Nvidia A40 GPU",
+    "gpu-a40-large": "Nvidia A40 (Large) GPU",
+    "gpu-l40s": "Nvidia L40S GPU",
+    "gpu-a100-large": "Nvidia A100 (80GB) GPU",
+    "gpu-h100": "Nvidia H100 GPU",
+}
+
+
+@dataclass
+class Account:
+    """A user or an organization, with the one token that speaks for it."""
+
+    username: str
+    name: str
+    type: str = "user"
+    organizations: set[str] = field(default_factory=set[str])
+    webhook_key: str = field(default_factory=ids.webhook_secret, repr=False)
+
+    def owns(self, owner: str) -> bool:
+        """Return whether things of *owner* are this account's to change."""
+        return owner == self.username or owner in self.organizations
+
+
+@dataclass
+class Version:
+    """A version of a model: a function, under an id made from what it is."""
+
+    id: str
+    function: ModelFunction
+    created: float
+    warm: bool = False
+    run_by: set[str] = field(default_factory=set[str])
+    """Accounts that have run it."""
+    trained: bool = False
+    """Whether a training started from it."""
+
+
+@dataclass
+class Model:
+    """A model and its versions, oldest first."""
+
+    owner: str
+    name: str
+    created: float
+    description: str | None = None
+    visibility: str = "public"
+    hardware: str = "cpu"
+    official: bool = False
+    hidden: bool = False
+    """Whether predictions show `hidden` for the version, as those of official models may."""
+    links: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    """What github_url, paper_url, license_url, weights_url and cover_image_url hold."""
+    readme: str | None = None
+    run_count: int = 0
+    versions: dict[str, Version] = field(default_factory=dict[str, Version])
+    example_inputs: Sequence[Mapping[str, Any]] = ()
+    examples: list[RunRecord] = field(default_factory=list["RunRecord"])
+
+    @property
+    def ref(self) -> str:
+        """The model as clients name it, "owner/name"."""
+        return f"{self.owner}/{self.name}"
+
+    @property
+    def latest(self) -> Version | None:
+        """The newest version."""
+        return next(reversed(self.versions.values()), None)
+
+    @property
+    def updated(self) -> float:
+        """When the newest version was made, or the model where there is none."""
+        return self.latest.created if self.latest else self.created
+
+
+def visible(model: Model, account: Account) -> bool:
+    """Return whether *account* may see and run *model*."""
+    return model.visibility == "public" or account.owns(model.owner)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a deployment runs, and on what."""
+
+    number: int
+    model: Model
+    version: Version
+    created: float
+    created_by: Account
+    hardware: str
+    min_instances: int
+    max_instances: int
+
+
+@dataclass
+class Deployment:
+    """A version that runs under a name of its own; each change is a release."""
+
+    owner: str
+    name: str
+    created: float
+    releases: list[Release]
+    used: float | None = None
+    """When it last ran."""
+
+    @property
+    def ref(self) -> str:
+        """The deployment as clients name it, "owner/name"."""
+        return f"{self.owner}/{self.name}"
+
+    @property
+    def release(self) -> Release:
+        """The release that is in force."""
+        return self.releases[-1]
+
+
+@dataclass
+class Collection:
+    """Models that belong together."""
+
+    slug: str
+    name: str
+    description: str
+    models: list[Model]
+    full_description: str | None = None
+
 
 @dataclass(eq=False)
-class Run:
+class RunRecord:
     """A prediction, or a training, which is one with another ending."""
 
     id: str
@@ -92,7 +225,7 @@ class Run:
             self.stream.send("logs", text)
         self._tell("logs")
 
-    def put(self, value: Any, *, part: bool) -> None:
+    def add_output(self, value: Any, *, part: bool) -> None:
         """Add an output: *part* of a list, or all there is."""
         if self.terminal:
             return
@@ -150,13 +283,13 @@ class Run:
         """Wait until something happens to it."""
         await self._changed.wait()
 
-    def nudge(self) -> None:
+    def notify(self) -> None:
         """Wake everybody who waits for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     def _tell(self, event: WebhookEvent) -> None:
-        self.nudge()
+        self.notify()
         for listener in self.listeners:
             listener(self, event)
 

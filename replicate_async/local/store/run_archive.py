@@ -8,8 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.store.records import Kind, Run, Status
-from replicate_async.local.store.store import Account, Model, Version
+from replicate_async.local.store.records import Account, Kind, Model, RunRecord, Status, Version
 
 _TIMES: Final = ("predict_time", "total_time")
 
@@ -70,7 +69,7 @@ class RunArchive:
         self._token = stream_token
         self._shared: dict[tuple[object, ...], _Shared] = {}
 
-    def pack(self, run: Run) -> ExpiredRun:
+    def pack(self, run: RunRecord) -> ExpiredRun:
         """Return what is kept of *run*."""
         metrics = {name: value for name, value in run.metrics.items() if name not in _TIMES}
         prefix = run.stream_path.removesuffix(self._token(run.id))
@@ -99,11 +98,11 @@ class RunArchive:
         )
         return ExpiredRun(msgspec.msgpack.encode(packed), self._shared.setdefault(key, shared))
 
-    def restore(self, id: str, expired: ExpiredRun) -> Run:
+    def restore(self, id: str, expired: ExpiredRun) -> RunRecord:
         """Return the run *id* as it was kept."""
         shared = expired.shared
         created, started, completed, deadline, error, values = _decoder.decode(expired.packed)
-        run = Run(
+        run = RunRecord(
             id=id,
             kind=shared.kind,
             account=shared.account,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -62,13 +62,15 @@ if TYPE_CHECKING:
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.keys import Key, Match
     from replicate_async.runs.batch.options import BatchTimeouts, OnError
-    from replicate_async.runs.batch.results import BatchProgress, ItemInput
+    from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
 
     T = TypeVar("T", default=Any)
 else:
     from typing import TypeVar
 
     T = TypeVar("T")  # the default is for type checkers: `run` without a type returns Any
+
+Row = TypeVar("Row")
 
 
 class Replicate:
@@ -410,6 +412,8 @@ class Replicate:
         max_seconds: float | None = None,
         max_predictions: int | None = None,
         dry_run: bool = False,
+        prepare: Callable[[Row], Awaitable[ItemInput]] | None = None,
+        finish: Callable[[BatchResult[T]], Awaitable[object]] | None = None,
         on_progress: Callable[[BatchProgress], object] | None = None,
         cancel_after: Deadline = None,
         webhook: str | None = None,
@@ -459,7 +463,14 @@ class Replicate:
             max_seconds: Create nothing after this many seconds; running predictions end.
             max_predictions: Create at most this many predictions.
             dry_run: Create nothing: compare each input with the model's schema. The ``summary``
-                says how many would be created.
+                says how many would be created. *prepare* and *finish* are not called, and inputs
+                to be prepared are not compared.
+            prepare: An async function that makes the input to send of the one that was given. It is
+                called once before the creates of an item, at most *concurrency* calls at a time,
+                and not for an item that was created. The item's key is that of the given input.
+            finish: An async function of the `BatchResult` of each success. What it returns is the
+                result's ``value``. With a journal it is called until it has returned once, so
+                perhaps again by a resume; a value that is plain JSON is kept there.
             on_progress: A function that is called with a `BatchProgress`: at the end, and at most
                 10 times a second before.
             cancel_after: When the API cancels a prediction, 5 seconds to 24 hours: seconds, a
@@ -498,6 +509,8 @@ class Replicate:
             max_seconds=max_seconds,
             max_predictions=max_predictions,
             dry_run=dry_run,
+            prepare=prepare,
+            finish=finish,
             on_progress=on_progress,
             cancel_after=cancel_after,
             webhook=webhook,

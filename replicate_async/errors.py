@@ -54,6 +54,8 @@
     │   ├── JournalDamagedError         it is damaged, or no journal
     │   ├── JournalLostError            it was deleted or replaced while a batch used it
     │   └── JournalWriteError           the disk is full or fails
+    ├── PrepareError                    a batch's ``prepare`` failed; nothing was created
+    ├── FinishError                     a batch's ``finish`` failed; the prediction is recorded
     ├── LimiterError                    no permit from a shared limiter
     └── WebhookVerificationError        a webhook request whose signature is wrong
 
@@ -445,6 +447,14 @@ class JournalLostError(JournalError):
 
 class JournalWriteError(JournalError):
     """The journal cannot be written: the disk is full, or fails; nothing more is accepted."""
+
+
+class PrepareError(ReplicateError):
+    """The ``prepare`` of a batch failed for an item; ``__cause__`` is its error."""
+
+
+class FinishError(ReplicateError):
+    """The ``finish`` of a batch failed for an item; ``__cause__`` is its error."""
 
 
 class LimiterError(ReplicateError):

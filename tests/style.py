@@ -59,12 +59,12 @@ DOORS: Final = ("local", "cli", "web", "integrations")
 """Parts of the package whose words are not checked yet."""
 
 BUDGETS: Final = {
-    "client.py": 325,
+    "client.py": 330,
     "context.py": 150,
     "core": 2150,
     "files": 2443,
     "resources": 1730,
-    "runs": 6160,
+    "runs": 6365,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

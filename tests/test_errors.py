@@ -35,6 +35,7 @@ from replicate_async.errors import (
     DecodeError,
     FileError,
     FileTooLargeError,
+    FinishError,
     InvalidArgumentError,
     JournalDamagedError,
     JournalError,
@@ -55,6 +56,7 @@ from replicate_async.errors import (
     PredictionError,
     PredictionFailed,
     PredictionGone,
+    PrepareError,
     RateLimitError,
     RedirectError,
     ReplicateError,
@@ -322,6 +324,8 @@ def every_error() -> Iterator[ReplicateError]:
     yield response
     for unsaved in (FileError, TargetExistsError, FileTooLargeError, OutputExpiredError):
         yield unsaved("Message.", path=Path("a.png"))
+    yield PrepareError("Message.")
+    yield FinishError("Message.")
     yield WebhookVerificationError("Message.", reason="InvalidSignature")
 
 

@@ -55,7 +55,7 @@ from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.known_file import upload_id
 from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnError
-from replicate_async.runs.batch.results import BatchProgress, ItemInput
+from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
 from replicate_async.runs.streaming.stream import OnExit, check_on_exit
 from replicate_async.runs.waiting.listed_run import decode, decode_listed
 from replicate_async.runs.waiting.run_api import check_poll, check_timeout
@@ -84,6 +84,8 @@ def make_batch(
     max_seconds: float | None,
     max_predictions: int | None,
     dry_run: bool,
+    prepare: Callable[[Any], Awaitable[ItemInput]] | None,
+    finish: Callable[[BatchResult[T]], Awaitable[object]] | None,
     on_progress: Callable[[BatchProgress], object] | None,
     cancel_after: Deadline,
     webhook: str | None,
@@ -124,6 +126,8 @@ def make_batch(
         dry_run=dry_run,
         on_progress=on_progress,
         timeouts=batch_timeouts or BatchTimeouts(),
+        prepare=prepare,
+        finish=finish,
     )
     _check(options)
 
@@ -278,10 +282,14 @@ def _check(options: BatchOptions) -> None:
         raise InvalidArgumentError(
             f"key={shorten(key)} must name a field of the inputs, or be a function of an input."
         )
-    if options.on_progress is not None and not callable(options.on_progress):
-        raise InvalidArgumentError(
-            f"on_progress={shorten(options.on_progress)} must be a function of a BatchProgress."
-        )
+    for name, of in (
+        ("on_progress", "a function of a BatchProgress"),
+        ("prepare", "an async function of an input"),
+        ("finish", "an async function of a BatchResult"),
+    ):
+        function = getattr(options, name)
+        if function is not None and not callable(function):
+            raise InvalidArgumentError(f"{name}={shorten(function)} must be {of}.")
 
 
 def _path(argument: str, value: object) -> str:

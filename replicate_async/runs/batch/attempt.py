@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import time
 from typing import Any
 
@@ -59,12 +59,16 @@ class CreateAttempt(RequestHooks):
         claims: ClaimStore,
         clock: ApiClock,
         limit: CreateLimit,
+        encode: Callable[[Mapping[str, Any]], Awaitable[bytes]] | None,
     ) -> None:
         self._item = item
         self._journal = journal
         self._claims = claims
         self._clock = clock
         self._limit = limit
+        self._encode = encode
+        """Encodes the input as it is sent for the journal, if it cannot be made again."""
+        self._stored: bytes | None = None
         self._recorded: Callable[[], None] | None = None
         self.version: str | None = journal.header.latest_version
         """The version to run, None for the batch's own model or version."""
@@ -87,9 +91,12 @@ class CreateAttempt(RequestHooks):
         if not self._limit.allows(self._item):
             raise NotStartedError
         self._limit.count(self._item)
+        if self._encode is not None and self._stored is None:
+            self._stored = await self._encode(self.input or {})
         self._recorded = self._claims.creating()
         try:
-            entry = self._item.entry.intent(time(), self._clock.earliest())
+            earliest = self._clock.earliest()
+            entry = self._item.entry.intent(time(), earliest, self._stored)
             await self._journal.record(entry)
         except BaseException:
             self.over()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from time import monotonic
 
 from replicate_async.core.api_clock import Moment, moment
@@ -13,6 +14,7 @@ from replicate_async.errors import (
     AmbiguousDecodeError,
     APIConnectionError,
     APIStatusError,
+    InvalidArgumentError,
     NotFoundError,
     ReplicateError,
 )
@@ -29,8 +31,10 @@ from replicate_async.runs.batch.errors import (
     is_fatal,
     is_transient,
     not_uploaded,
+    prepare_failed,
     uncertain,
 )
+from replicate_async.runs.batch.functions import call_prepare
 from replicate_async.runs.batch.identity import A_FILE, fields, known_files, normalize, read_files
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Entry, Journal, State
@@ -40,6 +44,7 @@ from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.batch.sent_input import decode_sent, encode_sent
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.runs.batch.stop_signal import StopSignal
 from replicate_async.runs.run import CANCEL_WITHIN
@@ -83,9 +88,14 @@ class Creator:
         """Entries that earlier runs left open, whose inputs are not read yet, by key."""
         self._creating: dict[asyncio.Future[Prediction], CreateAttempt] = {}
         """Creates that wait for a permit of the limiter, or are under way."""
+        self._preparing: dict[asyncio.Task[object], Item] = {}
+        """The tasks of items whose ``prepare`` is running."""
 
     def cancel_unsent(self) -> None:
-        """Cancel the creates that wait for a permit, once the batch is stopped."""
+        """Cancel what comes before the sending of a create, once the batch is stopped."""
+        for task, item in self._preparing.items():
+            if not self._limit.allows(item):
+                task.cancel()
         for creating, attempt in self._creating.items():
             if attempt.is_stopped:
                 creating.cancel()
@@ -93,6 +103,7 @@ class Creator:
     async def create(self, item: Item) -> Prediction | None:
         """Create the prediction of *item*; None if it was found in the list, with its ID."""
         await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
+        await self._prepare(item)
         while item.entry.state is State.PLANNED:
             await item.permit.acquire()
             await self._learn_time()
@@ -115,6 +126,23 @@ class Creator:
             return given
         await field.look_up()
         return field.as_sent(given)
+
+    async def _prepare(self, item: Item) -> None:
+        """Make the input that is sent, once for all creates of *item*."""
+        prepare, task = self._options.prepare, asyncio.current_task()
+        if prepare is None or item.prepared is not None or task is None:
+            return
+        if not self._limit.allows(item):
+            raise NotStartedError
+        self._limit.count(item)
+        self._preparing[task] = item
+        try:
+            item.prepared = await call_prepare(prepare, item.input)
+        except Exception as error:  # noqa: BLE001 - raised by the user's function
+            self._limit.discount(item)
+            raise ItemError(prepare_failed(item.index, item.key, prepare, error)) from None
+        finally:
+            del self._preparing[task]
 
     async def _learn_time(self) -> None:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
@@ -143,8 +171,16 @@ class Creator:
 
     async def _attempt(self, item: Item) -> Prediction:
         """Send one create, with its intent and its outcome in the journal."""
-        attempt = CreateAttempt(item, self._journal, self._claims, self._api.clock, self._limit)
-        create = self._api.create(item.input, attempt.version, attempt)
+        keeps = item.prepared is not None and self._journal.persistent
+        attempt = CreateAttempt(
+            item,
+            self._journal,
+            self._claims,
+            self._api.clock,
+            self._limit,
+            partial(self._encoded, item) if keeps else None,
+        )
+        create = self._api.create(item.model_input, attempt.version, attempt)
         creating = asyncio.ensure_future(create)
         self._creating[creating] = attempt
         try:
@@ -244,7 +280,8 @@ class Creator:
         for state in (State.INTENT, State.UNCERTAIN):
             async for entry in self._journal.entries(state):
                 self._unread[entry.key] = entry
-                self._reconciler.expect(_lost(entry, A_FILE, self._claims.opened))
+                normalized = A_FILE if entry.sent is None else decode_sent(entry.sent)
+                self._reconciler.expect(_lost(entry, normalized, self._claims.opened))
 
     async def look_ahead(self, keyed: KeyedInput) -> None:
         """Look for the create of an earlier run as soon as its input is read.
@@ -252,16 +289,16 @@ class Creator:
         A prediction in the list may belong to any of the open creates.
         """
         entry = self._unread.pop(keyed.key, None)
-        if entry is None or keyed.fault is not None or entry.digest != keyed.digest:
+        if entry is None or keyed.fault is not None or _is_changed(entry, keyed):
             return
         with suppress(Exception):  # its item raises the same error
-            lost = _lost(entry, await self._sent_earlier(keyed.input), self._claims.opened)
+            lost = _lost(entry, await self._sent_earlier(entry, keyed), self._claims.opened)
             self._reconciler.look_ahead(lost, patient=entry.state is State.INTENT)
 
     async def reconcile_earlier(self, item: Item) -> None:
         """Look for a create that an earlier run may have sent."""
         entry = item.entry
-        if entry.digest != item.keyed.digest:
+        if _is_changed(entry, item.keyed):
             if entry.state is State.INTENT:
                 await item.record(self._journal, entry.uncertain())
             reason = (
@@ -269,12 +306,14 @@ class Creator:
                 "of predictions"
             )
             raise ItemError(uncertain(item.key, reason, entry.intent_at, None))
-        normalized = await self._sent_earlier(item.input)
+        normalized = await self._sent_earlier(entry, item.keyed)
         await self._reconcile(item, normalized, self._claims.opened, None)
 
-    async def _sent_earlier(self, given: ItemInput) -> object:
+    async def _sent_earlier(self, entry: Entry, keyed: KeyedInput) -> object:
         """Return an input as an earlier run sent it, normalized."""
-        normalized = normalize(await read_files(await self._as_sent(given)))
+        if entry.sent is not None:
+            return decode_sent(entry.sent)
+        normalized = normalize(await read_files(await self._as_sent(keyed.input)))
         return with_changeable_files(normalized) if self._options.match == "key" else normalized
 
     async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
@@ -285,12 +324,27 @@ class Creator:
             raise ItemError(error)
         lost_at = moment()
         sent, item.sent_input = item.sent_input, None
-        normalized = normalize(known_files(fields(await self._as_sent(item.input)), sent))
-        await self._reconcile(item, normalized, lost_at, error)
+        await self._reconcile(item, await self._normalized(item, sent), lost_at, error)
         if item.entry.state is State.PLANNED:
             item.lost += 1
             if item.lost == MAX_LOST:
                 raise ItemError(given_up(item.key, error))
+
+    async def _normalized(self, item: Item, sent: object) -> object:
+        """Return the input of *item*, which was encoded as *sent*, normalized."""
+        return normalize(known_files(fields(await self._as_sent(item.model_input)), sent))
+
+    async def _encoded(self, item: Item, sent: Mapping[str, object]) -> bytes:
+        """Return the JSON of the prepared input of *item*, by which a lost create is found."""
+        try:
+            return encode_sent(await self._normalized(item, sent))
+        except ReplicateError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"input {item.index} ({item.key}): what prepare returned cannot be kept in the "
+                f"journal: {error}; nothing was created."
+            ) from error
 
     async def _reconcile(
         self, item: Item, normalized: object, lost_at: Moment, cause: AmbiguousCreateError | None
@@ -332,6 +386,11 @@ class Creator:
         finally:
             if not creating.done():
                 creating.cancel()
+
+
+def _is_changed(entry: Entry, keyed: KeyedInput) -> bool:
+    """Whether it is not known any more what the open create of *entry* has sent."""
+    return entry.sent is None and entry.digest != keyed.digest
 
 
 def _lost(entry: Entry, normalized: object, lost_at: Moment) -> LostCreate:

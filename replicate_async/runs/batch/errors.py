@@ -16,10 +16,14 @@ from replicate_async.errors import (
     AuthenticationError,
     ClientStateError,
     FileError,
+    FinishError,
     InvalidArgumentError,
     JournalError,
+    OutputExpiredError,
+    OutputRemovedError,
     PaymentRequiredError,
     PermissionDeniedError,
+    PrepareError,
     RateLimitError,
     RedirectError,
     ReplicateError,
@@ -143,6 +147,41 @@ def is_of_one_file(error: FileError, folder: Path) -> bool:
 def is_disk_full(error: Exception) -> bool:
     """Whether the system said that there is no room left."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def prepare_failed(index: int, key: str, prepare: object, error: Exception) -> PrepareError:
+    """Return the error of an item for which *prepare* raised *error*."""
+    found = PrepareError(
+        f"input {index} ({key}): prepare={_name_of(prepare)} raised {type(error).__name__}: "
+        f"{error}. Nothing was created for it."
+    )
+    found.__cause__ = error
+    return found
+
+
+def finish_failed(
+    index: int, key: str, finish: object, error: Exception, prediction: Prediction
+) -> ReplicateError:
+    """Return the error of an item for whose result *finish* raised *error*."""
+    found: ReplicateError
+    if isinstance(error, OutputExpiredError | OutputRemovedError):
+        found = OutputRemovedError(
+            f"input {index} ({key}): the output of prediction {prediction.id} was removed before "
+            f"finish={_name_of(finish)} returned: {error}",
+            prediction=prediction,
+        )
+    else:
+        found = FinishError(
+            f"input {index} ({key}): finish={_name_of(finish)} raised {type(error).__name__}: "
+            f"{error}. Prediction {prediction.id} is recorded if there is a journal: run the batch "
+            "again with it to call finish again."
+        )
+    found.__cause__ = error
+    return found
+
+
+def _name_of(function: object) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def unexpected(index: int, key: str, error: Exception, prediction_id: str | None) -> ReplicateError:

@@ -78,8 +78,8 @@ class _Steps:
         raise StopAsyncIteration
 
 
-class CreatePermit:
-    """One of the creates that may be under way at a time; an item holds it once at most."""
+class Permit:
+    """One of a number of permits; an item holds it once at most."""
 
     __slots__ = ("_held", "_permits")
 
@@ -94,7 +94,7 @@ class CreatePermit:
             self._held = True
 
     def release(self) -> None:
-        """Let another item create, if the permit is held."""
+        """Let another item have the permit, if it is held."""
         if self._held:
             self._held = False
             self._permits.release()
@@ -106,7 +106,10 @@ class Item:
 
     keyed: KeyedInput
     entry: Entry
-    permit: CreatePermit
+    permit: Permit
+    """Held while its create is under way."""
+    slot: Permit
+    """Held from its beginning until its prediction has ended."""
     resumed: bool = False
     """Whether an earlier run had started it."""
     ended: Prediction | None = None
@@ -118,6 +121,8 @@ class Item:
     lost: int = 0
     """Creates and uploads that broke off and made nothing."""
 
+    prepared: ItemInput | None = None
+    """What ``prepare`` returned for it, until no create can follow."""
     sent_input: Mapping[str, Any] | None = None
     """The input as it was sent, while the create that sent it is looked for."""
 
@@ -136,6 +141,11 @@ class Item:
         """The input as it was given."""
         return self.keyed.input
 
+    @property
+    def model_input(self) -> ItemInput:
+        """The input that is sent: as it was prepared, or as it was given."""
+        return self.keyed.input if self.prepared is None else self.prepared
+
     async def record(self, journal: Journal, entry: Entry) -> None:
         """Write *entry*, which is the item's from now on."""
         self.entry = entry  # first, because a cancelled record takes effect all the same
@@ -149,6 +159,7 @@ class Item:
         is_text: bool = False,
         error: ReplicateError | None = None,
         files: tuple[Path, ...] = (),
+        value: object = None,
     ) -> BatchResult[Any]:
         """Return the result of the item, with its times."""
         finished = prediction.completed_at if prediction is not None else None
@@ -165,6 +176,7 @@ class Item:
             finished_at=finished or datetime.now(UTC),
             resumed=self.resumed,
             files=files,
+            value=value,
         )
 
 
@@ -182,6 +194,7 @@ class InputReader:
         journal: Journal,
         claims: ClaimStore,
         permits: asyncio.Semaphore,
+        slots: asyncio.Semaphore,
         on_read: OnRead | None = None,
     ) -> None:
         self._on_read = on_read
@@ -190,6 +203,7 @@ class InputReader:
         self._journal = journal
         self._claims = claims
         self._permits = permits
+        self._slots = slots
         self._queue: asyncio.Queue[KeyedInput | None] = asyncio.Queue(_AHEAD)
         self._count = 0
         self._error: BaseException | None = None
@@ -237,7 +251,8 @@ class InputReader:
         if entry is None or keyed.fault is not None:
             entry = Entry(key=keyed.key, digest=keyed.digest, index=keyed.index)
         resumed = entry.state is not State.PLANNED
-        return Item(keyed, entry, CreatePermit(self._permits), resumed=resumed)
+        permit, slot = Permit(self._permits), Permit(self._slots)
+        return Item(keyed, entry, permit, slot, resumed=resumed)
 
     async def _read(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from replicate_async.errors import (
     ClientStateError,
     DecodeError,
     FileError,
+    InvalidArgumentError,
     JournalError,
     OutputRemovedError,
     RedirectError,
@@ -29,10 +30,12 @@ from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.errors import (
     ItemError,
     ends_every_wait,
+    finish_failed,
     is_disk_full,
     is_of_one_file,
     unexpected,
 )
+from replicate_async.runs.batch.functions import call
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Journal, State
 from replicate_async.runs.batch.options import BatchOptions
@@ -77,6 +80,7 @@ class ItemRunner:
         self._journal = journal
         self._creator = creator
         self._stop = stop
+        self._finishing = asyncio.Semaphore(options.max_running)
         self.leaves_running: bool = False
         """Whether predictions run on when their items are cancelled."""
 
@@ -86,7 +90,7 @@ class ItemRunner:
         Raises errors that every other item would meet too.
         """
         try:
-            return await self._run(item)
+            return await self._finish(item, await self._run(item))
         except NotStartedError:
             return None
         except ItemError as failed:
@@ -98,7 +102,7 @@ class ItemRunner:
     async def _run(self, item: Item) -> Outcome:
         if item.keyed.fault is not None:
             raise ItemError(item.keyed.fault)
-        if item.entry.state is State.DONE:
+        if item.entry.state in (State.DONE, State.FINISHED):
             replayed = self._replay(item, item.entry.result or b"")
             if replayed.result.ok or not self._options.retry_failed:
                 return replayed
@@ -111,10 +115,12 @@ class ItemRunner:
                 await self._creator.create(item) if item.entry.state is State.PLANNED else None
             )
             item.permit.release()
+            if item.repeats == self._options.retries:
+                item.prepared = None
             if item.ended is None:
                 item.ended = await self._wait(item, created)
             if not self._is_retried(item, item.ended):
-                return await self._finish(item, item.ended)
+                return await self._complete(item, item.ended)
             await self._retry(item)
 
     def _replay(self, item: Item, stored: bytes) -> Outcome:
@@ -129,6 +135,7 @@ class ItemRunner:
             is_text=kept.is_text,
             error=error,
             files=kept.files,
+            value=None if (value := item.entry.value) is None else msgspec.json.decode(value),
         )
         return Outcome(result, replayed=True)
 
@@ -170,7 +177,7 @@ class ItemRunner:
             backoff(item.repeats, base=self._options.timeouts.retry, cap=_LONGEST_PAUSE)
         )
 
-    async def _finish(self, item: Item, ended: Prediction) -> Outcome:
+    async def _complete(self, item: Item, ended: Prediction) -> Outcome:
         """Save, record and decode the output of a prediction that has ended."""
         error: ReplicateError | None = None
         files: tuple[Path, ...] = ()
@@ -235,6 +242,38 @@ class ItemRunner:
         undecodable.prediction = prediction
         return None, undecodable
 
+    # What the user does with a result.
+
+    async def _finish(self, item: Item, outcome: Outcome) -> Outcome:
+        """Call ``finish`` with the result of a success, unless an earlier call has returned."""
+        finish, result = self._options.finish, outcome.result
+        ended = result.prediction
+        finished = item.entry.state is State.FINISHED
+        if finish is None or finished or result.error is not None or ended is None:
+            return outcome
+        item.permit.release()
+        async with self._finishing:
+            item.slot.release()  # not before: results that wait for this are bounded
+            try:
+                value = await call(finish, result)
+            except Exception as error:  # noqa: BLE001 - raised by the user's function
+                failed = finish_failed(item.index, item.key, finish, error, ended)
+                changed = msgspec.structs.replace(result, output=None, error=failed)
+            else:
+                await self._record_finished(item, value)
+                changed = msgspec.structs.replace(result, value=value)
+        return replace(outcome, result=changed)
+
+    async def _record_finished(self, item: Item, value: object) -> None:
+        """Record that ``finish`` has returned, with its *value* if that is plain JSON."""
+        if not self._journal.persistent:
+            return  # it has forgotten the item
+        kept = _plain_json(value)
+        try:
+            await item.record(self._journal, item.entry.finished(kept))
+        except InvalidArgumentError:  # larger than SQLite takes
+            await item.record(self._journal, item.entry.finished())
+
     # Cancelled items.
 
     async def _leave(self, item: Item) -> None:
@@ -255,6 +294,15 @@ class ItemRunner:
                     await item.record(self._journal, entry.done(result))
         except (ReplicateError, TimeoutError):
             pass  # it must not hide why the batch is left; a resume finds the prediction
+
+
+def _plain_json(value: object) -> bytes | None:
+    """Return *value* as JSON that gives an equal value when it is read, else None."""
+    try:
+        encoded = msgspec.json.encode(value)
+        return encoded if msgspec.json.decode(encoded) == value else None
+    except Exception:  # noqa: BLE001 - an object of the user's that cannot be encoded or compared
+        return None
 
 
 def _unexpected(item: Item, error: Exception) -> ReplicateError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from replicate_async.runs.batch.keys import Key, Match
-from replicate_async.runs.batch.results import BatchProgress
+from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
 
 OnError: TypeAlias = Literal["collect", "raise"]
+
+MAX_RUNNING: Final = 1000
+"""Predictions at a time unless *concurrency* is given: 100 seconds at the API's 600 a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +55,10 @@ class BatchOptions:
     timeouts: BatchTimeouts
     match: Match = "input"
     """Whether an input is known by its key and its values, or by its key alone."""
+    prepare: Callable[[Any], Awaitable[ItemInput]] | None = None
+    finish: Callable[[BatchResult[Any]], Awaitable[object]] | None = None
+
+    @property
+    def max_running(self) -> int:
+        """The most predictions at a time, and the most calls of *finish* besides."""
+        return self.concurrency or MAX_RUNNING

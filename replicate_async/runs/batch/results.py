@@ -46,6 +46,8 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Whether an earlier run of the batch had started it already."""
     files: tuple[Path, ...] = ()
     """Where its output files were saved, with *save_files*."""
+    value: object = None
+    """What *finish* returned. From the journal it comes if it is plain JSON; else it is None."""
 
     def __repr__(self) -> str:
         state = "ok" if self.error is None else type(self.error).__name__

@@ -32,8 +32,6 @@ from replicate_async.runs.batch.results import BatchSummary
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.runs.batch.stop_signal import StopSignal
 
-MAX_RUNNING: Final = 1000
-"""Predictions at a time unless *concurrency* is given: 100 seconds at the API's 600 a minute."""
 MAX_CREATING: Final = 32
 """Creates under way at a time. More are not faster at the API's limits, and each is one to look for
 when the process is killed."""
@@ -59,7 +57,7 @@ class BatchScheduler:
         self._source = source
         self._options = options
         self._api = api
-        running = options.concurrency or MAX_RUNNING
+        running = options.max_running
         room = max(_READY, _AHEAD * running) if options.ordered else _READY
         self.results: ResultQueue[Any] = ResultQueue(room=room, ordered=options.ordered)
         self.stats: BatchStats = BatchStats(monotonic, total=source.total)
@@ -172,7 +170,9 @@ class BatchScheduler:
         claims = ClaimStore(journal)
         on_read: OnRead | None = None
         if self._options.dry_run:
-            self._runner = DryRunner(await self._api.input_schema())
+            # What `prepare` would make of an input is not known.
+            checks = self._options.prepare is None
+            self._runner = DryRunner(await self._api.input_schema() if checks else None)
         else:
             creator = self._creator = self._make_creator(journal, claims)
             self._runner = ItemRunner(self._options, self._api, journal, creator, self._stop)
@@ -189,7 +189,7 @@ class BatchScheduler:
         keys = KeyAssigner(
             options.model, options.key, exact=options.journal is not None, match=options.match
         )
-        return InputReader(self._source, keys, journal, claims, self._permits, on_read)
+        return InputReader(self._source, keys, journal, claims, self._permits, self._slots, on_read)
 
     def _make_creator(self, journal: Journal, claims: ClaimStore) -> Creator:
         def ref() -> VersionRef:
@@ -218,8 +218,9 @@ class BatchScheduler:
             async with aclosing(reader.items()) as items:
                 async for item in items:
                     await self.results.wait_for_room(item.index)
-                    await self._slots.acquire()
-                    await item.permit.acquire()
+                    await item.slot.acquire()
+                    if self._options.prepare is None:  # else after it
+                        await item.permit.acquire()
                     task = group.create_task(self._run_item(item, runner))
                     self._items.add(task)
                     task.add_done_callback(self._items.discard)
@@ -241,7 +242,7 @@ class BatchScheduler:
         finally:
             self.stats.running -= 1
             item.permit.release()
-            self._slots.release()
+            item.slot.release()
         if outcome is not None:
             self._add(outcome)
 

@@ -108,10 +108,12 @@ async def run_killed(
     every: int,
     concurrency: int,
     ahead: float = 0.0,
+    finished: Path | None = None,
 ) -> Outcome:
     """Run a batch of *items* to its end, killed *kills* times on the way.
 
-    The clock of each run is wrong by up to *ahead* seconds.
+    The clock of each run is wrong by up to *ahead* seconds. With *finished*, a file, inputs are
+    prepared, and finished results are written there.
     """
     rng = Random(7)
     # A list that never comes is no outage to wait for.
@@ -125,7 +127,8 @@ async def run_killed(
 
         def start() -> asyncio.Task[Process]:
             clock = str(rng.uniform(-ahead, ahead))
-            return asyncio.create_task(_start((*common, clock, str(outage))))
+            more = () if finished is None else (str(finished),)
+            return asyncio.create_task(_start((*common, clock, str(outage), *more)))
 
         spare = start()
         try:

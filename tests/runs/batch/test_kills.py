@@ -30,6 +30,32 @@ async def test_nothing_is_lost_and_nothing_created_twice(
     assert len(api.made) == items
 
 
+@pytest.mark.parametrize(
+    ("items", "kills"), [(50, 2), pytest.param(240, 15, marks=pytest.mark.slow)]
+)
+async def test_what_is_prepared_at_random_is_never_created_twice(
+    tmp_path: Path, items: int, kills: int
+) -> None:
+    """A second call of ``prepare`` gives another input, by which no lost create is found."""
+    api = BatchAPI(seconds=0.01)
+    finished = tmp_path / "finished"
+
+    outcome = await run_killed(
+        api, tmp_path, items=items, kills=kills, every=14, concurrency=16, finished=finished
+    )
+
+    assert outcome.kills == kills
+    assert {index: output["n"] for index, output in outcome.results.items()} == {
+        number: number for number in range(items)
+    }
+    assert (outcome.uncertain, outcome.failed) == (set(), [])
+    assert api.twice() == []
+    assert len(api.made) == items
+    calls = [int(line) for line in finished.read_text().split()]
+    assert set(calls) == set(range(items))
+    assert len(calls) <= items + 16 * 2 * kills
+
+
 @pytest.mark.slow
 async def test_wrong_clocks_lead_to_no_second_create(tmp_path: Path) -> None:
     api = BatchAPI(seconds=0.01)

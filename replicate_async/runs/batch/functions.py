@@ -1,0 +1,42 @@
+"""Calling the functions of a batch, ``prepare`` and ``finish``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, TypeVar, cast
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.files.inputs import is_record
+from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.run import CANCEL_WITHIN
+
+R = TypeVar("R")
+
+
+async def call(function: Callable[[Any], Awaitable[R]], argument: object) -> R:
+    """Return what *function* returns; once cancelled, it has 5 seconds to end."""
+    called: object = function(argument)
+    if not isawaitable(called):
+        raise TypeError(f"it returned a {type(called).__name__}; make it an async function")
+    running: asyncio.Future[R] = asyncio.ensure_future(called)
+    try:
+        await asyncio.wait({running})
+    except asyncio.CancelledError:
+        running.cancel()
+        await asyncio.wait({running}, timeout=CANCEL_WITHIN)
+        if running.done() and not running.cancelled():
+            running.exception()  # marks it as retrieved, or asyncio would log it
+        raise
+    if running.cancelled():  # not by this batch
+        raise RuntimeError("it was cancelled")
+    return running.result()
+
+
+async def call_prepare(prepare: Callable[[Any], Awaitable[object]], given: ItemInput) -> ItemInput:
+    """Return the input that *prepare* makes of one that was given."""
+    prepared = await call(prepare, given)
+    if not is_record(prepared):
+        raise TypeError(f"it returned {shorten(prepared)}, which is no input")
+    return cast("ItemInput", prepared)

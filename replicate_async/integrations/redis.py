@@ -1,22 +1,26 @@
-"""One limit for all processes that reach the same Redis.
+"""One rate limit for all processes that use the same Redis.
 
     async with RedisLimiter("redis://localhost") as limiter, Replicate(limiter=limiter) as client:
         ...
 
 The state is one small hash for each kind of request. A script hands out permits by the generic
-cell rate algorithm, and by Redis' own clock: the one time that all processes share.
+cell rate algorithm, and by the clock of Redis, which all processes share.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from statistics import median
 from time import monotonic
 from typing import Any, Final, Self, cast
 
+from replicate_async.core.backoff import backoff
 from replicate_async.core.limits import Allowance, BucketName, Limits, allowance
 from replicate_async.core.rate_estimator import RESERVE
 from replicate_async.errors import ClientStateError, InvalidArgumentError, LimiterError
@@ -33,15 +37,19 @@ __all__ = ["RedisLimiter"]
 
 _log = logging.getLogger("replicate_async")
 
-# Times are in microseconds since 1970, which a double holds exactly.
+# Times are in microseconds since 1970, which a double holds exactly. A restarted Redis has no
+# state: then a process goes on an interval after its own last permit, without a whole new burst.
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local state = redis.call('HMGET', KEYS[1], 'due', 'pause', 'interval', 'slow')
 local interval, depth = tonumber(ARGV[1]), tonumber(ARGV[2])
 local slow = tonumber(state[4] or 0)
+if not state[1] then
+    depth = math.min(depth, tonumber(ARGV[4]))
+end
 if slow > now then
-    interval, depth = math.max(interval, tonumber(state[3])), 0
+    interval, depth = math.max(interval, tonumber(state[3])), math.min(depth, 0)
 end
 local due = math.max(tonumber(state[1] or 0), now - depth, tonumber(state[2] or 0))
 local after = due + tonumber(ARGV[3]) * interval
@@ -50,7 +58,7 @@ redis.call('PEXPIRE', KEYS[1], math.ceil((math.max(after, slow) - now) / 1000) +
 return {string.format('%.0f', due - now), string.format('%.0f', interval)}
 """
 
-_PENALIZE: Final = """
+_SLOW_DOWN: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local state = redis.call('HMGET', KEYS[1], 'due', 'pause', 'interval', 'slow')
@@ -68,71 +76,132 @@ local last = math.max(tonumber(state[1] or 0), pause, slow)
 redis.call('PEXPIRE', KEYS[1], math.ceil((last - now) / 1000) + 60000)
 """
 
-_SECOND: Final = 1e6
-_NAMED_FOR: Final = 600 * _SECOND  # until a rate that a 429 named is put to the test
-_SLOWER_FOR: Final = 60 * _SECOND  # after a 429 that named none
+_US: Final = 1e6
+"""Microseconds a second."""
+_NAMED_FOR: Final = 600 * _US
+"""How long a rate holds that a 429 named."""
+_SLOWER_FOR: Final = 60 * _US
+"""How long the pace is slower after a 429 that named no rate."""
 _SHORTEST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 60.0
 
-# Several permits a round trip where they are due so soon that no pause is missed meanwhile, and no
-# more, so that processes take turns.
-_AHEAD: Final = 0.1
-_MOST: Final = 16
+_TOGETHER: Final = 0.1
+"""Permits that are due within so many seconds are fetched together."""
+_MOST_TOGETHER: Final = 16
+_LONGEST_TRIP: Final = 1.0
+"""Seconds of a round trip that permits are fetched ahead for; more is an outage."""
 
-_ANSWER: Final = 5.0  # seconds that Redis has for an answer
-_PASSING: Final = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ReadOnlyError)
+_ANSWER: Final = 5.0
+"""Seconds that Redis has for an answer."""
+_FIRST_RETRY: Final = 0.05
+_LAST_RETRY: Final = 1.0
+_TRANSIENT: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+)
+_REFUSED: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_TRANSIENT_REPLIES: Final = ("BUSY ", "MISCONF ")
+"""Errors of an overloaded Redis or of its full disk, for which redis-py has no classes."""
+
+
+def fetch_size(interval: float, trip: float) -> int:
+    """Return how many permits one fetch asks for: a tenth of a second's, or a quarter trip's.
+
+    *interval* is the time from one permit to the next, *trip* that of a round trip, in seconds.
+    """
+    together = min(_TOGETHER / interval, _MOST_TOGETHER)
+    return max(1, int(together), math.ceil(min(trip, _LONGEST_TRIP) / interval / 4))
+
+
+def most_expected(interval: float, trip: float) -> int:
+    """Return how many permits may be asked for and not given yet: those of one round trip.
+
+    With a quarter more, so that a trip that is a little longer costs no permit.
+    """
+    return fetch_size(interval, trip) + int(1.25 * min(trip, _LONGEST_TRIP) / interval)
 
 
 @dataclass(slots=True)
-class _Line:
-    """Those of this process who wait for one kind of permit, and the task that fetches them."""
+class _PermitQueue:
+    """The waiters of this process for one kind of permit, and the fetches for them."""
 
     key: str
     allowed: Allowance
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
-    fetching: asyncio.Task[None] | None = None
-    paused: float = 0.0
+    waiters: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
+    fetches: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    expected: int = 0
+    """Permits that are being fetched, or are not due yet."""
+    trips: deque[float] = field(default_factory=lambda: deque[float](maxlen=9))
+    """The last round trips in seconds. The first on a connection is far longer than the others."""
+    slow_interval: float = 0.0
+    """The interval that Redis named last."""
+    paused_until: float = 0.0
+    given_at: float = -math.inf
 
     @property
     def interval(self) -> float:
-        """The microseconds from one permit to the next."""
-        return 60 * _SECOND / (self.allowed.per_minute or 1)
+        """The seconds from one permit to the next."""
+        return 60 / (self.allowed.per_minute or 1)
 
     @property
     def depth(self) -> float:
-        """The microseconds that unused permits reach back."""
+        """The seconds for which unused permits are kept."""
         return (self.allowed.opening - 1) * self.interval
 
-    def length(self) -> int:
-        """Return how many are still waiting."""
-        while self.waiting and self.waiting[0].done():
-            self.waiting.popleft()
-        return len(self.waiting)
+    @property
+    def shortage(self) -> int:
+        """How many permits the next fetch asks for, 0 if there is none."""
+        while self.waiters and self.waiters[0].done():
+            self.waiters.popleft()
+        interval = max(self.interval, self.slow_interval)
+        trip = median(self.trips) if self.trips else 0.0
+        size = fetch_size(interval, trip)
+        if self.expected + size > most_expected(interval, trip):
+            return 0
+        return max(0, min(size, len(self.waiters) - self.expected))
 
     def give(self) -> None:
-        """Give a permit to the first who still waits; with nobody there it is lost."""
-        if self.length():
-            self.waiting.popleft().set_result(None)
+        """Give a permit to the first waiter; without one it is lost."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self.given_at = monotonic()
+                return
 
     def fail(self, message: str) -> None:
-        """Tell all who wait that there will be no permit."""
-        while self.length():
-            self.waiting.popleft().set_exception(LimiterError(message))
+        """End all waits with a `LimiterError`."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(LimiterError(message))
 
 
 class RedisLimiter:
-    """A limit that is kept together by all processes with the same *key* in the same Redis.
+    """A rate limit that all processes with the same *key* in the same Redis share.
 
-    *url_or_client* is a URL ("redis://", "rediss://", "unix://") or a ``redis.asyncio.Redis``,
-    which stays open. All processes should have the same *limits*, and a *key* for each account.
-    A 429 that one of them gets holds back all of them, and slows them down for a minute, or for
-    ten to the rate that it names.
+    A 429 that one process gets holds back all of them, and slows them down for a minute, or for ten
+    to the rate that it names. Permits are fetched ahead for as long as a round trip takes, so that
+    a distant Redis does not slow a process down.
 
-    While Redis does not answer nobody is given a permit. After *patience* seconds (10) those who
-    wait get a `LimiterError`: nothing was sent for them. Requests are never sent unpaced.
+    While Redis does not answer, no permit is given, and no request is sent. Requests wait, as they
+    do while the API is out, and go on by themselves.
 
-    Use it in one event loop, with ``async with``, or call ``aclose()`` at the end. Raises
-    `InvalidArgumentError` for arguments that cannot be right.
+    Use it in one event loop, with ``async with``, or call ``aclose()`` at the end.
+
+    Args:
+        url_or_client: A URL ("redis://", "rediss://", "unix://"), or a ``redis.asyncio.Redis``,
+            which stays open.
+        limits: The limits of the account, the same in all processes; the API's usual ones.
+        key: Names the account; "replicate".
+        outage_timeout: Seconds for which Redis may be out before the requests that wait raise
+            `LimiterError`; 600. Nothing was sent for them.
+
+    Raises `InvalidArgumentError` for an argument that is out of range.
     """
 
     def __init__(
@@ -141,21 +210,23 @@ class RedisLimiter:
         *,
         limits: Limits | None = None,
         key: str = "replicate",
-        patience: float = 10.0,
+        outage_timeout: float = 600.0,
     ) -> None:
-        if not 0 <= patience < float("inf"):
-            raise InvalidArgumentError(f"patience={patience}: use a number of seconds, 0 or more.")
-        self._patience = patience
-        self._own = isinstance(url_or_client, str)
+        if not 0 <= outage_timeout < math.inf:
+            raise InvalidArgumentError(
+                f"outage_timeout={outage_timeout}: use a number of seconds, 0 or more."
+            )
+        self._outage_timeout = outage_timeout
+        self._owns_client = isinstance(url_or_client, str)
         self._redis = _connect(url_or_client)
         self._take = _script(self._redis, _TAKE)
-        self._penalize = _script(self._redis, _PENALIZE)
+        self._slow_down = _script(self._redis, _SLOW_DOWN)
         limits = limits or Limits()
         kinds: tuple[BucketName, ...] = ("create", "get", "other")
-        self._lines: dict[BucketName, _Line] = {
-            kind: _Line(f"{key}:{kind}", allowance(limits, kind)) for kind in kinds
+        self._queues: dict[BucketName, _PermitQueue] = {
+            kind: _PermitQueue(f"{key}:{kind}", allowance(limits, kind)) for kind in kinds
         }
-        self._telling: set[asyncio.Task[None]] = set()
+        self._reports: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -166,117 +237,145 @@ class RedisLimiter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop, and close the connections unless the client was given; those who wait fail."""
+        """End all waits with `LimiterError`; close the connections unless the client was given."""
         self._closed = True
-        tasks = {line.fetching for line in self._lines.values() if line.fetching is not None}
-        for task in tasks:
+        for queue in self._queues.values():
+            queue.fail("The RedisLimiter was closed. Nothing was sent.")
+        fetches = {task for queue in self._queues.values() for task in queue.fetches}
+        for task in fetches:
             task.cancel()
-        if tasks | self._telling:
-            await asyncio.wait(tasks | self._telling, timeout=_ANSWER)
-        if self._own:
+        if self._reports:
+            await asyncio.wait(self._reports, timeout=_ANSWER)
+        for task in self._reports:
+            task.cancel()
+        if tasks := fetches | self._reports:
+            await asyncio.wait(tasks)
+        if self._owns_client:
             await self._redis.aclose()
 
     async def acquire(self, kind: BucketName) -> None:
         """Wait until one more request of this *kind* may be sent.
 
-        Raises `LimiterError` when Redis cannot be asked.
+        Raises `LimiterError` when Redis has been out for *outage_timeout*, or refuses.
         """
-        line = self._lines[kind]
-        if line.allowed.per_minute is None:
+        queue = self._queues[kind]
+        if queue.allowed.per_minute is None:
             return
         loop = asyncio.get_running_loop()
         self._loop = self._loop or loop
         if self._closed or loop is not self._loop:
             state = "is closed" if self._closed else "belongs to another event loop"
             raise ClientStateError(f"The RedisLimiter {state}; make another one.")
-        turn = loop.create_future()
-        line.waiting.append(turn)
-        if line.fetching is None:
-            line.fetching = asyncio.create_task(self._fetch(line))
+        waiter = loop.create_future()
+        queue.waiters.append(waiter)
+        loop.call_soon(self._start_fetches, queue)  # for all that are asked for meanwhile
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if not turn.cancelled() and turn.exception() is None:
-                line.give()
+            if not waiter.cancelled() and waiter.exception() is None:
+                queue.give()
             raise
 
     def on_rate_limited(
         self, kind: BucketName, seconds: float, per_minute: float | None = None
     ) -> None:
         """Hold back all processes for *seconds*, 60 at most, and then to *per_minute*."""
-        line = self._lines[kind]
-        if line.allowed.per_minute is None or self._closed:
+        queue = self._queues[kind]
+        if queue.allowed.per_minute is None or self._closed:
             return
         pause = min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        line.paused = max(line.paused, monotonic() + pause)
-        task = asyncio.create_task(self._tell(line, pause, per_minute))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        queue.paused_until = max(queue.paused_until, monotonic() + pause)
+        task = asyncio.create_task(self._report(queue, pause, per_minute))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
 
-    async def _tell(self, line: _Line, pause: float, per_minute: float | None) -> None:
-        named = 60 * _SECOND / (per_minute * RESERVE) if per_minute else 0
-        times = (pause * _SECOND, line.interval, named, _NAMED_FOR, _SLOWER_FOR)
+    async def _report(self, queue: _PermitQueue, pause: float, per_minute: float | None) -> None:
+        """Write a pause to Redis, for all processes."""
+        named = 60 * _US / (per_minute * RESERVE) if per_minute else 0
+        times = (pause * _US, queue.interval * _US, named, _NAMED_FOR, _SLOWER_FOR)
         try:
-            await self._run(self._penalize, line, times)
+            await self._run(self._slow_down, queue, times)
         except LimiterError as error:
             _log.warning("Other processes do not know of a pause of %.1f s: %s", pause, error)
 
-    async def _fetch(self, line: _Line) -> None:
-        """Fetch permits as long as somebody waits for one."""
-        try:
-            while line.length():
-                if (wait := line.paused - monotonic()) > 0:
-                    await asyncio.sleep(wait)
-                await self._hand_out(line)
-        except asyncio.CancelledError:
-            line.fail("The RedisLimiter was closed. Nothing was sent.")
-            raise
-        except LimiterError as error:
-            line.fail(str(error))
-        finally:
-            line.fetching = None
+    def _start_fetches(self, queue: _PermitQueue) -> None:
+        """Fetch permits for the waiters, as many as may be expected."""
+        while not self._closed and (number := queue.shortage):
+            queue.expected += number
+            task = asyncio.create_task(self._fetch(queue, number))
+            queue.fetches.add(task)
+            task.add_done_callback(queue.fetches.discard)
 
-    async def _hand_out(self, line: _Line) -> None:
-        soon = int(_AHEAD * _SECOND / line.interval)
-        number = min(line.length(), max(1, min(soon, _MOST)))
-        answer = cast(
-            "tuple[bytes, bytes]",
-            await self._run(self._take, line, (line.interval, line.depth, number)),
-        )
-        first, interval = int(answer[0]) / _SECOND, int(answer[1]) / _SECOND
-        begin = monotonic()
-        for place in range(number):
-            due = begin + first + place * interval
-            if (wait := due - monotonic()) > 0:
+    async def _fetch(self, queue: _PermitQueue, number: int) -> None:
+        """Fetch a *number* of permits, and give each when it is due."""
+        try:
+            while (wait := queue.paused_until - monotonic()) > 0:  # noqa: ASYNC110 - it may grow
                 await asyncio.sleep(wait)
-            if line.paused > monotonic():
-                return
-            line.give()
+            unused = min(queue.depth, monotonic() - queue.given_at - queue.interval)
+            times = (queue.interval * _US, queue.depth * _US, number, unused * _US)
+            answer, trip = await self._run(self._take, queue, times)
+            queue.trips.append(trip)
+            first, interval = (int(each) / _US for each in cast("list[bytes]", answer))
+            queue.slow_interval = interval
+            due = monotonic() + first
+            while number:
+                if (wait := due - monotonic()) > 0:
+                    await asyncio.sleep(wait)
+                if queue.paused_until > monotonic():
+                    return
+                number -= 1
+                queue.expected -= 1
+                queue.give()
+                self._start_fetches(queue)
+                due += interval
+        except LimiterError as error:
+            queue.fail(str(error))
+        except asyncio.CancelledError:
+            queue.fail("The event loop is closing. Nothing was sent.")
+            raise
+        finally:
+            queue.expected -= number
+            self._start_fetches(queue)
 
     async def _run(
-        self, script: Callable[..., Awaitable[object]], line: _Line, arguments: tuple[float, ...]
-    ) -> object:
-        began = monotonic()
-        delay = 0.05
+        self,
+        script: Callable[..., Awaitable[object]],
+        queue: _PermitQueue,
+        arguments: tuple[float, ...],
+    ) -> tuple[object, float]:
+        """Run *script*, again until Redis answers; return the answer, and how long it took."""
+        began, failures = monotonic(), 0
+        numbers = [f"{number:.0f}" for number in arguments]
         while True:
+            sent_at = monotonic()
             try:
-                return await script(keys=[line.key], args=[f"{number:.0f}" for number in arguments])
+                answer = await script(keys=[queue.key], args=numbers)
             except exceptions.RedisError as error:
-                waited = monotonic() - began
-                passing = isinstance(error, _PASSING) and not isinstance(
-                    error, exceptions.AuthenticationError
-                )
-                if not passing or waited + delay > self._patience:
+                failures += 1
+                jitter = random.random()  # noqa: S311 - jitter is no secret
+                pause = backoff(failures, base=_FIRST_RETRY, cap=_LAST_RETRY, jitter=jitter)
+                out_for = monotonic() - began
+                if not _is_transient(error) or out_for + pause > self._outage_timeout:
                     raise LimiterError(
                         f"The Redis of the limiter cannot be used ({type(error).__name__}: "
-                        f"{error}), after {waited:.1f} s. Nothing was sent."
+                        f"{error}), after {out_for:.1f} s. Nothing was sent."
                     ) from error
-            await asyncio.sleep(delay)
-            delay = min(1.0, 2 * delay)
+            else:
+                return answer, monotonic() - sent_at
+            await asyncio.sleep(pause)
 
     def __repr__(self) -> str:
-        rates = ", ".join(f"{kind} {line.allowed.per_minute}" for kind, line in self._lines.items())
+        rates = ", ".join(
+            f"{kind} {queue.allowed.per_minute}" for kind, queue in self._queues.items()
+        )
         return f"<RedisLimiter {rates} a minute>"
+
+
+def _is_transient(error: exceptions.RedisError) -> bool:
+    """Whether Redis is out, or overloaded, and the same command may succeed a little later."""
+    if isinstance(error, _REFUSED):
+        return False
+    return isinstance(error, _TRANSIENT) or str(error).startswith(_TRANSIENT_REPLIES)
 
 
 def _connect(given: str | Redis) -> Redis:
@@ -288,8 +387,7 @@ def _connect(given: str | Redis) -> Redis:
             given,
             socket_timeout=_ANSWER,
             socket_connect_timeout=_ANSWER,
-            # Patience is ours, and counted.
-            retry=Retry(NoBackoff(), 0),
+            retry=Retry(NoBackoff(), 0),  # `_run` retries
         )
     except (ValueError, AttributeError, TypeError):
         pass

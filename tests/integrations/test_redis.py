@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import signal
-import subprocess
+import random
 import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import pytest
 
 from replicate_async import (
+    Batch,
+    BatchResult,
     ClientStateError,
     InvalidArgumentError,
     Limits,
@@ -23,7 +23,12 @@ from replicate_async import (
     Retry,
 )
 from replicate_async.errors import LimiterError
+from tests.runs.batch.api import MODEL, QUICK, BatchAPI, client_of, item
+from tests.support.embedded import until
+from tests.support.fault_proxy import FaultProxy, Latency, Pieces
 from tests.support.fault_server import FaultServer
+from tests.support.redis_server import PROGRAM as SERVER
+from tests.support.redis_server import RedisServer
 from tests.support.replies import json_answer, prediction, problem
 from tests.support.wire import Answer
 
@@ -31,9 +36,8 @@ pytest.importorskip("redis", reason="the integrations session installs it")
 
 from redis.asyncio import Redis
 
-from replicate_async.integrations.redis import RedisLimiter
+from replicate_async.integrations.redis import RedisLimiter, fetch_size, most_expected
 
-SERVER: Final = shutil.which("redis-server")
 PROGRAM: Final = Path(__file__).with_name("redis_process.py")
 
 pytestmark = [
@@ -42,23 +46,10 @@ pytestmark = [
 ]
 
 
-class Store(NamedTuple):
-    url: str
-    process: subprocess.Popen[bytes]
-
-
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    folder = tmp_path_factory.mktemp("redis")
-    path = folder / "socket"
-    assert SERVER is not None
-    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen([SERVER, *options], stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        yield Store(f"unix://{path}", process)
-        process.terminate()
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -68,7 +59,7 @@ def key(request: pytest.FixtureRequest) -> str:
 
 
 async def times(limiter: RedisLimiter, number: int) -> list[float]:
-    """Take permits at once; return after how many seconds each came, in the order of the asking."""
+    """Ask for permits at once; return after how many seconds each came, in their order."""
     began = time.monotonic()
 
     async def take() -> float:
@@ -78,15 +69,19 @@ async def times(limiter: RedisLimiter, number: int) -> list[float]:
     return await asyncio.gather(*(take() for _ in range(number)))
 
 
-async def until_told(store: Store, key: str) -> None:
+async def collect(batch: Batch[Any]) -> list[BatchResult[Any]]:
+    return [result async for result in batch]
+
+
+async def until_told(store: RedisServer, key: str) -> None:
     """Wait until Redis knows of a pause."""
     client: Redis = cast("Any", Redis).from_url(store.url)
-    while not await client.hexists(f"{key}:create", "pause"):  # noqa: ASYNC110 - Redis tells nobody
+    while not await client.hexists(f"{key}:create", "pause"):  # noqa: ASYNC110 - Redis signals nothing
         await asyncio.sleep(0.002)
     await client.aclose()
 
 
-async def test_permits_come_at_the_rate_and_in_order(store: Store, key: str) -> None:
+async def test_permits_come_at_the_rate_and_in_order(store: RedisServer, key: str) -> None:
     limits = Limits(creates=6_000, burst=5)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         waits = await times(limiter, 25)
@@ -95,7 +90,7 @@ async def test_permits_come_at_the_rate_and_in_order(store: Store, key: str) -> 
     assert waits[-1] >= 20 * 0.0103 - 0.01
 
 
-async def test_two_limiters_share_what_is_allowed(store: Store, key: str) -> None:
+async def test_two_limiters_share_what_is_allowed(store: RedisServer, key: str) -> None:
     limits = Limits(creates=6_000, burst=1)
     async with (
         RedisLimiter(store.url, limits=limits, key=key) as one,
@@ -106,7 +101,7 @@ async def test_two_limiters_share_what_is_allowed(store: Store, key: str) -> Non
     assert moments[-1] >= 29 * 0.0103 - 0.01
 
 
-async def test_the_kinds_and_the_keys_do_not_share(store: Store, key: str) -> None:
+async def test_the_kinds_and_the_keys_do_not_share(store: RedisServer, key: str) -> None:
     limits = Limits(creates=1, gets=1, others=1)
     async with (
         RedisLimiter(store.url, limits=limits, key=key) as one,
@@ -127,7 +122,7 @@ async def test_a_limit_that_is_lifted_needs_no_redis() -> None:
         await limiter.acquire("create")
 
 
-async def test_a_pause_holds_back_every_process(store: Store, key: str) -> None:
+async def test_a_pause_holds_back_every_process(store: RedisServer, key: str) -> None:
     limits = Limits(creates=60_000)
     async with (
         RedisLimiter(store.url, limits=limits, key=key) as one,
@@ -143,7 +138,9 @@ async def test_a_pause_holds_back_every_process(store: Store, key: str) -> None:
         assert time.monotonic() - began >= 0.35
 
 
-async def test_a_pause_drops_the_permits_that_were_fetched_ahead(store: Store, key: str) -> None:
+async def test_a_pause_drops_the_permits_that_were_fetched_ahead(
+    store: RedisServer, key: str
+) -> None:
     limits = Limits(creates=1_200, burst=1)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         await limiter.acquire("create")
@@ -154,7 +151,7 @@ async def test_a_pause_drops_the_permits_that_were_fetched_ahead(store: Store, k
     assert waits[0] >= 0.3
 
 
-async def test_a_rate_that_is_named_holds_for_every_process(store: Store, key: str) -> None:
+async def test_a_rate_that_is_named_holds_for_every_process(store: RedisServer, key: str) -> None:
     limits = Limits(creates=60_000)
     async with (
         RedisLimiter(store.url, limits=limits, key=key) as one,
@@ -166,7 +163,9 @@ async def test_a_rate_that_is_named_holds_for_every_process(store: Store, key: s
     assert waits[-1] >= 3 * 0.1 - 0.01
 
 
-async def test_a_refusal_without_a_rate_makes_all_a_little_slower(store: Store, key: str) -> None:
+async def test_a_refusal_without_a_rate_makes_all_a_little_slower(
+    store: RedisServer, key: str
+) -> None:
     limits = Limits(creates=6_000, burst=1)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         began = time.monotonic()
@@ -180,7 +179,7 @@ async def test_a_refusal_without_a_rate_makes_all_a_little_slower(store: Store, 
     await client.aclose()
 
 
-async def test_a_permit_of_a_cancelled_task_goes_to_the_next(store: Store, key: str) -> None:
+async def test_a_permit_of_a_cancelled_task_goes_to_the_next(store: RedisServer, key: str) -> None:
     limits = Limits(creates=20, burst=1)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         await limiter.acquire("create")
@@ -197,7 +196,7 @@ async def test_a_permit_of_a_cancelled_task_goes_to_the_next(store: Store, key: 
 
 
 async def test_a_task_that_is_cancelled_with_its_permit_passes_it_on(
-    store: Store, key: str
+    store: RedisServer, key: str
 ) -> None:
     limits = Limits(creates=2, burst=2)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
@@ -215,7 +214,7 @@ async def test_a_task_that_is_cancelled_with_its_permit_passes_it_on(
 async def test_without_redis_nothing_is_sent(tmp_path: Path) -> None:
     async with (
         FaultServer(lambda _: json_answer(prediction("http://x"))) as server,
-        RedisLimiter(f"unix://:secret@{tmp_path}/none", patience=0.1) as limiter,
+        RedisLimiter(f"unix://:secret@{tmp_path}/none", outage_timeout=0.1) as limiter,
         Replicate("token", base_url=server.url, limiter=limiter) as client,
     ):
         results = await asyncio.gather(
@@ -228,30 +227,132 @@ async def test_without_redis_nothing_is_sent(tmp_path: Path) -> None:
     assert server.requests == []
 
 
-async def test_a_silence_of_redis_is_waited_for(store: Store, key: str) -> None:
+async def test_a_silence_of_redis_is_waited_for(store: RedisServer, key: str) -> None:
     limits = Limits(creates=6_000)
     client: Redis = cast("Any", Redis).from_url(store.url, socket_timeout=0.1)
-    async with RedisLimiter(client, limits=limits, key=key, patience=8) as limiter:
+    async with RedisLimiter(client, limits=limits, key=key, outage_timeout=8) as limiter:
         await limiter.acquire("create")
-        store.process.send_signal(signal.SIGSTOP)
+        store.freeze()
         waiting = asyncio.create_task(limiter.acquire("create"))
         await asyncio.sleep(0.15)
         assert not waiting.done()
-        store.process.send_signal(signal.SIGCONT)
+        store.thaw()
         await waiting
     await client.aclose()  # it was given, and is open still
 
 
-async def test_what_no_patience_helps_is_said_at_once(store: Store, key: str) -> None:
+class Gate:
+    """A toxic that holds all pieces back while it is closed, and counts them."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.held = 0
+
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
+        async for piece in pieces:
+            self.held += not self.open.is_set()
+            await self.open.wait()
+            yield piece
+
+
+@pytest.mark.parametrize(
+    ("interval", "trip", "size", "most"),
+    [
+        (0.1, 0.001, 1, 1),
+        (0.1, 0.3, 1, 4),
+        (0.1, 5.0, 3, 15),  # as one of a second
+        (10.0, 0.3, 1, 1),
+        (0.005, 0.001, 16, 16),
+        (0.001, 0.001, 16, 17),
+        (0.001, 0.3, 75, 450),
+    ],
+)
+def test_permits_are_fetched_ahead_for_a_round_trip(
+    interval: float, trip: float, size: int, most: int
+) -> None:
+    assert fetch_size(interval, trip) == size
+    assert most_expected(interval, trip) == most
+
+
+async def test_a_distant_redis_is_asked_again_before_it_answers(
+    store: RedisServer, key: str
+) -> None:
+    gate = Gate()
+    async with (
+        FaultProxy(store.port, upstream=[Latency(0.15)], downstream=[Latency(0.15), gate]) as proxy,
+        RedisLimiter(f"redis://127.0.0.1:{proxy.port}", key=key) as limiter,
+    ):
+        for _ in range(2):  # the trip is known then
+            await limiter.acquire("create")
+        gate.open.clear()
+        waiting = asyncio.create_task(times(limiter, 30))
+        await until(lambda: gate.held >= 3)
+        await asyncio.sleep(0.5)
+        assert gate.held <= 5
+        gate.open.set()
+        await waiting
+
+
+async def test_a_restarted_redis_gives_no_second_burst(store: RedisServer, key: str) -> None:
+    limits = Limits(creates=60, burst=10)
+    client: Redis = cast("Any", Redis).from_url(store.url)
+    async with RedisLimiter(client, limits=limits, key=key) as limiter:
+        await times(limiter, 10)
+        began = time.monotonic()
+        await client.delete(f"{key}:create")
+        await limiter.acquire("create")
+        # One in 1.03 s.
+        assert time.monotonic() - began >= 0.9
+    await client.aclose()
+
+
+@pytest.mark.parametrize("outage", ["silent", "restarted"])
+async def test_an_outage_of_redis_costs_a_batch_no_item(
+    tmp_path: Path, key: str, outage: str
+) -> None:
+    api = BatchAPI(seconds=0.05)
+    with RedisServer(tmp_path) as store:
+        async with (
+            api.server() as server,
+            FaultProxy(store.port) as proxy,
+            client_of(server.url) as plain,
+        ):
+            client: Redis = cast("Any", Redis).from_url(
+                f"redis://127.0.0.1:{proxy.port}", socket_timeout=0.2, retry=None
+            )
+            limits = Limits(creates=6_000, burst=1)
+            async with RedisLimiter(client, limits=limits, key=key) as limiter:
+                batch = plain.with_options(limiter=limiter).batch(
+                    MODEL, map(item, range(60)), journal=tmp_path / "batch.db", poll=QUICK
+                )
+                collecting = asyncio.create_task(collect(batch))
+                await until(lambda: len(api.made) >= 20)
+                store.freeze() if outage == "silent" else store.kill()
+                tries = proxy.accepted
+                await until(lambda: proxy.accepted >= tries + 10)  # permits in hand are used up
+                created = len(api.made)
+                await until(lambda: proxy.accepted >= tries + 20)
+                assert len(api.made) == created < 60
+                store.thaw() if outage == "silent" else store.start()
+                results = await collecting
+            await client.aclose()
+    assert [result.error for result in results] == [None] * 60
+    assert (len(api.made), api.twice()) == (60, [])
+    assert not any(made.canceled for made in api.made)
+
+
+async def test_an_error_that_lasts_is_raised_at_once(store: RedisServer, key: str) -> None:
     client: Redis = cast("Any", Redis).from_url(store.url)
     await client.set(f"{key}:create", "text")
-    async with RedisLimiter(client, key=key, patience=60) as limiter:
+    async with RedisLimiter(client, key=key, outage_timeout=60) as limiter:
         with pytest.raises(LimiterError, match="ResponseError: WRONGTYPE"):
             await limiter.acquire("create")
     await client.aclose()
 
 
-async def test_those_who_wait_when_it_is_closed_are_told(store: Store, key: str) -> None:
+async def test_waiting_requests_fail_when_it_is_closed(store: RedisServer, key: str) -> None:
     limiter = RedisLimiter(store.url, limits=Limits(creates=1), key=key)
     await limiter.acquire("create")
     waiting = asyncio.create_task(limiter.acquire("create"))
@@ -264,7 +365,7 @@ async def test_those_who_wait_when_it_is_closed_are_told(store: Store, key: str)
     limiter.on_rate_limited("create", 1.0)
 
 
-def test_one_limiter_is_not_for_two_event_loops(store: Store, key: str) -> None:
+def test_one_limiter_is_not_for_two_event_loops(store: RedisServer, key: str) -> None:
     client: Redis = cast("Any", Redis).from_url(store.url)
     limiter = RedisLimiter(client, limits=Limits(creates=600), key=key)
 
@@ -277,7 +378,7 @@ def test_one_limiter_is_not_for_two_event_loops(store: Store, key: str) -> None:
         asyncio.run(limiter.acquire("create"))
 
 
-async def test_a_client_goes_by_the_limiter(store: Store, key: str) -> None:
+async def test_a_client_goes_by_the_limiter(store: RedisServer, key: str) -> None:
     low = problem(429, "reduced to 600 requests per minute with a burst of 1", Retry_After="0")
     answers = [low]
 
@@ -298,14 +399,14 @@ async def test_a_client_goes_by_the_limiter(store: Store, key: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "http://localhost", "redis://localhost:x", 7])
-def test_what_is_no_redis_is_refused(given: Any) -> None:
+def test_a_value_that_is_no_redis_is_refused(given: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"needs a URL with redis:"):
         RedisLimiter(given)
 
 
-def test_a_patience_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="patience=-1"):
-        RedisLimiter("redis://localhost", patience=-1)
+def test_an_outage_timeout_below_0_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="outage_timeout=-1"):
+        RedisLimiter("redis://localhost", outage_timeout=-1)
 
 
 def test_it_shows_its_limits_and_no_password() -> None:
@@ -313,7 +414,7 @@ def test_it_shows_its_limits_and_no_password() -> None:
     assert repr(limiter) == "<RedisLimiter create 600, get 60000, other 3000 a minute>"
 
 
-async def round_trips(store: Store) -> int:
+async def round_trips(store: RedisServer) -> int:
     client: Any = cast("Any", Redis).from_url(store.url)
     stats = await client.info("commandstats")
     await client.aclose()
@@ -321,7 +422,7 @@ async def round_trips(store: Store) -> int:
 
 
 @pytest.mark.slow
-async def test_three_processes_share_two_hundred_a_second(store: Store) -> None:
+async def test_three_processes_share_two_hundred_a_second(store: RedisServer) -> None:
     per_minute, seconds, tasks = 200 * 60 / 0.97, 3.0, 50
     before = await round_trips(store)
     begin = time.time() + 3.0
@@ -342,6 +443,6 @@ async def test_three_processes_share_two_hundred_a_second(store: Store) -> None:
     assert rate <= 204
     assert trips <= 1.05
     assert min(counts) > 0
-    # Nobody was let through in a heap: no hundred came in much less than half a second.
+    # Permits come evenly: no hundred in much less than half a second.
     gaps = [later - earlier for earlier, later in pairwise(moments[::100])]
     assert min(gaps) >= 0.3

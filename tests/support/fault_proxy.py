@@ -225,7 +225,9 @@ class FaultProxy:
         except ConnectionError:
             reset(writer)
             return
-        await self._join(reader, writer, far_reader, far_writer)
+        # Python 3.11 reports the exception of a cancelled callback, so none is left.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._join(reader, writer, far_reader, far_writer)
 
     async def _join(
         self,

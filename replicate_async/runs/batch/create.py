@@ -15,6 +15,7 @@ from replicate_async.errors import (
     APIConnectionError,
     APIStatusError,
     InvalidArgumentError,
+    LimiterError,
     NotFoundError,
     ReplicateError,
 )
@@ -247,8 +248,8 @@ class Creator:
         """Handle an error that certainly created nothing; return if it ends the batch."""
         if is_transient(error):
             self._breaker.failed()
-            unreachable = isinstance(error, APIConnectionError) and not self._breaker.ever_succeeded
-            if unreachable or self._breaker.gave_up:
+            unreachable = isinstance(error, APIConnectionError | LimiterError)
+            if (unreachable and not self._breaker.ever_succeeded) or self._breaker.gave_up:
                 return
             raise _NotCreated
         if isinstance(error, NotFoundError) and await self._find_version(version):

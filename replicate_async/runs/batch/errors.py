@@ -19,6 +19,7 @@ from replicate_async.errors import (
     FinishError,
     InvalidArgumentError,
     JournalError,
+    LimiterError,
     OutputExpiredError,
     OutputRemovedError,
     PaymentRequiredError,
@@ -62,8 +63,8 @@ class ItemError(Exception):
 
 
 def is_transient(error: ReplicateError) -> bool:
-    """Whether the API was out or busy, so that the same request may succeed a little later."""
-    transient = isinstance(error, APIConnectionError | RateLimitError | ServerError)
+    """Whether the API or the limiter was out or busy, so that a later request may succeed."""
+    transient = isinstance(error, APIConnectionError | LimiterError | RateLimitError | ServerError)
     return transient and not isinstance(error, TLSError)
 
 

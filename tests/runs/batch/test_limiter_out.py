@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_async import BatchResult, BatchTimeouts, LimiterError
+from replicate_async.core.limits import BucketName
+from tests.runs.batch.api import MODEL, QUICK, BatchAPI, client_of
+from tests.support.waiting import HANG
+
+pytestmark = pytest.mark.anyio
+
+OFTEN = BatchTimeouts(outage=HANG, retry=0.001)
+
+
+class OutLimiter:
+    """A limiter that gives no permits for some of the requests of each kind."""
+
+    def __init__(self, **out: range) -> None:
+        self.out = out
+        self.asked: Counter[str] = Counter()
+
+    async def acquire(self, kind: BucketName) -> None:
+        self.asked[kind] += 1
+        if self.asked[kind] in self.out.get(kind, ()):
+            raise LimiterError("The Redis of the limiter cannot be used.")
+
+    def on_rate_limited(
+        self, kind: BucketName, seconds: float, per_minute: float | None = None
+    ) -> None: ...
+
+
+async def results(
+    api: BatchAPI, limiter: OutLimiter, number: int, **options: Any
+) -> list[BatchResult[Any]]:
+    async with api.server() as server, client_of(server.url) as plain:
+        client = plain.with_options(limiter=limiter)
+        inputs = ({"n": n} for n in range(number))
+        batch = client.batch(MODEL, inputs, poll=QUICK, batch_timeouts=OFTEN, **options)
+        return [result async for result in batch]
+
+
+@pytest.mark.parametrize("journal", [True, False])
+async def test_an_outage_of_the_limiter_fails_no_item(tmp_path: Path, *, journal: bool) -> None:
+    """Creates, polls, listings and cancels, whichever of them get no permit."""
+    api = BatchAPI(seconds=0.05)
+    limiter = OutLimiter(create=range(4, 8), get=range(2, 6), other=range(1, 4))
+    found = await results(api, limiter, 12, journal=tmp_path / "b.db" if journal else None)
+    assert [result.error for result in found] == [None] * 12
+    assert (api.twice(), len(api.made)) == ([], 12)
+    assert not any(made.canceled for made in api.made)
+    assert limiter.asked["create"] == 12 + 4
+    assert limiter.asked["get"] >= 6
+
+
+async def test_a_limiter_that_never_gives_a_permit_ends_the_batch() -> None:
+    api = BatchAPI()
+    limiter = OutLimiter(create=range(1, 1000))
+    with pytest.raises(LimiterError, match="cannot be used"):
+        await results(api, limiter, 12)
+    assert api.made == []
+    assert limiter.asked["create"] == 1

@@ -490,11 +490,10 @@ class Replicate:
             JournalError: While iterating: the journal cannot be used.
         """
         from replicate_async.resources._batch import make_batch  # noqa: PLC0415 - brings SQLite
+        from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts  # noqa: PLC0415
 
-        return make_batch(
-            self._calls,
-            model,
-            inputs,
+        options = BatchOptions(
+            ref=parse_version(model),
             type=type,
             concurrency=concurrency,
             ordered=ordered,
@@ -519,8 +518,9 @@ class Replicate:
             timeout=timeout,
             queue_timeout=queue_timeout,
             poll=poll,
-            batch_timeouts=batch_timeouts,
+            timeouts=batch_timeouts or BatchTimeouts(),
         )
+        return make_batch(self._calls, inputs, options)
 
     async def resolve_batch_item(
         self,

@@ -6,10 +6,8 @@ import hashlib
 import os
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     Awaitable,
     Callable,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -25,7 +23,6 @@ from replicate_async.context import ClientContext
 from replicate_async.core.api_clock import answered_at
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.hooks import RequestHooks
-from replicate_async.core.poll import Poll
 from replicate_async.errors import (
     DecodeError,
     InvalidArgumentError,
@@ -33,9 +30,8 @@ from replicate_async.errors import (
     ReplicateError,
 )
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.refs import VersionRef, parse_version
+from replicate_async.refs import VersionRef
 from replicate_async.resources._options import (
-    Deadline,
     check_choice,
     check_count,
     check_events,
@@ -50,100 +46,51 @@ from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
+from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.key_field import KeyField
-from replicate_async.runs.batch.keys import Key, Match
+from replicate_async.runs.batch.keys import Match
 from replicate_async.runs.batch.known_file import upload_id
-from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnError
-from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
-from replicate_async.runs.streaming.stream import OnExit, check_on_exit
+from replicate_async.runs.batch.options import BatchOptions, OnError
+from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.streaming.stream import check_on_exit
 from replicate_async.runs.waiting.listed_run import decode, decode_listed
 from replicate_async.runs.waiting.run_api import check_poll, check_timeout
-from replicate_async.schemas import Prediction, WebhookEvent
+from replicate_async.schemas import Prediction
 from replicate_async.schemas.redaction import redact_run
 
 T = TypeVar("T")
 
 
-def make_batch(
-    calls: PredictionCalls,
-    model: str,
-    inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
-    *,
-    type: type[T] | None,
-    concurrency: int | None,
-    ordered: bool,
-    journal: str | os.PathLike[str] | None,
-    key: Key,
-    match: Match,
-    on_error: OnError,
-    on_exit: OnExit,
-    retries: int,
-    retry_failed: bool,
-    save_files: str | os.PathLike[str] | None,
-    max_seconds: float | None,
-    max_predictions: int | None,
-    dry_run: bool,
-    prepare: Callable[[Any], Awaitable[ItemInput]] | None,
-    finish: Callable[[BatchResult[T]], Awaitable[object]] | None,
-    on_progress: Callable[[BatchProgress], object] | None,
-    cancel_after: Deadline,
-    webhook: str | None,
-    webhook_events_filter: Sequence[WebhookEvent] | None,
-    file_encoding: FileEncoding,
-    timeout: float | None,
-    queue_timeout: float | None,
-    poll: Poll | None,
-    batch_timeouts: BatchTimeouts | None,
-) -> Batch[T]:
-    """Return the batch that ``client.batch`` describes, its options checked."""
-    context = calls.context
-    version = parse_version(model)
-    headers = create_headers(None, cancel_after).headers
-    check_choice("file_encoding", file_encoding, get_args(FileEncoding))
-    check_webhook(webhook)
-    events = check_events(webhook_events_filter)
-    check_poll(poll)
-    check_timeout(timeout)
-    check_timeout(queue_timeout, "queue_timeout")
-    options = BatchOptions(
-        model=str(version),
-        version=version.version,
-        concurrency=concurrency,
-        ordered=ordered,
-        journal=None if journal is None else _path("journal", journal),
-        key=key,
-        match=match,
-        digest=_digest(headers, webhook, events),
-        sdk=context.sender.user_agent,
-        on_error=on_error,
-        on_exit=check_on_exit(on_exit),
-        retries=retries,
-        retry_failed=retry_failed,
-        save_files=None if save_files is None else Path(_path("save_files", save_files)),
-        max_seconds=max_seconds,
-        max_predictions=max_predictions,
-        dry_run=dry_run,
-        on_progress=on_progress,
-        timeouts=batch_timeouts or BatchTimeouts(),
-        prepare=prepare,
-        finish=finish,
-    )
+def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) -> Batch[Any]:
+    """Return the batch that ``client.batch`` describes; raises if an option is wrong."""
+    context, version = calls.context, options.ref
     _check(options)
+    events = check_events(options.webhook_events_filter)
+    header = JournalHeader(
+        model=options.model,
+        version=version.version,
+        options=_digest(
+            create_headers(None, options.cancel_after).headers,
+            check_webhook(options.webhook),
+            events,
+        ),
+        sdk=context.sender.user_agent,
+    )
 
     def schema() -> Awaitable[Mapping[str, Any] | None]:
         return _schema(context, version)
 
-    key_field = KeyField(key, schema) if isinstance(key, str) else None
+    key_field = KeyField(options.key, schema) if isinstance(options.key, str) else None
 
     async def create(given: ItemInput, latest: str | None, hooks: RequestHooks) -> Prediction:
         request = PredictionRequest(
             context,
             input=given if key_field is None else key_field.as_sent(given),
-            cancel_after=cancel_after,
-            webhook=webhook,
+            cancel_after=options.cancel_after,
+            webhook=options.webhook,
             webhook_events_filter=events,
-            file_encoding=file_encoding,
+            file_encoding=options.file_encoding,
             hooks=hooks,
         )
         exact = version if latest is None else version._replace(version=latest)
@@ -154,14 +101,19 @@ def make_batch(
 
     async def wait(prediction_id: str) -> Prediction:
         return await calls.waits.wait(
-            prediction_id, last=None, timeout=timeout, queue_timeout=queue_timeout, poll=poll
+            prediction_id,
+            last=None,
+            timeout=options.timeout,
+            queue_timeout=options.queue_timeout,
+            poll=options.poll,
         )
 
     async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
         return await save_item(calls.output(prediction), folder, key)
 
     def output(prediction: Prediction) -> Any:
-        return calls.output(prediction) if type is None else calls.output_as(prediction, type)
+        wanted = options.type
+        return calls.output(prediction) if wanted is None else calls.output_as(prediction, wanted)
 
     def is_text(prediction: Prediction) -> bool:
         known = context.models.shape_of(prediction)
@@ -184,7 +136,7 @@ def make_batch(
         requests=lambda: context.requests_sent,
         key_field=key_field,
     )
-    return Batch(open_source(_rows(inputs)), options, api, context.batches)
+    return Batch(open_source(_rows(inputs)), options, header, api, context.batches)
 
 
 async def resolve_item(
@@ -265,6 +217,14 @@ async def _file_sha256(context: ClientContext, url: str) -> str | None:
 
 
 def _check(options: BatchOptions) -> None:
+    check_choice("file_encoding", options.file_encoding, get_args(FileEncoding))
+    check_poll(options.poll)
+    check_timeout(options.timeout)
+    check_timeout(options.queue_timeout, "queue_timeout")
+    check_on_exit(options.on_exit)
+    for name in ("journal", "save_files"):
+        if (path := getattr(options, name)) is not None:
+            _path(name, path)
     check_choice("match", options.match, get_args(Match))
     if options.match == "key" and options.key is None:
         raise InvalidArgumentError('match="key" needs key=, which names each input.')

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Generic, Self, TypeVar
 
 from replicate_async.errors import ClientStateError, JournalLostError
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.inputs import Source
+from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 from replicate_async.runs.batch.scheduler import BatchScheduler
@@ -31,12 +33,13 @@ class Batch(Generic[T]):
         self,
         source: Source,
         options: BatchOptions,
+        header: JournalHeader,
         api: BatchApi,
         running: set[BatchScheduler],
     ) -> None:
         self._options = options
         self._running = running
-        self._scheduler = BatchScheduler(source, options, api)
+        self._scheduler = BatchScheduler(source, options, header, api)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __aiter__(self) -> Self:
@@ -97,7 +100,8 @@ class Batch(Generic[T]):
             )
         if isinstance(self._scheduler.error, JournalLostError):
             return str(self._scheduler.error)
-        return f"Run the same batch with journal={journal!r} to resume: nothing is created twice."
+        path = os.fspath(journal)
+        return f"Run the same batch with journal={path!r} to resume: nothing is created twice."
 
     def _begin(self) -> BatchScheduler:
         if self._loop is None:

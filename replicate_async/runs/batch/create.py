@@ -167,7 +167,7 @@ class Creator:
 
     def _is_runnable(self) -> bool:
         """Whether the model is known to run, with a version or without."""
-        named = self._options.version or self._journal.header.latest_version
+        named = self._options.ref.version or self._journal.header.latest_version
         return self._first_worked or named is not None
 
     async def _attempt(self, item: Item) -> Prediction:
@@ -265,7 +265,7 @@ class Creator:
 
     async def _find_version(self, asked: str | None) -> bool:
         """Look up the version of a model that cannot be run without one, once for all items."""
-        if asked is not None or self._options.version is not None:
+        if asked is not None or self._options.ref.version is not None:
             return False
         if self._journal.header.latest_version is None:
             found = await self._api.latest_version()

@@ -190,7 +190,7 @@ class ItemRunner:
                 prediction=ended,
             )
         elif self._options.save_files is not None:
-            files = await self._save(item, ended, self._options.save_files)
+            files = await self._save(item, ended, Path(self._options.save_files))
         is_text = self._api.is_text(ended)
         unkept = await self._record_done(item, ended, files, is_text=is_text)
         output: object = None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import builtins
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
+from replicate_async.core.poll import Poll
+from replicate_async.files.inputs import FileEncoding
+from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
+from replicate_async.schemas import WebhookEvent
 
 OnError: TypeAlias = Literal["collect", "raise"]
 
@@ -30,33 +36,41 @@ class BatchTimeouts:
     """Before the first repeat of a failed prediction; twice as long before the next."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """The checked arguments of ``client.batch``."""
+    """The arguments of ``client.batch``, which describes them."""
 
-    model: str
-    version: str | None
+    ref: VersionRef
+    type: builtins.type[Any] | None
     concurrency: int | None
     ordered: bool
-    journal: str | None
+    journal: str | os.PathLike[str] | None
     key: Key
-    digest: str
-    """A digest of the other options that change a create."""
-    sdk: str
+    match: Match
     on_error: OnError
     on_exit: Literal["cancel", "continue"]
     retries: int
     retry_failed: bool
-    save_files: Path | None
+    save_files: str | os.PathLike[str] | None
     max_seconds: float | None
     max_predictions: int | None
     dry_run: bool
+    prepare: Callable[[Any], Awaitable[ItemInput]] | None
+    finish: Callable[[BatchResult[Any]], Awaitable[object]] | None
     on_progress: Callable[[BatchProgress], object] | None
+    cancel_after: int | str | timedelta | None
+    webhook: str | None
+    webhook_events_filter: Sequence[WebhookEvent] | None
+    file_encoding: FileEncoding
+    timeout: float | None
+    queue_timeout: float | None
+    poll: Poll | None
     timeouts: BatchTimeouts
-    match: Match = "input"
-    """Whether an input is known by its key and its values, or by its key alone."""
-    prepare: Callable[[Any], Awaitable[ItemInput]] | None = None
-    finish: Callable[[BatchResult[Any]], Awaitable[object]] | None = None
+
+    @property
+    def model(self) -> str:
+        """The model, with its version if one was given."""
+        return str(self.ref)
 
     @property
     def max_running(self) -> int:

@@ -15,7 +15,7 @@ from replicate_async.errors import (
     JournalMismatchError,
     ReplicateError,
 )
-from replicate_async.refs import VersionRef, parse_version
+from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.create import Creator
@@ -53,9 +53,12 @@ class BatchScheduler:
     *concurrency* and a permit to create. The results go to `results`.
     """
 
-    def __init__(self, source: Source, options: BatchOptions, api: BatchApi) -> None:
+    def __init__(
+        self, source: Source, options: BatchOptions, header: JournalHeader, api: BatchApi
+    ) -> None:
         self._source = source
         self._options = options
+        self._header = header
         self._api = api
         running = options.max_running
         room = max(_READY, _AHEAD * running) if options.ordered else _READY
@@ -131,10 +134,7 @@ class BatchScheduler:
             self.results.close(self.error)
 
     async def _open_journal(self) -> Journal:
-        options = self._options
-        header = JournalHeader(
-            model=options.model, version=options.version, options=options.digest, sdk=options.sdk
-        )
+        options, header = self._options, self._header
         by_key, create = options.match == "key", not options.dry_run
         try:
             return await Journal.open(options.journal, header, create=create, by_key=by_key)
@@ -194,7 +194,7 @@ class BatchScheduler:
     def _make_creator(self, journal: Journal, claims: ClaimStore) -> Creator:
         def ref() -> VersionRef:
             """Return the model with the version that is asked for."""
-            given, version = parse_version(self._options.model), journal.header.latest_version
+            given, version = self._options.ref, journal.header.latest_version
             return given if version is None else given._replace(version=version)
 
         options, api = self._options, self._api

@@ -19,6 +19,7 @@ from replicate_async.refs import parse_version
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
+from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts
 from replicate_async.schemas import Prediction, PredictionURLs
 
@@ -84,14 +85,13 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         requests=lambda: api.created,
     )
     options = BatchOptions(
-        model="acme/echo",
-        version=parse_version("acme/echo").version,
+        ref=parse_version("acme/echo"),
+        type=None,
         concurrency=None,
         ordered=True,
         journal=journal,
         key=None,
-        digest="",
-        sdk="",
+        match="input",
         on_error="collect",
         on_exit="cancel",
         retries=0,
@@ -100,13 +100,23 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         max_seconds=None,
         max_predictions=None,
         dry_run=False,
+        prepare=None,
+        finish=None,
         on_progress=None,
+        cancel_after=None,
+        webhook=None,
+        webhook_events_filter=None,
+        file_encoding="auto",
+        timeout=None,
+        queue_timeout=None,
+        poll=None,
         timeouts=BatchTimeouts(),
     )
+    header = JournalHeader(model="acme/echo")
     before = 0
     began = monotonic()
     seen = 0
-    async for result in Batch[Any](open_source(inputs(count)), options, calls, set()):
+    async for result in Batch[Any](open_source(inputs(count)), options, header, calls, set()):
         assert result.index == seen
         assert result.ok
         seen += 1

@@ -42,7 +42,7 @@ class BatchApi:
     wait: Callable[[str], Awaitable[Prediction]]
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
-    pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]]
+    pages: Callable[[datetime, datetime | None], AsyncIterable[ListedPage]]
     """List the predictions created after one time and before another, newest first."""
     clock: ApiClock
     """The API's clock, as far as responses show it."""
@@ -54,9 +54,9 @@ class BatchApi:
     """Fetch the JSON schema of the model's input, None if there is none."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
+    file_sha256: Callable[[str], Awaitable[str | None]]
+    """Fetch the SHA-256 of an upload by its URL, None if it is not known."""
     key_field: KeyField | None = None
     """Removes the key field from inputs, if *key* is a field."""
-    file_sha256: Callable[[str], Awaitable[str | None]] | None = None
-    """Fetch the SHA-256 of an upload by its URL, None if it is not known."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

@@ -13,14 +13,12 @@ from typing import Final, TypeGuard
 
 import msgspec
 
-from replicate_async.runs.batch.identity import fields, normalize
+from replicate_async.runs.batch.identity import A_FILE, fields, normalize
 from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.known_file import KnownFile
 from replicate_async.runs.batch.results import ItemInput
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
-_ANY_FILE: Final = b""
-"""Stands for a URL in the digest."""
 
 
 def with_changeable_files(normalized: object) -> object:
@@ -40,7 +38,7 @@ def _is_url(leaf: object) -> TypeGuard[str]:
 
 def digest_without_urls(model: str, given: ItemInput) -> str:
     """Return the digest of *model* and an input without its URLs and files; reads no file."""
-    without = map_leaves(fields(given), lambda leaf: _ANY_FILE if _is_url(leaf) else leaf)
+    without = map_leaves(fields(given), lambda leaf: A_FILE if _is_url(leaf) else leaf)
     normalized = normalize(without)
     canonical = msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
     found = hashlib.sha256(b"%s\0key\0%s" % (model.encode(errors="replace"), canonical))

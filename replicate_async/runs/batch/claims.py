@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 from replicate_async.core.api_clock import Moment, moment
 from replicate_async.runs.batch.journal import Entry, Journal
@@ -29,25 +30,20 @@ class ClaimStore:
         self._journal = journal
         self.opened: Moment = moment()
         """When the journal was opened: earlier runs had sent their last create by then."""
-        self._open: set[asyncio.Future[None]] = set()
+        self._open: WeakSet[asyncio.Event] = WeakSet()
+        """Events of creates whose outcomes are not recorded."""
         self._known: deque[_Known] = deque(maxlen=_REMEMBERED)
 
     def creating(self) -> Callable[[], None]:
         """Register a create that is under way; call the result when its outcome is recorded."""
-        done = asyncio.get_running_loop().create_future()
-        self._open.add(done)
-
-        def recorded() -> None:
-            self._open.discard(done)
-            if not done.done():
-                done.set_result(None)
-
-        return recorded
+        recorded = asyncio.Event()
+        self._open.add(recorded)
+        return recorded.set
 
     async def under_way(self) -> None:
         """Wait until the outcomes of the creates that are now under way are recorded."""
-        if self._open:
-            await asyncio.wait(set(self._open))
+        for recorded in list(self._open):
+            await recorded.wait()
 
     async def claimed(self, ids: Iterable[str]) -> set[str]:
         """Return those of the prediction *ids* that belong to an item."""

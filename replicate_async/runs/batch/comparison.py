@@ -1,4 +1,4 @@
-"""Whether an input in the list of predictions certainly differs from one that was sent.
+"""Whether an input in the list of predictions certainly is, or is not, one that was sent.
 
 The API may show an input otherwise than it was sent: with a field dropped or added, text stripped,
 cut or normalised, numbers rounded or written as text, secrets hidden. A difference of such a
@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Final, cast
 
 from replicate_async.runs.batch.identity import A_FILE
-from replicate_async.runs.batch.json_tree import map_leaves
-from replicate_async.runs.batch.known_file import KnownFile, is_other_file
+from replicate_async.runs.batch.json_tree import map_leaves, pairs
+from replicate_async.runs.batch.known_file import KnownFile, is_other_file, is_same_file
 
-__all__ = ["comparable", "differs", "says_more"]
+__all__ = ["comparable", "differs", "matches", "says_more"]
 
 _HIDDEN: Final = re.compile(r"redacted|\*{3}|\A\*+\Z|•••", re.IGNORECASE)
 """What the API may show in place of a secret."""
@@ -49,51 +49,58 @@ def _comparable_leaf(leaf: object) -> object:
     return leaf
 
 
-def differs(ours: object, shown: object) -> bool:  # noqa: PLR0911 - one for each kind
+def matches(ours: object, shown: object) -> bool:
+    """Whether two normalized inputs certainly are the same, files included."""
+    return all(_is_same(*pair) for pair in pairs(ours, shown))
+
+
+def _is_same(ours: object, shown: object) -> bool:
+    if ours is A_FILE or shown is A_FILE:
+        return False
+    if isinstance(ours, KnownFile):
+        return is_same_file(ours, shown)
+    if isinstance(ours, dict) and isinstance(shown, dict):
+        return ours.keys() == shown.keys()
+    if isinstance(ours, list) and isinstance(shown, list):
+        return len(cast("list[object]", ours)) == len(cast("list[object]", shown))
+    # True == 1 in Python, and not in JSON.
+    return isinstance(ours, bool) is isinstance(shown, bool) and ours == shown
+
+
+def differs(ours: object, shown: object) -> bool:
     """Whether two `comparable` values certainly are two inputs: a field that both have differs."""
-    if ours is shown or ours is A_FILE or shown is A_FILE or ours is None or shown is None:
+    return any(_differs(*pair) for pair in pairs(ours, shown))
+
+
+def _differs(ours: object, shown: object) -> bool:
+    if ours is shown or A_FILE in (ours, shown) or None in (ours, shown):
         return False
     if isinstance(ours, KnownFile) or isinstance(shown, KnownFile):
         return isinstance(ours, KnownFile) and is_other_file(ours, shown)
-    if dict in (kinds := (type(ours), type(shown))):
-        return _fields_differ(ours, shown)
-    if list in kinds:
-        return _members_differ(ours, shown)
-    if isinstance(ours, str) and isinstance(shown, str):
-        return ours != shown and _texts_differ(ours, shown)
-    if isinstance(shown, str) and _HIDDEN.search(shown):
-        return False
+    if isinstance(ours, dict | list) or isinstance(shown, dict | list):
+        return False  # an object or a list may be shown as text
+    if isinstance(shown, str):
+        if isinstance(ours, str):
+            return ours != shown and _texts_differ(ours, shown)
+        if _HIDDEN.search(shown):
+            return False
     return _values_differ(_value(ours), _value(shown))
 
 
 def says_more(ours: object, shown: object) -> bool:
     """Whether *shown*, which does not differ, has more digits or text than *ours*."""
-    left_value, right_value = _value(ours), _value(shown)
-    if isinstance(ours, dict) and isinstance(shown, dict):
-        left, right = cast("dict[str, object]", ours), cast("dict[str, object]", shown)
-        return any(name in left and says_more(left[name], right[name]) for name in right)
+    return any(_says_more(*pair) for pair in pairs(ours, shown))
+
+
+def _says_more(ours: object, shown: object) -> bool:
     if isinstance(ours, list) and isinstance(shown, list):
-        mine, others = cast("list[object]", ours), cast("list[object]", shown)
-        return len(others) > len(mine) or any(map(says_more, mine, others))
-    if isinstance(left_value, Decimal) and isinstance(right_value, Decimal):
-        return _places(right_value) > _places(left_value)
+        return len(cast("list[object]", shown)) > len(cast("list[object]", ours))
+    left, right = _value(ours), _value(shown)
+    if isinstance(left, Decimal) and isinstance(right, Decimal):
+        return _places(right) > _places(left)
     if isinstance(ours, str) and isinstance(shown, str):
         return len(shown) > len(ours) and not (_CUT.search(shown) or _HIDDEN.search(shown))
     return False
-
-
-def _fields_differ(ours: object, shown: object) -> bool:
-    if not isinstance(ours, dict) or not isinstance(shown, dict):
-        return False  # it may be shown as text
-    left, right = cast("dict[str, object]", ours), cast("dict[str, object]", shown)
-    return any(name in right and differs(value, right[name]) for name, value in left.items())
-
-
-def _members_differ(ours: object, shown: object) -> bool:
-    if not isinstance(ours, list) or not isinstance(shown, list):
-        return False  # a list may be shown as text
-    pairs = zip(cast("list[object]", ours), cast("list[object]", shown), strict=False)
-    return any(differs(left, right) for left, right in pairs)
 
 
 def _text(text: str) -> str:

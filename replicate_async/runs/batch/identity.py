@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, cast
 
 import msgspec
@@ -14,13 +14,12 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import FilePlaceholder, source_of
 from replicate_async.files.inputs import LARGEST_FORCED_DATA_URL, FileSlot, canonical_input
 from replicate_async.files.output import FileOutput
-from replicate_async.runs.batch.json_tree import leaves, map_leaves
+from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.known_file import (
     KnownFile,
     changeable,
     file_of_bytes,
     file_of_url,
-    is_same_file,
 )
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import File
@@ -31,7 +30,6 @@ LARGEST_HASHED: Final = 16 * 2**20
 _CHUNK: Final = 2**20
 _WHOLE: Final = 2**53  # up to here floats are exact
 
-
 A_FILE: Final = FilePlaceholder()
 
 
@@ -41,8 +39,6 @@ def fields(given: ItemInput) -> dict[str, object]:
     `A_FILE` stands for each file. Raises `InvalidArgumentError` for what cannot be sent.
     """
     draft = canonical_input(given)
-    if not draft.slots:
-        return draft.values
     return _with_files(draft.values, lambda _: A_FILE)
 
 
@@ -92,48 +88,38 @@ def _with_files(values: object, stand_in: Callable[[FileSlot], object]) -> dict[
     return cast("dict[str, object]", changed)
 
 
-def normalize(given: object) -> object:
-    """Return plain values to compare with a prediction's input.
+def normalize(values: object) -> object:
+    """Return JSON values to compare with a prediction's input.
 
-    Data URLs become a `KnownFile`; `A_FILE` stands for a file of which nothing is known.
+    A data URL becomes a `KnownFile`, or `A_FILE` if it cannot be decoded; a whole number an int.
     """
-    if given is None or given is A_FILE or isinstance(given, int | float | str | KnownFile):
-        return _normalized_scalar(given)
-    if isinstance(given, Mapping):
-        items = cast("Mapping[object, object]", given).items()
-        return {str(name): normalize(value) for name, value in items}
-    if isinstance(given, list | tuple):
-        return [normalize(value) for value in cast("list[object]", given)]
-    return normalize(fields({"value": given})["value"])
+    return map_leaves(values, _normalized)
 
 
-def _normalized_scalar(given: object) -> object:
-    if isinstance(given, str):
-        return (file_of_url(given) or A_FILE) if given.startswith("data:") else given
-    if isinstance(given, float) and given.is_integer() and abs(given) < _WHOLE:
-        return int(given)
-    return given
+def _normalized(leaf: object) -> object:
+    if isinstance(leaf, str) and leaf.startswith("data:"):
+        return file_of_url(leaf) or A_FILE
+    if isinstance(leaf, float) and leaf.is_integer() and abs(leaf) < _WHOLE:
+        return int(leaf)
+    return leaf
 
 
-def known_files(input: object, sent: object) -> object:
+def known_files(values: object, sent: object) -> object:
     """Return `fields` of an input with what was sent for each file in place of `A_FILE`."""
-    plain = input
-    if input is A_FILE:
+    if values is A_FILE:
         return (file_of_url(sent) or A_FILE) if isinstance(sent, str) else A_FILE
-    if isinstance(input, dict) and isinstance(sent, dict):
-        given, found = cast("dict[str, object]", input), cast("dict[str, object]", sent)
+    if isinstance(values, dict) and isinstance(sent, dict):
+        given, found = cast("dict[str, object]", values), cast("dict[str, object]", sent)
         return {name: known_files(value, found.get(name)) for name, value in given.items()}
-    if isinstance(input, list) and isinstance(sent, list):
-        items, values = cast("list[object]", input), cast("list[object]", sent)
-        return [known_files(*pair) for pair in zip(items, values, strict=True)]
-    return plain
+    if isinstance(values, list) and isinstance(sent, list):
+        pairs = zip(cast("list[object]", values), cast("list[object]", sent), strict=True)
+        return [known_files(*pair) for pair in pairs]
+    return values
 
 
 async def read_files(given: ItemInput) -> dict[str, object]:
     """Return `fields` of an input with a `KnownFile` for each file that can be read."""
     draft = canonical_input(given)
-    if not draft.slots:
-        return draft.values
     found = {slot: await _known_file(slot) for slot in draft.slots}
     return _with_files(draft.values, found.__getitem__)
 
@@ -153,24 +139,3 @@ async def _known_file(slot: FileSlot) -> object:
     if whole[0] != "file":  # an image, whose bytes may differ with the version of its library
         return A_FILE if found is None else changeable(found)
     return found or KnownFile(sha256=str(whole[1]))
-
-
-def has_file(normalized: object) -> bool:
-    """Whether there is a file in a normalized input."""
-    return any(leaf is A_FILE or isinstance(leaf, KnownFile) for leaf in leaves(normalized))
-
-
-def matches(ours: object, theirs: object) -> bool:
-    """Whether two normalized inputs are certainly the same, files included."""
-    if ours is A_FILE or theirs is A_FILE:
-        return False
-    if isinstance(ours, KnownFile):
-        return is_same_file(ours, theirs)
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        left, right = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
-        return left.keys() == right.keys() and all(matches(left[k], right[k]) for k in left)
-    if isinstance(ours, list) and isinstance(theirs, list):
-        mine, others = cast("list[object]", ours), cast("list[object]", theirs)
-        return len(mine) == len(others) and all(map(matches, mine, others))
-    # True == 1 in Python, and not in JSON.
-    return isinstance(ours, bool) is isinstance(theirs, bool) and ours == theirs

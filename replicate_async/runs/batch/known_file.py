@@ -10,8 +10,8 @@ from typing import Final
 from replicate_async.errors import FileError
 from replicate_async.files.data_url import decode
 
-_SHORTEST: Final = 64
-"""Bytes of the shortest beginning that is compared; each next one is twice as long."""
+_HEAD: Final = 1024
+"""Bytes of a file that are kept, to tell a file that is cut from another one."""
 _UPLOAD: Final = re.compile(r"https?://[^?#\s]+/files/([\w=-]+)", re.ASCII)
 
 
@@ -24,29 +24,15 @@ class KnownFile:
     size: int | None = None
     """Bytes, if it is or may be sent as a data URL; None for an upload."""
     head: bytes = b""
-    """Its first 64 bytes."""
-    begins: tuple[str, ...] = ()
-    """Digests of its first 64 bytes, 128 bytes and so on."""
+    """Its first kilobyte, with a *size*."""
     may_change: bool = False
     """Whether the item may have another file at each run."""
 
 
 def file_of_bytes(content: bytes) -> KnownFile:
     """Return the file that holds *content*."""
-    begins: list[str] = []
-    length, at = _SHORTEST, 0
-    found = hashlib.sha256()
-    while length <= len(content):
-        found.update(memoryview(content)[at:length])
-        begins.append(found.hexdigest()[:16])
-        length, at = 2 * length, length
-    found.update(memoryview(content)[at:])
-    return KnownFile(
-        sha256=found.hexdigest(),
-        size=len(content),
-        head=content[:_SHORTEST],
-        begins=tuple(begins),
-    )
+    digest = hashlib.sha256(content).hexdigest()
+    return KnownFile(sha256=digest, size=len(content), head=content[:_HEAD])
 
 
 def upload_id(url: str) -> str | None:
@@ -81,11 +67,11 @@ def is_other_file(ours: KnownFile, shown: object) -> bool:
     """
     if ours.may_change or is_same_file(ours, shown):
         return False
-    if isinstance(shown, KnownFile):
-        if shown.size is not None:  # a data URL, which an upload of ours is not
-            return ours.size is None or _is_no_beginning(shown, ours)
-        if ours.sha256 is not None and shown.sha256 is not None:
-            return True
+    if isinstance(shown, KnownFile) and shown.size is not None:  # a data URL
+        is_cut = shown.size < (ours.size or 0) and ours.head.startswith(shown.head)
+        return not is_cut
+    if isinstance(shown, KnownFile) and ours.sha256 is not None and shown.sha256 is not None:
+        return True
     url = shown.url if isinstance(shown, KnownFile) else shown
     return ours.url is not None and isinstance(url, str) and _is_neighbour(ours.url, url)
 
@@ -105,13 +91,3 @@ def _is_neighbour(ours: str, shown: str) -> bool:
     if left.rpartition("/")[0] != right.rpartition("/")[0]:
         return False
     return not left.startswith(right) and not right.startswith(left)
-
-
-def _is_no_beginning(shown: KnownFile, ours: KnownFile) -> bool:
-    """Return whether *shown*, which has other content, is not *ours*, cut."""
-    if shown.size is None or ours.size is None or shown.size >= ours.size:
-        return True
-    if not ours.head.startswith(shown.head):
-        return True
-    common = min(len(ours.begins), len(shown.begins))
-    return ours.begins[:common] != shown.begins[:common]

@@ -15,8 +15,9 @@ import msgspec
 
 from replicate_async.core.api_clock import Moment
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.comparison import comparable, differs, says_more
-from replicate_async.runs.batch.identity import has_file, matches
+from replicate_async.runs.batch.comparison import comparable, differs, matches, says_more
+from replicate_async.runs.batch.faithful import FaithfulFields
+from replicate_async.runs.batch.identity import A_FILE
 from replicate_async.runs.batch.json_tree import leaves
 from replicate_async.runs.batch.known_file import KnownFile
 from replicate_async.schemas import Prediction
@@ -44,60 +45,58 @@ class LostCreate:
     """A moment by which it had been sent."""
 
 
-class Wanted:
-    """The input of a lost create, in the forms in which it is compared."""
+class ComparedInput:
+    """An input in the forms in which it is compared."""
 
-    __slots__ = ("canonical", "comparable", "goes_by_content", "normalized")
+    __slots__ = ("canonical", "comparable", "has_file", "is_uploaded", "normalized")
 
     def __init__(self, normalized: object) -> None:
+        found = leaves(normalized)
+        known = [leaf for leaf in found if isinstance(leaf, KnownFile)]
         self.normalized: object = normalized
-        self.canonical: bytes | None = None if has_file(normalized) else canonical(normalized)
-        """As JSON; None with files in it, which are compared one by one."""
+        """From `identity.normalize`."""
+        self.canonical: bytes = canonical(normalized)
+        """As JSON, the same for equal inputs."""
         self.comparable: object = comparable(normalized)
-        self.goes_by_content: bool = any(
-            isinstance(leaf, KnownFile) and leaf.sha256 is not None for leaf in leaves(normalized)
-        )
-        """Whether it has a file whose content is known, and whose URL may not be."""
-
-    def is_same(self, other: Wanted) -> bool:
-        """Whether both are one input, whose predictions are interchangeable."""
-        if self.canonical is None or other.canonical is None:
-            return self.normalized == other.normalized
-        return self.canonical == other.canonical
-
-    def is_match(self, candidate: Candidate) -> bool:
-        """Whether *candidate* certainly is of this input and of the model."""
-        if not candidate.readable or not candidate.same_model:
-            return False
-        if self.canonical is None:
-            return matches(self.normalized, candidate.normalized)
-        return self.canonical == candidate.canonical
-
-    def may_be(self, candidate: Candidate) -> bool:
-        """Whether *candidate* is not certainly of another input."""
-        return not candidate.readable or not differs(self.comparable, candidate.comparable)
-
-    def may_be_shown_as(self, candidate: Candidate) -> bool:
-        """Whether a list that cuts texts and rounds numbers may show this input as *candidate*."""
-        shown = candidate.comparable
-        return not differs(self.comparable, shown) and not says_more(self.comparable, shown)
+        self.has_file: bool = bool(known) or A_FILE in found
+        self.is_uploaded: bool = any(file.sha256 is not None for file in known)
+        """Whether it has a file whose content is known, and which may be an upload."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Candidate:
     """A prediction in the list that may be the result of a lost create."""
 
     id: str
     created_at: float | None
-    normalized: object
-    canonical: bytes
-    comparable: object
+    input: ComparedInput
     same_model: bool
     """Whether it certainly is of the batch's model."""
     readable: bool
     """Whether its input is shown."""
     ended: Prediction | None
     """The prediction, if it has ended, is of a wanted input and complete."""
+
+    def is_of(self, sent: ComparedInput) -> bool:
+        """Whether it certainly is of the input *sent* and of the model."""
+        if not self.readable or not self.same_model:
+            return False
+        if sent.has_file:
+            return matches(sent.normalized, self.input.normalized)
+        return sent.canonical == self.input.canonical
+
+    def may_be_of(self, sent: ComparedInput) -> bool:
+        """Whether it is not certainly of another input than *sent*."""
+        return not self.readable or not differs(sent.comparable, self.input.comparable)
+
+    def may_show(self, sent: ComparedInput, faithful: FaithfulFields) -> bool:
+        """Whether it may be *sent* in a list that cuts texts and rounds numbers."""
+        ours, shown = sent.comparable, self.input.comparable
+        return (
+            not differs(ours, shown)
+            and not says_more(ours, shown)
+            and not faithful.rule_out(sent.normalized, self.input.normalized)
+        )
 
     def is_within(self, window: Window) -> bool:
         """Whether it was created in *window*, as far as is known."""

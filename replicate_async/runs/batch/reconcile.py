@@ -17,9 +17,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic, time
+from time import monotonic
 from typing import Final
 
 from replicate_async.core.api_clock import ApiClock, Moment, moment
@@ -28,7 +28,6 @@ from replicate_async.errors import JournalError, ReplicateError
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.api import Listed, ListedPage
 from replicate_async.runs.batch.claims import ClaimStore
-from replicate_async.runs.batch.comparison import comparable
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.faithful import FaithfulFields
 from replicate_async.runs.batch.identity import digest, normalize
@@ -36,14 +35,13 @@ from replicate_async.runs.batch.json_tree import leaves, map_leaves
 from replicate_async.runs.batch.known_file import KnownFile, upload_id
 from replicate_async.runs.batch.matching import (
     Candidate,
+    ComparedInput,
     LostCreate,
-    Wanted,
-    Window,
-    canonical,
     describe,
     is_of_model,
 )
 from replicate_async.runs.batch.options import BatchTimeouts
+from replicate_async.runs.batch.windows import Windows
 from replicate_async.schemas import Prediction
 
 _COLLECT: Final = 0.05
@@ -55,7 +53,6 @@ _LONGEST_PAUSE: Final = 5.0
 _MAX_CHECKSUMS: Final = 2000
 """Uploads whose checksums are fetched for one reading. Files of other uploads stay undecided."""
 _CHECKSUMS_AT_ONCE: Final = 8
-_FAR: Final = 24 * 60 * 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +85,31 @@ class _Lookup:
     """A lost create, and the future of its verdict."""
 
     lost: LostCreate
-    wanted: Wanted
-    patient: bool
-    """Whether to read again when the list cannot be read."""
-    verdict: asyncio.Future[Verdict] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-    asked_at: float = field(default_factory=monotonic)
+    patient: bool = False
+    """Whether the list is read again when it cannot be read."""
+    verdict: asyncio.Future[Verdict] | None = None
+    """None while the input of the create is not read: any other create may be this one."""
+    input: ComparedInput = field(init=False)
+    began_at: float = field(default_factory=monotonic)
+
+    def __post_init__(self) -> None:
+        self.input = ComparedInput(self.lost.normalized)
 
     @property
     def is_open(self) -> bool:
-        return not self.verdict.done()
+        return self.verdict is not None and not self.verdict.done()
 
     @property
     def is_certain(self) -> bool:
         """Whether it is known what the create made."""
-        if self.is_open or self.verdict.cancelled() or self.verdict.exception() is not None:
+        if self.verdict is None or not self.verdict.done() or self.verdict.cancelled():
+            return False
+        if self.verdict.exception() is not None:
             return False
         return not isinstance(self.verdict.result(), Undecided)
 
     def decide(self, verdict: Verdict) -> None:
-        if self.is_open:
+        if self.verdict is not None and not self.verdict.done():
             self.verdict.set_result(verdict)
 
 
@@ -117,9 +118,7 @@ class _Reading:
     """One reading of the list."""
 
     began: Moment
-    before: float
-    """The API's time up to which it reaches."""
-    written_at: float | None
+    written_at: float | None = math.inf
     """The API's time at which its oldest page was written; None when a page does not say."""
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     """Predictions that belong to no item, newest first."""
@@ -133,34 +132,30 @@ class Reconciler:
         self,
         model: str,
         ref: Callable[[], VersionRef],
-        pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]],
+        pages: Callable[[datetime, datetime | None], AsyncIterable[ListedPage]],
         get: Callable[[str], Awaitable[Prediction]],
         claims: ClaimStore,
         clock: ApiClock,
         timeouts: BatchTimeouts,
-        file_sha256: Callable[[str], Awaitable[str | None]] | None = None,
+        file_sha256: Callable[[str], Awaitable[str | None]],
     ) -> None:
         self._model = model
         self._ref = ref
         self._pages = pages
         self._get = get
         self._claims = claims
-        self._clock = clock
+        self._windows = Windows(clock, timeouts)
         self._timeouts = timeouts
         self._file_sha256 = file_sha256
-        self._uploads: dict[str, str | None] = {}
+        self._checksums: dict[str, str | None] = {}
         """Checksums of uploads in the list, by URL."""
-        self._lookups: list[_Lookup] = []
-        """Lookups without a certain verdict: what they look for may be any that is like it."""
-        self._ahead: dict[str, _Lookup] = {}
-        """Lookups of items that have not started, by key."""
-        self._unread: dict[str, _Lookup] = {}
-        """Creates of earlier runs whose inputs are not read yet, by key."""
+        self._lookups: dict[str, _Lookup] = {}
+        """Lookups whose creates may have made any prediction that is like theirs, by key."""
         self._reader: asyncio.Task[None] | None = None
         self._hurried = False
         self._failing_since: float | None = None
         self._failure: ReplicateError | None = None
-        self._reads_again_at = 0.0
+        """Why the list could not be read, until it is read again."""
 
     def hurry(self) -> None:
         """Decide at once when the list cannot be read: the batch ends."""
@@ -168,32 +163,32 @@ class Reconciler:
 
     def expect(self, lost: LostCreate) -> None:
         """Note a lost create of an earlier run whose input is not read yet."""
-        self._unread[lost.key] = _Lookup(lost, Wanted(lost.normalized), patient=False)
+        self._lookups[lost.key] = _Lookup(lost)
 
     def look_ahead(self, lost: LostCreate, *, patient: bool) -> None:
         """Look for a lost create whose item has not started; `resolve` returns its verdict."""
-        self._ahead[lost.key] = self._look_up(lost, patient=patient)
+        self._look_up(lost, patient=patient)
 
     async def resolve(self, lost: LostCreate, *, patient: bool) -> Verdict:
         """Return what became of a create. A prediction that is found is recorded before.
 
         Unless *patient*, one failure to read the list is enough.
         """
-        lookup = self._ahead.pop(lost.key, None) or self._look_up(lost, patient=patient)
-        return await lookup.verdict
+        lookup = self._lookups.get(lost.key)
+        found = None if lookup is None else lookup.verdict
+        verdict = await (found or self._look_up(lost, patient=patient))
+        if not isinstance(verdict, Undecided):
+            del self._lookups[lost.key]
+        return verdict
 
-    def _look_up(self, lost: LostCreate, *, patient: bool) -> _Lookup:
-        lookup = _Lookup(lost, Wanted(lost.normalized), patient)
-        self._unread.pop(lost.key, None)
-        self._lookups = [each for each in self._lookups if not each.is_certain]
-        self._lookups.append(lookup)
-        if self._failure is not None and monotonic() < self._reads_again_at:
-            unreadable = self._verdict_on(self._failure, patient=patient)
-            if unreadable is not None:
-                lookup.decide(unreadable)
+    def _look_up(self, lost: LostCreate, *, patient: bool) -> asyncio.Future[Verdict]:
+        verdict = asyncio.get_running_loop().create_future()
+        lookup = self._lookups[lost.key] = _Lookup(lost, patient, verdict)
+        if self._failure is not None:
+            self._give_up(lookup, self._failure)
         if lookup.is_open and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read_until_decided())
-        return lookup
+        return verdict
 
     async def aclose(self) -> None:
         """Stop reading the list; no lookup is open any more."""
@@ -205,104 +200,62 @@ class Reconciler:
     async def _read_until_decided(self) -> None:
         pause, failures = _COLLECT, 0
         try:
-            while self._open():
+            while True:
                 await asyncio.sleep(pause)
+                self._failure = None
+                lookups = self._open()
+                if not lookups:
+                    return
                 try:
-                    if lookups := self._open():
-                        await self._decide_all(lookups)
+                    await self._decide_all(lookups)
                 except JournalError:
                     raise
                 except ReplicateError as error:
                     failures += 1
                     pause = backoff(failures, base=min(1.0, self._timeouts.settle / 2), cap=30.0)
-                    self._note_failure(error, pause)
+                    self._failure = error
+                    self._failing_since = self._failing_since or monotonic()
+                    for lookup in self._open():
+                        self._give_up(lookup, error)
                 else:
-                    failures, self._failing_since, self._failure = 0, None, None
+                    failures, self._failing_since = 0, None
                     pause = self._pause()
         except Exception as error:  # noqa: BLE001 - it is raised by each lookup
-            for lookup in self._open():
-                lookup.verdict.set_exception(error)
-                lookup.verdict.exception()  # its item may never start, and leave it unread
+            for lookup in self._lookups.values():
+                if lookup.verdict is not None and not lookup.verdict.done():
+                    lookup.verdict.set_exception(error)
+                    lookup.verdict.exception()  # its item may never start, and leave it unread
 
     def _open(self) -> list[_Lookup]:
-        return [each for each in self._lookups if each.is_open]
-
-    # When a list can prove something.
+        return [each for each in self._lookups.values() if each.is_open]
 
     def _pause(self) -> float:
         """Return the seconds until another reading can tell more than the last."""
-        lost = [each.lost for each in self._open()]
-        if not lost:
-            return _COLLECT
-        return min(max(_SHORTEST_PAUSE, min(map(self._until_proof, lost))), _LONGEST_PAUSE)
+        waits = [self._windows.until_proof(each.lost) for each in self._open()]
+        return min(max(_SHORTEST_PAUSE, min(waits)), _LONGEST_PAUSE) if waits else _COLLECT
 
-    def _until_proof(self, lost: LostCreate) -> float:
-        """Return the fewest seconds until a list can prove that *lost* did not happen."""
-        needed, now = self._needed(lost), self._clock.latest()
-        if needed is None or now is None:
-            return lost.lost_at.awake + self._timeouts.settle - monotonic()
-        return math.ceil(needed) - now  # Date has whole seconds
-
-    def _needed(self, lost: LostCreate) -> float | None:
-        """Return the API's time from which a list shows what *lost* has made, if it is known."""
-        if lost.window_end is not None:
-            return lost.window_end
-        latest = self._clock.latest(lost.lost_at)
-        return None if latest is None else latest + self._timeouts.settle
-
-    def _is_settled(self, lost: LostCreate, began: Moment) -> bool:
-        """Whether a reading that *began* then was late enough, by this machine's clock."""
-        needed, now = self._needed(lost), self._clock.earliest(began)
-        if needed is None or now is None:
-            return began.awake >= lost.lost_at.awake + self._timeouts.settle
-        return now >= math.ceil(needed)
-
-    def _flaw(self, lost: LostCreate, reading: _Reading) -> str | None:
-        """Return why *reading* does not show all that *lost* may have made, None if it does."""
-        needed = self._needed(lost)
-        if lost.window_start is None:
-            return "the API's time was not known when it was sent"
-        if reading.written_at is None or needed is None:
-            return "the list of predictions does not say when it was written, or a cache answered"
-        if reading.written_at < needed:
-            return "the list of predictions is an old one"
-        if reading.before < (lost.window_end or reading.written_at):
-            return "the API's time was not known when the list was asked for"
-        return None
-
-    def _note_failure(self, error: ReplicateError, pause: float) -> None:
-        """Remember that the list cannot be read, and decide lookups that do not wait for it."""
-        now = monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        self._failure, self._reads_again_at = error, now + pause
-        for lookup in self._lookups:
-            unreadable = self._verdict_on(error, patient=lookup.patient)
-            if unreadable is not None:
-                lookup.decide(unreadable)
-
-    def _verdict_on(self, error: ReplicateError, *, patient: bool) -> Undecided | None:
-        """Return the verdict when the list cannot be read, None to read it again."""
+    def _give_up(self, lookup: _Lookup, error: ReplicateError) -> None:
+        """Decide a lookup that does not wait until the list can be read."""
         failing = monotonic() - (self._failing_since or monotonic())
-        waits = patient and not self._hurried and failing < self._timeouts.outage
-        if waits and is_transient(error):
-            return None
-        return Undecided(f"the list of predictions cannot be read ({error})")
+        waits = lookup.patient and not self._hurried and failing < self._timeouts.outage
+        if not waits or not is_transient(error):
+            lookup.decide(Undecided(f"the list of predictions cannot be read ({error})"))
 
     # Reading.
 
     async def _read(self, lookups: list[_Lookup]) -> _Reading:
         """Read the list from before the first of the lost creates until now."""
-        margin = self._timeouts.margin
-        earliest = min(self._start(each.lost) for each in lookups) - margin
-        before = max(self._end(each.lost) for each in lookups) + margin
-        reading = _Reading(began=moment(), before=before, written_at=math.inf)
-        # From longer ago than needed: known predictions show whether the list is complete.
-        now = self._clock.earliest(reading.began) or earliest
+        margin, windows = self._timeouts.margin, self._windows
+        reading = _Reading(moment())
+        since = min(windows.of(each.lost)[0] for each in lookups)
+        before = max(windows.of(each.lost)[1] for each in lookups)
+        now = windows.clock.earliest(reading.began) or since
         until = min(now - self._timeouts.settle, before - margin)
-        expected = self._claims.expected(earliest, until)
-        wanted = {each.wanted.canonical for each in lookups}
-        async for page in self._pages(_date(earliest - margin), _date(before)):
+        expected = self._claims.expected(since, until)
+        wanted = {each.input.canonical for each in lookups}
+        # From longer ago than needed: known predictions show whether the list is complete.
+        pages = self._pages(_date(since - margin), None if before == math.inf else _date(before))
+        async for page in pages:
             if page.written_at is None or reading.written_at is None:
                 reading.written_at = None
             else:
@@ -313,7 +266,7 @@ class Reconciler:
             claimed = await self._claims.claimed(ids)
             for listed in page.results:
                 if listed.prediction.id not in claimed:
-                    candidate = await self._candidate(listed, earliest, wanted)
+                    candidate = await self._candidate(listed, since, wanted)
                     reading.candidates += [] if candidate is None else [candidate]
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
@@ -328,54 +281,53 @@ class Reconciler:
                 if found is not None and found.hex().startswith(known):
                     faithful.add(shown.input)
 
-    def _start(self, lost: LostCreate) -> float:
-        """Return the API's time when *lost* began, as far as it is known."""
-        if lost.window_start is not None:
-            return lost.window_start
-        now = self._clock.earliest()  # this machine's clock may have been set since
-        return lost.intent_at if now is None else now - (time() - lost.intent_at)
-
-    def _end(self, lost: LostCreate) -> float:
-        """Return a time of the API after which *lost* cannot have happened."""
-        if lost.window_end is not None:
-            return lost.window_end
-        # Later than now: the API's time is known for certain once the list is there.
-        return max(time(), self._clock.latest() or 0.0) + _FAR
-
-    def _rival_window(self, lost: LostCreate) -> Window:
-        return self._window(lost)[0], (self._needed(lost) or math.inf) + self._timeouts.margin
-
-    def _window(self, lost: LostCreate) -> Window:
-        margin = self._timeouts.margin
-        return self._start(lost) - margin, (lost.window_end or math.inf) + margin
-
     async def _candidate(
-        self, listed: Listed, earliest: float, wanted: set[bytes | None]
+        self, listed: Listed, since: float, wanted: set[bytes]
     ) -> Candidate | None:
         """Return a prediction that may be the result of a lost create, None for others."""
         prediction = listed.prediction
         created = prediction.created_at
         created_at = None if created is None else created.timestamp()
-        if created_at is not None and created_at < earliest:
+        if created_at is not None and created_at < since:
             return None
         if prediction.input is None and not prediction.data_removed:
             prediction = await self._get(prediction.id)  # the same, with more
         of_model = is_of_model(prediction, self._ref())
         if of_model == "no":
             return None
-        normalized = normalize(prediction.input)
-        as_json = canonical(normalized)
-        is_wanted = as_json in wanted
+        shown = ComparedInput(normalize(prediction.input))
+        is_wanted = shown.canonical in wanted
         return Candidate(
             id=prediction.id,
             created_at=created_at,
-            normalized=normalized,
-            canonical=as_json,
-            comparable=comparable(normalized),
+            input=shown,
             same_model=of_model == "yes",
             readable=not prediction.data_removed and (bool(prediction.input) or is_wanted),
             ended=prediction if listed.whole and prediction.done and is_wanted else None,
         )
+
+    async def _add_checksums(self, candidates: Sequence[Candidate]) -> None:
+        """Add the checksums of uploads in the list that may be files of lost creates."""
+        wanted = [each.input for each in self._open() if each.input.is_uploaded]
+        near: list[Candidate] = []
+        for candidate in candidates if wanted else ():
+            await asyncio.sleep(0)
+            if any(map(candidate.may_be_of, wanted)):
+                near.append(candidate)
+        shown = [leaf for each in near for leaf in leaves(each.input.normalized)]
+        uploads = dict.fromkeys(each for each in shown if isinstance(each, str) and upload_id(each))
+        unknown = [url for url in uploads if url not in self._checksums][:_MAX_CHECKSUMS]
+        for start in range(0, len(unknown), _CHECKSUMS_AT_ONCE):
+            urls = unknown[start : start + _CHECKSUMS_AT_ONCE]
+            found = await asyncio.gather(*map(self._file_sha256, urls))
+            self._checksums.update(zip(urls, found, strict=True))
+        for candidate in near:
+            known = map_leaves(candidate.input.normalized, self._with_checksum)
+            candidate.input = ComparedInput(known)
+
+    def _with_checksum(self, leaf: object) -> object:
+        found = self._checksums.get(leaf) if isinstance(leaf, str) else None
+        return leaf if found is None else KnownFile(url=str(leaf), sha256=found)
 
     # Deciding.
 
@@ -384,60 +336,25 @@ class Reconciler:
         # Creates under way may be in the list, and are not claimed before they are recorded.
         await self._claims.under_way()
         claimed = await self._claims.claimed([each.id for each in reading.candidates])
-        await self._add_checksums(reading, claimed)
-        found, doubtful = await self._match(reading, claimed)
+        candidates = [each for each in reading.candidates if each.id not in claimed]
+        await self._add_checksums(candidates)
+        found, doubtful = await self._match(candidates, reading.faithful)
         for lookup, candidate in found.items():
-            if candidate.id not in claimed and lookup.is_open:
-                claimed.add(candidate.id)
+            if lookup.is_open:
+                candidates.remove(candidate)
                 await self._claims.claim(lookup.lost.key, candidate.id)
                 lookup.decide(Found(candidate.id, candidate.ended))
         for lookup in lookups:
             await asyncio.sleep(0)  # a long list and many lookups take a while
             if lookup.is_open and not (lookup in doubtful and self._waits_for_rivals(lookup)):
-                self._decide(lookup, reading, claimed)
-
-    async def _add_checksums(self, reading: _Reading, claimed: set[str]) -> None:
-        """Add the checksums of uploads in the list that may be files of lost creates."""
-        wanted = [each.wanted for each in self._open() if each.wanted.goes_by_content]
-        if self._file_sha256 is None or not wanted:
-            return
-        places: list[int] = []
-        for at, candidate in enumerate(reading.candidates):
-            await asyncio.sleep(0)
-            if candidate.id not in claimed and any(each.may_be(candidate) for each in wanted):
-                places.append(at)
-        shown = (leaf for at in places for leaf in leaves(reading.candidates[at].normalized))
-        urls = dict.fromkeys(leaf for leaf in shown if isinstance(leaf, str) and upload_id(leaf))
-        await self._fetch_checksums([url for url in urls if url not in self._uploads])
-        for at in places:
-            candidate = reading.candidates[at]
-            known = map_leaves(candidate.normalized, self._with_checksum)
-            reading.candidates[at] = replace(
-                candidate, normalized=known, comparable=comparable(known)
-            )
-
-    async def _fetch_checksums(self, urls: Sequence[str]) -> None:
-        left = iter(urls[:_MAX_CHECKSUMS])
-
-        async def fetch() -> None:
-            for url in left:
-                if self._file_sha256 is not None:
-                    self._uploads[url] = await self._file_sha256(url)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(urls), _CHECKSUMS_AT_ONCE)):
-                group.create_task(fetch())
-
-    def _with_checksum(self, leaf: object) -> object:
-        found = self._uploads.get(leaf) if isinstance(leaf, str) else None
-        return leaf if found is None else KnownFile(url=str(leaf), sha256=found)
+                self._decide(lookup, reading, candidates)
 
     def _waits_for_rivals(self, lookup: _Lookup) -> bool:
         """Whether a later reading may find the rivals of *lookup* elsewhere."""
-        return not self._hurried and monotonic() - lookup.asked_at < self._timeouts.settle
+        return not self._hurried and monotonic() - lookup.began_at < self._timeouts.settle
 
     async def _match(
-        self, reading: _Reading, claimed: set[str]
+        self, candidates: list[Candidate], faithful: FaithfulFields
     ) -> tuple[dict[_Lookup, Candidate], set[_Lookup]]:
         """Return the predictions that certainly belong to lookups, and lookups in doubt.
 
@@ -446,29 +363,29 @@ class Reconciler:
         whose input is not read yet.
         """
         found: dict[_Lookup, Candidate] = {}
+        unmatched: list[_Lookup] = []
         in_doubt: set[_Lookup] = set()
-        taken = set(claimed)
-        uncertain = [each for each in self._lookups if not each.is_certain]
-        for lookup in uncertain:
+        free = candidates[::-1]
+        for lookup in [each for each in self._lookups.values() if not each.is_certain]:
             await asyncio.sleep(0)
-            for candidate in reversed(self._unclaimed(lookup, reading, taken)):
-                if lookup.wanted.is_match(candidate):
+            window = self._windows.of(lookup.lost)
+            for candidate in free:
+                if candidate.is_of(lookup.input) and candidate.is_within(window):
                     found[lookup] = candidate
-                    taken.add(candidate.id)
+                    free.remove(candidate)
                     break
-        unmatched = [each for each in uncertain if each not in found]
-        unmatched += self._unread.values()
+            else:
+                unmatched.append(lookup)
         while unmatched:
             await asyncio.sleep(0)
             rival = unmatched.pop()
-            window = self._rival_window(rival.lost)
+            window = self._windows.of_rival(rival.lost)
             doubtful = [
                 lookup
                 for lookup, candidate in found.items()
-                if not lookup.wanted.is_same(rival.wanted)
+                if lookup.input.canonical != rival.input.canonical
                 and candidate.is_within(window)
-                and rival.wanted.may_be_shown_as(candidate)
-                and not reading.faithful.rule_out(rival.wanted.normalized, candidate.normalized)
+                and candidate.may_show(rival.input, faithful)
             ]
             for lookup in doubtful:
                 del found[lookup]
@@ -476,23 +393,18 @@ class Reconciler:
             in_doubt.update(doubtful)
         return found, in_doubt
 
-    def _unclaimed(self, lookup: _Lookup, reading: _Reading, claimed: set[str]) -> list[Candidate]:
-        """Return the predictions in the window of *lookup* that belong to no item."""
-        window = self._window(lookup.lost)
-        return [
-            each for each in reading.candidates if each.id not in claimed and each.is_within(window)
-        ]
-
-    def _decide(self, lookup: _Lookup, reading: _Reading, claimed: set[str]) -> None:
+    def _decide(self, lookup: _Lookup, reading: _Reading, candidates: Sequence[Candidate]) -> None:
         """Decide a lookup that has no match, unless a later list can tell more."""
-        unclaimed = self._unclaimed(lookup, reading, claimed)
-        suspects = [each for each in unclaimed if lookup.wanted.may_be(each)]
-        flaw = self._flaw(lookup.lost, reading)
+        window = self._windows.of(lookup.lost)
+        suspects = [
+            each for each in candidates if each.is_within(window) and each.may_be_of(lookup.input)
+        ]
+        flaw = self._windows.flaw(lookup.lost, reading.written_at)
         if flaw is None and not suspects:
             lookup.decide(Absent())
         elif flaw is None:
             lookup.decide(Undecided(describe(suspects), reading.written_at))
-        elif self._is_settled(lookup.lost, reading.began) or (suspects and self._hurried):
+        elif self._windows.is_settled(lookup.lost, reading.began) or (suspects and self._hurried):
             lookup.decide(Undecided(describe(suspects) if suspects else flaw))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.identity import normalize
+from replicate_async.runs.batch.identity import A_FILE, normalize
 
 PROMPT = "  A cafe\u0301, a na\u00efve \ufb01sh\r\nand 12.75 more  "
 
@@ -70,8 +69,8 @@ def certainly_another(ours: object, shown: object) -> bool:
         ({"key": "secret", "n": 1}, {"key": "******", "n": 1}),
         ({"key": "secret"}, {"key": "sec***"}),
         ({"key": 5}, {"key": "<redacted>"}),
-        ({"f": Path("a")}, {"f": "https://elsewhere"}),
-        ({"f": b"a"}, {"f": "data:text/plain,a"}),
+        ({"f": A_FILE}, {"f": "https://elsewhere"}),
+        ({"f": A_FILE}, {"f": "data:text/plain,a"}),
     ],
 )
 def test_what_the_list_shows_otherwise_may_be_ours(ours: Any, shown: Any) -> None:
@@ -100,7 +99,7 @@ def test_what_the_list_shows_otherwise_may_be_ours(ours: Any, shown: Any) -> Non
         ({"a": 1_000_001}, {"a": 1_000_002}),
         ({"a": float("nan")}, {"a": 5}),
         ({"a": 5}, {"a": float("inf")}),
-        ({"f": Path("a"), "p": "x"}, {"f": "https://elsewhere", "p": "y"}),
+        ({"f": A_FILE, "p": "x"}, {"f": "https://elsewhere", "p": "y"}),
     ],
 )
 def test_a_field_of_both_that_differs_is_certainly_anothers(ours: Any, shown: Any) -> None:

@@ -12,13 +12,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.identity import (
-    A_FILE,
-    has_file,
-    matches,
-    normalize,
-)
+from replicate_async.runs.batch.comparison import comparable, differs, matches
+from replicate_async.runs.batch.identity import A_FILE, fields, normalize
+from replicate_async.runs.batch.matching import ComparedInput
 
 JSON = st.recursive(
     st.none()
@@ -47,7 +43,8 @@ def test_numbers_and_booleans_are_compared_as_json_does() -> None:
     assert not matches(normalize({"a": True}), normalize({"a": 1}))
     assert not matches(normalize({"a": [1]}), normalize({"a": [1, 2]}))
     assert not matches(normalize({"a": 1}), normalize({"a": 1, "b": 2}))
-    assert normalize({"when": datetime(2026, 1, 2, tzinfo=UTC), "c": Color.RED, "s": {3}}) == {
+    given = {"when": datetime(2026, 1, 2, tzinfo=UTC), "c": Color.RED, "s": {3}}
+    assert normalize(fields(given)) == {
         "when": "2026-01-02T00:00:00Z",
         "c": "red",
         "s": [3],
@@ -56,11 +53,11 @@ def test_numbers_and_booleans_are_compared_as_json_does() -> None:
 
 def test_any_string_may_stand_for_a_file_and_nothing_else() -> None:
     for file in (Path("a"), b"a", BytesIO(), "data:text/plain,a"):
-        ours = normalize({"f": file, "n": [1]})
-        assert has_file(ours)
+        ours = normalize(fields({"f": file, "n": [1]}))
+        assert ComparedInput(ours).has_file
         assert not matches(ours, normalize({"f": "https://elsewhere", "n": [1]}))
         assert not matches(ours, normalize({"f": 3, "n": [1]}))
         assert not matches(ours, normalize({"f": "https://elsewhere", "n": [2]}))
-    assert has_file([{"deep": A_FILE}])
-    assert not has_file({"a": ["b"]})
+    assert ComparedInput([{"deep": A_FILE}]).has_file
+    assert not ComparedInput({"a": ["b"]}).has_file
     assert repr(A_FILE) == "<a file>"

@@ -9,9 +9,10 @@ It keeps real state, on loopback and in memory, and answers as the service does.
 from __future__ import annotations
 
 from replicate_async.local.faults import Fault, Faults
+from replicate_async.local.models.backend import ModelBackend, OutputKind, RunHandle, Trained
+from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.log_capture import current_run, log
-from replicate_async.local.models.schema import (
+from replicate_async.local.models.types import (
     AsyncConcatenateIterator,
     ConcatenateIterator,
     Input,
@@ -31,11 +32,15 @@ __all__ = [
     "Input",
     "InputFile",
     "LocalReplicate",
+    "ModelBackend",
     "ModelFunction",
     "OutputFile",
+    "OutputKind",
     "RateLimits",
+    "RunHandle",
     "Secret",
     "Settings",
+    "Trained",
     "Weights",
     "current_run",
     "log",

@@ -13,12 +13,13 @@ from replicate_async.local import ids
 from replicate_async.local.builtins import BUILTINS
 from replicate_async.local.faults import Faults
 from replicate_async.local.http.listener import Listener
+from replicate_async.local.models.backend import ModelBackend
 from replicate_async.local.models.function import ModelFunction
 from replicate_async.local.operations.routes import HANDLERS
 from replicate_async.local.runtime.webhook_sender import Attempt
 from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.records import NAME, Account, Collection, Model
+from replicate_async.local.store.records import NAME, VERSION_ID, Account, Collection, Model
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -46,7 +47,7 @@ class LocalReplicate:
         *,
         api_token: str | None = None,
         username: str = "dev",
-        models: Mapping[str, Callable[..., object] | ModelFunction] | None = None,
+        models: Mapping[str, Callable[..., object] | ModelBackend] | None = None,
         builtins: bool = True,
         faults: Faults | None = None,
         settings: Settings | None = None,
@@ -94,6 +95,7 @@ class LocalReplicate:
         *,
         train: Callable[..., object] | None = None,
         description: str | None = None,
+        concurrency: int | None = None,
         visibility: str = "public",
         official: bool = False,
         hidden: bool = False,
@@ -103,13 +105,22 @@ class LocalReplicate:
         """Return a decorator that registers a function as the newest version of the model *ref*.
 
         The function's parameters are the model's inputs and what it returns its output; an async
-        function or a generator of either kind will do. *train* makes it trainable. *official*
-        models can be run without naming a version; *hidden* ones show ``hidden`` for it.
-        *examples* are inputs, which run when the model's examples are first asked for.
+        function, a generator of either kind or a class with a method `predict` will do. A class is
+        made and its `setup` called before the first prediction, which is `starting` until then.
+        *train* makes the model trainable. *concurrency* is how many predictions run at once: 1 of
+        a class and as many as the settings allow of a function, unless given. *official* models
+        can be run without naming a version; *hidden* ones show ``hidden`` for it. *examples* are
+        inputs, which run when the model's examples are first listed.
         """
 
         def register(function: F) -> F:
-            made = ModelFunction(function, train=train, description=description, name=ref)
+            made = ModelFunction(
+                function,
+                train=train,
+                description=description,
+                name=ref,
+                concurrency=concurrency,
+            )
             self.add_model(
                 ref,
                 made,
@@ -126,7 +137,7 @@ class LocalReplicate:
     def add_model(
         self,
         ref: str,
-        function: Callable[..., object] | ModelFunction,
+        model: Callable[..., object] | ModelBackend,
         *,
         visibility: str = "public",
         official: bool = False,
@@ -134,27 +145,30 @@ class LocalReplicate:
         readme: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        """Register *function* as the newest version of the model *ref* and return the version's id.
+        """Register *model* as the newest version of the model *ref* and return the version's id.
 
-        Options are those of `model`. Raises `ValueError` for a *ref* that is not "owner/name".
+        *model* is a function, a class with a method `predict`, or a `ModelBackend`; options are
+        those of `model`. Raises `ValueError` for a *ref* that is not "owner/name" and a backend
+        whose `version_id` is not 64 hexadecimal digits.
         """
         owner, name = _split(ref)
-        if not isinstance(function, ModelFunction):
-            function = ModelFunction(function, name=ref)
+        backend = model if isinstance(model, ModelBackend) else ModelFunction(model, name=ref)
+        if not VERSION_ID.fullmatch(backend.version_id):
+            raise ValueError(f"the version id {backend.version_id!r} is not 64 hexadecimal digits")
         store = self._services.store
-        model = store.models.get(ref)
-        if model is None:
-            model = Model(owner, name, self._services.clock.stamp(), visibility=visibility)
-            store.models[ref] = model
+        record = store.models.get(ref)
+        if record is None:
+            record = Model(owner, name, self._services.clock.stamp(), visibility=visibility)
+            store.models[ref] = record
             if owner not in {"local", "replicate"}:
                 # So that the token can train into the model and delete it.
                 self._account.organizations.add(owner)
-        model.description = function.description or model.description
-        model.official = official or model.official
-        model.hidden = hidden or model.hidden
-        model.readme = readme if readme is not None else model.readme
-        model.example_inputs = examples or model.example_inputs
-        return store.add_version(model, function).id
+        record.description = backend.description or record.description
+        record.official = official or record.official
+        record.hidden = hidden or record.hidden
+        record.readme = readme if readme is not None else record.readme
+        record.example_inputs = examples or record.example_inputs
+        return store.add_version(record, backend).id
 
     def add_account(
         self, username: str, *, type: str = "user", api_token: str | None = None
@@ -239,7 +253,7 @@ async def serve(
     port: int = 0,
     *,
     api_token: str | None = None,
-    models: Mapping[str, Callable[..., object] | ModelFunction] | None = None,
+    models: Mapping[str, Callable[..., object] | ModelBackend] | None = None,
     builtins: bool = True,
     settings: Settings | None = None,
     ready: Callable[[LocalReplicate], None] | None = None,

@@ -28,9 +28,7 @@ class Settings:
 
     rate_limits: RateLimits = RateLimits()
     concurrency: int = 100
-    """Runs at once; further ones stay `starting` until there is room."""
-    cold_start: float = 0.0
-    """How long the first run of each version stays `starting`."""
+    """Predictions of one version at once, and trainings; further ones stay `starting`."""
     run_timeout: float = 1800.0
     """How long a run may take before it fails."""
     data_retention: float = 3600.0

@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 
+from replicate_async.local.models.files import InputFolder, describe_file
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.schema import InputFile, OutputFile
-from replicate_async.local.models.values import InputFolder, describe_file
+from replicate_async.local.models.types import InputFile, OutputFile
 from tests.support.waiting import HANG
 
 
@@ -46,7 +46,7 @@ async def outputs(
     context: RecordingContext | None = None,
 ) -> list[Any]:
     model = ModelFunction(function)
-    return [value async for value in model.execute(input or {}, context or RecordingContext())]
+    return [value async for value in model.predict(input or {}, context or RecordingContext())]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.schema import (
+from replicate_async.local.models.types import (
     AsyncConcatenateIterator,
     ConcatenateIterator,
     Input,

@@ -17,7 +17,7 @@ from replicate_async.local.builtins.png import png
 from replicate_async.local.builtins.progress import Progress, progress_line
 from replicate_async.local.builtins.storyteller import Chain, tokenize
 from replicate_async.local.builtins.tales import TALES
-from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.backend import ModelBackend
 from replicate_async.local.models.validation import validate
 from tests.local.recording import RecordingContext
 from tests.support.waiting import HANG
@@ -29,11 +29,11 @@ PROGRESS = re.compile(r"^\s*(\d+)%\s*\|.+?\|\s*(\d+)\/(\d+)")
 
 
 async def run(
-    model: str | ModelFunction, context: RecordingContext | None = None, **input: object
+    model: str | ModelBackend, context: RecordingContext | None = None, **input: object
 ) -> list[Any]:
     function = BUILTINS[model]() if isinstance(model, str) else model
     assert validate(input, function.openapi_schema) == []
-    return [value async for value in function.execute(input, context or RecordingContext())]
+    return [value async for value in function.predict(input, context or RecordingContext())]
 
 
 def pixels(image: bytes) -> tuple[int, int, bytes]:
@@ -62,7 +62,7 @@ def test_each_model_has_its_own_version_and_a_description() -> None:
 
     assert len({model.version_id for model in models.values()}) == len(models)
     assert all(model.description for model in models.values())
-    assert {name for name, model in models.items() if model.streams} == {
+    assert {name for name, model in models.items() if model.output in {"text", "files"}} == {
         "local/fail",
         "local/frames",
         "local/storyteller",
@@ -99,7 +99,7 @@ async def test_echo_gives_back_any_json(value: object) -> None:
 
 async def test_fail_fails_after_as_much_output_as_it_was_asked_for() -> None:
     seen: list[Any] = []
-    output = BUILTINS["local/fail"]().execute(
+    output = BUILTINS["local/fail"]().predict(
         {"message": "out of memory", "after": 2}, RecordingContext()
     )
 
@@ -190,8 +190,7 @@ class TestStoryteller:
         context = RecordingContext()
         model = BUILTINS["local/storyteller"]()
 
-        weights = await model.execute_training({"text": text}, context)
-        trained = model.with_weights(weights)
+        trained, _ = await model.train({"text": text}, context)
         output = await run(trained, prompt="Tell me", max_tokens=200, seed=1, delay_ms=0)
 
         assert trained.version_id != model.version_id
@@ -203,7 +202,7 @@ class TestStoryteller:
         model = BUILTINS["local/storyteller"]()
 
         with pytest.raises(ValueError, match="three words"):
-            await model.execute_training({"text": "Too short"}, RecordingContext())
+            await model.train({"text": "Too short"}, RecordingContext())
 
     @pytest.mark.parametrize("weights", [b"", b"{}", b"\xff", b'{"order":2,"starts":[],"next":{}}'])
     async def test_foreign_weights_are_refused(self, weights: bytes) -> None:

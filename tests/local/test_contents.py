@@ -11,8 +11,9 @@ import pytest
 from replicate_async.local.clock import Clock
 from replicate_async.local.http.file_response import BlobPayload
 from replicate_async.local.http.ranges import Span
-from replicate_async.local.store.blobs import Blob, BlobWriter, TempFolder, in_memory
+from replicate_async.local.store.blobs import Blob, BlobWriter, in_memory
 from replicate_async.local.store.files import FileStore
+from replicate_async.local.temp_folder import TempFolder
 from tests.local.wire import files_left
 
 pytestmark = pytest.mark.anyio

@@ -15,14 +15,10 @@ import anyio
 import msgspec
 import pytest
 
+from replicate_async.local.models.backend import ModelBackend
+from replicate_async.local.models.current_run import log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.log_capture import log
-from replicate_async.local.models.schema import (
-    InputFile,
-    OutputFile,
-    Secret,
-    Weights,
-)
+from replicate_async.local.models.types import InputFile, OutputFile, Secret, Weights
 from tests.local.recording import RecordingContext, outputs
 from tests.support.waiting import HANG
 
@@ -56,7 +52,7 @@ class TestKinds:
         assert await outputs(returns_iterator, {"n": 3}) == [0, 1, 2]
         assert await outputs(generator, {"n": 0}) == []
 
-    async def test_what_they_are_is_said(self) -> None:
+    async def test_the_kind_of_the_output_follows_from_the_annotation(self) -> None:
         def files() -> Iterator[Path]:
             yield Path()
 
@@ -69,20 +65,9 @@ class TestKinds:
         def one() -> str:
             return ""
 
-        models = {
-            function.__name__: ModelFunction(function) for function in (files, text, numbers, one)
-        }
-        kinds = {
-            name: (model.is_iterator, model.streams, model.file_stream)
-            for name, model in models.items()
-        }
+        kinds = {each.__name__: ModelFunction(each).output for each in (files, text, numbers, one)}
 
-        assert kinds == {
-            "files": (True, True, True),
-            "text": (True, True, False),
-            "numbers": (True, False, False),
-            "one": (False, False, False),
-        }
+        assert kinds == {"files": "files", "text": "text", "numbers": "items", "one": "value"}
 
     async def test_a_blocking_function_leaves_the_loop_alone(self) -> None:
         release = threading.Event()
@@ -124,7 +109,7 @@ class TestKinds:
                 taken.append(i)
                 yield i
 
-        async with aclosing(ModelFunction(generator).execute({}, RecordingContext())) as run:
+        async with aclosing(ModelFunction(generator).predict({}, RecordingContext())) as run:
             await anext(run)
             await anyio.sleep(0.01)
 
@@ -330,7 +315,7 @@ class TestErrors:
         seen: list[Any] = []
 
         async def read() -> None:
-            async for value in ModelFunction(functions[kind]).execute({}, RecordingContext()):
+            async for value in ModelFunction(functions[kind]).predict({}, RecordingContext()):
                 seen.append(value)  # noqa: PERF401 - what came before the error counts
 
         with pytest.raises((LookupError, RuntimeError), match=r"no such layer|SystemExit\(3\)"):
@@ -390,11 +375,10 @@ class TestVersions:
 
         context = RecordingContext()
         model = ModelFunction(predict, train=train)
-        weights = await model.execute_training({"text": "!"}, context)
-        trained = model.with_weights(weights)
+        trained, weights = await model.train({"text": "!"}, context)
 
-        async def say(version: ModelFunction) -> list[Any]:
-            return [value async for value in version.execute({"prompt": "hi"}, context)]
+        async def say(version: ModelBackend) -> list[Any]:
+            return [value async for value in version.predict({"prompt": "hi"}, context)]
 
         assert weights == b"!"
         assert context.logs == "training\n"
@@ -415,7 +399,7 @@ class TestVersions:
 
         model = ModelFunction(predict, train=train)
 
-        assert await model.execute_training({}, RecordingContext()) == b"w"
+        assert (await model.train({}, RecordingContext())).weights == b"w"
 
     async def test_a_model_without_training_says_so(self) -> None:
         def predict(prompt: str) -> str:
@@ -430,4 +414,4 @@ class TestVersions:
         assert not model.trainable
         assert model.description == "Repeat the prompt."
         with pytest.raises(RuntimeError, match="cannot be trained"):
-            await model.execute_training({}, RecordingContext())
+            await model.train({}, RecordingContext())

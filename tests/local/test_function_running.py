@@ -11,9 +11,9 @@ from io import StringIO
 
 import pytest
 
+from replicate_async.local.models.current_run import LineBuffer, current_run, log
 from replicate_async.local.models.execution import execute
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.log_capture import LineBuffer, current_run, log
 from tests.local.recording import RecordingContext, outputs, until
 from tests.support.waiting import HANG
 
@@ -41,7 +41,7 @@ class TestStopping:
                 closed.append("asynchronous")
 
         for function in (generator, asynchronous):
-            run = ModelFunction(function).execute({}, RecordingContext())
+            run = ModelFunction(function).predict({}, RecordingContext())
             assert await anext(run) == 1
             await run.aclose()
             assert closed.pop() == function.__name__
@@ -243,7 +243,7 @@ class TestLogs:
             yield "first"
             log("two")
 
-        async with aclosing(ModelFunction(predict).execute({}, context)) as run:
+        async with aclosing(ModelFunction(predict).predict({}, context)) as run:
             await anext(run)
             assert context.logs == "one\n"
             assert context.metrics == {"tokens": 7}

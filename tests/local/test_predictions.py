@@ -351,20 +351,24 @@ class TestOlderShapes:
 class TestFewSlots:
     @pytest.fixture
     def settings(self) -> Settings:
-        return Settings(concurrency=1, cold_start=3)
+        return Settings(concurrency=1)
 
-    async def test_runs_queue_and_start_cold(self, wire: Wire, gate: Gate) -> None:
+    async def test_runs_queue_until_there_is_room(self, wire: Wire, gate: Gate) -> None:
         first = await wire.run("acme/gated", {})
         second = await wire.run("acme/gated", {})
-        assert (await wire.get(f"/predictions/{first['id']}"))["status"] == "starting"
-
-        wire.server.advance(4)
         await gate.entered.wait()
 
         assert (await wire.get(f"/predictions/{first['id']}"))["status"] == "processing"
         assert (await wire.get(f"/predictions/{second['id']}"))["status"] == "starting"
         gate.open.set()
         assert (await wire.ended(second["id"]))["status"] == "succeeded"
+
+    async def test_a_version_does_not_wait_for_another(self, wire: Wire, gate: Gate) -> None:
+        await wire.run("acme/gated", {})
+        await gate.entered.wait()
+
+        assert (await wire.finish("acme/echo", {"text": "a"}))["output"] == "a"
+        gate.open.set()
 
 
 async def test_hidden_versions_are_called_so(server: LocalReplicate, wire: Wire) -> None:

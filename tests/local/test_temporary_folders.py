@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.models.values import InputFolder
+from replicate_async.local.models.files import InputFolder
 from replicate_async.local.store.blobs import IN_MEMORY
 from replicate_async.local.store.files import FileStore
 

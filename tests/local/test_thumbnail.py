@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from replicate_async.local.builtins import BUILTINS
-from replicate_async.local.models.schema import OutputFile
+from replicate_async.local.models.types import OutputFile
 from tests.local.recording import RecordingContext
 from tests.local.wire import Wire
 
@@ -33,7 +33,7 @@ def opened(file: OutputFile) -> Image.Image:
 async def shrunk(data: bytes, width: int = 20) -> tuple[OutputFile, RecordingContext]:
     context = RecordingContext({URL: data})
     model = BUILTINS["local/thumbnail"]()
-    outputs = [value async for value in model.execute({"image": URL, "width": width}, context)]
+    outputs = [value async for value in model.predict({"image": URL, "width": width}, context)]
     assert len(outputs) == len(context.saved) == 1
     return context.saved[0], context
 

@@ -25,7 +25,7 @@ from replicate_async import (
 )
 from replicate_async.local import LocalReplicate, RateLimits, Settings
 from tests.resources.test_deployments import version_of
-from tests.support.embedded import embedded, until
+from tests.support.embedded import Cold, embedded, until
 from tests.support.fault_server import FaultServer
 from tests.support.replies import json_answer, model, prediction, problem
 from tests.support.sentinel import TOKEN
@@ -291,8 +291,9 @@ async def test_a_run_is_canceled_at_its_deadline(server: LocalReplicate, client:
 
 
 async def test_a_run_that_never_began_is_aborted_at_its_deadline() -> None:
-    async with embedded(Settings(cold_start=60)) as (server, client):
-        made = await client.predictions.create("local/echo", {"value": 1}, cancel_after=5)
+    async with embedded(Settings()) as (server, client):
+        server.add_model("acme/cold", Cold)
+        made = await client.predictions.create("acme/cold", {"value": 1}, cancel_after=5)
         server.advance(6)
         ended = await client.predictions.get(made)
 

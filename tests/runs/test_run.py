@@ -33,7 +33,7 @@ from replicate_async.local.store.files import OUTPUTS
 from replicate_async.runs.run import run_to_end
 from replicate_async.runs.waiting.poll_errors import refusal
 from replicate_async.runs.waiting.tracked_run import TrackedRun
-from tests.support.embedded import embedded, until
+from tests.support.embedded import Cold, embedded, until
 from tests.support.fault_server import FaultServer, script
 from tests.support.replies import json_answer, prediction, problem
 from tests.support.sentinel import TOKEN
@@ -175,8 +175,9 @@ async def test_a_run_that_another_client_cancels_raises_prediction_canceled(
 
 
 async def test_a_run_that_never_began_raises_prediction_aborted() -> None:
-    async with embedded(Settings(cold_start=60)) as (server, client):
-        creating = client.run("local/echo", {"value": 1}, cancel_after=5, poll=QUICK)
+    async with embedded(Settings()) as (server, client):
+        server.add_model("acme/cold", Cold)
+        creating = client.run("acme/cold", {"value": 1}, cancel_after=5, poll=QUICK)
         running = asyncio.ensure_future(creating)
         async with asyncio.timeout(HANG):
             while await statuses(client) != ["starting"]:  # noqa: ASYNC110 - nothing signals it
@@ -305,9 +306,10 @@ async def test_a_timeout_says_when_the_cancel_failed(
 
 
 async def test_a_run_that_stays_in_the_queue_is_cancelled_after_the_queue_timeout() -> None:
-    async with embedded(Settings(cold_start=60)) as (_, client):
+    async with embedded(Settings()) as (server, client):
+        server.add_model("acme/cold", Cold)
         with pytest.raises(WaitTimeout, match="in the queue; it was canceled") as caught:
-            await client.run("local/echo", {"value": 1}, queue_timeout=0.05, timeout=0, poll=QUICK)
+            await client.run("acme/cold", {"value": 1}, queue_timeout=0.05, timeout=0, poll=QUICK)
         assert await statuses(client) == ["canceled"]
 
     assert caught.value.bound == "queue_timeout"

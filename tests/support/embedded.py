@@ -15,6 +15,16 @@ from tests.support.waiting import HANG
 T = TypeVar("T")
 
 
+class Cold:
+    """A model whose setup goes on until the server closes."""
+
+    async def setup(self) -> None:
+        await asyncio.Event().wait()
+
+    def predict(self, value: int = 1) -> int:
+        return value
+
+
 @asynccontextmanager
 async def embedded(settings: Settings) -> AsyncGenerator[tuple[LocalReplicate, Replicate]]:
     """Start a server with *settings* for the account "dev", and a client that sends once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.schema import Input
+from replicate_async.local.models.types import Input
 
 NAME: Final = "replicate/hello-world"
 

@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 from replicate_async.local.builtins.png import png
 from replicate_async.local.builtins.progress import Progress
+from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.log_capture import current_run, log
-from replicate_async.local.models.schema import Input, OutputFile
+from replicate_async.local.models.types import Input, OutputFile
 
 NAME: Final = "local/mandelbrot"
 

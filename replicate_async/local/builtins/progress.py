@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from replicate_async.local.models.log_capture import log
+from replicate_async.local.models.current_run import log
 
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _WIDTH: Final = 10

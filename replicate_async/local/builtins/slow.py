@@ -6,9 +6,9 @@ import asyncio
 from typing import Annotated, Final
 
 from replicate_async.local.builtins.progress import Progress
+from replicate_async.local.models.current_run import log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.log_capture import log
-from replicate_async.local.models.schema import Input
+from replicate_async.local.models.types import Input
 
 NAME: Final = "local/slow"
 

@@ -17,9 +17,9 @@ import msgspec
 
 from replicate_async.local.builtins.progress import Progress
 from replicate_async.local.builtins.tales import TALES
+from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.log_capture import current_run, log
-from replicate_async.local.models.schema import AsyncConcatenateIterator, Input, Weights
+from replicate_async.local.models.types import AsyncConcatenateIterator, Input, Weights
 
 NAME: Final = "local/storyteller"
 

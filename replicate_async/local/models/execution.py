@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import Any, Final, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from replicate_async.local.models.log_capture import CURRENT, LineBuffer, captured
+from replicate_async.local.models.backend import RunLog
+from replicate_async.local.models.current_run import CURRENT, CurrentRun
+from replicate_async.local.models.log_capture import captured
 from replicate_async.local.models.signature import underlying
 from replicate_async.local.models.thread import RunThread
-from replicate_async.local.models.values import RunHandle
 
 GRACE: Final = 2.0
 """Seconds that a cancelled model has for its ``finally`` blocks, before it is left behind."""
@@ -26,59 +25,8 @@ _END: Final = object()
 _left_behind: set[asyncio.Task[None]] = set()
 
 
-class ActiveRun:
-    """The run as the model's code sees it; anything may be called from any thread."""
-
-    def __init__(self, context: RunHandle) -> None:
-        self._context = context
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._lines = LineBuffer()
-        self._ended = False
-        self.stopping = False
-
-    @property
-    def canceled(self) -> bool:
-        """Whether the run is to stop."""
-        return self.stopping or self._context.canceled
-
-    def log(self, text: str) -> None:
-        """Append *text* to the logs, after the line that `print` left open."""
-        self._lines_to_logs([*self._lines.flush(), text])
-
-    def write(self, text: str) -> None:
-        """Append what *text* completes to the logs."""
-        self._lines_to_logs(self._lines.feed(text))
-
-    def metric(self, name: str, value: float | str) -> None:
-        """Set one of the prediction's metrics."""
-        self._on_loop(lambda: self._context.metric(name, value))
-
-    def end(self) -> None:
-        """Write the line that was left open; nothing is written after this."""
-        self._lines_to_logs(self._lines.flush())
-        self._ended = True
-
-    def _lines_to_logs(self, lines: list[str]) -> None:
-        if lines:
-            text = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
-            self._on_loop(lambda: self._context.log(text))
-
-    def _on_loop(self, call: Callable[[], None]) -> None:
-        def unless_ended() -> None:
-            if not self._ended:
-                call()
-
-        if threading.get_ident() == self._thread:
-            unless_ended()
-            return
-        # The loop may be gone by the time that a thread left behind comes back.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(unless_ended)
-
-
 async def execute(
-    function: Callable[[], object], context: RunHandle, *, iterates: bool, grace: float = GRACE
+    function: Callable[[], object], log: RunLog, *, iterates: bool, grace: float = GRACE
 ) -> AsyncGenerator[object]:
     """Run *function* and yield what it returns, or each of its items if it *iterates*.
 
@@ -86,7 +34,7 @@ async def execute(
     cancelling the task that reads it, stops the model at its next step; one that has not come back
     after *grace* seconds is left behind.
     """
-    run = ActiveRun(context)
+    run = CurrentRun(log)
     variables = contextvars.copy_context()
     variables.run(CURRENT.set, run)
     send, receive = anyio.create_memory_object_stream[object]()

@@ -10,30 +10,27 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from types import CodeType
+from types import CodeType, MethodType
 from typing import Any
 
 import anyio
 import msgspec
 
+from replicate_async.local.models.backend import OutputKind, RunHandle, Trained
 from replicate_async.local.models.execution import as_exception, execute
-from replicate_async.local.models.schema import (
-    AnnotationError,
-    OutputFile,
-    Schema,
-    SchemaBuilder,
-)
+from replicate_async.local.models.files import InputFolder
+from replicate_async.local.models.schema import AnnotationError, SchemaBuilder
 from replicate_async.local.models.signature import (
     Signature,
     function_name,
+    output_kind,
     read_signature,
+    setup_weights,
     underlying,
-    yields_files,
 )
+from replicate_async.local.models.types import OutputFile, Schema
 from replicate_async.local.models.validation import check
-from replicate_async.local.models.values import InputFolder, RunHandle, dump, load
-
-__all__ = ["ModelFunction", "OutputFile", "RunHandle"]
+from replicate_async.local.models.values import dump, load
 
 _COG = {"title": "Cog", "version": "0.16.12"}
 _TRAINING_OUTPUT: Schema = {
@@ -47,10 +44,15 @@ _TRAINING_OUTPUT: Schema = {
 class ModelFunction:
     """A model made of a function, an asynchronous function or a generator of either kind.
 
-    The annotations of *predict* are its schema, exactly as Cog reads them. *train* makes weights
-    (bytes, an `OutputFile` or a `Path`) of its own inputs, and `with_weights` a version that gets
-    them in the parameter of type `Weights`. *name* tells the versions of two models apart that run
-    the same code.
+    *predict* may also be a class with a method `predict`, as Cog has them, and perhaps a method
+    `setup`: `setup` here makes an instance and calls that. The annotations of the function are the
+    model's schema, exactly as Cog reads them.
+
+    *train* makes weights (bytes, an `OutputFile` or a `Path`) of its own inputs, and `with_weights`
+    a version that gets them in the parameter of type `Weights`, of `predict` or of a class's
+    `setup`. *name* tells the versions of two models apart that run the same code. *concurrency* is
+    how many predictions may run at once: unless given, 1 of a class, which has state, and as many
+    as the server allows of a function.
 
     Raises `AnnotationError`, a `TypeError`, for annotations that no schema can be made of.
     """
@@ -63,22 +65,35 @@ class ModelFunction:
         description: str | None = None,
         name: str = "",
         weights: bytes | None = None,
+        concurrency: int | None = None,
     ) -> None:
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}; a model runs at least one at once")
+        self._source = predict
+        self._class = predict if inspect.isclass(predict) else None
+        self._instance: Any = None
+        if self._class is not None:
+            predict = _method(self._class)
+            description = _summary(self._source) if description is None else description
+            concurrency = concurrency or 1
         self.description: str | None = description if description is not None else _summary(predict)
         self.name = name
         self.weights = weights
         self.trainable: bool = train is not None
+        self.needs_setup: bool = self._class is not None
+        self.concurrency: int | None = concurrency
         self._predict = predict
         self._train = train
         builder = SchemaBuilder()
         self._signature = read_signature(predict, builder)
+        self._setup_weights = None if self._class is None else setup_weights(self._class)
         components: dict[str, Schema] = {
             "Input": self._signature.input_schema("Input"),
             "Output": self._signature.output,
         }
         if train is not None:
             self._training = read_signature(train, builder, returns=False)
-            if self._signature.weights is None:
+            if self._signature.weights is None and self._setup_weights is None:
                 raise AnnotationError(
                     f"{function_name(predict)}(): a model that can be trained needs a parameter of "
                     f"type Weights, such as 'weights: Weights | None = None'"
@@ -93,23 +108,41 @@ class ModelFunction:
             "components": {"schemas": self._components},
         }
         self.version_id: str = self._version_id()
-        self.is_iterator: bool = self._signature.is_iterator
-        self.file_stream: bool = yields_files(self._signature)
-        self.streams: bool = self.file_stream or (self.is_iterator and self._signature.item is str)
+        self.output: OutputKind = output_kind(self._signature)
 
-    async def execute(self, input: Mapping[str, Any], context: RunHandle) -> AsyncGenerator[Any]:
+    async def setup(self, log: Callable[[str], object]) -> None:
+        """Make an instance of the class and call its `setup`; a function needs nothing."""
+        if self._class is None:
+            return
+        call: Callable[[], object] = partial(_set_up, self._class, self._setup_arguments())
+        if inspect.iscoroutinefunction(underlying(getattr(self._class, "setup", _set_up))):
+            call = partial(_set_up_async, self._class, self._setup_arguments())
+        async with aclosing(execute(call, _SetupLog(log), iterates=False)) as results:
+            async for instance in results:
+                self._instance = instance
+
+    async def aclose(self) -> None:
+        """Drop the instance."""
+        self._instance = None
+
+    async def predict(self, input: Mapping[str, Any], run: RunHandle) -> AsyncGenerator[Any]:
         """Run the model and yield its output as JSON values, one for each item of an iterator.
 
-        Unknown keys of *input* are ignored and defaults filled in. Whatever the model raises is
-        raised here. Closing the generator stops the model at its next step and runs its ``finally``
-        blocks; one that does not come back is left behind.
+        Unknown keys of *input* are ignored and defaults filled in. An exception of the model is
+        raised here. Closing the generator stops the model at its next step and runs its
+        ``finally`` blocks; one that does not come back is left behind.
         """
+        function = self._predict
+        if self._class is not None:
+            if self._instance is None:
+                raise RuntimeError("the model is not set up; await setup() first")
+            function = self._instance.predict
         schema = self._signature.output
-        expected = schema["items"] if self.is_iterator else schema
-        async with aclosing(self._run(self._predict, self._signature, input, context)) as results:
+        expected = schema["items"] if self._signature.is_iterator else schema
+        async with aclosing(self._run(function, self._signature, input, run)) as results:
             async for result in results:
                 try:
-                    value = await dump(result, context)
+                    value = await dump(result, run)
                 except (Exception, asyncio.CancelledError):
                     raise
                 except BaseException as error:
@@ -117,26 +150,28 @@ class ModelFunction:
                 self._check_output(value, expected)
                 yield value
 
-    async def execute_training(self, input: Mapping[str, Any], context: RunHandle) -> bytes:
-        """Train with *input* and return the weights.
+    async def train(self, input: Mapping[str, Any], run: RunHandle) -> Trained:
+        """Train with *input*.
 
         Raises what the training function raises, and `RuntimeError` if there is none.
         """
         if self._train is None:
             raise RuntimeError("the model cannot be trained: it was made without train=")
-        async with aclosing(self._run(self._train, self._training, input, context)) as results:
+        async with aclosing(self._run(self._train, self._training, input, run)) as results:
             async for result in results:
-                return await _weights_bytes(result)
+                weights = await _weights_bytes(result)
+                return Trained(self.with_weights(weights), weights)
         raise RuntimeError("the training ended without weights")
 
     def with_weights(self, weights: bytes) -> ModelFunction:
         """Return a new version of the model, which runs with *weights*."""
         return ModelFunction(
-            self._predict,
+            self._source,
             train=self._train,
             description=self.description,
             name=self.name,
             weights=weights,
+            concurrency=self.concurrency,
         )
 
     async def _run(
@@ -144,16 +179,19 @@ class ModelFunction:
         function: Callable[..., object],
         signature: Signature,
         input: Mapping[str, Any],
-        context: RunHandle,
+        run: RunHandle,
     ) -> AsyncGenerator[object]:
         async with InputFolder() as folder:
-            arguments = await _arguments(signature, input, context, folder)
+            arguments = await _arguments(signature, input, run, folder)
             if signature.weights is not None:
                 arguments[signature.weights] = self.weights
             call = partial(function, **arguments)
-            async with aclosing(execute(call, context, iterates=signature.is_iterator)) as results:
+            async with aclosing(execute(call, run, iterates=signature.is_iterator)) as results:
                 async for result in results:
                     yield result
+
+    def _setup_arguments(self) -> dict[str, object]:
+        return {} if self._setup_weights is None else {self._setup_weights: self.weights}
 
     def _check_output(self, value: object, schema: Mapping[str, Any]) -> None:
         if type(value) is str and schema == {"type": "string"}:
@@ -165,7 +203,7 @@ class ModelFunction:
             )
 
     def _version_id(self) -> str:
-        parts = [self.name.encode(), _source(self._predict), self.weights or b""]
+        parts = [self.name.encode(), _source(self._source), self.weights or b""]
         if self._train is not None:
             parts.append(_source(self._train))
         parts.append(msgspec.json.encode(self.openapi_schema, order="deterministic"))
@@ -173,8 +211,44 @@ class ModelFunction:
         return hashlib.sha256(digests).hexdigest()
 
 
+class _SetupLog:
+    """Where a class's `setup` reports to, which is no run's."""
+
+    canceled = False
+
+    def __init__(self, log: Callable[[str], object]) -> None:
+        self._log = log
+
+    def log(self, text: str) -> None:
+        self._log(text)
+
+    def metric(self, name: str, value: float | str) -> None:
+        del name, value  # a prediction has metrics, a setup has none
+
+
+def _set_up(model: Callable[[], Any], arguments: Mapping[str, object]) -> object:
+    instance = model()
+    if hasattr(instance, "setup"):
+        instance.setup(**arguments)
+    return instance
+
+
+async def _set_up_async(model: Callable[[], Any], arguments: Mapping[str, object]) -> object:
+    instance = model()
+    await instance.setup(**arguments)
+    return instance
+
+
+def _method(model: type) -> Callable[..., object]:
+    """Return the method `predict` of a class, as if it were bound, to read its signature."""
+    method = getattr(model, "predict", None)
+    if not inspect.isfunction(method):
+        raise AnnotationError(f"{model.__qualname__}: a class that is a model has a method predict")
+    return MethodType(method, object())
+
+
 async def _arguments(
-    signature: Signature, input: Mapping[str, Any], context: RunHandle, folder: InputFolder
+    signature: Signature, input: Mapping[str, Any], run: RunHandle, folder: InputFolder
 ) -> dict[str, object]:
     arguments: dict[str, object] = {}
     for parameter in signature.parameters:
@@ -185,7 +259,7 @@ async def _arguments(
         else:
             # A copy, for the model may change what it is given.
             value = copy.copy(parameter.default)
-        arguments[parameter.name] = await load(value, parameter.hint, context, folder)
+        arguments[parameter.name] = await load(value, parameter.hint, run, folder)
     return arguments
 
 
@@ -203,12 +277,13 @@ async def _weights_bytes(result: object) -> bytes:
 
 
 def _summary(function: Callable[..., object]) -> str | None:
-    text = inspect.getdoc(underlying(function)) or ""
+    own = function.__doc__ if inspect.isclass(function) else None
+    text = inspect.cleandoc(own or inspect.getdoc(underlying(function)) or "")
     return text.partition("\n")[0].strip() or None
 
 
 def _source(function: Callable[..., object]) -> bytes:
-    target = underlying(function)
+    target = function if inspect.isclass(function) else underlying(function)
     try:
         return inspect.getsource(target).encode()
     except (OSError, TypeError):

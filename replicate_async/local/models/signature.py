@@ -12,15 +12,12 @@ from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
+from replicate_async.local.models.backend import OutputKind
 from replicate_async.local.models.schema import (
     ALLOWED,
     FILES,
     AnnotationError,
-    Concatenate,
-    InputOptions,
-    Schema,
     SchemaBuilder,
-    Weights,
     choice_schema,
     is_record,
     members,
@@ -29,6 +26,7 @@ from replicate_async.local.models.schema import (
     split_optional,
     title_of,
 )
+from replicate_async.local.models.types import Concatenate, InputOptions, Schema, Weights
 from replicate_async.local.models.validation import check
 
 _ITERATORS: Final = (
@@ -247,6 +245,31 @@ def _returning(
     return Signature(parameters, weights, {**output, "title": "Output"}, is_iterator, item)
 
 
-def yields_files(signature: Signature) -> bool:
-    """Return whether the function's output is an iterator of files."""
-    return signature.is_iterator and signature.item in FILES
+def output_kind(signature: Signature) -> OutputKind:
+    """Return what a function with this signature yields."""
+    if not signature.is_iterator:
+        return "value"
+    if signature.item in FILES:
+        return "files"
+    return "text" if signature.item is str else "items"
+
+
+def setup_weights(model: type) -> str | None:
+    """Return the parameter of a class's `setup` that takes weights; it may have no other.
+
+    Raises `AnnotationError` for a required parameter that is none of type `Weights`.
+    """
+    setup = getattr(model, "setup", None)
+    if not inspect.isfunction(setup):
+        return None
+    hints = _resolve(setup, function_name(setup))
+    found: str | None = None
+    for parameter in list(inspect.signature(setup).parameters.values())[1:]:
+        if split_optional(peel(hints.get(parameter.name))[0])[0] is Weights:
+            found = parameter.name
+        elif parameter.default is parameter.empty:
+            raise AnnotationError(
+                f"{function_name(setup)}(), parameter {parameter.name!r}: setup is called with "
+                f"nothing but a parameter of type Weights"
+            )
+    return found

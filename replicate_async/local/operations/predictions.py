@@ -24,12 +24,11 @@ from replicate_async.local.http.responses import (
 from replicate_async.local.models.validation import detail_text, validate
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.files import FileStore
-from replicate_async.local.store.records import Deployment, Model, RunRecord, Version
+from replicate_async.local.store.records import VERSION_ID, Deployment, Model, RunRecord, Version
 from replicate_async.schemas import InvalidField
 
 _WAIT = re.compile(r"wait(?:=(\d{1,4}))?", re.ASCII)
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
-_VERSION_ID = re.compile(r"[0-9a-f]{64}")
 _WEB_SPAN = 14 * 24 * 3600
 _REDACTED = "**********"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -127,13 +126,13 @@ def make_prediction(
     deployment: Deployment | None = None,
 ) -> RunRecord:
     """Return a prediction of *version* as *body* asks for it; raises the 422 `Problem`."""
-    schema = version.function.openapi_schema
+    schema = version.backend.openapi_schema
     check_input(validate(body.input, schema))
     check_webhook(body.webhook)
     id = ids.run_id()
     path, stream = "", None
-    if version.function.streams:
-        path, stream = context.store.streams.open(id, files=version.function.file_stream)
+    if version.backend.output in {"text", "files"}:
+        path, stream = context.store.streams.open(id, files=version.backend.output == "files")
     return RunRecord(
         id=id,
         kind="prediction",
@@ -163,7 +162,7 @@ def find_run(context: RequestContext, id: str) -> RunRecord:
 
 def find_version(context: RequestContext, text: str) -> tuple[Model, Version]:
     """Return what "id", "owner/name:id" or "owner/name" of an official model names."""
-    if _VERSION_ID.fullmatch(text) and (found := context.store.version(text, context.account)):
+    if VERSION_ID.fullmatch(text) and (found := context.store.version(text, context.account)):
         return found
     ref, colon, version_id = text.partition(":")
     model = context.store.model(ref, context.account)

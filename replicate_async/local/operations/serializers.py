@@ -52,7 +52,7 @@ class Serializers:
             "id": version.id,
             "created_at": self.time(version.created),
             "cog_version": "0.16.12",
-            "openapi_schema": version.function.openapi_schema,
+            "openapi_schema": version.backend.openapi_schema,
         }
 
     def model(self, model: Model) -> dict[str, Any]:

@@ -32,9 +32,9 @@ async def create(context: RequestContext) -> Response:
     if version is None:
         raise version_refused()
     destination = _destination(context)
-    if not version.function.trainable:
+    if not version.backend.trainable:
         raise problem(422, "The specified version cannot be trained", title="Not trainable")
-    schema = version.function.openapi_schema
+    schema = version.backend.openapi_schema
     check_input(validate(body.input, schema, root="training_input", component="TrainingInput"))
     check_webhook(body.webhook)
     run = RunRecord(

@@ -1,43 +1,37 @@
-"""What runs the runs: a queue, a cold start, the model's function, a deadline, an end."""
+"""Queues runs and executes them: setup, the model, deadlines and cancellation, an end."""
 
 from __future__ import annotations
 
 import asyncio
 import traceback
 from contextlib import aclosing
-from typing import Any
 
 from replicate_async.local.clock import Clock
 from replicate_async.local.runtime.fetcher import Fetcher
+from replicate_async.local.runtime.instance import Instance, SetupError
 from replicate_async.local.runtime.run_handle import ServerRunHandle
 from replicate_async.local.settings import Settings
-from replicate_async.local.store.records import RunRecord, Version
+from replicate_async.local.store.records import RunRecord, Status, Version
 from replicate_async.local.store.store import Store
 
 
 class Runner:
-    """Carries runs out, so many at once."""
+    """Executes runs, each in a task; the slots of its version limit how many at once."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        store: Store,
-        fetcher: Fetcher,
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock, store: Store, fetcher: Fetcher) -> None:
         self._settings = settings
         self._clock = clock
         self._store = store
         self._fetcher = fetcher
-        self._slots = asyncio.Semaphore(settings.concurrency)
-        self._warming: dict[str, asyncio.Lock] = {}
+        self._instances: dict[Version, Instance] = {}
+        self._training_slots = asyncio.Semaphore(settings.concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, run: RunRecord) -> None:
         """Queue a run."""
         if run.deadline is not None:
             run.timers.append(self._clock.call_at(run.deadline, lambda: self._expire(run)))
-        task = run.task = asyncio.create_task(self._carry_out(run))
+        task = run.task = asyncio.create_task(self._execute(run))
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -51,77 +45,91 @@ class Runner:
         self._end(run, "canceled")
 
     async def close(self) -> None:
-        """Cancel every run, and wait until all are gone."""
+        """Cancel every run, wait until all are gone, and close the backends."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for instance in self._instances.values():
+            await instance.close()
+        self._instances.clear()
 
-    async def _carry_out(self, run: RunRecord) -> None:
+    async def _execute(self, run: RunRecord) -> None:
         try:
-            async with self._slots:
-                await self._warm_up(run.version)
-                run.begin()
-                limit = self._settings.run_timeout
-                run.timers.append(self._clock.call_later(limit, lambda: self._time_out(run)))
-                handle = ServerRunHandle(run, self._store.files, self._fetcher, self._settings)
-                await (self._train if run.kind == "training" else self._predict)(run, handle)
-                self._finish(run, "succeeded")
+            if run.kind == "training":
+                async with self._training_slots:
+                    await self._train(run)
+            else:
+                instance = self._instance(run.version)
+                await instance.ready()
+                async with instance.slots:
+                    await self._predict(run)
+            self._finish(run, "succeeded")
         except asyncio.CancelledError:
             self._finish(run, "canceled")
             raise
+        except SetupError as error:
+            run.log(error.logs, on_stream=False)
+            self._fail(run, error.__cause__ or error)
         except BaseException as error:
-            text, trace = _described(error)
-            run.log(trace, on_stream=False)
-            self._finish(run, "failed", text)
+            self._fail(run, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # not the model's: `execute` makes other errors of its own
 
-    async def _warm_up(self, version: Version) -> None:
-        if version.warm or not self._settings.cold_start:
-            return
-        async with self._warming.setdefault(version.id, asyncio.Lock()):
-            if not version.warm:
-                await self._clock.sleep(self._settings.cold_start)
-                version.warm = True
+    def _instance(self, version: Version) -> Instance:
+        if version not in self._instances:
+            self._instances[version] = Instance(version.backend, self._settings.concurrency)
+        return self._instances[version]
 
-    async def _predict(self, run: RunRecord, handle: ServerRunHandle) -> None:
+    def _begin(self, run: RunRecord) -> ServerRunHandle:
+        run.begin()
+        limit = self._settings.run_timeout
+        run.timers.append(self._clock.call_later(limit, lambda: self._time_out(run)))
+        return ServerRunHandle(run, self._store.files, self._fetcher, self._settings)
+
+    async def _predict(self, run: RunRecord) -> None:
         """Run the model, and keep what it yields."""
-        function = run.version.function
-        async with aclosing(function.execute(run.input, handle)) as outputs:
+        backend = run.version.backend
+        part = backend.output != "value"
+        async with aclosing(backend.predict(run.input, self._begin(run))) as outputs:
             async for value in outputs:
-                run.add_output(value, part=function.is_iterator)
-        if function.is_iterator and run.output is None:
+                run.add_output(value, part=part)
+        if part and run.output is None:
             run.output = []
-        if function.streams and not function.file_stream:
+        if backend.output == "text":
             _count_tokens(run)
 
-    async def _train(self, run: RunRecord, handle: ServerRunHandle) -> None:
+    async def _train(self, run: RunRecord) -> None:
         """Train the model, and make the result a version of the destination."""
-        function = run.version.function
-        weights = await function.execute_training(run.input, handle)
+        handle = self._begin(run)
+        backend, weights = await run.version.backend.train(run.input, handle)
         if run.terminal or run.destination is None:
             return
         url = await handle.save(weights, "weights.bin", "application/octet-stream")
-        version = self._store.add_version(run.destination, function.with_weights(weights))
+        version = self._store.add_version(run.destination, backend)
         output = {"version": f"{run.destination.ref}:{version.id}", "weights": url}
         run.add_output(output, part=False)
 
-    def _finish(self, run: RunRecord, status: Any, error: str | None = None) -> None:
+    def _fail(self, run: RunRecord, error: BaseException) -> None:
+        text, trace = _described(error)
+        run.log(trace, on_stream=False)
+        self._finish(run, "failed", text)
+
+    def _finish(self, run: RunRecord, status: Status, error: str | None = None) -> None:
         if run.terminal:
             return
         run.finish(status, error)
         self._clock.call_later(self._settings.data_retention, lambda: self._store.expire(run))
 
     def _expire(self, run: RunRecord) -> None:
-        """End a run at its deadline: what never began is aborted and costs nothing."""
+        """End a run at its deadline: one that never began is aborted and costs nothing."""
         self._end(run, "aborted" if run.started is None else "canceled")
 
     def _time_out(self, run: RunRecord) -> None:
         seconds = self._settings.run_timeout
         self._end(run, "failed", f"Prediction timed out after {seconds:g} seconds")
 
-    def _end(self, run: RunRecord, status: Any, error: str | None = None) -> None:
+    def _end(self, run: RunRecord, status: Status, error: str | None = None) -> None:
         if run.terminal:
             return
         self._finish(run, status, error)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import shutil
-import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Self
+
+from replicate_async.local.temp_folder import TempFolder
 
 IN_MEMORY: Final = 64 * 1024
 """Bytes up to which a file is not worth a place on the disk."""
@@ -68,35 +68,6 @@ class Blob:
         path = self.path
         if path is not None:
             _in_background(lambda: path.unlink(missing_ok=True))
-
-
-class TempFolder:
-    """A folder for files, made for the first of them; `close` removes it and all that is in it."""
-
-    def __init__(self) -> None:
-        self._made: tempfile.TemporaryDirectory[str] | None = None
-        self._closed = False
-        self._lock = threading.Lock()
-        self._files = itertools.count(1)
-
-    def place(self) -> Path:
-        """Return where a new file may be written, from whatever thread."""
-        with self._lock:
-            if self._closed:
-                raise OSError("the folder for files was removed")
-            if self._made is None:
-                self._made = tempfile.TemporaryDirectory(
-                    prefix="replicate-async-", ignore_cleanup_errors=True
-                )
-            return Path(self._made.name, str(next(self._files)))
-
-    def close(self) -> None:
-        """Remove the folder; nothing is placed there after this."""
-        with self._lock:
-            self._closed = True
-            made, self._made = self._made, None
-        if made is not None:
-            made.cleanup()
 
 
 class BlobWriter:

@@ -16,7 +16,8 @@ from replicate_async.files.names import safe_name
 from replicate_async.files.threads import run_in_thread
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock
-from replicate_async.local.store.blobs import IN_MEMORY, Blob, BlobWriter, TempFolder, in_memory
+from replicate_async.local.store.blobs import IN_MEMORY, Blob, BlobWriter, in_memory
+from replicate_async.local.temp_folder import TempFolder
 
 OUTPUTS = "/pbxt"
 

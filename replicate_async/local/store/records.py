@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock, Timer
-from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.backend import ModelBackend
 from replicate_async.local.store.events import Stream
 from replicate_async.schemas import without_surrogates
 
@@ -23,6 +23,7 @@ Listener = Callable[["RunRecord", WebhookEvent], None]
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
+VERSION_ID = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9_-])?")
 
 # hardware.list, in the service's order, then what its price list names.
@@ -52,14 +53,13 @@ class Account:
         return owner == self.username or owner in self.organizations
 
 
-@dataclass
+@dataclass(eq=False)
 class Version:
-    """A version of a model: a function, under an id made from what it is."""
+    """A version of a model, and the backend that runs it."""
 
     id: str
-    function: ModelFunction
+    backend: ModelBackend
     created: float
-    warm: bool = False
     run_by: set[str] = field(default_factory=set[str])
     """Accounts that have run it."""
     trained: bool = False

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from replicate_async.local.clock import Clock
-from replicate_async.local.models.function import ModelFunction
+from replicate_async.local.models.backend import ModelBackend
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.events import Streams
 from replicate_async.local.store.files import FileStore
@@ -47,10 +47,10 @@ class Store:
         """Return the account of a *token*."""
         return self._accounts.get(_digest(token))
 
-    def add_version(self, model: Model, function: ModelFunction) -> Version:
-        """Make *function* the newest version of *model*."""
-        version = Version(function.version_id, function, self._clock.stamp())
-        # The same function again is the same version, but the newest.
+    def add_version(self, model: Model, backend: ModelBackend) -> Version:
+        """Make *backend* the newest version of *model*."""
+        version = Version(backend.version_id, backend, self._clock.stamp())
+        # The same code again is the same version, but the newest.
         model.versions.pop(version.id, None)
         model.versions[version.id] = version
         return version

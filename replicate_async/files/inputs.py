@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import UserString
-from collections.abc import Callable, Iterable, Mapping, MappingView, Reversible, Sequence
+from collections.abc import Iterable, Mapping, MappingView, Reversible, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
@@ -331,34 +332,23 @@ class _Encoder:
 
     def _struct(self, value: msgspec.Struct) -> object:
         config = value.__struct_config__
-        items = [getattr(value, name) for name in value.__struct_fields__]
         if config.array_like:
             head = [] if config.tag is None else [config.tag]
-            return self._list([*head, *items])
+            return self._list([*head, *msgspec.structs.astuple(value)])
         plain = {} if config.tag_field is None else {config.tag_field: config.tag}
-        left_out = _defaults(type(value)) if config.omit_defaults else {}
-        for name, encoded, item in zip(
-            value.__struct_fields__, value.__struct_encode_fields__, items, strict=True
-        ):
-            if item is msgspec.UNSET or (name in left_out and left_out[name](item)):
-                continue
-            plain[encoded] = item
-        return self._mapping(cast("Mapping[object, object]", plain))
+        plain.update(_names_of(value, self._argument))
+        if config.omit_defaults:
+            for field in msgspec.structs.fields(value):
+                if field.encode_name in plain and _is_default(plain[field.encode_name], field):
+                    del plain[field.encode_name]
+        return self._mapping(plain)
 
 
-def _defaults(kind: type[msgspec.Struct]) -> dict[str, Callable[[object], bool]]:
-    """Return a test for each field with a default: whether a value is the default."""
-    tests: dict[str, Callable[[object], bool]] = {}
-    for field in msgspec.structs.fields(kind):
-        if field.default is not msgspec.NODEFAULT:
-            tests[field.name] = _is_like(field.default)
-        elif field.default_factory in {list, dict, set}:
-            tests[field.name] = _is_like(cast("object", field.default_factory()))
-    return tests
-
-
-def _is_like(default: object) -> Callable[[object], bool]:
-    return lambda value: value is default or (type(value) is type(default) and value == default)
+def _is_default(value: object, field: FieldInfo) -> bool:
+    default: object = field.default
+    if field.default_factory in {list, dict, set}:
+        default = cast("type", field.default_factory)()
+    return value is default or (type(value) is type(default) and value == default)
 
 
 def _is_plain(items: Iterable[Any]) -> bool:
@@ -375,21 +365,9 @@ def _checked(value: object) -> object:
     """Return a number or a text; raises `UnsendableError` if JSON cannot hold it."""
     if isinstance(value, float) and not isfinite(value):
         raise UnsendableError(f" is {value}, which JSON cannot say.")
-    if isinstance(value, str):
-        _check_text(value)
+    if isinstance(value, str) and (problem := _bad_text(value)):
+        raise UnsendableError(f"={shorten(value)} {problem}")
     return value
-
-
-def _check_text(text: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UnsendableError(f"={shorten(text)} {_bad_text(error)}") from None
-
-
-def _bad_text(error: UnicodeEncodeError) -> str:
-    return f"is not valid Unicode ({error.reason}); decode it with the right encoding."
 
 
 def _key(name: object) -> str:
@@ -397,11 +375,18 @@ def _key(name: object) -> str:
     plain = scalar(name)
     if not isinstance(plain, str):
         raise UnsendableError(f" has the key {shorten(name)}; keys must be strings.")
-    try:
-        plain.encode()
-    except UnicodeEncodeError as error:
-        raise UnsendableError(f" has the key {shorten(name)}, which {_bad_text(error)}") from None
+    if problem := _bad_text(plain):
+        raise UnsendableError(f" has the key {shorten(name)}, which {problem}")
     return plain
+
+
+def _bad_text(text: str) -> str:
+    """Return why *text* cannot be encoded, or nothing."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"is not valid Unicode ({error.reason}); decode it with the right encoding."
+    return ""
 
 
 def data_url(content: bytes, kind: str) -> str:

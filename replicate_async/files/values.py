@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections import UserString
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -74,78 +74,68 @@ def scalar(value: object) -> object:
 
 def has_fields(value: object) -> bool:
     """Return whether *value* is a dataclass, an attrs class or a pydantic model."""
-    kind = type(value)
-    return not isinstance(value, type) and (
-        hasattr(kind, "__dataclass_fields__")
-        or hasattr(kind, "__attrs_attrs__")
-        or callable(getattr(kind, "model_dump", None))
-        or (hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)))
-    )
+    return _reader_of(value) is not None
 
 
 def fields_of(value: object) -> Mapping[str, object] | None:
     """Return the fields of a dataclass, an attrs class or a pydantic model, else None."""
-    if not has_fields(value):
+    read = _reader_of(value)
+    return None if read is None else read(value)
+
+
+def _reader_of(value: object) -> Callable[[Any], Mapping[str, object]] | None:
+    kind: Any = type(value)
+    if isinstance(value, type):
         return None
-    kind = type(value)
     if callable(getattr(kind, "model_dump", None)):
         # By alias, as structs are encoded by their encoded names.
-        dumped: object = cast("Any", value).model_dump(by_alias=True)
-        return cast("Mapping[str, object]", _with_files(dumped, value))
+        return lambda model: _with_files(model.model_dump(by_alias=True), model)
     if hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)):  # of pydantic 1
-        return cast("Mapping[str, object]", cast("Any", value).dict(by_alias=True))
-    if dataclasses.is_dataclass(value):
-        return _set_fields(value, [field.name for field in dataclasses.fields(value)])
-    attributes: object = getattr(kind, "__attrs_attrs__", None)
-    if attributes is not None:
-        names = [attribute.name for attribute in cast("Any", attributes)]
-        return _set_fields(value, names)
+        return lambda model: model.dict(by_alias=True)
+    if hasattr(kind, "__dataclass_fields__"):
+        return lambda found: _set_fields(found, dataclasses.fields(found))
+    if hasattr(kind, "__attrs_attrs__"):
+        return lambda found: _set_fields(found, kind.__attrs_attrs__)
     return None
 
 
-def _with_files(dumped: object, original: object) -> object:
+def _with_files(dumped: Any, original: Any) -> Any:
     """Return *dumped*, the dump of *original*, with the original files in it.
 
     Pydantic dumps an iterable, such as an open file, as an iterator.
     """
-    if getattr(type(original), "__pydantic_root_model__", False):
-        original = cast("object", cast("Any", original).root)
+    kind: Any = original.__class__
+    if getattr(kind, "__pydantic_root_model__", False):
+        original = original.root
     if type(dumped).__name__ == "SerializationIterator":
         return original
-    if isinstance(original, Mapping):
-        members = cast("Mapping[object, object]", original)
-    elif isinstance(dumped, dict) and hasattr(type(original), "model_fields"):
-        members = _members(original)
-    else:
-        members = {}
     if isinstance(dumped, dict):
-        items = cast("dict[object, object]", dumped).items()
+        members = _members(original)
         return {
-            key: _with_files(item, members[key]) if key in members else item for key, item in items
+            key: _with_files(item, members[key]) if key in members else item
+            for key, item in cast("dict[object, object]", dumped).items()
         }
-    if isinstance(dumped, list | tuple):
-        parts = cast("Sequence[object]", dumped)
-        if isinstance(original, list | tuple):
-            originals = cast("Sequence[object]", original)
-            if len(originals) == len(parts):
-                pairs = zip(parts, originals, strict=True)
-                return [_with_files(part, item) for part, item in pairs]
-    return cast("object", dumped)  # type: ignore[redundant-cast] # for pyright
+    if isinstance(dumped, list | tuple) and isinstance(original, list | tuple):
+        parts, originals = cast("Sequence[Any]", dumped), cast("Sequence[Any]", original)
+        if len(originals) == len(parts):
+            return list(map(_with_files, parts, originals))
+    return cast("object", dumped)
 
 
-def _members(model: object) -> dict[object, object]:
-    """Return the values of a pydantic *model*, by the names in its dump."""
-    kind: Any = type(model)
-    members: dict[object, object] = dict(getattr(model, "model_extra", None) or {})
-    for name, field in kind.model_fields.items():
-        members[field.serialization_alias or field.alias or name] = getattr(model, name, None)
+def _members(original: Any) -> dict[Any, Any]:
+    """Return the values of a mapping or a pydantic model, by the names in its dump."""
+    if isinstance(original, Mapping):
+        return dict(cast("Mapping[Any, Any]", original))  # type: ignore[redundant-cast] # for pyright
+    kind: Any = original.__class__
+    members: dict[Any, Any] = dict(getattr(original, "model_extra", None) or {})
+    for name, field in getattr(kind, "model_fields", {}).items():
+        members[field.serialization_alias or field.alias or name] = getattr(original, name, None)
     return members
 
 
-def _set_fields(value: object, names: list[str]) -> dict[str, object]:
-    missing = msgspec.UNSET
-    items = ((name, getattr(value, name, missing)) for name in names)
-    return {name: item for name, item in items if item is not missing}
+def _set_fields(value: object, fields: Iterable[Any]) -> dict[str, object]:
+    items = ((field.name, getattr(value, field.name, msgspec.UNSET)) for field in fields)
+    return {name: item for name, item in items if item is not msgspec.UNSET}
 
 
 def converted(value: object) -> object:
@@ -193,33 +183,11 @@ def _fraction(value: Fraction) -> object:
     return value.numerator if value.denominator == 1 else float(value)
 
 
-def _date(value: date) -> object:
+def _iso_format(value: Any) -> object:
     if value != value:  # noqa: PLR0124 - pandas' NaT is a datetime
         return _missing(value)
-    return _text(value if type(value) is date else date(value.year, value.month, value.day))
-
-
-def _datetime(value: datetime) -> object:
-    if value != value:  # noqa: PLR0124 - as above
-        return _missing(value)
-    if getattr(value, "nanosecond", 0):
-        return value.isoformat()
-    plain = datetime(
-        value.year, value.month, value.day, value.hour, value.minute, value.second,
-        value.microsecond, value.tzinfo, fold=value.fold,
-    )  # fmt: skip
-    return _text(plain)
-
-
-def _time(value: time) -> object:
-    plain = time(
-        value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold
-    )
-    return _text(plain)
-
-
-def _text(value: object) -> object:
-    return cast("object", msgspec.to_builtins(value))
+    text: str = value.isoformat()
+    return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
 
 
 def _numpy_array(value: Any) -> object:
@@ -273,14 +241,12 @@ _BY_NAME: Final[Mapping[str, Callable[[Any], object]]] = {
     "httpx.URL": str,
     "starlette.URL": str,
 }
-# The first match is used: a datetime is also a date.
 _BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (Decimal, _decimal),
     (Fraction, _fraction),
     (timedelta, _DURATION),
-    (datetime, _datetime),
-    (date, _date),
-    (time, _time),
+    (date, _iso_format),
+    (time, _iso_format),
     (UUID, str),
     (UserString, str),
     (msgspec.Raw, msgspec.json.decode),

@@ -59,13 +59,10 @@ def _concatenates(schema: Mapping[str, Any], components: Mapping[str, Any], dept
     if schema.get("x-cog-array-display") == "concatenate":
         return True
     ref = schema.get("$ref")
-    inner: list[object] = []
+    inner = list(_choices(schema))
     if isinstance(ref, str):
-        inner.append(components.get(ref.removeprefix(_COMPONENTS)))
-    for name in ("allOf", "anyOf", "oneOf"):
-        choices: object = schema.get(name)
-        inner += cast("list[object]", choices) if isinstance(choices, list) else []
-    return depth > 0 and any(_concatenates(_mapping(i), components, depth - 1) for i in inner)
+        inner.append(_referred(ref, components))
+    return depth > 0 and any(_concatenates(i, components, depth - 1) for i in inner)
 
 
 def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen) -> Shape:
@@ -73,9 +70,7 @@ def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen)
     if isinstance(ref, str):
         if ref not in seen:
             seen[ref] = _NOTHING  # ends the recursion of a schema that refers to itself
-            seen[ref] = _shape(
-                _mapping(components.get(ref.removeprefix(_COMPONENTS))), components, seen
-            )
+            seen[ref] = _shape(_referred(ref, components), components, seen)
         return seen[ref]
     file = schema.get("format") == "uri"
     parts: dict[str | None, Shape] = {}
@@ -84,15 +79,24 @@ def _shape(schema: Mapping[str, Any], components: Mapping[str, Any], seen: Seen)
     for name in ("items", "additionalProperties"):
         if inner := _mapping(schema.get(name)):
             parts[None] = _shape(inner, components, seen)
-    for name in ("allOf", "anyOf", "oneOf"):
-        choices = schema.get(name)
-        for choice in cast("list[object]", choices) if isinstance(choices, list) else ():
-            found = _shape(_mapping(choice), components, seen)
-            file = file or found.file
-            parts = {**parts, **found.parts}
+    for choice in _choices(schema):
+        found = _shape(choice, components, seen)
+        file = file or found.file
+        parts |= found.parts
     if not file and all(part is _NOTHING for part in parts.values()):
         return _NOTHING
     return Shape(file=file, parts=parts)
+
+
+def _referred(ref: str, components: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(components.get(ref.removeprefix(_COMPONENTS)))
+
+
+def _choices(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in ("allOf", "anyOf", "oneOf"):
+        choices: object = schema.get(name)
+        if isinstance(choices, list):
+            yield from map(_mapping, cast("list[object]", choices))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -184,15 +188,14 @@ def strings_in(output: object, place: Place = ()) -> Iterator[tuple[str, Place]]
 
 def at(output: object, place: Place) -> object:
     """Return the part of *output* at *place*, or None."""
+    found: Any = output
+    if place == (0,) and not isinstance(output, list | dict):
+        return output  # the first file of a stream may be the whole output
     for key in place:
-        if isinstance(output, list | dict):
-            output = _inside(cast("list[object] | dict[object, object]", output), key)
-        elif place != (0,):  # (0,) is the first file of a stream, and may be the whole output
+        if not isinstance(found, list | dict):
             return None
-    return output
-
-
-def _inside(value: list[object] | dict[object, object], key: str | int) -> object:
-    if isinstance(value, dict):
-        return value.get(key)
-    return value[key] if isinstance(key, int) and key < len(value) else None
+        try:
+            found = cast("Any", found)[key]
+        except (LookupError, TypeError):
+            return None
+    return found

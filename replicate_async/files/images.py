@@ -14,14 +14,6 @@ from replicate_async.files.readers import translated_errors
 from replicate_async.files.sources import FileHead, Memory
 
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
-_CONVERTED: Final = {
-    "RGBa": "RGBA",
-    "La": "LA",
-    "PA": "RGBA",
-    "I;16B": "I;16",
-    "I;16L": "I;16",
-    "I;16N": "I;16",
-}
 _NOT_FOR_PNG: Final = frozenset({"F", "I"})
 
 
@@ -50,6 +42,13 @@ def is_image(value: object) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
+def _png_mode(mode: str) -> str:
+    """Return the mode of PNG that holds the pixels of *mode*."""
+    if mode.upper() in _PNG_MODES:  # with the color multiplied by alpha
+        return mode.upper()
+    return {"PA": "RGBA", "I;16": "I;16"}.get(mode[:4], "RGB")
+
+
 def encode_png(image: Any, label: str) -> bytes:
     """Return *image* as PNG, which is lossless."""
     if image.mode in _NOT_FOR_PNG:
@@ -60,7 +59,7 @@ def encode_png(image: Any, label: str) -> bytes:
     converted = image
     options: dict[str, object] = {}
     if image.mode not in _PNG_MODES:
-        converted = image.convert(_CONVERTED.get(image.mode, "RGB"))
+        converted = image.convert(_png_mode(image.mode))
         options["icc_profile"] = None  # it describes the pixels before the conversion
     if exif := image.getexif():
         # Exif has the orientation of a photograph.

@@ -63,10 +63,10 @@ def safe_name(raw: str) -> str:
     return shortened(name) or FALLBACK
 
 
-def shortened(name: str, extra: str = "") -> str:
-    """Return *name* with *extra* before its extension, cut to 200 bytes."""
+def shortened(name: str, extra: str = "", *, longest: int = _LONGEST) -> str:
+    """Return *name* with *extra* before its extension, cut to *longest* bytes of UTF-8."""
     stem, suffix = split(name)
-    room = _LONGEST - len(suffix.encode()) - len(extra.encode())
+    room = longest - len(suffix.encode()) - len(extra.encode())
     if len(stem.encode()) > room:
         stem = stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ")
     return f"{stem}{extra}{suffix}"

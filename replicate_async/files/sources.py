@@ -36,9 +36,8 @@ from replicate_async.files.readers import (
     at_end,
     checked,
     translated_errors,
-    unreadable,
 )
-from replicate_async.files.threads import opened_in_thread
+from replicate_async.files.threads import entered_in_thread
 
 
 class FileHead(NamedTuple):
@@ -66,7 +65,7 @@ class ChunkReader:
         left = CHUNK_SIZE if self.size is None else self.size - self._position
         if left == 0:
             return memoryview(b"")
-        label, max_size = self._source.label, self._source.max_size
+        label = self._source.label
         with translated_errors(label):
             chunk = checked(await self._read(self._position, min(CHUNK_SIZE, left)), label)
         self._position += len(chunk)
@@ -75,18 +74,8 @@ class ChunkReader:
                 f"{label} ended after {self._position:,} of {self.size:,} bytes; it was changed "
                 "while it was sent."
             )
-        if max_size is not None and self._position > max_size:
-            raise too_large(label, None, max_size)
+        self._source.check_size(self._position)
         return chunk
-
-
-def too_large(label: str, size: int | None, max_size: int) -> InvalidArgumentError:
-    """Return the error for a file of more than *max_size* bytes."""
-    holds = "holds more" if size is None else f"holds {size:,} bytes, more"
-    return InvalidArgumentError(
-        f"{label} {holds} than the {max_size:,} that the API takes as an upload; send a smaller "
-        "file, or host it yourself and give its URL."
-    )
 
 
 class Source(ABC):
@@ -108,6 +97,19 @@ class Source(ABC):
     def replayable(self) -> bool:
         """Whether `open` can read the file from its start, also a second time."""
         return True
+
+    def check_size(self, read: int = 0) -> None:
+        """Raise `InvalidArgumentError` if the file is known to be larger than `max_size`.
+
+        *read* is how many bytes were read of it.
+        """
+        size = self.size or read
+        if self.max_size is not None and size > self.max_size:
+            holds = f"holds {size:,} bytes, more" if self.size else "holds more"
+            raise InvalidArgumentError(
+                f"{self.label} {holds} than the {self.max_size:,} that the API takes as an upload; "
+                "send a smaller file, or host it yourself and give its URL."
+            )
 
     @abstractmethod
     async def read_head(self, limit: int) -> FileHead:
@@ -179,8 +181,7 @@ class PathSource(Source):
         return await to_thread.run_sync(self._read_head, limit)
 
     def _read_head(self, limit: int) -> FileHead:
-        file, size = self._open()
-        with file, translated_errors(self.label):
+        with self._opened() as (file, size):
             self.size: int | None = size
             is_complete = size <= limit
             return FileHead(file.read(size if is_complete else HEAD_SIZE), is_complete)
@@ -188,33 +189,32 @@ class PathSource(Source):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
         """Open the file; bytes that are appended to it later are not read."""
-        async with opened_in_thread(self._open, lambda opened: opened[0].close()) as (file, size):
+        async with entered_in_thread(self._opened()) as (file, size):
             yield ChunkReader(self, lambda _, limit: to_thread.run_sync(file.read, limit), size)
 
     def fingerprint(self, limit: int) -> list[object]:
         """Return a digest of the content, or path, size and time of change of a large file."""
-        file, size = self._open()
-        with file, translated_errors(self.label):
+        with self._opened() as (file, size):
             if size > limit:
                 changed = os.fstat(file.fileno()).st_mtime_ns
                 return ["file", str(self._path.resolve()), size, changed]
             return ["file", hashlib.file_digest(file, "sha256").hexdigest()]
 
-    def _open(self) -> tuple[BufferedReader, int]:
-        try:
+    @contextmanager
+    def _opened(self) -> Generator[tuple[BufferedReader, int]]:
+        """Open the file; yields it with its size."""
+        if "\0" in str(self._path):
+            raise InvalidArgumentError(f"{self.label} is no path: it has a null in it.")
+        with translated_errors(self.label):
             # Checked before opening: opening a pipe blocks until its writer opens it.
             mode = self._path.stat().st_mode
-            if stat.S_ISREG(mode):
-                file = self._path.open("rb")
-                return file, os.fstat(file.fileno()).st_size
-        except OSError as error:
-            raise unreadable(self.label, error) from error
-        except ValueError:
-            raise InvalidArgumentError(f"{self.label} is no path: it has a null in it.") from None
-        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
-        raise InvalidArgumentError(
-            f"{self.label} is {kind}; give the path of a file, or an open file."
-        )
+            if not stat.S_ISREG(mode):
+                kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+                raise InvalidArgumentError(
+                    f"{self.label} is {kind}; give the path of a file, or an open file."
+                )
+            with self._path.open("rb") as file:
+                yield file, os.fstat(file.fileno()).st_size
 
 
 class SharedPosition:
@@ -272,7 +272,7 @@ class OpenFile(Source):
         return await to_thread.run_sync(self._read_head, limit)
 
     def _read_head(self, limit: int) -> FileHead:
-        with translated_errors(self.label), self._position.held(self._file) as self._start:
+        with self._at_start():
             end = self._end()
             self.size = None if end is None else max(0, end - self._start)
             is_large = self.size is not None and self.size > limit
@@ -287,22 +287,15 @@ class OpenFile(Source):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Reading]:
         """Begin at the position of the file."""
-        held = self._position.held(self._file)
-
-        def begin() -> None:
-            with translated_errors(self.label):
-                held.__enter__()
-
-        async def read(position: int, limit: int) -> bytes:
-            return await to_thread.run_sync(self._read, position, limit)
-
-        async with opened_in_thread(begin, lambda _: held.__exit__(None, None, None)):
-            yield ChunkReader(self, read, self.size)
+        async with entered_in_thread(self._at_start()):
+            yield ChunkReader(
+                self, lambda at, limit: to_thread.run_sync(self._read, at, limit), self.size
+            )
 
     def fingerprint(self, limit: int) -> list[object]:
         """Return a digest of the content from the position of the file."""
         del limit
-        with translated_errors(self.label), self._position.held(self._file) as self._start:
+        with self._at_start():
             found, at = hashlib.sha256(), 0
             while chunk := self._read(at, CHUNK_SIZE):
                 found.update(chunk)
@@ -310,6 +303,11 @@ class OpenFile(Source):
             if not at:
                 self._check_position()
         return ["file", found.hexdigest()]
+
+    @contextmanager
+    def _at_start(self) -> Generator[None]:
+        with translated_errors(self.label), self._position.held(self._file) as self._start:
+            yield
 
     def _read(self, position: int, limit: int) -> bytes:
         with self._position.lock:

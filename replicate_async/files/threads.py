@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -26,15 +26,15 @@ async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
 
 
 @asynccontextmanager
-async def opened_in_thread(begin: Callable[[], T], end: Callable[[T], object]) -> AsyncGenerator[T]:
-    """Hold the result of *begin* until *end* is called with it, both in threads.
+async def entered_in_thread(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
+    """Enter and leave *manager* in threads.
 
-    *end* is called also when the task is cancelled while *begin* runs.
+    It is left also when the task is cancelled while it is entered.
     """
-    opening = asyncio.get_running_loop().run_in_executor(None, begin)
+    entering = asyncio.get_running_loop().run_in_executor(None, manager.__enter__)
     try:
-        await wait_uncancelled(opening)
-        yield opening.result()
+        await wait_uncancelled(entering)
+        yield entering.result()
     finally:
-        if opening.done() and not opening.cancelled() and opening.exception() is None:
-            await run_in_thread(end, opening.result())
+        if entering.done() and not entering.cancelled() and entering.exception() is None:
+            await run_in_thread(manager.__exit__, None, None, None)

@@ -20,7 +20,8 @@ from replicate_async.files.inputs import (
     data_url,
 )
 from replicate_async.files.media import describe
-from replicate_async.files.sources import FileHead, Source, too_large
+from replicate_async.files.names import shortened
+from replicate_async.files.sources import FileHead, Source
 from replicate_async.schemas import File
 
 CONCURRENCY: Final = 4
@@ -89,7 +90,7 @@ async def _prepare(encoded: EncodedInput, sources: list[Source]) -> list[Upload]
             slot.url = data_url(head.data, kind)
             continue
         source.max_size = LARGEST_UPLOAD
-        check_size(source)
+        source.check_size()
         uploads.append(Upload(slot, source, sendable_name(name), kind))
     return uploads
 
@@ -107,12 +108,6 @@ def _fits(encoded: EncodedInput, source: Source, head: FileHead) -> bool:
     raise InvalidArgumentError(
         f'{source.label} {problem}. Leave out file_encoding="data-url" to have it uploaded.'
     )
-
-
-def check_size(source: Source) -> None:
-    """Raise `InvalidArgumentError` if *source* is known to be too large."""
-    if source.max_size is not None and source.size is not None and source.size > source.max_size:
-        raise too_large(source.label, source.size, source.max_size)
 
 
 async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File]) -> None:
@@ -138,12 +133,7 @@ async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File
 def sendable_name(name: str) -> str:
     """Return *name* as the API takes it: printable, and at most 255 bytes of UTF-8."""
     clean = "".join(c if c.isprintable() else "_" for c in name)
-    if len(clean.encode()) <= LONGEST_FILENAME:
-        return clean
-    stem, dot, suffix = clean.rpartition(".")
-    tail = f"{dot}{suffix}" if stem and len(suffix.encode()) <= 16 else ""
-    kept = clean.encode()[: LONGEST_FILENAME - len(tail.encode())]
-    return kept.decode(errors="ignore") + tail
+    return shortened(clean, longest=LONGEST_FILENAME)
 
 
 async def delete_quietly(uploader: Uploader, files: Sequence[File]) -> None:

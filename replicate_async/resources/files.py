@@ -13,7 +13,7 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import FileContent, source_of
 from replicate_async.files.inputs import LARGEST_UPLOAD, encode_json, is_record
 from replicate_async.files.media import describe
-from replicate_async.files.uploads import LONGEST_FILENAME, check_size, sendable_name
+from replicate_async.files.uploads import LONGEST_FILENAME, sendable_name
 from replicate_async.files.values import Record
 from replicate_async.resources._base import Resource
 from replicate_async.resources._paginator import Paginator
@@ -72,7 +72,7 @@ class Files(Resource):
         source.max_size = max_size
         try:
             head = await source.read_head(0)
-            check_size(source)
+            source.check_size()
             name, told = describe(filename or source.name, head.data)
             kind = type or source.type or told
             part = Part("content", source, filename or sendable_name(name), kind)

@@ -62,7 +62,7 @@ BUDGETS: Final = {
     "client.py": 330,
     "context.py": 150,
     "core": 2150,
-    "files": 2443,
+    "files": 2369,
     "resources": 1690,
     "runs": 6365,
     "transport": 1165,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 # Values that storage services send with bytes that are not encoded.
@@ -24,31 +25,33 @@ def content_encoding(header: str) -> str:
 
 
 class Gunzip:
-    """Decompresses gzip members, at most 256 KiB at a time."""
+    """Decompresses the gzip members that *read* returns, at most 256 KiB at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        self._read = read
         self._member = zlib.decompressobj(wbits=31)
-        self._input = b""
+        self._input: bytes = b""
 
-    @property
-    def finished(self) -> bool:
-        """Whether the input so far ends with a whole member."""
-        return self._member.eof and not self._input
+    async def read(self) -> bytes:
+        """Return the next bytes, none at the end.
 
-    def feed(self, data: bytes) -> None:
-        """Add compressed *data*, after `take` has returned all earlier data."""
-        self._input += data
-
-    def take(self) -> bytes:
-        """Return the next bytes, none when more input is needed; raises `zlib.error`."""
-        while self._input:
-            if self._member.eof:
+        Raises `zlib.error`, and `EOFError` if the input ends within a member.
+        """
+        while True:
+            at_end = self._member.eof
+            if not self._input or (at_end and self._input == _GZIP[:1]):
+                received = await self._read()
+                if not received:
+                    if at_end:
+                        return b""
+                    raise EOFError
+                self._input += received
+            if at_end:
                 if not self._input.startswith(_GZIP):  # padding after the last member
                     self._input = b""
-                    return b""
+                    continue
                 self._member = zlib.decompressobj(wbits=31)
             out = self._member.decompress(self._input, _STEP)
             self._input = self._member.unconsumed_tail or self._member.unused_data
             if out:
                 return out
-        return b""

@@ -135,40 +135,24 @@ class Download:
             self._stream = None
 
     async def _next(self, stream: FileStream) -> Piece:
-        data = await self._read_decoded(stream)
+        try:
+            data = await (stream if self._gunzip is None else self._gunzip).read()
+        except EOFError:
+            raise TruncatedBodyError(f"{self._shown_url} broke off within its gzip data.") from None
+        except zlib.error as error:
+            problem = f"comes as gzip that cannot be read: {error}."
+            raise FileError(f"{self._shown_url} {problem}") from None
         if not data:
             if self._skip or (self.size is not None and self._position < self.size):
                 raise TruncatedBodyError(f"{self._shown_url} broke off at byte {self._position:,}.")
             self._finished = True
             self._close()
-        if self._skip:
-            skipped = min(self._skip, len(data))
-            self._skip -= skipped
-            data = data[skipped:]
-        piece = Piece(self._position, data, self._validator)
-        self._position += len(data)
+        skipped = min(self._skip, len(data))
+        self._skip -= skipped
+        piece = Piece(self._position, data[skipped:], self._validator)
+        self._position += len(piece.data)
         self._check_size(self._position)
         return piece
-
-    async def _read_decoded(self, stream: FileStream) -> bytes:
-        """Return the next bytes, without the encoding that aiohttp does not decode."""
-        gunzip = self._gunzip
-        if gunzip is None:
-            return await stream.read()
-        try:
-            while not (data := gunzip.take()):
-                if not (received := await stream.read()):
-                    if not gunzip.finished:
-                        raise TruncatedBodyError(
-                            f"{self._shown_url} broke off within its gzip data."
-                        )
-                    break
-                gunzip.feed(received)
-        except zlib.error as error:
-            raise FileError(
-                f"{self._shown_url} comes as gzip that cannot be read: {error}."
-            ) from None
-        return data
 
     async def _connect(self) -> None:
         # Without a validator a host cannot resume, and sends the file from its start.
@@ -216,7 +200,7 @@ class Download:
             lines.remove(stream.encoding_read)
         encoding = content_encoding(",".join(lines))
         self._encoded = by_aiohttp or encoding != ""
-        self._gunzip = Gunzip() if encoding == "gzip" else None
+        self._gunzip = Gunzip(stream.read) if encoding == "gzip" else None
         if stream.status in {206, 416} and not self._is_continuation(stream, span, start):
             return False
         if stream.status not in {200, 206}:

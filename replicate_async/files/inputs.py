@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections import UserString
 from collections.abc import Iterable, Mapping, MappingView, Reversible, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from math import isfinite
@@ -52,17 +53,15 @@ _TEXTS: Final[frozenset[type]] = frozenset({str})
 _FLOATS: Final[frozenset[type]] = frozenset({float})
 
 
+@dataclass(slots=True, eq=False)
 class FileSlot:
     """A file in an input that waits to be sent: its value, its place, and the URL it will get."""
 
-    __slots__ = ("_holders", "place", "url", "value")
-
-    def __init__(self, value: object, place: str) -> None:
-        self.value: object = value
-        self.place: str = place
-        """Where in the input the file is, or is first, such as ``input["image"]``."""
-        self.url: str = ""
-        self._holders: list[tuple[Any, object]] = []
+    value: object
+    place: str
+    """Where in the input the file is, or is first, such as ``input["image"]``."""
+    url: str = ""
+    _holders: list[tuple[Any, object]] = field(default_factory=list["tuple[Any, object]"])
 
     def held_by(self, container: dict[str, Any] | list[object], key: object) -> None:
         """Note that ``container[key]`` is this slot."""
@@ -74,18 +73,14 @@ class FileSlot:
             container[key] = self.url
 
 
+@dataclass(slots=True, eq=False)
 class EncodedInput:
     """An input as the API takes it, with slots in the places of files that are not sent yet."""
 
-    __slots__ = ("bytes_in_data_urls", "encoding", "slots", "values")
-
-    def __init__(
-        self, values: dict[str, Any], slots: list[FileSlot], encoding: FileEncoding, inlined: int
-    ) -> None:
-        self.values: dict[str, Any] = values
-        self.slots: list[FileSlot] = slots
-        self.encoding: FileEncoding = encoding
-        self.bytes_in_data_urls: int = inlined
+    values: dict[str, Any]
+    slots: list[FileSlot]
+    encoding: FileEncoding
+    bytes_in_data_urls: int
 
     def fill(self) -> None:
         """Put the URLs of the files in their places."""
@@ -338,9 +333,9 @@ class _Encoder:
         plain = {} if config.tag_field is None else {config.tag_field: config.tag}
         plain.update(_names_of(value, self._argument))
         if config.omit_defaults:
-            for field in msgspec.structs.fields(value):
-                if field.encode_name in plain and _is_default(plain[field.encode_name], field):
-                    del plain[field.encode_name]
+            for each in msgspec.structs.fields(value):
+                if each.encode_name in plain and _is_default(plain[each.encode_name], each):
+                    del plain[each.encode_name]
         return self._mapping(plain)
 
 

@@ -104,10 +104,11 @@ class PartFile:
             target = self._path.with_name(numbered(name, number))
             try:
                 self._rename(target, overwrite=overwrite)
-            except TargetExistsError:
+            except FileExistsError:
                 if not unique:
-                    raise
+                    raise _taken(target) from None
             else:
+                self._remove()
                 sync_folder(target.parent)
                 return target
         folder = self._path.parent
@@ -118,15 +119,12 @@ class PartFile:
             check_target(target, overwrite=True)
         else:
             try:
-                target.hardlink_to(self._path)  # fails if it exists; a rename would replace it
-            except FileExistsError:
-                raise _taken(target) from None
+                # A link fails if there is a file of the name; a rename would replace it.
+                return target.hardlink_to(self._path)
             except OSError as error:
                 if error.errno not in _LINKLESS:
                     raise
-                _claim(target)
-            else:
-                return self._remove()
+                target.touch(exist_ok=False)  # claims the name
         self._path.replace(target)
         return None
 
@@ -170,14 +168,6 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _claim(target: Path) -> None:
-    """Create an empty *target*, on file systems without links, to be replaced at once."""
-    try:
-        target.touch(exist_ok=False)
-    except FileExistsError:
-        raise _taken(target) from None
 
 
 def _taken(path: Path) -> TargetExistsError:

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import tracemalloc
-import zlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,40 +10,18 @@ from replicate_async import (
     FileOutput,
     FileTooLargeError,
     OutputExpiredError,
-    RedirectError,
     Replicate,
     Retry,
     TruncatedBodyError,
-    UntrustedURLError,
 )
 from tests.files.hosts import CONTENT, Host, hosted, names_in
+from tests.files.ways import WAYS, Way, iterate, read, save
 from tests.support.fault_server import FaultServer, script
 from tests.support.replies import json_answer, prediction
 from tests.support.sentinel import TOKEN, caught
 from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
-
-Way = Callable[[FileOutput, Path], Awaitable[bytes]]
-
-
-async def read(file: FileOutput, folder: Path) -> bytes:
-    return await file.read()
-
-
-async def iterate(file: FileOutput, folder: Path) -> bytes:
-    return b"".join([chunk async for chunk in file])
-
-
-async def save(file: FileOutput, folder: Path) -> bytes:
-    saved = await file.save(folder)
-    data = saved.read_bytes()
-    saved.unlink()
-    assert not names_in(folder)
-    return data
-
-
-WAYS = pytest.mark.parametrize("way", [read, iterate, save])
 
 
 @WAYS
@@ -249,134 +223,6 @@ async def test_a_file_of_unknown_length_is_read_to_its_end(framing: str, tmp_pat
         assert await save(file, tmp_path) == CONTENT
 
 
-async def test_a_compressed_answer_is_decompressed(tmp_path: Path) -> None:
-    headers = (("Content-Encoding", "gzip"), ("ETag", '"a"'))
-    async with hosted(Host(content=gzip.compress(CONTENT), headers=headers)) as (file, _, _):
-        assert await save(file, tmp_path) == CONTENT
-        assert await file.read() == CONTENT
-
-
-@pytest.mark.parametrize("said", ["x-gzip", "X-GZIP", "aws-chunked, gzip", "identity,x-gzip"])
-async def test_x_gzip_is_decompressed(said: str, tmp_path: Path) -> None:
-    members = gzip.compress(CONTENT[:1000]) + gzip.compress(CONTENT[1000:]) + bytes(64)
-    async with hosted(Host(content=members, headers=(("Content-Encoding", said),))) as (file, *_):
-        assert await save(file, tmp_path) == CONTENT
-        assert await file.read() == CONTENT
-
-
-@pytest.mark.parametrize(
-    ("said", "times"),
-    [
-        (("aws-chunked", "gzip"), 1),
-        (("gzip", "aws-chunked"), 1),
-        (("identity", "x-gzip"), 1),
-        (("x-gzip", ""), 1),
-        (("aws-chunked", "utf-8"), 0),
-        (("gzip", "gzip"), 2),
-    ],
-)
-async def test_lines_of_content_encoding_count_together(
-    said: tuple[str, ...], times: int, tmp_path: Path
-) -> None:
-    content = CONTENT
-    for _ in range(times):
-        content = gzip.compress(content)
-    headers = tuple(("Content-Encoding", line) for line in said)
-    async with hosted(Host(content=content, headers=headers)) as (file, *_):
-        assert await save(file, tmp_path) == CONTENT
-        assert await file.read() == CONTENT
-
-
-@pytest.mark.parametrize("said", [("rot13", "gzip"), ("identity", "rot13"), ("rot13", "identity")])
-async def test_a_line_that_names_an_unknown_encoding_is_an_error(said: tuple[str, ...]) -> None:
-    headers = tuple(("Content-Encoding", line) for line in said)
-    async with hosted(Host(content=gzip.compress(CONTENT), headers=headers)) as (file, *_):
-        with caught(FileError) as raised:
-            await file.read()
-
-    assert "the unknown encoding" in str(raised.error)
-
-
-async def test_truncated_gzip_is_an_error() -> None:
-    packed = gzip.compress(CONTENT)[:-9]
-    headers = (("Content-Encoding", "x-gzip"),)
-    async with hosted(Host(content=packed, headers=headers, etag=None)) as (file, *_):
-        with caught(TruncatedBodyError):
-            await file.read()
-
-
-async def test_invalid_gzip_is_an_error() -> None:
-    async with hosted(Host(headers=(("Content-Encoding", "x-gzip"),))) as (file, *_):
-        with caught(FileError) as raised:
-            await file.read()
-
-    assert "gzip" in str(raised.error)
-
-
-@pytest.mark.parametrize(
-    "said",
-    ["", "aws-chunked", "identity, identity", "none", "Identity", "aws-chunked,", " , ", "UTF-8"],
-)
-async def test_encodings_that_change_nothing_are_ignored(said: str, tmp_path: Path) -> None:
-    headers = (("Content-Encoding", said),)
-    async with hosted(Host(headers=headers, most=100_000)) as (file, _, host):
-        assert await save(file, tmp_path) == CONTENT
-        assert await file.read() == CONTENT
-        assert file.size == len(CONTENT)
-        assert host.starts[:3] == [0, 100_000, 200_000], "plain bytes can be resumed"
-
-
-@pytest.mark.parametrize("said", [pytest.param("gzip", marks=pytest.mark.slow), "x-gzip"])
-async def test_a_gzip_bomb_is_stopped_early(said: str, tmp_path: Path) -> None:
-    packer = zlib.compressobj(wbits=31)
-    zeros = bytes(1024 * 1024)
-    bomb = b"".join(packer.compress(zeros) for _ in range(256)) + packer.flush()
-    async with hosted(Host(content=bomb, headers=(("Content-Encoding", said),))) as (file, _, _):
-        tracemalloc.start()
-        try:
-            with caught(FileTooLargeError) as raised:
-                await save(file, tmp_path)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-
-    assert "decompressed" in str(raised.error)
-    assert peak < 32 * 1024 * 1024
-    assert not names_in(tmp_path)
-
-
-async def test_an_unknown_encoding_is_an_error() -> None:
-    async with hosted(Host(headers=(("Content-Encoding", "rot13"),))) as (file, _, _):
-        with caught(FileError) as raised:
-            await file.read()
-
-    assert "rot13" in str(raised.error)
-
-
-@pytest.mark.parametrize(
-    ("location", "target"),
-    [
-        ("b.png", "/out/b.png"),
-        ("../b%2Fc.png?s=a%2Bb+c", "/b%2Fc.png?s=a%2Bb+c"),
-        ("?signed=1", "/out/picture.png?signed=1"),
-        ("//{host}/b.png", "/b.png"),
-        ("./", "/out/"),
-    ],
-)
-async def test_a_relative_redirect_is_resolved_against_the_requested_url(
-    location: str, target: str
-) -> None:
-    def handler(request: Request) -> Answer:
-        if request.target == "/out/picture.png":
-            place = location.format(host=f"127.0.0.1:{server.port}")
-            return Answer(status=302, headers=(("Location", place),))
-        return Answer(body=request.target.encode())
-
-    async with FaultServer(handler) as server, Replicate(TOKEN, base_url=server.url) as client:
-        file = FileOutput(f"{server.origin}/out/picture.png").with_client(client)
-        assert await file.read() == target.encode()
-
-
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_a_file_larger_than_allowed_is_not_read_to_its_end(
     framing: str, tmp_path: Path
@@ -392,82 +238,6 @@ async def test_a_file_larger_than_allowed_is_not_read_to_its_end(
         assert await file.read(max_size=len(CONTENT)) == CONTENT
 
     assert not names_in(tmp_path)
-
-
-async def test_five_redirects_are_followed_and_a_loop_is_not(tmp_path: Path) -> None:
-    def hops(request: Request) -> Answer:
-        left = int(request.path.removeprefix("/"))
-        if not left:
-            return Answer(body=b"there")
-        return Answer(status=302, headers=(("Location", f"/{left - 1}"),))
-
-    async with FaultServer(hops) as server, Replicate(TOKEN, base_url=server.url) as client:
-        assert await FileOutput(f"{server.origin}/5").with_client(client).read() == b"there"
-        server.forget()
-        with caught(RedirectError):
-            await FileOutput(f"{server.origin}/6").with_client(client).save(tmp_path / "a")
-        assert len(server.requests) == 6
-
-        server.handler = script(Answer(status=307, headers=(("Location", "/1"),)))
-        with caught(RedirectError):
-            await FileOutput(f"{server.origin}/1").with_client(client).read()
-        server.handler = script(Answer(status=302))
-        with caught(RedirectError):
-            await FileOutput(f"{server.origin}/1").with_client(client).read()
-
-    assert not names_in(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://a.example/x",
-        "http://10.0.0.1/x",
-        "ftp://a.example/x",
-        "file:///etc/passwd",
-        "//a.example/x",
-        "https://169.254.169.254/latest/meta-data/",
-        "https://10.0.0.1/x",
-        "https://router.local/x",
-        "https://2130706433/x",
-        "javascript:alert(1)",
-    ],
-)
-async def test_a_redirect_to_a_private_address_is_not_followed(location: str) -> None:
-    answer = Answer(status=302, headers=(("Location", location),))
-    async with FaultServer(script(answer)) as server, Replicate(TOKEN, base_url=server.url) as c:
-        file = FileOutput(f"{server.origin}/1").with_client(c)
-        with caught(UntrustedURLError):
-            await file.read()
-        assert {request.path for request in server.requests} == {"/1"}
-
-
-async def test_only_the_api_receives_the_token() -> None:
-    async with (
-        FaultServer(script(Answer(body=b"x"))) as stranger,
-        FaultServer(script(Answer(body=b"x"))) as api,
-        Replicate(TOKEN, base_url=api.url) as client,
-    ):
-        for url in (f"{stranger.origin}/v1/files/a", f"{api.origin}/out", f"{api.url}/files/a"):
-            await FileOutput(url).with_client(client).read()
-        api.handler = script(
-            Answer(status=302, headers=(("Location", f"{stranger.origin}/v1/files/b"),)),
-        )
-        await FileOutput(f"{api.url}/files/b").with_client(client).read()
-        stranger.handler = script(
-            Answer(status=302, headers=(("Location", f"{api.url}/files/c"),)),
-        )
-        api.handler = script(Answer(body=b"x"))
-        await FileOutput(f"{stranger.origin}/c").with_client(client).read()
-
-        assert TOKEN.encode() not in stranger.received
-        seen = {request.path: request.header("authorization") for request in api.requests}
-        assert seen == {
-            "/out": None,
-            "/v1/files/a": f"Bearer {TOKEN}",
-            "/v1/files/b": f"Bearer {TOKEN}",
-            "/v1/files/c": None,
-        }
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])

@@ -171,7 +171,9 @@ def test_the_wait_that_the_server_asks_for_is_obeyed() -> None:
 
 
 @pytest.mark.parametrize("error", [status(502), status(401)], ids=name_of)
-@pytest.mark.parametrize("waits", [40, 400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "waits", [40, 400, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_an_outage_backs_off_once_for_all_waits(error: Exception, waits: int) -> None:
     broken = Broken(error, 20.0, 20.0 + (600.0 if isinstance(error, type(status(502))) else 25.0))
 

@@ -22,7 +22,9 @@ from tests.support.virtual_time import run_virtually
 from tests.support.waiting import HANG
 
 
-@pytest.mark.parametrize("waits", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "waits", [1_000, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_many_waits_cost_little_more_than_a_request_each(waits: int) -> None:
     world = World(pages=1000)
 

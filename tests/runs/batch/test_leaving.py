@@ -208,13 +208,13 @@ async def test_a_stop_wakes_a_batch_that_waits_for_inputs(client: Replicate) -> 
     async def never() -> AsyncIterator[dict[str, object]]:
         nonlocal closed
         try:
+            asyncio.get_running_loop().call_soon(batch.stop)
             await asyncio.Event().wait()
             yield {}
         finally:
             closed = True
 
     async with aclosing(client.batch(MODEL, never())) as batch:
-        asyncio.get_running_loop().call_later(0.02, batch.stop)
         assert [result async for result in batch] == []
     assert closed
 

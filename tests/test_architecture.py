@@ -190,6 +190,17 @@ def test_the_modules_form_no_circle() -> None:
     assert {module for module in graph if module in reachable(graph, module)} == set()
 
 
+def test_the_rooms_of_the_embedded_server_form_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, named in import_graph().items():
+        room, *_ = module.removeprefix("local.").split(".")
+        if module.startswith("local."):
+            rooms = {each.split(".")[1] for each in named if each.startswith("local.")}
+            graph.setdefault(room, set()).update(rooms - {room})
+
+    assert {room for room in graph if room in reachable(graph, room)} == set()
+
+
 def loaded_by(statement: str) -> set[str]:
     """Return the modules that *statement* loads, but for those that coverage has loaded before."""
     program = (

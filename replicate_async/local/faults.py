@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from replicate_async.local.http.errors import PROBLEM_JSON
-
-MARK = "replicate-local-fault"
-EVERYTHING = "*"
+MARK: Final = "replicate-local-fault"
+EVERYTHING: Final = "*"
+PROBLEM_JSON: Final = "application/problem+json"
 
 
 @dataclass

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from replicate_async.local.clock import Clock
 from replicate_async.local.faults import Faults
-from replicate_async.local.http.rate_limit import RateLimiter
-from replicate_async.local.operations.serializers import Serializers
 from replicate_async.local.runtime.fetcher import Fetcher
 from replicate_async.local.runtime.outbound_hosts import OutboundHosts
 from replicate_async.local.runtime.runner import Runner
 from replicate_async.local.runtime.webhook_sender import WebhookSender
+from replicate_async.local.serializers import Serializers
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.records import RunRecord
 from replicate_async.local.store.store import Store
@@ -24,7 +23,6 @@ class Services:
         self.clock: Clock = Clock()
         self.store: Store = Store(settings, self.clock)
         self.serializers: Serializers = Serializers(settings)
-        self.limiter: RateLimiter = RateLimiter(settings.rate_limits, self.clock)
         hosts = OutboundHosts(settings.allow_hosts)
         self._fetcher = Fetcher(hosts, settings.max_file)
         self.webhooks: WebhookSender = WebhookSender(

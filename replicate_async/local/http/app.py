@@ -27,6 +27,7 @@ from replicate_async.local.http.errors import Problem, django, not_found, proble
 from replicate_async.local.http.fault_injection import answer_with_fault, fault_response, hang_up
 from replicate_async.local.http.file_response import output_response
 from replicate_async.local.http.head_timeout import HeadTimeout
+from replicate_async.local.http.rate_limit import RateLimiter
 from replicate_async.local.http.responses import django_response, problem_response
 from replicate_async.local.http.sse import EventSender
 from replicate_async.local.services import Services
@@ -65,6 +66,7 @@ class Api:
         self._services = services
         self._handlers = handlers
         self._names = names | frozenset(LOOPBACK) | frozenset(services.settings.host_names)
+        self._limiter = RateLimiter(services.settings.rate_limits, services.clock)
         self._events = EventSender(services.store.streams, services.settings, services.clock)
         self.app: web.Application = web.Application(middlewares=[self._guarded])
         self._add_routes()
@@ -129,7 +131,7 @@ class Api:
 
         async def perform(request: web.Request) -> web.Response:
             account = self._authenticate(request, operation)
-            limits = services.limiter.take(account.username, endpoint.bucket)
+            limits = self._limiter.take(account.username, endpoint.bucket)
             try:
                 segment_problem(request)
                 query = None if operation in _OWN_QUERY else read_query(request, endpoint)

@@ -17,7 +17,7 @@ from replicate_async.local.http.errors import django, invalid, not_found, proble
 from replicate_async.local.http.json_schema import JSONSchema, schema_components
 from replicate_async.local.http.responses import Response
 from replicate_async.local.models.validation import check, detail_text
-from replicate_async.local.operations.serializers import Serializers
+from replicate_async.local.serializers import Serializers
 from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.records import Account, Model

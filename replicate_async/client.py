@@ -65,12 +65,12 @@ if TYPE_CHECKING:
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
 
     T = TypeVar("T", default=Any)
+    Row = TypeVar("Row", default=Any)
 else:
     from typing import TypeVar
 
     T = TypeVar("T")  # the default is for type checkers: `run` without a type returns Any
-
-Row = TypeVar("Row")
+    Row = TypeVar("Row")
 
 
 class Replicate:

@@ -7,7 +7,7 @@ out that there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -123,8 +123,11 @@ def canonical(normalized: object) -> bytes:
     return msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
 
 
-def describe(candidates: Iterable[Candidate]) -> str:
-    """Return the reason of an undecided create that may be one of *candidates*."""
-    ids = [each.id for each in candidates]
+def describe(candidates: Sequence[Candidate], sent: ComparedInput) -> str:
+    """Return the reason of an undecided create of *sent* that may be one of *candidates*."""
+    equal = [each for each in candidates if each.is_of(sent)]
+    ids = [each.id for each in equal or candidates]
     shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    if equal:
+        return f"it may be {shown}, of the same input, which another process may have created"
     return f"it may be {shown}, whose input is removed or is shown differently"

@@ -360,7 +360,8 @@ class Reconciler:
 
         A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
         match is dropped if it may be that of a lookup without one, be it one that was undecided or
-        whose input is not read yet.
+        whose input is not read yet. It is dropped, too, where more predictions have the input than
+        creates of it were lost: another process has made some of them.
         """
         found: dict[_Lookup, Candidate] = {}
         unmatched: list[_Lookup] = []
@@ -376,6 +377,13 @@ class Reconciler:
                     break
             else:
                 unmatched.append(lookup)
+        for lookup in list(found):
+            await asyncio.sleep(0)
+            window = self._windows.of_rival(lookup.lost)
+            if any(each.is_of(lookup.input) and each.is_within(window) for each in free):
+                del found[lookup]
+                unmatched.append(lookup)
+                in_doubt.add(lookup)
         while unmatched:
             await asyncio.sleep(0)
             rival = unmatched.pop()
@@ -403,9 +411,9 @@ class Reconciler:
         if flaw is None and not suspects:
             lookup.decide(Absent())
         elif flaw is None:
-            lookup.decide(Undecided(describe(suspects), reading.written_at))
+            lookup.decide(Undecided(describe(suspects, lookup.input), reading.written_at))
         elif self._windows.is_settled(lookup.lost, reading.began) or (suspects and self._hurried):
-            lookup.decide(Undecided(describe(suspects) if suspects else flaw))
+            lookup.decide(Undecided(describe(suspects, lookup.input) if suspects else flaw))
 
 
 def _date(seconds: float) -> datetime:

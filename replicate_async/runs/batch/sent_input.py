@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -42,12 +42,14 @@ def decode_sent(sent: bytes) -> object:
     return values
 
 
-def _without_files(value: Any, place: list[str | int], files: list[_File]) -> object:
+def _without_files(value: object, place: list[str | int], files: list[_File]) -> object:
     """Return *value* with None in place of its files, which are added to *files*."""
     if isinstance(value, dict):
-        return {key: _without_files(value[key], [*place, key], files) for key in value}
+        named = cast("dict[str, object]", value)
+        return {key: _without_files(each, [*place, key], files) for key, each in named.items()}
     if isinstance(value, list):
-        return [_without_files(each, [*place, at], files) for at, each in enumerate(value)]
+        listed = enumerate(cast("list[object]", value))
+        return [_without_files(each, [*place, at], files) for at, each in listed]
     if value is A_FILE or isinstance(value, KnownFile):
         files.append(_File(place, value if isinstance(value, KnownFile) else None))
         return None

@@ -156,7 +156,10 @@ async def test_a_failed_finish_is_the_error_of_its_item(
 
 
 async def test_a_finish_that_is_not_a_function_or_not_async_is_named(journal: Path) -> None:
-    (result,) = await run(BatchAPI(), inputs(1), journal, finish=lambda result: result.output)
+    def finish(result: BatchResult[Any]) -> object:
+        return {"of": result.index}
+
+    (result,) = await run(BatchAPI(), inputs(1), journal, finish=finish)
 
     assert isinstance(result.error, FinishError)
     assert "it returned a dict; make it an async function" in str(result.error)

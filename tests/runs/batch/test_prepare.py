@@ -233,7 +233,10 @@ async def test_a_failed_prepare_is_the_error_of_its_item(
 
 
 async def test_a_prepare_that_is_not_async_is_named(journal: Path) -> None:
-    (result,) = await run(BatchAPI(), rows(1), journal, prepare=lambda row: row)
+    def prepare(row: Input) -> Input:
+        return row
+
+    (result,) = await run(BatchAPI(), rows(1), journal, prepare=prepare)
 
     assert isinstance(result.error, PrepareError)
     assert "it returned a dict; make it an async function" in str(result.error)

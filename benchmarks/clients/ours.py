@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import Raw
 
-from benchmarks.clients.waiting import polls
+from benchmarks.clients.waiting import polls, run_id
 from benchmarks.contestants import Client
 from benchmarks.limits import HIGH
 from benchmarks.usage import Watched, size_of
@@ -25,21 +26,20 @@ _VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 _REF = "meta/meta-llama-3-8b-instruct"
 
 
-_RUNNING = Prediction(
-    id="p", status="processing", urls=PredictionURLs(get="https://api.replicate.com/v1/p")
-)
-
-
 class UnsentPolls:
     """Polls that are not sent: every run is still processing, and no listing shows it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Iterable[str]) -> None:
         self.count = 0
+        # An answer about another run would count as a failed poll, and pause the polls.
+        self._runs = {
+            id: Prediction(id=id, status="processing", urls=PredictionURLs()) for id in ids
+        }
 
-    async def get(self, _: str) -> Prediction:
+    async def get(self, run_id: str) -> Prediction:
         """Answer at once."""
         self.count += 1
-        return _RUNNING
+        return self._runs[run_id]
 
     async def page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
         """Show no run."""
@@ -94,7 +94,7 @@ class Ours:
 
         Up to a fifth is always taken off a pause.
         """
-        unsent = UnsentPolls()
+        unsent = UnsentPolls(map(run_id, range(count)))
         api = RunApi("prediction", Prediction, unsent.get, unsent.page, windowed=True)
         waits = PredictionWaits(RunTracker(), api)
         poll = Poll(first=0.5, starting=0.5, processing=0.5)

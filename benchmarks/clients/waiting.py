@@ -12,6 +12,11 @@ from benchmarks.usage import resident
 _SETTLE = 0.7
 
 
+def run_id(at: int) -> str:
+    """Return the id of a run, by its number."""
+    return f"{at:026d}"
+
+
 async def polls(
     wait: Callable[[str], Awaitable[object]],
     asked: Callable[[], int],
@@ -21,7 +26,7 @@ async def polls(
     """Begin *count* waits that do not end, and tell what a look costs: *asked* counts them."""
     gc.collect()
     before = resident()
-    tasks = [asyncio.ensure_future(wait(f"{at:026d}")) for at in range(count)]
+    tasks = [asyncio.ensure_future(wait(run_id(at))) for at in range(count)]
     # So that all have begun, and been asked about once.
     await asyncio.sleep(_SETTLE)
     size = (resident() - before) / count

@@ -41,13 +41,11 @@ from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
 from replicate_async.runs.run import cancel_after_hint, sync_wait_hint, sync_wait_within
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
-from replicate_async.runs.waiting.run_api import (
+from replicate_async.runs.waiting.wait_options import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
     OnUpdate,
-    check_on_update,
-    check_timeout,
-    given_poll,
+    WaitOptions,
 )
 from replicate_async.schemas import Prediction, SearchResults, Version, WebhookEvent
 from replicate_async.transport.sender import RequestSender
@@ -311,10 +309,7 @@ class Replicate:
         """
         if type is not None:
             check_type(type)
-        check_on_update(on_update)
-        check_timeout(timeout)
-        check_timeout(queue_timeout, "queue_timeout")
-        given_poll(poll)
+        options = WaitOptions(timeout, queue_timeout, poll, on_update)
         parsed = parse_version(model)
         if wait is None and on_update is None:
             wait = sync_wait_hint(self._context.tracker.durations, parsed)
@@ -331,11 +326,8 @@ class Replicate:
             self._calls,
             parsed,
             request,
+            options,
             delete_uploads=delete_uploads,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            poll=poll,
-            on_update=on_update,
         )
         if type is not None:
             return decode_output(self._calls, prediction, type)

@@ -18,12 +18,13 @@ import msgspec
 from replicate_async.core.endpoint import Endpoint, SegmentError, encode_headers, shorten
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.latest_versions import LatestVersions
+from replicate_async.core.listing_plan import pages_per_second
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.find import Shape, output_shape
 from replicate_async.refs import ModelRef
-from replicate_async.runs.waiting.tracker import RunTracker, pages_per_second
+from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.schemas import Prediction, Version, WebhookSecret
 from replicate_async.transport import fetch
 from replicate_async.transport.sender import Request, RequestSender

@@ -61,10 +61,10 @@ DOORS: Final = ("local", "cli", "web", "integrations")
 BUDGETS: Final = {
     "client.py": 330,
     "context.py": 150,
-    "core": 2150,
+    "core": 2135,
     "files": 2369,
     "resources": 1690,
-    "runs": 6365,
+    "runs": 6225,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

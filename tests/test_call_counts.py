@@ -24,6 +24,7 @@ from replicate_async import Limits, Poll, Prediction, Replicate
 from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 from tests.support import replies
@@ -45,9 +46,9 @@ MOST: Final = {
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 525,
-    "look, 100 waits": 61,
-    "look, 1,000 waits": 37,
+    "create and wait": 500,
+    "look, 100 waits": 51,
+    "look, 1,000 waits": 34,
 }
 LOOKS: Final = 3
 
@@ -164,7 +165,7 @@ def test_a_look_makes_few_calls_besides_its_request(waits: int) -> None:
         source = RunApi("prediction", Prediction, get, no_page, windowed=True)
         together = PredictionWaits(RunTracker(jitter=Random(1).random), source)
         waiting = [
-            asyncio.ensure_future(together.wait(f"{at}", last=None, timeout=None, poll=pace))
+            asyncio.ensure_future(together.wait(f"{at}", WaitOptions(poll=pace)))
             for at in range(waits)
         ]
         await asyncio.sleep(3.0)

@@ -18,6 +18,7 @@ from benchmarks.usage import Watched, size_of
 from replicate_async import FileOutput, Page, Poll, Prediction, Replicate
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 
@@ -100,7 +101,7 @@ class Ours:
         poll = Poll(first=0.5, starting=0.5, processing=0.5)
 
         async def wait(id: str) -> object:
-            return await waits.wait(id, last=None, timeout=None, poll=poll)
+            return await waits.wait(id, WaitOptions(poll=poll))
 
         return await polls(wait, lambda: unsent.count, count, seconds)
 

@@ -7,14 +7,16 @@ it shows are polled, too, which keeps neighbours together from page to page.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Collection
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from replicate_async.core.backoff import backoff
+from replicate_async.core.limits import Limits
 from replicate_async.core.poll_schedule import PolledRun
 
-__all__ = ["ListingPlan", "PageRequest", "Plan"]
+__all__ = ["ListingPlan", "PageRequest", "Plan", "pages_per_second"]
 
 _LEAST: Final = 4
 """Due runs that a page must show: it is larger and scarcer than single answers."""
@@ -37,6 +39,11 @@ _WORST_PENALTY: Final = 480.0
 """Seconds without pages after they failed or showed too little."""
 
 R = TypeVar("R", bound=PolledRun)
+
+
+def pages_per_second(limits: Limits) -> float:
+    """Return how many pages waits may fetch: half of what *limits* allow such calls."""
+    return math.inf if limits.others is None or not limits.enabled else limits.others / 60 / 2
 
 
 class PageRequest(NamedTuple, Generic[R]):

@@ -16,10 +16,10 @@ from typing import Final, Generic, TypeVar
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
 
-__all__ = ["DueHeap", "PollSchedule", "PolledRun", "Scheduled"]
+__all__ = ["PollSchedule", "PolledRun"]
 
 _STALE: Final = 64
-"""Removed entries that a heap may hold besides as many as are left."""
+"""Entries of removed runs that the heap may hold besides as many as there are runs."""
 
 _RIPE: Final = 0.7
 """The share of its pause after which a page that shows a run replaces the run's own poll."""
@@ -39,81 +39,20 @@ _JITTER: Final = 0.2
 _USUAL: Final = Poll()
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Scheduled:
-    """An entry of one `DueHeap`."""
-
-    due: float = 0.0
-    """The due time that was set last."""
-    push_id: int = 0
-    """The push that set it; 0 for an entry that is not in the heap."""
-
-
-S = TypeVar("S", bound=Scheduled)
-
-
-class DueHeap(Generic[S]):
-    """Entries in the order of their due times: a `heapq` with lazy deletion."""
-
-    __slots__ = ("_entries", "_heap", "_pushes")
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, S]] = []
-        self._entries = 0
-        self._pushes = 0
-
-    def __len__(self) -> int:
-        return self._entries
-
-    def push(self, entry: S, due: float) -> None:
-        """Add *entry*, or move it to another due time."""
-        if not entry.push_id:
-            self._entries += 1
-        self._pushes += 1
-        entry.due, entry.push_id = due, self._pushes
-        heappush(self._heap, (due, self._pushes, entry))
-        if len(self._heap) > 2 * self._entries + _STALE:
-            self._compact()
-
-    def discard(self, entry: S) -> None:
-        """Remove *entry* if it is in the heap."""
-        if entry.push_id:
-            entry.push_id = 0
-            self._entries -= 1
-            if len(self._heap) > 2 * self._entries + _STALE or not self._entries:
-                self._compact()
-
-    def next_due(self) -> float:
-        """Return the earliest due time, infinity without entries."""
-        heap = self._heap
-        while heap and heap[0][2].push_id != heap[0][1]:
-            heappop(heap)
-        return heap[0][0] if heap else math.inf
-
-    def pop_due(self, now: float, limit: int = sys.maxsize) -> list[S]:
-        """Remove and return the first *limit* entries that are due at *now*, in order."""
-        heap, popped = self._heap, list[S]()
-        while heap and heap[0][0] <= now and len(popped) < limit:
-            _, push_id, entry = heappop(heap)
-            if entry.push_id == push_id:
-                entry.push_id = 0
-                popped.append(entry)
-        self._entries -= len(popped)
-        return popped
-
-    def _compact(self) -> None:
-        self._heap = [item for item in self._heap if item[2].push_id == item[1]]
-        heapify(self._heap)
-
-
 @dataclass(slots=True, eq=False)
-class PolledRun(Scheduled):
+class PolledRun:
     """The state of a run on which its next poll depends."""
 
     key: str
     changed_at: float
     """When the status was first seen."""
     _: KW_ONLY
+    due: float = 0.0
+    """When its next poll is due, as was set last."""
+    push_id: int = 0
+    """The push that set it; 0 for a run that is not in the schedule."""
+    poll_sent_at: float | None = None
+    """When its poll, or a page that should show it, was queued or sent; None while neither is."""
     status: str = "starting"
     poll: Poll | None = None
     """The pace that its subscribers gave."""
@@ -125,8 +64,6 @@ class PolledRun(Scheduled):
     started: float | None = None
     polls: int = 0
     """Polls that were answered."""
-    poll_sent_at: float | None = None
-    """When its poll, or a page that should show it, was queued or sent; None while neither is."""
     ripe_at: float = 0.0
     """When a page that shows it replaces its own poll."""
     confirmed: bool = False
@@ -142,33 +79,63 @@ class PolledRun(Scheduled):
 R = TypeVar("R", bound=PolledRun)
 
 
-class PollSchedule(DueHeap[R]):
-    """The next polls of all runs; *jitter* is uniform in [0, 1)."""
+class PollSchedule(Generic[R]):
+    """The next polls of all runs: a `heapq` with lazy deletion; *jitter* is uniform in [0, 1)."""
 
-    __slots__ = ("_durations", "_jitter", "_offset")
+    __slots__ = ("_durations", "_heap", "_jitter", "_offset", "_pushes", "_runs")
 
     def __init__(self, durations: Durations, jitter: Callable[[], float]) -> None:
-        super().__init__()
         self._durations = durations
         self._jitter = jitter
+        self._heap: list[tuple[float, int, R]] = []
+        self._runs = 0
+        self._pushes = 0
         self._offset = math.inf
 
-    def push(self, entry: R, due: float) -> None:
-        """Schedule the next poll of the run *entry* at *due*."""
-        entry.poll_sent_at = None
-        super().push(entry, due)
+    def __len__(self) -> int:
+        return self._runs
+
+    def push(self, run: R, due: float) -> None:
+        """Schedule the next poll of *run* at *due*, and at no other time."""
+        if run.push_id:
+            self.discard(run)
+        self._runs += 1
+        self._pushes += 1
+        run.due, run.push_id, run.poll_sent_at = due, self._pushes, None
+        heappush(self._heap, (due, self._pushes, run))
 
     def push_next(self, run: R, now: float) -> None:
         """Schedule the next poll of *run* after its usual pause."""
         pause = self.pause(run, now)
-        run.ripe_at, run.poll_sent_at = now + pause * _RIPE, None
-        super().push(run, now + pause)
+        run.ripe_at = now + pause * _RIPE
+        self.push(run, now + pause)
 
-    def answered(self, run: R, now: float) -> None:
-        """Note that a poll of *run* was answered, and schedule the next one."""
-        run.polls += 1
-        run.passed_over = 0
-        self.push_next(run, now)
+    def discard(self, run: R) -> None:
+        """Remove *run* if it is scheduled."""
+        if run.push_id:
+            run.push_id = 0
+            self._runs -= 1
+            if len(self._heap) > 2 * self._runs + _STALE or not self._runs:
+                self._heap = [entry for entry in self._heap if entry[2].push_id == entry[1]]
+                heapify(self._heap)
+
+    def next_due(self) -> float:
+        """Return the earliest due time, infinity without runs."""
+        heap = self._heap
+        while heap and heap[0][2].push_id != heap[0][1]:
+            heappop(heap)
+        return heap[0][0] if heap else math.inf
+
+    def pop_due(self, now: float, limit: int = sys.maxsize) -> list[R]:
+        """Remove and return the first *limit* runs that are due at *now*, in order."""
+        heap, popped = self._heap, list[R]()
+        while heap and heap[0][0] <= now and len(popped) < limit:
+            _, push_id, run = heappop(heap)
+            if run.push_id == push_id:
+                run.push_id = 0
+                popped.append(run)
+        self._runs -= len(popped)
+        return popped
 
     def set_times(self, run: R, created: float | None, started: float | None, now: float) -> None:
         """Note when the API says that *run* was created and started."""

@@ -54,8 +54,8 @@ from replicate_async.runs.batch.known_file import upload_id
 from replicate_async.runs.batch.options import BatchOptions, OnError
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.streaming.stream import check_on_exit
-from replicate_async.runs.waiting.listed_run import decode, decode_listed
-from replicate_async.runs.waiting.run_api import check_poll, check_timeout
+from replicate_async.runs.waiting.listed_run import ListedRun, decode
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
 from replicate_async.schemas.redaction import redact_run
 
@@ -65,6 +65,7 @@ T = TypeVar("T")
 def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) -> Batch[Any]:
     """Return the batch that ``client.batch`` describes; raises if an option is wrong."""
     context, version = calls.context, options.ref
+    wait_options = WaitOptions(options.timeout, options.queue_timeout, options.poll)
     _check(options)
     events = check_events(options.webhook_events_filter)
     header = JournalHeader(
@@ -100,13 +101,7 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         return None if version.model is None else await calls.latest_version(version.model)
 
     async def wait(prediction_id: str) -> Prediction:
-        return await calls.waits.wait(
-            prediction_id,
-            last=None,
-            timeout=options.timeout,
-            queue_timeout=options.queue_timeout,
-            poll=options.poll,
-        )
+        return await calls.waits.wait(prediction_id, wait_options)
 
     async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
         return await save_item(calls.output(prediction), folder, key)
@@ -180,7 +175,7 @@ async def _pages(
 
 
 def _listed(item: Raw, redact: Callable[[str], str]) -> Listed:
-    found, shown = decode(item, Prediction), decode_listed(item)
+    found, shown = decode(item, Prediction), decode(item, ListedRun)
     if found is None or shown is None:
         raise DecodeError("the list of predictions shows one that cannot be read")
     return Listed(redact_run(found, redact), shown.is_complete)
@@ -218,9 +213,6 @@ async def _file_sha256(context: ClientContext, url: str) -> str | None:
 
 def _check(options: BatchOptions) -> None:
     check_choice("file_encoding", options.file_encoding, get_args(FileEncoding))
-    check_poll(options.poll)
-    check_timeout(options.timeout)
-    check_timeout(options.queue_timeout, "queue_timeout")
     check_on_exit(options.on_exit)
     for name in ("journal", "save_files"):
         if (path := getattr(options, name)) is not None:

@@ -7,13 +7,12 @@ from typing import TypeVar
 import msgspec
 
 from replicate_async.core.endpoint import shorten
-from replicate_async.core.poll import Poll
 from replicate_async.errors import DecodeError, InvalidArgumentError
 from replicate_async.refs import VersionRef
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.runs.run import run_to_end, wait_for_created
-from replicate_async.runs.waiting.run_api import OnUpdate
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
 
 T = TypeVar("T")
@@ -23,25 +22,15 @@ async def run_prediction(
     calls: PredictionCalls,
     model: VersionRef,
     request: PredictionRequest,
+    options: WaitOptions,
     *,
     delete_uploads: bool,
-    timeout: float | None,
-    queue_timeout: float | None,
-    poll: Poll | None,
-    on_update: OnUpdate[Prediction] | None,
 ) -> Prediction:
     """Create a prediction and return it succeeded; raises what `run_to_end` raises."""
     async with request.input.sent(delete=delete_uploads):
         return await run_to_end(
             calls.create(model, request),
-            lambda created: wait_for_created(
-                calls.waits,
-                created,
-                timeout=timeout,
-                queue_timeout=queue_timeout,
-                poll=poll,
-                on_update=on_update,
-            ),
+            lambda created: wait_for_created(calls.waits, created, options),
             calls.cancel,
         )
 

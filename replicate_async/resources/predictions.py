@@ -24,10 +24,11 @@ from replicate_async.resources.endpoints import (
     PREDICTIONS_LIST,
 )
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
-from replicate_async.runs.waiting.run_api import (
+from replicate_async.runs.waiting.wait_options import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
     OnUpdate,
+    WaitOptions,
 )
 from replicate_async.runs.waiting.watch import RunUpdates
 from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
@@ -169,11 +170,8 @@ class Predictions(Resource):
         """
         return await self._calls.waits.wait(
             run_id(self._context, prediction),
+            WaitOptions(timeout, queue_timeout, poll, on_update),
             last=None if isinstance(prediction, str) else prediction,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            poll=poll,
-            on_update=on_update,
         )
 
     def watch(
@@ -201,10 +199,8 @@ class Predictions(Resource):
         """
         return self._calls.waits.watch(
             run_id(self._context, prediction),
+            WaitOptions(timeout, queue_timeout, poll),
             last=None if isinstance(prediction, str) else prediction,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            poll=poll,
         )
 
     async def handle_webhook(

@@ -24,11 +24,12 @@ from replicate_async.resources.endpoints import (
     TRAININGS_LIST,
     TRAININGS_LIST_RAW,
 )
-from replicate_async.runs.waiting.run_api import (
+from replicate_async.runs.waiting.run_api import RunApi
+from replicate_async.runs.waiting.wait_options import (
     TRAINING_QUEUE_TIMEOUT,
     TRAINING_TIMEOUT,
     OnUpdate,
-    RunApi,
+    WaitOptions,
 )
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
@@ -145,11 +146,8 @@ class Trainings(Resource):
         """
         return await self._waits.wait(
             run_id(self._context, training),
+            WaitOptions(timeout, queue_timeout, poll, on_update),
             last=None if isinstance(training, str) else training,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            poll=poll,
-            on_update=on_update,
         )
 
     def watch(
@@ -173,10 +171,8 @@ class Trainings(Resource):
         """
         return self._waits.watch(
             run_id(self._context, training),
+            WaitOptions(timeout, queue_timeout, poll),
             last=None if isinstance(training, str) else training,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            poll=poll,
         )
 
     async def handle_webhook(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from inspect import isawaitable
 from math import ceil, inf
 from typing import Final
 
 import anyio
 
 from replicate_async.core.durations import Durations
-from replicate_async.core.poll import Poll
 from replicate_async.core.tasks import run_within
 from replicate_async.errors import (
     OutputRemovedError,
@@ -21,8 +19,9 @@ from replicate_async.errors import (
     prediction_error,
 )
 from replicate_async.refs import VersionRef
-from replicate_async.runs.waiting.poll_errors import runs_on
-from replicate_async.runs.waiting.run_api import OnUpdate, check_run, timed_out
+from replicate_async.runs.waiting.run_api import check_run
+from replicate_async.runs.waiting.wait_errors import runs_on, timed_out
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import Prediction
 
@@ -69,29 +68,14 @@ async def run_to_end(
 
 
 async def wait_for_created(
-    waits: PredictionWaits[Prediction],
-    created: Prediction,
-    *,
-    timeout: float | None,
-    queue_timeout: float | None,
-    poll: Poll | None,
-    on_update: OnUpdate[Prediction] | None,
+    waits: PredictionWaits[Prediction], created: Prediction, options: WaitOptions
 ) -> Prediction:
-    """Wait for a prediction that was just created; *on_update* is called with it first."""
+    """Wait for a prediction that was just created; ``on_update`` is called with it first."""
     if created.done:
         waits.tracker.record_duration(created)
-    elif on_update is not None:
-        answer = on_update(created)
-        if isawaitable(answer):
-            await answer
-    return await waits.wait(
-        created.id,
-        last=created,
-        timeout=timeout,
-        queue_timeout=queue_timeout,
-        poll=poll,
-        on_update=on_update,
-    )
+    else:
+        await options.report(created)
+    return await waits.wait(created.id, options, last=created)
 
 
 async def create_or_cancel(create: Awaitable[Prediction], cancel: Cancel) -> Prediction:

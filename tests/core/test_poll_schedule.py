@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
-from replicate_async.core.poll_schedule import DueHeap, PolledRun, PollSchedule, Scheduled
+from replicate_async.core.poll_schedule import PolledRun, PollSchedule
+
+
+def schedule(durations: Durations | None = None, jitter: float = 0.0) -> PollSchedule[PolledRun]:
+    return PollSchedule(durations or Durations(), lambda: jitter)
+
 
 TIMES = st.floats(0.0, 3.0).filter(math.isfinite)
 STEPS = st.lists(
@@ -20,56 +25,51 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_an_entry_is_due_at_the_time_of_its_last_push_and_at_no_other(
+def test_a_run_is_due_at_the_time_of_its_last_push_and_at_no_other(
     steps: list[tuple[str, int, float]],
 ) -> None:
-    heap = DueHeap[Scheduled]()
-    entries = [Scheduled() for _ in range(10)]
+    table, runs = schedule(), [PolledRun(f"{at}", 0.0) for at in range(10)]
     expected: dict[int, float] = {}
     for step, at, moment in steps:
         if step == "push":
-            heap.push(entries[at], moment)
+            table.push(runs[at], moment)
             expected[at] = moment
         elif step == "discard":
-            heap.discard(entries[at])
+            table.discard(runs[at])
             expected.pop(at, None)
         else:
             due = {key for key, when in expected.items() if when <= moment}
-            assert {entries.index(entry) for entry in heap.pop_due(moment)} == due
+            assert {runs.index(run) for run in table.pop_due(moment)} == due
             for key in due:
                 del expected[key]
-        assert heap.next_due() == min(expected.values(), default=math.inf)
-        assert len(heap) == len(expected)
+        assert table.next_due() == min(expected.values(), default=math.inf)
+        assert len(table) == len(expected)
 
 
-def test_due_entries_are_popped_in_order_once_and_no_more_than_the_limit() -> None:
-    heap, rng = DueHeap[Scheduled](), Random(1)
-    entries = [Scheduled() for _ in range(500)]
-    for entry in entries:
-        heap.push(entry, rng.uniform(0, 100))
+def test_due_runs_are_popped_in_order_once_and_no_more_than_the_limit() -> None:
+    table, rng = schedule(), Random(1)
+    runs = [PolledRun(f"{at}", 0.0) for at in range(500)]
+    for run in runs:
+        table.push(run, rng.uniform(0, 100))
 
-    popped = heap.pop_due(50.0, 10) + heap.pop_due(50.0) + heap.pop_due(100.0)
+    popped = table.pop_due(50.0, 10) + table.pop_due(50.0) + table.pop_due(100.0)
 
-    assert popped == sorted(entries, key=lambda entry: entry.due)
-    assert heap.next_due() == math.inf
+    assert popped == sorted(runs, key=lambda run: run.due)
+    assert table.next_due() == math.inf
 
 
-def test_removed_and_moved_entries_do_not_pile_up() -> None:
-    heap, kept = DueHeap[Scheduled](), Scheduled()
+def test_removed_and_moved_runs_do_not_pile_up() -> None:
+    table, kept = schedule(), PolledRun("kept", 0.0)
     for at in range(10_000):
-        entry = Scheduled()
-        heap.push(entry, float(at))
-        heap.discard(entry)
-        heap.push(kept, 1e5 + at)
+        run = PolledRun(f"{at}", 0.0)
+        table.push(run, float(at))
+        table.discard(run)
+        table.push(kept, 1e5 + at)
 
-    assert len(heap) == 1
-    assert len(heap._heap) < 100  # pyright: ignore[reportPrivateUsage] - what is tested
-    assert heap.pop_due(math.inf) == [kept]
-    heap.discard(kept)
-
-
-def schedule(durations: Durations | None = None, jitter: float = 0.0) -> PollSchedule[PolledRun]:
-    return PollSchedule(durations or Durations(), lambda: jitter)
+    assert len(table) == 1
+    assert len(table._heap) < 100  # pyright: ignore[reportPrivateUsage] - what is tested
+    assert table.pop_due(math.inf) == [kept]
+    table.discard(kept)
 
 
 def known(early: float, late: float) -> Durations:
@@ -87,13 +87,10 @@ def processing(age: float, now: float = 1000.0) -> PolledRun:
     return run
 
 
-def test_an_answer_schedules_the_next_poll() -> None:
+def test_the_next_poll_comes_after_a_pause_and_a_page_replaces_it_before() -> None:
     table, run = schedule(), processing(0.0)
-    run.poll_sent_at, run.passed_over = 999.0, 3
+    table.push_next(run, 1000.0)
 
-    table.answered(run, 1000.0)
-
-    assert (run.polls, run.passed_over) == (1, 0)
     assert 1000.0 < run.ripe_at < run.due <= 1000.25
     assert table.pop_due(run.due) == [run]
 

@@ -15,6 +15,7 @@ import pytest
 
 from replicate_async import FileOutput, Poll, Prediction, Replicate, ReplicateError
 from replicate_async.context import context_of
+from replicate_async.core.listing_plan import ListingPlan
 from replicate_async.core.token import Token
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.tracked_run import TrackedRun
@@ -279,7 +280,8 @@ async def test_a_token_in_the_status_that_a_page_shows_is_covered() -> None:
 
     api = RunApi("prediction", Prediction, never, never, windowed=True, redact=Token(LONG).redact)
     last = msgspec.convert(prediction("http://x", status="starting"), Prediction)
-    tracked = TrackedRun("prediction/p", 0.0, api, "p", last)
+    plan = ListingPlan[TrackedRun](windowed=True, pages_per_second=1.0)
+    tracked = TrackedRun("prediction/p", 0.0, api, "p", last, plan)
     tracked.status = LONG
 
     seen = tracked.last_seen()

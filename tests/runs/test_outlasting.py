@@ -25,6 +25,7 @@ from replicate_async import (
 from replicate_async.core.problem import parse
 from replicate_async.errors import LimiterError, status_error
 from replicate_async.runs.waiting.listed_run import RawPage
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
@@ -93,7 +94,7 @@ class Broken:
         poll: Poll | None = None,
     ) -> Prediction:
         return await self.waits.wait(
-            run.id, last=run, timeout=timeout, queue_timeout=queue_timeout, poll=poll
+            run.id, WaitOptions(timeout=timeout, queue_timeout=queue_timeout, poll=poll), last=run
         )
 
 
@@ -215,7 +216,7 @@ def test_a_run_that_cannot_be_polled_delays_no_others() -> None:
     async def main() -> list[float]:
         bad = world.api.create(5.0)
         waits = PredictionWaits(world.tracker, replace(world.api.source(), get=get))
-        refused = asyncio.ensure_future(waits.wait(bad.id, last=bad, timeout=None, poll=None))
+        refused = asyncio.ensure_future(waits.wait(bad.id, WaitOptions(), last=bad))
         delays = [await world.run(2.0) for _ in range(10)]
         with pytest.raises(type(hidden)):
             await refused
@@ -313,7 +314,7 @@ def test_a_watch_outlasts_an_outage() -> None:
 
     async def main() -> list[str]:
         run = broken.world.api.create(60.0, queue=30.0)
-        watch = broken.waits.watch(run.id, last=run, timeout=None, poll=PACE)
+        watch = broken.waits.watch(run.id, WaitOptions(poll=PACE), last=run)
         return [change.status async for change in watch]
 
     assert run_virtually(main()) == ["processing", "succeeded"]

@@ -14,6 +14,7 @@ import pytest
 
 from replicate_async import Poll, Prediction, WaitTimeout
 from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
@@ -117,7 +118,7 @@ def test_a_second_wait_that_begins_as_a_poll_falls_due_ends() -> None:
         due = loop.time() + 1.0
 
         def wait() -> Coroutine[Any, Any, Prediction]:
-            return waits.wait(run.id, last=run, timeout=None, poll=EACH_SECOND)
+            return waits.wait(run.id, WaitOptions(poll=EACH_SECOND), last=run)
 
         first = asyncio.create_task(wait())
         await asyncio.sleep(0)
@@ -149,7 +150,7 @@ def test_a_request_that_cancels_itself_ends_no_wait() -> None:
     async def main() -> Prediction:
         run = world.api.create(3.0)
         waits = PredictionWaits(world.tracker, replace(world.api.source(), get=interrupted))
-        return await waits.wait(run.id, last=run, timeout=None, poll=None)
+        return await waits.wait(run.id, WaitOptions(), last=run)
 
     assert run_virtually(main()).status == "succeeded"
 
@@ -166,7 +167,7 @@ def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
 
     async def main() -> list[Prediction | BaseException]:
         waits = PredictionWaits(world.tracker, replace(world.api.source(), get=refuse))
-        both = [waits.wait("x", last=None, timeout=None, poll=None) for _ in range(2)]
+        both = [waits.wait("x", WaitOptions()) for _ in range(2)]
         return await asyncio.gather(*both, return_exceptions=True)
 
     assert [type(error) for error in run_virtually(main())] == [StubbornError, StubbornError]

@@ -26,13 +26,14 @@ from replicate_async import (
     UnprocessableEntityError,
     WaitTimeout,
 )
+from replicate_async.core.listing_plan import ListingPlan
 from replicate_async.core.problem import parse
 from replicate_async.errors import status_error
 from replicate_async.local import ConcatenateIterator, LocalReplicate, Settings
 from replicate_async.local.store.files import OUTPUTS
 from replicate_async.runs.run import run_to_end
-from replicate_async.runs.waiting.poll_errors import refusal
 from replicate_async.runs.waiting.tracked_run import TrackedRun
+from replicate_async.runs.waiting.wait_errors import refusal
 from tests.support.embedded import Cold, embedded, until
 from tests.support.fault_server import FaultServer, script
 from tests.support.replies import json_answer, prediction, problem
@@ -393,7 +394,8 @@ async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None
 
     async def wait(_: Prediction) -> Prediction:
         refused = status_error(parse(401, "", b""), operation="GET", retry_after=None)
-        raise refusal(refused, TrackedRun("prediction/p", 0.0, api, "p", made))
+        plan = ListingPlan[TrackedRun](windowed=True, pages_per_second=1.0)
+        raise refusal(refused, TrackedRun("prediction/p", 0.0, api, "p", made, plan))
 
     async def cancel(prediction_id: str) -> Prediction:
         canceled.append(prediction_id)

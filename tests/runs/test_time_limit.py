@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from replicate_async import Poll, Prediction, WaitTimeout
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import VirtualLoop, run_virtually
@@ -36,10 +37,8 @@ def outcome(
         try:
             ended = await waits.wait(
                 run.id,
+                WaitOptions(timeout=timeout, queue_timeout=queue_timeout, poll=poll),
                 last=run if known else None,
-                timeout=timeout,
-                queue_timeout=queue_timeout,
-                poll=poll,
             )
         except WaitTimeout as error:
             ended = error

@@ -16,6 +16,7 @@ from replicate_async import Poll, Prediction, PredictionGone, WaitTimeout
 from replicate_async.core.problem import parse
 from replicate_async.errors import NotFoundError, status_error
 from replicate_async.runs.waiting.listed_run import RawPage
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.runs.world import World
 from tests.support.virtual_time import run_virtually
@@ -213,8 +214,7 @@ def test_a_run_that_vanishes_from_the_listing_is_gone() -> None:
         waits = PredictionWaits(world.tracker, replace(world.api.source(), get=missing))
         runs = [world.api.create(20.0) for _ in range(20)]
         waiting = [
-            asyncio.ensure_future(waits.wait(run.id, last=run, timeout=None, poll=None))
-            for run in runs
+            asyncio.ensure_future(waits.wait(run.id, WaitOptions(), last=run)) for run in runs
         ]
         await asyncio.sleep(8)
         world.api.gone = world.api.unlisted = {runs[0].id, runs[1].id}
@@ -337,7 +337,7 @@ def test_a_webhook_ends_a_wait_before_the_next_poll(said: str) -> None:
 
 
 async def changes(world: World, run: Prediction) -> list[str]:
-    watch = world.waits.watch(run.id, last=run, timeout=None, poll=None)
+    watch = world.waits.watch(run.id, WaitOptions(), last=run)
     return [change.status async for change in watch]
 
 
@@ -365,7 +365,7 @@ def test_a_watch_of_a_tracked_run_shows_its_last_state_at_once() -> None:
         waiting = asyncio.ensure_future(world.wait(run))
         await asyncio.sleep(5.0)
         asked = len(world.api.gets)
-        watch = world.waits.watch(run.id, last=run, timeout=None, poll=None)
+        watch = world.waits.watch(run.id, WaitOptions(), last=run)
         begun = asyncio.get_running_loop().time()
         assert (await anext(watch)).status == "processing"
         assert len(world.api.gets) == asked
@@ -389,9 +389,7 @@ def test_runs_whose_listed_items_are_malformed_are_polled_alone() -> None:
     async def main() -> list[Prediction]:
         runs = [world.api.create(5.0) for _ in range(10)]
         waits = PredictionWaits(world.tracker, replace(world.api.source(), page=page))
-        return await asyncio.gather(
-            *(waits.wait(run.id, last=run, timeout=None, poll=None) for run in runs)
-        )
+        return await asyncio.gather(*(waits.wait(run.id, WaitOptions(), last=run) for run in runs))
 
     ended = run_virtually(main())
 
@@ -424,7 +422,7 @@ def test_waits_end_at_their_times_on_uvloop() -> None:
         assert {run.status for run in await asyncio.gather(*map(world.wait, runs))} == {"succeeded"}
         with pytest.raises(WaitTimeout):
             await world.waits.wait(
-                world.api.create(60.0).id, last=None, timeout=0, queue_timeout=0.2, poll=None
+                world.api.create(60.0).id, WaitOptions(timeout=0, queue_timeout=0.2)
             )
         return asyncio.get_running_loop().time() - begun
 

@@ -27,6 +27,7 @@ from replicate_async.local import LocalReplicate
 from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.support.replies import prediction
 from tests.support.virtual_time import run_virtually
@@ -89,7 +90,9 @@ class World:
         async def main() -> Prediction:
             try:
                 return await PredictionWaits(self._tracker, source).wait(
-                    "abc", last=last, timeout=timeout, queue_timeout=queue_timeout, poll=poll
+                    "abc",
+                    WaitOptions(timeout=timeout, queue_timeout=queue_timeout, poll=poll),
+                    last=last,
                 )
             finally:
                 self.now = asyncio.get_running_loop().time()

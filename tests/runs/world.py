@@ -7,6 +7,7 @@ from random import Random
 
 from replicate_async import Poll, Prediction
 from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
 from tests.support.virtual_api import VirtualAPI
 
@@ -32,7 +33,7 @@ class World:
     ) -> Prediction:
         name = run if isinstance(run, str) else run.id
         last = None if isinstance(run, str) else run
-        return await self.waits.wait(name, last=last, timeout=timeout, poll=poll)
+        return await self.waits.wait(name, WaitOptions(timeout=timeout, poll=poll), last=last)
 
     async def run(self, seconds: float) -> float:
         """Run something to its end; return how long after that it was known."""

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from replicate_async.core.poll import Poll
 from replicate_async.core.sse import Event, Outputs, Received
 from replicate_async.errors import (
     APIConnectionError,
@@ -32,11 +31,8 @@ from replicate_async.runs.streaming.events import (
     typed,
 )
 from replicate_async.runs.streaming.output_cursor import OutputCursor
-from replicate_async.runs.waiting.run_api import (
-    PREDICTION_QUEUE_TIMEOUT,
-    PREDICTION_TIMEOUT,
-    check_run,
-)
+from replicate_async.runs.waiting.run_api import check_run
+from replicate_async.runs.waiting.wait_options import PREDICTION_TIMEOUT, WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import Prediction
 
@@ -72,12 +68,12 @@ class StreamReader:
         "_done_reason",
         "_error_detail",
         "_next_events",
-        "_poll",
         "_reading",
         "_resumed",
         "_source",
         "_streams_files",
         "_updates",
+        "_wait_options",
         "batch",
         "closed",
         "finished",
@@ -92,12 +88,12 @@ class StreamReader:
         *,
         last_event_id: str,
         received: int | None,
-        poll: Poll,
+        wait_options: WaitOptions,
         largest_event: int,
     ) -> None:
         self._deps = deps
         self.prediction: Prediction = prediction
-        self._poll = poll
+        self._wait_options = wait_options
         self._updates: RunUpdates[Prediction] | None = None
         self.batch: EventBatch = MixedBatch([], last_event_id)
         self._done_reason: str | None = None
@@ -268,11 +264,7 @@ class StreamReader:
         prediction = self.prediction
         if self._updates is None:
             self._updates = self._deps.waits.watch(
-                prediction.id,
-                last=prediction,
-                timeout=PREDICTION_TIMEOUT,
-                queue_timeout=PREDICTION_QUEUE_TIMEOUT,
-                poll=self._poll,
+                prediction.id, self._wait_options, last=prediction
             )
         elif not prediction.done:
             update = await anext(self._updates, None)
@@ -311,11 +303,7 @@ class StreamReader:
         self._next_events = []
         if not prediction.done:
             self.prediction = prediction = await self._deps.waits.wait(
-                prediction.id,
-                last=None,
-                timeout=PREDICTION_TIMEOUT,
-                queue_timeout=PREDICTION_QUEUE_TIMEOUT,
-                poll=self._poll,
+                prediction.id, self._wait_options
             )
         self.finished = True
         return prediction

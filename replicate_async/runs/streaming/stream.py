@@ -14,7 +14,11 @@ from replicate_async.runs.streaming.connection import can_be_sent
 from replicate_async.runs.streaming.event_batch import EventBatch
 from replicate_async.runs.streaming.events import StreamEvent
 from replicate_async.runs.streaming.reader import LARGEST_EVENT, StreamDeps, StreamReader
-from replicate_async.runs.waiting.run_api import check_poll
+from replicate_async.runs.waiting.wait_options import (
+    PREDICTION_QUEUE_TIMEOUT,
+    PREDICTION_TIMEOUT,
+    WaitOptions,
+)
 from replicate_async.schemas import Prediction
 
 if TYPE_CHECKING:
@@ -81,7 +85,7 @@ class Stream:
             deps,
             last_event_id=last_event_id,
             received=received,
-            poll=check_poll(poll),
+            wait_options=WaitOptions(PREDICTION_TIMEOUT, PREDICTION_QUEUE_TIMEOUT, poll),
             largest_event=largest_event,
         )
         self._reader: StreamReader | None = None

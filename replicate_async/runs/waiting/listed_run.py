@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Final, TypeVar
+from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -46,17 +46,6 @@ class ListedRun(Struct, frozen=True, kw_only=True, gc=False):
         return self.status != "succeeded" or bytes(self.output) != b"null"
 
 
-_DECODER: Final = msgspec.json.Decoder(ListedRun)
-
-
-def decode_listed(item: Raw) -> ListedRun | None:
-    """Decode an item of a page, to None when it is malformed."""
-    try:
-        return _DECODER.decode(item)
-    except (msgspec.DecodeError, UnicodeError):
-        return decode(item, ListedRun)
-
-
 def decode(item: Raw, type: type[T]) -> T | None:
     """Decode *item* as a *type*, to None when it is malformed."""
     try:
@@ -71,3 +60,8 @@ def decode(item: Raw, type: type[T]) -> T | None:
 def unix_time(moment: datetime | None) -> float | None:
     """Return *moment* as Unix time, None without a time zone."""
     return None if moment is None or moment.tzinfo is None else moment.timestamp()
+
+
+def moment(unix: float | None) -> datetime | None:
+    """Return the time of *unix*, the inverse of `unix_time`."""
+    return None if unix is None else datetime.fromtimestamp(unix, UTC)

@@ -1,8 +1,8 @@
 """The tracker of the runs that are waited for: their polls, their answers, their time limits.
 
 A wait is a `Subscription` with a future, and a run that is waited for is one `TrackedRun`, however
-many wait for it. One timer wakes the tracker when a poll or a time limit is due; a few tasks send
-the polls, for one run or one page of the listing at a time.
+many wait for it. One timer wakes the tracker when polls are due; a few tasks send them, for one run
+or one page of the listing at a time.
 """
 
 from __future__ import annotations
@@ -10,45 +10,32 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
 from msgspec import Raw
 
 from replicate_async.core.durations import Durations
-from replicate_async.core.limits import Limits
 from replicate_async.core.listing_plan import ListingPlan, PageRequest
 from replicate_async.core.poll_backoff import PollBackoff, PollFailure
-from replicate_async.core.poll_schedule import DueHeap, PollSchedule
+from replicate_async.core.poll_schedule import PollSchedule
 from replicate_async.errors import NotFoundError
-from replicate_async.runs.waiting import poll_errors
-from replicate_async.runs.waiting.listed_run import (
-    ListedRun,
-    decode,
-    decode_listed,
-    unix_time,
-)
-from replicate_async.runs.waiting.poller_pool import PollerPool
-from replicate_async.runs.waiting.run_api import (
-    AnyRun,
-    RunApi,
-    check_run,
-    combined,
-    differ,
-)
-from replicate_async.runs.waiting.time_limit import GRACE, time_left, time_limit, timeout_error
-from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
+from replicate_async.runs.waiting import wait_errors
+from replicate_async.runs.waiting.listed_run import ListedRun, RawPage, decode, moment, unix_time
+from replicate_async.runs.waiting.run_api import AnyRun, check_run, differ
+from replicate_async.runs.waiting.tracked_run import GRACE, Subscription, TrackedRun
+from replicate_async.runs.waiting.wait_options import combined
 from replicate_async.schemas.redaction import redact_run
 
 _MANY: Final = 100
 _TICK: Final = 0.02
 """Seconds between two looks at the schedule of that many runs or more."""
 
-_BLOCKED: Final = 0.1
-"""Seconds by which a late timer shows that the event loop was blocked; an answer may have come."""
+_MOST_POLLERS: Final = 256
+"""Polls in flight: the API answers 1,000 a second, each within about a quarter of a second."""
 
 _ENDS_KEPT: Final = 4096
 
@@ -76,22 +63,36 @@ class RunTracker:
 
     def _use(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._now = loop.time
+        self._now, self._call_at = loop.time, loop.call_at
         self._runs = {}
         self._plans: dict[str, ListingPlan[TrackedRun]] = {}
         self._polls = PollSchedule[TrackedRun](self.durations, self._jitter)
-        self._limits = DueHeap[Subscription]()
         self._backoff = PollBackoff()
-        self._pollers = PollerPool(self._run_poll)
-        self._call_at = loop.call_at
+        self._queue = deque[TrackedRun]()
+        self._tasks = set[asyncio.Task[None]]()
+        self._starting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._ticked_at = -math.inf
 
     # Subscribers
 
-    def subscribe(self, subscription: Subscription) -> asyncio.Future[None]:
-        """Begin a wait; return the future that `Subscription.wake` completes."""
+    async def next_update(self, subscription: Subscription) -> AnyRun | None:
+        """Return the state that ends the wait of *subscription*, at once if the end is known.
+
+        None is returned when the wait is closed.
+        """
+        known = subscription.known
+        if known is not None and known.done:
+            return known
+        try:
+            state = await self._subscribe(subscription)
+        finally:
+            self._unsubscribe(subscription)
+        subscription.known = state or known
+        return state
+
+    def _subscribe(self, subscription: Subscription) -> asyncio.Future[AnyRun | None]:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._use(loop)
@@ -112,38 +113,40 @@ class RunTracker:
             self._wake_watchers(run)
         return subscription.woken
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def _unsubscribe(self, subscription: Subscription) -> None:
         """End a wait; a run without subscribers is polled no more."""
-        run = subscription.run
+        run, limit, subscription.woken = subscription.run, subscription.limit, None
+        if limit is not None:
+            limit.cancel()
         if run is None or subscription not in run.subscribers:
             return
         run.subscribers.remove(subscription)
-        if not self._tracks(run):
+        if self._runs.get(run.key) is not run:
             return  # a wait of another loop
-        self._limits.discard(subscription)
         if run.subscribers:
             self._set_pace(run)
         else:
             self._untrack(run)
 
-    def _tracks(self, run: TrackedRun) -> bool:
-        return self._runs.get(run.key) is run
-
     def _track(self, subscription: Subscription, now: float) -> TrackedRun:
         """Begin to poll a run, at the pace that it had if *subscription* waited for it before."""
-        run, last, key = subscription.run, subscription.known, subscription.key
+        run, key, api = subscription.run, subscription.key, subscription.api
+        listing = ListingPlan[TrackedRun](
+            windowed=api.windowed, pages_per_second=self._pages_per_second
+        )
+        plan = self._plans.setdefault(api.kind, listing)
         is_new = run is None
         if run is None:
-            run = TrackedRun(key, now, subscription.api, subscription.run_id, last)
+            run = TrackedRun(key, now, api, subscription.run_id, subscription.known, plan)
         self._runs[key] = run
-        run.subscribers = [subscription]
+        run.plan, run.subscribers = plan, [subscription]
         run.clear_failures()
-        run.poll, run.wants_updates = subscription.poll, subscription.wants_updates
+        run.poll, run.wants_updates = subscription.options.poll, subscription.wants_updates
         if run.last is not None:
             self._set_times(run, run.last, now)
         if self._reported_ends.pop(key, ()) is None:
             self._polls.push(run, now)
-        elif is_new and last is not None:
+        elif is_new and run.last is not None:
             self._polls.push_next(run, now)
         else:
             self._polls.push(run, max(run.due, now))
@@ -152,22 +155,23 @@ class RunTracker:
     def _untrack(self, run: TrackedRun) -> None:
         del self._runs[run.key]
         self._polls.discard(run)
-        if (plan := self._plans.get(run.api.kind)) is not None:
-            plan.discard(run)
+        run.plan.discard(run)
         if run.polled_by is not None:
             run.polled_by.cancel()
             run.polled_by = None
         if run.poll_sent_at is not None:
             run.due, run.poll_sent_at = run.poll_sent_at, None
         if not self._runs:
-            self._pollers.stop()
+            self._queue.clear()
+            for task in self._tasks - {asyncio.current_task()}:
+                task.cancel()
             self._cancel_timer()
         elif self._backoff.paused:
             self._set_timer()
 
     def _set_pace(self, run: TrackedRun) -> None:
         """Poll *run* as often as the most demanding of its subscribers wants."""
-        poll = combined([one.poll for one in run.subscribers])
+        poll = combined([one.options.poll for one in run.subscribers])
         wants_updates = any(one.wants_updates for one in run.subscribers)
         if (poll, wants_updates) != (run.poll, run.wants_updates):
             run.poll, run.wants_updates = poll, wants_updates
@@ -175,22 +179,17 @@ class RunTracker:
                 now = self._now()
                 self._push(run, min(run.due, now + self._polls.pause(run, now)))
 
-    def _finish(self, subscription: Subscription) -> None:
-        self.unsubscribe(subscription)
-        subscription.wake()
-
     def _fail(self, run: TrackedRun, error: Callable[[], BaseException]) -> None:
-        for one in tuple(run.subscribers):
-            one.error = error()
-            self._finish(one)
+        for one in run.subscribers:
+            one.fail(error())
+        self._untrack(run)
 
     # The timer
 
     def _set_timer(self) -> None:
-        polls_at = self._backoff.next_at(self._polls.next_due())
+        at = self._backoff.next_at(self._polls.next_due())
         if len(self._runs) > _MANY:
-            polls_at = max(polls_at, self._ticked_at + _TICK)
-        at = min(polls_at, self._limits.next_due())
+            at = max(at, self._ticked_at + _TICK)
         if at < self._timer_at:
             self._cancel_timer()
             self._timer, self._timer_at = self._call_at(at, self._on_timer), at
@@ -205,71 +204,77 @@ class RunTracker:
         self._set_timer()
 
     def _on_timer(self) -> None:
-        """Send the polls that are due, and end the waits whose time is over."""
+        """Poll the runs that are due, one by one or by pages of the listing."""
         # Event loops call a little early; the time that was set counts as over.
         now = self._ticked_at = max(self._now(), self._timer_at)
         self._timer, self._timer_at = None, math.inf
-        if due := self._polls.pop_due(now, self._backoff.allowed(now)):
-            self._send_due(due, now)
-        for subscription in self._limits.pop_due(now):
-            self._check_limit(subscription, now)
-        self._set_timer()
-
-    def _send_due(self, due: list[TrackedRun], now: float) -> None:
-        """Poll the runs that are *due*, one by one or by pages of the listing."""
-        if self._backoff.paused:
+        due = self._polls.pop_due(now, self._backoff.allowed(now))
+        if due and self._backoff.paused:
             self._backoff.probe = due[0]
-            self._submit(due[0])
-            return
-        for kind in {run.api.kind for run in due}:
-            runs = [run for run in due if run.api.kind == kind]
-            plan = self._plan_of(runs[0].api)
-            singles, requests, later = plan.plan(runs, now)
+            self._submit(due.pop())
+        for plan in {run.plan for run in due}:
+            singles, requests, later = plan.plan([run for run in due if run.plan is plan], now)
             for run in singles:
                 run.poll_sent_at = now
-            self._pollers.submit_all(singles)
+            self._queue.extend(singles)
             for request in requests:
                 for run in request.runs:
                     self._polls.discard(run)
-                self._pollers.submit(request)
+                self._start(self._poll_page(request))
             for run in later:
                 self._polls.push(run, max(plan.next_page_at, now + _TICK))
-
-    def _submit(self, run: TrackedRun, *, first: bool = False) -> None:
-        if run.push_id:
-            self._polls.discard(run)
-        run.poll_sent_at = self._now()
-        self._pollers.submit(run, first=first)
-
-    def _plan_of(self, api: RunApi[Any]) -> ListingPlan[TrackedRun]:
-        plan = self._plans.get(api.kind)
-        if plan is None:
-            plan = self._plans[api.kind] = ListingPlan(
-                windowed=api.windowed, pages_per_second=self._pages_per_second
-            )
-        return plan
+        self._start_poller()
+        self._set_timer()
 
     # Polls
 
-    def _run_poll(
-        self, job: TrackedRun | PageRequest[TrackedRun], poller: asyncio.Task[None]
-    ) -> Awaitable[None]:
-        # Runs are queued as they are: an object for each poll would cost a pass of the collector.
-        return self._poll(job, poller) if isinstance(job, TrackedRun) else self._poll_page(job)
+    def _submit(self, run: TrackedRun) -> None:
+        """Poll *run* by itself, as soon as a poller has time."""
+        self._polls.discard(run)
+        run.poll_sent_at = self._now()
+        self._queue.append(run)
+        self._start_poller()
 
-    async def _poll(self, run: TrackedRun, poller: asyncio.Task[None]) -> None:
-        """Poll one run by itself."""
-        if run.poll_sent_at is None or run.polled_by is not None or not self._tracks(run):
-            self._set_timer()
-            return  # a page or a webhook was quicker
-        if self._backoff.paused and self._backoff.probe is not run:
-            self._push(run, self._now())
-            return
-        run.polled_by, run.poll_sent_at = poller, self._now()
+    def _start_poller(self) -> None:
+        # One after the other: if answers are there at once, the first poller does all the work.
+        if self._queue and self._starting is None and len(self._tasks) < _MOST_POLLERS:
+            self._starting = self._start(self._poll_queue())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # An empty context: that of the caller is not about the runs of others.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._starting is task:
+            self._starting = None
+        self._start_poller()
+        if not task.cancelled():
+            task.result()
+
+    async def _poll_queue(self) -> None:
+        """Poll the queued runs, each by itself, until none is left."""
+        poller = asyncio.current_task()
+        await asyncio.sleep(0)  # a factory of eager tasks starts it within `_start_poller`
+        self._starting = None
+        while self._queue:
+            run = self._queue.popleft()
+            if self._starting is None:
+                self._start_poller()
+            if run.poll_sent_at is None or run.polled_by is not None:
+                continue  # a page or a webhook was quicker
+            if self._backoff.paused and self._backoff.probe is not run:
+                self._push(run, self._now())
+                continue
+            run.polled_by = poller
+            await self._poll(run, poller)
+
+    async def _poll(self, run: TrackedRun, poller: asyncio.Task[Any] | None) -> None:
         try:
-            state = await run.api.get(run.run_id)
-            # Compared here, too: a call less for each poll.
-            state = state if state.id == run.run_id else check_run(state, run.run_id)
+            state = check_run(await run.api.get(run.run_id), run.run_id)
         except Exception as error:  # noqa: BLE001 - ends the waits for this run, not the poller
             if run.polled_by is poller:
                 run.polled_by = None
@@ -277,8 +282,8 @@ class RunTracker:
         except BaseException:
             if run.polled_by is poller:
                 run.polled_by = None
-                now = self._now()
-                self._push(run, now + self._polls.pause(run, now))
+                self._polls.push_next(run, self._now())
+                self._set_timer()
             raise
         else:
             if self._backoff.failures:
@@ -290,15 +295,17 @@ class RunTracker:
     async def _poll_page(self, request: PageRequest[TrackedRun]) -> None:
         """Poll the runs of *request* by one page, and again those that it does not answer."""
         listed, alone = set[str](), set(request.runs)
+        api, plan = request.runs[0].api, request.runs[0].plan
         try:
-            if self._backoff.paused:
-                alone = set[TrackedRun]()
-            elif page := await self._fetch_page(request):
-                listed, alone = page
+            page = await api.page(moment(request.after), moment(request.before))
+        except Exception:  # noqa: BLE001 - the polls of single runs tell what is wrong
+            plan.page_failed(self._now())
+        else:
+            listed, alone = self._apply_page(request, page)
         finally:
             now = self._now()
             for run in request.runs:
-                if run.key in listed or run.poll_sent_at is None or not self._tracks(run):
+                if run.key in listed or run.poll_sent_at is None:
                     continue
                 if run.ripe_at > now:
                     self._polls.push(run, run.due)
@@ -307,37 +314,6 @@ class RunTracker:
                 else:
                     self._polls.push(run, now)
             self._set_timer()
-
-    async def _fetch_page(
-        self, request: PageRequest[TrackedRun]
-    ) -> tuple[set[str], set[TrackedRun]] | None:
-        """Fetch a page and apply it, unless it fails.
-
-        Return the keys of its runs, and the runs of *request* to be polled by themselves.
-        """
-        api = request.runs[0].api
-        plan = self._plan_of(api)
-        try:
-            page = await api.page(_moment(request.after), _moment(request.before))
-        except Exception:  # noqa: BLE001 - the polls of single runs tell what is wrong
-            plan.page_failed(self._now())
-            return None
-        if self._backoff.failures:
-            self._resume()
-        now, oldest, keys = self._now(), math.inf, set[str]()
-        for raw in page.results:
-            listed = decode_listed(raw)
-            if listed is None:
-                continue
-            created = unix_time(listed.created_at)
-            oldest = oldest if created is None else min(oldest, created)
-            keys.add(key := f"{api.kind}/{listed.id}")
-            run = self._runs.get(key)
-            if run is not None and run.polled_by is None:
-                plan.add(run, created)
-                self._apply_listed(run, listed, raw, now)
-        has_more = page.next_url and oldest < math.inf
-        return keys, plan.page_read(request, keys, oldest if has_more else None, now=now)
 
     # Answers
 
@@ -356,65 +332,88 @@ class RunTracker:
             if len(self._reported_ends) > _ENDS_KEPT:
                 self._reported_ends.popitem(last=False)
 
-    def apply(self, run: TrackedRun, state: AnyRun) -> None:
-        """Apply a polled or reported *state* of *run*, and wake its subscribers."""
+    def apply(self, run: TrackedRun, state: AnyRun | ListedRun) -> None:
+        """Apply a polled, listed or reported *state* of *run*, and wake its subscribers."""
         now = self._now()
         if run.failing_since is not None:
             run.clear_failures()
         if run.started is None and (state.started_at is not None or run.version is None):
             self._set_times(run, state, now)
-        if state.done:
-            self.record_duration(state)
-            for one in tuple(run.subscribers):
-                one.known = state
-                self._finish(one)
-            return
-        run.seen, run.last = True, state
-        self._show_status(run, state.status, now)
+        if not isinstance(state, ListedRun):
+            run.last = state
+            if state.done:
+                self._end(run, state)
+                return
+        run.seen = True
+        if state.status != run.status:
+            self._change_status(run, state.status, now)
+        if run.polled_by is None:
+            run.polls += 1
+            run.passed_over = 0
+            self._polls.push_next(run, now)
         if run.wants_updates:
             self._wake_watchers(run)
-        if run.expired:
-            self._check_limits(run, now)
+        if run.grace_until is not None:
+            self._check_limits(run)
         if run.due < self._timer_at:
             self._set_timer()
 
-    def _apply_listed(self, run: TrackedRun, listed: ListedRun, raw: Raw, now: float) -> None:
-        """Apply what a page shows of *run*; an end that it shows in part is polled at once."""
-        if listed.done or run.wants_updates:
-            state = decode(raw, run.api.returns) if listed.is_complete else None
-            if state is None:
-                self._submit(run, first=True)
-            else:
-                self.apply(run, redact_run(state, run.api.redact))
-            return
-        if run.failing_since is not None:
-            run.clear_failures()
-        self._polls.set_times(run, None, unix_time(listed.started_at), now)
-        run.seen = True
-        self._show_status(run, listed.status, now)
+    def _end(self, run: TrackedRun, state: AnyRun) -> None:
+        self.record_duration(state)
+        for one in run.subscribers:
+            one.wake(state)
+        self._untrack(run)
 
-    def _show_status(self, run: TrackedRun, status: str, now: float) -> None:
-        if status != run.status:
-            run.status, run.changed_at = status, now
-        if run.polled_by is None:
-            self._polls.answered(run, now)
+    def _change_status(self, run: TrackedRun, status: str, now: float) -> None:
+        run.status, run.changed_at = status, now
         if run.working_since is None and status != "starting":
             run.working_since = now
             for one in run.subscribers:
                 self._set_limit(one, run)
 
+    def _apply_page(
+        self, request: PageRequest[TrackedRun], page: RawPage
+    ) -> tuple[set[str], set[TrackedRun]]:
+        """Return the keys of the runs on *page*, and the runs to be polled by themselves."""
+        if self._backoff.failures:
+            self._resume()
+        now, oldest, keys = self._now(), math.inf, set[str]()
+        api, plan = request.runs[0].api, request.runs[0].plan
+        for raw in page.results:
+            listed = decode(raw, ListedRun)
+            if listed is None:
+                continue
+            created = unix_time(listed.created_at)
+            oldest = oldest if created is None else min(oldest, created)
+            keys.add(key := f"{api.kind}/{listed.id}")
+            run = self._runs.get(key)
+            if run is not None and run.polled_by is None:
+                plan.add(run, created)
+                self._apply_listed(run, listed, raw)
+        has_more = page.next_url and oldest < math.inf
+        return keys, plan.page_read(request, keys, oldest if has_more else None, now=now)
+
+    def _apply_listed(self, run: TrackedRun, listed: ListedRun, raw: Raw) -> None:
+        """Apply what a page shows of *run*; an end that it shows in part is polled at once."""
+        if not (listed.done or run.wants_updates):
+            self.apply(run, listed)
+        elif listed.is_complete and (state := decode(raw, run.api.returns)) is not None:
+            self.apply(run, redact_run(state, run.api.redact))
+        else:
+            self._submit(run)
+
     def _wake_watchers(self, run: TrackedRun) -> None:
         """Wake the subscribers that want the last change and do not know it."""
-        for one in tuple(run.subscribers):
+        for one in run.subscribers:
             if one.wants_updates and run.last is not None and differ(one.known, run.last):
-                one.known = run.last
-                self._finish(one)
+                one.wake(run.last)
 
-    def _set_times(self, run: TrackedRun, state: AnyRun, now: float) -> None:
-        run.version = run.version or (state.model, state.version)
+    def _set_times(self, run: TrackedRun, state: AnyRun | ListedRun, now: float) -> None:
+        if not isinstance(state, ListedRun):
+            run.version = run.version or (state.model, state.version)
         created, started = unix_time(state.created_at), unix_time(state.started_at)
         self._polls.set_times(run, created, started, now)
-        self._plan_of(run.api).add(run)
+        run.plan.add(run)
 
     def record_duration(self, state: AnyRun) -> None:
         """Record how long the run took that has ended in *state*, if it succeeded."""
@@ -432,32 +431,31 @@ class RunTracker:
 
     def _poll_failed(self, run: TrackedRun, error: Exception) -> None:
         """Poll *run* again after a failure, or end the waits for it."""
-        meaning = poll_errors.meaning_of(error)
+        meaning = wait_errors.meaning_of(error)
         if meaning == "fatal":
-            self._fail(run, partial(poll_errors.copied, error))
+            self._fail(run, partial(wait_errors.copied, error))
             return
         now, is_probe = self._now(), self._backoff.probe is run
         # A 404 is about one run, and does not pause the polls of others.
         is_gone = isinstance(error, NotFoundError)
-        affected = [run, *self._late(now)] if is_probe and not is_gone else [run]
+        affected = [run]
+        if is_probe and not is_gone:  # with the polls that are due and held back
+            waiting = self._runs.values()
+            affected += [one for one in waiting if one.poll_sent_at is None and one.due <= now]
         run.failures += 1
         for one in affected:
-            one.note_failure(poll_errors.shown(error), is_refusal=meaning == "refused", now=now)
-        failure = PollFailure(poll_errors.retry_after(error), time_left(run, now), self._jitter())
+            one.note_failure(wait_errors.shown(error), is_refusal=meaning == "refused", now=now)
+        failure = PollFailure(wait_errors.retry_after(error), run.time_left(now), self._jitter())
         if is_probe or not is_gone:
             self._backoff.failed(run, failure, now)
         run.ripe_at = now + (0.0 if self._backoff.paused else failure.pause(run.failures))
         self._polls.push(run, run.ripe_at)
         for one in affected:
-            if one.refused_since is not None and now - one.refused_since >= poll_errors.REFUSED_FOR:
-                self._fail(one, partial(poll_errors.refusal, error, one))
-        if run.expired:
-            self._check_limits(run, now)
+            if one.refused_since is not None and now - one.refused_since >= wait_errors.REFUSED_FOR:
+                self._fail(one, partial(wait_errors.refusal, error, one))
+        if run.grace_until is not None:
+            self._check_limits(run)
         self._set_timer()
-
-    def _late(self, now: float) -> list[TrackedRun]:
-        """Return the runs whose polls are due, and were not sent during an outage."""
-        return [run for run in self._runs.values() if run.poll_sent_at is None and run.due <= now]
 
     def _resume(self) -> None:
         """Poll all runs again after a failure of some polls or of all."""
@@ -469,36 +467,26 @@ class RunTracker:
 
     # Time limits
 
-    def _set_limit(self, subscription: Subscription, run: TrackedRun) -> None:
-        self._limits.push(subscription, time_limit(subscription, run).at)
+    def _set_limit(self, one: Subscription, run: TrackedRun, at: float | None = None) -> None:
+        if one.limit is not None:
+            one.limit.cancel()
+        at = run.limit_of(one)[0] if at is None else at
+        one.limit = None if at == math.inf else self._call_at(at, self._check_limit, one, run, at)
 
-    def _check_limits(self, run: TrackedRun, now: float) -> None:
-        run.expired = False
-        for one in tuple(run.subscribers):
-            self._check_limit(one, now)
+    def _check_limits(self, run: TrackedRun) -> None:
+        run.grace_until = None
+        for one in run.subscribers:
+            self._check_limit(one, run, self._now())
 
-    def _check_limit(self, subscription: Subscription, now: float) -> None:
-        """End a wait whose time is over, unless a poll was just sent that may bring the end."""
-        run = subscription.run
-        if run is None or subscription not in run.subscribers:
-            return
-        at, bound = time_limit(subscription, run)
-        if at <= now and run.poll_sent_at is not None:
-            at = run.poll_sent_at + GRACE
-            if now > subscription.due + _BLOCKED and not run.expired:
-                at = max(at, now + _BLOCKED)
-            run.expired = True
+    def _check_limit(self, one: Subscription, run: TrackedRun, now: float) -> None:
+        """End a wait whose time is over, unless a poll under way may show the end of the run."""
+        now = max(self._now(), now)
+        at, bound = run.limit_of(one)
+        if at <= now and run.polled_at <= now and at < run.polled_at + GRACE:
+            if run.grace_until is None:
+                run.grace_until = now + GRACE
+            at = run.grace_until
         if at > now:
-            self._limits.push(subscription, at)
+            self._set_limit(one, run, at)
         else:
-            subscription.error = timeout_error(subscription, run, bound)
-            self._finish(subscription)
-
-
-def pages_per_second(limits: Limits) -> float:
-    """Return how many pages waits may fetch: half of what *limits* allow such calls."""
-    return math.inf if limits.others is None or not limits.enabled else limits.others / 60 / 2
-
-
-def _moment(unix: float | None) -> datetime | None:
-    return None if unix is None else datetime.fromtimestamp(unix, UTC)
+            one.fail(wait_errors.timeout_error(one, run, bound))

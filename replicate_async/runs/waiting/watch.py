@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import Generic, Self, cast
 
-from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError
-from replicate_async.runs.waiting.run_api import (
-    AnyRun,
-    OnUpdate,
-    RunApi,
-    RunT,
-    check_on_update,
-)
+from replicate_async.runs.waiting.run_api import RunApi, RunT
 from replicate_async.runs.waiting.tracked_run import Subscription
 from replicate_async.runs.waiting.tracker import RunTracker
+from replicate_async.runs.waiting.wait_options import WaitOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,47 +19,21 @@ class PredictionWaits(Generic[RunT]):
     tracker: RunTracker
     api: RunApi[RunT]
 
-    async def wait(
-        self,
-        run_id: str,
-        *,
-        last: RunT | None,
-        timeout: float | None,
-        queue_timeout: float | None = None,
-        poll: Poll | None,
-        on_update: OnUpdate[RunT] | None = None,
-    ) -> RunT:
+    async def wait(self, run_id: str, options: WaitOptions, *, last: RunT | None = None) -> RunT:
         """Return the run when it has ended; *last* is a known state, which may be the end."""
-        check_on_update(on_update)
-        if on_update is None:
-            subscription = Subscription(
-                self.api, run_id, last, timeout, queue_timeout, poll, wants_updates=False
-            )
-            return cast("RunT", await next_update(self.tracker, subscription))
-        updates = self.watch(
-            run_id, last=last, timeout=timeout, queue_timeout=queue_timeout, poll=poll
-        )
+        wants_updates = options.on_update is not None
+        subscription = Subscription(self.api, run_id, last, options, wants_updates)
         while True:
-            state = await anext(updates)
-            answer = on_update(state)
-            if isawaitable(answer):
-                await answer
+            state = cast("RunT", await self.tracker.next_update(subscription))
+            await options.report(state)
             if state.done:
                 return state
 
     def watch(
-        self,
-        run_id: str,
-        *,
-        last: RunT | None,
-        timeout: float | None,
-        queue_timeout: float | None = None,
-        poll: Poll | None,
+        self, run_id: str, options: WaitOptions, *, last: RunT | None = None
     ) -> RunUpdates[RunT]:
         """Return the changes of the run from *last* on."""
-        subscription = Subscription(
-            self.api, run_id, last, timeout, queue_timeout, poll, wants_updates=True
-        )
+        subscription = Subscription(self.api, run_id, last, options, wants_updates=True)
         return RunUpdates(self.tracker, subscription)
 
 
@@ -97,7 +64,7 @@ class RunUpdates(Generic[RunT]):
             raise ClientStateError("The run is watched by another task; one task can await it.")
         self._awaited = True
         try:
-            state = await next_update(self._tracker, self._subscription)
+            state = await self._tracker.next_update(self._subscription)
         except Exception:
             self._over = True
             raise
@@ -111,29 +78,8 @@ class RunUpdates(Generic[RunT]):
     def close(self) -> None:
         """End the iteration, also in a task that awaits the next change."""
         self._over = True
-        self._subscription.wake()
+        self._subscription.wake(None)
 
     def __repr__(self) -> str:
         state = "over" if self._over else "open"
         return f"<RunUpdates {self._subscription.run_id} {state}>"
-
-
-async def next_update(tracker: RunTracker, subscription: Subscription) -> AnyRun | None:
-    """Return the state that ends the wait of *subscription*, at once if the end is known.
-
-    None is returned when it was woken before any state was known.
-    """
-    known = subscription.known
-    if known is not None and known.done:
-        return known
-    try:
-        await tracker.subscribe(subscription)
-    finally:
-        tracker.unsubscribe(subscription)
-        subscription.woken = None
-    if subscription.error is not None:
-        try:
-            raise subscription.error
-        finally:
-            subscription.error = None
-    return subscription.known

@@ -15,7 +15,7 @@ from replicate_async.core.sse import encode
 from replicate_async.runs.streaming.connection import ByteStream
 from replicate_async.runs.streaming.reader import StreamDeps
 from replicate_async.runs.streaming.stream import Stream
-from replicate_async.runs.waiting.run_api import PREDICTION_TIMEOUT
+from replicate_async.runs.waiting.wait_options import PREDICTION_TIMEOUT
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import PredictionURLs
 from tests.runs.service import Run, Service, cut_at, output, text_of

@@ -1,4 +1,4 @@
-"""What a failed poll means for a wait, and the error of a wait whose polls are refused."""
+"""What a failed poll means for a wait, and the errors that end a wait."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 from replicate_async.errors import (
     APIConnectionError,
     APIStatusError,
+    Bound,
     DecodeError,
     LimiterError,
     NotFoundError,
@@ -15,8 +16,9 @@ from replicate_async.errors import (
     RedirectError,
     ReplicateError,
     TLSError,
+    WaitTimeout,
 )
-from replicate_async.runs.waiting.tracked_run import TrackedRun
+from replicate_async.runs.waiting.tracked_run import Subscription, TrackedRun
 
 Meaning: TypeAlias = Literal["transient", "refused", "fatal"]
 
@@ -90,3 +92,41 @@ def copied(error: Exception) -> BaseException:
         return copy.copy(error)
     except Exception:  # noqa: BLE001 - not every error can be copied
         return error
+
+
+def timeout_error(subscription: Subscription, run: TrackedRun, bound: Bound) -> WaitTimeout:
+    """Return the error of a wait that is over by *bound*."""
+    seconds: float | None = getattr(subscription.options, bound)
+    error = WaitTimeout(
+        "", last=run.last_seen(), bound=bound, seconds=seconds or 0.0, poll_error=run.poll_error
+    )
+    error.args = (timed_out(run.run_id, error, "goes on"),)
+    return error
+
+
+_ADVICE: Final = {
+    "goes on": "it goes on. Wait again, cancel it, or",
+    "unknown": "it was not canceled, and may go on. Wait again, cancel it, or",
+    "canceled": "it was canceled. To give it more time,",
+    "not canceled": (
+        "canceling it failed, so it may go on: look for it with predictions.get. To give it more "
+        "time,"
+    ),
+}
+
+
+def timed_out(
+    run_id: str, error: WaitTimeout, outcome: Literal["goes on", "canceled", "not canceled"]
+) -> str:
+    """Return the message of *error*, with the *outcome* for the run *run_id*."""
+    last, trouble = error.last, error.poll_error
+    state = "was never seen" if last is None else f"is still {last.status}"
+    if last is not None and trouble:
+        state = f"was last seen {last.status} and has not ended"
+    where = "of waiting" if error.bound == "timeout" else "in the queue"
+    advice = _ADVICE["unknown" if outcome == "goes on" and trouble else outcome]
+    message = (
+        f"{run_id} {state} after {error.seconds:g} s {where}; {advice} pass a longer "
+        f"{error.bound}=."
+    )
+    return f"{message} The last poll failed: {trouble}" if trouble else message

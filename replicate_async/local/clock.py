@@ -1,4 +1,4 @@
-"""The server's time: the machine's, plus whatever a test has added to it."""
+"""The server's time: the machine's, plus the seconds that a test has added."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Timer:
 
 
 class Clock:
-    """Wall time that can be moved forward, and the timers that hang on it."""
+    """Wall time that can be moved forward, and its timers."""
 
     def __init__(self) -> None:
         self._offset = 0.0
@@ -46,12 +46,12 @@ class Clock:
         return time.time() + self._offset
 
     def stamp(self) -> float:
-        """Return the time, later by a microsecond at least than every stamp before it."""
+        """Return the time, at least a microsecond later than every earlier stamp."""
         self._last = max(round(self.now(), 6), round(self._last + _MICROSECOND, 6))
         return self._last
 
     def call_at(self, when: float, call: Callable[[], object]) -> Timer:
-        """Arrange for *call* at the time *when*."""
+        """Schedule *call* for the time *when*."""
         timer = Timer(call)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         if self._timers[0][2] is timer:
@@ -59,7 +59,7 @@ class Clock:
         return timer
 
     def call_later(self, delay: float, call: Callable[[], object]) -> Timer:
-        """Arrange for *call* in *delay* seconds."""
+        """Schedule *call* in *delay* seconds."""
         return self.call_at(self.now() + delay, call)
 
     async def sleep(self, delay: float) -> None:
@@ -106,7 +106,7 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 def timestamp(seconds: float, digits: int = 6) -> str:
-    """Return *seconds* since the epoch in RFC 3339, with so many fractional digits, cut off."""
+    """Return *seconds* since the epoch in RFC 3339, cut off after *digits* fractional digits."""
     moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=round(seconds, 6))
     whole = moment.strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{moment.microsecond:06d}000"[:digits]

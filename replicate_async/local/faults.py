@@ -1,7 +1,7 @@
-"""Faults: what a test asks the server to do wrong, and how often.
+"""Faults: errors, delays and broken connections that a test orders.
 
-Nothing happens unless it was added, and every answer that was touched says so in the header
-`replicate-local-fault`. `http.fault_injection` carries them out.
+Each answer that a fault has changed carries the header `replicate-local-fault`.
+`http.fault_injection` carries them out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 @dataclass
 class Fault:
-    """One kind of trouble with an operation; `left` says how often it still happens."""
+    """One fault of an operation, for the next `left` requests."""
 
     operation: str
     left: int
@@ -37,17 +37,17 @@ class Fault:
 
     @property
     def mark(self) -> dict[str, str]:
-        """The header that says that an answer was touched."""
+        """The header of an answer that the fault has changed."""
         return {MARK: self.operation}
 
     @property
     def replaces(self) -> bool:
-        """Whether it stands in the place of the operation's own answer."""
+        """Whether it replaces the operation's answer."""
         return self.status is not None
 
 
 class Faults:
-    """The trouble that a server was asked for."""
+    """The faults of a server, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -70,17 +70,27 @@ class Faults:
         reset: bool = False,
         perform: bool | None = None,
     ) -> Fault:
-        """Make trouble with the next *times* requests of *operation*; faults queue up in order.
+        """Add a fault to the next *times* requests of *operation*, after the faults added before.
 
-        *operation* is an operationId such as "predictions.get", "streams", "delivery" (of output
-        files) or "*". *status* answers with that status instead, with *body*, *content_type*,
-        *headers* and *retry_after*. *delay* waits so many seconds before the answer, *pause*
-        between its 64 byte pieces (or a stream's events). *cut_after* closes the connection after
-        so many bytes of the answer, headers included (of a stream: of its events),
-        *cut_after_events* after so many events, *omit_done* before the `done`; with *reset* the
-        connection is reset rather than closed. *perform* says whether the operation is carried
-        out before its answer is replaced or cut: it is when cut, and is not when replaced, unless
-        said otherwise.
+            server.faults.add("predictions.create", status=503)
+
+        Args:
+            operation: An operationId, "streams", "delivery" (of output files), or "*" for all.
+            times: For how many requests.
+            status: The status to answer with instead of the operation's answer.
+            body: The body of that answer; a problem unless given.
+            content_type: The media type of that body.
+            headers: Headers that are added to the answer.
+            retry_after: Seconds in `Retry-After`.
+            delay: Seconds before the answer.
+            pause: Seconds between its pieces of 64 bytes, or between a stream's events.
+            cut_after: Bytes of the answer, headers included, after which the connection is
+                closed; of a stream, bytes of its events.
+            cut_after_events: Events of a stream after which the connection is closed.
+            omit_done: Whether a stream ends without its `done`.
+            reset: Whether the connection is reset rather than closed.
+            perform: Whether the operation is carried out; unless given, it is when the answer is
+                cut, and is not when it is replaced.
         """
         fault = Fault(
             operation=operation,
@@ -102,11 +112,11 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Forget all trouble that has not happened yet."""
+        """Remove all faults."""
         self._faults.clear()
 
     def take(self, operation: str) -> Fault | None:
-        """Return the trouble that is due for a request of *operation*, and count it."""
+        """Return the fault for a request of *operation*, and count it."""
         for fault in self._faults:
             if fault.operation in {operation, EVERYTHING}:
                 fault.left -= 1

@@ -1,4 +1,4 @@
-"""Identifiers in the forms that the service mints them."""
+"""IDs, tokens and secrets in the service's format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def capability() -> str:
 
 
 def run_capability(id: str, key: bytes) -> str:
-    """Return the secret part of the URL of a run's stream, which *key* makes of the run's *id*."""
+    """Return the secret part of the URL of a run's stream, an HMAC of its *id* with *key*."""
     number = 0
     for character in id:
         number = number * 32 + _CROCKFORD.index(character)

@@ -1,7 +1,7 @@
-"""Things as the API shows them.
+"""Records as the API shows them.
 
 The service has two halves with different habits: the edge that creates and reads predictions, and
-the Django application for all else. The edge leaves out what is not known yet and cuts timestamps
+the Django application for the rest. The edge leaves out what is not known yet and cuts timestamps
 to milliseconds; Django shows null and microseconds.
 """
 
@@ -26,7 +26,7 @@ DJANGO_DIGITS = 6
 
 
 class Serializers:
-    """Makes JSON of things, as *settings* say."""
+    """Makes the JSON of records."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Serializers:
         }
 
     def version(self, version: Version) -> dict[str, Any]:
-        """Return a version; its schema comes without paths, as since 2025."""
+        """Return a version; its schema has no paths, as since 2025."""
         return {
             "id": version.id,
             "created_at": self.time(version.created),
@@ -171,13 +171,13 @@ class Serializers:
         }
 
     def webhook_run(self, run: RunRecord) -> dict[str, Any]:
-        """Return what a webhook says of a run."""
+        """Return a run as the body of a webhook."""
         resource = "trainings" if run.kind == "training" else "predictions"
         return self.django_run(run, run.base, resource) | {"logs": run.logs}
 
 
 def run_urls(run: RunRecord, base: str, resource: str) -> dict[str, str]:
-    """Return where a run is."""
+    """Return the URLs of a run."""
     urls = {
         "cancel": f"{base}/v1/{resource}/{run.id}/cancel",
         "get": f"{base}/v1/{resource}/{run.id}",

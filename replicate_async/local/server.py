@@ -1,4 +1,4 @@
-"""An embedded server that speaks the Replicate HTTP API and runs Python functions as models."""
+"""The embedded server as an object: its models, accounts, faults and clock."""
 
 from __future__ import annotations
 
@@ -24,20 +24,28 @@ from replicate_async.local.store.records import NAME, VERSION_ID, Account, Colle
 F = TypeVar("F", bound=Callable[..., object])
 
 _BUILTIN_COLLECTION = "built-in"
-# An address to listen at is none to connect to, and a client refuses to send its token there.
+# A wildcard address is not one to connect to, and a client refuses to send its token there.
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
 class LocalReplicate:
     """A server for the Replicate API on this machine, as an async context manager.
 
-    It keeps real state and really runs its models: the built-in ones (`local/storyteller` and
-    others, unless *builtins* is false), those of *models*, which maps "owner/name" to functions,
-    and those registered with `model`. *port* 0 takes a free one. *api_token* is made up unless
-    given, and belongs to the user *username*. *faults* and *settings* say what should go wrong, and
-    how the server behaves; nothing goes wrong by itself.
+    It keeps real state and really runs its models. It starts once; leaving the context cancels
+    every run and closes every connection.
 
-    A server starts once; leaving the context cancels every run and closes every connection.
+        async with LocalReplicate() as server:
+            client = Replicate(server.api_token, base_url=server.url)
+
+    Args:
+        host: The address to listen at.
+        port: The port to listen at; 0 takes a free one.
+        api_token: The token of the user *username*; random unless given.
+        username: The owner of models that clients create.
+        models: Functions, classes or backends by "owner/name"; more are added with `model`.
+        builtins: Whether the built-in models, such as "local/storyteller", are there.
+        faults: Faults to inject; none unless given.
+        settings: Limits, times and sizes.
     """
 
     def __init__(
@@ -86,7 +94,7 @@ class LocalReplicate:
 
     @property
     def webhook_attempts(self) -> Sequence[Attempt]:
-        """What webhooks were sent lately, and what came of each try."""
+        """The last 1,000 attempts to call a webhook, with their results."""
         return list(self._services.webhooks.attempts)
 
     def model(
@@ -104,13 +112,28 @@ class LocalReplicate:
     ) -> Callable[[F], F]:
         """Return a decorator that registers a function as the newest version of the model *ref*.
 
-        The function's parameters are the model's inputs and what it returns its output; an async
-        function, a generator of either kind or a class with a method `predict` will do. A class is
-        made and its `setup` called before the first prediction, which is `starting` until then.
-        *train* makes the model trainable. *concurrency* is how many predictions run at once: 1 of
-        a class and as many as the settings allow of a function, unless given. *official* models
-        can be run without naming a version; *hidden* ones show ``hidden`` for it. *examples* are
-        inputs, which run when the model's examples are first listed.
+        The function's parameters are the model's inputs, its result is the output. It may be
+        asynchronous, a generator of either kind, or a class with a method `predict`, whose `setup`
+        is called before the first prediction.
+
+            @server.model("acme/resize")
+            def resize(image: InputFile, width: int = 512) -> OutputFile: ...
+
+        Args:
+            ref: "owner/name".
+            train: A function that returns weights, which makes the model trainable.
+            description: One sentence; the first line of the docstring unless given.
+            concurrency: How many predictions run at once; 1 of a class, and
+                `Settings.concurrency` of a function, unless given.
+            visibility: "public" or "private".
+            official: Whether the model runs without a version being named.
+            hidden: Whether predictions show "hidden" for the version.
+            readme: Markdown.
+            examples: Inputs, which run when the model's examples are first listed.
+
+        Raises:
+            AnnotationError: The annotations give no schema; it is a `TypeError`.
+            ValueError: *ref* is not "owner/name".
         """
 
         def register(function: F) -> F:
@@ -147,9 +170,19 @@ class LocalReplicate:
     ) -> str:
         """Register *model* as the newest version of the model *ref* and return the version's id.
 
-        *model* is a function, a class with a method `predict`, or a `ModelBackend`; options are
-        those of `model`. Raises `ValueError` for a *ref* that is not "owner/name" and a backend
-        whose `version_id` is not 64 hexadecimal digits.
+        Args:
+            ref: "owner/name".
+            model: A function, a class with a method `predict`, or a `ModelBackend`.
+            visibility: As for `model`, like the other options.
+            official: Whether the model runs without a version being named.
+            hidden: Whether predictions show "hidden" for the version.
+            readme: Markdown.
+            examples: Inputs, which run when the model's examples are first listed.
+
+        Raises:
+            AnnotationError: The annotations give no schema; it is a `TypeError`.
+            ValueError: *ref* is not "owner/name", or a backend's `version_id` is not 64 hexadecimal
+                digits.
         """
         owner, name = _split(ref)
         backend = model if isinstance(model, ModelBackend) else ModelFunction(model, name=ref)
@@ -161,7 +194,7 @@ class LocalReplicate:
             record = Model(owner, name, self._services.clock.stamp(), visibility=visibility)
             store.models[ref] = record
             if owner not in {"local", "replicate"}:
-                # So that the token can train into the model and delete it.
+                # The token may then train into the model and delete it.
                 self._account.organizations.add(owner)
         record.description = backend.description or record.description
         record.official = official or record.official
@@ -182,7 +215,7 @@ class LocalReplicate:
     def add_collection(
         self, slug: str, models: Sequence[str], *, name: str | None = None, description: str = ""
     ) -> None:
-        """Make a collection of *models*, each an "owner/name" that is registered already."""
+        """Add a collection of *models*, each the "owner/name" of a registered model."""
         store = self._services.store
         title = name or slug.replace("-", " ").capitalize()
         store.collections[slug] = Collection(
@@ -192,7 +225,7 @@ class LocalReplicate:
     def sign_download(self, file_id: str, *, expiry: int) -> dict[str, str]:
         """Return the query of files.download for a file of the token's account.
 
-        The service gives its signing key to nobody over the API; a test needs a way.
+        The API does not publish the key that signs downloads; this is for tests.
         """
         signature = self._services.store.files.signature(self.username, file_id, expiry)
         return {"owner": self.username, "expiry": str(expiry), "signature": signature}
@@ -200,7 +233,7 @@ class LocalReplicate:
     def advance(self, seconds: float) -> None:
         """Move the server's clock forward: deadlines, expiries and retries fall due.
 
-        So tests of what takes an hour take no time; nothing runs backwards.
+        A test of an hour then takes no time.
         """
         self._services.clock.advance(seconds)
 
@@ -232,13 +265,13 @@ class LocalReplicate:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # In a cancelled scope of anyio's every await is cut short, and much would stay open.
+        # In a cancelled scope of anyio every await is cancelled, and connections would stay open.
         with anyio.CancelScope(shield=True):
             await self.close()
 
     def _add_builtins(self) -> None:
         for ref, make in BUILTINS.items():
-            # The specification's own example is a community model, which needs its version named.
+            # The example of the API's specification is a community model, which needs a version.
             self.add_model(ref, make(), official=ref.startswith("local/"))
         self.add_collection(
             _BUILTIN_COLLECTION,
@@ -258,9 +291,16 @@ async def serve(
     settings: Settings | None = None,
     ready: Callable[[LocalReplicate], None] | None = None,
 ) -> None:
-    """Run a server until the task is cancelled; *ready* is called once it listens.
+    """Run a `LocalReplicate` until the task is cancelled.
 
-    Options are those of `LocalReplicate`.
+    Args:
+        host: The address to listen at.
+        port: The port to listen at; 0 takes a free one.
+        api_token: The token of the account; random unless given.
+        models: Functions, classes or backends by "owner/name".
+        builtins: Whether the built-in models are there.
+        settings: Limits, times and sizes.
+        ready: Called with the server once it listens.
     """
     server = LocalReplicate(
         host, port, api_token=api_token, models=models, builtins=builtins, settings=settings

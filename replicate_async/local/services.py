@@ -15,7 +15,7 @@ from replicate_async.local.store.store import Store
 
 
 class Services:
-    """What a request handler needs, apart from its request."""
+    """The settings, clock, store, serializers, webhooks and runner of a server."""
 
     def __init__(self, settings: Settings, faults: Faults) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""What can be turned on an embedded server, and to what it stands when nobody does."""
+"""The settings of an embedded server, with their defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RateLimits:
 
     @classmethod
     def off(cls) -> RateLimits:
-        """Return limits that limit nothing, for load tests."""
+        """Return no limits, for load tests."""
         return cls(create=0, get=0, other=0)
 
 
@@ -32,7 +32,7 @@ class Settings:
     run_timeout: float = 1800.0
     """How long a run may take before it fails."""
     data_retention: float = 3600.0
-    """When the input values, output, output files and logs of a finished run are removed."""
+    """How long input, output, output files and logs of a finished run are kept."""
     file_expiry: float = 24 * 3600.0
     """How long an upload is kept."""
     sync_wait_cap: float = 60.0
@@ -63,9 +63,9 @@ class Settings:
     """Further names by which clients may address the server in `Host`."""
     max_body: int = 20 * 1024 * 1024
     max_file: int = 100 * 1000 * 1000
-    """Where uploads, and file inputs from elsewhere, are too large."""
+    """The size from which uploads, and file inputs from other hosts, are too large."""
     max_models: int = 1000
     stored_files: int = 2 * 1000 * 1000 * 1000
-    """Bytes of uploads, and of output files, kept before the oldest is dropped."""
+    """Bytes of uploads, and of output files, that are kept; then the oldest is dropped."""
     page_size: int = 100
     model_page_size: int = 25

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class TempFolder:
-    """A folder for files, made for the first of them; `close` removes it and all that is in it."""
+    """A folder that is made for its first file; `close` removes it with all files."""
 
     def __init__(self) -> None:
         self._made: tempfile.TemporaryDirectory[str] | None = None
@@ -18,7 +18,7 @@ class TempFolder:
         self._files = itertools.count(1)
 
     def place(self) -> Path:
-        """Return where a new file may be written, from whatever thread."""
+        """Return the path of a new file; callable from any thread."""
         with self._lock:
             if self._closed:
                 raise OSError("the folder for files was removed")
@@ -29,7 +29,7 @@ class TempFolder:
             return Path(self._made.name, str(next(self._files)))
 
     def close(self) -> None:
-        """Remove the folder; nothing is placed there after this."""
+        """Remove the folder; later calls of `place` raise `OSError`."""
         with self._lock:
             self._closed = True
             made, self._made = self._made, None

@@ -87,7 +87,7 @@ async def test_both_schemes_are_understood(wire: Wire, value: str, status: int) 
         ("a b", 421),
     ],
 )
-async def test_other_hosts_are_not_answered_for(wire: Wire, host: str, status: int) -> None:
+async def test_an_unknown_host_header_is_refused(wire: Wire, host: str, status: int) -> None:
     assert (await wire.ask("GET", "/account", headers={"Host": host})).status == status
 
 
@@ -119,7 +119,7 @@ async def test_head_and_options_answer(wire: Wire) -> None:
     assert header(options, "Allow") == "GET, PATCH, DELETE, HEAD, OPTIONS"
 
 
-async def test_no_other_origin_is_let_in(wire: Wire) -> None:
+async def test_no_cors_header_lets_another_origin_read(wire: Wire) -> None:
     answer = await wire.ask("GET", "/account", headers={"Origin": "https://evil.example"})
 
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
@@ -131,7 +131,7 @@ class TestLowLimits:
     def settings(self) -> Settings:
         return Settings(rate_limits=RateLimits(create=1, get=0, other=2))
 
-    async def test_one_too_many_is_told_when_to_come_back(self, wire: Wire) -> None:
+    async def test_a_request_over_the_limit_is_throttled_with_retry_after(self, wire: Wire) -> None:
         first = await wire.ask("GET", "/account")
         await wire.ask("GET", "/account")
         refused = await wire.ask("GET", "/account")
@@ -149,7 +149,7 @@ class TestLowLimits:
         wire.server.advance(30)
         assert (await wire.ask("GET", "/account")).status == 200
 
-    async def test_no_limit_has_no_headers(self, wire: Wire) -> None:
+    async def test_no_limit_sends_no_headers(self, wire: Wire) -> None:
         answer = await wire.ask("GET", "/predictions/x")
 
         assert header(answer, "ratelimit-remaining") is None
@@ -166,7 +166,7 @@ class TestLowLimits:
         b"POST /v1/predictions HTTP/1.0\r\nHost: \r\n\r\n",
     ],
 )
-async def test_garbage_is_a_bad_request_and_no_crash(
+async def test_garbage_is_answered_with_400(
     server: LocalReplicate, wire: Wire, request_bytes: bytes
 ) -> None:
     answer = await raw(server, request_bytes)
@@ -199,12 +199,12 @@ async def test_every_operation_is_described(wire: Wire) -> None:
     assert document("http://x") == document("http://x")
 
 
-def test_a_server_that_does_not_run_has_no_url() -> None:
+def test_a_server_that_is_not_running_has_no_url() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         _ = LocalReplicate().url
 
 
-async def test_nothing_is_left_when_the_scope_is_cancelled() -> None:
+async def test_a_cancelled_scope_leaves_nothing_open() -> None:
     before = asyncio.all_tasks()
     server = LocalReplicate(api_token=TOKEN)
     with anyio.CancelScope() as scope:
@@ -224,7 +224,7 @@ async def test_a_server_starts_once(server: LocalReplicate) -> None:
         await server.start()
 
 
-async def test_a_taken_port_is_an_error_and_leaves_nothing_open(server: LocalReplicate) -> None:
+async def test_a_port_in_use_is_an_error_and_leaves_nothing_open(server: LocalReplicate) -> None:
     port = urlsplit(server.url).port or 0
 
     with pytest.raises(OSError, match="address already in use"):
@@ -242,7 +242,7 @@ async def test_repr_shows_no_token(server: LocalReplicate) -> None:
     assert server.origin in repr(server)
 
 
-async def test_a_server_for_every_interface_says_how_to_reach_it_from_here() -> None:
+async def test_the_url_of_a_wildcard_host_is_loopback() -> None:
     async with (
         LocalReplicate("0.0.0.0", builtins=False) as server,
         Replicate(server.api_token, base_url=server.url) as client,

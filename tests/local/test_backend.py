@@ -70,7 +70,7 @@ class Rot13:
         raise NotImplementedError
 
 
-async def test_a_backend_of_ones_own_is_a_model() -> None:
+async def test_a_toy_backend_is_a_model() -> None:
     backend = Rot13()
     async with embedded(Settings()) as (server, client):
         version = server.add_model("acme/rot13", backend, official=True)

@@ -97,7 +97,7 @@ async def test_echo_gives_back_any_json(value: object) -> None:
     assert await run("local/echo", value=value) == [value]
 
 
-async def test_fail_fails_after_as_much_output_as_it_was_asked_for() -> None:
+async def test_fail_fails_after_the_number_of_outputs_asked_for() -> None:
     seen: list[Any] = []
     output = BUILTINS["local/fail"]().predict(
         {"message": "out of memory", "after": 2}, RecordingContext()
@@ -113,7 +113,7 @@ async def test_fail_fails_after_as_much_output_as_it_was_asked_for() -> None:
     assert seen == ["piece 1 ", "piece 2 "]
 
 
-async def test_slow_shows_how_far_it_is() -> None:
+async def test_slow_logs_its_progress() -> None:
     context = RecordingContext()
 
     assert await run("local/slow", context, seconds=0.01, steps=4) == [
@@ -154,7 +154,7 @@ class TestStoryteller:
         assert first[-1] == "", "the last piece is an empty one"
         assert sum(token.startswith(" ") for token in first) > 64
 
-    async def test_it_goes_on_where_the_prompt_left_off(self) -> None:
+    async def test_it_continues_the_prompt(self) -> None:
         output = await run(
             "local/storyteller", prompt="Once upon", seed=1, max_tokens=2, delay_ms=0
         )
@@ -170,7 +170,7 @@ class TestStoryteller:
         assert re.fullmatch(r"Using seed: \d+\n", context.logs)
         assert context.metrics["output_token_count"] == 20
 
-    async def test_without_temperature_the_dice_do_not_matter(self) -> None:
+    async def test_without_temperature_the_seed_does_not_matter(self) -> None:
         stories = [
             await run(
                 "local/storyteller",
@@ -185,7 +185,7 @@ class TestStoryteller:
 
         assert stories[0] == stories[1]
 
-    async def test_a_trained_version_speaks_in_the_words_of_its_text(self) -> None:
+    async def test_a_trained_version_uses_the_words_of_its_text(self) -> None:
         text = "The red fox runs. The red fox sleeps. A grey owl runs and the red fox sleeps."
         context = RecordingContext()
         model = BUILTINS["local/storyteller"]()
@@ -259,7 +259,7 @@ class TestPictures:
     def test_a_point_escapes_or_stays(self, point: complex, rounds: int) -> None:
         assert escape_time(point, 9) == rounds
 
-    def test_a_png_holds_the_pixels_it_was_made_of(self) -> None:
+    def test_a_png_holds_its_pixels(self) -> None:
         rows = [bytes([1, 2, 3, 4, 5, 6]), bytes([7, 8, 9, 10, 11, 12])]
 
         assert pixels(png(2, 2, rows)) == (2, 2, b"".join(rows))
@@ -276,7 +276,7 @@ class TestProgress:
             (0, 0, 0.0, "100%|██████████| 0/0 [00:00<?, ?it/s]"),
         ],
     )
-    def test_a_line_looks_as_recorded_ones_do(
+    def test_a_line_looks_like_recorded_ones(
         self, done: int, total: int, seconds: float, line: str
     ) -> None:
         assert progress_line(done, total, seconds) == line

@@ -76,7 +76,7 @@ async def test_every_update_is_a_release(wire: Wire) -> None:
         ({"more": 1}, 422),
     ],
 )
-async def test_bad_deployments_are_refused(
+async def test_invalid_deployments_are_refused(
     wire: Wire, changes: dict[str, object], status: int
 ) -> None:
     answer = await wire.ask("POST", "/deployments", json=await body(wire, **changes))
@@ -105,7 +105,7 @@ async def test_updates_are_checked_like_creates(wire: Wire) -> None:
     assert (await wire.get("/deployments/dev/mine"))["current_release"]["number"] == 1
 
 
-async def test_a_deployment_rests_a_quarter_of_an_hour_before_it_is_deleted(wire: Wire) -> None:
+async def test_a_deployment_can_be_deleted_15_minutes_after_its_last_run(wire: Wire) -> None:
     await wire.ask("POST", "/deployments", json=await body(wire))
     await wire.ask("POST", "/deployments/dev/mine/predictions", json={"input": {"text": "a"}})
     assert (await wire.ask("DELETE", "/deployments/dev/mine")).status == 400

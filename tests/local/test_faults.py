@@ -13,11 +13,11 @@ pytestmark = pytest.mark.anyio
 MARK = "replicate-local-fault"
 
 
-async def test_nothing_goes_wrong_by_itself(wire: Wire) -> None:
+async def test_without_faults_no_answer_is_changed(wire: Wire) -> None:
     assert header(await wire.ask("GET", "/account"), MARK) is None
 
 
-async def test_a_status_can_stand_in_for_an_answer(wire: Wire) -> None:
+async def test_a_status_can_replace_an_answer(wire: Wire) -> None:
     fault = wire.server.faults.add("account.get", status=503, times=2)
 
     statuses = [(await wire.ask("GET", "/account")).status for _ in range(3)]
@@ -83,13 +83,13 @@ async def test_a_connection_can_be_reset(wire: Wire) -> None:
         await wire.ask("GET", "/hardware")
 
 
-async def test_a_body_can_trickle(wire: Wire) -> None:
+async def test_a_body_can_be_slow(wire: Wire) -> None:
     wire.server.faults.add("account.get", pause=0.001)
 
     assert (await wire.ask("GET", "/account")).json["username"] == "dev"
 
 
-async def test_a_stream_can_lose_its_end(wire: Wire) -> None:
+async def test_a_stream_can_end_without_done(wire: Wire) -> None:
     prediction = await wire.finish("acme/tokens", {"text": "a|b|c"})
     url = prediction["urls"]["stream"]
 
@@ -134,7 +134,7 @@ async def test_a_delivery_can_be_cut(wire: Wire) -> None:
     assert (await wire.ask("GET", prediction["output"][0])).status == 404
 
 
-async def test_faults_can_be_forgotten(wire: Wire) -> None:
+async def test_faults_can_be_cleared(wire: Wire) -> None:
     wire.server.faults.add("account.get", status=503)
     wire.server.faults.clear()
 

@@ -24,7 +24,7 @@ from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
-USER: ContextVar[str] = ContextVar("user", default="nobody")
+USER: ContextVar[str] = ContextVar("user", default="none")
 
 
 class TestKinds:
@@ -69,7 +69,7 @@ class TestKinds:
 
         assert kinds == {"files": "files", "text": "text", "numbers": "items", "one": "value"}
 
-    async def test_a_blocking_function_leaves_the_loop_alone(self) -> None:
+    async def test_a_blocking_function_does_not_block_the_loop(self) -> None:
         release = threading.Event()
 
         def blocks() -> Iterator[str]:
@@ -263,7 +263,9 @@ class TestOutputs:
             (Secret("hunter2"), "must not hold a Secret"),
         ],
     )
-    async def test_what_json_cannot_say_is_refused(self, value: object, words: str) -> None:
+    async def test_a_value_that_json_does_not_have_is_refused(
+        self, value: object, words: str
+    ) -> None:
         def predict() -> object:
             return value
 
@@ -291,7 +293,7 @@ class TestOutputs:
 class TestErrors:
     @pytest.mark.parametrize("kind", ["plain", "asynchronous", "generator", "async generator"])
     @pytest.mark.parametrize("error", [LookupError("no such layer"), SystemExit(3)])
-    async def test_what_the_model_raises_is_raised(self, kind: str, error: BaseException) -> None:
+    async def test_an_error_of_the_model_is_raised(self, kind: str, error: BaseException) -> None:
         def plain() -> str:
             raise error
 

@@ -120,7 +120,7 @@ HEADERS: Final = (
 
 
 class Fuzz:
-    """Requests that nobody should send, the same ones in each run."""
+    """Malformed requests, the same ones in each run."""
 
     def __init__(self, server: LocalReplicate, seed: int) -> None:
         self.rng = random.Random(seed)

@@ -371,7 +371,7 @@ class TestFewSlots:
         gate.open.set()
 
 
-async def test_hidden_versions_are_called_so(server: LocalReplicate, wire: Wire) -> None:
+async def test_a_hidden_version_is_shown_as_hidden(server: LocalReplicate, wire: Wire) -> None:
     @server.model("acme/official", official=True, hidden=True)
     def official() -> str:
         return "x"
@@ -383,7 +383,7 @@ async def test_hidden_versions_are_called_so(server: LocalReplicate, wire: Wire)
 
 
 @pytest.mark.parametrize("model", ["acme/echo", "acme/tokens"])
-async def test_little_is_kept_of_a_run_whose_data_is_gone(model: str, wire: Wire) -> None:
+async def test_an_expired_run_takes_less_than_260_bytes(model: str, wire: Wire) -> None:
     prediction = await wire.finish(model, {"text": "a" * 5_000})
     runs = wire.server._services.store.runs  # pyright: ignore[reportPrivateUsage] - what is kept
 

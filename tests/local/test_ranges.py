@@ -40,7 +40,7 @@ def test_a_range_beyond_the_end_is_refused(header: str) -> None:
     "header",
     ["", "bytes=-", "bytes=3-2", "bytes=0-1,4-5", "lines=0-1", "bytes=a-b", "bytes=\u0661-", "0-1"],
 )
-def test_what_is_no_single_range_is_answered_with_all(header: str) -> None:
+def test_other_than_a_single_range_is_answered_with_all(header: str) -> None:
     assert asked(Range=header) == Selection(200, Span(0, 10))
 
 
@@ -49,7 +49,7 @@ def test_an_empty_file_has_a_suffix_but_no_first_byte() -> None:
     assert asked(0, Range="bytes=0-") == Selection(416)
 
 
-def test_ranges_are_for_get_alone() -> None:
+def test_only_get_has_ranges() -> None:
     assert asked(method="HEAD", Range="bytes=0-1") == Selection(200, Span(0, 10))
 
 
@@ -81,7 +81,7 @@ def test_suffixes_are_slices(size: int, count: int) -> None:
 
 
 @given(SIZES, st.text() | st.from_regex(r"bytes=\d*-\d*(,\d*-\d*)?", fullmatch=True))
-def test_no_range_leads_out_of_the_file(size: int, header: str) -> None:
+def test_no_range_exceeds_the_file(size: int, header: str) -> None:
     status, span = asked(size, Range=header)
 
     assert status in {200, 206, 416}
@@ -107,7 +107,7 @@ def test_no_range_leads_out_of_the_file(size: int, header: str) -> None:
         ({"If_Match": '"other"', "If_None_Match": ETAG}, 412),
     ],
 )
-def test_conditions_go_before_the_range(headers: dict[str, str], status: int) -> None:
+def test_conditions_are_checked_before_the_range(headers: dict[str, str], status: int) -> None:
     assert asked(10, "GET", Range="bytes=0-1", **headers).status == status
 
 

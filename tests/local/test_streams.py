@@ -47,7 +47,7 @@ async def test_text_streams_as_server_sent_events(wire: Wire) -> None:
     )
 
 
-async def test_late_subscribers_hear_everything(wire: Wire) -> None:
+async def test_a_late_subscriber_reads_all_events(wire: Wire) -> None:
     prediction = await wire.finish("acme/tokens", {"text": "a|b"})
 
     first = await streamed(wire, prediction["urls"]["stream"])
@@ -73,7 +73,7 @@ async def test_a_stream_goes_on_after_the_last_event_id(wire: Wire, by_query: bo
 
 
 @pytest.mark.parametrize("last", ["x", "1:", "99999999999999999999999:1", "-1:0", "1:0"])
-async def test_an_id_that_nobody_gave_replays_everything(wire: Wire, last: str) -> None:
+async def test_an_unknown_event_id_replays_everything(wire: Wire, last: str) -> None:
     prediction = await wire.finish("acme/tokens", {"text": "a|b"})
 
     text = await streamed(wire, prediction["urls"]["stream"], **{"Last-Event-ID": last})
@@ -81,7 +81,9 @@ async def test_an_id_that_nobody_gave_replays_everything(wire: Wire, last: str) 
     assert text.count("event: output") == 2
 
 
-async def test_a_failure_is_an_event_and_a_reason(server: LocalReplicate, wire: Wire) -> None:
+async def test_a_failure_is_an_error_event_and_the_reason_of_done(
+    server: LocalReplicate, wire: Wire
+) -> None:
     @server.model("acme/half")
     def half() -> ConcatenateIterator[str]:
         yield "so far"
@@ -161,7 +163,7 @@ async def test_unknown_streams_are_not_found(wire: Wire) -> None:
         assert (await wire.ask("GET", path)).status == 404
 
 
-async def test_a_stream_of_removed_data_is_silent(wire: Wire) -> None:
+async def test_a_stream_of_removed_data_has_no_events(wire: Wire) -> None:
     prediction = await wire.finish("acme/tokens", {"text": "a"})
 
     wire.server.advance(3601)
@@ -169,7 +171,7 @@ async def test_a_stream_of_removed_data_is_silent(wire: Wire) -> None:
     assert await streamed(wire, prediction["urls"]["stream"]) == ": hi\n\n" + TIMEOUT
 
 
-async def test_language_models_are_measured(wire: Wire) -> None:
+async def test_a_text_stream_has_metrics_of_tokens(wire: Wire) -> None:
     prediction = await wire.finish("acme/tokens", {"text": "one |two"})
 
     metrics = prediction["metrics"]
@@ -178,7 +180,7 @@ async def test_language_models_are_measured(wire: Wire) -> None:
     assert metrics["time_to_first_token"] >= 0
 
 
-class TestTalkativeStreams:
+class TestLogsOnStreams:
     @pytest.fixture
     def settings(self) -> Settings:
         return Settings(stream_logs=True, stream_linger=0.01, stream_idle_timeout=0.05)
@@ -204,9 +206,7 @@ class TestTalkativeStreams:
         assert "event: done" not in text
 
 
-async def test_a_subscriber_that_does_not_read_holds_up_nobody(
-    server: LocalReplicate, wire: Wire
-) -> None:
+async def test_a_slow_subscriber_does_not_delay_others(server: LocalReplicate, wire: Wire) -> None:
     @server.model("acme/much")
     def much() -> ConcatenateIterator[str]:
         for _ in range(64):
@@ -223,7 +223,7 @@ async def test_a_subscriber_that_does_not_read_holds_up_nobody(
         assert (await streamed(wire, url)).count("event: output") == 64
 
 
-async def test_closing_lets_subscribers_go(server: LocalReplicate, wire: Wire) -> None:
+async def test_closing_ends_streams(server: LocalReplicate, wire: Wire) -> None:
     @server.model("acme/endless")
     async def endless() -> AsyncIterator[str]:
         yield "one"
@@ -250,7 +250,7 @@ def test_ids_count_within_a_second() -> None:
     assert int(ids[2][0]) > int(ids[1][0])
 
 
-def test_nothing_follows_the_end() -> None:
+def test_events_after_the_end_are_ignored() -> None:
     stream = Stream(Clock())
     stream.end("succeeded")
     stream.send("output", "late")

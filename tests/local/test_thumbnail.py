@@ -61,7 +61,7 @@ async def test_a_sliver_keeps_a_pixel() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr"])
-async def test_every_kind_of_picture_is_taken(mode: str) -> None:
+async def test_every_mode_of_picture_is_accepted(mode: str) -> None:
     kind = {"CMYK": "TIFF", "YCbCr": "TIFF"}.get(mode, "PNG")
 
     file, _ = await shrunk(encoded(Image.new(mode, (40, 40)), kind))
@@ -69,7 +69,7 @@ async def test_every_kind_of_picture_is_taken(mode: str) -> None:
     assert opened(file).size == (20, 20)
 
 
-async def test_what_is_transparent_stays_so() -> None:
+async def test_transparency_is_kept() -> None:
     see_through = Image.new("RGBA", (40, 40), (0, 0, 0, 0)).convert("PA").convert("RGBA")
     gif = encoded(see_through.quantize(), "GIF", transparency=0)
 
@@ -78,7 +78,7 @@ async def test_what_is_transparent_stays_so() -> None:
         assert opened(file).convert("RGBA").getpixel((5, 5)) == (0, 0, 0, 0)
 
 
-async def test_a_photograph_stays_one_and_upright() -> None:
+async def test_a_jpeg_stays_a_jpeg_and_is_rotated_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # taken with the camera turned
     file, _ = await shrunk(encoded(Image.new("RGB", (100, 50)), "JPEG", exif=exif.tobytes()))
@@ -98,19 +98,19 @@ async def test_a_photograph_stays_one_and_upright() -> None:
     ],
     ids=["empty", "cut", "damaged", "large", "bomb"],
 )
-async def test_what_is_no_picture_is_said_so(data: bytes, words: str) -> None:
+async def test_other_data_is_refused_as_no_picture(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         await shrunk(data)
 
 
-async def test_without_pillow_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_pillow_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
 
     with pytest.raises(RuntimeError, match=r"pip install 'replicate-async\[images\]'"):
         await shrunk(b"")
 
 
-async def test_its_input_is_an_upload_a_data_url_or_what_another_made(
+async def test_its_input_is_an_upload_a_data_url_or_an_output(
     wire: Wire,
 ) -> None:
     data = encoded(Image.effect_noise((400, 300), 50))

@@ -85,7 +85,9 @@ async def test_a_prediction_is_no_training(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("destination", ["dev/none", "local/storyteller", "x", ""])
-async def test_a_destination_must_be_there_and_yours(wire: Wire, destination: str) -> None:
+async def test_a_destination_must_exist_and_belong_to_the_account(
+    wire: Wire, destination: str
+) -> None:
     answer = await train(wire, destination=destination)
 
     assert answer.status == 404

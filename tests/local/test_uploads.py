@@ -63,7 +63,7 @@ async def test_metadata_comes_with_or_without_a_type(wire: Wire, content_type: s
     assert (answer.status, answer.json["metadata"]) == (201, {"customer": 3})
 
 
-async def test_fields_go_before_what_the_part_says(wire: Wire) -> None:
+async def test_fields_override_the_headers_of_the_part(wire: Wire) -> None:
     answer = await upload(wire, filename="other.bin", type="image/png")
 
     assert (answer.json["name"], answer.json["content_type"]) == ("other.bin", "image/png")
@@ -140,7 +140,7 @@ async def test_a_model_reads_the_output_of_another(wire: Wire) -> None:
         "data:",
     ],
 )
-async def test_file_inputs_lead_nowhere_else(wire: Wire, url: str) -> None:
+async def test_file_inputs_of_other_hosts_are_refused(wire: Wire, url: str) -> None:
     version = (await wire.get("/models/acme/read"))["latest_version"]["id"]
     created = await wire.ask(
         "POST", "/predictions", json={"version": version, "input": {"file": url}}
@@ -152,7 +152,7 @@ async def test_file_inputs_lead_nowhere_else(wire: Wire, url: str) -> None:
         assert created.status == 422
 
 
-async def test_files_of_others_are_no_inputs(wire: Wire) -> None:
+async def test_a_file_of_another_account_is_no_input(wire: Wire) -> None:
     stranger = wire.server.add_account("eve")
     form = aiohttp.FormData()
     form.add_field("content", b"secret", filename="x")
@@ -187,7 +187,7 @@ async def test_files_of_others_are_no_inputs(wire: Wire) -> None:
         ),
     ],
 )
-async def test_bad_forms_are_refused(wire: Wire, body: bytes, kind: str, status: int) -> None:
+async def test_invalid_forms_are_refused(wire: Wire, body: bytes, kind: str, status: int) -> None:
     answer = await wire.ask("POST", "/files", data=body, headers={"Content-Type": kind})
 
     assert answer.status == status, answer.text
@@ -213,7 +213,7 @@ class TestSmallFiles:
 
 
 @pytest.mark.parametrize("name", ["../x", "..", "a/b", "C:\\x", "é" * 200])
-async def test_names_are_only_names(wire: Wire, name: str) -> None:
+async def test_a_filename_is_kept_as_it_is(wire: Wire, name: str) -> None:
     answer = await upload(wire, filename=name)
 
     if len(name.encode()) > 255:
@@ -271,21 +271,21 @@ class TestTooLarge:
     def settings(self) -> Settings:
         return Settings(max_file=1_000_000)
 
-    async def test_a_body_that_says_so_is_refused_before_it_is_read(self, wire: Wire) -> None:
+    async def test_a_body_of_known_length_is_refused_before_it_is_read(self, wire: Wire) -> None:
         answer, sent = await send(wire, 4_000_000_000)
 
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert answer.endswith(b'{"detail":"Files must be less than 1MB in size"}')
         assert sent < 100_000_000
 
-    async def test_a_body_of_unknown_length_is_refused_on_the_way(self, wire: Wire) -> None:
+    async def test_a_body_of_unknown_length_is_refused_while_it_is_read(self, wire: Wire) -> None:
         answer, sent = await send(wire, 4_000_000_000, length=False)
 
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert sent < 100_000_000
         assert (await wire.get("/files"))["results"] == []
 
-    async def test_the_largest_file_that_fits_is_taken(self, wire: Wire) -> None:
+    async def test_the_largest_allowed_file_is_kept(self, wire: Wire) -> None:
         answer = await upload(wire, b"x" * 999_999)
 
         assert (answer.status, answer.json["size"]) == (201, 999_999)
@@ -306,7 +306,7 @@ async def test_a_large_upload_is_on_disk_until_it_is_deleted_or_expires(
     assert await files_left(disk) == []
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(disk: Path, wire: Wire) -> None:
+async def test_an_aborted_upload_leaves_no_file(disk: Path, wire: Wire) -> None:
     head, _, total = multipart(50_000_000)
     parts = urlsplit(wire.server.url)
     _, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -326,7 +326,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(disk: Path, wire: Wire) 
     assert (await wire.get("/files"))["results"] == []
 
 
-async def test_a_disk_that_takes_no_more_is_said_so(disk: Path, wire: Wire) -> None:
+async def test_a_full_disk_is_answered_with_507(disk: Path, wire: Wire) -> None:
     await anyio.Path(disk).rmdir()
 
     answer = await upload(wire, b"x" * 200_000)
@@ -366,7 +366,7 @@ async def test_a_form_inside_a_form_is_refused(wire: Wire) -> None:
     assert (answer.status, "form itself" in answer.json["detail"]) == (400, True)
 
 
-async def test_a_model_is_told_name_and_type_of_an_upload(wire: Wire) -> None:
+async def test_a_model_gets_name_and_type_of_an_upload(wire: Wire) -> None:
     @wire.server.model("acme/describe")
     def describe(file: InputFile) -> list[str | None]:
         return [file.name, file.content_type, repr(file)]

@@ -38,7 +38,7 @@ async def test_other_preferences_do_not_wait(wire: Wire, gate: Gate, prefer: str
     gate.open.set()
 
 
-async def test_a_wait_that_ends_too_early_answers_202(wire: Wire, gate: Gate) -> None:
+async def test_a_wait_that_ends_before_the_run_answers_202(wire: Wire, gate: Gate) -> None:
     held = asyncio.create_task(create(wire, "acme/gated", {"Prefer": "wait=2"}))
     await gate.entered.wait()
 
@@ -57,7 +57,7 @@ async def test_a_failure_within_the_wait_is_no_http_error(wire: Wire) -> None:
     assert (answer.status, answer.json["status"]) == (201, "failed")
 
 
-async def test_a_client_that_goes_leaves_its_prediction_running(wire: Wire, gate: Gate) -> None:
+async def test_a_disconnected_client_leaves_its_prediction_running(wire: Wire, gate: Gate) -> None:
     held = asyncio.create_task(create(wire, "acme/gated", {"Prefer": "wait"}))
     await gate.entered.wait()
 
@@ -113,7 +113,7 @@ class TestDeadlines:
 @pytest.mark.parametrize(
     "value", ["4", "25h", "1d", "5m1h", "", "m", "-5", "1.5h", "9" * 30, "5 m"]
 )
-async def test_bad_deadlines_are_refused(wire: Wire, value: str) -> None:
+async def test_invalid_deadlines_are_refused(wire: Wire, value: str) -> None:
     answer = await create(wire, "acme/echo", {"Cancel-After": value}, text="a")
 
     assert answer.status == 422
@@ -126,7 +126,7 @@ class TestOneSlot:
     def settings(self) -> Settings:
         return Settings(concurrency=1)
 
-    async def test_what_never_started_is_aborted(self, wire: Wire, gate: Gate) -> None:
+    async def test_a_run_that_never_began_is_aborted(self, wire: Wire, gate: Gate) -> None:
         await create(wire, "acme/gated", {})
         queued = await create(wire, "acme/gated", {"Cancel-After": "5"})
 
@@ -149,7 +149,7 @@ class TestOneSlot:
         await gate.cancelled.wait()
 
 
-async def test_closing_cancels_what_runs(server: LocalReplicate, wire: Wire, gate: Gate) -> None:
+async def test_closing_cancels_runs(server: LocalReplicate, wire: Wire, gate: Gate) -> None:
     held = asyncio.create_task(create(wire, "acme/gated", {"Prefer": "wait"}))
     await gate.entered.wait()
 

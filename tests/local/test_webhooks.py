@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Receiver:
-    """Somebody's endpoint: keeps what arrives, and answers with the statuses it is told."""
+    """An endpoint that keeps requests and answers with the statuses of a test."""
 
     url: str = ""
     bodies: list[Any] = field(default_factory=list[Any])
@@ -60,7 +60,7 @@ async def attempts(wire: Wire, count: int) -> None:
     await until(lambda: len(wire.server.webhook_attempts) >= count)
 
 
-async def test_the_end_is_told_and_signed(wire: Wire, receiver: Receiver) -> None:
+async def test_the_webhook_of_an_end_is_signed(wire: Wire, receiver: Receiver) -> None:
     await wire.run("acme/broken", {}, webhook=receiver.url + "?user=7")
     await receiver.arrived.acquire()
 
@@ -77,7 +77,7 @@ async def test_the_end_is_told_and_signed(wire: Wire, receiver: Receiver) -> Non
     assert (receiver.bodies[0]["status"], receiver.bodies[0]["output"]) == ("failed", None)
 
 
-async def test_output_and_end_are_told_by_default(
+async def test_output_and_completed_are_sent_by_default(
     server: LocalReplicate, wire: Wire, receiver: Receiver, gate: Gate
 ) -> None:
     @server.model("acme/two")
@@ -98,7 +98,7 @@ async def test_output_and_end_are_told_by_default(
     assert (whole["status"], whole["output"]) == ("succeeded", ["one", "two"])
 
 
-async def test_only_what_was_asked_for_is_told(wire: Wire, receiver: Receiver) -> None:
+async def test_only_the_events_in_the_filter_are_sent(wire: Wire, receiver: Receiver) -> None:
     await wire.finish(
         "acme/echo", {"text": "a"}, webhook=receiver.url, webhook_events_filter=["start", "logs"]
     )
@@ -110,7 +110,9 @@ async def test_only_what_was_asked_for_is_told(wire: Wire, receiver: Receiver) -
     assert (logs["status"], logs["logs"]) == ("processing", "saying a\n")
 
 
-async def test_the_end_is_told_again_until_it_is_heard(wire: Wire, receiver: Receiver) -> None:
+async def test_the_webhook_of_an_end_is_retried_until_it_succeeds(
+    wire: Wire, receiver: Receiver
+) -> None:
     receiver.statuses = [500, 302, 404]
     await wire.run(
         "acme/echo", {"text": "a"}, webhook=receiver.url, webhook_events_filter=["completed"]
@@ -125,7 +127,7 @@ async def test_the_end_is_told_again_until_it_is_heard(wire: Wire, receiver: Rec
     assert [item.status for item in wire.server.webhook_attempts] == [500, 302, 404, 200]
 
 
-async def test_after_a_minute_nobody_is_told(wire: Wire, receiver: Receiver) -> None:
+async def test_retries_end_after_a_minute(wire: Wire, receiver: Receiver) -> None:
     receiver.statuses = [500] * 20
     await wire.run(
         "acme/echo", {"text": "a"}, webhook=receiver.url, webhook_events_filter=["completed"]
@@ -139,7 +141,9 @@ async def test_after_a_minute_nobody_is_told(wire: Wire, receiver: Receiver) -> 
     assert len(receiver.requests) == 6
 
 
-async def test_only_the_end_is_told_again(wire: Wire, receiver: Receiver, gate: Gate) -> None:
+async def test_only_the_webhook_of_an_end_is_retried(
+    wire: Wire, receiver: Receiver, gate: Gate
+) -> None:
     receiver.statuses = [500]
     prediction = await wire.run(
         "acme/gated", {}, webhook=receiver.url, webhook_events_filter=["start", "completed"]
@@ -163,7 +167,7 @@ async def test_other_hosts_are_never_called(wire: Wire, url: str) -> None:
     assert "not allowed" in (attempt.error or "")
 
 
-async def test_a_training_is_told_as_a_training(wire: Wire, receiver: Receiver) -> None:
+async def test_a_webhook_shows_a_training_as_a_training(wire: Wire, receiver: Receiver) -> None:
     version = (await wire.get("/models/local/storyteller"))["latest_version"]["id"]
     body = {"destination": "acme/echo", "input": {"text": "a b c. " * 20}, "webhook": receiver.url}
     created = await wire.ask(
@@ -177,12 +181,12 @@ async def test_a_training_is_told_as_a_training(wire: Wire, receiver: Receiver) 
     assert told["urls"]["get"] == f"{wire.server.url}/trainings/{created.json['id']}"
 
 
-class TestNobodyThere:
+class TestNoReceiver:
     @pytest.fixture
     def settings(self) -> Settings:
         return Settings(webhook_timeout=0.1)
 
-    async def test_closing_gives_up(self, server: LocalReplicate, wire: Wire) -> None:
+    async def test_closing_drops_unsent_webhooks(self, server: LocalReplicate, wire: Wire) -> None:
         await wire.finish("acme/broken", {}, webhook="http://127.0.0.1:1/x")
         await attempts(wire, 1)
 

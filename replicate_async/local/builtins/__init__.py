@@ -1,4 +1,4 @@
-"""Models that every embedded server has, each of them really computing."""
+"""Models that every embedded server has; each really computes."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ BUILTINS: Final[Mapping[str, Callable[[], ModelFunction]]] = MappingProxyType(
         thumbnail.NAME: thumbnail.model,
     }
 )
-"""What makes each model, by its "owner/name"."""
+"""The factory of each model, by its "owner/name"."""

@@ -38,7 +38,7 @@ _STOPS: Final[dict[Palette, Sequence[Color]]] = {
 
 @dataclass(frozen=True)
 class View:
-    """A rectangle of the complex plane, and how finely it is looked at."""
+    """A rectangle of the complex plane, and its resolution."""
 
     width: int
     height: int

@@ -13,7 +13,7 @@ _RGB: Final = 2
 
 def png(width: int, height: int, rows: Iterable[bytes]) -> bytes:
     """Return a PNG of *rows*, each of them *width* times three bytes: red, green and blue."""
-    # Each row says how it was filtered; zero is not at all.
+    # The filter of each row; zero is none.
     pixels = b"".join(b"\0" + row for row in rows)
     header = struct.pack(">IIBBBBB", width, height, 8, _RGB, 0, 0, 0)
     return b"".join(

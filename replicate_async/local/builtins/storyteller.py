@@ -31,7 +31,7 @@ _TRAINING_STEPS: Final = 16
 
 
 class ChainFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What training makes: which token followed each pair of tokens, and how often."""
+    """The weights: which token followed each pair of tokens, and how often."""
 
     order: int
     starts: tuple[tuple[str, str], ...]
@@ -48,7 +48,7 @@ class Chain:
 
     @classmethod
     def learn(cls, tokens: Sequence[str], progress: Progress | None = None) -> Chain:
-        """Return the chain of a text, given as its tokens; *progress* is told how far it is.
+        """Return the chain of a text, given as its tokens; *progress* counts the steps.
 
         Raises `ValueError` for a text of fewer than three tokens.
         """
@@ -70,7 +70,7 @@ class Chain:
     def load(cls, weights: bytes) -> Chain:
         """Return the chain that `dump` wrote.
 
-        Raises `ValueError` for weights that are none of this model's.
+        Raises `ValueError` for weights of another model.
         """
         try:
             file = msgspec.json.decode(weights, type=ChainFile)
@@ -86,27 +86,27 @@ class Chain:
         following = {json.dumps(pair): dict(counts) for pair, counts in self.next.items()}
         return msgspec.json.encode(ChainFile(order=_ORDER, starts=self.starts, next=following))
 
-    def tokens(self, prompt: str, temperature: float, dice: random.Random) -> Iterator[str]:
-        """Yield tokens without end: from where the prompt left off if the text has been there."""
+    def tokens(self, prompt: str, temperature: float, rng: random.Random) -> Iterator[str]:
+        """Yield tokens without end, continuing the prompt where the text knows its last pair."""
         said = tokenize(prompt)
         pair = (said[-2], said[-1]) if len(said) >= _ORDER else ("", "")
         if pair not in self.next:
-            pair = self._opening(said, dice)
+            pair = self._opening(said, rng)
             yield from (pair[0].lstrip(" "), pair[1])
         while True:
             if following := self.next.get(pair):
-                token = _choose(following, temperature, dice)
+                token = _choose(following, temperature, rng)
                 pair = (pair[1], token)
                 yield token
             else:
-                # The very end of the text; what follows is another story.
-                pair = dice.choice(self.starts)
+                # The end of the text; another story follows.
+                pair = rng.choice(self.starts)
                 yield from ("\n\n", pair[0].lstrip(" "), pair[1])
 
-    def _opening(self, said: Sequence[str], dice: random.Random) -> tuple[str, str]:
+    def _opening(self, said: Sequence[str], rng: random.Random) -> tuple[str, str]:
         words = {_word(token) for token in said}
         about = [pair for pair in self.starts if words & {_word(pair[0]), _word(pair[1])}]
-        return dice.choice(about or self.starts)
+        return rng.choice(about or self.starts)
 
 
 def _word(token: str) -> str:
@@ -117,14 +117,14 @@ def _pair(key: str) -> tuple[str, str]:
     return msgspec.json.decode(key, type=tuple[str, str])
 
 
-def _choose(following: Mapping[str, int], temperature: float, dice: random.Random) -> str:
+def _choose(following: Mapping[str, int], temperature: float, rng: random.Random) -> str:
     tokens = list(following)
     if temperature < 0.01:
         return max(tokens, key=lambda token: following[token])
-    # The largest count is one, so that no power of it is out of range.
+    # Scaled so that the largest is 1, and no power of it overflows.
     most = max(following.values())
     weights = [(following[token] / most) ** (1 / temperature) for token in tokens]
-    return dice.choices(tokens, weights)[0]
+    return rng.choices(tokens, weights)[0]
 
 
 def tokenize(text: str) -> list[str]:
@@ -158,19 +158,19 @@ async def predict(
     chain = _tales() if weights is None else Chain.load(weights)
     seed = random.SystemRandom().randint(0, _LARGEST_SEED) if seed is None else seed
     log(f"Using seed: {seed}")
-    dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
     run.metric("input_token_count", len(tokenize(prompt)))
     written = 0
-    for token in chain.tokens(prompt, temperature, dice):
+    for token in chain.tokens(prompt, temperature, rng):
         if written == 0:
             run.metric("time_to_first_token", time.monotonic() - started)
         yield token
         written += 1
         if written == max_tokens:
             break
-        # Even without a delay there is a pause in which others, and a cancellation, get a turn.
+        # Even without a delay, other tasks and a cancellation get a turn.
         await asyncio.sleep(delay_ms / 1000)
-    # Language models close with a piece of no text.
+    # Language models end with an empty piece.
     yield ""
     run.metric("output_token_count", written)
     run.metric("tokens_per_second", written / max(time.monotonic() - started, 1e-9))

@@ -1,4 +1,4 @@
-"""What the storyteller has read: three tales, written for it."""
+"""Three tales, from which the storyteller learns."""
 
 from __future__ import annotations
 

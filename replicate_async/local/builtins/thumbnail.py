@@ -38,7 +38,7 @@ def predict(
             raise ValueError(f"{image.name} is no picture that Pillow reads: {error}") from None
         kind = picture.format or "PNG"
         log(f"Read {image.name}: {kind}, {picture.width}x{picture.height}, {image.size} bytes")
-        # The header says so: nothing of it has been unpacked yet.
+        # Read from the header; the picture is not unpacked yet.
         if picture.width * picture.height > _MOST_PIXELS:
             raise ValueError(f"{image.name} has more than {_MOST_PIXELS:,} pixels")
         try:
@@ -58,7 +58,7 @@ def predict(
 
 
 def _plain(picture: Image, *, opaque: bool) -> Image:
-    """Return *picture* without a palette and the like, which cannot be made smaller well."""
+    """Return *picture* in a mode that can be resized well, without a palette."""
     if opaque:
         return picture.convert("RGB")
     if picture.mode in {"L", "LA", "RGB", "RGBA"}:

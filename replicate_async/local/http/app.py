@@ -1,4 +1,4 @@
-"""The HTTP side: routes made from the endpoints, and what every request goes through."""
+"""The aiohttp application: routes made from the endpoints, authentication, limits and errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ http_logger: logging.Logger = logging.getLogger("replicate_async.local.http")
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Leave out what the parser says of garbage: it repeats the line, and so perhaps a token."""
+    """Drop the parser's errors: they repeat the line, which may hold a token."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
@@ -49,7 +49,7 @@ http_logger.addFilter(_is_worth_logging)
 
 # Documented with `security: []`.
 OPEN = frozenset({"search"})
-# Their answers show no rate limit, and their parameters are refused in words of their own.
+# Operations that read their query themselves and refuse it in their own words.
 _OWN_QUERY = frozenset({"search", "files.download"})
 _EDGE = frozenset({"predictions.create", "predictions.get", "trainings.create"})
 _SCHEMES = frozenset({"bearer", "token"})
@@ -91,7 +91,7 @@ class Api:
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
-        """Turn whatever goes wrong into an answer of the API's own form."""
+        """Answer every exception in the API's own form."""
         answered = _note_head(request)
         try:
             self._check_host(request)
@@ -113,7 +113,7 @@ class Api:
         return response
 
     def _check_host(self, request: web.Request) -> None:
-        """Refuse names that are not the server's: a page elsewhere may have bound one to us."""
+        """Refuse names that are not the server's, against DNS rebinding."""
         try:
             host = URL(f"http://{request.headers.get('Host', '')}").host or ""
         except ValueError:
@@ -125,7 +125,7 @@ class Api:
     def _answering(
         self, operation: str, endpoint: Endpoint[Any], handler: Handler, allow: str
     ) -> WebHandler:
-        """Return what answers *operation*."""
+        """Return the aiohttp handler of *operation*."""
         services = self._services
         shows_limit = not operation.startswith("files.")
 
@@ -228,17 +228,17 @@ def _options(path: str, allow: str) -> WebHandler:
 
 
 async def _expect(request: web.Request) -> None:
-    """Meet the one expectation there is; aiohttp's own handler repeats any other, bytes and all."""
+    """Answer `Expect`; aiohttp's own handler repeats an unknown value in its error."""
     if request.version < HttpVersion11:
         return
     if request.headers.get("Expect", "").lower() != "100-continue":
         raise web.HTTPExpectationFailed
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # which tells aiohttp that nothing of the answer was sent
+    request.writer.output_size = 0  # for aiohttp, the answer has not begun
 
 
 def _note_head(request: web.Request) -> Callable[[], None]:
-    """Tell the connection of *request* that its head is there; returns what ends the request."""
+    """Stop the head timeout of *request*; returns the call that ends the request."""
     protocol = None if request.transport is None else request.transport.get_protocol()
     if not isinstance(protocol, HeadTimeout):
         return lambda: None
@@ -247,7 +247,7 @@ def _note_head(request: web.Request) -> Callable[[], None]:
 
 
 def _translated(request: web.Request, error: web.HTTPException) -> Problem:
-    """Return the problem that stands for an exception of aiohttp's."""
+    """Return the API's error for an exception of aiohttp."""
     if isinstance(error, web.HTTPNotFound):
         return not_found()
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -257,7 +257,7 @@ def _translated(request: web.Request, error: web.HTTPException) -> Problem:
 
 
 def _is_address(host: str) -> bool:
-    """Return whether *host* is an address: no name, so nobody can have bound it to another."""
+    """Return whether *host* is an IP literal, which DNS cannot rebind."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

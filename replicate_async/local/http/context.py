@@ -1,4 +1,4 @@
-"""One request: who asks, what for, and with what body, checked as the service checks it."""
+"""One request: its account, path, query and body, validated as the service validates them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RequestContext:
 
     @property
     def store(self) -> Store:
-        """All that the server knows."""
+        """The records, files and streams of the server."""
         return self.services.store
 
     @property
@@ -54,7 +54,7 @@ class RequestContext:
 
     @property
     def serialize(self) -> Serializers:
-        """Makes the JSON of records."""
+        """The serializers, which make the JSON of records."""
         return self.services.serializers
 
     @property
@@ -95,7 +95,7 @@ def origin_of(request: web.Request) -> str:
 
 
 async def read_body(request: web.Request, endpoint: Endpoint[Any], limit: int) -> Any:
-    """Return the body as `endpoint.takes` has it; raises the `Problem` that it earns."""
+    """Return the body as an `endpoint.takes`; raises `Problem` if it is invalid."""
     if endpoint.takes is None or endpoint.media == "multipart/form-data":
         return None
     raw = await read_limited(request, limit)
@@ -113,7 +113,7 @@ async def read_body(request: web.Request, endpoint: Endpoint[Any], limit: int) -
 
 
 def convert(value: Any, kind: type[Any]) -> Any:
-    """Return *value* as a *kind*, or raise the 422 that says what its schema forbids."""
+    """Return *value* as a *kind*; raises the 422 `Problem` if its schema forbids it."""
     schema, components = _schema(kind)
     fields = check(value, schema, components, root="")
     if fields:
@@ -126,7 +126,7 @@ def convert(value: Any, kind: type[Any]) -> Any:
 
 
 def read_query(request: web.Request, endpoint: Endpoint[Any]) -> Any:
-    """Return the query as `endpoint.query` has it; raises a 400 `Problem` for what it forbids."""
+    """Return the query as an `endpoint.query`; raises the 400 `Problem` if it is invalid."""
     kind = endpoint.query
     if kind is None:
         return None
@@ -135,7 +135,7 @@ def read_query(request: web.Request, endpoint: Endpoint[Any]) -> Any:
     for name, value in given.items():
         if len(request.query.getall(name)) > 1:
             raise django(400, f"The query parameter {name} may be given once only.")
-        if value.lower() == "null":  # which msgspec would take for null
+        if value.lower() == "null":  # msgspec would read it as null
             raise django(400, f"The query parameter {name} cannot be null.")
     try:
         return msgspec.convert(given, kind, strict=False)
@@ -144,7 +144,7 @@ def read_query(request: web.Request, endpoint: Endpoint[Any]) -> Any:
 
 
 async def read_limited(request: web.Request, limit: int) -> bytes:
-    """Return the body, at most *limit* bytes of it; raises the `Problem` that it earns."""
+    """Return the body; raises the 413 `Problem` if it is longer than *limit* bytes."""
     body = bytearray()
     try:
         async for chunk in request.content.iter_any():
@@ -157,7 +157,7 @@ async def read_limited(request: web.Request, limit: int) -> bytes:
 
 
 def segment_problem(request: web.Request) -> None:
-    """Refuse path parameters that nothing is named by."""
+    """Refuse path parameters that no record can have as a name."""
     if any(len(value) > 512 or not value.isprintable() for value in request.match_info.values()):
         raise not_found()
 

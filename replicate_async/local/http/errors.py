@@ -9,7 +9,7 @@ PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 
 
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457, and not an error of the server's
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """An answer other than success."""
 
     def __init__(
@@ -34,7 +34,7 @@ def problem(status: int, detail: str, *, title: str | None = None) -> Problem:
 
 
 def django(status: int, detail: str, **headers: str) -> Problem:
-    """Return a problem as Django REST framework words it: nothing but the detail."""
+    """Return a problem as Django REST framework writes it, with the detail alone."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return Problem(status, {"detail": detail}, content_type=JSON, headers=fields)
 
@@ -48,22 +48,22 @@ def unauthenticated(*, given: bool) -> Problem:
 
 
 def not_found() -> Problem:
-    """Return the answer for a thing that does not exist, or is not yours to see."""
+    """Return the answer for a record that does not exist or is another account's."""
     return problem(404, "The requested resource could not be found.")
 
 
 def file_not_found() -> Problem:
-    """Return the answer for a file that does not exist, has expired or is not yours."""
+    """Return the answer for a file that does not exist, has expired or is another account's."""
     return Problem(404, {"detail": "File not found"}, content_type=JSON)
 
 
 def destination_missing() -> Problem:
-    """Return the refusal of a training into a model that is not there."""
+    """Return the refusal of a training into a model that does not exist."""
     return problem(404, "The specified training destination does not exist")
 
 
 def version_refused() -> Problem:
-    """Return the refusal of a run of a version that does not exist, or is not yours to run."""
+    """Return the refusal to run a version that does not exist or is another account's."""
     return problem(
         422,
         "The specified version does not exist (or perhaps you don't have permission to use it?)",
@@ -83,7 +83,7 @@ def insufficient_credit() -> Problem:
 
 
 def throttled(retry_after: int) -> Problem:
-    """Return the refusal of one request too many."""
+    """Return the refusal of a request over the rate limit."""
     return Problem(
         429,
         {

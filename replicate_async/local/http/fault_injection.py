@@ -78,7 +78,7 @@ async def _send(request: web.Request, response: web.Response, fault: Fault) -> N
             if left <= 0 or transport.is_closing():
                 break
             await asyncio.sleep(fault.pause)
-            # A transport tells nobody but its protocol that it has room again.
+            # Only the protocol is told when a transport has room again.
             while transport.get_write_buffer_size() > _BUFFER and not transport.is_closing():  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_POLL)
     hang_up(request, reset=fault.reset)
@@ -102,7 +102,7 @@ def hang_up(request: web.Request, *, reset: bool) -> None:
 async def _raw(
     request: web.Request, response: web.Response, size: int | None
 ) -> AsyncGenerator[bytes]:
-    """Yield the bytes of *response* as they would travel, in pieces of at most *size*."""
+    """Yield the bytes of *response*, head included, in pieces of at most *size*."""
     body = response.body
     payload = body if isinstance(body, BlobPayload) else None
     data = body if isinstance(body, bytes) else b""

@@ -1,4 +1,4 @@
-"""The bytes of a file as an answer: whole or a range of them, read from disk as they are sent."""
+"""The bytes of a file as an answer: all or a range, read from disk while they are sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OCTETS: Final = "application/octet-stream"
 
 
 class BlobPayload(Payload):
-    """A body that is read as it is written."""
+    """A body that is read from disk while it is sent."""
 
     def __init__(self, content: Blob, span: Span) -> None:
         super().__init__(content)
@@ -29,7 +29,7 @@ class BlobPayload(Payload):
         self._size = span.size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refuse: that would hold all of it in memory."""
+        """Refuse, for the body is never whole in memory."""
         del encoding, errors
         raise TypeError(f"{self._content} is not read as text")
 
@@ -45,7 +45,7 @@ class BlobPayload(Payload):
 
 
 def output_response(request: web.Request, delivery: OutputFileRecord | None) -> web.Response:
-    """Answer with an output file, or the range of it that is asked for."""
+    """Answer with an output file, or the range that the request names."""
     if delivery is None:
         raise not_found()
     headers = {

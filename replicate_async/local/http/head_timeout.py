@@ -11,12 +11,12 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 
 class HeadTimeout(asyncio.Protocol):
-    """Passes a connection on to *protocol*, and closes it when a head stays unfinished.
+    """Passes a connection on to *protocol*, and closes it when a head is not complete in time.
 
     The application calls `received` for each head. Between two requests a connection may be idle;
-    the time of the next head begins with its first byte. That byte may come before the former
-    request is answered: once a connection has sent more than the request at hand, the time of each
-    further head begins with the answer before it.
+    the timer of the next head starts with its first byte. A pipelined byte may arrive before the
+    request is answered: once a connection has sent more than the current request, the timer of
+    each further head starts with the answer before it.
     """
 
     def __init__(self, protocol: asyncio.Protocol, seconds: float) -> None:
@@ -31,17 +31,17 @@ class HeadTimeout(asyncio.Protocol):
     def _begin(self) -> None:
         """Count the bytes of the next request."""
         self._count = 0
-        self._head = 0  # bytes of its head, once that is whole
-        self._end = b""  # the last bytes that came
+        self._head = 0  # bytes of its head, once it is complete
+        self._end = b""  # the last bytes received
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time of the first head."""
+        """Start the timer of the first head."""
         self._transport = cast("asyncio.Transport", transport)
         self._start()
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the time."""
+        """Stop the timer."""
         self._stop()
         self._protocol.connection_lost(exc)
 
@@ -65,7 +65,7 @@ class HeadTimeout(asyncio.Protocol):
         self._protocol.resume_writing()
 
     def received(self, body_size: int | None) -> Callable[[], None]:
-        """Note that a head is there; returns what to call when the request is answered.
+        """Stop the timer, for a head is complete; returns the call for when it is answered.
 
         *body_size* is the length of the body, None when it is chunked.
         """
@@ -76,7 +76,7 @@ class HeadTimeout(asyncio.Protocol):
     def _answered(self, body_size: int | None) -> None:
         self._in_request = False
         if body_size is None:
-            more = self._end != _HEAD_END  # with which a chunked body ends, too
+            more = self._end != _HEAD_END  # a chunked body ends so, too
         else:
             more = not self._head or self._count > self._head + body_size
         self._pipelined = self._pipelined or more

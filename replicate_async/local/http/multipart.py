@@ -1,4 +1,4 @@
-"""The form that carries an upload: read as it comes, its file straight to the disk."""
+"""The form of an upload, read as it arrives; its file goes to disk."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CHUNK: Final = 64 * 1024
 
 @dataclass
 class UploadForm:
-    """What a form says of the file in it."""
+    """The fields of a form, and what it says about its file."""
 
     fields: dict[str, str] = field(default_factory=dict[str, str])
     """The fields ``filename``, ``type`` and ``metadata``, as far as they are there."""
     filename: str | None = None
-    """What the part with the file calls it."""
+    """The name in the part with the file."""
     content_type: str | None = None
     complete: bool = False
     """Whether there was a file."""
@@ -41,7 +41,7 @@ class UploadForm:
 
 
 async def read_form(request: web.Request, incoming: BlobWriter, limit: int) -> UploadForm:
-    """Read the form, its file into *incoming*; raises the `Problem` that it earns.
+    """Read the form, its file into *incoming*; raises `Problem` if it is invalid.
 
     A body that says it is larger than *limit* allows is refused before any of it is read.
     """

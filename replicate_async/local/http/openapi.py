@@ -1,4 +1,4 @@
-"""The server's own OpenAPI document, made of the endpoints and the structs that it answers with."""
+"""The server's own OpenAPI document, made of the endpoints and their structs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _REFUSES = frozenset(
         "search",
     }
 )
-"""Operations without a body or a query to find fault with that answer 400, and some that have."""
+"""Operations that answer 400 for other reasons than their body or query."""
 
 
 def document(base: str) -> bytes:
@@ -52,7 +52,7 @@ def _document() -> JSONSchema:
     paths: dict[str, JSONSchema] = {}
     for operation, endpoint in ENDPOINTS.items():
         described = _operation(operation, endpoint, known)
-        # OpenAPI 3.1 has no word for QUERY; the service's own document says "query", as 3.2 does.
+        # OpenAPI 3.1 does not know QUERY; the service's own document says "query", as 3.2 does.
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = described
     return {
         "openapi": "3.1.0",

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Cursor(NamedTuple):
-    """A place in a listing: the position of the item that the page must not contain."""
+    """A place in a listing: the position of an item that borders on the page."""
 
     position: float
     reverse: bool = False
@@ -51,7 +51,7 @@ def paginate(
 ) -> dict[str, Any]:
     """Return one page of *items*, which have distinct positions, for the request *url*.
 
-    A cursor is a time, not a count, so items that come or go meanwhile shift nothing.
+    A cursor is a time, not a count, so added or removed items do not shift the pages.
     """
     ordered = sorted(items, key=position, reverse=not ascending)
     text = url.query.get("cursor", "")

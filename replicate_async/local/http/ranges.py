@@ -1,4 +1,4 @@
-"""Which bytes of a file an answer holds: ranges and conditions as RFC 9110 has them."""
+"""Ranges and conditional requests by RFC 9110: which bytes of a file an answer holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
 
 
 class Span(NamedTuple):
-    """The bytes from *start* up to, and not with, *stop*."""
+    """The bytes from *start* to *stop*, which is not included."""
 
     start: int
     stop: int
@@ -23,24 +23,24 @@ class Span(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What a request asks for: the status of its answer, and the bytes in it if it has any."""
+    """The status of an answer, and its bytes if it has a body."""
 
     status: int
     span: Span | None = None
 
 
 def select(method: str, headers: Mapping[str, str], *, etag: str, size: int) -> Selection:
-    """Return what is to be answered to a GET or HEAD of *size* bytes known by a strong *etag*.
+    """Return the answer to a GET or HEAD of *size* bytes with a strong *etag*.
 
     The status is 200, 206, 304, 412 (``If-Match`` names other content) or 416. Several ranges at
-    once are answered with all there is, as is a range of other content than ``If-Range`` names.
+    once are answered with all bytes, as is a range of other content than ``If-Range`` names.
     """
     if "If-Match" in headers and not _names(headers["If-Match"], etag, weak=False):
         return Selection(412)
     if "If-None-Match" in headers and _names(headers["If-None-Match"], etag, weak=True):
         return Selection(304)
     whole = Selection(200, Span(0, size))
-    # Ranges are defined for GET alone; a date cannot be right, for none is ever given.
+    # Ranges are defined for GET alone; a date in If-Range never matches, for no date is sent.
     if method != "GET" or headers.get("If-Range", etag).strip() != etag:
         return whole
     match = _RANGE.fullmatch(headers.get("Range", ""))
@@ -50,7 +50,7 @@ def select(method: str, headers: Mapping[str, str], *, etag: str, size: int) -> 
 
 
 def _ranged(first: str, last: str, size: int) -> Selection | None:
-    """Return the range from *first* to *last*, or None for what is no range."""
+    """Return the range from *first* to *last*, or None if it is invalid."""
     if not first:
         if not last or (size == 0 and int(last)):
             return None

@@ -1,4 +1,4 @@
-"""Token buckets: so many requests a minute, refilled all the time."""
+"""Token buckets of requests a minute, refilled continuously."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RateLimiter:
     def take(self, account: str, bucket: str) -> dict[str, str]:
         """Count one request and return the headers that say what is left.
 
-        Raises the 429 `Problem` when nothing is.
+        Raises the 429 `Problem` when the bucket is empty.
         """
         capacity = self._capacity[bucket]
         if capacity <= 0:

@@ -1,4 +1,4 @@
-"""Answers in the manner of the service's two halves."""
+"""Answers as the service's two halves send them."""
 
 from __future__ import annotations
 

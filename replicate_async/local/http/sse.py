@@ -1,6 +1,6 @@
 """Server-sent events over HTTP.
 
-The service's streams are nginx with nchan, whose habits these are: the `: hi` prelude, ids of Unix
+The service's streams are nginx with nchan, and these behave alike: the `: hi` prelude, ids of Unix
 time and a counter, replay from the start for a late subscriber, resume after `Last-Event-ID`, and a
 comment with a 408 before a silent connection is closed.
 """
@@ -33,7 +33,7 @@ class EventSender:
     async def subscribe(
         self, request: web.Request, fault: Fault | None = None
     ) -> web.StreamResponse:
-        """Send the events of the stream that *request* names until it ends or the client goes."""
+        """Send the events of the stream at *request* until it ends or the client disconnects."""
         stream = self._streams.find(request.path)
         if stream is None:
             raise not_found()
@@ -48,7 +48,7 @@ class EventSender:
             }
         )
         at = stream.after(last)
-        with suppress(ConnectionResetError):  # the client went
+        with suppress(ConnectionResetError):  # the client has disconnected
             await response.prepare(request)
             await response.write(PRELUDE)
             if fault is None:
@@ -67,7 +67,7 @@ class EventSender:
                 return
 
     async def _more(self, stream: Stream) -> bool:
-        """Wait for events; False when the stream was silent, or over, for too long."""
+        """Wait for events; False after the idle timeout, or the linger time of a done stream."""
         if self._streams.closing:
             return False
         limit = self._settings.stream_linger if stream.done else self._settings.stream_idle_timeout
@@ -81,7 +81,7 @@ class EventSender:
     async def _disturb(
         self, stream: Stream, response: web.StreamResponse, at: int, fault: Fault
     ) -> None:
-        """Send the stream event by event, and spoil it where *fault* says."""
+        """Send the stream event by event, with its *fault*."""
         budget = fault.cut_after
         sent = 0
         while True:

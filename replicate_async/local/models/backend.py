@@ -1,4 +1,4 @@
-"""The interface between the server and what runs a model."""
+"""The interface between the server and a model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from replicate_async.local.models.files import InputFolder
 from replicate_async.local.models.types import InputFile
 
 OutputKind: TypeAlias = Literal["value", "items", "text", "files"]
-"""One value, or a list that grows by items, by pieces of text or by files; the last two stream."""
+"""One value, or a list of items, of pieces of text or of files; text and files are streamed."""
 
 
 class RunLog(Protocol):
-    """Where a run reports to."""
+    """The logs and metrics of a run."""
 
     @property
     def canceled(self) -> bool:
@@ -58,7 +58,7 @@ class ModelBackend(Protocol):
 
     @property
     def version_id(self) -> str:
-        """64 hexadecimal digits, which differ when the version does."""
+        """64 hexadecimal digits, different for each version."""
         ...
 
     @property
@@ -73,7 +73,7 @@ class ModelBackend(Protocol):
 
     @property
     def output(self) -> OutputKind:
-        """What `predict` yields."""
+        """The kind of output that `predict` yields."""
         ...
 
     @property
@@ -94,13 +94,13 @@ class ModelBackend(Protocol):
     async def setup(self, log: Callable[[str], object]) -> None:
         """Get ready for `predict`; predictions stay `starting` until it returns.
 
-        It is called before the first prediction, and again after it has raised. What it raises
-        fails the predictions that wait for it, and what it passes to *log* is in their logs.
+        It is called before the first prediction, and again after it has raised. Its error
+        fails the waiting predictions, whose logs then hold the text passed to *log*.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release what `setup` made; called when the server closes."""
+        """Release the resources of `setup`; called when the server closes."""
         ...
 
     def predict(self, input: Mapping[str, Any], run: RunHandle) -> AsyncGenerator[Any]:

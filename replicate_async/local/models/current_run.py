@@ -1,4 +1,4 @@
-"""The run as a model's code sees it."""
+"""The current run, for the code of a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
 class LineBuffer:
-    """Turns what is written to a terminal into lines: a carriage return ends one too."""
+    """Splits terminal output into lines; a carriage return ends one, too."""
 
     def __init__(self) -> None:
         self._rest = ""
@@ -26,23 +26,23 @@ class LineBuffer:
         """Return the lines that *text* completes."""
         with self._lock:
             whole = self._rest + text
-            # The newline of a "\r\n" may still be on its way.
+            # The newline of a "\r\n" may follow in the next text.
             held = "\r" if whole.endswith("\r") else ""
             pieces = _LINE_END.split(whole.removesuffix("\r"))
             self._rest = pieces.pop() + held
         pairs = zip(pieces[::2], pieces[1::2], strict=True)
-        # A progress bar opens with a carriage return: there is no empty line before it.
+        # A progress bar starts with a carriage return, which ends no empty line.
         return [line for line, end in pairs if line or end != "\r"]
 
     def flush(self) -> list[str]:
-        """Return the line that nobody completed."""
+        """Return the incomplete line."""
         with self._lock:
             rest, self._rest = self._rest.removesuffix("\r"), ""
         return [rest] if rest else []
 
 
 class CurrentRun:
-    """The run as the model's code sees it; anything may be called from any thread."""
+    """The run that the calling model executes; methods may be called from any thread."""
 
     def __init__(self, log: RunLog) -> None:
         self._log = log
@@ -62,7 +62,7 @@ class CurrentRun:
         self._lines_to_logs([*self._lines.flush(), text])
 
     def write(self, text: str) -> None:
-        """Append what *text* completes to the logs."""
+        """Append the lines that *text* completes to the logs."""
         self._lines_to_logs(self._lines.feed(text))
 
     def metric(self, name: str, value: float | str) -> None:
@@ -70,7 +70,7 @@ class CurrentRun:
         self._on_loop(lambda: self._log.metric(name, value))
 
     def end(self) -> None:
-        """Write the line that was left open; nothing is written after this."""
+        """Write the incomplete line; later output is dropped."""
         self._lines_to_logs(self._lines.flush())
         self._ended = True
 
@@ -87,7 +87,7 @@ class CurrentRun:
         if threading.get_ident() == self._thread:
             unless_ended()
             return
-        # The loop may be gone by the time that a thread left behind comes back.
+        # The loop may be closed when an abandoned thread returns.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(unless_ended)
 
@@ -98,8 +98,8 @@ CURRENT: contextvars.ContextVar[CurrentRun | None] = contextvars.ContextVar("run
 def current_run() -> CurrentRun:
     """Return the run that the calling model is executing.
 
-    Raises `RuntimeError` outside of one, and in threads that the model started by itself without
-    its context.
+    Raises `RuntimeError` outside of a model, and in threads that a model started without its
+    context.
     """
     run = CURRENT.get()
     if run is None:

@@ -1,4 +1,4 @@
-"""One run of a function: in its own task or thread, one step at a time, with logs of its own."""
+"""Executes a function in a task or thread, one step at a time, with its own logs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from replicate_async.local.models.signature import underlying
 from replicate_async.local.models.thread import RunThread
 
 GRACE: Final = 2.0
-"""Seconds that a cancelled model has for its ``finally`` blocks, before it is left behind."""
+"""Seconds that a cancelled model has for its ``finally`` blocks, before it is abandoned."""
 
 _END: Final = object()
-# A task that is left behind must not be collected while it still runs.
-_left_behind: set[asyncio.Task[None]] = set()
+# An abandoned task must not be collected while it runs.
+_abandoned: set[asyncio.Task[None]] = set()
 
 
 async def execute(
@@ -31,8 +31,8 @@ async def execute(
     """Run *function* and yield what it returns, or each of its items if it *iterates*.
 
     The model takes its next step when the caller asks for the next item. Closing this generator, or
-    cancelling the task that reads it, stops the model at its next step; one that has not come back
-    after *grace* seconds is left behind.
+    cancelling the task that reads it, stops the model at its next step; one that has not returned
+    after *grace* seconds is abandoned.
     """
     run = CurrentRun(log)
     variables = contextvars.copy_context()
@@ -58,7 +58,7 @@ async def execute(
 
 
 def as_exception(error: BaseException) -> Exception:
-    """Return the error of a run whose model raised what is no `Exception`."""
+    """Return the error of a model that raised a `BaseException` such as SystemExit."""
     try:
         shown = repr(error)
     except BaseException:  # noqa: BLE001 - the model's own code
@@ -73,24 +73,24 @@ async def _stop(task: asyncio.Task[None], grace: float) -> None:
     if task.done():
         _retrieve(task)
     else:
-        _left_behind.add(task)
+        _abandoned.add(task)
         task.add_done_callback(_retrieve)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
-    """Look at the outcome that nobody waits for any more, or asyncio complains about it."""
-    _left_behind.discard(task)
+    """Retrieve the exception, which asyncio would log otherwise."""
+    _abandoned.discard(task)
     if not task.cancelled():
         task.exception()
 
 
 class _Driver:
-    """Takes the steps of one function and hands the items over."""
+    """Takes the steps of one function and sends its items."""
 
     def __init__(
         self,
         function: Callable[[], object],
-        iterates: bool,  # noqa: FBT001 - as `execute` was told
+        iterates: bool,  # noqa: FBT001 - private
         send: MemoryObjectSendStream[object],
         demand: asyncio.Semaphore,
         variables: contextvars.Context,
@@ -108,7 +108,7 @@ class _Driver:
             except (Exception, asyncio.CancelledError):
                 raise
             except BaseException as error:
-                # In a task SystemExit would end the event loop, and others mean something to it.
+                # SystemExit in a task would end the event loop.
                 raise as_exception(error) from error
             finally:
                 self._thread.finish()
@@ -123,7 +123,7 @@ class _Driver:
             await self._items(iter(cast("Iterable[object]", result)))
         else:
             raise TypeError(
-                f"the model returned a {type(result).__qualname__}, and says that it returns an "
+                f"the model returned a {type(result).__qualname__}, but is annotated to return an "
                 f"iterator"
             )
 
@@ -139,7 +139,7 @@ class _Driver:
     async def _async_items(self, items: AsyncIterable[object]) -> None:
         try:
             async for item in items:
-                await self._hand_over(item)
+                await self._send_item(item)
         finally:
             if isinstance(items, AsyncGenerator):
                 await cast("AsyncGenerator[object]", items).aclose()
@@ -147,13 +147,13 @@ class _Driver:
     async def _items(self, items: Iterator[object]) -> None:
         try:
             while (item := await self._thread.call(lambda: next(items, _END))) is not _END:
-                await self._hand_over(item)
+                await self._send_item(item)
         except asyncio.CancelledError:
             await self._close(getattr(items, "close", None))
             raise
 
     async def _close(self, close: Any) -> None:
-        """Run a generator's ``finally`` blocks: now, or when its thread comes back."""
+        """Run a generator's ``finally`` blocks, now or once its thread returns."""
         if not callable(close):
             return
         if self._thread.busy:
@@ -162,6 +162,6 @@ class _Driver:
         with anyio.move_on_after(GRACE / 2, shield=True):
             await self._thread.call(close)
 
-    async def _hand_over(self, item: object) -> None:
+    async def _send_item(self, item: object) -> None:
         await self._send.send(item)
         await self._demand.acquire()

@@ -14,7 +14,7 @@ from replicate_async.local.temp_folder import TempFolder
 
 
 class InputFolder:
-    """A run's folder for input files: made for the first of them, removed after the run."""
+    """A run's folder for input files, removed after the run."""
 
     def __init__(self) -> None:
         self._disk = TempFolder()
@@ -26,7 +26,7 @@ class InputFolder:
         await run_in_thread(self._disk.close)
 
     async def place(self, name: str) -> Path:
-        """Return where a file may be written that keeps its name, in a folder of its own."""
+        """Return a path that ends in *name*, in a folder of its own."""
 
         def place() -> Path:
             path = self._disk.place() / name
@@ -36,14 +36,14 @@ class InputFolder:
         return await asyncio.to_thread(place)
 
     async def write(self, name: str, data: bytes) -> Path:
-        """Write such a file."""
+        """Write *data* to such a path."""
         path = await self.place(name)
         await asyncio.to_thread(path.write_bytes, data)
         return path
 
 
 def describe_file(url: str) -> tuple[str, str | None]:
-    """Return a safe file name and the media type, by what *url* says of them."""
+    """Return a safe file name and the media type that *url* suggests."""
     if url.startswith("data:"):
         content_type = url[len("data:") :].partition(",")[0].partition(";")[0] or "text/plain"
         return f"input{mimetypes.guess_extension(content_type) or ''}", content_type

@@ -1,4 +1,4 @@
-"""A Python function as a model: its schema, its version id, and its runs."""
+"""Python functions and classes as models."""
 
 from __future__ import annotations
 
@@ -42,19 +42,21 @@ _TRAINING_OUTPUT: Schema = {
 
 
 class ModelFunction:
-    """A model made of a function, an asynchronous function or a generator of either kind.
+    """A `ModelBackend` made of a function or a class, whose annotations are the model's schema.
 
-    *predict* may also be a class with a method `predict`, as Cog has them, and perhaps a method
-    `setup`: `setup` here makes an instance and calls that. The annotations of the function are the
-    model's schema, exactly as Cog reads them.
+    Args:
+        predict: A function, an asynchronous function or a generator of either kind; or a class
+            with such a method `predict` and, optionally, a method `setup`, as Cog has them.
+        train: A function that returns weights: bytes, an `OutputFile` or a `Path`. They are passed
+            to the parameter of type `Weights` of `predict`, or of a class's `setup`.
+        description: One sentence; the first line of the docstring unless given.
+        name: Part of the version id, so that two models may run the same code.
+        weights: The weights of this version.
+        concurrency: How many predictions run at once; 1 of a class, which has state, and
+            `Settings.concurrency` of a function, unless given.
 
-    *train* makes weights (bytes, an `OutputFile` or a `Path`) of its own inputs, and `with_weights`
-    a version that gets them in the parameter of type `Weights`, of `predict` or of a class's
-    `setup`. *name* tells the versions of two models apart that run the same code. *concurrency* is
-    how many predictions may run at once: unless given, 1 of a class, which has state, and as many
-    as the server allows of a function.
-
-    Raises `AnnotationError`, a `TypeError`, for annotations that no schema can be made of.
+    Raises:
+        AnnotationError: The annotations give no schema; it is a `TypeError`.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class ModelFunction:
 
         Unknown keys of *input* are ignored and defaults filled in. An exception of the model is
         raised here. Closing the generator stops the model at its next step and runs its
-        ``finally`` blocks; one that does not come back is left behind.
+        ``finally`` blocks; one that does not return is abandoned.
         """
         function = self._predict
         if self._class is not None:
@@ -146,7 +148,7 @@ class ModelFunction:
                 except (Exception, asyncio.CancelledError):
                     raise
                 except BaseException as error:
-                    raise as_exception(error) from error  # of a property or an items() of its own
+                    raise as_exception(error) from error  # of the output's own property or items()
                 self._check_output(value, expected)
                 yield value
 
@@ -212,7 +214,7 @@ class ModelFunction:
 
 
 class _SetupLog:
-    """Where a class's `setup` reports to, which is no run's."""
+    """The log of a setup, which is not part of a run."""
 
     canceled = False
 
@@ -223,7 +225,7 @@ class _SetupLog:
         self._log(text)
 
     def metric(self, name: str, value: float | str) -> None:
-        del name, value  # a prediction has metrics, a setup has none
+        del name, value  # a setup has no metrics
 
 
 def _set_up(model: Callable[[], Any], arguments: Mapping[str, object]) -> object:
@@ -257,7 +259,7 @@ async def _arguments(
         elif parameter.required:
             raise ValueError(f"the input {parameter.name!r} is required")
         else:
-            # A copy, for the model may change what it is given.
+            # A copy, for the model may change it.
             value = copy.copy(parameter.default)
         arguments[parameter.name] = await load(value, parameter.hint, run, folder)
     return arguments
@@ -287,7 +289,7 @@ def _source(function: Callable[..., object]) -> bytes:
     try:
         return inspect.getsource(target).encode()
     except (OSError, TypeError):
-        # Typed at a prompt, or not written in Python: its code, or at least its name.
+        # Typed at a prompt, or not written in Python: its code, or its name.
         code = getattr(target, "__code__", None)
         return _code(code) if isinstance(code, CodeType) else function_name(function).encode()
 

@@ -12,7 +12,7 @@ from replicate_async.local.models.current_run import CURRENT
 
 
 class _Output:
-    """Stands in for stdout or stderr: writes to the run's logs inside one, else passes on."""
+    """Replaces stdout or stderr: writes to the logs inside a run, and to the stream outside."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -42,8 +42,8 @@ _running = 0
 
 @contextmanager
 def captured() -> Generator[None]:
-    """Send what runs print to their logs, for as long as any model is in here."""
-    global _running  # noqa: PLW0603 - stdout is the process's own
+    """Send the output of runs to their logs while at least one model is in this context."""
+    global _running  # noqa: PLW0603 - stdout is global
     with _LOCK:
         _running += 1
         if _running == 1:
@@ -59,7 +59,7 @@ def captured() -> Generator[None]:
 
 
 def _restore() -> None:
-    # Somebody else may have put a stream of their own in the place since; that one stays.
+    # Another stream that was set in the meantime stays.
     if isinstance(sys.stdout, _Output):
         sys.stdout = sys.stdout.stream
     if isinstance(sys.stderr, _Output):

@@ -37,7 +37,7 @@ ALLOWED: Final = (
 
 
 class AnnotationError(TypeError):
-    """An annotation, or a lack of one, from which no schema can be made."""
+    """An annotation that gives no schema, or a missing one."""
 
 
 SCALARS: Final[Mapping[Any, str]] = {
@@ -58,7 +58,7 @@ _PLAIN: Final[Mapping[object, Schema]] = {
     **{kind: {"type": "string", "format": "uri"} for kind in FILES},
     Secret: _SECRET,
     Any: {"type": "object"},
-    # Cog has no word for a value of any kind; in JSON Schema it is the empty one.
+    # Cog has no schema for a value of any kind; in JSON Schema it is the empty one.
     object: {},
 }
 _MAPPINGS: Final = (dict, Mapping)
@@ -66,7 +66,7 @@ LISTS: Final = (list, Sequence)
 
 
 def peel(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return *hint* without `Annotated`, and what was written in it."""
+    """Return *hint* without `Annotated`, and the annotations in it."""
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         return inner, tuple(notes)
@@ -127,7 +127,7 @@ class SchemaBuilder:
         self.components: dict[str, Schema] = {}
 
     def add(self, name: str, schema: Schema) -> Schema:
-        """Keep *schema* as a component called *name* or much like it; return a reference to it."""
+        """Keep *schema* as a component *name*, with underscores if taken; return a reference."""
         taken = name
         while self.components.get(taken, schema) != schema:
             taken += "_"
@@ -137,8 +137,8 @@ class SchemaBuilder:
     def value(self, hint: Any, *, name: str, where: str) -> Schema:
         """Return the schema of a value with this annotation.
 
-        *name* is what a list of choices in it is called, *where* opens the message of the
-        `AnnotationError` that any other annotation raises.
+        *name* is the component of a list of choices. Raises `AnnotationError`, whose message starts
+        with *where*, for an annotation that is not allowed.
         """
         hint, notes = peel(hint)
         hint, optional = split_optional(hint)
@@ -187,8 +187,7 @@ class SchemaBuilder:
         arguments = get_args(hint)
         if origin in LISTS:
             item = arguments[0] if arguments else Any
-            # Any is an object where it stands alone, as Cog has it; in a list it is anything, for
-            # no list of numbers would pass otherwise.
+            # Any alone is an object, as in Cog; in a list it is any value, so that numbers pass.
             items = {} if item is Any else self.value(item, name=name, where=where)
             return {"type": "array", "items": items}
         if origin in _MAPPINGS:

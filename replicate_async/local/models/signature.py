@@ -1,4 +1,4 @@
-"""A model's signature: its parameters as inputs, and what it returns as its output."""
+"""A function's signature as inputs and output of a model."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ _ITERATORS: Final = (
 
 @dataclass(frozen=True)
 class Parameter:
-    """One input of a model: its schema, and how its value is given to the function."""
+    """One input of a model: its schema and its annotation."""
 
     name: str
     hint: Any
     schema: Schema
     required: bool
     default: object = None
-    """What the function gets if the input is left out."""
+    """The value for a missing input."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What goes into a function and what comes out of it."""
+    """The inputs and the output of a function."""
 
     parameters: tuple[Parameter, ...]
     weights: str | None
@@ -80,7 +80,7 @@ def read_signature(
 ) -> Signature:
     """Read the annotations of *function*; its components are added to *builder*.
 
-    Without *returns* the function's output is nobody's business, as that of a training is.
+    Without *returns* the return annotation is ignored, as for a training.
 
     Raises `AnnotationError`, which names the parameter and says what is allowed.
     """
@@ -107,14 +107,14 @@ def read_signature(
 
 
 def function_name(function: Callable[..., object]) -> str:
-    """Return the name to call *function* by in a message."""
+    """Return the name of *function* for a message."""
     if isinstance(function, partial):
         function = function.func
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def underlying(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function that is run in the end: without partials, and of a callable object."""
+    """Return the function inside partials, decorators, bound methods and callable objects."""
     if isinstance(function, partial):
         return underlying(function.func)
     if not inspect.isroutine(function):
@@ -128,7 +128,7 @@ def _resolve(function: Callable[..., object], name: str) -> dict[str, Any]:
     target = underlying(function)
     local: dict[str, Any] = {}
     if inspect.isfunction(target):
-        # A cell can still be empty, such as that of a function which calls itself.
+        # A cell may be empty, such as that of a recursive function.
         with suppress(ValueError):
             local = dict(inspect.getclosurevars(target).nonlocals)
     try:
@@ -156,7 +156,7 @@ def _parameter(
         schema = builder.value(bare, name=parameter.name, where=where)
     _refuse_files_in_records(inner, schema, builder, where)
     schema |= options.constraints()
-    # As Cog does: None as the default of a type without None means that there is none.
+    # As in Cog, None as the default of a type without None means no default.
     has_default = default is not ... and default is not None
     if has_default:
         schema["default"] = _json_default(default, schema, builder, where)
@@ -246,7 +246,7 @@ def _returning(
 
 
 def output_kind(signature: Signature) -> OutputKind:
-    """Return what a function with this signature yields."""
+    """Return the output kind of a function."""
     if not signature.is_iterator:
         return "value"
     if signature.item in FILES:
@@ -255,9 +255,9 @@ def output_kind(signature: Signature) -> OutputKind:
 
 
 def setup_weights(model: type) -> str | None:
-    """Return the parameter of a class's `setup` that takes weights; it may have no other.
+    """Return the name of the parameter of a class's `setup` that takes weights.
 
-    Raises `AnnotationError` for a required parameter that is none of type `Weights`.
+    Raises `AnnotationError` for another required parameter.
     """
     setup = getattr(model, "setup", None)
     if not inspect.isfunction(setup):

@@ -1,4 +1,4 @@
-"""A thread for one run, so that a model that blocks never blocks the event loop."""
+"""A thread for one run, so that a blocking model does not block the event loop."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ T = TypeVar("T")
 class RunThread:
     """Calls functions one after another, all in one thread and in one context.
 
-    The thread starts with the first call. It is a daemon: code that never returns is left behind
-    and keeps neither the run nor the program waiting.
+    The thread starts with the first call. It is a daemon: code that never returns is abandoned and
+    delays neither the run nor the end of the program.
     """
 
     def __init__(self, context: contextvars.Context) -> None:
@@ -26,7 +26,7 @@ class RunThread:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._started = False
         self.busy: bool = False
-        """Whether a call is being executed, or was left behind."""
+        """Whether a call is being executed, or was abandoned."""
 
     async def call(self, function: Callable[[], T]) -> T:
         """Return what *function* returns; a cancelled caller does not wait for it."""
@@ -38,7 +38,7 @@ class RunThread:
             # A future cannot hold StopIteration.
             except StopIteration as error:
                 self._settle(future, None, RuntimeError(f"the model raised {error!r}"))
-            except BaseException as error:  # noqa: BLE001 - it is the caller who gets it
+            except BaseException as error:  # noqa: BLE001 - passed on to the caller
                 self._settle(future, None, error)
             else:
                 self._settle(future, result, None)
@@ -49,7 +49,7 @@ class RunThread:
         return await future
 
     def finish(self, last: Callable[[], object] | None = None) -> None:
-        """End the thread once it has done what it was given, and *last* after that."""
+        """End the thread after its calls and after *last*."""
         if not self._started:
             return
         if last is not None:
@@ -82,6 +82,6 @@ class RunThread:
             else:
                 future.set_result(cast("T", result))
 
-        # The loop may be gone by the time that a thread left behind comes back.
+        # The loop may be closed when an abandoned thread returns.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(settle)

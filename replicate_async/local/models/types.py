@@ -1,4 +1,4 @@
-"""What a model's annotations are made of: `Input`, files, secrets, weights and iterators."""
+"""The types for a model's annotations: `Input`, files, secrets, weights and iterators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Schema: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """What `Input` was given; ``...`` as the *default* stands for none, as in the signature."""
+    """The arguments of `Input`; ``...`` as the *default* means none."""
 
     default: Any = ...
     description: str | None = None
@@ -27,7 +27,7 @@ class InputOptions:
     deprecated: bool = False
 
     def constraints(self) -> Schema:
-        """Return the JSON Schema keywords for the limits that were given."""
+        """Return the limits as JSON Schema keywords."""
         limits = {
             "minimum": self.ge,
             "maximum": self.le,
@@ -52,9 +52,20 @@ def Input(  # noqa: N802 - Cog's own name for it
 ) -> Any:
     """Describe and limit a model's parameter.
 
-    It stands in the annotation, ``Annotated[int, Input(ge=1)] = 4``, or as Cog has it, in the place
-    of the default: ``steps: int = Input(4, ge=1)``. Without a *default* the input is required,
-    unless its type allows None.
+    It stands in the annotation, ``Annotated[int, Input(ge=1)] = 4``, or in place of the default, as
+    in Cog: ``steps: int = Input(4, ge=1)``.
+
+    Args:
+        default: The value of a missing input; without it, the input is required unless its type
+            allows None.
+        description: One sentence for the schema.
+        ge: The smallest number allowed.
+        le: The largest number allowed.
+        min_length: The fewest characters allowed.
+        max_length: The most characters allowed.
+        pattern: A regular expression that a text must contain a match of.
+        choices: The values allowed.
+        deprecated: Whether the schema marks the input as deprecated.
     """
     return InputOptions(
         default=default,
@@ -70,7 +81,7 @@ def Input(  # noqa: N802 - Cog's own name for it
 
 
 class Secret:
-    """An input that nobody may read by accident: its text is only given when asked for."""
+    """A secret input, whose repr is asterisks; the API shows asterisks for it, too."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -84,10 +95,9 @@ class Secret:
 
 
 class InputFile:
-    """A file that was given as an input, already fetched.
+    """An input file, already fetched.
 
-    A large one is on disk until the run ends, and is read when `data` is asked for; `open` reads it
-    piece by piece.
+    A large one is on disk until the run ends; `data` reads all of it, `open` piece by piece.
     """
 
     __slots__ = ("_data", "_path", "content_type", "name")
@@ -102,19 +112,19 @@ class InputFile:
 
     @property
     def data(self) -> bytes:
-        """Everything in it; kept in memory from then on."""
+        """All bytes, kept in memory from the first read on."""
         if self._data is None:
             self._data = b"" if self._path is None else self._path.read_bytes()
         return self._data
 
     @property
     def path(self) -> Path | None:
-        """Where it is on disk; None for a small one."""
+        """The file on disk; None for a small one."""
         return self._path
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """The size in bytes."""
         return len(self.data) if self._path is None else self._path.stat().st_size
 
     def open(self) -> BinaryIO:
@@ -136,7 +146,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a model made; the prediction's output has its URL in its place."""
+    """A file that a model returns; the prediction's output holds its URL."""
 
     data: bytes
     name: str = "output"
@@ -144,16 +154,16 @@ class OutputFile:
 
 
 Weights = NewType("Weights", bytes)
-"""What training made. A parameter of this type is no input: the version's weights arrive in it."""
+"""The result of a training; a parameter of this type receives the version's weights."""
 
 
 @dataclass(frozen=True)
 class Concatenate:
-    """Marks an iterator of text whose pieces make up one text."""
+    """Marks an iterator whose pieces form one text."""
 
 
 ConcatenateIterator: TypeAlias = Annotated[Iterator[T], Concatenate()]
-"""What a generator of text returns if its pieces belong together, such as a model's tokens."""
+"""The return type of a generator whose pieces form one text, such as a model's tokens."""
 
 AsyncConcatenateIterator: TypeAlias = Annotated[AsyncIterator[T], Concatenate()]
 """`ConcatenateIterator` for asynchronous generators."""

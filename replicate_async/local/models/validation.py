@@ -1,4 +1,4 @@
-"""Check an input against a version's schema, and say what is wrong in the service's own words.
+"""Validates an input with a version's schema, in the service's own words.
 
 The service validates with gojsonschema, against the Input component alone, and then puts ``input``
 before each field: hence ``input.mood: mood must be one of the following: "happy", "sad"``.
@@ -19,8 +19,7 @@ import msgspec
 from replicate_async.schemas import InvalidField
 
 _COMPONENTS: Final = "#/components/schemas/"
-# A schema that refers to itself (a tree of objects) is walked as deep as the value is, but one
-# whose $ref leads straight back to itself would never end.
+# A recursive schema is walked as deep as the value is; a $ref to itself would never end.
 _LONGEST_CHAIN: Final = 32
 
 
@@ -31,7 +30,7 @@ def validate(
     root: str = "input",
     component: str = "Input",
 ) -> list[InvalidField]:
-    """Return what is wrong with *input*, in the order in which the service would say it.
+    """Return the invalid fields of *input*, in the service's order.
 
     *schema* is a version's whole ``openapi_schema`` and *component* names the part to check
     against: ``TrainingInput`` for a training. A schema without it accepts everything. Unknown keys
@@ -49,9 +48,9 @@ def check(
     root: str = "input",
     nulls: bool = False,
 ) -> list[InvalidField]:
-    """Return what is wrong with *value* by one *schema*, whose references *components* resolve.
+    """Return the invalid fields of *value*; *components* resolve the references of *schema*.
 
-    With *nulls*, null is taken where the schema says ``nullable``.
+    With *nulls*, null is valid where the schema says ``nullable``.
     """
     found = _Check(root, components, nulls=nulls)
     found.visit(value, schema, ())
@@ -68,7 +67,7 @@ def detail_text(fields: Iterable[InvalidField]) -> str:
 
 @dataclass(frozen=True)
 class _Rule:
-    """A keyword that compares one number of the value's with the schema's."""
+    """A keyword that compares a number of the value with one of the schema."""
 
     keyword: str
     type: str
@@ -82,7 +81,7 @@ _NUMBER_RULES: Final = (
     _Rule("exclusiveMaximum", "number_lt", "Must be less than {}", lambda a, b: a >= b),
     _Rule("minimum", "number_gte", "Must be greater than or equal to {}", lambda a, b: a < b),
     _Rule("exclusiveMinimum", "number_gt", "Must be greater than {}", lambda a, b: a <= b),
-    # Old versions of Cog wrote these two as they stood in the source.
+    # Old versions of Cog wrote these two.
     _Rule("le", "number_lte", "Must be less than or equal to {}", lambda a, b: a > b),
     _Rule("ge", "number_gte", "Must be greater than or equal to {}", lambda a, b: a < b),
 )
@@ -121,7 +120,7 @@ _PROPERTY_RULES: Final = (
 
 
 class _Check:
-    """One walk over a value, collecting what is wrong with it."""
+    """One walk over a value, collecting its invalid fields."""
 
     def __init__(self, root: str, components: Mapping[str, Any], *, nulls: bool) -> None:
         self.root = root
@@ -203,7 +202,7 @@ class _Check:
         if parts := _schemas(schema.get("allOf")):
             tried = [self._try(value, part, path) for part in parts]
             self.fields += [field for fields in tried for field in fields]
-            # An enum is an allOf around one reference, and the service reports it without this.
+            # An enum is an allOf of one reference, for which the service adds no line.
             if len(parts) > 1 and any(tried):
                 self.add(path, "number_all_of", "Must validate all the schemas (allOf)")
         if isinstance(schema.get("not"), Mapping) and not self._try(value, schema["not"], path):
@@ -219,7 +218,7 @@ class _Check:
     def _closest(
         self, tried: Sequence[list[InvalidField]], path: tuple[str, ...]
     ) -> list[InvalidField]:
-        """Return the errors of the alternative that the caller was probably after."""
+        """Return the errors of the alternative that the value is closest to."""
         here = ".".join((self.root, *path) if self.root else path)
         for fields in tried:
             if (fields[0].type, fields[0].field) != ("invalid_type", here):

@@ -1,4 +1,4 @@
-"""Values on their way into a model and out of it: JSON to Python's types, and back."""
+"""Conversion of inputs from JSON, and of outputs to JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from replicate_async.local.models.types import InputFile, OutputFile, Secret
 
 
 async def load(value: object, hint: Any, run: RunHandle, folder: InputFolder) -> Any:
-    """Return an input's JSON *value* as its annotation has it; files are fetched.
+    """Return an input's JSON *value* as the type of its annotation; files are fetched.
 
     Files that the model wants as a path are written into *folder*.
     """
@@ -70,13 +70,13 @@ async def _load_file(url: str, hint: Any, run: RunHandle, folder: InputFolder) -
 
 
 _MOST_BITS: Final = 10_000
-"""Python writes no longer integers as text (`sys.set_int_max_str_digits`)."""
+"""Python refuses to write longer integers (`sys.set_int_max_str_digits`)."""
 
 
 async def dump(value: object, run: RunHandle) -> Any:
     """Return a model's output as JSON values; each file in it is saved and becomes its URL.
 
-    Raises `TypeError` or `ValueError` for what JSON cannot say.
+    Raises `TypeError` or `ValueError` for a value that JSON does not have.
     """
     if isinstance(value, Enum):
         return await dump(cast("object", value.value), run)
@@ -115,5 +115,5 @@ async def _dump_container(value: Any, run: RunHandle) -> Any:
     if isinstance(value, Secret):
         raise TypeError("a model's output must not hold a Secret")
     if callable(to_list := getattr(value, "tolist", None)):
-        return await dump(to_list(), run)  # a number or an array of numpy's
+        return await dump(to_list(), run)  # a number or an array of NumPy
     return msgspec.to_builtins(value)

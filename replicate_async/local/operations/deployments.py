@@ -1,4 +1,4 @@
-"""Deployments: a version under a name of its own, and a release for each change."""
+"""The deployments operations: a named version, with a release for each change."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ async def list_all(context: RequestContext) -> Response:
 
 
 async def create(context: RequestContext) -> Response:
-    """Answer files.create: a form with the content, and perhaps name, type and metadata."""
+    """Answer files.create: a form with the content, and optional name, type and metadata."""
     files, limit = context.store.files, context.settings.max_file
     try:
         async with files.receive() as incoming:
@@ -52,7 +52,7 @@ async def create(context: RequestContext) -> Response:
 
 
 async def get(context: RequestContext) -> Response:
-    """Answer files.get: what is known of the file, not its content."""
+    """Answer files.get: the metadata of the file."""
     return held_response(context.serialize.file(_find(context), context.origin))
 
 
@@ -64,7 +64,7 @@ async def delete(context: RequestContext) -> Response:
 
 
 async def download(context: RequestContext) -> Response:
-    """Answer files.download, if owner, expiry and signature agree."""
+    """Answer files.download, if the signature fits owner and expiry."""
     files, query = context.store.files, context.request.query
     owner, expiry, file_id = (
         query.get("owner", ""),

@@ -1,4 +1,4 @@
-"""Models and their versions: made, found, changed and deleted."""
+"""The models operations, and those of their versions, examples and readmes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def list_all(context: RequestContext) -> Response:
 async def find(context: RequestContext) -> Response:
     """Answer models.search, the best match first."""
     found = ranked(context.store.public_models(), context.body)
-    # The page's cursor is a time, which a rank is not: all matches come on one page.
+    # A cursor is a time, not a rank, so all matches are on one page.
     results = [context.serialize.model(model) for model, _ in found]
     return django_response({"next": None, "previous": None, "results": results})
 
@@ -84,7 +84,7 @@ async def get(context: RequestContext) -> Response:
 
 
 async def update(context: RequestContext) -> Response:
-    """Answer models.update; what the body leaves out stays."""
+    """Answer models.update; fields that the body leaves out stay."""
     model = _owned(context)
     changes = msgspec.structs.asdict(context.body)
     links = {name: changes.pop(name, None) for name in _LINKS}
@@ -96,7 +96,7 @@ async def update(context: RequestContext) -> Response:
 
 
 async def delete(context: RequestContext) -> Response:
-    """Answer models.delete: only private models without versions go."""
+    """Answer models.delete; refuses public models and models with versions."""
     model = _owned(context)
     if model.visibility != "private":
         raise django(400, "Only private models can be deleted.")
@@ -107,7 +107,7 @@ async def delete(context: RequestContext) -> Response:
 
 
 async def list_examples(context: RequestContext) -> Response:
-    """Answer models.examples.list; the examples run when they are first asked for."""
+    """Answer models.examples.list; the examples run at the first request."""
     model = context.model()
     version = model.latest
     if version is not None and len(model.examples) < len(model.example_inputs):
@@ -115,7 +115,7 @@ async def list_examples(context: RequestContext) -> Response:
             run = make_prediction(context, model, version, CreatePrediction(input=inputs))
             model.examples.append(run)
             context.services.start(run)
-    # A client that gives up must not take the examples along: others wait for them, too.
+    # Not cancelled with this request: other requests wait for them, too.
     tasks = [run.task for run in model.examples if run.task is not None]
     if tasks:
         await asyncio.wait(tasks)
@@ -158,7 +158,7 @@ async def get_version(context: RequestContext) -> Response:
 
 
 async def delete_version(context: RequestContext) -> Response:
-    """Answer models.versions.delete, by which nothing goes that anything else stands on."""
+    """Answer models.versions.delete; refuses to delete a version in use."""
     model = _owned(context)
     version = _version(context, model)
     if model.visibility != "private":
@@ -182,7 +182,7 @@ def _owned(context: RequestContext) -> Model:
 
 
 def _link(name: str, url: str | None) -> str | None:
-    """Return *url* as it is kept, none at all for an empty one."""
+    """Return *url*, or None for an empty one; raises the 400 `Problem` if it is invalid."""
     if url and not _URL.fullmatch(url):
         raise django(400, f"{name}: Enter a valid URL.")
     return url or None

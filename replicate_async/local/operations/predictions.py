@@ -1,4 +1,4 @@
-"""Predictions: created three ways, read, listed and canceled."""
+"""The predictions operations, also those of models and deployments."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def create_by_deployment(context: RequestContext) -> Response:
 
 
 async def get(context: RequestContext) -> Response:
-    """Answer predictions.get; a training's id is known here, too."""
+    """Answer predictions.get, also for the id of a training."""
     run = find_run(context, context.path["prediction_id"])
     return edge_response(context.serialize.edge_run(run, context.origin) | {"source": run.source})
 
@@ -99,7 +99,7 @@ async def list_all(context: RequestContext) -> Response:
 async def create_prediction(
     context: RequestContext, model: Model, version: Version, deployment: Deployment | None = None
 ) -> Response:
-    """Start a prediction, hold the request as its headers ask, and answer."""
+    """Start a prediction, hold the request for `Prefer: wait`, and answer."""
     headers = context.request.headers
     wait = wait_of(headers.get("Prefer"), context.settings.sync_wait_cap)
     lifetime = lifetime_of(headers.get("Cancel-After"), context.settings)
@@ -125,7 +125,7 @@ def make_prediction(
     *,
     deployment: Deployment | None = None,
 ) -> RunRecord:
-    """Return a prediction of *version* as *body* asks for it; raises the 422 `Problem`."""
+    """Return a prediction of *version*; raises the 422 `Problem` for an invalid *body*."""
     schema = version.backend.openapi_schema
     check_input(validate(body.input, schema))
     check_webhook(body.webhook)
@@ -161,7 +161,7 @@ def find_run(context: RequestContext, id: str) -> RunRecord:
 
 
 def find_version(context: RequestContext, text: str) -> tuple[Model, Version]:
-    """Return what "id", "owner/name:id" or "owner/name" of an official model names."""
+    """Return the version named by "id", "owner/name:id" or, if official, "owner/name"."""
     if VERSION_ID.fullmatch(text) and (found := context.store.version(text, context.account)):
         return found
     ref, colon, version_id = text.partition(":")
@@ -184,13 +184,13 @@ def find_deployment(context: RequestContext) -> Deployment:
 
 
 def check_input(fields: Sequence[InvalidField]) -> None:
-    """Raise the 422 `Problem` if there is something wrong with an input."""
+    """Raise the 422 `Problem` if an input has invalid *fields*."""
     if fields:
         raise invalid(detail_text(fields), fields)
 
 
 def check_webhook(url: str | None) -> None:
-    """Raise the 422 `Problem` for a webhook that is not https, or http on this machine."""
+    """Raise the 422 `Problem` for a webhook that is neither https nor http on loopback."""
     if not url:
         return
     try:
@@ -205,7 +205,7 @@ def check_webhook(url: str | None) -> None:
 
 
 def redacted(input: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return *input* with its secrets covered."""
+    """Return *input* with asterisks for its secrets."""
     components = schema.get("components", {}).get("schemas", {})
     properties = components.get(name, {}).get("properties", {})
     return {
@@ -215,7 +215,7 @@ def redacted(input: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> 
 
 
 def wait_of(prefer: str | None, cap: float) -> float | None:
-    """Return for how long `Prefer` asks to hold the request; None for not at all."""
+    """Return the seconds that `Prefer` holds the request; None without."""
     match = _WAIT.fullmatch((prefer or "").strip())
     if match is None or (match[1] is not None and int(match[1]) < 1):
         return None
@@ -241,7 +241,7 @@ def lifetime_of(value: str | None, settings: Settings) -> float | None:
 
 
 async def _hold(clock: Clock, run: RunRecord, seconds: float) -> None:
-    """Wait for the end of *run*, on the server's own clock, so that a test can hurry it."""
+    """Wait for the end of *run*, at most *seconds* on the server's clock."""
     expired = False
 
     def expire() -> None:
@@ -258,7 +258,7 @@ async def _hold(clock: Clock, run: RunRecord, seconds: float) -> None:
 
 
 async def _early(files: FileStore, view: dict[str, Any]) -> dict[str, Any]:
-    """Return *view* as it was just before the end: all outputs there, files as data URLs."""
+    """Return *view* as just before the end: all outputs, with files as data URLs."""
     left = {"started_at", "completed_at", "metrics"}
     kept = {key: value for key, value in view.items() if key not in left}
     return kept | {

@@ -1,4 +1,4 @@
-"""Which function answers which operation; one for each, or nothing starts."""
+"""The handler of each operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search: words against names, descriptions and readmes, weighted by where they stand."""
+"""The search operation: words in names, descriptions and readmes, weighted by place."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ranked(models: Iterable[Model], query: str) -> list[tuple[Model, float]]:
 
 
 def _score(query: str, texts: Mapping[str, float]) -> float:
-    """Return how well *query* matches *texts*, which have weights; zero if a word is nowhere."""
+    """Return how well *query* matches *texts* with weights; zero if a word is in none."""
     wanted = _words(query[:_LONGEST])
     if not wanted:
         return 0.0

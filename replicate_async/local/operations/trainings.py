@@ -1,4 +1,4 @@
-"""Trainings: runs whose output is a new version of another model."""
+"""The trainings operations; the output of a training is a new version of a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicate_async.local.store.records import Model, RunRecord
 
 
 async def create(context: RequestContext) -> Response:
-    """Answer trainings.create; its urls point to the prediction that a training is inside."""
+    """Answer trainings.create; its URLs are those of a prediction."""
     body = context.body
     model = context.model()
     version = model.versions.get(context.path["version_id"])

@@ -1,4 +1,4 @@
-"""Files from elsewhere, which inputs name by URL."""
+"""Fetches input files from other hosts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FetchError(Exception):
 
 
 class Fetcher:
-    """Gets files from elsewhere, from hosts that are allowed."""
+    """Fetches files from the hosts that are allowed."""
 
     def __init__(self, hosts: OutboundHosts, limit: int) -> None:
         self._hosts = hosts
@@ -39,7 +39,7 @@ class Fetcher:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The session for everything that the server asks of others."""
+        """The session for all requests to other hosts."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(

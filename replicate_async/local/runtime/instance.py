@@ -1,4 +1,4 @@
-"""One version's backend on this server: set up once, and limited in how much it runs at once."""
+"""A version's backend on this server: set up once, with a number of slots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger: logging.Logger = logging.getLogger("replicate_async.local.setup")
 
 
 class SetupError(Exception):
-    """A backend whose `setup` raised; the cause is what it raised."""
+    """A failed `setup`; the cause is its error."""
 
     def __init__(self, logs: str) -> None:
         super().__init__("the model's setup failed")

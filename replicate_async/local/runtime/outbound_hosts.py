@@ -1,4 +1,4 @@
-"""Where the server may be sent: its webhooks and file inputs name hosts that strangers chose."""
+"""The hosts that webhooks and file inputs may reach: clients choose them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ANYWHERE = "*"
 
 
 class OutboundHosts:
-    """The hosts that may be reached; an address is checked again after it was looked up."""
+    """The hosts that may be reached; their addresses are checked after DNS."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
 
     def allows(self, url: URL) -> bool:
-        """Return whether *url* may be asked for; plain http only where it is named by host."""
+        """Return whether *url* may be fetched; plain http only from a host in the list."""
         host = (url.host or "").lower()
         if not host or url.scheme not in {"http", "https"}:
             return False
@@ -34,12 +34,12 @@ class OutboundHosts:
     def allows_address(self, host: str, address: str) -> bool:
         """Return whether *host* may be reached at *address*."""
         found = _address(address)
-        # A private address must have been allowed by name: a public name that leads to it is not.
+        # A private address needs its host in the list, for a public name may resolve to one.
         return found is not None and (found.is_global or host.lower() in self._hosts)
 
 
 class OutboundResolver(AbstractResolver):
-    """Looks hosts up, and leaves out the addresses that the hosts forbids."""
+    """Resolves hosts to the addresses that may be reached."""
 
     def __init__(self, hosts: OutboundHosts) -> None:
         self._hosts = hosts
@@ -52,7 +52,7 @@ class OutboundResolver(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         allowed = [entry for entry in found if self._hosts.allows_address(host, entry["host"])]
         if not allowed:
-            raise OSError(f"{host} leads to an address that must not be reached")
+            raise OSError(f"{host} has no address that this server may reach")
         return allowed
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a model's function sees of the server while it runs."""
+"""The run as a backend gets it, on this server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII
 
 
 class ServerRunHandle:
-    """The run that a function is part of: its logs, its metrics, its files."""
+    """Writes logs and metrics to a record, fetches its input files and keeps its output files."""
 
     def __init__(
         self, run: RunRecord, files: FileStore, fetcher: Fetcher, settings: Settings
@@ -39,7 +39,7 @@ class ServerRunHandle:
 
     @property
     def canceled(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether the run has ended."""
         return self._run.terminal
 
     def log(self, text: str) -> None:
@@ -53,7 +53,7 @@ class ServerRunHandle:
             self._run.metrics[without_surrogates(str(name))] = _plain_metric(value)
 
     async def fetch(self, url: str, folder: InputFolder) -> InputFile:
-        """Return a file input: a data URL, a file of this server's, or one from elsewhere.
+        """Return an input file: a data URL, a file of this server, or one of another host.
 
         A large one is written into *folder*.
         """
@@ -90,7 +90,7 @@ class ServerRunHandle:
         """Keep an output file and return its URL."""
         kept = await self._files.keep(content)
         kind = content_type or mimetypes.guess_type(name)[0] or OCTETS
-        # It becomes a header, and a model says what it likes.
+        # It becomes a header, and a model may return any text.
         kind = kind if _MEDIA_TYPE.fullmatch(kind) else OCTETS
         delivery = self._files.add_output(kept, name=name, content_type=kind)
         self._run.files.append(delivery.path)
@@ -98,7 +98,7 @@ class ServerRunHandle:
 
 
 async def _given(content: Blob, name: str, kind: str | None, folder: InputFolder) -> InputFile:
-    """Return *content* as a model gets it: a copy of its own, which it may do with as it likes."""
+    """Return a copy of *content* for one run, which a model may change."""
     if content.path is None:
         return InputFile(await content.read(), name, kind)
     path = await folder.place(name)
@@ -107,7 +107,7 @@ async def _given(content: Blob, name: str, kind: str | None, folder: InputFolder
 
 
 def _plain_metric(value: Any) -> float | str:
-    """Return a number or text of a type that JSON has; NumPy's are subclasses of Python's."""
+    """Return a plain number or text; NumPy's types are subclasses of Python's."""
     if isinstance(value, bool | int):
         return int(value) if type(value) is not bool else value
     if isinstance(value, float):
@@ -116,7 +116,7 @@ def _plain_metric(value: Any) -> float | str:
 
 
 def data_url_bytes(url: str) -> bytes:
-    """Return what a data URL holds."""
+    """Return the bytes in a data URL; raises `FetchError` if it is invalid."""
     head, comma, data = url.removeprefix("data:").partition(",")
     if not comma:
         raise FetchError("A data URL has a comma before its data")

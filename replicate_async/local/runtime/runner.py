@@ -36,7 +36,7 @@ class Runner:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            run.task = None  # an ended run is kept for an hour, and its task need not be
+            run.task = None  # an ended run is kept for an hour, without its task
 
         task.add_done_callback(ended)
 
@@ -74,7 +74,7 @@ class Runner:
         except BaseException as error:
             self._fail(run, error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise  # not the model's: `execute` makes other errors of its own
+                raise  # the process's own: a model's become RuntimeError
 
     def _instance(self, version: Version) -> Instance:
         if version not in self._instances:

@@ -1,4 +1,4 @@
-"""Webhooks: signed, filtered, throttled, and tried again when they matter."""
+"""Webhooks: signed, filtered and throttled; those about an end are retried."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIRST_DELAY = 1.0
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try to call a webhook; *status* is None when nobody answered."""
+    """One attempt to call a webhook; *status* is None without an answer."""
 
     run_id: str
     event: WebhookEvent
@@ -44,7 +44,7 @@ class _Message:
 
 
 class WebhookSender:
-    """Sends what runs have to tell."""
+    """Sends the webhooks of runs."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class WebhookSender:
         self._view = view
         self._tasks: set[asyncio.Task[None]] = set()
         self.attempts: deque[Attempt] = deque(maxlen=1000)
-        """What was sent lately, and what came of it."""
+        """The last 1,000 attempts."""
 
     def attach(self, run: RunRecord) -> None:
-        """Send what happens to *run*, if it names a webhook."""
+        """Send webhooks for the events of *run*, if it names a URL."""
         if run.webhook is None:
             return
         sender = _RunWebhook(self, run)
@@ -74,18 +74,18 @@ class WebhookSender:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what has not been sent."""
+        """Drop unsent webhooks."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def compose(self, run: RunRecord, event: WebhookEvent) -> _Message:
-        """Return the message that tells of *run* as it stands."""
+        """Return the message for *event*, with *run* as it is now."""
         return _Message(event, msgspec.json.encode(self._view(run)), ids.message_id())
 
     def is_early(self, last: float) -> bool:
-        """Return whether output or logs must not be sent again so soon after *last*."""
+        """Return whether the throttle forbids output or logs so soon after *last*."""
         return self._clock.now() - last < self._settings.webhook_throttle
 
     def now(self) -> float:
@@ -93,7 +93,7 @@ class WebhookSender:
         return self._clock.now()
 
     async def deliver(self, run: RunRecord, message: _Message) -> None:
-        """Send a message; the one about the end is tried again for about a minute."""
+        """Send a message; one about the end is retried for about a minute."""
         delay = _FIRST_DELAY
         waited = 0.0
         while not await self._attempt(run, message):
@@ -148,7 +148,7 @@ class _RunWebhook:
         self._last: dict[WebhookEvent, float] = {}
 
     def on_event(self, run: RunRecord, event: WebhookEvent) -> None:
-        """Note what happened, unless it was not asked for or follows too soon."""
+        """Queue a message, unless the run's filter or the throttle drops it."""
         if event == "completed" and event not in run.webhook_events:
             self._waiting.put_nowait(_Message("completed", b"", ""))
             return
@@ -162,7 +162,7 @@ class _RunWebhook:
         self._waiting.put_nowait(self._webhooks.compose(run, event))
 
     async def send_all(self) -> None:
-        """Send the messages until the last."""
+        """Send the messages, up to the one about the end."""
         while True:
             message = await self._waiting.get()
             if message.body:

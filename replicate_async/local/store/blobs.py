@@ -1,4 +1,4 @@
-"""The bytes of files: few in memory, many on disk, where no event loop waits for them."""
+"""Blobs: the bytes of files, small ones in memory and large ones on disk."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from typing import BinaryIO, Final, Self
 from replicate_async.local.temp_folder import TempFolder
 
 IN_MEMORY: Final = 64 * 1024
-"""Bytes up to which a file is not worth a place on the disk."""
+"""The largest blob that is kept in memory, in bytes."""
 _READ: Final = 256 * 1024
 _WRITE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Blob:
-    """Bytes that do not change any more."""
+    """Immutable bytes."""
 
     size: int
     md5: str
     sha256: str
     data: bytes | None = field(default=None, repr=False)
     path: Path | None = None
-    """Where they are if they are not in *data*; `discard` removes it."""
+    """The file of a large blob; `discard` removes it."""
 
     @property
     def etag(self) -> str:
-        """The strong tag that stands for these bytes and no others."""
+        """A strong ETag."""
         return f'"{self.sha256[:32]}"'
 
     async def read(self) -> bytes:
-        """Return all of it; raises `FileNotFoundError` once it was discarded."""
+        """Return all bytes; raises `FileNotFoundError` once the blob was discarded."""
         if self.path is None:
             return self.data or b""
         return await asyncio.to_thread(self.path.read_bytes)
@@ -57,24 +57,24 @@ class Blob:
             _in_background(reader.close)
 
     async def copy_to(self, path: Path) -> None:
-        """Write it to *path*; raises `FileNotFoundError` once it was discarded."""
+        """Write the bytes to *path*; raises `FileNotFoundError` once the blob was discarded."""
         if self.path is not None:
             await asyncio.to_thread(shutil.copyfile, self.path, path)
         else:
             await asyncio.to_thread(path.write_bytes, self.data or b"")
 
     def discard(self) -> None:
-        """Take the bytes off the disk; who reads them at the time reads them to their end."""
+        """Remove the file; open readers still read it to its end."""
         path = self.path
         if path is not None:
             _in_background(lambda: path.unlink(missing_ok=True))
 
 
 class BlobWriter:
-    """Bytes on their way in, in an async with statement; what is not finished leaves nothing.
+    """Makes a blob of bytes that arrive, as an async context manager.
 
-    They are hashed and written as they come, a megabyte at a time, in other threads than the
-    caller's. Raises `OSError` when the disk takes no more.
+    Threads hash and write a megabyte at a time. Leaving the context before `finish` removes the
+    file. Raises `OSError` when the disk is full.
     """
 
     def __init__(self, disk: TempFolder) -> None:
@@ -88,14 +88,14 @@ class BlobWriter:
 
     async def __aexit__(self, *exception: object) -> None:
         if self._begun and not self._writer.finished:
-            # Not awaited: a thread that still writes for a cancelled task would hold it up.
+            # Not awaited: the thread of a cancelled task may still be writing.
             _in_background(self._writer.abandon)
 
     async def write(self, chunk: bytes) -> None:
         """Add *chunk*."""
         self.size += len(chunk)
         if len(chunk) >= _WRITE:
-            # Large as it is, it is not copied once more.
+            # A large chunk is not copied into the buffer.
             await self._flush()
             self._begun = True
             await asyncio.to_thread(self._writer.write, chunk)
@@ -111,7 +111,7 @@ class BlobWriter:
         self.size += await asyncio.to_thread(self._writer.copy, path)
 
     async def finish(self) -> Blob:
-        """Return what came in."""
+        """Return the blob."""
         if self.size <= IN_MEMORY and len(self._waiting) == self.size:
             return in_memory(bytes(self._waiting))
         await self._flush()
@@ -127,13 +127,13 @@ class BlobWriter:
 
 
 def in_memory(data: bytes) -> Blob:
-    """Return *data*, which is not much, as content."""
+    """Return a blob of *data* in memory."""
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return Blob(len(data), digest, hashlib.sha256(data).hexdigest(), data)
 
 
 class _Writer:
-    """What happens in threads to bytes that come in; one call at a time."""
+    """Writes and hashes a file; its methods run in threads, one at a time."""
 
     def __init__(self, disk: TempFolder) -> None:
         self._disk = disk
@@ -175,7 +175,7 @@ class _Writer:
             return Blob(self._size, md5, sha256, path=self._path)
 
     def abandon(self) -> None:
-        """Close and remove what was begun; nothing is written after this."""
+        """Close and remove the file; later writes are ignored."""
         self._abandoned = True
         with self._lock:
             if self._file is not None:
@@ -185,7 +185,7 @@ class _Writer:
 
 
 class _Reader:
-    """What happens in threads to bytes that go out; a call that comes after the end finds none."""
+    """Reads a file; its methods run in threads, and `read` returns nothing after `close`."""
 
     def __init__(self, path: Path, start: int, stop: int) -> None:
         self._path = path
@@ -214,7 +214,7 @@ class _Reader:
 
 
 def _in_background(work: Callable[[], object]) -> None:
-    """Have *work* done in a thread that nobody waits for, or here if there is none any more."""
+    """Run *work* in a thread without waiting, or here once the loop is closed."""
     try:
         asyncio.get_running_loop().run_in_executor(None, work)
     except RuntimeError:

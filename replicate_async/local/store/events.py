@@ -1,4 +1,4 @@
-"""The events of runs: one buffer for each, which every subscriber reads at its own pace."""
+"""The event streams of runs: one buffer each, which subscribers read at their own pace."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from replicate_async.local.clock import Clock
 _FILES = "/v1/files/bcwr-"
 _TEXT = "/v1/streams/"
 _ID = re.compile(r"(\d{1,20}):(\d{1,20})", re.ASCII)
-# What one write may take of the buffer: a subscriber that reads slowly holds this much, no more.
+# Bytes that one write takes from the buffer: the most that a slow subscriber holds.
 _BATCH = 64 * 1024
 
 Ending = Literal["succeeded", "canceled", "error"]
 
 
 class Stream:
-    """The events of one run, and who waits for the next."""
+    """The events of one run."""
 
     def __init__(self, clock: Clock) -> None:
         self.done: bool = False
@@ -39,7 +39,7 @@ class Stream:
         return len(self._events)
 
     def send(self, event: str, data: str) -> None:
-        """Add an event; after the end there is none."""
+        """Add an event; ignored after the end."""
         if self.done:
             return
         second = max(int(self._clock.now()), self._second)
@@ -66,7 +66,7 @@ class Stream:
         self.notify()
 
     def after(self, last_event_id: str) -> int:
-        """Return where to go on for a subscriber that has seen *last_event_id*."""
+        """Return the index of the first event after *last_event_id*."""
         match = _ID.fullmatch(last_event_id)
         if match is None:
             return 0
@@ -78,7 +78,7 @@ class Stream:
         return self._events[at]
 
     def batch(self, at: int) -> tuple[bytes, int]:
-        """Return the bytes of some events from *at* on, and where the next one is."""
+        """Return the bytes of some events from index *at*, and the index of the next."""
         chunks: list[bytes] = []
         size = 0
         while at < len(self._events) and size < _BATCH:
@@ -88,17 +88,17 @@ class Stream:
         return b"".join(chunks), at
 
     async def changed(self) -> None:
-        """Wait for an event that is not there yet, or the end."""
+        """Wait for a further event, or the end."""
         await self._changed.wait()
 
     def notify(self) -> None:
-        """Wake everybody who waits for a change."""
+        """Wake the subscribers."""
         self._changed.set()
         self._changed = asyncio.Event()
 
 
 class Streams:
-    """All streams of a server, by the path that is the key to each."""
+    """All streams of a server by path, which holds a capability."""
 
     def __init__(self, clock: Clock) -> None:
         self.closing: bool = False
@@ -111,7 +111,7 @@ class Streams:
         return ids.run_capability(run_id, self._key)
 
     def open(self, run_id: str, *, files: bool) -> tuple[str, Stream]:
-        """Make the stream of a run; returns its path, too."""
+        """Make the stream of a run; returns its path and the stream."""
         path = f"{_FILES if files else _TEXT}{self.token(run_id)}"
         stream = self._streams[path] = Stream(self._clock)
         return path, stream
@@ -134,7 +134,7 @@ class Streams:
         return stream
 
     def close(self) -> None:
-        """Let all subscribers go, once they have what there is."""
+        """Let the subscribers end once they have sent the events so far."""
         self.closing = True
         for stream in self._streams.values():
             stream.notify()

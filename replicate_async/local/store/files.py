@@ -1,4 +1,4 @@
-"""Files: uploads by id, outputs by a capability in their URL; both expire."""
+"""Uploads, by id, and output files, by a capability in their path; both expire."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OutputFileRecord:
 
 @dataclass
 class FileStore:
-    """The files of a server; uploads expire, outputs go with the data of their run."""
+    """The files of a server; output files are removed with the data of their run."""
 
     clock: Clock
     expiry: float
@@ -62,11 +62,11 @@ class FileStore:
     _output_bytes: int = 0
 
     def receive(self) -> BlobWriter:
-        """Return what takes the bytes of a file, and is left with what `upload` keeps."""
+        """Return a writer for the blob of an upload."""
         return BlobWriter(self._disk)
 
     async def keep(self, source: bytes | Path) -> Blob:
-        """Return *source* as content: a copy where it is a path or large."""
+        """Return the blob of *source*; a file at a path is copied."""
         if isinstance(source, bytes) and len(source) <= IN_MEMORY:
             return in_memory(source)
         async with self.receive() as incoming:
@@ -85,7 +85,7 @@ class FileStore:
         content_type: str,
         metadata: Mapping[str, Any],
     ) -> StoredFile:
-        """Keep an upload until it expires, and drop the oldest ones if there is no room for it."""
+        """Keep an upload until it expires, and drop the oldest ones above the capacity."""
         now = self.clock.stamp()
         stored = StoredFile(
             id=ids.file_id(),
@@ -129,7 +129,7 @@ class FileStore:
         return base64.b64encode(digest).decode()
 
     def add_output(self, content: Blob, *, name: str, content_type: str) -> OutputFileRecord:
-        """Keep an output file, and drop the oldest ones if there is no room for it."""
+        """Keep an output file, and drop the oldest ones above the capacity."""
         name = safe_name(name)
         output = OutputFileRecord(
             f"{OUTPUTS}/{ids.capability()}/{name}", name, content, content_type
@@ -141,7 +141,7 @@ class FileStore:
         return output
 
     def output_at(self, url: str) -> OutputFileRecord | None:
-        """Return the output file that *url*, or the path in it, names."""
+        """Return the output file at *url*."""
         _, found, rest = url.partition(OUTPUTS)
         return self.outputs.get(unquote(found + rest))
 

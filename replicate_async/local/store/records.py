@@ -26,7 +26,7 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 VERSION_ID = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9_-])?")
 
-# hardware.list, in the service's order, then what its price list names.
+# hardware.list in the service's order, then the rest of its price list.
 HARDWARE: Mapping[str, str] = {
     "cpu": "CPU",
     "gpu-t4": "Nvidia T4 GPU",
@@ -40,7 +40,7 @@ HARDWARE: Mapping[str, str] = {
 
 @dataclass
 class Account:
-    """A user or an organization, with the one token that speaks for it."""
+    """A user or an organization."""
 
     username: str
     name: str
@@ -49,7 +49,7 @@ class Account:
     webhook_key: str = field(default_factory=ids.webhook_secret, repr=False)
 
     def owns(self, owner: str) -> bool:
-        """Return whether things of *owner* are this account's to change."""
+        """Return whether this account may change records of *owner*."""
         return owner == self.username or owner in self.organizations
 
 
@@ -78,9 +78,9 @@ class Model:
     hardware: str = "cpu"
     official: bool = False
     hidden: bool = False
-    """Whether predictions show `hidden` for the version, as those of official models may."""
+    """Whether predictions show "hidden" for the version, as those of official models may."""
     links: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
-    """What github_url, paper_url, license_url, weights_url and cover_image_url hold."""
+    """Values of github_url, paper_url, license_url, weights_url and cover_image_url."""
     readme: str | None = None
     run_count: int = 0
     versions: dict[str, Version] = field(default_factory=dict[str, Version])
@@ -110,7 +110,7 @@ def visible(model: Model, account: Account) -> bool:
 
 @dataclass(frozen=True)
 class Release:
-    """What a deployment runs, and on what."""
+    """The version and hardware of a deployment."""
 
     number: int
     model: Model
@@ -124,7 +124,7 @@ class Release:
 
 @dataclass
 class Deployment:
-    """A version that runs under a name of its own; each change is a release."""
+    """A version with a name of its own; each change is a release."""
 
     owner: str
     name: str
@@ -140,13 +140,13 @@ class Deployment:
 
     @property
     def release(self) -> Release:
-        """The release that is in force."""
+        """The current release."""
         return self.releases[-1]
 
 
 @dataclass
 class Collection:
-    """Models that belong together."""
+    """A named list of models."""
 
     slug: str
     name: str
@@ -157,7 +157,7 @@ class Collection:
 
 @dataclass(eq=False)
 class RunRecord:
-    """A prediction, or a training, which is one with another ending."""
+    """A prediction or a training."""
 
     id: str
     kind: Kind
@@ -165,11 +165,11 @@ class RunRecord:
     model: Model
     version: Version
     input: Mapping[str, Any]
-    """What the model gets."""
+    """The input for the model."""
     shown_input: Mapping[str, Any]
-    """What the API shows of it: no secrets."""
+    """The input for the API, without secrets."""
     base: str
-    """Scheme and host of the request that made it, for URLs that no request asks for."""
+    """Scheme and host of the create, for URLs in webhooks and outputs."""
     created: float
     clock: Clock
     stream: Stream | None = None
@@ -199,21 +199,21 @@ class RunRecord:
 
     @property
     def terminal(self) -> bool:
-        """Whether it has come to an end."""
+        """Whether it has ended."""
         return self.status in TERMINAL
 
     @property
     def logs(self) -> str:
-        """Everything that was logged."""
+        """All log lines as one text."""
         if len(self._logs) > 1:
             self._logs[:] = ["".join(self._logs)]
         return self._logs[0] if self._logs else ""
 
     def begin(self) -> None:
-        """Note that the model has begun."""
+        """Set it to processing."""
         self.started = self.clock.now()
         self.status = "processing"
-        self._tell("start")
+        self._emit("start")
 
     def log(self, text: str, *, on_stream: bool) -> None:
         """Add *text* to the logs."""
@@ -223,10 +223,10 @@ class RunRecord:
         self._logs.append(text)
         if self.stream is not None and on_stream:
             self.stream.send("logs", text)
-        self._tell("logs")
+        self._emit("logs")
 
     def add_output(self, value: Any, *, part: bool) -> None:
-        """Add an output: *part* of a list, or all there is."""
+        """Add an output: *part* of a list, or the whole."""
         if self.terminal:
             return
         if self.first_output is None:
@@ -241,10 +241,10 @@ class RunRecord:
             self.output = value
         if self.stream is not None:
             self.stream.send("output", value if isinstance(value, str) else _json(value))
-        self._tell("output")
+        self._emit("output")
 
     def finish(self, status: Status, error: str | None = None) -> None:
-        """Note the end; only the first counts."""
+        """End it with *status*; ignored once it has ended."""
         if self.terminal:
             return
         self.completed = self.clock.now()
@@ -259,11 +259,11 @@ class RunRecord:
                 self.stream.end("error", self.error or "")
             else:
                 self.stream.end("succeeded" if status == "succeeded" else "canceled")
-        self._tell("completed")
+        self._emit("completed")
         self.listeners.clear()
 
     def measure(self) -> None:
-        """Note in the metrics how long a run took that has ended."""
+        """Set the metrics of time of a run that has ended."""
         if self.completed is None:
             return
         if self.started is not None:
@@ -271,7 +271,7 @@ class RunRecord:
         self.metrics["total_time"] = round(self.completed - self.created, 6)
 
     def remove_data(self) -> None:
-        """Forget input, output and logs, as the service does an hour after the end."""
+        """Remove input, output and logs, as the service does an hour after the end."""
         self.data_removed = True
         self.input = self.shown_input = {}
         self.output = None
@@ -280,15 +280,15 @@ class RunRecord:
             self.stream.forget()
 
     async def changed(self) -> None:
-        """Wait until something happens to it."""
+        """Wait for the next change."""
         await self._changed.wait()
 
     def notify(self) -> None:
-        """Wake everybody who waits for a change."""
+        """Wake the waiters."""
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _tell(self, event: WebhookEvent) -> None:
+    def _emit(self, event: WebhookEvent) -> None:
         self.notify()
         for listener in self.listeners:
             listener(self, event)

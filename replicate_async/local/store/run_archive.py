@@ -1,4 +1,4 @@
-"""What is left of a run whose data is removed: about 250 bytes, for a server may run for weeks."""
+"""Expired runs, packed into about 250 bytes each: a server may run for weeks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMES: Final = ("predict_time", "total_time")
 
 
 class _Shared(NamedTuple):
-    """What many runs have in common, kept once."""
+    """Fields that many runs have in common, kept once."""
 
     account: Account
     kind: Kind
@@ -42,7 +42,7 @@ class ExpiredRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def account(self) -> Account:
-        """Whose run it is."""
+        """The account of the run."""
         return self.shared.account
 
     @property
@@ -52,7 +52,7 @@ class ExpiredRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def source(self) -> str:
-        """Where it was asked for."""
+        """Whether it was made by the API or on the web."""
         return self.shared.source
 
     @property
@@ -62,7 +62,7 @@ class ExpiredRun(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunArchive:
-    """Packs runs that have expired, and unpacks those that are asked for."""
+    """Packs expired runs and unpacks them again."""
 
     def __init__(self, clock: Clock, stream_token: Callable[[str], str]) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class RunArchive:
         self._shared: dict[tuple[object, ...], _Shared] = {}
 
     def pack(self, run: RunRecord) -> ExpiredRun:
-        """Return what is kept of *run*."""
+        """Return *run* without its data, packed."""
         metrics = {name: value for name, value in run.metrics.items() if name not in _TIMES}
         prefix = run.stream_path.removesuffix(self._token(run.id))
         shared = _Shared(
@@ -86,7 +86,7 @@ class RunArchive:
             prefix,
             tuple(metrics),
         )
-        # Accounts, models and versions change, and so have no hash of their own.
+        # Mutable records have no hash.
         key = tuple(id(each) if hasattr(each, "__dict__") else each for each in shared)
         packed: _Packed = (
             run.created,
@@ -99,7 +99,7 @@ class RunArchive:
         return ExpiredRun(msgspec.msgpack.encode(packed), self._shared.setdefault(key, shared))
 
     def restore(self, id: str, expired: ExpiredRun) -> RunRecord:
-        """Return the run *id* as it was kept."""
+        """Return the unpacked run *id*."""
         shared = expired.shared
         created, started, completed, deadline, error, values = _decoder.decode(expired.packed)
         run = RunRecord(

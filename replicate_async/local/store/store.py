@@ -1,4 +1,4 @@
-"""All that the embedded server knows, for as long as it lives."""
+"""The store of one server, in memory."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Store:
         return self._archive.restore(id, run) if isinstance(run, ExpiredRun) else run
 
     def expire(self, run: RunRecord) -> None:
-        """Remove the data of *run*, and keep of it what the API still shows."""
+        """Remove the data of *run*, and pack the rest, which the API still shows."""
         run.remove_data()
         for path in run.files:
             self.files.delete_output(path)

@@ -29,7 +29,7 @@ async def came(disk: TempFolder, *chunks: bytes) -> Blob:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 65_536, 100_000, 1_048_576, 2_000_000])
-async def test_what_comes_in_pieces_is_whole(disk: Path, cut: int) -> None:
+async def test_a_blob_of_pieces_is_complete(disk: Path, cut: int) -> None:
     place = TempFolder()
 
     content = await came(place, LARGE[:cut], LARGE[cut:])
@@ -42,7 +42,7 @@ async def test_what_comes_in_pieces_is_whole(disk: Path, cut: int) -> None:
     place.close()
 
 
-async def test_little_stays_in_memory_and_can_be_copied_out(disk: Path) -> None:
+async def test_a_small_blob_stays_in_memory_and_can_be_copied(disk: Path) -> None:
     content = await came(TempFolder(), b"hel", b"lo")
     await content.copy_to(disk / "copy")
 
@@ -61,7 +61,7 @@ async def test_a_file_is_copied_even_when_it_is_empty(disk: Path) -> None:
     await store.close()
 
 
-async def test_what_is_not_finished_leaves_nothing(disk: Path) -> None:
+async def test_an_unfinished_blob_leaves_no_file(disk: Path) -> None:
     place = TempFolder()
 
     async def interrupted() -> None:
@@ -81,7 +81,7 @@ async def test_what_is_not_finished_leaves_nothing(disk: Path) -> None:
     place.close()
 
 
-async def test_a_copy_that_is_cancelled_leaves_nothing(disk: Path) -> None:
+async def test_a_cancelled_copy_leaves_no_file(disk: Path) -> None:
     await anyio.Path(disk / "made").write_bytes(LARGE * 50)
     store = FileStore(Clock(), expiry=1, capacity=1)
     copying = asyncio.create_task(store.keep(disk / "made"))
@@ -96,7 +96,7 @@ async def test_a_copy_that_is_cancelled_leaves_nothing(disk: Path) -> None:
     await store.close()
 
 
-async def test_who_reads_a_file_at_its_end_reads_it_whole(disk: Path) -> None:
+async def test_an_open_reader_reads_a_discarded_file_to_its_end(disk: Path) -> None:
     place = TempFolder()
     content = await came(place, LARGE)
     received = b""
@@ -112,7 +112,7 @@ async def test_who_reads_a_file_at_its_end_reads_it_whole(disk: Path) -> None:
     place.close()
 
 
-async def test_nothing_is_kept_where_the_server_has_ended(disk: Path) -> None:
+async def test_no_blob_is_written_after_the_server_has_closed(disk: Path) -> None:
     place = TempFolder()
     place.close()
 

@@ -184,7 +184,7 @@ def test_the_schema_of_an_input(hint: object, schema: dict[str, Any]) -> None:
     assert input_of(hint) == {"x-order": 0, "title": "Value", **schema}
 
 
-def test_what_is_optional_or_has_a_default_is_not_required() -> None:
+def test_an_optional_input_or_one_with_a_default_is_not_required() -> None:
     def predict(
         needed: str,
         maybe: str | None,
@@ -203,7 +203,7 @@ def test_what_is_optional_or_has_a_default_is_not_required() -> None:
     assert "default" not in schema["properties"]["maybe_too"]
 
 
-def test_options_may_stand_in_the_place_of_the_default() -> None:
+def test_options_may_replace_the_default() -> None:
     def predict(
         prompt: str = Input(description="What to write", min_length=1, pattern="^[A-Z]"),
         steps: int = Input(4, ge=1, deprecated=True),
@@ -381,7 +381,7 @@ def test_the_inputs_of_training_are_a_component_of_their_own() -> None:
     assert components[second]["enum"] == ["c", "d"]
 
 
-def test_methods_partials_and_callable_objects_are_functions_too() -> None:
+def test_methods_partials_and_callable_objects_are_models() -> None:
     class Greeter:
         def __call__(self, name: str) -> str:
             return name
@@ -464,7 +464,7 @@ def concatenates_numbers() -> ConcatenateIterator[int]:
         (concatenates_numbers, ["only pieces of str"]),
     ],
 )
-def test_a_bad_annotation_is_named_and_answered(
+def test_an_invalid_annotation_is_named_in_the_error(
     function: Callable[..., object], words: list[str]
 ) -> None:
     with pytest.raises(TypeError) as error:
@@ -474,7 +474,7 @@ def test_a_bad_annotation_is_named_and_answered(
         assert word in str(error.value)
 
 
-def test_training_needs_somewhere_to_put_the_weights() -> None:
+def test_training_needs_a_parameter_for_the_weights() -> None:
     def predict(prompt: str) -> str:
         return prompt
 
@@ -485,7 +485,7 @@ def test_training_needs_somewhere_to_put_the_weights() -> None:
         ModelFunction(predict, train=train)
 
 
-def test_a_secret_does_not_show_itself() -> None:
+def test_the_repr_of_a_secret_is_asterisks() -> None:
     secret = Secret("hunter2")
 
     assert secret.get_secret_value() == "hunter2"

@@ -65,7 +65,7 @@ class TestStopping:
 
         assert context.logs == "waiting\nstopped\n"
 
-    async def test_a_stuck_thread_is_left_behind(self) -> None:
+    async def test_a_stuck_thread_is_abandoned(self) -> None:
         release, closed = threading.Event(), threading.Event()
         context = RecordingContext()
 
@@ -84,13 +84,13 @@ class TestStopping:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-        assert not closed.is_set(), "nobody waited for it"
+        assert not closed.is_set(), "the caller does not wait for it"
         release.set()
         await until(closed.is_set)
         await asyncio.sleep(0)
-        assert context.logs == "stuck\n", "what it says later is nobody's"
+        assert context.logs == "stuck\n", "later output is dropped"
 
-    async def test_an_asynchronous_model_that_will_not_stop_is_left_behind(self) -> None:
+    async def test_an_asynchronous_model_that_does_not_stop_is_abandoned(self) -> None:
         release = asyncio.Event()
         ended: list[str] = []
 
@@ -150,7 +150,7 @@ class TestStopping:
 
         assert steps == ["step", "closed"]
 
-    async def test_blocking_code_can_ask_whether_it_was_cancelled(self) -> None:
+    async def test_blocking_code_sees_whether_it_is_cancelled(self) -> None:
         context = RecordingContext()
 
         def predict() -> int:
@@ -169,7 +169,7 @@ class TestStopping:
 
 
 class TestLogs:
-    async def test_what_runs_print_goes_to_their_own_logs(self) -> None:
+    async def test_output_of_a_run_is_written_to_its_own_logs(self) -> None:
         contexts = {name: RecordingContext() for name in ("a", "b")}
 
         async def generator(name: str) -> AsyncIterator[str]:
@@ -207,7 +207,7 @@ class TestLogs:
 
         assert context.logs == "one\ntwo\n"
 
-    async def test_a_stream_that_somebody_else_put_in_place_stays(self) -> None:
+    async def test_another_replacement_of_stdout_stays(self) -> None:
         mine = StringIO()
 
         async def predict() -> str:

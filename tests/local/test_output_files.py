@@ -52,7 +52,7 @@ async def make(wire: Wire, data: bytes, name: str = "data.bin", kind: str | None
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "small", "large"])
-async def test_a_file_is_answered_with_all_that_is_known_of_it(wire: Wire, data: bytes) -> None:
+async def test_a_file_is_sent_with_its_length_type_name_and_etag(wire: Wire, data: bytes) -> None:
     url = await make(wire, data, "cat picture.png")
 
     status, headers, body = await asyncio.to_thread(fetch, url)
@@ -84,7 +84,7 @@ async def test_a_range_is_answered_with_its_bytes(wire: Wire, data: bytes) -> No
 
 
 @pytest.mark.parametrize("data", [b"0123456789", LARGE], ids=["small", "large"])
-async def test_head_says_the_length_and_sends_nothing(wire: Wire, data: bytes) -> None:
+async def test_head_sends_the_length_without_a_body(wire: Wire, data: bytes) -> None:
     url = await make(wire, data)
 
     status, headers, body = await asyncio.to_thread(fetch, url, "HEAD", Range="bytes=0-1")
@@ -92,7 +92,7 @@ async def test_head_says_the_length_and_sends_nothing(wire: Wire, data: bytes) -
     assert (status, headers["Content-Length"], body) == (200, str(len(data)), b"")
 
 
-async def test_a_tag_saves_what_is_known_and_guards_what_is_resumed(wire: Wire) -> None:
+async def test_an_etag_answers_conditions_and_guards_a_resumed_download(wire: Wire) -> None:
     url = await make(wire, LARGE)
     tag = (await asyncio.to_thread(fetch, url, "HEAD"))[1]["ETag"]
 
@@ -107,7 +107,7 @@ async def test_a_tag_saves_what_is_known_and_guards_what_is_resumed(wire: Wire) 
     assert refused[0] == 412
 
 
-async def test_curl_resumes_what_was_cut(wire: Wire, tmp_path: Path) -> None:
+async def test_curl_resumes_a_cut_download(wire: Wire, tmp_path: Path) -> None:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("needs curl: apt-get install curl")
@@ -168,9 +168,7 @@ async def test_a_file_of_any_name_can_be_fetched(wire: Wire, name: str, shown: s
     assert reader["output"] == "x"
 
 
-async def test_an_hour_after_the_end_a_file_is_gone_from_the_disk_too(
-    disk: Path, wire: Wire
-) -> None:
+async def test_an_hour_after_the_end_a_file_is_removed_from_disk(disk: Path, wire: Wire) -> None:
     url = await make(wire, LARGE)
     (path,) = await files_left(disk, 1)
     assert path.stat().st_size == len(LARGE)
@@ -183,7 +181,7 @@ async def test_an_hour_after_the_end_a_file_is_gone_from_the_disk_too(
     assert await files_left(disk) == []
 
 
-async def test_the_servers_folder_goes_with_it(disk: Path) -> None:
+async def test_closing_the_server_removes_its_folder(disk: Path) -> None:
     async with LocalReplicate() as server, Wire(server) as wire:
         await make(wire, LARGE)
         assert len(await files_left(disk, 1)) == 1
@@ -191,7 +189,7 @@ async def test_the_servers_folder_goes_with_it(disk: Path) -> None:
     assert [path async for path in anyio.Path(disk).iterdir()] == []
 
 
-async def test_a_client_that_goes_away_leaves_no_file_open(wire: Wire) -> None:
+async def test_a_disconnected_client_leaves_no_file_open(wire: Wire) -> None:
     url = await make(wire, LARGE * 8)
 
     async with wire.session.get(url) as response:

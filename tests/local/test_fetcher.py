@@ -70,15 +70,15 @@ async def test_a_host_that_does_not_answer_fails_the_prediction(wire: Wire) -> N
     assert "ClientConnectorError" in prediction["error"]
 
 
-async def test_a_name_that_leads_home_is_not_resolved_for_the_public() -> None:
+async def test_a_public_name_of_a_loopback_address_is_not_resolved() -> None:
     resolver = OutboundResolver(OutboundHosts(["*"]))
 
-    with pytest.raises(OSError, match="must not be reached"):
+    with pytest.raises(OSError, match="no address that this server may reach"):
         await resolver.resolve("localhost", 80)
     await resolver.close()
 
 
-async def test_serving_tells_when_it_is_ready_and_ends_when_cancelled() -> None:
+async def test_serve_calls_ready_and_ends_when_cancelled() -> None:
     ready: asyncio.Future[LocalReplicate] = asyncio.get_running_loop().create_future()
 
     async def echo(text: str) -> str:

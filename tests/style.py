@@ -66,8 +66,8 @@ BUDGETS: Final = {
     "context.py": 150,
     "core": 2135,
     "files": 2369,
-    "resources": 1690,
-    "runs": 6225,
+    "resources": 1760,
+    "runs": 5988,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_async import BatchResult
 from replicate_async.cli.failure import UsageError
-from replicate_async.runs.batch.dataframes import as_text
+from replicate_async.runs.batch.cells import as_text
 
 COLUMNS: Final = (
     "key",

@@ -8,7 +8,6 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -31,6 +30,7 @@ from replicate_async.errors import (
 )
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef
+from replicate_async.resources._dataframe import Rows, is_dataframe
 from replicate_async.resources._options import (
     check_choice,
     check_count,
@@ -41,7 +41,6 @@ from replicate_async.resources._options import (
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources.endpoints import FILES_GET, MODELS_GET, MODELS_VERSIONS_GET
-from replicate_async.runs.batch import dataframes
 from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
@@ -131,7 +130,13 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         requests=lambda: context.requests_sent,
         key_field=key_field,
     )
-    return Batch(open_source(_rows(inputs)), options, header, api, context.batches)
+    return Batch(
+        open_source(Rows(inputs) if is_dataframe(inputs) else inputs),
+        options,
+        header,
+        api,
+        context.batches,
+    )
 
 
 async def resolve_item(
@@ -179,24 +184,6 @@ def _listed(item: Raw, redact: Callable[[str], str]) -> Listed:
     if found is None or shown is None:
         raise DecodeError("the list of predictions shows one that cannot be read")
     return Listed(redact_run(found, redact), shown.is_complete)
-
-
-class _Rows:
-    """The rows of a data frame, with its length."""
-
-    def __init__(self, frame: object) -> None:
-        self._frame = frame
-
-    def __len__(self) -> int:
-        return dataframes.length(self._frame)
-
-    def __iter__(self) -> Iterator[dict[str, object]]:
-        return dataframes.rows(self._frame)
-
-
-def _rows(inputs: object) -> object:
-    # Iterating over a data frame gives its columns.
-    return _Rows(inputs) if dataframes.is_dataframe(inputs) else inputs
 
 
 async def _file_sha256(context: ClientContext, url: str) -> str | None:

@@ -9,13 +9,9 @@ from typing import Any
 import pytest
 
 from replicate_async import InvalidArgumentError
-from replicate_async.runs.batch.dataframes import (
-    as_text,
-    is_dataframe,
-    length,
-    rows,
-    with_results,
-)
+from replicate_async.integrations.dataframe import rows, with_results
+from replicate_async.resources._dataframe import Rows, is_dataframe
+from replicate_async.runs.batch.cells import as_text
 
 pytest.importorskip("narwhals", reason="the integrations session installs it")
 np = pytest.importorskip("numpy", reason="the integrations session installs it")
@@ -52,7 +48,7 @@ def test_rows_are_inputs_and_what_is_missing_is_none(make: Callable[[Any], Any])
     frame = make(DATA)
 
     assert is_dataframe(frame)
-    assert length(frame) == 3
+    assert len(Rows(frame)) == 3
     assert list(rows(frame)) == ROWS
     # A number that became a float for the gap in its column is a whole number again.
     assert [type(row["n"]) for row in rows(frame)] == [int, type(None), int]

@@ -10,8 +10,8 @@ import pytest
 
 from replicate_async import DecodeError, Replicate
 from replicate_async.context import context_of
+from replicate_async.integrations.dataframe import with_results
 from replicate_async.local import ConcatenateIterator, LocalReplicate, OutputFile
-from replicate_async.runs.batch.dataframes import with_results
 
 pytestmark = pytest.mark.anyio
 

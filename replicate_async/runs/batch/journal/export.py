@@ -14,6 +14,7 @@ from typing import IO, Any, Final, Literal, cast
 import msgspec
 
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.batch.cells import as_text
 from replicate_async.runs.batch.journal.entry import Entry, State
 from replicate_async.runs.batch.journal.reader import read
 
@@ -97,7 +98,7 @@ def export(
     def pages() -> Iterator[list[Record]]:
         nonlocal written
         for entries in read(journal, state):
-            yield [_record(entry, as_text=format != "jsonl") for entry in entries]
+            yield [_record(entry, as_cells=format != "jsonl") for entry in entries]
             written += len(entries)
 
     with _target(out) as file:
@@ -105,17 +106,20 @@ def export(
     return written
 
 
-def _record(entry: Entry, *, as_text: bool) -> Record:
+def _record(entry: Entry, *, as_cells: bool) -> Record:
     try:
         result = _Result() if entry.result is None else _decode(entry.result)
     except msgspec.DecodeError:  # of another program
         result = _Result(output=msgspec.Raw(_PLAIN((entry.result or b"").decode(errors="replace"))))
+    output = result.output
+    if as_cells and result.batch.is_text:
+        output = msgspec.Raw(_PLAIN(as_text(msgspec.json.decode(output), joined=True)))
     return Record(
         key=entry.key,
         index=entry.index,
         state=entry.state,
         status=result.status,
-        output=_joined(result.output) if as_text and result.batch.is_text else result.output,
+        output=output,
         error=result.error,
         value=_NOTHING if entry.value is None else msgspec.Raw(entry.value),
         prediction_id=entry.prediction_id,
@@ -126,13 +130,6 @@ def _record(entry: Entry, *, as_text: bool) -> Record:
         started_at=result.started_at,
         completed_at=result.completed_at,
     )
-
-
-def _joined(output: msgspec.Raw) -> msgspec.Raw:
-    try:
-        return msgspec.Raw(_PLAIN("".join(msgspec.json.decode(output, type=list[str]))))
-    except msgspec.ValidationError:  # no list, such as the null of a run that failed
-        return output
 
 
 def _write_jsonl(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
@@ -180,21 +177,14 @@ _WRITERS: Final[dict[str, Callable[[IO[bytes], Iterator[list[Record]]], None]]] 
 }
 
 
-def _cells(record: Record) -> tuple[object, ...]:
-    values: tuple[object, ...] = msgspec.structs.astuple(record)
-    return tuple(
-        _text(cast("msgspec.Raw | list[str]", value))
-        if isinstance(value, msgspec.Raw | list)
-        else value
-        for value in values
-    )
+def _cells(record: Record) -> list[object]:
+    return [_cell(value) for value in msgspec.structs.astuple(record)]
 
 
-def _text(value: msgspec.Raw | list[str]) -> str | None:
-    if isinstance(value, list):
-        return _PLAIN(value).decode() if value else None
-    plain = msgspec.json.decode(value)
-    return plain if plain is None or isinstance(plain, str) else bytes(value).decode()
+def _cell(value: object) -> object:
+    if isinstance(value, msgspec.Raw):
+        return as_text(msgspec.json.decode(value))
+    return as_text(cast("list[object]", value) or None) if isinstance(value, list) else value
 
 
 @contextmanager

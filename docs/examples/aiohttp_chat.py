@@ -20,7 +20,7 @@ from aiohttp.typedefs import Handler
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
-    Audience,
+    Viewers,
     error_headers,
     error_status,
     public_message,
@@ -34,10 +34,10 @@ PAGE = Path(__file__).with_name("chat.html")
 
 class Chat:
     def __init__(
-        self, client: Replicate, audience: Audience, model: str, options: dict[str, object]
+        self, client: Replicate, viewers: Viewers, model: str, options: dict[str, object]
     ) -> None:
         self.client = client
-        self.audience = audience
+        self.viewers = viewers
         self.model = model
         self.options = options
 
@@ -57,13 +57,13 @@ class Chat:
         prediction = await self.client.predictions.create(
             self.model, {"prompt": str(ask["prompt"]), **self.options}
         )
-        self.audience.expect(prediction)  # in case the tab is closed before it follows
+        self.viewers.track(prediction)  # in case the tab is closed before it follows
         return web.json_response({"id": prediction.id}, status=201)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["id"]
         point = resume_point(request.headers, request.query, prediction_id=name)
-        return await send_sse(request, self.audience.follow(name, resume=point), resume=point)
+        return await send_sse(request, self.viewers.stream(name, resume=point), resume=point)
 
     async def stop(self, request: web.Request) -> web.Response:
         await self.client.predictions.cancel(request.match_info["id"])
@@ -102,12 +102,12 @@ async def make_app(model: str, *, local: bool) -> web.Application:
     else:
         client = Replicate()
     await stack.enter_async_context(client)
-    audience = await stack.enter_async_context(Audience(client))
+    viewers = await stack.enter_async_context(Viewers(client))
 
     async def close(_: web.Application) -> None:
         await stack.aclose()
 
-    app = Chat(client, audience, model, options).app()
+    app = Chat(client, viewers, model, options).app()
     app.on_cleanup.append(close)
     return app
 

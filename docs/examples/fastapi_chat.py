@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
-    Audience,
+    Viewers,
     error_headers,
     error_status,
     public_message,
@@ -53,11 +53,11 @@ def own_page_only(request: Request) -> None:
 
 
 def make_app(
-    client: Replicate, audience: Audience, model: str, options: dict[str, object]
+    client: Replicate, viewers: Viewers, model: str, options: dict[str, object]
 ) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with client, audience:
+        async with client, viewers:
             yield
 
     app = FastAPI(lifespan=lifespan, dependencies=[Depends(own_page_only)])
@@ -69,13 +69,13 @@ def make_app(
     @app.post("/runs", status_code=201)
     async def create(ask: Ask) -> Asked:
         prediction = await client.predictions.create(model, {"prompt": ask.prompt, **options})
-        audience.expect(prediction)  # in case the tab is closed before it follows
+        viewers.track(prediction)  # in case the tab is closed before it follows
         return Asked(id=prediction.id)
 
     @app.get("/runs/{prediction_id}/events")
     async def events(prediction_id: str, request: Request) -> SSEResponse:
         point = resume_point(request.headers, request.query_params, prediction_id=prediction_id)
-        return SSEResponse(audience.follow(prediction_id, resume=point), resume=point)
+        return SSEResponse(viewers.stream(prediction_id, resume=point), resume=point)
 
     @app.post("/runs/{prediction_id}/stop", status_code=204)
     async def stop(prediction_id: str) -> None:
@@ -105,7 +105,7 @@ async def main() -> None:
             options["delay_ms"] = 40  # the pace of a language model
         else:
             client = Replicate()
-        app = make_app(client, Audience(client), args.model, options)
+        app = make_app(client, Viewers(client), args.model, options)
         print(f"Open http://127.0.0.1:{args.port}", flush=True)
         config = uvicorn.Config(
             app, port=args.port, log_level="warning", timeout_graceful_shutdown=1

@@ -22,8 +22,8 @@ from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
     SSE_HEADERS,
-    Audience,
-    FollowedStream,
+    Viewers,
+    ViewerStream,
     error_headers,
     error_status,
     public_message,
@@ -32,7 +32,7 @@ from replicate_async.web import (
 )
 
 
-def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
+def make_app(client: Replicate, viewers: Viewers, model: str) -> Litestar:
     def own_page_only(request: Request[None, None, State]) -> Response[dict[str, str]] | None:
         # Without a login, any page that the user visits could start runs here.
         refusal = request_refusal(request.method, request.headers)
@@ -45,8 +45,8 @@ def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
     async def story(prompt: FromQuery[str]) -> Stream:
         # Created here, and not in the body, so that a refusal still has a status of its own.
         prediction = await client.predictions.create(model, {"prompt": prompt})
-        audience.expect(prediction)
-        return Stream(body(audience.follow(prediction)), headers=SSE_HEADERS)
+        viewers.track(prediction)
+        return Stream(body(viewers.stream(prediction)), headers=SSE_HEADERS)
 
     def refused(_: Request[None, None, State], error: ReplicateError) -> Response[dict[str, str]]:
         return Response(
@@ -57,7 +57,7 @@ def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        async with client, audience:
+        async with client, viewers:
             yield
 
     return Litestar(
@@ -68,7 +68,7 @@ def make_app(client: Replicate, audience: Audience, model: str) -> Litestar:
     )
 
 
-async def body(stream: FollowedStream) -> AsyncIterator[bytes]:
+async def body(stream: ViewerStream) -> AsyncIterator[bytes]:
     async with stream, aclosing(to_sse(stream)) as pieces:
         async for piece in pieces:
             yield piece
@@ -87,7 +87,7 @@ async def main() -> None:
             client = Replicate(local.api_token, base_url=local.url)
         else:
             client = Replicate()
-        app = make_app(client, Audience(client, grace=0.2), args.model)
+        app = make_app(client, Viewers(client, grace_period=0.2), args.model)
         print(f"curl -N -X POST 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
         config = uvicorn.Config(
             app, port=args.port, log_level="warning", timeout_graceful_shutdown=1

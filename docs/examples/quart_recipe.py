@@ -18,8 +18,8 @@ from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
     SSE_HEADERS,
-    Audience,
-    FollowedStream,
+    Viewers,
+    ViewerStream,
     error_headers,
     error_status,
     public_message,
@@ -28,7 +28,7 @@ from replicate_async.web import (
 )
 
 
-def make_app(client: Replicate, audience: Audience, model: str) -> Quart:
+def make_app(client: Replicate, viewers: Viewers, model: str) -> Quart:
     app = Quart(__name__)
 
     @app.before_request
@@ -45,8 +45,8 @@ def make_app(client: Replicate, audience: Audience, model: str) -> Quart:
     async def story() -> Response:
         # Created here, and not in the body, so that a refusal still has a status of its own.
         prediction = await client.predictions.create(model, {"prompt": request.args["prompt"]})
-        audience.expect(prediction)
-        response = Response(body(audience.follow(prediction)), headers=SSE_HEADERS)
+        viewers.track(prediction)
+        response = Response(body(viewers.stream(prediction)), headers=SSE_HEADERS)
         response.timeout = None  # a story may take longer than Quart's minute
         return response
 
@@ -60,7 +60,7 @@ def make_app(client: Replicate, audience: Audience, model: str) -> Quart:
     return app
 
 
-async def body(stream: FollowedStream) -> AsyncIterator[bytes]:
+async def body(stream: ViewerStream) -> AsyncIterator[bytes]:
     async with stream, aclosing(to_sse(stream)) as pieces:
         async for piece in pieces:
             yield piece
@@ -80,8 +80,8 @@ async def main() -> None:
         else:
             client = Replicate()
         await stack.enter_async_context(client)
-        audience = await stack.enter_async_context(Audience(client, grace=0.2))
-        app = make_app(client, audience, args.model)
+        viewers = await stack.enter_async_context(Viewers(client, grace_period=0.2))
+        app = make_app(client, viewers, args.model)
         print(f"curl -N -X POST 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
         await app.run_task("127.0.0.1", args.port)
 

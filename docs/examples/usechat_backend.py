@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
-    Audience,
+    Viewers,
     error_headers,
     error_status,
     public_message,
@@ -67,11 +67,11 @@ def own_page_only(request: Request) -> None:
 
 
 def make_app(
-    client: Replicate, audience: Audience, model: str, options: dict[str, object]
+    client: Replicate, viewers: Viewers, model: str, options: dict[str, object]
 ) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with client, audience:
+        async with client, viewers:
             yield
 
     app = FastAPI(lifespan=lifespan, dependencies=[Depends(own_page_only)])
@@ -81,16 +81,16 @@ def make_app(
     async def answer(chat: Chat) -> UIMessageResponse:
         prompt = chat.messages[-1].text
         prediction = await client.predictions.create(model, {"prompt": prompt, **options})
-        audience.expect(prediction)
+        viewers.track(prediction)
         latest[chat.id] = prediction.id
-        return UIMessageResponse(audience.follow(prediction))
+        return UIMessageResponse(viewers.stream(prediction))
 
     @app.get("/api/chat/{chat_id}/stream")
     async def resume(chat_id: str) -> Response:
         prediction = await client.predictions.get(latest[chat_id]) if chat_id in latest else None
         if prediction is None or prediction.done:
             return Response(status_code=204)  # nothing to go on with
-        return UIMessageResponse(audience.follow(prediction))
+        return UIMessageResponse(viewers.stream(prediction))
 
     @app.exception_handler(ReplicateError)
     async def refused(_: Request, error: ReplicateError) -> JSONResponse:
@@ -116,7 +116,7 @@ async def main() -> None:
             options["delay_ms"] = 40  # the pace of a language model
         else:
             client = Replicate()
-        app = make_app(client, Audience(client), args.model, options)
+        app = make_app(client, Viewers(client), args.model, options)
         print(f"Listening on http://127.0.0.1:{args.port}/api/chat", flush=True)
         config = uvicorn.Config(
             app, port=args.port, log_level="warning", timeout_graceful_shutdown=1

@@ -10,27 +10,27 @@ notice when the browser goes away. Nothing here imports a web framework.
 
 from __future__ import annotations
 
-from replicate_async.web.audience import Audience, FollowedStream
-from replicate_async.web.failure import error_headers, error_status, public_message
-from replicate_async.web.feed import EventStream
-from replicate_async.web.relay import Explain
+from replicate_async.web.ai_sdk import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
+from replicate_async.web.encode import ErrorMessage
+from replicate_async.web.errors import error_headers, error_status, public_message
+from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.request_check import LOCAL_HOSTS, RequestRefusal, request_refusal
 from replicate_async.web.resume import ResumePoint, resume_point
 from replicate_async.web.sse import SSE_HEADERS, to_sse
 from replicate_async.web.text import TEXT_HEADERS, to_text
-from replicate_async.web.ui_message import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
+from replicate_async.web.viewers import Viewers, ViewerStream
 
 __all__ = [
     "LOCAL_HOSTS",
     "SSE_HEADERS",
     "TEXT_HEADERS",
     "UI_MESSAGE_STREAM_HEADERS",
-    "Audience",
+    "ErrorMessage",
     "EventStream",
-    "Explain",
-    "FollowedStream",
     "RequestRefusal",
     "ResumePoint",
+    "ViewerStream",
+    "Viewers",
     "error_headers",
     "error_status",
     "public_message",

@@ -20,14 +20,14 @@ from typing import Final
 from aiohttp import web
 
 from replicate_async.errors import ReplicateError
-from replicate_async.web.failure import error_headers, error_status, public_message
-from replicate_async.web.feed import EventStream
-from replicate_async.web.owner import enter, unless
-from replicate_async.web.relay import Explain
+from replicate_async.web.ai_sdk import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
+from replicate_async.web.disconnect import enter, run_until_disconnect
+from replicate_async.web.encode import ErrorMessage
+from replicate_async.web.errors import error_headers, error_status, public_message
+from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.resume import ResumePoint
 from replicate_async.web.sse import SSE_HEADERS, to_sse
 from replicate_async.web.text import TEXT_HEADERS, to_text
-from replicate_async.web.ui_message import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
 
 _LOOK_EVERY: Final = 0.4
 """Seconds between looks at whether the browser is there: aiohttp does not tell a handler."""
@@ -43,7 +43,7 @@ async def send_sse(
     resume: ResumePoint | None = None,
     ping: float | None = _PING,
     logs: bool = False,
-    explain: Explain = public_message,
+    error_message: ErrorMessage = public_message,
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """Answer with server-sent events; the options are those of `to_sse`.
@@ -51,10 +51,10 @@ async def send_sse(
     With a *resume* that is over, the answer is a 204, which keeps an ``EventSource`` from coming
     back, and the stream is not entered.
     """
-    if resume is not None and resume.over:
+    if resume is not None and resume.finished:
         await stream.aclose()
         return web.Response(status=204)
-    encode = partial(to_sse, ping=ping, resume=resume, logs=logs, explain=explain)
+    encode = partial(to_sse, ping=ping, resume=resume, logs=logs, error_message=error_message)
     return await _send(request, stream, encode, {**SSE_HEADERS, **(headers or {})})
 
 
@@ -72,12 +72,16 @@ async def send_ui_message(
     ping: float | None = _PING,
     message_id: str | None = None,
     logs: bool = False,
-    explain: Explain = public_message,
+    error_message: ErrorMessage = public_message,
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """Answer React's ``useChat``; the options are those of `to_ui_message_stream`."""
     encode = partial(
-        to_ui_message_stream, ping=ping, message_id=message_id, logs=logs, explain=explain
+        to_ui_message_stream,
+        ping=ping,
+        message_id=message_id,
+        logs=logs,
+        error_message=error_message,
     )
     return await _send(request, stream, encode, {**UI_MESSAGE_STREAM_HEADERS, **(headers or {})})
 
@@ -107,7 +111,7 @@ async def _send(
             return  # the browser went away
 
     try:
-        await unless(_gone(request), serve())
+        await run_until_disconnect(_gone(request), serve())
     finally:
         await stream.aclose()
     return refusals[0] if refusals else response

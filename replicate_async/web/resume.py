@@ -18,20 +18,20 @@ _FIT_FOR_A_HEADER: Final = re.compile(r"[\x20-\x7e]{0,200}")
 class ResumePoint(NamedTuple):
     """Where a browser left off; `resume_point` reads it from a request.
 
-    *prediction_id* and *last_event_id* are what ``predictions.stream`` takes. *sent* is how many
-    characters of output the browser has had, which places it where events have no id of their
-    own. *over* says that it has seen the end: answer 204, and it will not come again.
+    *prediction_id* and *last_event_id* are what ``predictions.stream`` takes. *chars_sent* is the
+    number of characters of output that the browser has, its place where events have no id.
+    *finished* says that it has seen the end: a 204 keeps it from reconnecting.
     """
 
     prediction_id: str
     last_event_id: str = ""
-    sent: int = 0
-    over: bool = False
+    chars_sent: int = 0
+    finished: bool = False
 
     def __str__(self) -> str:
-        if self.over:
+        if self.finished:
             return end_id(self.prediction_id)
-        return event_id(self.prediction_id, self.sent, self.last_event_id)
+        return event_id(self.prediction_id, self.chars_sent, self.last_event_id)
 
     @classmethod
     def parse(cls, text: str) -> ResumePoint:
@@ -40,7 +40,7 @@ class ResumePoint(NamedTuple):
         if match is None:
             raise InvalidArgumentError("This is not the id of an event that was relayed.")
         if match["sent"] is None:
-            return cls(match["prediction"], over=True)
+            return cls(match["prediction"], finished=True)
         return cls(match["prediction"], match["event"], int(match["sent"]))
 
 

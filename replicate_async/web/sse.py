@@ -14,9 +14,9 @@ from replicate_async.runs.streaming.events import (
     OutputEvent,
     StreamEvent,
 )
-from replicate_async.web.failure import public_message
-from replicate_async.web.feed import EventStream
-from replicate_async.web.relay import Explain, relay
+from replicate_async.web.encode import ErrorMessage, encode_stream
+from replicate_async.web.errors import public_message
+from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.resume import ResumePoint, end_id, event_id
 
 SSE_HEADERS: Final[dict[str, str]] = {
@@ -37,29 +37,37 @@ def to_sse(
     ping: float | None = 15,
     resume: ResumePoint | None = None,
     logs: bool = False,
-    explain: Explain = public_message,
+    error_message: ErrorMessage = public_message,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of an entered *stream* as server-sent events, as they come.
 
-    ``output`` has a part of the output as its data, ``error`` is JSON with a ``detail`` and
-    ``done`` JSON with the ``reason`` if it was no success, as the service's own streams have them;
-    ``logs`` are left out unless *logs*, for they may hold what users should not see. Every event
-    has an id for `resume_point`; pass what that returns as *resume*. A ``done`` comes always, also
-    when reading the stream fails: *explain* puts the error into words. Line ends within the data
-    arrive as LF. *ping* is the seconds of silence before a comment keeps the connection open.
+    The events are those of the service's own streams: ``output`` has a part of the output as its
+    data, ``error`` is JSON with a ``detail``, and ``done`` is JSON with the ``reason`` unless the
+    run succeeded. ``done`` is always sent, also when reading the stream fails. Line ends within the
+    data arrive as LF.
+
+    ping: seconds of silence before a comment keeps the connection open; None for never.
+    resume: where the browser left off, from `resume_point`.
+    logs: send ``logs`` events too. Logs may hold what users should not see.
+    error_message: returns the ``detail`` for an error.
     """
-    return relay(stream, _Events(stream, resume, explain, logs=logs), ping)
+    return encode_stream(stream, _Events(stream, resume, error_message, logs=logs), ping)
 
 
 class _Events:
     def __init__(
-        self, stream: EventStream, resume: ResumePoint | None, explain: Explain, *, logs: bool
+        self,
+        stream: EventStream,
+        resume: ResumePoint | None,
+        error_message: ErrorMessage,
+        *,
+        logs: bool,
     ) -> None:
-        self.over = False
+        self.finished = False
         self._stream = stream
-        self._explain = explain
+        self._error_message = error_message
         self._logs = logs
-        self._sent = resume.sent if resume is not None else 0
+        self._sent = resume.chars_sent if resume is not None else 0
         # Without an id to go on after, the stream begins anew: that much of it is known.
         self._known = self._sent if resume is not None and not resume.last_event_id else 0
 
@@ -92,13 +100,13 @@ class _Events:
         return "".join(parts)
 
     def failed(self, error: Exception) -> str:
-        return _error(self._explain(error)) + self._done("error")
+        return _error(self._error_message(error)) + self._done("error")
 
     def end(self) -> str:
-        return "" if self.over else self._done(None)
+        return "" if self.finished else self._done(None)
 
     def _done(self, reason: str | None) -> str:
-        self.over = True
+        self.finished = True
         data = "{}" if reason is None else _json({"reason": reason})
         return f"event: done\nid: {end_id(self._stream.prediction.id)}\ndata: {data}\n\n"
 

@@ -18,14 +18,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from replicate_async.errors import ReplicateError
-from replicate_async.web.failure import error_headers, error_status, public_message
-from replicate_async.web.feed import EventStream
-from replicate_async.web.owner import enter, unless
-from replicate_async.web.relay import Explain
+from replicate_async.web.ai_sdk import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
+from replicate_async.web.disconnect import enter, run_until_disconnect
+from replicate_async.web.encode import ErrorMessage
+from replicate_async.web.errors import error_headers, error_status, public_message
+from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.resume import ResumePoint
 from replicate_async.web.sse import SSE_HEADERS, to_sse
 from replicate_async.web.text import TEXT_HEADERS, to_text
-from replicate_async.web.ui_message import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
 
 try:
     from starlette.responses import JSONResponse, Response
@@ -72,7 +72,7 @@ class _StreamResponse(Response, ABC):
             await _send(send, b"", more=False)
             return
         try:
-            await unless(_gone(receive), self._serve(scope, receive, send))
+            await run_until_disconnect(_gone(receive), self._serve(scope, receive, send))
         finally:
             await self._stream.aclose()
         if self.background is not None:
@@ -124,7 +124,7 @@ class SSEResponse(_StreamResponse):
         resume: ResumePoint | None = None,
         ping: float | None = _PING,
         logs: bool = False,
-        explain: Explain = public_message,
+        error_message: ErrorMessage = public_message,
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
@@ -132,17 +132,21 @@ class SSEResponse(_StreamResponse):
         self._resume = resume
         self._ping = ping
         self._logs = logs
-        self._explain = explain
+        self._error_message = error_message
 
     def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
         """Encode the stream."""
         return to_sse(
-            stream, ping=self._ping, resume=self._resume, logs=self._logs, explain=self._explain
+            stream,
+            ping=self._ping,
+            resume=self._resume,
+            logs=self._logs,
+            error_message=self._error_message,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        if self._resume is not None and self._resume.over:
+        if self._resume is not None and self._resume.finished:
             await self._stream.aclose()
             await Response(status_code=204)(scope, receive, send)
             return
@@ -171,7 +175,7 @@ class UIMessageResponse(_StreamResponse):
         ping: float | None = _PING,
         message_id: str | None = None,
         logs: bool = False,
-        explain: Explain = public_message,
+        error_message: ErrorMessage = public_message,
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
@@ -179,7 +183,7 @@ class UIMessageResponse(_StreamResponse):
         self._ping = ping
         self._message_id = message_id
         self._logs = logs
-        self._explain = explain
+        self._error_message = error_message
 
     def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
         """Encode the stream."""
@@ -188,7 +192,7 @@ class UIMessageResponse(_StreamResponse):
             ping=self._ping,
             message_id=self._message_id,
             logs=self._logs,
-            explain=self._explain,
+            error_message=self._error_message,
         )
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from replicate_async.errors import StreamError
 from replicate_async.runs.streaming.events import DoneEvent, ErrorEvent, OutputEvent, StreamEvent
-from replicate_async.web.feed import EventStream
-from replicate_async.web.relay import relay
+from replicate_async.web.encode import encode_stream
+from replicate_async.web.read_ahead import EventStream
 
 TEXT_HEADERS: Final[dict[str, str]] = {
     "Content-Type": "text/plain; charset=utf-8",
@@ -26,12 +26,12 @@ def to_text(stream: EventStream) -> AsyncGenerator[bytes, None]:
     connection breaks off and the reader does not take a part for the whole. `StreamError` stands
     for a model that failed; one that was canceled just ends.
     """
-    return relay(stream, _Text(), None)
+    return encode_stream(stream, _Text(), None)
 
 
 class _Text:
     def __init__(self) -> None:
-        self.over = False
+        self.finished = False
         self._failure: str | None = None
 
     def start(self) -> str:
@@ -44,7 +44,7 @@ class _Text:
         for event in events:
             if isinstance(event, ErrorEvent):
                 self._failure = event.detail
-            self.over = self.over or isinstance(event, DoneEvent)
+            self.finished = self.finished or isinstance(event, DoneEvent)
         return "".join(str(event.data) for event in events if isinstance(event, OutputEvent))
 
     def failed(self, error: Exception) -> str:

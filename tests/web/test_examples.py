@@ -52,7 +52,7 @@ async def test_a_chat_page_shows_a_browser_the_way_on(
         first, *rest = (await fetch(port, path)).events
         resumed = await fetch(port, f"{path}?last_event_id={first.id}")
 
-    assert ResumePoint.parse(first.id).sent == len("You said: ")
+    assert ResumePoint.parse(first.id).chars_sent == len("You said: ")
     assert "".join(event.data for event in rest[:-1]) == "hello (200)."
     assert resumed.events == rest
     assert len(await runs(client)) == 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from replicate_async import InvalidArgumentError
 from replicate_async.web import ResumePoint, resume_point
 
-POINT = ResumePoint("abc123", "1690212292:0", sent=42)
+POINT = ResumePoint("abc123", "1690212292:0", chars_sent=42)
 
 
 @given(
@@ -24,8 +24,8 @@ def test_a_point_survives_the_way_to_the_browser_and_back(
 
 
 def test_the_end_is_a_point_too() -> None:
-    assert ResumePoint.parse("abc123/end") == ResumePoint("abc123", over=True)
-    assert str(ResumePoint("abc123", over=True)) == "abc123/end"
+    assert ResumePoint.parse("abc123/end") == ResumePoint("abc123", finished=True)
+    assert str(ResumePoint("abc123", finished=True)) == "abc123/end"
 
 
 @pytest.mark.parametrize("name", ["Last-Event-ID", "last-event-id", "LAST-EVENT-ID"])
@@ -40,7 +40,7 @@ def test_a_page_that_was_loaded_again_says_it_in_the_query() -> None:
 def test_the_header_is_newer_than_the_query() -> None:
     headers, query = {"Last-Event-ID": "abc123/end"}, {"last_event_id": str(POINT)}
 
-    assert resume_point(headers, query) == ResumePoint("abc123", over=True)
+    assert resume_point(headers, query) == ResumePoint("abc123", finished=True)
 
 
 @pytest.mark.parametrize(

@@ -131,13 +131,15 @@ async def test_trouble_is_an_error_event_without_internals(
 
 
 async def test_the_application_can_choose_the_words() -> None:
-    error, _ = await sent(to_sse(Script(KeyError("x")), explain=lambda error: type(error).__name__))
+    error, _ = await sent(
+        to_sse(Script(KeyError("x")), error_message=lambda error: type(error).__name__)
+    )
 
     assert error.data == '{"detail":"KeyError"}'
 
 
 async def test_a_resumed_stream_counts_on() -> None:
-    point = ResumePoint(PREDICTION_ID, "7:0", sent=3)
+    point = ResumePoint(PREDICTION_ID, "7:0", chars_sent=3)
 
     output, _ = await sent(to_sse(Script(OutputEvent("lo", "7:1"), DoneEvent()), resume=point))
 
@@ -148,7 +150,9 @@ async def test_a_resumed_stream_counts_on() -> None:
 async def test_without_ids_what_the_browser_has_is_left_out(known: int) -> None:
     steps: list[StreamEvent] = [OutputEvent("Hel"), OutputEvent("lo"), DoneEvent()]
 
-    received = await sent(to_sse(Script(*steps), resume=ResumePoint(PREDICTION_ID, sent=known)))
+    received = await sent(
+        to_sse(Script(*steps), resume=ResumePoint(PREDICTION_ID, chars_sent=known))
+    )
 
     assert "".join(event.data for event in received[:-1]) == "Hello"[known:]
     assert all(event.id for event in received)

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Coroutine
 import anyio
 
 from replicate_async.errors import ClientStateError, ReplicateError
-from replicate_async.web.feed import EventStream
-from replicate_async.web.relay import logger
+from replicate_async.web.encode import logger
+from replicate_async.web.read_ahead import EventStream
 
 
 async def enter(stream: EventStream) -> None:
@@ -24,7 +24,9 @@ async def enter(stream: EventStream) -> None:
             raise
 
 
-async def unless(gone: Coroutine[object, object, object], work: Awaitable[object]) -> None:
+async def run_until_disconnect(
+    gone: Coroutine[object, object, object], work: Awaitable[object]
+) -> None:
     """Await *work*, but stop it when *gone* ends first.
 
     *work* runs in the caller's own task. Its errors pass; one of *gone* means that it has ended.

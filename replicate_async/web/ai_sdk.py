@@ -16,9 +16,9 @@ from replicate_async.runs.streaming.events import (
     OutputEvent,
     StreamEvent,
 )
-from replicate_async.web.failure import public_message
-from replicate_async.web.feed import EventStream
-from replicate_async.web.relay import Explain, relay
+from replicate_async.web.encode import ErrorMessage, encode_stream
+from replicate_async.web.errors import public_message
+from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.sse import PING, SSE_HEADERS
 
 UI_MESSAGE_STREAM_HEADERS: Final[dict[str, str]] = {
@@ -37,28 +37,35 @@ def to_ui_message_stream(
     ping: float | None = 15,
     message_id: str | None = None,
     logs: bool = False,
-    explain: Explain = public_message,
+    error_message: ErrorMessage = public_message,
 ) -> AsyncGenerator[bytes, None]:
     """Yield an entered *stream* as a message for ``useChat``, as it comes.
 
-    Text comes as deltas (all that is ready in one), files as file parts, and with *logs* the logs
-    as transient ``data-logs`` parts. *message_id* is the prediction's id unless set. *explain* puts
-    an error into words. *ping* is the seconds of silence before a comment keeps the connection
-    open.
+    Text comes as deltas (all that is ready in one), files as file parts.
+
+    ping: seconds of silence before a comment keeps the connection open; None for never.
+    message_id: the id of the message; by default that of the prediction.
+    logs: send the logs too, as transient ``data-logs`` parts.
+    error_message: returns the text of the error part for an error.
     """
-    encoding = _Message(stream, message_id, explain, logs=logs)
-    return relay(stream, encoding, ping)
+    encoding = _Message(stream, message_id, error_message, logs=logs)
+    return encode_stream(stream, encoding, ping)
 
 
 class _Message:
     def __init__(
-        self, stream: EventStream, message_id: str | None, explain: Explain, *, logs: bool
+        self,
+        stream: EventStream,
+        message_id: str | None,
+        error_message: ErrorMessage,
+        *,
+        logs: bool,
     ) -> None:
-        self.over = False
+        self.finished = False
         prediction = stream.prediction
         self._id = message_id or prediction.id
         self._files = urlsplit(prediction.urls.stream or "").path.startswith("/v1/files/")
-        self._explain = explain
+        self._error_message = error_message
         self._logs = logs
         self._in_text = False
         self._failed = False
@@ -86,10 +93,10 @@ class _Message:
         return "".join(parts)
 
     def failed(self, error: Exception) -> str:
-        return self._error(self._explain(error)) + self.end()
+        return self._error(self._error_message(error)) + self.end()
 
     def end(self) -> str:
-        self.over = True
+        self.finished = True
         if self._failed:
             return _DONE
         if self._reason is not None:
@@ -106,7 +113,7 @@ class _Message:
         if isinstance(event, ErrorEvent):
             return self._error(event.detail)
         if isinstance(event, DoneEvent):
-            self.over = True
+            self.finished = True
             self._reason = event.reason
         return ""
 

@@ -8,18 +8,18 @@ from typing import Protocol
 
 from replicate_async.errors import ReplicateError
 from replicate_async.runs.streaming.events import StreamEvent
-from replicate_async.web.feed import EventStream, Feed
+from replicate_async.web.read_ahead import EventStream, ReadAhead
 
 logger: logging.Logger = logging.getLogger("replicate_async.web")
 
-Explain = Callable[[Exception], str]
+ErrorMessage = Callable[[Exception], str]
 """Says to a user what an error means."""
 
 
 class Encoding(Protocol):
     """A format: what is written for events, for a silence, and at both ends."""
 
-    over: bool
+    finished: bool
     """Whether the last event has been encoded."""
 
     def start(self) -> str:
@@ -43,7 +43,7 @@ class Encoding(Protocol):
         ...
 
 
-async def relay(
+async def encode_stream(
     stream: EventStream, encoding: Encoding, ping: float | None
 ) -> AsyncGenerator[bytes, None]:
     """Yield *stream*, which has been entered, as bytes: all that is ready in one piece.
@@ -51,12 +51,12 @@ async def relay(
     After *ping* seconds without an event there is a heartbeat. Errors end it as *encoding* says,
     and are logged. It does not close *stream*.
     """
-    feed = Feed(aiter(stream))
+    feed = ReadAhead(aiter(stream))
     try:
         if opening := encoding.start():
             yield opening.encode()
         try:
-            while not encoding.over and (events := await feed.next(ping)) is not None:
+            while not encoding.finished and (events := await feed.next(ping)) is not None:
                 if piece := encoding.encode(events) if events else encoding.ping():
                     yield piece.encode(errors="replace")
         except Exception as error:  # noqa: BLE001 - a browser gets its words, the log the rest

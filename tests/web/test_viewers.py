@@ -7,7 +7,7 @@ import json
 import pytest
 
 from replicate_async import ClientStateError, NotFoundError, OutputEvent, Prediction, Replicate
-from replicate_async.web import Audience, FollowedStream, ResumePoint, resume_point, to_sse
+from replicate_async.web import ResumePoint, Viewers, ViewerStream, resume_point, to_sse
 from tests.runs.service import Run, Service, output
 from tests.support.replies import PREDICTION_ID
 from tests.support.replies import prediction as reply
@@ -19,7 +19,7 @@ from tests.web.script import events
 pytestmark = pytest.mark.anyio
 
 
-async def first_output(stream: FollowedStream) -> str:
+async def first_output(stream: ViewerStream) -> str:
     async for event in stream:
         if isinstance(event, OutputEvent):
             return str(event)
@@ -32,8 +32,8 @@ async def silent(client: Replicate) -> Prediction:
 
 async def test_a_prediction_that_nobody_follows_any_more_is_cancelled(client: Replicate) -> None:
     prediction = await silent(client)
-    async with Audience(client, grace=0.05) as audience:
-        async with audience.follow(prediction) as stream:
+    async with Viewers(client, grace_period=0.05) as viewers:
+        async with viewers.stream(prediction) as stream:
             assert await first_output(stream) == "wait"
 
         await assert_canceled(client)
@@ -41,19 +41,19 @@ async def test_a_prediction_that_nobody_follows_any_more_is_cancelled(client: Re
 
 async def test_who_comes_back_in_time_finds_it_running(client: Replicate) -> None:
     prediction = await silent(client)
-    async with Audience(client, grace=1000) as audience:
-        async with audience.follow(prediction) as stream:
+    async with Viewers(client, grace_period=1000) as viewers:
+        async with viewers.stream(prediction) as stream:
             await first_output(stream)
-        async with audience.follow(prediction.id) as stream:
+        async with viewers.stream(prediction.id) as stream:
             await first_output(stream)
             assert (await client.predictions.get(prediction)).status == "processing"
 
 
 async def test_others_keep_it_running(client: Replicate) -> None:
     prediction = await silent(client)
-    async with Audience(client, grace=0) as audience:
-        async with audience.follow(prediction) as stays:
-            async with audience.follow(prediction) as leaves:
+    async with Viewers(client, grace_period=0) as viewers:
+        async with viewers.stream(prediction) as stays:
+            async with viewers.stream(prediction) as leaves:
                 await first_output(leaves)
             assert await first_output(stays) == "wait"
             assert (await client.predictions.get(prediction)).status == "processing"
@@ -62,8 +62,8 @@ async def test_others_keep_it_running(client: Replicate) -> None:
 
 
 async def test_one_that_nobody_comes_to_follow_is_cancelled(client: Replicate) -> None:
-    async with Audience(client, grace=0.05) as audience:
-        audience.expect(await silent(client))
+    async with Viewers(client, grace_period=0.05) as viewers:
+        viewers.track(await silent(client))
 
         await assert_canceled(client)
 
@@ -72,31 +72,35 @@ async def test_one_that_nobody_comes_to_follow_is_cancelled(client: Replicate) -
 async def test_one_that_was_expected_is_followed() -> None:
     run = Run(output(["wait"])[:-1])
     service = Service(run)
-    async with service.server, service.client() as client, Audience(client, grace=60) as audience:
+    async with (
+        service.server,
+        service.client() as client,
+        Viewers(client, grace_period=60) as viewers,
+    ):
         prediction = await client.predictions.get("p")
-        audience.expect(prediction)
-        async with audience.follow(prediction) as stream:
+        viewers.track(prediction)
+        async with viewers.stream(prediction) as stream:
             await first_output(stream)
             await asyncio.sleep(3600)
             assert run.canceled == 0
 
 
 async def test_closing_cancels_at_once_what_is_not_followed(client: Replicate) -> None:
-    async with Audience(client, grace=1000) as audience:
+    async with Viewers(client, grace_period=1000) as viewers:
         prediction = await silent(client)
-        audience.expect(prediction)
+        viewers.track(prediction)
 
     assert (await client.predictions.get(prediction)).status == "canceled"
 
 
 async def test_a_prediction_that_ended_is_left_alone(client: Replicate) -> None:
     prediction = await client.predictions.create("acme/greet", {"name": "Ada"})
-    async with Audience(client, grace=0) as audience:
-        async with audience.follow(prediction) as stream:
+    async with Viewers(client, grace_period=0) as viewers:
+        async with viewers.stream(prediction) as stream:
             received = events(b"".join([piece async for piece in to_sse(stream)]))
 
         point = resume_point({"Last-Event-ID": received[1].id})
-        async with audience.follow(prediction, resume=point) as stream:
+        async with viewers.stream(prediction, resume=point) as stream:
             assert await first_output(stream) == received[2].data
 
     assert (await client.predictions.get(prediction)).status == "succeeded"
@@ -104,8 +108,8 @@ async def test_a_prediction_that_ended_is_left_alone(client: Replicate) -> None:
 
 async def test_following_twice_from_the_same_stream_counts_once(client: Replicate) -> None:
     prediction = await silent(client)
-    async with Audience(client, grace=1000) as audience:
-        stream = audience.follow(prediction)
+    async with Viewers(client, grace_period=1000) as viewers:
+        stream = viewers.stream(prediction)
         await stream.__aenter__()
         await stream.aclose()
         await stream.aclose()
@@ -117,12 +121,12 @@ async def test_a_browser_that_comes_back_after_the_stream_expired_gets_the_rest(
     run = Run(output=["Hello", " you", "!"], status="succeeded")
     run.answers = lambda _connection, _last: Answer(status=410, body=b"{}")
     service = Service(run)
-    point = ResumePoint("p", "7:0", sent=5)
+    point = ResumePoint("p", "7:0", chars_sent=5)
     async with (
         service.server,
         service.client() as client,
-        Audience(client) as audience,
-        audience.follow("p", resume=point) as stream,
+        Viewers(client) as viewers,
+        viewers.stream("p", resume=point) as stream,
     ):
         got = events(b"".join([piece async for piece in to_sse(stream, resume=point)]))
 
@@ -150,33 +154,33 @@ async def test_who_is_back_before_the_api_answers_keeps_it_running() -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with server, Replicate(TOKEN, base_url=url) as client:
-        audience = Audience(client, grace=0.05)
+        viewers = Viewers(client, grace_period=0.05)
         answered.set()
-        async with audience.follow(PREDICTION_ID):
+        async with viewers.stream(PREDICTION_ID):
             answered.clear()
             asked.clear()
-        again = asyncio.create_task(audience.follow(PREDICTION_ID).__aenter__())
+        again = asyncio.create_task(viewers.stream(PREDICTION_ID).__aenter__())
         await asked.wait()
         # Timers ring in their order: the grace is over when this one, set later, has rung.
         await asyncio.sleep(0.1)
         answered.set()
         stream = await again
-        await audience.aclose()  # waits for what was cancelled
+        await viewers.aclose()  # waits for what was cancelled
         assert cancels == 0
         await stream.aclose()
-        await audience.aclose()
+        await viewers.aclose()
         assert cancels == 1
 
 
 async def test_who_comes_back_and_is_refused_leaves_again(client: Replicate) -> None:
     prediction = await silent(client)
-    async with Audience(client, grace=1000) as audience:
-        async with audience.follow(prediction) as stream:
+    async with Viewers(client, grace_period=1000) as viewers:
+        async with viewers.stream(prediction) as stream:
             await first_output(stream)
             with pytest.raises(ClientStateError):
                 await stream.__aenter__()
             assert (await client.predictions.get(prediction)).status == "processing"
         with pytest.raises(NotFoundError):
-            await audience.follow("no-such-prediction").__aenter__()
+            await viewers.stream("no-such-prediction").__aenter__()
 
     assert (await client.predictions.get(prediction)).status == "canceled"

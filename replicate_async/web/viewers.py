@@ -15,23 +15,23 @@ from replicate_async.runs.streaming.stream import Stream
 from replicate_async.schemas import Prediction
 from replicate_async.web.resume import ResumePoint
 
-GRACE: Final = 3.0
+GRACE_PERIOD: Final = 3.0
 """Seconds that a page may take to come back."""
 
 
-class Audience:
+class Viewers:
     """The browsers that follow predictions of *client*, by prediction.
 
     A page that is loaded again, or loses its connection for a moment, leaves and comes back; a
-    closed tab does not. So a prediction is cancelled once nobody has followed it for *grace*
+    closed tab does not. So a prediction is cancelled once nobody has followed it for *grace_period*
     seconds. Several may follow one. It knows the browsers of its own process: behind several
     processes, send a prediction's followers to the same one. Use it with ``async with``, or call
     `aclose` at the end.
     """
 
-    def __init__(self, client: Replicate, *, grace: float = GRACE) -> None:
+    def __init__(self, client: Replicate, *, grace_period: float = GRACE_PERIOD) -> None:
         self._client = client
-        self._grace = grace
+        self._grace_period = grace_period
         self._followers: Counter[str] = Counter()
         self._waits: dict[str, asyncio.TimerHandle] = {}
         self._cancelling: set[asyncio.Task[Prediction | None]] = set()
@@ -42,24 +42,24 @@ class Audience:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def expect(self, prediction: Prediction) -> None:
+    def track(self, prediction: Prediction) -> None:
         """Cancel *prediction*, which was just created, unless somebody comes to follow it."""
         if not prediction.done and not self._followers[prediction.id]:
             self._wait_for(prediction.id)
 
-    def follow(
+    def stream(
         self, prediction: Prediction | str, *, resume: ResumePoint | None = None
-    ) -> FollowedStream:
+    ) -> ViewerStream:
         """Follow a prediction, by its id or a snapshot of it, from where *resume* says.
 
         It is what the encoders and responses take, in the place of a stream.
         """
         at = resume or ResumePoint("")
         stream = self._client.predictions.stream(
-            prediction, last_event_id=at.last_event_id, received=at.sent
+            prediction, last_event_id=at.last_event_id, received=at.chars_sent
         )
         prediction_id = prediction if isinstance(prediction, str) else prediction.id
-        return FollowedStream(self, stream, prediction_id)
+        return ViewerStream(self, stream, prediction_id)
 
     async def aclose(self) -> None:
         """Cancel at once what is not followed, and wait for that."""
@@ -86,7 +86,9 @@ class Audience:
     def _wait_for(self, prediction_id: str) -> None:
         if prediction_id not in self._waits:
             loop = asyncio.get_running_loop()
-            self._waits[prediction_id] = loop.call_later(self._grace, self._give_up, prediction_id)
+            self._waits[prediction_id] = loop.call_later(
+                self._grace_period, self._give_up, prediction_id
+            )
 
     def _give_up(self, prediction_id: str) -> None:
         del self._waits[prediction_id]
@@ -100,11 +102,11 @@ class Audience:
         cancelling.add_done_callback(self._cancelling.discard)
 
 
-class FollowedStream:
-    """A stream of a prediction whose followers an `Audience` counts."""
+class ViewerStream:
+    """A stream of a prediction whose followers an `Viewers` counts."""
 
-    def __init__(self, audience: Audience, stream: Stream, prediction_id: str) -> None:
-        self._audience = audience
+    def __init__(self, viewers: Viewers, stream: Stream, prediction_id: str) -> None:
+        self._audience = viewers
         self._stream = stream
         self._prediction_id = prediction_id
         self._joined = ""

@@ -36,7 +36,7 @@ class EventStream(Protocol):
         ...
 
 
-class Feed:
+class ReadAhead:
     """Reads *events* ahead of who sends them on, as far as `_MOST_WAITING`.
 
     The reading is a task of its own, so that neither a heartbeat nor a slow browser interrupts it;

@@ -58,6 +58,8 @@ class Outcome:
 
     result: BatchResult[Any]
     replayed: bool = False
+    finished: bool = False
+    """Whether ``finish`` has returned for it."""
     planned: bool = False
 
 
@@ -137,7 +139,7 @@ class ItemRunner:
             files=kept.files,
             value=None if (value := item.entry.value) is None else msgspec.json.decode(value),
         )
-        return Outcome(result, replayed=True)
+        return Outcome(result, replayed=True, finished=item.entry.state is State.FINISHED)
 
     # Waiting, and what comes after.
 
@@ -248,8 +250,7 @@ class ItemRunner:
         """Call ``finish`` with the result of a success, unless an earlier call has returned."""
         finish, result = self._options.finish, outcome.result
         ended = result.prediction
-        finished = item.entry.state is State.FINISHED
-        if finish is None or finished or result.error is not None or ended is None:
+        if finish is None or outcome.finished or result.error is not None or ended is None:
             return outcome
         item.permit.release()
         async with self._finishing:
@@ -262,7 +263,7 @@ class ItemRunner:
             else:
                 await self._record_finished(item, value)
                 changed = msgspec.structs.replace(result, value=value)
-        return replace(outcome, result=changed)
+        return replace(outcome, result=changed, finished=changed.ok)
 
     async def _record_finished(self, item: Item, value: object) -> None:
         """Record that ``finish`` has returned, with its *value* if that is plain JSON."""

@@ -123,6 +123,8 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions that this run has started."""
     retried: int
     """Predictions among these that repeated a failed one."""
+    finished: int
+    """Items whose *finish* has returned, in this run or an earlier one."""
     planned: int
     """In a dry run: items that would be created."""
     requests: int
@@ -143,7 +145,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         parts = [f"{self.ok:,} ok"]
-        for name in ("failed", "uncertain", "resumed", "planned"):
+        for name in ("failed", "uncertain", "resumed", "finished", "planned"):
             count: int = getattr(self, name)
             if count:
                 parts.append(f"{count:,} {name}")

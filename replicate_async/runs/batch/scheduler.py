@@ -250,6 +250,7 @@ class BatchScheduler:
         if outcome.planned:
             self.stats.planned += 1
         else:
+            self.stats.finished += outcome.finished
             self.stats.count(outcome.result, replayed=outcome.replayed)
         self.results.put(outcome.result)
         if not outcome.result.ok and self._options.on_error == "raise":

@@ -28,6 +28,7 @@ class BatchStats:
     replayed: int = 0
     created: int = 0
     retried: int = 0
+    finished: int = 0
     planned: int = 0
     running: int = 0
     reconciling: int = 0

@@ -250,10 +250,23 @@ async def test_a_stop_waits_for_finish_and_leaving_cancels_it(journal: Path, how
         assert counted[State.DONE] >= 1
 
 
-async def test_without_a_journal_it_is_called_too() -> None:
-    api, finish = BatchAPI(), Finishing()
+async def test_without_a_journal_it_is_called_too_and_counted() -> None:
+    api, finish = BatchAPI(), Finishing(1)
     async with api.server() as server, client_of(server.url) as client:
         batch = client.batch(MODEL, inputs(3), poll=QUICK, finish=finish, ordered=True)
         results = [result.value async for result in batch]
 
-    assert results == [{"of": 0}, {"of": 1}, {"of": 2}]
+    assert results == [{"of": 0}, None, {"of": 2}]
+    summary = batch.summary
+    assert (summary.ok, summary.failed, summary.finished) == (2, 1, 2)
+    assert str(summary).startswith("2 ok, 1 failed, 2 finished in ")
+
+
+async def test_a_resume_counts_what_earlier_runs_have_finished(journal: Path) -> None:
+    api = BatchAPI()
+    await run(api, inputs(3), journal, finish=Finishing(1))
+    async with api.server() as server, client_of(server.url) as client:
+        batch = client.batch(MODEL, inputs(4), journal=journal, poll=QUICK, finish=Finishing(3))
+        assert len([result async for result in batch]) == 4
+
+    assert (batch.summary.ok, batch.summary.finished, batch.summary.created) == (3, 3, 1)

@@ -1,8 +1,9 @@
 """The journal of an open batch.
 
-It is one SQLite file of mode 0600, with keys, digests and results, and without inputs and the API
-token. The intent of a create is on disk before the create is sent, so that a resume knows of every
-prediction that may exist.
+It is one SQLite file of mode 0600, with keys, digests and results, and without the API token. Of
+inputs it has those that ``prepare`` made, while the outcomes of their creates are open. The intent
+of a create is on disk before the create is sent, so that a resume knows of every prediction that
+may exist.
 """
 
 from __future__ import annotations

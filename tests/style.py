@@ -62,12 +62,12 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 """A text that a model learns from, and no description of code."""
 
 BUDGETS: Final = {
-    "client.py": 330,
+    "client.py": 322,
     "context.py": 150,
     "core": 2135,
     "files": 2369,
-    "resources": 1760,
-    "runs": 5988,
+    "resources": 1732,
+    "runs": 5945,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -47,7 +47,6 @@ from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
-from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.keys import Match
 from replicate_async.runs.batch.known_file import upload_id
 from replicate_async.runs.batch.options import BatchOptions, OnError
@@ -81,12 +80,10 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
     def schema() -> Awaitable[Mapping[str, Any] | None]:
         return _schema(context, version)
 
-    key_field = KeyField(options.key, schema) if isinstance(options.key, str) else None
-
     async def create(given: ItemInput, latest: str | None, hooks: RequestHooks) -> Prediction:
         request = PredictionRequest(
             context,
-            input=given if key_field is None else key_field.as_sent(given),
+            input=given,
             cancel_after=options.cancel_after,
             webhook=options.webhook,
             webhook_events_filter=events,
@@ -128,7 +125,6 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         save=save,
         input_schema=schema,
         requests=lambda: context.requests_sent,
-        key_field=key_field,
     )
     return Batch(
         open_source(Rows(inputs) if is_dataframe(inputs) else inputs),

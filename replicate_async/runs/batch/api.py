@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
-from replicate_async.runs.batch.key_field import KeyField
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import Prediction
 
@@ -51,12 +50,10 @@ class BatchApi:
     save: Callable[[Prediction, Path, str], Awaitable[Sequence[Path]]]
     """Save the output's files in a folder, under names that begin with a key."""
     input_schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
-    """Fetch the JSON schema of the model's input, None if there is none."""
+    """Fetch the OpenAPI document of the model, None if there is none."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
     file_sha256: Callable[[str], Awaitable[str | None]]
     """Fetch the SHA-256 of an upload by its URL, None if it is not known."""
-    key_field: KeyField | None = None
-    """Removes the key field from inputs, if *key* is a field."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from time import monotonic
+from typing import Any, cast
 
 from replicate_async.core.api_clock import Moment, moment
 from replicate_async.errors import (
@@ -19,6 +20,7 @@ from replicate_async.errors import (
     NotFoundError,
     ReplicateError,
 )
+from replicate_async.files.inputs import without_field
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
 from replicate_async.runs.batch.breaker import CircuitBreaker
@@ -84,7 +86,10 @@ class Creator:
         self._breaker = CircuitBreaker(monotonic, stop.sleep, options.timeouts.outage)
         self._first = asyncio.Lock()
         self._first_worked = False
+        self._looking_up = asyncio.Lock()
         self._time_asked = False
+        self._input_names: Collection[str] | None = None
+        """The inputs of the model by its schema, once it was looked up."""
         self._unread: dict[str, Entry] = {}
         """Entries that earlier runs left open, whose inputs are not read yet, by key."""
         self._creating: dict[asyncio.Future[Prediction], CreateAttempt] = {}
@@ -121,12 +126,28 @@ class Creator:
         return None
 
     async def _as_sent(self, given: ItemInput) -> ItemInput:
-        """Return an input as the model gets it."""
-        field = self._api.key_field
-        if field is None:
+        """Return an input as the model gets it: without a key field that is no input of its own.
+
+        Without a schema the field is sent: models ignore inputs that they do not know.
+        """
+        name = self._options.key
+        if not isinstance(name, str):
             return given
-        await field.look_up()
-        return field.as_sent(given)
+        async with self._looking_up:
+            if self._input_names is None:
+                self._input_names = await self._model_inputs()
+        unknown = self._input_names and name not in self._input_names
+        return without_field(given, name) if unknown else given
+
+    async def _model_inputs(self) -> Collection[str]:
+        """Return the names of the model's inputs by its schema; none if there is no schema."""
+        try:
+            found: Any = await self._api.input_schema()
+        except NotFoundError:
+            return ()  # the create has a better error
+        for name in ("components", "schemas", "Input", "properties"):
+            found = cast("Any", found).get(name) if isinstance(found, Mapping) else None
+        return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else ()
 
     async def _prepare(self, item: Item) -> None:
         """Make the input that is sent, once for all creates of *item*."""
@@ -149,7 +170,7 @@ class Creator:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
         if self._api.clock.known or not self._journal.persistent:
             return
-        async with self._first:
+        async with self._looking_up:
             if not self._time_asked:
                 with suppress(ReplicateError):  # without it, a lost create stays uncertain
                     await self._api.learn_time()
@@ -181,8 +202,8 @@ class Creator:
             self._limit,
             partial(self._encoded, item) if keeps else None,
         )
-        create = self._api.create(item.model_input, attempt.version, attempt)
-        creating = asyncio.ensure_future(create)
+        sent = await self._as_sent(item.model_input)
+        creating = asyncio.ensure_future(self._api.create(sent, attempt.version, attempt))
         self._creating[creating] = attempt
         try:
             await asyncio.wait({creating})

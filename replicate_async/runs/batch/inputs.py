@@ -54,28 +54,16 @@ def open_source(given: object) -> Source:
     if isinstance(given, AsyncIterable):
         return Source(aiter(cast("AsyncIterable[ItemInput]", given)), total)
     if isinstance(given, Iterable):
-        return Source(_Steps(cast("Iterable[ItemInput]", given)), total)
+        return Source(_steps(cast("Iterable[ItemInput]", given)), total)
     raise InvalidArgumentError(
         f"inputs={shorten(given)} is a {type(given).__name__}; it must be an iterable of inputs "
         "such as a list, a generator, or an asynchronous iterator."
     )
 
 
-class _Steps:
-    """An asynchronous iterator over an iterable."""
-
-    __slots__ = ("_steps",)
-
-    def __init__(self, steps: Iterable[ItemInput]) -> None:
-        self._steps = iter(steps)
-
-    def __aiter__(self) -> _Steps:
-        return self
-
-    async def __anext__(self) -> ItemInput:
-        for given in self._steps:
-            return given
-        raise StopAsyncIteration
+async def _steps(given: Iterable[ItemInput]) -> AsyncGenerator[ItemInput]:
+    for each in given:
+        yield each
 
 
 class Permit:

@@ -8,19 +8,16 @@ from typing import Any
 
 import msgspec
 
-from replicate_async.core.problem import InvalidField, Problem
+from replicate_async.core.problem import Problem
 from replicate_async.errors import APIStatusError, ReplicateError, prediction_error, status_error
 from replicate_async.schemas import Prediction
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """A create that the API refused because of its input."""
 
-    status: int
-    detail: str
     operation: str
-    title: str = ""
-    invalid_fields: tuple[InvalidField, ...] = ()
+    problem: Problem
 
 
 class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,14 +63,7 @@ def store(prediction: Prediction, files: Sequence[Path] = (), *, is_text: bool =
 
 def store_refusal(error: APIStatusError) -> bytes:
     """Return the JSON of an item that the API did not take, as a prediction that failed."""
-    problem = error.problem
-    refusal = Refusal(
-        status=error.status,
-        detail=problem.detail,
-        operation=error.operation,
-        title=problem.title,
-        invalid_fields=problem.invalid_fields,
-    )
+    refusal = Refusal(operation=error.operation, problem=error.problem)
     shown: dict[str, object] = {"id": "", "status": "failed", "error": str(error), "urls": {}}
     return msgspec.json.encode({**shown, "batch": _More(refusal=refusal)})
 
@@ -83,13 +73,7 @@ def replay(result: bytes) -> Replay:
     more = _decode_stored(result).batch
     refusal = more.refusal
     if refusal is not None:
-        problem = Problem(
-            status=refusal.status,
-            title=refusal.title,
-            detail=refusal.detail,
-            invalid_fields=refusal.invalid_fields,
-        )
-        error = status_error(problem, operation=refusal.operation, retry_after=None)
+        error = status_error(refusal.problem, operation=refusal.operation, retry_after=None)
         return Replay(prediction=None, error=error, files=())
     prediction = _decode_prediction(result)
     failed = None if prediction.status == "succeeded" else prediction_error(prediction)

@@ -119,5 +119,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run the client for a long time under scripted trouble and look for leaks."""
-    session.install("-e", ".[test,redis]")
+    session.install("-e", ".[test,redis,dask]")
     session.run("python", "tests/soak/run.py", *session.posargs)

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": CLIENT_SIDE | {"client", "webhooks"},
     "local": CLIENT_SIDE | {"webhooks"},
     "web": CLIENT_SIDE | {"client", "webhooks"},
-    "integrations": CLIENT_SIDE | {"client"},
+    "integrations": CLIENT_SIDE | {"client", "context"},
     "cli": CLIENT_SIDE | {"__init__", "client", "context", "local", "webhooks"},
     "__main__": {"__init__", "cli"},
 }

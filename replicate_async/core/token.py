@@ -15,6 +15,8 @@ _PIECE: Final = 6
 """Each part of `_FEWEST` characters has a piece of this length that begins at a multiple."""
 _FEWEST: Final = 12
 """Characters of a part of a token that is covered; a shorter one may be a word by chance."""
+_SHORTEST: Final = 8
+"""Characters of a token that is looked for in binary data."""
 
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
@@ -113,6 +115,14 @@ class Token:
                     if token in plain:
                         return _COVER
         return text
+
+    def is_in(self, data: bytes) -> bool:
+        """Whether *data* holds the token, or a form of it in URLs or base64.
+
+        False for a token of fewer than 8 characters, which may be there by chance.
+        """
+        token, encoded, _ = self._look()
+        return len(token) >= _SHORTEST and any(form.encode() in data for form in (token, *encoded))
 
     def __repr__(self) -> str:
         return "<Token hidden>"

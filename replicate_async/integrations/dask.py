@@ -1,9 +1,12 @@
-"""A batch spread over the workers of a Dask cluster.
+"""A batch whose inputs are prepared, and whose results are finished, on the workers of Dask.
 
-    async with distributed.Client(address, asynchronous=True) as dask:
-        async with spread(dask, "owner/name", inputs, journals="/shared/run-7") as results:
-            async for result in results:
-                ...
+    async with distributed.Client(address, asynchronous=True), Replicate() as client:
+        batch = run_on_dask(
+            client, "owner/name", rows, prepare=prepare, finish=finish, journal="run.db"
+        )
+        async with batch:
+            async for result in batch:
+                print(result.key, result.value)
 
 Needs the extra: ``pip install 'replicate-async[dask]'``.
 """
@@ -11,341 +14,319 @@ Needs the extra: ``pip install 'replicate-async[dask]'``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
-from uuid import uuid4
+import os
+import signal
+import threading
+from collections.abc import (
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, cast
 
 import msgspec
 
 from replicate_async.client import Replicate
-from replicate_async.core.limits import BucketName, Limits
+from replicate_async.context import context_of
+from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.integrations.pace import Pacemaker, SharedLimiter
-from replicate_async.integrations.shards import Connect, ShardOptions, run_shard
+from replicate_async.files.inputs import FileEncoding
+from replicate_async.resources._options import Deadline
 from replicate_async.runs.batch.batch import Batch
-from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
+from replicate_async.runs.batch.keys import Key, Match
+from replicate_async.runs.batch.options import BatchTimeouts, OnError
+from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary, ItemInput
+from replicate_async.runs.streaming.stream import OnExit
+from replicate_async.schemas import WebhookEvent
 
 try:
     import distributed
+    from dask.base import is_dask_collection  # pyright: ignore[reportUnknownVariableType] - untyped
 except ImportError as _missing:
     raise ImportError("This needs Dask: pip install 'replicate-async[dask]'.") from _missing
 
+from replicate_async.integrations.dask_calls import WorkerCalls
+from replicate_async.integrations.dask_worker import load, run_finish, run_finish_there, run_prepare
+
 if TYPE_CHECKING:
     from distributed import Client
+    from typing_extensions import TypeVar
 
-_SHARD: Final = 250
-_AHEAD: Final = 2
-"""Shards that are with the cluster, for each of its threads: one that runs, one that is next."""
-_REPORT_EVERY: Final = 1.0
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
 
-# The batches of this process, which is a worker, by run: what stopping has to find.
-_RUNNING: Final[dict[str, set[Batch[Any]]]] = {}
-_STOPPED: Final[set[str]] = set()
+    T = TypeVar("T")
 
-
-class Shard(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of a batch, as it travels to a worker."""
-
-    run: str
-    number: int
-    start: int
-    ref: str
-    inputs: list[ItemInput]
-    journal: str
+R = TypeVar("R")
 
 
-def spread(
-    dask: Client,
-    ref: str,
-    inputs: Iterable[ItemInput],
+class BatchArguments(TypedDict, total=False):
+    """The options of ``client.batch``, which describes them."""
+
+    concurrency: int | None
+    ordered: bool
+    journal: str | os.PathLike[str] | None
+    key: Key
+    match: Match
+    on_error: OnError
+    on_exit: OnExit
+    retries: int
+    retry_failed: bool
+    save_files: str | os.PathLike[str] | None
+    max_seconds: float | None
+    max_predictions: int | None
+    dry_run: bool
+    on_progress: Callable[[BatchProgress], object] | None
+    cancel_after: Deadline
+    webhook: str | None
+    webhook_events_filter: Sequence[WebhookEvent] | None
+    file_encoding: FileEncoding
+    timeout: float | None
+    queue_timeout: float | None
+    poll: Poll | None
+    batch_timeouts: BatchTimeouts | None
+
+
+def run_on_dask(
+    client: Replicate,
+    model: str,
+    inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
     *,
-    journals: str | Path,
-    shard_size: int = _SHARD,
-    limits: Limits | None = None,
-    connect: Connect = Replicate,
-    on_progress: Callable[[BatchProgress], object] | None = None,
-    **options: Unpack[ShardOptions],
-) -> Spread:
-    """Run a model over many inputs on the workers of a cluster; use it with ``async with``.
+    type: type[T] | None = None,
+    prepare: Callable[[Any], object] | None = None,
+    finish: Callable[[BatchResult[T]], object] | None = None,
+    dask: Client | None = None,
+    gather: bool = True,
+    workers: str | Iterable[str] | None = None,
+    resources: Mapping[str, float] | None = None,
+    **options: Unpack[BatchArguments],
+) -> DaskBatch[T]:
+    """Return a batch that runs *prepare* and *finish* on the workers of a Dask cluster.
 
-    The inputs are dealt out in shards of *shard_size*, each with a journal in the folder
-    *journals*, which all workers must see. Where a worker is lost, another goes on with its shard;
-    run again with the same folder and inputs, the whole goes on: nothing is created twice. The
-    workers keep one pace together, that of *limits*. *connect* makes a worker's client, by default
-    with the token of its environment. *on_progress* is called about once a second with the sum of
-    all workers; the other *options* are those of ``client.batch``.
+    This process has the journal and the pace, creates all predictions and waits for them, as
+    ``client.batch`` does. A lost worker costs a *prepare* or *finish* that runs again, and a run
+    with the same journal goes on after a lost driver: nothing is created twice.
 
-    Leaving early stops all workers and cancels the predictions that run. Raises
-    `InvalidArgumentError` for a client that is not asynchronous.
+    The workers take the token from ``REPLICATE_API_TOKEN`` of their own environment, and the base
+    URL from ``REPLICATE_BASE_URL``. They need them for files only.
+
+    Args:
+        client: The client that creates the predictions.
+        model: "owner/name", "owner/name:version" or a version id.
+        inputs: As in ``client.batch``, or a Dask bag or dataframe: its partitions are read on the
+            workers, and their rows come here, at most two partitions at a time.
+        type: Decode the outputs as this type; see ``client.run``.
+        prepare: A function or async function that makes the input of a row, on a worker. Files in
+            the input (paths, bytes, images) are uploaded from there.
+        finish: A function or async function of a `BatchResult`, on a worker, which downloads its
+            files there. What it returns is the ``value`` of the result. It runs at least once.
+        dask: The Dask client; by default the current one, ``distributed.get_client()``.
+        gather: Whether values of *finish* are brought here. With False they stay on the workers,
+            and ``value`` is a Dask future; a resume runs *finish* again for these.
+        workers: Addresses or names of workers that may run *prepare* and *finish*; all by default.
+        resources: What one call of *prepare* or *finish* takes of a worker, such as ``{"GPU": 1}``.
+        **options: All options of ``client.batch``.
+
+    Raises:
+        InvalidArgumentError: An argument is wrong, there is no Dask client, or a function holds the
+            API token, which does not travel.
+        ReplicateError: While iterating: the scheduler is lost for 25 seconds.
     """
-    if not dask.asynchronous:
-        raise InvalidArgumentError(
-            "The Dask client is not asynchronous; make it with 'await Client(..., "
-            "asynchronous=True)'."
-        )
-    if shard_size < 1:
-        raise InvalidArgumentError(f"shard_size={shard_size} must be 1 or more.")
-    return Spread(
+    if dask is None:
+        dask = _current_client()
+    if not dask.asynchronous and options.get("journal") is not None:
+        options.setdefault("on_exit", "continue")
+    for argument, function in (("prepare", prepare), ("finish", finish)):
+        if function is not None and not callable(function):
+            raise InvalidArgumentError(f"{argument}={function!r} must be a function.")
+    calls = WorkerCalls(
         dask,
-        ref,
-        inputs,
-        journals=Path(journals),
-        shard_size=shard_size,
-        limits=limits or Limits(),
-        connect=connect,
-        on_progress=on_progress,
-        options=options,
+        context_of(client).sender.token,
+        workers=workers,
+        resources=resources,
+        on_lost=lambda: batch.stop(drain=True),
+    )
+    prepare_code = b"" if prepare is None else calls.sendable(prepare, "prepare")
+    finish_code = b"" if finish is None else calls.sendable(finish, "finish")
+
+    def prepare_there(row: ItemInput) -> Coroutine[Any, Any, ItemInput]:
+        item = asyncio.current_task()
+        name = "prepare" if item is None else f"prepare-{item.get_name()}"
+        encoding = options.get("file_encoding", "auto")
+        return calls.run(name, run_prepare, prepare_code, calls.sendable(row, "the row"), encoding)
+
+    def finishing(result: BatchResult[T]) -> tuple[Any, ...]:
+        sent = calls.sendable(result, "the result")
+        call = run_finish if gather else run_finish_there
+        return f"finish-{result.key}", call, finish_code, sent
+
+    async def finish_there(result: BatchResult[T]) -> object:
+        if not gather:
+            return await calls.future(*finishing(result))
+        return load(await calls.run(*finishing(result)), lambda: client)
+
+    batch: Batch[T] = client.batch(
+        model,
+        calls.rows(inputs) if is_dask_collection(inputs) else inputs,
+        type=type,
+        prepare=None if prepare is None else _named(prepare_there, prepare),
+        finish=None if finish is None else _named(finish_there, finish),
+        **options,
+    )
+    return DaskBatch(
+        batch,
+        dask,
+        calls,
+        None if gather or finish is None else lambda result: calls.submit(*finishing(result)),
     )
 
 
-class Spread:
-    """The results of a batch that runs on a cluster, as its shards end; made by `spread`."""
+class DaskBatch(Generic[T]):
+    """A batch with functions on the workers of Dask; made by `run_on_dask`.
+
+    With an asynchronous Dask client, iterate over it with ``async for``, as over a `Batch`. With a
+    blocking one, iterate with ``for``: the batch runs in the event loop of the Dask client. Then
+    SIGTERM ends the loop with `SystemExit`, unless the program handles it. If there is a journal,
+    leaving a ``for`` loop leaves predictions running, for the next run to resume, unless
+    ``on_exit="cancel"``.
+    """
 
     def __init__(
         self,
+        batch: Batch[T],
         dask: Client,
-        ref: str,
-        inputs: Iterable[ItemInput],
-        *,
-        journals: Path,
-        shard_size: int,
-        limits: Limits,
-        connect: Connect,
-        on_progress: Callable[[BatchProgress], object] | None,
-        options: ShardOptions,
+        calls: WorkerCalls,
+        finish_again: Callable[[BatchResult[T]], object] | None,
     ) -> None:
-        self._dask: Any = dask  # most of its methods have no types
-        self._ref = ref
-        self._inputs = iter(inputs)
-        self._journals = journals
-        self._size = shard_size
-        self._limits = limits
-        self._connect = connect
-        self._on_progress = on_progress
-        self._options = options
-        self._run = uuid4().hex
-        self._pacemaker: _Actor | None = None
-        self._engaging = asyncio.Lock()
-        self._processes = 1
-        self._window = 1
-        self._under_way: set[asyncio.Task[list[BatchResult[Any]]]] = set()
-        self._futures: set[Any] = set()
-        self._ready: list[BatchResult[Any]] = []
-        self._progress: dict[int, BatchProgress] = {}
-        self._dealt = 0
-        self._begun = False
+        self._batch = batch
+        self._dask = dask
+        self._calls = calls
+        self._finish_again = finish_again
+
+    def __aiter__(self) -> Self:
+        if not self._dask.asynchronous:
+            raise ClientStateError(
+                "The Dask client blocks: iterate with 'for', or make it with 'await Client(..., "
+                "asynchronous=True)' in this event loop."
+            )
+        return self
+
+    async def __anext__(self) -> BatchResult[T]:
+        result = await self._next()
+        if result is None:
+            raise StopAsyncIteration
+        return result
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._journals.mkdir, parents=True, exist_ok=True)
-        await self._dask.wait_for_workers(1)
-        threads: dict[str, int] = await self._dask.nthreads()
-        self._processes = len(threads)
-        self._window = _AHEAD * sum(threads.values())
-        await self._engage(None)
-        if self._on_progress is not None:
-            self._dask.subscribe_topic(self._topic, self._heard)
-        self._begun = True
+        aiter(self)  # checks the Dask client
+        await self._batch.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> BatchResult[Any]:
-        if not self._begun:
-            raise ClientStateError("The batch has not begun; write 'async with spread(...)'.")
-        while not self._ready:
-            while len(self._under_way) < self._window and (part := self._next_inputs()):
-                self._deal(part)
-            if not self._under_way:
-                raise StopAsyncIteration
-            done, self._under_way = await asyncio.wait(
-                self._under_way, return_when=asyncio.FIRST_COMPLETED
+    def __iter__(self) -> Iterator[BatchResult[T]]:
+        if self._dask.asynchronous:
+            raise ClientStateError(
+                "The Dask client is asynchronous: iterate with 'async for', or make a blocking one "
+                "with Client(...)."
             )
-            for ended in done:
-                self._ready += ended.result()
-        return self._ready.pop()
+        if self._dask.status == "closed":
+            raise ClientStateError("The Dask client is closed; make a new one.")
+        return self._results()
+
+    def _results(self) -> Generator[BatchResult[T]]:
+        with _sigterm_exits():
+            try:
+                while (result := self._wait_for(self._next())) is not None:
+                    yield result
+            finally:
+                self._wait_for(self.aclose())
+
+    def _wait_for(self, call: Coroutine[Any, Any, R]) -> R:
+        """Run *call* in the event loop of the Dask client."""
+        loop: asyncio.AbstractEventLoop = cast("Any", self._dask).loop.asyncio_loop
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
+
+    async def _next(self) -> BatchResult[T] | None:
+        async for result in self._batch:
+            if self._finish_again is not None and result.ok and result.value is None:
+                return msgspec.structs.replace(result, value=self._finish_again(result))
+            return result
+        self._calls.close()
+        if self._calls.error is not None:
+            raise self._calls.error
+        return None
 
     async def aclose(self) -> None:
-        """Stop all workers, cancel what runs, and wait for that."""
-        if not self._begun:
-            return
-        self._begun = False
-        try:
-            if self._under_way:
-                # Cancelling a future does not reach a coroutine that a worker has begun.
-                for future in self._futures:
-                    await future.cancel()
-                await self._dask.run(_stop, self._run)
-        finally:
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
-            self._pacemaker = None
-            if self._on_progress is not None:
-                self._dask.unsubscribe_topic(self._topic)
+        """End the batch as leaving it does, within 20 seconds; see `Batch.aclose`."""
+        self._calls.close()
+        await self._batch.aclose()
+
+    def stop(self, *, drain: bool = True) -> None:
+        """Create nothing more; the loop over the batch then ends. See `Batch.stop`."""
+        stop = partial(self._batch.stop, drain=drain)
+        if self._dask.asynchronous:
+            stop()
+        else:
+            cast("Any", self._dask).loop.add_callback(stop)
 
     @property
-    def _topic(self) -> str:
-        return f"replicate-{self._run}"
+    def summary(self) -> BatchSummary:
+        """The summary so far."""
+        return self._batch.summary
 
-    def _next_inputs(self) -> list[ItemInput]:
-        return list(islice(self._inputs, self._size))
+    @property
+    def progress(self) -> BatchProgress:
+        """The progress so far."""
+        return self._batch.progress
 
-    def _deal(self, inputs: list[ItemInput]) -> None:
-        number = self._dealt // self._size
-        shard = Shard(
-            run=self._run,
-            number=number,
-            start=self._dealt,
-            ref=self._ref,
-            inputs=inputs,
-            journal=str(self._journals / f"shard-{number:06}.db"),
-        )
-        self._dealt += len(inputs)
-        self._under_way.add(asyncio.create_task(self._send(shard)))
+    @property
+    def how_to_resume(self) -> str:
+        """A sentence that says how to resume the batch."""
+        return self._batch.how_to_resume
 
-    async def _engage(self, lost: object) -> None:
-        """Have a worker keep the pace, unless another has taken over from the *lost* one."""
-        async with self._engaging:
-            if self._pacemaker is lost:
-                actor: Any = await self._dask.submit(
-                    Pacemaker, self._limits, actor=True, key=f"pace-{uuid4().hex}"
-                )
-                self._pacemaker = _Actor(actor)
-
-    async def _send(self, shard: Shard) -> list[BatchResult[Any]]:
-        pacemaker = self._pacemaker
-        assert pacemaker is not None  # noqa: S101 - it is engaged at the beginning
-        future = self._dask.submit(
-            _work,
-            shard,
-            pacemaker,
-            limits=self._limits,
-            processes=self._processes,
-            connect=self._connect,
-            options=self._options,
-            topic=self._topic if self._on_progress is not None else None,
-            key=f"shard-{shard.number}-{self._run}",
-        )
-        self._futures.add(future)
-        try:
-            ended: tuple[list[BatchResult[Any]], bool] = await future
-        finally:
-            self._futures.discard(future)
-        results, lost = ended
-        if lost:
-            await self._engage(pacemaker)
-        return results
-
-    def _heard(self, event: tuple[Any, dict[str, Any]]) -> None:
-        message = event[1]
-        progress = msgspec.convert(message["progress"], BatchProgress)
-        self._progress[message["shard"]] = progress
-        if self._on_progress is not None:
-            self._on_progress(_sum(list(self._progress.values())))
+    def __repr__(self) -> str:
+        return f"<DaskBatch of {self._batch!r}>"
 
 
-async def _work(
-    shard: Shard,
-    pacemaker: _Actor,
-    *,
-    limits: Limits,
-    processes: int,
-    connect: Connect,
-    options: ShardOptions,
-    topic: str | None,
-) -> tuple[list[BatchResult[Any]], bool]:
-    """Run *shard* in a worker; return its results, and whether the pacemaker was lost."""
-    running = _RUNNING.setdefault(shard.run, set())
-    batches: list[Batch[Any]] = []
-
-    def began(batch: Batch[Any]) -> None:
-        if shard.run in _STOPPED:
-            raise ClientStateError("The batch was stopped before this shard of it began.")
-        batches.append(batch)
-        running.add(batch)
-
-    limiter = SharedLimiter(pacemaker, limits=limits, processes=processes)
+def _current_client() -> Client:
     try:
-        results = await run_shard(
-            shard.ref,
-            shard.inputs,
-            journal=shard.journal,
-            connect=connect,
-            limiter=limiter,
-            start=shard.start,
-            began=began,
-            on_progress=None if topic is None else _reporter(topic, shard.number),
-            **options,
-        )
+        return distributed.get_client()  # pyright: ignore[reportUnknownMemberType] - untyped
+    except ValueError:
+        raise InvalidArgumentError(
+            "There is no Dask client; make one with Client(...), or pass it as dask=."
+        ) from None
+
+
+def _named(made: R, function: Callable[..., object]) -> R:
+    """Give *made* the name of *function*, which the errors of items show."""
+    for name in ("__name__", "__qualname__"):
+        setattr(made, name, getattr(function, name, type(function).__name__))
+    return made
+
+
+@contextmanager
+def _sigterm_exits() -> Generator[None]:
+    """Let SIGTERM raise `SystemExit`, so that the batch ends in order; a handler stays."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
     finally:
-        running.difference_update(batches)
-    return results, limiter.lost
-
-
-async def _stop(run: str) -> None:
-    """Stop the batches of *run* in this worker."""
-    _STOPPED.add(run)
-    for batch in list(_RUNNING.pop(run, ())):
-        await batch.aclose()
-
-
-class _Actor:
-    """A pacemaker that is a Dask actor.
-
-    Hidden from Dask in here, which would otherwise make every shard depend on it, and fail those
-    whose actor's worker is lost.
-    """
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    async def take(self, kind: BucketName, number: int) -> list[float]:
-        waits: list[float] = await self._actor.take(kind, number)
-        return waits
-
-    async def throttled(self, kind: BucketName, seconds: float, per_minute: float | None) -> None:
-        await self._actor.throttled(kind, seconds, per_minute)
-
-
-def _reporter(topic: str, shard: int) -> Callable[[BatchProgress], object]:
-    loop = asyncio.get_running_loop()
-    worker = distributed.get_worker()
-    reported = loop.time() - _REPORT_EVERY
-
-    def report(progress: BatchProgress) -> None:
-        nonlocal reported
-        over = progress.done == progress.total
-        if over or loop.time() - reported >= _REPORT_EVERY:
-            reported = loop.time()
-            message = {"shard": shard, "progress": msgspec.to_builtins(progress)}
-            worker.log_event(topic, message)
-
-    return report
-
-
-def _sum(parts: Sequence[BatchProgress]) -> BatchProgress:
-    """Return what *parts* come to; of how much is not known, nor the end."""
-
-    def total(name: str) -> Any:
-        return sum(getattr(part, name) for part in parts)
-
-    return BatchProgress(
-        total=None,
-        ok=total("ok"),
-        failed=total("failed"),
-        uncertain=total("uncertain"),
-        resumed=total("resumed"),
-        running=total("running"),
-        reconciling=total("reconciling"),
-        created=total("created"),
-        predict_seconds=total("predict_seconds"),
-        seconds=max(part.seconds for part in parts),
-        rate=sum(part.rate for part in parts if part.total is None or part.done < part.total),
-        eta=None,
-    )
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

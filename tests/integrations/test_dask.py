@@ -1,136 +1,393 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
-import signal
-from collections import Counter
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, get_type_hints
 
 import pytest
 
-from replicate_async import Limits, Replicate
+from replicate_async import (
+    ClientStateError,
+    InvalidArgumentError,
+    PrepareError,
+    Replicate,
+)
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.results import BatchProgress
+from replicate_async.runs.batch.results import BatchResult
+from tests.integrations.dask_cluster import MODEL, BackgroundServer, double, finish, prepare, rows
 
-distributed = pytest.importorskip("distributed", reason="the integrations session installs it")
+distributed: Any = pytest.importorskip("distributed", reason="the integrations session installs it")
 
-if TYPE_CHECKING:
-    from distributed import Client
+from replicate_async.integrations.dask import BatchArguments, run_on_dask  # noqa: E402 - see above
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.slow,
-    # What a killed worker was about to create is looked for during half a minute.
-    pytest.mark.timeout(180),
     # Dask leaves sockets and loops of its own to the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed"),
 ]
 
-LIMITS = Limits(creates=6000)
-
-
-async def double(number: int, delay_ms: int = 20) -> str:
-    await asyncio.sleep(delay_ms / 1000)
-    return str(2 * number)
+LARGE = 300_000
+"""Bytes of a file that is uploaded."""
 
 
 @pytest.fixture
-async def models(server: LocalReplicate) -> LocalReplicate:
-    server.add_model("acme/double", double, official=True)
+async def models(server: LocalReplicate, monkeypatch: pytest.MonkeyPatch) -> LocalReplicate:
+    server.add_model(MODEL, double, official=True)
+    monkeypatch.setenv("REPLICATE_API_TOKEN", server.api_token)
+    # Another name of the same server, which the URLs of its uploads show.
+    monkeypatch.setenv("REPLICATE_BASE_URL", server.url.replace("127.0.0.1", "localhost"))
     return server
 
 
 @pytest.fixture
-async def dask() -> AsyncIterator[Client]:
+async def dask() -> AsyncIterator[Any]:
+    """A cluster whose workers are in this process."""
     async with (
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=2,
-            dashboard_address=None,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
             asynchronous=True,
             silence_logs=50,
+            resources={"GPU": 1},
         ) as cluster,
         distributed.Client(cluster, asynchronous=True) as client,
     ):
         yield client
 
 
-def connect_to(server: LocalReplicate) -> Any:
-    return partial(Replicate, server.api_token, base_url=server.url, limits=LIMITS)
+async def results_of(batch: Any) -> list[Any]:
+    results: list[Any] = [result async for result in batch]
+    return sorted(results, key=lambda result: result.index)
 
 
-async def created(server: LocalReplicate) -> Counter[int]:
-    async with Replicate(server.api_token, base_url=server.url) as client:
-        return Counter([p.input["number"] async for p in client.predictions.list() if p.input])
-
-
-async def test_a_worker_that_is_killed_costs_nothing_twice(
-    models: LocalReplicate, dask: Client, tmp_path: Path
+async def test_results_equal_those_of_one_process(
+    models: LocalReplicate, client: Replicate, dask: Any, tmp_path: Path
 ) -> None:
-    from replicate_async.integrations.dask import spread
+    @models.model("acme/write", official=True)
+    def write(number: int) -> Path:
+        if number == 3:
+            raise ValueError("three")
+        path = tmp_path / f"{number}.txt"
+        path.write_text(f"number {number}")
+        return path
 
-    heard: list[BatchProgress] = []
-    results: dict[int, Any] = {}
-    inputs = [{"number": number} for number in range(120)]
-    async with spread(
-        dask,
-        "acme/double",
-        inputs,
-        journals=tmp_path,
-        shard_size=10,
-        limits=LIMITS,
-        connect=connect_to(models),
-        on_progress=heard.append,
-        concurrency=5,
-    ) as spreading:
-        async for result in spreading:
-            results[result.index] = result.unwrap()
-            if len(results) == 20:
-                pids: dict[str, int] = await cast("Any", dask).run(os.getpid)
-                os.kill(next(iter(pids.values())), signal.SIGKILL)
+    def refuse(row: dict[str, int]) -> dict[str, int]:
+        if row["id"] == 5:
+            raise KeyError("five")
+        return {"number": row["id"]}
 
-    assert results == {number: str(2 * number) for number in range(120)}
-    assert await created(models) == Counter(range(120))
-    assert heard[-1].done <= 120
+    async def refuse_here(row: dict[str, int]) -> dict[str, int]:
+        return refuse(row)
 
+    async def read(result: Any) -> list[object]:
+        if result.index == 7:
+            raise OSError("seven")
+        return [result.key, (await result.output.read()).decode(), result.input]
 
-async def test_leaving_stops_the_workers(
-    models: LocalReplicate, dask: Client, tmp_path: Path
-) -> None:
-    from replicate_async.integrations.dask import spread
-
-    inputs = (
-        {"number": number, "delay_ms": 50 if number == 0 else 60_000} for number in range(100)
+    there = await results_of(
+        run_on_dask(
+            client,
+            "acme/write",
+            rows(8),
+            prepare=refuse,
+            finish=read,
+            journal=tmp_path / "there.db",
+            save_files=tmp_path / "there",
+        )
     )
-    async with spread(
-        dask,
-        "acme/double",
-        inputs,
-        journals=tmp_path,
-        shard_size=1,
-        limits=LIMITS,
-        connect=connect_to(models),
-    ) as spreading:
-        async for result in spreading:
+    here = await results_of(
+        client.batch(
+            "acme/write",
+            rows(8),
+            prepare=refuse_here,
+            finish=read,
+            journal=tmp_path / "here.db",
+            save_files=tmp_path / "here",
+        )
+    )
+
+    def seen(result: BatchResult[Any]) -> list[object]:
+        error = result.error
+        cause = None if error is None else error.__cause__
+        files = [(path.name, path.read_bytes()) for path in result.files]
+        return [result.key, result.input, result.value, files, type(error), repr(cause)]
+
+    assert [seen(result) for result in there] == [seen(result) for result in here]
+    assert sum(result.ok for result in there) == 5
+
+
+async def test_files_are_uploaded_and_downloaded_on_the_workers(
+    models: LocalReplicate, client: Replicate, dask: Any, tmp_path: Path
+) -> None:
+    @models.model("acme/where", official=True)
+    def where(document: str) -> Path:
+        path = tmp_path / "where.txt"
+        path.write_text(document)
+        return path
+
+    def with_file(row: dict[str, int]) -> dict[str, object]:
+        path = tmp_path / f"{row['id']}.bin"
+        path.write_bytes(b"x" * (LARGE + row["id"]))
+        return {"document": path}
+
+    async def read(result: Any) -> str:
+        text: bytes = await result.output.read()
+        return text.decode()
+
+    batch = run_on_dask(client, "acme/where", rows(2), prepare=with_file, finish=read)
+    found = await results_of(batch)
+
+    assert all(result.value.startswith("http://localhost:") for result in found)
+    uploads = [file async for file in client.files.list()]
+    assert {file.size for file in uploads} == {LARGE, LARGE + 1}
+    assert {file.urls.get.rpartition("/")[2] for file in uploads} == {
+        result.value.rpartition("/")[2] for result in found
+    }
+
+
+async def test_a_value_with_a_file_has_the_drivers_client(
+    models: LocalReplicate, client: Replicate, dask: Any, tmp_path: Path
+) -> None:
+    @models.model("acme/write", official=True)
+    def write(number: int) -> Path:
+        path = tmp_path / "number.txt"
+        path.write_text(str(number))
+        return path
+
+    async def keep(result: BatchResult[Any]) -> dict[str, object]:
+        return {"file": result.output}
+
+    found = await results_of(
+        run_on_dask(client, "acme/write", [{"number": 4}], prepare=dict, finish=keep)
+    )
+
+    assert await found[0].value["file"].read() == b"4"
+
+
+@pytest.mark.parametrize("place", ["closure", "default", "row"])
+async def test_the_token_does_not_travel(
+    models: LocalReplicate, client: Replicate, dask: Any, place: str
+) -> None:
+    token = models.api_token
+
+    def closed(row: dict[str, object]) -> dict[str, object]:
+        return row | {"token": token}
+
+    def given(row: dict[str, object], token: str = token) -> dict[str, object]:
+        return row | {"token": token}
+
+    if place == "row":
+        batch = run_on_dask(client, MODEL, [{"number": 1, "note": token}], prepare=dict)
+        (result,) = await results_of(batch)
+        error = result.error.__cause__ if result.error is not None else None
+        assert isinstance(error, InvalidArgumentError)
+        assert batch.summary.created == 0
+    else:
+        with pytest.raises(InvalidArgumentError) as caught:
+            run_on_dask(client, MODEL, [], prepare=closed if place == "closure" else given)
+        error = caught.value
+    assert "REPLICATE_API_TOKEN in the environment of the workers" in str(error)
+    assert token not in str(error)
+
+
+async def test_a_function_with_a_client_is_refused(client: Replicate, dask: Any) -> None:
+    async def ask(row: dict[str, object]) -> dict[str, object]:
+        return {"text": await client.run("acme/other", row)}
+
+    with pytest.raises(InvalidArgumentError, match="prepare cannot be sent to a worker"):
+        run_on_dask(client, MODEL, [], prepare=ask)
+
+
+async def test_without_a_dask_client_the_call_is_refused(client: Replicate) -> None:
+    with pytest.raises(InvalidArgumentError, match="no Dask client"):
+        run_on_dask(client, MODEL, [])
+
+
+async def test_a_function_must_be_callable(client: Replicate, dask: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="finish='x' must be a function"):
+        run_on_dask(client, MODEL, [], finish="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_all_options_of_a_batch_are_options_here() -> None:
+    ours = set(get_type_hints(BatchArguments))
+    named = set(inspect.signature(run_on_dask).parameters)
+    theirs = set(inspect.signature(Replicate.batch).parameters)
+
+    assert ours | named >= theirs - {"self"}
+    assert ours <= theirs
+
+
+async def test_values_may_stay_on_the_workers(
+    models: LocalReplicate, client: Replicate, dask: Any, tmp_path: Path
+) -> None:
+    def number(result: BatchResult[str]) -> int:
+        return int(result.output or "")
+
+    def batch() -> Any:
+        journal = tmp_path / "run.db"
+        return run_on_dask(
+            client, MODEL, rows(4), prepare=prepare, finish=number, gather=False, journal=journal
+        )
+
+    first = await results_of(batch())
+    total: int = await dask.submit(sum, [result.value for result in first])
+    again = await results_of(batch())  # the journal has no value of these
+
+    assert [result.resumed for result in again] == [True] * 4
+    assert total == 12
+    assert [await result.value for result in again] == [0, 2, 4, 6]
+
+
+async def test_a_bag_is_read_a_partition_at_a_time(
+    models: LocalReplicate, client: Replicate, dask: Any
+) -> None:
+    bags: Any = pytest.importorskip("dask.bag")
+    bag = bags.from_sequence(rows(10), npartitions=4).map(dict)
+
+    found = await results_of(run_on_dask(client, MODEL, bag, prepare=prepare, ordered=True))
+
+    assert [result.output for result in found] == [str(2 * each) for each in range(10)]
+
+
+async def test_a_dataframe_is_read_a_partition_at_a_time(
+    models: LocalReplicate, client: Replicate, dask: Any
+) -> None:
+    frames: Any = pytest.importorskip("dask.dataframe")
+    pandas: Any = pytest.importorskip("pandas")
+    frame = frames.from_pandas(pandas.DataFrame({"number": range(10)}), npartitions=3)
+
+    found = await results_of(run_on_dask(client, MODEL, frame, finish=finish))
+
+    assert [result.value for result in found] == [[each.key, each.output] for each in found]
+    assert [result.output for result in found] == [str(2 * each) for each in range(10)]
+
+
+async def test_the_rows_of_an_iterator_are_read_as_they_are_needed(
+    models: LocalReplicate, client: Replicate, dask: Any
+) -> None:
+    read = 0
+
+    def endless() -> Iterator[dict[str, int]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield {"id": read}
+
+    batch = run_on_dask(client, MODEL, endless(), prepare=prepare, finish=finish, concurrency=4)
+    async with batch:
+        async for _ in batch:
+            if batch.summary.ok >= 10:
+                batch.stop()
+
+    assert batch.summary.stopped == "stop"
+    assert read < 2000
+
+
+async def test_tasks_have_names_and_run_where_they_may(
+    models: LocalReplicate, client: Replicate, dask: Any
+) -> None:
+    addresses = list((await dask.scheduler.identity())["workers"])
+
+    def where(row: dict[str, int]) -> dict[str, int]:
+        assert distributed.get_worker().address == addresses[1]
+        return {"number": row["id"]}
+
+    def task(result: BatchResult[str]) -> list[str]:
+        tasks = distributed.get_worker().state.executing
+        return [task.key for task in tasks if task.resource_restrictions == {"GPU": 1}]
+
+    found = await results_of(
+        run_on_dask(
+            client,
+            MODEL,
+            rows(4),
+            key="id",
+            prepare=where,
+            finish=task,
+            workers=addresses[1],
+            resources={"GPU": 1},
+        )
+    )
+
+    for result in found:
+        (key,) = result.value
+        assert key.startswith(f"finish-{result.key}-")
+
+
+async def test_a_client_that_waits_is_iterated_with_async_for(client: Replicate, dask: Any) -> None:
+    with pytest.raises(ClientStateError, match="async for"):
+        iter(run_on_dask(client, MODEL, []))
+
+
+async def test_a_worker_without_a_token_says_what_to_set(
+    models: LocalReplicate, client: Replicate, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REPLICATE_API_TOKEN")
+
+    def upload(_: dict[str, int]) -> dict[str, object]:
+        return {"number": b"x" * LARGE}
+
+    (result,) = await results_of(run_on_dask(client, MODEL, rows(1), prepare=upload))
+
+    assert isinstance(result.error, PrepareError)
+    assert "REPLICATE_API_TOKEN" in str(result.error)
+
+
+async def test_leaving_ends_the_batch(models: LocalReplicate, client: Replicate, dask: Any) -> None:
+    def slow(row: dict[str, int]) -> dict[str, int]:
+        return {"number": row["id"], "delay_ms": 20 if row["id"] == 0 else 60_000}
+
+    async with run_on_dask(client, MODEL, rows(100), prepare=slow, concurrency=10) as batch:
+        async for result in batch:
             assert result.index == 0
             break
 
-    async with Replicate(models.api_token, base_url=models.url) as client:
-        found = [prediction async for prediction in client.predictions.list()]
+    found = [prediction async for prediction in client.predictions.list()]
     assert {prediction.status for prediction in found} <= {"succeeded", "canceled"}
-    assert len(found) < 20
+    assert len(found) < 40
 
 
-async def test_a_client_that_blocks_is_refused(dask: Client, tmp_path: Path) -> None:
-    from replicate_async import InvalidArgumentError
-    from replicate_async.integrations.dask import spread
+def test_a_client_that_blocks_is_iterated_with_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BackgroundServer() as server:
+        monkeypatch.setenv("REPLICATE_API_TOKEN", server.api_token)
+        monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
+        server.add_model(MODEL, double, official=True)
+        with (
+            distributed.LocalCluster(
+                n_workers=1, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50
+            ) as cluster,
+            distributed.Client(cluster),
+        ):
+            client = Replicate()
+            values: dict[int, Any] = {}
+            for _ in range(2):  # the second time from the journal
+                batch = run_on_dask(
+                    client,
+                    MODEL,
+                    rows(20),
+                    prepare=prepare,
+                    finish=finish,
+                    journal=tmp_path / "run.db",
+                )
+                for result in batch:
+                    values[result.index] = (result.value, result.resumed)
 
-    class Blocking:
-        asynchronous = False
+            async def wrong() -> None:
+                aiter(run_on_dask(client, MODEL, []))
 
-    with pytest.raises(InvalidArgumentError, match="asynchronous=True"):
-        spread(Blocking(), "acme/double", [], journals=tmp_path)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - has what is looked at
+            with pytest.raises(ClientStateError, match="'for'"):
+                asyncio.run(wrong())
+            assert os.environ["REPLICATE_API_TOKEN"] == server.api_token
+
+    assert {index: value[1] for index, (value, _) in values.items()} == {
+        number: str(2 * number) for number in range(20)
+    }
+    assert all(resumed for _, resumed in values.values())

@@ -221,7 +221,7 @@ class BatchScheduler:
                     await item.slot.acquire()
                     if self._options.prepare is None:  # else after it
                         await item.permit.acquire()
-                    task = group.create_task(self._run_item(item, runner))
+                    task = group.create_task(self._run_item(item, runner), name=item.key)
                     self._items.add(task)
                     task.add_done_callback(self._items.discard)
         except JournalError as error:

@@ -1,0 +1,168 @@
+"""A Dask cluster of processes that tests kill, stop and start, and the functions it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections import Counter
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from replicate_async import Replicate
+from replicate_async.local import LocalReplicate
+from replicate_async.runs.batch.results import BatchResult
+from tests.support.ports import free_port
+from tests.support.sentinel import TOKEN
+from tests.support.unmeasured import unmeasured
+from tests.support.waiting import HANG
+
+ROOT: Final = Path(__file__).parents[2]
+MODEL: Final = "acme/double"
+
+
+async def double(number: int, delay_ms: int = 20) -> str:
+    """Be the model of these tests."""
+    await asyncio.sleep(delay_ms / 1000)
+    return str(2 * number)
+
+
+def prepare(row: dict[str, int]) -> dict[str, int]:
+    """Take a moment, in a thread of a worker."""
+    time.sleep(0.03)
+    return {"number": row["id"]}
+
+
+async def finish(result: BatchResult[str]) -> list[object]:
+    """Take a moment, in the event loop of a worker."""
+    await asyncio.sleep(0.03)
+    return [result.key, result.output]
+
+
+def rows(number: int) -> list[dict[str, int]]:
+    """Return rows of which `prepare` makes inputs."""
+    return [{"id": each} for each in range(number)]
+
+
+async def created(server: LocalReplicate) -> Counter[int]:
+    """Count the predictions of the server by their input."""
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        return Counter([p.input["number"] async for p in client.predictions.list() if p.input])
+
+
+class Processes:
+    """A scheduler and workers, each a process."""
+
+    def __init__(self, server: LocalReplicate, threads: int = 1) -> None:
+        self.address: str = f"tcp://127.0.0.1:{free_port()}"
+        self.workers: list[Process] = []
+        self._threads = threads
+        self._scheduler: Process | None = None
+        self.env = {
+            **unmeasured(),
+            "REPLICATE_API_TOKEN": server.api_token,
+            "REPLICATE_BASE_URL": server.url.replace("127.0.0.1", "localhost"),
+            "DASK_DISTRIBUTED__WORKER__CONNECTIONS__OUTGOING": "10",
+        }
+
+    async def start(self, workers: int) -> None:
+        """Start the scheduler and *workers*; they are there when a client finds them."""
+        port = self.address.rpartition(":")[2]
+        options = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        self._scheduler = await self._run("scheduler", *options)
+        for _ in range(workers):
+            await self.add_worker()
+
+    async def add_worker(self) -> None:
+        """Start one more worker."""
+        threads = str(self._threads)
+        options = ("--nthreads", threads, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+        self.workers.append(await self._run("worker", self.address, *options))
+
+    async def restart(self) -> None:
+        """Kill the scheduler, whose workers then end, and start everything again."""
+        assert self._scheduler is not None
+        self._scheduler.kill()
+        await self._scheduler.wait()
+        before, self.workers = self.workers, []
+        await self.start(len(before))
+        for worker in before:
+            worker.kill()
+            await worker.wait()
+
+    async def aclose(self) -> None:
+        """Kill everything."""
+        for process in [*self.workers, self._scheduler]:
+            if process is not None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _run(self, what: str, *options: str) -> Process:
+        module = f"distributed.cli.dask_{what}"
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            *options,
+            stdout=DEVNULL,
+            stderr=None if os.environ.get("DASK_LOGS") else DEVNULL,
+            env=self.env,
+            cwd=ROOT,
+        )
+
+
+@asynccontextmanager
+async def processes(
+    server: LocalReplicate, workers: int = 3, threads: int = 1
+) -> AsyncGenerator[Processes]:
+    """Start a cluster, and kill it at the end."""
+    server.add_model(MODEL, double, official=True)
+    cluster = Processes(server, threads)
+    try:
+        await cluster.start(workers)
+        yield cluster
+    finally:
+        await cluster.aclose()
+
+
+class BackgroundServer:
+    """An embedded server in a thread, for tests without an event loop of their own."""
+
+    def __enter__(self) -> LocalReplicate:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._server = LocalReplicate(api_token=TOKEN)
+        self._wait_for(self._server.start())
+        return self._server
+
+    def __exit__(self, *_: object) -> None:
+        self._wait_for(self._server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait_for(self, call: Coroutine[Any, Any, object]) -> None:
+        asyncio.run_coroutine_threadsafe(call, self._loop).result(HANG)
+
+
+def stop(victims: Sequence[Process]) -> None:
+    """Stop processes without ending them."""
+    for victim in victims:
+        victim.send_signal(signal.SIGSTOP)
+
+
+async def collect(batch: Any) -> dict[int, Any]:
+    """Return the values of all results by their place; raises the error of one that has one."""
+    values: dict[int, Any] = {}
+    async for result in batch:
+        result.unwrap()
+        values[result.index] = result.value
+    return values

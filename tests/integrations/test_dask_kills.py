@@ -1,0 +1,250 @@
+"""Workers, schedulers and drivers that are lost: nothing is created twice, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from replicate_async import Limits, PrepareError, Replicate
+from replicate_async.local import LocalReplicate
+from tests.integrations.dask_cluster import (
+    MODEL,
+    ROOT,
+    Processes,
+    collect,
+    created,
+    finish,
+    prepare,
+    processes,
+    rows,
+    stop,
+)
+from tests.support.waiting import HANG
+
+distributed: Any = pytest.importorskip("distributed", reason="the integrations session installs it")
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.slow,
+    # Dask leaves sockets and loops of its own to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed"),
+]
+
+ITEMS: Final = 120
+PROGRAM: Final = Path(__file__).parent / "dask_program.py"
+
+
+@pytest.fixture
+async def cluster(server: LocalReplicate) -> AsyncIterator[Processes]:
+    async with processes(server) as started:
+        yield started
+
+
+@pytest.fixture
+async def dask(cluster: Processes) -> AsyncIterator[Any]:
+    async with distributed.Client(cluster.address, asynchronous=True, timeout=HANG) as client:
+        await client.wait_for_workers(3)
+        client._timeout = 30  # the default; it bounds a reconnect as well
+        yield client
+
+
+@pytest.fixture
+async def api(server: LocalReplicate) -> AsyncIterator[Replicate]:
+    limits = Limits(creates=6000)
+    async with Replicate(server.api_token, base_url=server.url, limits=limits) as client:
+        yield client
+
+
+async def values_of(
+    batch: Any, done: int, then: Callable[[], Awaitable[object]], *, ignore: bool = False
+) -> dict[int, Any]:
+    """Collect the values of a batch; once *done* are there, call *then* beside it.
+
+    Raises the error of an item, unless errors are to be ignored.
+    """
+    values: dict[int, Any] = {}
+    calling: asyncio.Future[object] | None = None
+    async for result in batch:
+        if not ignore:
+            result.unwrap()
+        values[result.index] = result.value
+        if len(values) == done:
+            calling = asyncio.ensure_future(then())
+    if calling is not None:
+        await calling
+    return values
+
+
+def assert_all(values: dict[int, Any], made: Counter[int], items: int = ITEMS) -> None:
+    assert {index: value[1] for index, value in values.items()} == {
+        number: str(2 * number) for number in range(items)
+    }
+    assert made == Counter(range(items))
+
+
+async def kill(cluster: Processes, _: Any) -> None:
+    cluster.workers[0].kill()
+    await asyncio.sleep(1)
+    cluster.workers[1].kill()
+
+
+async def terminate(cluster: Processes, _: Any) -> None:
+    cluster.workers[0].terminate()
+    cluster.workers[1].terminate()
+
+
+async def retire(_: Processes, dask: Any) -> None:
+    addresses = list((await dask.scheduler.identity())["workers"])
+    await dask.retire_workers(addresses[:2])
+
+
+async def stop_one(cluster: Processes, _: Any) -> None:
+    stop(cluster.workers[:1])
+
+
+async def restart(cluster: Processes, _: Any) -> None:
+    await cluster.restart()
+
+
+async def add(cluster: Processes, _: Any) -> None:
+    await cluster.add_worker()
+
+
+@pytest.mark.parametrize("trouble", [kill, terminate, retire, stop_one, restart, add])
+async def test_what_a_cluster_loses_costs_nothing_twice(
+    server: LocalReplicate,
+    cluster: Processes,
+    dask: Any,
+    api: Replicate,
+    tmp_path: Path,
+    trouble: Callable[[Processes, Any], Awaitable[None]],
+) -> None:
+    from replicate_async.integrations.dask import run_on_dask
+
+    batch = run_on_dask(
+        api,
+        MODEL,
+        rows(ITEMS),
+        prepare=prepare,
+        finish=finish,
+        journal=tmp_path / "run.db",
+        concurrency=20,
+    )
+    async with asyncio.timeout(HANG):
+        values = await values_of(batch, 20, lambda: trouble(cluster, dask))
+
+    assert_all(values, await created(server))
+
+
+@pytest.mark.parametrize("how", [[], ["plain"]], ids=["async", "plain"])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_driver_that_is_lost_goes_on_at_once(
+    server: LocalReplicate,
+    cluster: Processes,
+    tmp_path: Path,
+    how: list[str],
+    signal_number: signal.Signals,
+) -> None:
+    async def start() -> Process:
+        command = (str(PROGRAM), cluster.address, str(tmp_path / "run.db"), str(ITEMS), *how)
+        environment = {**cluster.env, "REPLICATE_BASE_URL": server.url}
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdout=PIPE, cwd=ROOT, env=environment
+        )
+
+    first = await start()
+    while sum((await created(server)).values()) < 30:  # noqa: ASYNC110 - of another process
+        await asyncio.sleep(0.05)
+    first.send_signal(signal_number)
+    async with asyncio.timeout(HANG):
+        await first.wait()
+        second = await start()
+        said, _ = await second.communicate()
+
+    assert first.returncode != 0
+    assert second.returncode == 0
+    assert_all(dict(json.loads(said)), await created(server))
+    if how and signal_number is signal.SIGTERM:
+        assert first.returncode == 128 + signal.SIGTERM
+
+
+async def test_leaving_waits_for_no_worker(
+    server: LocalReplicate, cluster: Processes, dask: Any, api: Replicate
+) -> None:
+    from replicate_async.integrations.dask import run_on_dask
+
+    batch = run_on_dask(api, MODEL, rows(ITEMS), prepare=prepare, finish=finish)
+    try:
+        async with asyncio.timeout(HANG), batch:
+            async for _ in batch:
+                stop(cluster.workers)
+                break
+            left_at = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - left_at < 30
+    finally:
+        for worker in cluster.workers:
+            worker.kill()
+
+
+async def test_a_row_that_kills_its_workers_is_an_error_of_its_own(
+    server: LocalReplicate, cluster: Processes, dask: Any, api: Replicate
+) -> None:
+    from replicate_async.integrations.dask import run_on_dask
+
+    for _ in range(3):
+        await cluster.add_worker()
+    await dask.wait_for_workers(6)
+
+    def deadly(row: dict[str, int]) -> dict[str, int]:
+        import os
+
+        if row["id"] == 0:
+            os._exit(1)
+        return {"number": row["id"]}
+
+    batch = run_on_dask(api, MODEL, rows(3), prepare=deadly, ordered=True)
+    async with asyncio.timeout(HANG):
+        found = [result async for result in batch]
+
+    assert isinstance(found[0].error, PrepareError)
+    assert "KilledWorker" in str(found[0].error)
+    assert [result.output for result in found[1:]] == ["2", "4"]
+
+
+async def test_without_a_scheduler_the_batch_ends_and_is_resumed(
+    server: LocalReplicate, cluster: Processes, dask: Any, api: Replicate, tmp_path: Path
+) -> None:
+    from replicate_async import ReplicateError
+    from replicate_async.integrations.dask import run_on_dask
+
+    def run() -> Any:
+        return run_on_dask(
+            api,
+            MODEL,
+            rows(ITEMS),
+            prepare=prepare,
+            finish=finish,
+            journal=tmp_path / "run.db",
+            concurrency=20,
+        )
+
+    async with asyncio.timeout(HANG):
+        with pytest.raises(ReplicateError, match="scheduler has not answered"):
+            await values_of(run(), 20, cluster.aclose, ignore=True)
+
+    cluster.workers.clear()
+    await cluster.start(2)
+    async with asyncio.timeout(HANG):
+        async with distributed.Client(cluster.address, asynchronous=True, timeout=HANG):
+            values = await collect(run())
+    assert_all(values, await created(server))

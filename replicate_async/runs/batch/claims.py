@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
 from replicate_async.core.api_clock import Moment, moment
-from replicate_async.runs.batch.journal import Entry, Journal
+from replicate_async.runs.batch.journal import Entry
 
 _REMEMBERED: Final = 200
 
@@ -26,8 +26,7 @@ class _Known(NamedTuple):
 class ClaimStore:
     """What the reconciler has to know of predictions that belong to items."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self) -> None:
         self.opened: Moment = moment()
         """When the journal was opened: earlier runs had sent their last create by then."""
         self._open: WeakSet[asyncio.Event] = WeakSet()
@@ -44,16 +43,6 @@ class ClaimStore:
         """Wait until the outcomes of the creates that are now under way are recorded."""
         for recorded in list(self._open):
             await recorded.wait()
-
-    async def claimed(self, ids: Iterable[str]) -> set[str]:
-        """Return those of the prediction *ids* that belong to an item."""
-        return await self._journal.claimed(ids)
-
-    async def claim(self, key: str, prediction_id: str) -> None:
-        """Record that a prediction belongs to the item *key*."""
-        entry = await self._journal.get(key)
-        assert entry is not None  # noqa: S101 - it was planned
-        await self._journal.record(entry.created(prediction_id))
 
     def remember(self, entry: Entry, known: float | None) -> None:
         """Remember the prediction of *entry*, which was there at the API's time *known*."""

@@ -93,9 +93,9 @@ def says_more(ours: object, shown: object) -> bool:
 
 
 def _says_more(ours: object, shown: object) -> bool:
+    left, right = _value(ours), _value(shown)
     if isinstance(ours, list) and isinstance(shown, list):
         return len(cast("list[object]", shown)) > len(cast("list[object]", ours))
-    left, right = _value(ours), _value(shown)
     if isinstance(left, Decimal) and isinstance(right, Decimal):
         return _places(right) > _places(left)
     if isinstance(ours, str) and isinstance(shown, str):

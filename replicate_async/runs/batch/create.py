@@ -42,9 +42,9 @@ from replicate_async.runs.batch.identity import A_FILE, fields, known_files, nor
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Entry, Journal, State
 from replicate_async.runs.batch.keys import KeyedInput
-from replicate_async.runs.batch.matching import LostCreate
+from replicate_async.runs.batch.lost_create import Absent, Found, LostCreate
 from replicate_async.runs.batch.options import BatchOptions
-from replicate_async.runs.batch.reconcile import Absent, Found, Reconciler
+from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.sent_input import decode_sent, encode_sent
@@ -303,7 +303,7 @@ class Creator:
             async for entry in self._journal.entries(state):
                 self._unread[entry.key] = entry
                 normalized = A_FILE if entry.sent is None else decode_sent(entry.sent)
-                self._reconciler.expect(_lost(entry, normalized, self._claims.opened))
+                self._reconciler.expect(LostCreate(entry, normalized, self._claims.opened))
 
     async def look_ahead(self, keyed: KeyedInput) -> None:
         """Look for the create of an earlier run as soon as its input is read.
@@ -314,8 +314,8 @@ class Creator:
         if entry is None or keyed.fault is not None or _is_changed(entry, keyed):
             return
         with suppress(Exception):  # its item raises the same error
-            lost = _lost(entry, await self._sent_earlier(entry, keyed), self._claims.opened)
-            self._reconciler.look_ahead(lost, patient=entry.state is State.INTENT)
+            lost = LostCreate(entry, await self._sent_earlier(entry, keyed), self._claims.opened)
+            self._reconciler.look_ahead(lost)
 
     async def reconcile_earlier(self, item: Item) -> None:
         """Look for a create that an earlier run may have sent."""
@@ -373,10 +373,10 @@ class Creator:
     ) -> None:
         """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
         entry = item.entry
-        lost = _lost(entry, normalized, lost_at)
+        lost = LostCreate(entry, normalized, lost_at)
         self._stats.reconciling += 1
         try:
-            verdict = await self._reconciler.resolve(lost, patient=entry.state is State.INTENT)
+            verdict = await self._reconciler.resolve(lost)
         finally:
             self._stats.reconciling -= 1
         if isinstance(verdict, Found):
@@ -413,14 +413,3 @@ class Creator:
 def _is_changed(entry: Entry, keyed: KeyedInput) -> bool:
     """Whether it is not known any more what the open create of *entry* has sent."""
     return entry.sent is None and entry.digest != keyed.digest
-
-
-def _lost(entry: Entry, normalized: object, lost_at: Moment) -> LostCreate:
-    return LostCreate(
-        key=entry.key,
-        normalized=normalized,
-        intent_at=entry.intent_at or 0.0,
-        window_start=entry.window_start,
-        window_end=entry.window_end,
-        lost_at=lost_at,
-    )

@@ -106,6 +106,7 @@ def _normalized(leaf: object) -> object:
 
 def known_files(values: object, sent: object) -> object:
     """Return `fields` of an input with what was sent for each file in place of `A_FILE`."""
+    plain = values
     if values is A_FILE:
         return (file_of_url(sent) or A_FILE) if isinstance(sent, str) else A_FILE
     if isinstance(values, dict) and isinstance(sent, dict):
@@ -114,7 +115,7 @@ def known_files(values: object, sent: object) -> object:
     if isinstance(values, list) and isinstance(sent, list):
         pairs = zip(cast("list[object]", values), cast("list[object]", sent), strict=True)
         return [known_files(*pair) for pair in pairs]
-    return values
+    return plain
 
 
 async def read_files(given: ItemInput) -> dict[str, object]:

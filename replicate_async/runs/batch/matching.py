@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from replicate_async.core.api_clock import Moment
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.comparison import comparable, differs, matches, says_more
 from replicate_async.runs.batch.faithful import FaithfulFields
@@ -26,23 +25,6 @@ _HEX_LENGTH: Final = 64
 
 Window = tuple[float, float]
 """Two times of the API's clock, between which a create happened if it did."""
-
-
-@dataclass(frozen=True, slots=True)
-class LostCreate:
-    """A create whose outcome is not known."""
-
-    key: str
-    normalized: object
-    """The input, from `identity.normalize`."""
-    intent_at: float
-    """When it was about to be sent, in seconds since 1970 on this machine's clock."""
-    window_start: float | None
-    """It cannot have happened before this time of the API's clock; None if not known."""
-    window_end: float | None
-    """It is in a list of this time of the API's clock if it happened; None if not known."""
-    lost_at: Moment
-    """A moment by which it had been sent."""
 
 
 class ComparedInput:

@@ -16,36 +16,31 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
-from replicate_async.core.api_clock import ApiClock, Moment, moment
+from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.backoff import backoff
 from replicate_async.errors import JournalError, ReplicateError
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.api import Listed, ListedPage
+from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.faithful import FaithfulFields
 from replicate_async.runs.batch.identity import digest, normalize
+from replicate_async.runs.batch.journal import Journal
 from replicate_async.runs.batch.json_tree import leaves, map_leaves
 from replicate_async.runs.batch.known_file import KnownFile, upload_id
-from replicate_async.runs.batch.matching import (
-    Candidate,
-    ComparedInput,
-    LostCreate,
-    describe,
-    is_of_model,
-)
-from replicate_async.runs.batch.options import BatchTimeouts
+from replicate_async.runs.batch.lost_create import Absent, Found, LostCreate, Undecided, Verdict
+from replicate_async.runs.batch.matching import Candidate, ComparedInput, describe, is_of_model
+from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.windows import Windows
-from replicate_async.schemas import Prediction
 
 _COLLECT: Final = 0.05
-"""Seconds in which further lookups join a reading of the list."""
+"""Seconds in which further creates join a reading of the list."""
 _SHORTEST_PAUSE: Final = 0.25
 """Seconds between two readings at least."""
 _LONGEST_PAUSE: Final = 5.0
@@ -53,64 +48,6 @@ _LONGEST_PAUSE: Final = 5.0
 _MAX_CHECKSUMS: Final = 2000
 """Uploads whose checksums are fetched for one reading. Files of other uploads stay undecided."""
 _CHECKSUMS_AT_ONCE: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The prediction that the create made, with its end if the list shows that."""
-
-    prediction_id: str
-    ended: Prediction | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The create made no prediction, and may be sent again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undecided:
-    """The list does not tell, and why."""
-
-    reason: str
-    window_end: float | None = None
-    """The API's time of a list that shows the prediction if there is one, if one was read."""
-
-
-Verdict = Found | Absent | Undecided
-
-
-@dataclass(eq=False, slots=True)
-class _Lookup:
-    """A lost create, and the future of its verdict."""
-
-    lost: LostCreate
-    patient: bool = False
-    """Whether the list is read again when it cannot be read."""
-    verdict: asyncio.Future[Verdict] | None = None
-    """None while the input of the create is not read: any other create may be this one."""
-    input: ComparedInput = field(init=False)
-    began_at: float = field(default_factory=monotonic)
-
-    def __post_init__(self) -> None:
-        self.input = ComparedInput(self.lost.normalized)
-
-    @property
-    def is_open(self) -> bool:
-        return self.verdict is not None and not self.verdict.done()
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether it is known what the create made."""
-        if self.verdict is None or not self.verdict.done() or self.verdict.cancelled():
-            return False
-        if self.verdict.exception() is not None:
-            return False
-        return not isinstance(self.verdict.result(), Undecided)
-
-    def decide(self, verdict: Verdict) -> None:
-        if self.verdict is not None and not self.verdict.done():
-            self.verdict.set_result(verdict)
 
 
 @dataclass(slots=True)
@@ -129,33 +66,29 @@ class Reconciler:
     """Decides about the lost creates of a batch, with as few readings of the list as possible."""
 
     def __init__(
-        self,
-        model: str,
-        ref: Callable[[], VersionRef],
-        pages: Callable[[datetime, datetime | None], AsyncIterable[ListedPage]],
-        get: Callable[[str], Awaitable[Prediction]],
-        claims: ClaimStore,
-        clock: ApiClock,
-        timeouts: BatchTimeouts,
-        file_sha256: Callable[[str], Awaitable[str | None]],
+        self, options: BatchOptions, api: BatchApi, journal: Journal, claims: ClaimStore
     ) -> None:
-        self._model = model
-        self._ref = ref
-        self._pages = pages
-        self._get = get
+        self._options = options
+        self._timeouts = options.timeouts
+        self._api = api
+        self._journal = journal
         self._claims = claims
-        self._windows = Windows(clock, timeouts)
-        self._timeouts = timeouts
-        self._file_sha256 = file_sha256
+        self._windows = Windows(api.clock, options.timeouts)
         self._checksums: dict[str, str | None] = {}
         """Checksums of uploads in the list, by URL."""
-        self._lookups: dict[str, _Lookup] = {}
-        """Lookups whose creates may have made any prediction that is like theirs, by key."""
+        self._lost: dict[str, LostCreate] = {}
+        """Creates that may have made any prediction that is like theirs, by key."""
         self._reader: asyncio.Task[None] | None = None
         self._hurried = False
         self._failing_since: float | None = None
         self._failure: ReplicateError | None = None
         """Why the list could not be read, until it is read again."""
+
+    @property
+    def _ref(self) -> VersionRef:
+        """The model with the version that is asked for."""
+        ref, version = self._options.ref, self._journal.header.latest_version
+        return ref if version is None else ref._replace(version=version)
 
     def hurry(self) -> None:
         """Decide at once when the list cannot be read: the batch ends."""
@@ -163,35 +96,32 @@ class Reconciler:
 
     def expect(self, lost: LostCreate) -> None:
         """Note a lost create of an earlier run whose input is not read yet."""
-        self._lookups[lost.key] = _Lookup(lost)
+        self._lost[lost.entry.key] = lost
 
-    def look_ahead(self, lost: LostCreate, *, patient: bool) -> None:
+    def look_ahead(self, lost: LostCreate) -> None:
         """Look for a lost create whose item has not started; `resolve` returns its verdict."""
-        self._look_up(lost, patient=patient)
+        self._look_for(lost)
 
-    async def resolve(self, lost: LostCreate, *, patient: bool) -> Verdict:
-        """Return what became of a create. A prediction that is found is recorded before.
-
-        Unless *patient*, one failure to read the list is enough.
-        """
-        lookup = self._lookups.get(lost.key)
-        found = None if lookup is None else lookup.verdict
-        verdict = await (found or self._look_up(lost, patient=patient))
+    async def resolve(self, lost: LostCreate) -> Verdict:
+        """Return what became of a create. A prediction that is found is recorded before."""
+        key = lost.entry.key
+        known = self._lost.get(key)
+        verdict = await ((known and known.verdict) or self._look_for(lost))
         if not isinstance(verdict, Undecided):
-            del self._lookups[lost.key]
+            del self._lost[key]
         return verdict
 
-    def _look_up(self, lost: LostCreate, *, patient: bool) -> asyncio.Future[Verdict]:
-        verdict = asyncio.get_running_loop().create_future()
-        lookup = self._lookups[lost.key] = _Lookup(lost, patient, verdict)
+    def _look_for(self, lost: LostCreate) -> asyncio.Future[Verdict]:
+        verdict = lost.verdict = asyncio.get_running_loop().create_future()
+        self._lost[lost.entry.key] = lost
         if self._failure is not None:
-            self._give_up(lookup, self._failure)
-        if lookup.is_open and (self._reader is None or self._reader.done()):
+            self._give_up(lost, self._failure)
+        if lost.is_open and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read_until_decided())
         return verdict
 
     async def aclose(self) -> None:
-        """Stop reading the list; no lookup is open any more."""
+        """Stop reading the list; it decides nothing more."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()
@@ -203,11 +133,11 @@ class Reconciler:
             while True:
                 await asyncio.sleep(pause)
                 self._failure = None
-                lookups = self._open()
-                if not lookups:
+                creates = self._open()
+                if not creates:
                     return
                 try:
-                    await self._decide_all(lookups)
+                    await self._decide_all(creates)
                 except JournalError:
                     raise
                 except ReplicateError as error:
@@ -215,47 +145,45 @@ class Reconciler:
                     pause = backoff(failures, base=min(1.0, self._timeouts.settle / 2), cap=30.0)
                     self._failure = error
                     self._failing_since = self._failing_since or monotonic()
-                    for lookup in self._open():
-                        self._give_up(lookup, error)
+                    for lost in self._open():
+                        self._give_up(lost, error)
                 else:
                     failures, self._failing_since = 0, None
                     pause = self._pause()
-        except Exception as error:  # noqa: BLE001 - it is raised by each lookup
-            for lookup in self._lookups.values():
-                if lookup.verdict is not None and not lookup.verdict.done():
-                    lookup.verdict.set_exception(error)
-                    lookup.verdict.exception()  # its item may never start, and leave it unread
+        except Exception as error:  # noqa: BLE001 - it is raised by each item
+            for lost in self._open():
+                lost.fail(error)
 
-    def _open(self) -> list[_Lookup]:
-        return [each for each in self._lookups.values() if each.is_open]
+    def _open(self) -> list[LostCreate]:
+        return [each for each in self._lost.values() if each.is_open]
 
     def _pause(self) -> float:
         """Return the seconds until another reading can tell more than the last."""
-        waits = [self._windows.until_proof(each.lost) for each in self._open()]
+        waits = [self._windows.until_proof(each) for each in self._open()]
         return min(max(_SHORTEST_PAUSE, min(waits)), _LONGEST_PAUSE) if waits else _COLLECT
 
-    def _give_up(self, lookup: _Lookup, error: ReplicateError) -> None:
-        """Decide a lookup that does not wait until the list can be read."""
+    def _give_up(self, lost: LostCreate, error: ReplicateError) -> None:
+        """Decide a create that does not wait until the list can be read."""
         failing = monotonic() - (self._failing_since or monotonic())
-        waits = lookup.patient and not self._hurried and failing < self._timeouts.outage
+        waits = lost.is_patient and not self._hurried and failing < self._timeouts.outage
         if not waits or not is_transient(error):
-            lookup.decide(Undecided(f"the list of predictions cannot be read ({error})"))
+            lost.decide(Undecided(f"the list of predictions cannot be read ({error})"))
 
     # Reading.
 
-    async def _read(self, lookups: list[_Lookup]) -> _Reading:
+    async def _read(self, creates: list[LostCreate]) -> _Reading:
         """Read the list from before the first of the lost creates until now."""
-        margin, windows = self._timeouts.margin, self._windows
+        margin, window = self._timeouts.margin, self._windows.of
         reading = _Reading(moment())
-        since = min(windows.of(each.lost)[0] for each in lookups)
-        before = max(windows.of(each.lost)[1] for each in lookups)
-        now = windows.clock.earliest(reading.began) or since
+        since = min(window(each)[0] for each in creates)
+        before = max(window(each)[1] for each in creates)
+        now = self._api.clock.earliest(reading.began) or since
         until = min(now - self._timeouts.settle, before - margin)
         expected = self._claims.expected(since, until)
-        wanted = {each.input.canonical for each in lookups}
+        wanted = {each.input.canonical for each in creates}
         # From longer ago than needed: known predictions show whether the list is complete.
-        pages = self._pages(_date(since - margin), None if before == math.inf else _date(before))
-        async for page in pages:
+        until_then = None if before == math.inf else _date(before)
+        async for page in self._api.pages(_date(since - margin), until_then):
             if page.written_at is None or reading.written_at is None:
                 reading.written_at = None
             else:
@@ -263,7 +191,7 @@ class Reconciler:
             self._add_faithful(reading.faithful, page)
             ids = [each.prediction.id for each in page.results]
             expected.difference_update(ids)
-            claimed = await self._claims.claimed(ids)
+            claimed = await self._journal.claimed(ids)
             for listed in page.results:
                 if listed.prediction.id not in claimed:
                     candidate = await self._candidate(listed, since, wanted)
@@ -277,7 +205,7 @@ class Reconciler:
         for shown in (each.prediction for each in page.results):
             known = digests.get(shown.id)
             if known is not None and isinstance(shown.input, dict):
-                found = digest(self._model, shown.input, read=False)
+                found = digest(self._options.model, shown.input, read=False)
                 if found is not None and found.hex().startswith(known):
                     faithful.add(shown.input)
 
@@ -291,8 +219,8 @@ class Reconciler:
         if created_at is not None and created_at < since:
             return None
         if prediction.input is None and not prediction.data_removed:
-            prediction = await self._get(prediction.id)  # the same, with more
-        of_model = is_of_model(prediction, self._ref())
+            prediction = await self._api.get(prediction.id)  # the same, with more
+        of_model = is_of_model(prediction, self._ref)
         if of_model == "no":
             return None
         shown = ComparedInput(normalize(prediction.input))
@@ -319,7 +247,7 @@ class Reconciler:
         unknown = [url for url in uploads if url not in self._checksums][:_MAX_CHECKSUMS]
         for start in range(0, len(unknown), _CHECKSUMS_AT_ONCE):
             urls = unknown[start : start + _CHECKSUMS_AT_ONCE]
-            found = await asyncio.gather(*map(self._file_sha256, urls))
+            found = await asyncio.gather(*map(self._api.file_sha256, urls))
             self._checksums.update(zip(urls, found, strict=True))
         for candidate in near:
             known = map_leaves(candidate.input.normalized, self._with_checksum)
@@ -331,89 +259,89 @@ class Reconciler:
 
     # Deciding.
 
-    async def _decide_all(self, lookups: list[_Lookup]) -> None:
-        reading = await self._read(lookups)
+    async def _decide_all(self, creates: list[LostCreate]) -> None:
+        reading = await self._read(creates)
         # Creates under way may be in the list, and are not claimed before they are recorded.
         await self._claims.under_way()
-        claimed = await self._claims.claimed([each.id for each in reading.candidates])
+        claimed = await self._journal.claimed([each.id for each in reading.candidates])
         candidates = [each for each in reading.candidates if each.id not in claimed]
         await self._add_checksums(candidates)
         found, doubtful = await self._match(candidates, reading.faithful)
-        for lookup, candidate in found.items():
-            if lookup.is_open:
+        for lost, candidate in found.items():
+            if lost.is_open:
                 candidates.remove(candidate)
-                await self._claims.claim(lookup.lost.key, candidate.id)
-                lookup.decide(Found(candidate.id, candidate.ended))
-        for lookup in lookups:
-            await asyncio.sleep(0)  # a long list and many lookups take a while
-            if lookup.is_open and not (lookup in doubtful and self._waits_for_rivals(lookup)):
-                self._decide(lookup, reading, candidates)
+                await self._journal.record(lost.entry.created(candidate.id))
+                lost.decide(Found(candidate.id, candidate.ended))
+        for lost in creates:
+            await asyncio.sleep(0)  # a long list and many lost creates take a while
+            if lost.is_open and not (lost in doubtful and self._waits_for_rivals(lost)):
+                self._decide(lost, reading, candidates)
 
-    def _waits_for_rivals(self, lookup: _Lookup) -> bool:
-        """Whether a later reading may find the rivals of *lookup* elsewhere."""
-        return not self._hurried and monotonic() - lookup.began_at < self._timeouts.settle
+    def _waits_for_rivals(self, lost: LostCreate) -> bool:
+        """Whether a later reading may find the rivals of *lost* elsewhere."""
+        return not self._hurried and monotonic() - lost.began_at < self._timeouts.settle
 
     async def _match(
         self, candidates: list[Candidate], faithful: FaithfulFields
-    ) -> tuple[dict[_Lookup, Candidate], set[_Lookup]]:
-        """Return the predictions that certainly belong to lookups, and lookups in doubt.
+    ) -> tuple[dict[LostCreate, Candidate], set[LostCreate]]:
+        """Return the predictions that certainly belong to creates, and creates in doubt.
 
         A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
-        match is dropped if it may be that of a lookup without one, be it one that was undecided or
+        match is dropped if it may be that of a create without one, be it one that was undecided or
         whose input is not read yet. It is dropped, too, where more predictions have the input than
         creates of it were lost: another process has made some of them.
         """
-        found: dict[_Lookup, Candidate] = {}
-        unmatched: list[_Lookup] = []
-        in_doubt: set[_Lookup] = set()
+        found: dict[LostCreate, Candidate] = {}
+        unmatched: list[LostCreate] = []
+        in_doubt: set[LostCreate] = set()
         free = candidates[::-1]
-        for lookup in [each for each in self._lookups.values() if not each.is_certain]:
+        for lost in [each for each in self._lost.values() if not each.is_certain]:
             await asyncio.sleep(0)
-            window = self._windows.of(lookup.lost)
+            window = self._windows.of(lost)
             for candidate in free:
-                if candidate.is_of(lookup.input) and candidate.is_within(window):
-                    found[lookup] = candidate
+                if candidate.is_of(lost.input) and candidate.is_within(window):
+                    found[lost] = candidate
                     free.remove(candidate)
                     break
             else:
-                unmatched.append(lookup)
-        for lookup in list(found):
+                unmatched.append(lost)
+        for lost in list(found):
             await asyncio.sleep(0)
-            window = self._windows.of_rival(lookup.lost)
-            if any(each.is_of(lookup.input) and each.is_within(window) for each in free):
-                del found[lookup]
-                unmatched.append(lookup)
-                in_doubt.add(lookup)
+            window = self._windows.of_rival(lost)
+            if any(each.is_of(lost.input) and each.is_within(window) for each in free):
+                del found[lost]
+                unmatched.append(lost)
+                in_doubt.add(lost)
         while unmatched:
             await asyncio.sleep(0)
             rival = unmatched.pop()
-            window = self._windows.of_rival(rival.lost)
+            window = self._windows.of_rival(rival)
             doubtful = [
-                lookup
-                for lookup, candidate in found.items()
-                if lookup.input.canonical != rival.input.canonical
+                lost
+                for lost, candidate in found.items()
+                if lost.input.canonical != rival.input.canonical
                 and candidate.is_within(window)
                 and candidate.may_show(rival.input, faithful)
             ]
-            for lookup in doubtful:
-                del found[lookup]
+            for lost in doubtful:
+                del found[lost]
             unmatched += doubtful
             in_doubt.update(doubtful)
         return found, in_doubt
 
-    def _decide(self, lookup: _Lookup, reading: _Reading, candidates: Sequence[Candidate]) -> None:
-        """Decide a lookup that has no match, unless a later list can tell more."""
-        window = self._windows.of(lookup.lost)
+    def _decide(self, lost: LostCreate, reading: _Reading, candidates: Sequence[Candidate]) -> None:
+        """Decide a create that has no match, unless a later list can tell more."""
+        window = self._windows.of(lost)
         suspects = [
-            each for each in candidates if each.is_within(window) and each.may_be_of(lookup.input)
+            each for each in candidates if each.is_within(window) and each.may_be_of(lost.input)
         ]
-        flaw = self._windows.flaw(lookup.lost, reading.written_at)
+        flaw = self._windows.flaw(lost, reading.written_at)
         if flaw is None and not suspects:
-            lookup.decide(Absent())
+            lost.decide(Absent())
         elif flaw is None:
-            lookup.decide(Undecided(describe(suspects, lookup.input), reading.written_at))
-        elif self._windows.is_settled(lookup.lost, reading.began) or (suspects and self._hurried):
-            lookup.decide(Undecided(describe(suspects, lookup.input) if suspects else flaw))
+            lost.decide(Undecided(describe(suspects, lost.input), reading.written_at))
+        elif self._windows.is_settled(lost, reading.began) or (suspects and self._hurried):
+            lost.decide(Undecided(describe(suspects, lost.input) if suspects else flaw))
 
 
 def _date(seconds: float) -> datetime:

@@ -15,7 +15,6 @@ from replicate_async.errors import (
     JournalMismatchError,
     ReplicateError,
 )
-from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.create import Creator
@@ -167,7 +166,7 @@ class BatchScheduler:
             raise self._input_error
 
     async def _run_items(self, journal: Journal) -> None:
-        claims = ClaimStore(journal)
+        claims = ClaimStore()
         on_read: OnRead | None = None
         if self._options.dry_run:
             # What `prepare` would make of an input is not known.
@@ -192,22 +191,8 @@ class BatchScheduler:
         return InputReader(self._source, keys, journal, claims, self._permits, self._slots, on_read)
 
     def _make_creator(self, journal: Journal, claims: ClaimStore) -> Creator:
-        def ref() -> VersionRef:
-            """Return the model with the version that is asked for."""
-            given, version = self._options.ref, journal.header.latest_version
-            return given if version is None else given._replace(version=version)
-
         options, api = self._options, self._api
-        self._reconciler = Reconciler(
-            options.model,
-            ref,
-            api.pages,
-            api.get,
-            claims,
-            api.clock,
-            options.timeouts,
-            api.file_sha256,
-        )
+        self._reconciler = Reconciler(options, api, journal, claims)
         return Creator(options, api, journal, claims, self._reconciler, self._stop, self.stats)
 
     async def _dispatch(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from time import time
 
 from replicate_async.core.api_clock import ApiClock, Moment, moment
-from replicate_async.runs.batch.matching import LostCreate, Window
+from replicate_async.runs.batch.lost_create import LostCreate
+from replicate_async.runs.batch.matching import Window
 from replicate_async.runs.batch.options import BatchTimeouts
 
 
@@ -24,22 +25,23 @@ class Windows:
 
     def start(self, lost: LostCreate) -> float:
         """Return when *lost* began, as far as it is known."""
-        if lost.window_start is not None:
-            return lost.window_start
-        now = self.clock.earliest()  # this machine's clock may have been set since
-        return lost.intent_at if now is None else now - (time() - lost.intent_at)
+        if lost.entry.window_start is not None:
+            return lost.entry.window_start
+        now, intent_at = self.clock.earliest(), lost.entry.intent_at or 0.0
+        # This machine's clock may have been set since.
+        return intent_at if now is None else now - (time() - intent_at)
 
     def end(self, lost: LostCreate) -> float | None:
         """Return the time from which a list shows *lost* if it happened; None if not known."""
-        if lost.window_end is not None:
-            return lost.window_end
+        if lost.entry.window_end is not None:
+            return lost.entry.window_end
         latest = self.clock.latest(lost.lost_at)
         return None if latest is None else latest + self.timeouts.settle
 
     def of(self, lost: LostCreate) -> Window:
         """Return the times between which the prediction of *lost* was created."""
         margin = self.timeouts.margin
-        return self.start(lost) - margin, (lost.window_end or math.inf) + margin
+        return self.start(lost) - margin, (lost.entry.window_end or math.inf) + margin
 
     def of_rival(self, lost: LostCreate) -> Window:
         """Return the same times for a create that is not looked for itself."""
@@ -67,7 +69,7 @@ class Windows:
         None if it does.
         """
         end = self.end(lost)
-        if lost.window_start is None:
+        if lost.entry.window_start is None:
             return "the API's time was not known when it was sent"
         if written_at is None or end is None:
             return "the list of predictions does not say when it was written, or a cache answered"

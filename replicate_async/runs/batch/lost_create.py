@@ -1,0 +1,79 @@
+"""A create whose outcome is not known, and what can be found out about it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+
+from replicate_async.core.api_clock import Moment
+from replicate_async.runs.batch.journal import Entry, State
+from replicate_async.runs.batch.matching import ComparedInput
+from replicate_async.schemas import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The prediction that the create made, with its end if the list shows that."""
+
+    prediction_id: str
+    ended: Prediction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The create made no prediction, and may be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The list does not tell, and why."""
+
+    reason: str
+    window_end: float | None = None
+    """The API's time of a list that shows the prediction if there is one, if one was read."""
+
+
+Verdict = Found | Absent | Undecided
+
+
+class LostCreate:
+    """A create whose outcome is not known, and the future of its verdict."""
+
+    def __init__(self, entry: Entry, normalized: object, lost_at: Moment) -> None:
+        self.entry: Entry = entry
+        self.input: ComparedInput = ComparedInput(normalized)
+        self.lost_at: Moment = lost_at
+        """A moment by which it had been sent."""
+        self.verdict: asyncio.Future[Verdict] | None = None
+        """None until it is looked for."""
+        self.began_at: float = monotonic()
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether the list is read again when it cannot be read; else one failure is enough."""
+        return self.entry.state is State.INTENT
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is looked for, and not decided."""
+        return self.verdict is not None and not self.verdict.done()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is known what it made."""
+        verdict = self.verdict
+        if verdict is None or not verdict.done() or verdict.cancelled() or verdict.exception():
+            return False
+        return not isinstance(verdict.result(), Undecided)
+
+    def decide(self, verdict: Verdict) -> None:
+        """Set the verdict, if it is looked for and not decided."""
+        if self.verdict is not None and not self.verdict.done():
+            self.verdict.set_result(verdict)
+
+    def fail(self, error: Exception) -> None:
+        """Set *error* in place of the verdict, if it is looked for and not decided."""
+        if self.verdict is not None and not self.verdict.done():
+            self.verdict.set_exception(error)
+            self.verdict.exception()  # its item may never start, and leave it unread

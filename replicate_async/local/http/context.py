@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -15,6 +15,7 @@ from replicate_async.core.endpoint import Endpoint
 from replicate_async.local.clock import Clock
 from replicate_async.local.http.errors import django, invalid, not_found, problem
 from replicate_async.local.http.json_schema import JSONSchema, schema_components
+from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import Response
 from replicate_async.local.models.validation import check, detail_text
 from replicate_async.local.serializers import Serializers
@@ -23,54 +24,49 @@ from replicate_async.local.settings import Settings
 from replicate_async.local.store.records import Account, Model
 from replicate_async.local.store.store import Store
 
+T = TypeVar("T")
+
 _SCHEMAS: dict[type[Any], tuple[JSONSchema, dict[str, JSONSchema]]] = {}
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE | re.ASCII)
 
 
-@dataclass
 class RequestContext:
-    """A request of one operation by one account."""
+    """A request of one operation by one account, and the services that answer it."""
 
-    services: Services
-    request: web.Request
-    account: Account
-    body: Any = None
-    query: Any = None
-
-    @property
-    def store(self) -> Store:
-        """The records, files and streams of the server."""
-        return self.services.store
-
-    @property
-    def clock(self) -> Clock:
-        """The server's time."""
-        return self.services.clock
-
-    @property
-    def settings(self) -> Settings:
-        """The server's settings."""
-        return self.services.settings
-
-    @property
-    def serialize(self) -> Serializers:
-        """The serializers, which make the JSON of records."""
-        return self.services.serializers
-
-    @property
-    def path(self) -> Mapping[str, str]:
-        """The parameters in the path."""
-        return self.request.match_info
-
-    @property
-    def origin(self) -> str:
-        """Scheme and host by which this client reaches the server."""
-        return origin_of(self.request)
+    def __init__(
+        self, services: Services, request: web.Request, account: Account, body: Any, query: Any
+    ) -> None:
+        self.services = services
+        self.store: Store = services.store
+        self.clock: Clock = services.clock
+        self.settings: Settings = services.settings
+        self.serialize: Serializers = services.serializers
+        self.request = request
+        self.account = account
+        self.body = body
+        self.query = query
+        self.path: Mapping[str, str] = request.match_info
+        self.origin: str = origin_of(request)
 
     @property
     def url(self) -> URL:
         """The URL of the request, as this client sent it."""
         return URL(self.origin + self.request.raw_path, encoded=True)
+
+    def page(
+        self,
+        items: Sequence[T],
+        view: Callable[[T], Any],
+        *,
+        position: Callable[[T], float] = attrgetter("created"),
+        size: int | None = None,
+        ascending: bool = False,
+    ) -> dict[str, Any]:
+        """Return the page of *items* that the request names; see `paginate`."""
+        size = size or self.settings.page_size
+        return paginate(
+            items, self.url, size=size, position=position, view=view, ascending=ascending
+        )
 
     @property
     def model_ref(self) -> str:

@@ -116,12 +116,16 @@ class ModelFunction:
         """Make an instance of the class and call its `setup`; a function needs nothing."""
         if self._class is None:
             return
-        call: Callable[[], object] = partial(_set_up, self._class, self._setup_arguments())
-        if inspect.iscoroutinefunction(underlying(getattr(self._class, "setup", _set_up))):
-            call = partial(_set_up_async, self._class, self._setup_arguments())
-        async with aclosing(execute(call, _SetupLog(log), iterates=False)) as results:
-            async for instance in results:
-                self._instance = instance
+        make, name = self._class, self._setup_weights
+
+        def set_up() -> object:
+            self._instance = instance = make()
+            arguments = {} if name is None else {name: self.weights}
+            return instance.setup(**arguments) if hasattr(instance, "setup") else None
+
+        async with aclosing(execute(set_up, _SetupLog(log), iterates=False)) as done:
+            async for _ in done:
+                pass
 
     async def aclose(self) -> None:
         """Drop the instance."""
@@ -192,9 +196,6 @@ class ModelFunction:
                 async for result in results:
                     yield result
 
-    def _setup_arguments(self) -> dict[str, object]:
-        return {} if self._setup_weights is None else {self._setup_weights: self.weights}
-
     def _check_output(self, value: object, schema: Mapping[str, Any]) -> None:
         if type(value) is str and schema == {"type": "string"}:
             return
@@ -226,19 +227,6 @@ class _SetupLog:
 
     def metric(self, name: str, value: float | str) -> None:
         del name, value  # a setup has no metrics
-
-
-def _set_up(model: Callable[[], Any], arguments: Mapping[str, object]) -> object:
-    instance = model()
-    if hasattr(instance, "setup"):
-        instance.setup(**arguments)
-    return instance
-
-
-async def _set_up_async(model: Callable[[], Any], arguments: Mapping[str, object]) -> object:
-    instance = model()
-    await instance.setup(**arguments)
-    return instance
 
 
 def _method(model: type) -> Callable[..., object]:

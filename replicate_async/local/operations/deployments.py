@@ -8,7 +8,6 @@ import msgspec
 
 from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import django
-from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import Response, django_response, empty_response
 from replicate_async.local.operations.predictions import find_deployment
 from replicate_async.local.store.records import (
@@ -27,12 +26,9 @@ _REST = 15 * 60.0
 async def list_all(context: RequestContext) -> Response:
     """Answer deployments.list."""
     deployments = context.store.deployments.values()
-    page = paginate(
+    page = context.page(
         [item for item in deployments if context.account.owns(item.owner)],
-        context.url,
-        size=context.settings.page_size,
-        position=lambda item: item.created,
-        view=context.serialize.deployment,
+        context.serialize.deployment,
     )
     return django_response(page)
 

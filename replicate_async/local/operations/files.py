@@ -8,7 +8,6 @@ from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import file_not_found, problem
 from replicate_async.local.http.file_response import OCTETS, download_response
 from replicate_async.local.http.multipart import read_form
-from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import Response, empty_response, held_response
 from replicate_async.local.store.files import StoredFile
 
@@ -17,12 +16,9 @@ _LONGEST_NAME = 255
 
 async def list_all(context: RequestContext) -> Response:
     """Answer files.list."""
-    page = paginate(
+    page = context.page(
         context.store.files.uploads_of(context.account.username),
-        context.url,
-        size=context.settings.page_size,
-        position=lambda stored: stored.created,
-        view=lambda stored: context.serialize.file(stored, context.origin),
+        lambda stored: context.serialize.file(stored, context.origin),
     )
     return held_response(page)
 

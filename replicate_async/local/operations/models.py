@@ -9,7 +9,6 @@ import msgspec
 
 from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import django, not_found
-from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import (
     Response,
     django_response,
@@ -32,12 +31,11 @@ _URL = re.compile(
 async def list_all(context: RequestContext) -> Response:
     """Answer models.list: the public models, by default those with the newest version first."""
     by_creation = context.query.sort_by == "model_created_at"
-    page = paginate(
+    page = context.page(
         list(context.store.public_models()),
-        context.url,
-        size=context.settings.model_page_size,
+        context.serialize.model,
         position=lambda model: model.created if by_creation else model.updated,
-        view=context.serialize.model,
+        size=context.settings.model_page_size,
         ascending=context.query.sort_direction == "asc",
     )
     return django_response(page)
@@ -119,12 +117,8 @@ async def list_examples(context: RequestContext) -> Response:
     tasks = [run.task for run in model.examples if run.task is not None]
     if tasks:
         await asyncio.wait(tasks)
-    page = paginate(
-        model.examples,
-        context.url,
-        size=context.settings.page_size,
-        position=lambda run: run.created,
-        view=lambda run: context.serialize.django_run(run, context.origin),
+    page = context.page(
+        model.examples, lambda run: context.serialize.django_run(run, context.origin)
     )
     return django_response(page)
 
@@ -142,13 +136,7 @@ async def list_versions(context: RequestContext) -> Response:
     model = context.model()
     if model.hidden:
         raise not_found()
-    page = paginate(
-        list(model.versions.values()),
-        context.url,
-        size=context.settings.page_size,
-        position=lambda version: version.created,
-        view=context.serialize.version,
-    )
+    page = context.page(list(model.versions.values()), context.serialize.version)
     return django_response(page)
 
 

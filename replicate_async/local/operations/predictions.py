@@ -14,7 +14,6 @@ from replicate_async.local import ids
 from replicate_async.local.clock import Clock
 from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import invalid, not_found, problem, version_refused
-from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import (
     Response,
     django_response,
@@ -84,14 +83,10 @@ async def list_all(context: RequestContext) -> Response:
     if query.created_before is not None:
         before = _seconds(query.created_before)
         runs = [(id, run) for id, run in runs if run.created < before]
-    page = paginate(
+    page = context.page(
         runs,
-        context.url,
-        size=context.settings.page_size,
+        lambda item: context.serialize.django_run(context.store.restore(*item), context.origin),
         position=lambda item: item[1].created,
-        view=lambda item: context.serialize.django_run(
-            context.store.restore(*item), context.origin
-        ),
     )
     return django_response(page)
 

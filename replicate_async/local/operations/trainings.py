@@ -12,7 +12,6 @@ from replicate_async.local.http.errors import (
     problem,
     version_refused,
 )
-from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import Response, django_response, edge_response
 from replicate_async.local.models.validation import validate
 from replicate_async.local.operations.predictions import (
@@ -70,12 +69,10 @@ async def cancel(context: RequestContext) -> Response:
 
 async def list_all(context: RequestContext) -> Response:
     """Answer trainings.list, newest first."""
-    page = paginate(
+    page = context.page(
         context.store.runs_of(context.account, "training"),
-        context.url,
-        size=context.settings.page_size,
+        lambda item: _shown(context, context.store.restore(*item)),
         position=lambda item: item[1].created,
-        view=lambda item: _shown(context, context.store.restore(*item)),
     )
     return django_response(page)
 

@@ -54,8 +54,8 @@ class WebhookSender:
         fetcher: Fetcher,
         view: Callable[[RunRecord], dict[str, Any]],
     ) -> None:
-        self._settings = settings
-        self._clock = clock
+        self.settings = settings
+        self.clock = clock
         self._hosts = hosts
         self._fetcher = fetcher
         self._view = view
@@ -67,9 +67,9 @@ class WebhookSender:
         """Send webhooks for the events of *run*, if it names a URL."""
         if run.webhook is None:
             return
-        sender = _RunWebhook(self, run)
-        run.listeners.append(sender.on_event)
-        task = asyncio.create_task(sender.send_all())
+        webhook = _RunWebhook(self, run)
+        run.listeners.append(webhook.on_event)
+        task = asyncio.create_task(webhook.send_all())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -80,27 +80,19 @@ class WebhookSender:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def compose(self, run: RunRecord, event: WebhookEvent) -> _Message:
+    def message(self, run: RunRecord, event: WebhookEvent) -> _Message:
         """Return the message for *event*, with *run* as it is now."""
         return _Message(event, msgspec.json.encode(self._view(run)), ids.message_id())
 
-    def is_early(self, last: float) -> bool:
-        """Return whether the throttle forbids output or logs so soon after *last*."""
-        return self._clock.now() - last < self._settings.webhook_throttle
-
-    def now(self) -> float:
-        """Return the time."""
-        return self._clock.now()
-
-    async def deliver(self, run: RunRecord, message: _Message) -> None:
+    async def send(self, run: RunRecord, message: _Message) -> None:
         """Send a message; one about the end is retried for about a minute."""
         delay = _FIRST_DELAY
         waited = 0.0
         while not await self._attempt(run, message):
-            span = self._settings.webhook_retry_span
+            span = self.settings.webhook_retry_span
             if message.event != "completed" or waited + delay > span:
                 return
-            await self._clock.sleep(delay)
+            await self.clock.sleep(delay)
             waited += delay
             delay *= 2
 
@@ -119,7 +111,7 @@ class WebhookSender:
         url = URL(run.webhook or "")
         if not self._hosts.allows(url):
             raise ValueError(f"webhooks to {url.host} are not allowed by this server's settings")
-        timestamp = int(self._clock.now())
+        timestamp = int(self.clock.now())
         key = decode_secret(run.account.webhook_key)
         headers = {
             "Content-Type": "application/json",
@@ -133,7 +125,7 @@ class WebhookSender:
             data=message.body,
             headers=headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=self._settings.webhook_timeout),
+            timeout=aiohttp.ClientTimeout(total=self.settings.webhook_timeout),
         ) as response:
             return response.status
 
@@ -141,31 +133,30 @@ class WebhookSender:
 class _RunWebhook:
     """The webhook of one run: messages in order, one at a time."""
 
-    def __init__(self, webhooks: WebhookSender, run: RunRecord) -> None:
-        self._webhooks = webhooks
+    def __init__(self, sender: WebhookSender, run: RunRecord) -> None:
+        self._sender = sender
         self._run = run
-        self._waiting: asyncio.Queue[_Message] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Message | None] = asyncio.Queue()
         self._last: dict[WebhookEvent, float] = {}
 
     def on_event(self, run: RunRecord, event: WebhookEvent) -> None:
         """Queue a message, unless the run's filter or the throttle drops it."""
-        if event == "completed" and event not in run.webhook_events:
-            self._waiting.put_nowait(_Message("completed", b"", ""))
-            return
-        if event not in run.webhook_events:
-            return
-        if event in {"output", "logs"}:
-            early = self._webhooks.is_early(self._last.get(event, 0.0))
-            if early or self._waiting.qsize() >= _BACKLOG:
-                return
-            self._last[event] = self._webhooks.now()
-        self._waiting.put_nowait(self._webhooks.compose(run, event))
+        if event in run.webhook_events and self._passes_throttle(event):
+            self._queue.put_nowait(self._sender.message(run, event))
+        if event == "completed":
+            self._queue.put_nowait(None)
 
     async def send_all(self) -> None:
-        """Send the messages, up to the one about the end."""
-        while True:
-            message = await self._waiting.get()
-            if message.body:
-                await self._webhooks.deliver(self._run, message)
-            if message.event == "completed":
-                return
+        """Send the messages, up to the end of the run."""
+        while (message := await self._queue.get()) is not None:
+            await self._sender.send(self._run, message)
+
+    def _passes_throttle(self, event: WebhookEvent) -> bool:
+        if event not in {"output", "logs"}:
+            return True
+        now = self._sender.clock.now()
+        early = now - self._last.get(event, 0.0) < self._sender.settings.webhook_throttle
+        if early or self._queue.qsize() >= _BACKLOG:
+            return False
+        self._last[event] = now
+        return True

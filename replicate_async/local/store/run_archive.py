@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
-from replicate_async.local.clock import Clock
-from replicate_async.local.store.records import Account, Kind, Model, RunRecord, Status, Version
+from replicate_async.local.store.records import Account, Kind, RunRecord
 
 _TIMES: Final = ("predict_time", "total_time")
-
-
-class _Shared(NamedTuple):
-    """Fields that many runs have in common, kept once."""
-
-    account: Account
-    kind: Kind
-    model: Model
-    version: Version
-    base: str
-    source: str
-    status: Status
-    deployment: str | None
-    destination: Model | None
-    stream_prefix: str
-    """The path of its stream without the token; empty without a stream."""
-    metrics: tuple[str, ...]
-
+_SHARED: Final = attrgetter(
+    "account", "kind", "model", "version", "base", "source", "status", "deployment", "destination"
+)
+_OWN: Final = ("created", "started", "completed", "deadline", "error")
 
 _Packed = tuple[float, float | None, float | None, float | None, str | None, list[Any]]
 _decoder: Final[msgspec.msgpack.Decoder[_Packed]] = msgspec.msgpack.Decoder(_Packed)
@@ -38,7 +25,8 @@ class ExpiredRun(msgspec.Struct, frozen=True, gc=False):
     """A run without its data."""
 
     packed: bytes
-    shared: _Shared
+    shared: RunRecord
+    """The fields that many runs have in common, kept once."""
 
     @property
     def account(self) -> Account:
@@ -64,66 +52,32 @@ class ExpiredRun(msgspec.Struct, frozen=True, gc=False):
 class RunArchive:
     """Packs expired runs and unpacks them again."""
 
-    def __init__(self, clock: Clock, stream_token: Callable[[str], str]) -> None:
-        self._clock = clock
+    def __init__(self, stream_token: Callable[[str], str]) -> None:
         self._token = stream_token
-        self._shared: dict[tuple[object, ...], _Shared] = {}
+        self._shared: dict[tuple[object, ...], RunRecord] = {}
 
     def pack(self, run: RunRecord) -> ExpiredRun:
         """Return *run* without its data, packed."""
         metrics = {name: value for name, value in run.metrics.items() if name not in _TIMES}
-        prefix = run.stream_path.removesuffix(self._token(run.id))
-        shared = _Shared(
-            run.account,
-            run.kind,
-            run.model,
-            run.version,
-            run.base,
-            run.source,
-            run.status,
-            run.deployment,
-            run.destination,
-            prefix,
-            tuple(metrics),
-        )
+        stream = run.stream_path.removesuffix(self._token(run.id))
         # Mutable records have no hash.
-        key = tuple(id(each) if hasattr(each, "__dict__") else each for each in shared)
-        packed: _Packed = (
-            run.created,
-            run.started,
-            run.completed,
-            run.deadline,
-            run.error,
-            list(metrics.values()),
-        )
-        return ExpiredRun(msgspec.msgpack.encode(packed), self._shared.setdefault(key, shared))
+        common = (id(each) if hasattr(each, "__dict__") else each for each in _SHARED(run))
+        key = (*common, stream, *metrics)
+        if key not in self._shared:
+            names = dict.fromkeys(metrics)
+            self._shared[key] = replace(
+                run, id="", stream=None, stream_path=stream, metrics=names, files=[]
+            )
+        own = (*(getattr(run, name) for name in _OWN), list(metrics.values()))
+        return ExpiredRun(msgspec.msgpack.encode(own), self._shared[key])
 
     def restore(self, id: str, expired: ExpiredRun) -> RunRecord:
         """Return the unpacked run *id*."""
         shared = expired.shared
-        created, started, completed, deadline, error, values = _decoder.decode(expired.packed)
-        run = RunRecord(
-            id=id,
-            kind=shared.kind,
-            account=shared.account,
-            model=shared.model,
-            version=shared.version,
-            input={},
-            shown_input={},
-            base=shared.base,
-            created=created,
-            clock=self._clock,
-            deployment=shared.deployment,
-            destination=shared.destination,
-            source=shared.source,
-            deadline=deadline,
-            status=shared.status,
-            error=error,
-            started=started,
-            completed=completed,
-            data_removed=True,
-            metrics=dict(zip(shared.metrics, values, strict=True)),
-            stream_path=shared.stream_prefix and f"{shared.stream_prefix}{self._token(id)}",
-        )
+        *own, values = _decoder.decode(expired.packed)
+        path = shared.stream_path and f"{shared.stream_path}{self._token(id)}"
+        metrics = dict(zip(shared.metrics, values, strict=True))
+        own_fields: dict[str, Any] = dict(zip(_OWN, own, strict=True))
+        run = replace(shared, id=id, stream_path=path, metrics=metrics, **own_fields)
         run.measure()
         return run

@@ -37,7 +37,7 @@ class Store:
         """Predictions and trainings by id, oldest first."""
         self._accounts: dict[bytes, Account] = {}
         """Accounts by the digest of their token, so that no lookup compares tokens."""
-        self._archive = RunArchive(clock, self.streams.token)
+        self._archive = RunArchive(self.streams.token)
 
     def add_account(self, account: Account, token: str) -> None:
         """Let *token* authenticate *account*."""

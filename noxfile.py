@@ -41,6 +41,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-m", "", "--cov"]))
 
 
+@nox.session(python=["3.12", "3.13"])
+def newer(session: nox.Session) -> None:
+    """Run the tests on Python 3.12 and 3.13, where tasks can be eager; arguments go to pytest."""
+    session.install("-e", ".[cli,test]")
+    session.run("pytest", *session.posargs)
+
+
 @nox.session
 def loaded(session: nox.Session) -> None:
     """Run the tests of sockets, threads, processes and clocks beside four busy loops."""

@@ -74,8 +74,7 @@ class ListingPlan(Generic[R]):
     def __init__(self, *, windowed: bool, pages_per_second: float) -> None:
         self._windowed = windowed
         self._interval = 1 / pages_per_second
-        self._order: list[tuple[float, str]] = []
-        self._runs: dict[str, R] = {}
+        self._order: list[R] = []
         self._page_size = float(_PAGE)
         self._hit_rate = float(_PAGE)
         """How many of the expected runs recent pages showed."""
@@ -91,17 +90,20 @@ class ListingPlan(Generic[R]):
             if run.created is not None and not run.confirmed:
                 self._skew = min(max(listed - run.created, self._skew * 0.9, _INSTANT), 1.0)
             run.created, run.confirmed = listed, True
-        if run.created is not None and run.key not in self._runs:
-            self._runs[run.key] = run
-            insort(self._order, (run.created, run.key))
+        if run.created is not None and run not in self:
+            insort(self._order, run, key=_place)
 
     def discard(self, run: R) -> None:
         """Remove *run* if it is there."""
-        if self._runs.pop(run.key, None) is not None:
+        if run in self:
             del self._order[self._index(run)]
 
+    def __contains__(self, run: R) -> bool:
+        at = self._index(run)
+        return at < len(self._order) and self._order[at] is run
+
     def _index(self, run: R) -> int:
-        return bisect_left(self._order, (run.created or 0.0, run.key))
+        return bisect_left(self._order, _place(run), key=_place)
 
     def plan(self, due: list[R], now: float) -> Plan[R]:
         """Divide the runs that are *due*, and mark those on pages as polled."""
@@ -134,7 +136,7 @@ class ListingPlan(Generic[R]):
 
     def _window(self, run: R, now: float) -> list[R]:
         """Return the runs that a page with *run* would show, placed where it shows the most."""
-        if run.key not in self._runs or run.listed_from > now or run.passed_over >= _PASSED_OVER:
+        if run not in self or run.listed_from > now or run.passed_over >= _PASSED_OVER:
             return []
         span = max(_LEAST, int(self._page_size))
         at, top = self._index(run), len(self._order) - 1
@@ -142,16 +144,12 @@ class ListingPlan(Generic[R]):
             top = at  # newer runs would be due again before its turn
         elif self._windowed:
             top = min(top, at + span - 1)
-            while top > at and not self._is_ripe(top, now):
+            while top > at and not _is_ripe(self._order[top], now):
                 top -= 1
         elif at <= top - span:
             return []
-        shown = [self._runs[key] for _, key in self._order[max(0, top - span + 1) : top + 1]]
+        shown = self._order[max(0, top - span + 1) : top + 1]
         return [other for other in shown if other.poll_sent_at is None and other.listed_from <= now]
-
-    def _is_ripe(self, index: int, now: float) -> bool:
-        run = self._runs[self._order[index][1]]
-        return run.ripe_at <= now and run.poll_sent_at is None
 
     def _request(self, runs: list[R]) -> PageRequest[R]:
         if not self._windowed:
@@ -195,10 +193,18 @@ class ListingPlan(Generic[R]):
 
     def page_failed(self, now: float) -> None:
         """Fetch no page for a while."""
-        self._off_until = now + min(_PENALTY * 2**self._failures, _WORST_PENALTY)
         self._failures += 1
+        self._off_until = now + backoff(self._failures, base=_PENALTY, cap=_WORST_PENALTY)
 
     def reset(self) -> None:
         """Fetch pages again: they failed because the whole API did."""
         self._off_until = 0.0
         self._failures = 0
+
+
+def _place(run: PolledRun) -> tuple[float, str]:
+    return run.created or 0.0, run.key
+
+
+def _is_ripe(run: PolledRun, now: float) -> bool:
+    return run.ripe_at <= now and run.poll_sent_at is None

@@ -67,7 +67,7 @@ BUDGETS: Final = {
     "core": 2135,
     "files": 2369,
     "resources": 1732,
-    "runs": 5905,
+    "runs": 5821,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

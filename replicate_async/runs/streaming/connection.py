@@ -104,29 +104,6 @@ class EventSource:
     called.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_advanced",
-        "_checked_at",
-        "_clock",
-        "_empty",
-        "_jitter",
-        "_limit",
-        "_open",
-        "_opened_at",
-        "_parser",
-        "_quiet_since",
-        "_replayed",
-        "_retry_after",
-        "_sleep",
-        "_stream",
-        "_unread",
-        "_url",
-        "check_due",
-        "failures",
-        "progressed",
-    )
-
     def __init__(
         self,
         open_stream: Open,
@@ -293,7 +270,8 @@ class EventSource:
             self._ended(idle=False)
             return None
         content_type = stream.headers.get("Content-Type", "")
-        if stream.status == 200 and _is_event_stream(content_type):
+        media_type = content_type.partition(";")[0].strip().lower()
+        if stream.status == 200 and media_type == "text/event-stream":
             self._accepted = True
             self._stream = stream
             return stream
@@ -344,7 +322,3 @@ class EventSource:
             # A new event without output shows a working server, but not a run that goes on.
             if not (idle or lasted or self._advanced):
                 self.failures += 1
-
-
-def _is_event_stream(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == "text/event-stream"

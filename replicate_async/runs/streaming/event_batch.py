@@ -6,7 +6,6 @@ iterators in C where possible, since one chunk may hold thousands of events.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from itertools import compress
 from operator import length_hint
@@ -54,10 +53,6 @@ class OutputBatch:
         """Iterate over the remaining events, as httpx-sse has them."""
         return map(_raw_output, self._parts, self._ids)
 
-    def drop(self) -> None:
-        """Take the remaining events."""
-        deque(self.texts(), maxlen=0)
-
 
 class MixedBatch:
     """Events of any kind, or none; *earlier_id* is the id of the event before them."""
@@ -71,14 +66,9 @@ class MixedBatch:
         """The events that were not taken."""
 
     @property
-    def outputs(self) -> int:
-        """How many parts of the output there are."""
-        return _parts(self._batch)
-
-    @property
-    def outputs_taken(self) -> int:
-        """How many parts of the output were taken."""
-        return _parts(self._batch[: self._taken])
+    def outputs_left(self) -> int:
+        """How many parts of the output were not taken."""
+        return sum(event.event == "output" for event in self._batch[self._taken :])
 
     @property
     def taken_id(self) -> str:
@@ -107,16 +97,8 @@ class MixedBatch:
         """Iterate over the remaining events, as httpx-sse has them."""
         return map(_raw, self.remaining)
 
-    def drop(self) -> None:
-        """Take the remaining events."""
-        deque(self.remaining, maxlen=0)
-
 
 EventBatch: TypeAlias = OutputBatch | MixedBatch
-
-
-def _parts(events: list[Event]) -> int:
-    return sum(event.event == "output" for event in events)
 
 
 def _raw_output(part: str, id_: str) -> ServerSentEvent:

@@ -11,6 +11,13 @@ from replicate_async.core.sse import Event
 from replicate_async.files.output import FileOutput
 
 
+class _Event(Struct, frozen=True, gc=False):
+    """An event without output, whose text is empty: printing all events prints the output."""
+
+    def __str__(self) -> str:
+        return ""
+
+
 class OutputEvent(Struct, frozen=True, gc=False):
     """A part of the output, in ``data``: a chunk of text, or a file.
 
@@ -24,45 +31,33 @@ class OutputEvent(Struct, frozen=True, gc=False):
         return str(self.data)
 
 
-class LogsEvent(Struct, frozen=True, gc=False):
+class LogsEvent(_Event, frozen=True, gc=False):
     """Lines of the log. ``str(event)`` is empty, so that printing events prints the output."""
 
     data: str
     id: str = ""
 
-    def __str__(self) -> str:
-        return ""
 
-
-class ErrorEvent(Struct, frozen=True, gc=False):
+class ErrorEvent(_Event, frozen=True, gc=False):
     """The run failed; the stream ends with `PredictionFailed` after this event."""
 
     detail: str
     id: str = ""
 
-    def __str__(self) -> str:
-        return ""
 
-
-class DoneEvent(Struct, frozen=True, gc=False):
+class DoneEvent(_Event, frozen=True, gc=False):
     """The end of the run; ``reason`` is None for success, else "canceled" or "error"."""
 
     reason: str | None = None
     id: str = ""
 
-    def __str__(self) -> str:
-        return ""
 
-
-class UnknownEvent(Struct, frozen=True, gc=False):
+class UnknownEvent(_Event, frozen=True, gc=False):
     """An event with a name that this version does not know, unchanged."""
 
     event: str
     data: str
     id: str = ""
-
-    def __str__(self) -> str:
-        return ""
 
 
 StreamEvent: TypeAlias = OutputEvent | LogsEvent | ErrorEvent | DoneEvent | UnknownEvent

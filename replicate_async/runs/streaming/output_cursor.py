@@ -38,26 +38,6 @@ class OutputCursor:
     show whether the output of a run continues it.
     """
 
-    __slots__ = (
-        "_count",
-        "_dropped",
-        "_failed",
-        "_files",
-        "_hash",
-        "_id_count",
-        "_ids",
-        "_ids_kept",
-        "_kept",
-        "_logged",
-        "_received",
-        "_recent_ids",
-        "_recent_parts",
-        "_resumable",
-        "_resumed",
-        "_streamed",
-        "_texts",
-    )
-
     def __init__(
         self,
         *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -61,25 +62,6 @@ class StreamReader:
     `batch` is the current batch, and an event taken from it counts as read. `next_batch` waits for
     the next one.
     """
-
-    __slots__ = (
-        "_cursor",
-        "_deps",
-        "_done_reason",
-        "_error_detail",
-        "_next_events",
-        "_reading",
-        "_resumed",
-        "_source",
-        "_streams_files",
-        "_updates",
-        "_wait_options",
-        "batch",
-        "closed",
-        "finished",
-        "may_have_files",
-        "prediction",
-    )
 
     def __init__(
         self,
@@ -143,7 +125,7 @@ class StreamReader:
             return OutputEvent(data, event.id)
         place = None  # unknown in a resumed stream
         if not self._resumed:
-            place = (self._cursor.count - batch.outputs + batch.outputs_taken - 1,)
+            place = (self._cursor.count - batch.outputs_left - 1,)
         return OutputEvent(source.file(data, self.prediction.id, place), event.id)
 
     def close(self) -> None:
@@ -298,7 +280,7 @@ class StreamReader:
         prediction = self.prediction
         self._close_source()
         taken_id = self.batch.taken_id
-        self.batch.drop()
+        deque(self.batch.texts(), maxlen=0)  # ends the iterators over it
         self.batch = MixedBatch([], taken_id)
         self._next_events = []
         if not prediction.done:

@@ -48,17 +48,6 @@ class Stream:
     prediction within 5 seconds. A slow reader slows the server down; memory stays bounded.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_deps",
-        "_first_event_id",
-        "_make_reader",
-        "_on_exit",
-        "_prepare",
-        "_reader",
-        "_start",
-    )
-
     def __init__(
         self,
         deps: StreamDeps,

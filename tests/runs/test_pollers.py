@@ -174,7 +174,7 @@ def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
 
 
 @pytest.mark.skipif(
-    sys.version_info < (3, 12), reason="tasks can be eager from Python 3.12 on; `nox -s newer` runs this"
+    sys.version_info < (3, 12), reason="needs eager tasks of Python 3.12; run `nox -s newer`"
 )
 def test_waits_end_in_a_loop_whose_tasks_are_eager() -> None:
     world = World()

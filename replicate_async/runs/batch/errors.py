@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from datetime import UTC, datetime
@@ -161,21 +162,24 @@ def prepare_failed(index: int, key: str, prepare: object, error: Exception) -> P
 
 
 def finish_failed(
-    index: int, key: str, finish: object, error: Exception, prediction: Prediction
+    index: int, key: str, finish: object, error: BaseException, prediction: Prediction
 ) -> ReplicateError:
     """Return the error of an item for whose result *finish* raised *error*."""
     found: ReplicateError
+    where, name = f"input {index} ({key})", f"finish={_name_of(finish)}"
     if isinstance(error, OutputExpiredError | OutputRemovedError):
         found = OutputRemovedError(
-            f"input {index} ({key}): the output of prediction {prediction.id} was removed before "
-            f"finish={_name_of(finish)} returned: {error}",
+            f"{where}: the output of prediction {prediction.id} was removed before {name} "
+            f"returned: {error}",
             prediction=prediction,
         )
     else:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        raised = f"{name} raised {type(error).__name__}: {error}"
         found = FinishError(
-            f"input {index} ({key}): finish={_name_of(finish)} raised {type(error).__name__}: "
-            f"{error}. Prediction {prediction.id} is recorded if there is a journal: run the batch "
-            "again with it to call finish again."
+            f"{where}: {f'the batch ended before {name} returned' if cancelled else raised}. "
+            f"Prediction {prediction.id} is recorded if there is a journal: run the batch again "
+            "with it to call finish again."
         )
     found.__cause__ = error
     return found

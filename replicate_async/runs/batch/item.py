@@ -253,17 +253,18 @@ class ItemRunner:
         if finish is None or outcome.finished or result.error is not None or ended is None:
             return outcome
         item.permit.release()
-        async with self._finishing:
-            item.slot.release()  # not before: results that wait for this are bounded
-            try:
+        try:
+            async with self._finishing:
+                item.slot.release()  # not before: results that wait for this are bounded
                 value = await call(finish, result)
-            except Exception as error:  # noqa: BLE001 - raised by the user's function
-                failed = finish_failed(item.index, item.key, finish, error, ended)
-                changed = msgspec.structs.replace(result, output=None, error=failed)
-            else:
-                await self._record_finished(item, value)
-                changed = msgspec.structs.replace(result, value=value)
-        return replace(outcome, result=changed, finished=changed.ok)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - of the user's function
+            # A batch that ends cancels it; its prediction is handed over all the same.
+            failed = finish_failed(item.index, item.key, finish, error, ended)
+            result = msgspec.structs.replace(result, output=None, error=failed)
+            return replace(outcome, result=result)
+        await self._record_finished(item, value)
+        result = msgspec.structs.replace(result, value=value)
+        return replace(outcome, result=result, finished=True)
 
     async def _record_finished(self, item: Item, value: object) -> None:
         """Record that ``finish`` has returned, with its *value* if that is plain JSON."""

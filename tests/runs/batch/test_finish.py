@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from replicate_async import (
     InvalidArgumentError,
     OutputExpiredError,
     OutputRemovedError,
+    PaymentRequiredError,
 )
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.journal.reader import status
 from tests.runs.batch.api import MODEL, QUICK, BatchAPI, Made, client_of
+from tests.runs.batch.collecting import results_and_error
 from tests.runs.batch.resuming import Input, run, states
 from tests.support.embedded import until
+from tests.support.replies import problem
 
 pytestmark = pytest.mark.anyio
 
@@ -248,6 +252,40 @@ async def test_a_stop_waits_for_finish_and_leaving_cancels_it(journal: Path, how
     assert counted.get(State.FINISHED, 0) == 0 or how == "drain"
     if how != "drain":
         assert counted[State.DONE] >= 1
+
+
+@pytest.mark.parametrize("ended_by", ["error", "stop"])
+async def test_what_was_paid_for_is_handed_over_when_finish_is_cancelled(ended_by: str) -> None:
+    """There is no journal to resume from."""
+    api = BatchAPI()
+    running, refusing = 0, asyncio.Event()
+
+    async def finish(_: BatchResult[Any]) -> None:
+        nonlocal running
+        running += 1
+        await asyncio.Event().wait()
+
+    api.refuse = lambda _: problem(402) if refusing.is_set() else None
+
+    async def rows() -> AsyncIterator[Input]:
+        for each in inputs(2):
+            yield each
+        await refusing.wait()
+        yield {"n": 2}
+
+    async with api.server() as server, client_of(server.url) as client:
+        batch = client.batch(MODEL, rows(), concurrency=2, poll=QUICK, finish=finish, ordered=True)
+        async with batch:
+            await until(lambda: running == 2)
+            if ended_by == "stop":
+                batch.stop(drain=False)
+            refusing.set()
+            results, error = await results_and_error(batch)
+
+    assert isinstance(error, PaymentRequiredError if ended_by == "error" else type(None))
+    assert [type(result.error) for result in results] == [FinishError, FinishError]
+    assert [result.prediction and result.prediction.output for result in results] == inputs(2)
+    assert all("the batch ended before" in str(result.error) for result in results)
 
 
 async def test_without_a_journal_it_is_called_too_and_counted() -> None:

@@ -62,6 +62,9 @@ class ByteStream(Protocol):
 Open = Callable[[str, str], Awaitable[ByteStream]]
 """Opens a URL, with the id after which the events resume."""
 
+LARGEST_EVENT: Final = 16 * 1024 * 1024
+"""Bytes that one event may have."""
+
 _CHUNK: Final = 16 * 1024
 """Bytes that are parsed at a time; the events of more would not fit into a processor's cache."""
 _EMPTY: Final = memoryview(b"")
@@ -110,7 +113,7 @@ class EventSource:
         url: str,
         *,
         last_event_id: str,
-        limit: int,
+        limit: int = LARGEST_EVENT,
         clock: Callable[[], float] | None = None,
         sleep: Sleep = asyncio.sleep,
         jitter: Callable[[], float] = random.random,

@@ -37,9 +37,6 @@ from replicate_async.runs.waiting.wait_options import PREDICTION_TIMEOUT, WaitOp
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import Prediction
 
-LARGEST_EVENT: Final = 16 * 1024 * 1024
-"""Bytes that one event may have."""
-
 _MAX_FAILURES: Final = 5
 
 
@@ -71,7 +68,6 @@ class StreamReader:
         last_event_id: str,
         received: int | None,
         wait_options: WaitOptions,
-        largest_event: int,
     ) -> None:
         self._deps = deps
         self.prediction: Prediction = prediction
@@ -92,9 +88,7 @@ class StreamReader:
         """Whether parts of the output may be files."""
         self._source: EventSource | None = None
         if url:
-            self._source = EventSource(
-                deps.open, url, last_event_id=last_event_id, limit=largest_event
-            )
+            self._source = EventSource(deps.open, url, last_event_id=last_event_id)
         self._cursor = OutputCursor(
             streamed=bool(url),
             files=self._streams_files,

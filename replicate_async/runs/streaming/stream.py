@@ -13,7 +13,7 @@ from replicate_async.runs.run import add_outcome, cancel_quietly, create_or_canc
 from replicate_async.runs.streaming.connection import can_be_sent
 from replicate_async.runs.streaming.event_batch import EventBatch
 from replicate_async.runs.streaming.events import StreamEvent
-from replicate_async.runs.streaming.reader import LARGEST_EVENT, StreamDeps, StreamReader
+from replicate_async.runs.streaming.reader import StreamDeps, StreamReader
 from replicate_async.runs.waiting.wait_options import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
@@ -58,7 +58,6 @@ class Stream:
         last_event_id: str = "",
         received: int | None = None,
         poll: Poll | None = None,
-        largest_event: int = LARGEST_EVENT,
     ) -> None:
         if not can_be_sent(last_event_id):
             raise InvalidArgumentError(
@@ -75,7 +74,6 @@ class Stream:
             last_event_id=last_event_id,
             received=received,
             wait_options=WaitOptions(PREDICTION_TIMEOUT, PREDICTION_QUEUE_TIMEOUT, poll),
-            largest_event=largest_event,
         )
         self._reader: StreamReader | None = None
 

@@ -23,11 +23,8 @@ from replicate_async import (
     StreamRestartedError,
     Timeout,
 )
-from replicate_async.context import context_of
 from replicate_async.core.sse import encode
-from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.runs.streaming.stream import Stream
-from replicate_async.schemas import Prediction
 from tests.runs.service import QUICK, Run, Service, cut_at, output, text_of
 from tests.support.replies import stream_answer
 from tests.support.wire import Answer, Ending
@@ -378,17 +375,11 @@ async def test_a_slow_reader_slows_the_server_down() -> None:
 
 
 async def test_an_event_above_the_limit_ends_the_stream() -> None:
-    run = Run([encode("output", "a", id="1"), encode("output", "b" * 5000, id="2")])
-    service = Service(run)
+    large = "b" * (16 * 1024 * 1024 + 1)
+    service = Service(Run([encode("output", "a", id="1"), encode("output", large, id="2")]))
     async with service.server, service.client() as client:
-        runs = PredictionCalls(context_of(client)).stream_deps
-        known: Prediction = await client.predictions.get("p")
-
-        async def start() -> Prediction:
-            return known
-
-        with pytest.raises(StreamLimitError, match="4,000 bytes") as caught:
-            await collect(Stream(runs, start, on_exit="continue", largest_event=4000), [])
+        with pytest.raises(StreamLimitError, match="16,777,216 bytes") as caught:
+            await collect(client.predictions.stream("p"), [])
         await service.closed()
     assert caught.value.text == "a"
 

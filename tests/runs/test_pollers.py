@@ -109,6 +109,24 @@ def test_a_second_wait_ends_though_the_first_is_cancelled(asking: bool) -> None:
     assert run_virtually(main()) < 2.0
 
 
+def test_a_second_wait_that_begins_in_the_turn_of_the_end_ends() -> None:
+    world = World()
+    leisure = Poll(first=60.0, starting=60.0, processing=60.0)
+
+    async def main() -> float:
+        run = world.api.create(5.0)
+        first = asyncio.create_task(world.wait(run, poll=leisure))
+        await asyncio.sleep(6.0)
+        ended = await world.api.get(run.id)
+        # It subscribes before the first wait, which has its end, unsubscribes.
+        second = asyncio.create_task(world.wait(run.id, poll=leisure))
+        world.tracker.notify("prediction", ended)
+        assert await first == await second == ended
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(main()) < 107.0
+
+
 def test_a_second_wait_that_begins_as_a_poll_falls_due_ends() -> None:
     world = World()
 

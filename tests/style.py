@@ -66,6 +66,7 @@ BUDGETS: Final = {
     "context.py": 150,
     "core": 2135,
     "files": 2369,
+    "local": 5955,
     "resources": 1732,
     "runs": 5821,
     "transport": 1165,

@@ -22,7 +22,7 @@ from replicate_async.local import (
 )
 from replicate_async.local.models.schema import AnnotationError
 from tests.local.conftest import Gate
-from tests.local.recording import RecordingContext
+from tests.local.recording import RecordingContext, until
 from tests.local.wire import Wire
 from tests.support.embedded import embedded
 
@@ -228,16 +228,15 @@ class TestClasses:
         class Model:
             async def predict(self, name: str) -> str:
                 entered.append(name)
-                gate.entered.set()
                 await gate.open.wait()
                 return name
 
         server.model("acme/one")(Model)
         server.model("acme/two", concurrency=2)(Model)
         ones = [await wire.run("acme/one", {"name": f"one {n}"}) for n in range(2)]
-        twos = [await wire.run("acme/two", {"name": f"two {n}"}) for n in range(2)]
-        for prediction in (ones[0], *twos):
-            await wire.begun(prediction["id"])
+        for n in range(2):
+            await wire.run("acme/two", {"name": f"two {n}"})
+        await until(lambda: len(entered) == 3)
 
         assert sorted(entered) == ["one 0", "two 0", "two 1"]
         assert (await wire.get(f"/predictions/{ones[1]['id']}"))["status"] == "starting"

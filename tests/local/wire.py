@@ -92,11 +92,6 @@ class Wire:
         assert answer.status == 201, answer.text
         return answer.json
 
-    async def begun(self, id: str) -> None:
-        """Wait until the prediction *id* has begun."""
-        while (await self.get(f"/predictions/{id}"))["status"] == "starting":  # noqa: ASYNC110 - over HTTP
-            await asyncio.sleep(0.005)  # below the rate limit, however long it takes
-
     async def ended(self, id: str) -> Any:
         """Return the prediction *id* once it has ended."""
         while True:

@@ -119,7 +119,8 @@ class ModelFunction:
         make, name = self._class, self._setup_weights
 
         def set_up() -> object:
-            self._instance = instance = make()
+            instance: Any = make()
+            self._instance = instance
             arguments = {} if name is None else {name: self.weights}
             return instance.setup(**arguments) if hasattr(instance, "setup") else None
 

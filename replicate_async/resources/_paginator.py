@@ -56,8 +56,8 @@ class Paginator(Generic[T]):
 
     async def pages(self) -> AsyncIterator[Page[T]]:
         """Iterate over the pages, each a `Page` with ``results``, ``next`` and ``previous``."""
-        query: msgspec.Struct | str | None = self._query
-        seen = {"" if self._query is None else encode_query(self._query)}
+        query = encode_query(self._query)
+        seen = {query}
         while True:
             page = await self._context.call(
                 self._endpoint, self._path, query=query, body=self._body, hooks=self._hooks

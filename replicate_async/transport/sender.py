@@ -172,19 +172,27 @@ class RequestSender:
     async def _attempt(self, request: Request[R], number: int) -> R:
         """Make one attempt; here is the place for hooks, extra headers and metadata."""
         url, hooks = f"{self.base.url}{request.target}", request.hooks
-        await self._permit(request.endpoint.bucket, first=number == 1)
+        turn = self._permit(request.endpoint.bucket, first=number == 1)
+        if turn is not None:
+            await turn
         if hooks is not None:
             await hooks.begin()
-        sent_at = time()
+        begun, sent_at = monotonic(), time()
         try:
-            response = await self._exchange(request, url)
-            if 300 <= response.status < 400:
-                response = await self._follow(request, url, response)
-            if response.status >= 400:
-                raise self._refused(request, response)
-            if hooks is not None:
-                hooks.answered(response.headers)
-            return self._decoded(request, response)
+            try:
+                response = await self._exchange(request, url)
+                if 300 <= response.status < 400:
+                    response = await self._follow(request, url, response)
+            except (APIConnectionError, DecodeError) as error:
+                fault = self._lost(request, error)
+            else:
+                self._observe(request.endpoint.bucket, response, begun)
+                if response.status >= 400:
+                    raise self._refused(request, response)
+                if hooks is not None:
+                    hooks.answered(response.headers)
+                return self._decoded(request, response)
+            raise fault
         except AmbiguousCreateError as error:
             error.sent_at = datetime.fromtimestamp(sent_at, UTC)
             raise
@@ -193,39 +201,29 @@ class RequestSender:
                 await hooks.refused()
             raise
 
-    async def _permit(self, kind: BucketName, *, first: bool) -> None:
-        """Wait until one more request of this *kind* may be sent."""
+    def _permit(self, kind: BucketName, *, first: bool) -> Awaitable[None] | None:
+        """Return a wait until one more request of this *kind* may be sent; None: it may now."""
         if self.limiter is not None:
-            await self.limiter.acquire(kind)
-            return
+            return self.limiter.acquire(kind)
         bucket, now = self.rate_limiters.buckets[kind], monotonic()
         if first:
             wait = bucket.reserve(now)
             place = bucket.place
         else:
             place, wait = bucket.reserve_front(now)
-        if wait > 0:
-            await bucket.turn(place, monotonic, asyncio.sleep)
+        return bucket.turn(place, monotonic, asyncio.sleep) if wait > 0 else None
 
-    async def _exchange(self, request: Request[Any], url: str) -> Response:
-        """Send *request* to *url* and return the answer, of any status."""
-        begun = monotonic()
-        try:
-            response = await self.transport.send(
-                request.endpoint.method,
-                url,
-                fields=self._fields(request),
-                token=self.token,
-                body=request.body,
-                timeout=self.timeout,
-                hold=request.hold,
-            )
-        except (APIConnectionError, DecodeError) as error:
-            fault = self._lost(request, error)
-        else:
-            self._observe(request.endpoint.bucket, response, begun)
-            return response
-        raise fault
+    def _exchange(self, request: Request[Any], url: str) -> Awaitable[Response]:
+        """Send *request* to *url*; the result is the answer, of any status."""
+        return self.transport.send(
+            request.endpoint.method,
+            url,
+            fields=self._fields(request),
+            token=self.token,
+            body=request.body,
+            timeout=self.timeout,
+            hold=request.hold,
+        )
 
     async def _follow(self, request: Request[Any], url: str, response: Response) -> Response:
         """Follow redirects of a GET on the API's own origin."""

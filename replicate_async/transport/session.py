@@ -38,16 +38,16 @@ class LoopSession:
         self._closer: AsyncGenerator[None] | None = None
         self._closed = False
 
-    async def get(self) -> aiohttp.ClientSession:
-        """Return the session; raises `ClientStateError` in a second running event loop."""
+    def ready(self) -> aiohttp.ClientSession | None:
+        """Return the session, None if it is to be opened; raises `ClientStateError` once closed."""
         if self._closed:
             raise ClientStateError("The client is closed; make a new one, or close it later.")
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop or self._pid != os.getpid():
-            return await self._open(loop)
-        return self._session
+        here = self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
+        return self._session if here else None
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+    async def open(self) -> aiohttp.ClientSession:
+        """Open the session; raises `ClientStateError` in a second running event loop."""
+        loop = asyncio.get_running_loop()
         self._check(loop)
         if self._given is None:
             self._abandon()

@@ -186,12 +186,7 @@ class RequestSender:
             except (APIConnectionError, DecodeError) as error:
                 fault = self._lost(request, error)
             else:
-                self._observe(request.endpoint.bucket, response, begun)
-                if response.status >= 400:
-                    raise self._refused(request, response)
-                if hooks is not None:
-                    hooks.answered(response.headers)
-                return self._decoded(request, response)
+                return self._answered(request, response, begun)
             raise fault
         except AmbiguousCreateError as error:
             error.sent_at = datetime.fromtimestamp(sent_at, UTC)
@@ -255,13 +250,18 @@ class RequestSender:
             fields["Cache-Control"] = "no-cache"
         return fields
 
-    def _observe(self, kind: BucketName, response: Response, begun: float) -> None:
-        """Learn from the headers of *response*, whose request left after *begun*."""
-        now = monotonic()
+    def _answered(self, request: Request[R], response: Response, begun: float) -> R:
+        """Learn from *response*, whose request left after *begun*, and return its decoded body."""
+        now, kind = monotonic(), request.endpoint.bucket
         if now >= self.clock.due:
             self.clock.observe(response.headers, begun, moment())
         if response.status != 429 and self.limiter is None:
             self.rate_limiters.buckets[kind].observed(now, *_allowance(response.headers))
+        if response.status >= 400:
+            raise self._refused(request, response)
+        if request.hooks is not None:
+            request.hooks.answered(response.headers)
+        return self._decoded(request, response)
 
     def _decoded(self, request: Request[R], response: Response) -> R:
         """Return the decoded body of *response*; raises `DecodeError`."""

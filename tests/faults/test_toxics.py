@@ -9,6 +9,7 @@ import pytest
 
 from replicate_async import AmbiguousCreateError, Replicate, ReplicateError, Timeout
 from tests.faults.calls import AT_ONCE, CREATES, HARMLESS_WRITES, READS, after
+from tests.support.embedded import until
 from tests.support.fault_proxy import (
     Bandwidth,
     CorruptAt,
@@ -116,7 +117,7 @@ async def test_a_way_that_is_down_for_a_while_is_waited_for() -> None:
         proxy.down = True
         async with client_through(proxy).with_options(retry=retry) as client:
             asking = asyncio.create_task(client.predictions.get("abc"))
-            await asyncio.sleep(0.02)
+            await until(lambda: proxy.accepted > 0)
             proxy.down = False
             assert (await asking).id == "abc"
 

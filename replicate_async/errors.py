@@ -64,8 +64,9 @@ Every error survives pickling, and none holds the API token.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from replicate_async.core.refusals import AMBIGUOUS_ADVICE, refusal_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -485,25 +486,6 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     429: RateLimitError,
 }
 
-_ADVICE: dict[int, str] = {
-    401: "Set REPLICATE_API_TOKEN, or pass api_token=, to a token of replicate.com/account.",
-    402: "Add credit to the account, or run a model that it covers.",
-    403: "Use a token of an account that may do this.",
-    404: "Check the name or id, that it belongs to the token's account, and base_url.",
-    413: "Send a smaller file, or host it yourself and pass its URL.",
-    422: "Correct the input; models.versions.get(...).openapi_schema describes it.",
-    429: "Wait, then try again; Limits(...) paces requests on this side.",
-}
-
-_AMBIGUOUS_ADVICE = (
-    "It may have been created all the same, so it was not sent again: look for it in the listing "
-    "before you create another."
-)
-
-
-_NOT_FOUND = re.compile(r"not (be )?found|no such|^an HTML page", re.IGNORECASE)
-"""Matches the text of a 404 that says no more than that."""
-
 
 def status_error(
     problem: Problem,
@@ -520,16 +502,9 @@ def status_error(
     """
     status = problem.status
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
-    advice = _ADVICE.get(status, "Try again later." if status >= 500 else "")
     if ambiguous:
         cls = _AMBIGUOUS.get(cls, AmbiguousStatusError)
-        advice = _AMBIGUOUS_ADVICE
-    said = str(problem).rstrip(".")
-    message = f"{operation} answered {status}: {said}. {advice}".rstrip()
-    if status == 404 and missing is not None:
-        message = f"There is no {missing}, or this token may not see it (404: {said})."
-        if not _NOT_FOUND.search(said):
-            message = f"{said} (404, to a request about the {missing}). {advice}"
+    message = refusal_message(problem, operation=operation, ambiguous=ambiguous, missing=missing)
     return cls(
         message, status=status, problem=problem, operation=operation, retry_after=retry_after
     )
@@ -539,7 +514,7 @@ def ambiguous_connection_error(error: APIConnectionError, operation: str) -> Amb
     """Return the error for a create *operation* whose answer *error* kept away."""
     timed_out = isinstance(error, APITimeoutError)
     cls = AmbiguousTimeoutError if timed_out else AmbiguousConnectionError
-    return cls(f"{operation}: {error} {_AMBIGUOUS_ADVICE}")
+    return cls(f"{operation}: {error} {AMBIGUOUS_ADVICE}")
 
 
 _AMBIGUOUS: dict[type[APIStatusError], type[APIStatusError]] = {

@@ -41,8 +41,8 @@ BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
     "get": 51,
-    "create": 80,
-    "page of 100": 160,
+    "create": 78,
+    "page of 100": 156,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,

@@ -124,6 +124,43 @@ def test_a_resource_completes_to_its_operations_only(resource: str) -> None:
     assert shown(value) == operations | BESIDES_OPERATIONS.get(resource, set())
 
 
+MADE: Final[dict[str, tuple[Callable[[replicate_async.Replicate], object], set[str]]]] = {
+    "Stream": (
+        lambda client: client.stream("owner/name", {}),
+        {"aclose", "final", "last_event_id", "prediction", "raw", "text"},
+    ),
+    "RunUpdates": (lambda client: client.predictions.watch("abc"), {"close"}),
+    "Paginator": (lambda client: client.predictions.list(), {"pages"}),
+    "Batch": (
+        lambda client: client.batch("owner/name", []),
+        {"aclose", "how_to_resume", "progress", "stop", "summary"},
+    ),
+    "FileOutput": (
+        lambda client: client.parse_output(
+            replicate_async.Prediction(
+                id="abc", status="succeeded", output="https://replicate.delivery/a.png"
+            )
+        ),
+        {"content_type", "data", "name", "read", "save", "size", "url", "with_client"},
+    ),
+    "WaitTimeout": (
+        lambda _: replicate_async.WaitTimeout("It is late.", last=None),
+        {"bound", "last", "poll_error", "prediction", "seconds", *dir(Exception)},
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", MADE)
+async def test_what_a_client_makes_completes_to_public_names_only(name: str) -> None:
+    make, names = MADE[name]
+    async with replicate_async.Replicate(TOKEN) as client:
+        made = make(client)
+
+    assert type(made).__name__ == name
+    assert shown(made) == {each for each in names if not each.startswith("_")}
+
+
 def methods(value: object, path: str) -> Iterator[tuple[str, Callable[..., object]]]:
     """Return the public methods of a client or resource and of the resources in it, by path."""
     for name in sorted(shown(value)):

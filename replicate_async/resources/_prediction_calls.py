@@ -12,7 +12,6 @@ from replicate_async.context import ClientContext
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.problem import blames_version
 from replicate_async.errors import NotFoundError, UnprocessableEntityError
-from replicate_async.files.download import FileStream
 from replicate_async.files.find import output_shape
 from replicate_async.files.output import FileSource
 from replicate_async.refs import ModelRef, VersionRef
@@ -46,7 +45,7 @@ class PredictionCalls:
             context.tracker,
             RunApi("prediction", Prediction, self._poll, self._page, context.redact, windowed=True),
         )
-        self.files: FileSource = FileSource(self._open_file, self.get, context.base)
+        self.files: FileSource = FileSource(context.open_file, self.get, context.base)
         self.stream_deps: StreamDeps = StreamDeps(
             context.open_stream,
             self.get,
@@ -71,9 +70,6 @@ class PredictionCalls:
     async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:
         query = ListPredictions(created_after=after, created_before=before)
         return await self.context.call(PREDICTIONS_LIST_RAW, query=query, attempts=1)
-
-    def _open_file(self, url: str, start: int, validator: str) -> Awaitable[FileStream]:
-        return self.context.open_file(url, start=start, validator=validator)
 
     def probe_clock(self) -> Awaitable[Page[Raw]]:
         """Fetch a page that is nearly always empty: its headers tell the time of the API."""

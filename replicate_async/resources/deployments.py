@@ -68,7 +68,7 @@ class DeploymentPredictions(Resource):
             UnprocessableEntityError: The input is wrong.
             NotFoundError: The deployment is unknown.
         """
-        path = parse_model(deployment, "deployment").path("deployment")
+        path = _path(deployment)
         request = PredictionRequest(
             self._context,
             input=input,

@@ -172,8 +172,7 @@ class RequestSender:
     async def _attempt(self, request: Request[R], number: int) -> R:
         """Make one attempt; here is the place for hooks, extra headers and metadata."""
         url, hooks = f"{self.base.url}{request.target}", request.hooks
-        turn = self._permit(request.endpoint.bucket, first=number == 1)
-        if turn is not None:
+        if (turn := self._permit(request.endpoint.bucket, first=number == 1)) is not None:
             await turn
         if hooks is not None:
             await hooks.begin()
@@ -202,8 +201,7 @@ class RequestSender:
             return self.limiter.acquire(kind)
         bucket, now = self.rate_limiters.buckets[kind], monotonic()
         if first:
-            wait = bucket.reserve(now)
-            place = bucket.place
+            wait, place = bucket.reserve(now), bucket.place
         else:
             place, wait = bucket.reserve_front(now)
         return bucket.turn(place, monotonic, asyncio.sleep) if wait > 0 else None

@@ -115,9 +115,8 @@ class Transport:
     ) -> Response:
         async with opened(body) as (form, streamed):
             try:
-                return await self._isolated(
-                    self._send(method, url, fields, token, form, timeout, hold)
-                )
+                exchange = self._send(method, url, fields, token, form, timeout, hold)
+                return await self._isolated(exchange)
             except APIConnectionError:
                 # The caller's own iterator may have failed; its error says more.
                 for content in streamed:
@@ -149,9 +148,10 @@ class Transport:
         )
         try:
             body = await _read(response, silence)
+        except BaseException:
+            response.close()
+            raise
         finally:
-            if not response.content.at_eof():
-                response.close()
             if data is not None:
                 await response.wait_for_close()  # a form may still be read, to be sent
         return Response(response.status, response.headers, body)
@@ -286,19 +286,18 @@ async def _read(response: aiohttp.ClientResponse, silence: float) -> bytes:
     The timer of aiohttp starts again with bytes of the framing too, which may come without end.
     """
     content = response.content
-    if content.is_eof() and content.total_bytes <= LARGEST_BODY:
-        return content.read_nowait()
-    body = bytearray()
+    body = bytearray(content.read_nowait())
+    if content.at_eof():
+        return bytes(body)
     async with asyncio.timeout(silence) as limit:
         while not content.at_eof():
             body += await content.readany()
+            limit.reschedule(asyncio.get_running_loop().time() + silence)
             # Not at the end, so that a small answer that inflates without end stops here.
             if len(body) > LARGEST_BODY:
                 raise DecodeError(
-                    f"The answer is larger than {LARGEST_BODY:,} bytes; it was not read to its "
-                    "end.",
+                    f"The answer is larger than {LARGEST_BODY:,} bytes; the rest was not read.",
                     status=response.status,
                     content_type=response.headers.get("Content-Type"),
                 )
-            limit.reschedule(asyncio.get_running_loop().time() + silence)
     return bytes(body)

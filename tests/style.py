@@ -69,7 +69,7 @@ BUDGETS: Final = {
     "files": 2369,
     "local": 5955,
     "resources": 1732,
-    "runs": 5821,
+    "runs": 5794,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakSet
 
 import msgspec
 
@@ -37,6 +36,12 @@ MEMORY: Final = Path(":memory:")
 
 _BUSY: Final = 5.0  # seconds to wait while another program reads the file
 _HELD: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_ABOUT_VALUES: Final = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -61,20 +66,25 @@ class JournalFile:
         self.header: JournalHeader = header
         self.lock: Lock | None = None
         with explained(path), ExitStack() as opened:
-            if path == MEMORY:
-                self._db = opened.enter_context(closing(_connect_to_memory(header)))
-            else:
+            if path != MEMORY:
                 self.lock = Lock(path)
                 opened.callback(self.lock.release)
                 _make_if_missing(path, header, create=create)
-                self._db = opened.enter_context(closing(_connect(path)))
-                self.header = read_header(path, self._db)
+            has_log = _log_of(path).exists()  # SQLite makes one at the first look
+            self._db = db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
+            opened.callback(db.close)
+            if self.lock is None:
+                _fill(db, header)
+            else:
+                _check_all(path, db, has_log=has_log)
+                _set_up(path, db)
+                self.header = read_header(path, db)
                 _check_header(path, self.header, header)
                 # Writes the log again, whose sync may have failed.
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._watch = JournalWatch(path, self.lock)
+            self._store = Store(db, clock, persistent=self.lock is not None)
             self._opened = opened.pop_all()
-        self._store = Store(self._db, clock, persistent=self._watch is not None)
         _open_files.add(self)
 
     def commit(self, works: Sequence[Work]) -> list[object]:
@@ -83,26 +93,22 @@ class JournalFile:
         The files are checked before, so that nothing is written into those of another run, and
         after: a run that takes a lost lock after that sees the intents of this commit.
         """
-        if self.broken is None:
-            try:
-                self._check_files(written=False)
-                outcomes = self._transact(works)
-                self._check_files(written=True)
-            except JournalLostError as error:
-                self.broken = error
-            else:
-                return outcomes
-        return self._refuse(works)
+        if self._watch is None or self.broken is not None:
+            return self._transact(works)
+        try:
+            self._watch.check(written=False)
+            outcomes = self._transact(works)
+            self._watch.check(written=True)
+        except JournalLostError as error:
+            self.broken = error
+            return self._refuse(works)
+        return outcomes
 
     def close(self) -> None:
         """Close the file, and release its lock."""
         _open_files.discard(self)
         with explained(self._path):
             self._opened.close()
-
-    def _check_files(self, *, written: bool) -> None:
-        if self._watch is not None:
-            self._watch.check(written=written)
 
     def _transact(self, works: Sequence[Work]) -> list[object]:
         if self.broken is not None:
@@ -135,21 +141,18 @@ class JournalFile:
         return [type(broken)(str(broken)) for _ in works]
 
 
-_open_files: Final[WeakSet[JournalFile]] = WeakSet()
-_abandoned: Final[list[JournalFile]] = []
+_open_files: Final[set[JournalFile]] = set()
 
 
-def _abandon_all() -> None:
-    """Give up the files in a forked child, where SQLite must not close them."""
-    _abandoned.extend(_open_files)
-    _open_files.clear()
-    for file in _abandoned:
+def _forget_locks() -> None:
+    """Give up the locks in a forked child; SQLite must not close the files there."""
+    for file in _open_files:
         if file.lock is not None:
             file.lock.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None:
@@ -157,7 +160,7 @@ def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None
         return
     if not create:
         raise InvalidArgumentError(f"there is no journal at {path}: check the path.")
-    log = path.with_name(f"{path.name}-wal")
+    log = _log_of(path)
     if log.exists():
         # SQLite would take the old log for a part of the new file.
         raise JournalDamagedError(
@@ -179,55 +182,45 @@ def _create(path: Path, header: JournalHeader) -> None:
         # copied into the file by close(), which hides errors.
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("PRAGMA synchronous = FULL")
-        db.executescript(f"BEGIN; {SCHEMA}")
-        db.execute(f"PRAGMA application_id = {APPLICATION}")
-        db.execute(f"PRAGMA user_version = {FORMAT}")
-        _insert_header(db, header)
-        db.execute("COMMIT")
+        _fill(db, header)
     unfinished.replace(path)
     sync_folder(path.parent)
 
 
-def _insert_header(db: sqlite3.Connection, header: JournalHeader) -> None:
-    content = msgspec.json.encode(header)
-    db.execute("INSERT INTO header VALUES (1, ?, ?)", (content, zlib.crc32(content)))
+def _fill(db: sqlite3.Connection, header: JournalHeader) -> None:
+    db.executescript(f"BEGIN; {SCHEMA}")
+    db.execute(f"PRAGMA application_id = {APPLICATION}")
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    Store(db).set_header(header)
+    db.execute("COMMIT")
 
 
-def _connect_to_memory(header: JournalHeader) -> sqlite3.Connection:
-    db = sqlite3.connect(MEMORY, isolation_level=None)
-    db.executescript(SCHEMA)
-    _insert_header(db, header)
-    return db
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    has_log = path.with_name(f"{path.name}-wal").exists()  # SQLite makes one at the first look
-    db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
-    try:
-        db.execute("PRAGMA trusted_schema = OFF")
-        db.execute("PRAGMA cell_size_check = ON")
-        check(path, db)
-        if not has_log:
-            _check_length(path, db)
-        _check_items(path, db)
-        db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
-        db.execute("PRAGMA checkpoint_fullfsync = ON")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA journal_size_limit = -1")  # a log that shrinks was changed by others
-        _use_wal(path, db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _use_wal(path: Path, db: sqlite3.Connection) -> None:
+def _set_up(path: Path, db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
+    db.execute("PRAGMA checkpoint_fullfsync = ON")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA journal_size_limit = -1")  # a log that shrinks was changed by others
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise JournalError(
             f"{path} cannot be a journal where it is: SQLite has no write-ahead log there. Put it "
             "on a local disk."
         )
+
+
+def _check_all(path: Path, db: sqlite3.Connection, *, has_log: bool) -> None:
+    """Raise `JournalDamagedError` for a file that is not as it was written."""
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
+    check(path, db)
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    if not has_log and path.stat().st_size < pages * size:
+        raise JournalDamagedError(damage(path, "its end is missing"))
+    # Results may be large: their checksums are compared when they are read.
+    (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
+    if said != "ok":
+        raise JournalDamagedError(damage(path, " ".join(said.split())))
 
 
 def check(path: Path, db: sqlite3.Connection) -> None:
@@ -251,20 +244,6 @@ def check(path: Path, db: sqlite3.Connection) -> None:
             f"format {FORMAT} only. Resume the run with the version that began it, or begin a new "
             "journal with the inputs that it has not done."
         )
-
-
-def _check_length(path: Path, db: sqlite3.Connection) -> None:
-    (pages,) = db.execute("PRAGMA page_count").fetchone()
-    (size,) = db.execute("PRAGMA page_size").fetchone()
-    if path.stat().st_size < pages * size:
-        raise JournalDamagedError(damage(path, "its end is missing"))
-
-
-def _check_items(path: Path, db: sqlite3.Connection) -> None:
-    # Results may be large: their checksums are compared when they are read.
-    (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
-    if said != "ok":
-        raise JournalDamagedError(damage(path, " ".join(said.split())))
 
 
 def read_header(path: Path, db: sqlite3.Connection) -> JournalHeader:
@@ -327,20 +306,18 @@ def damage(path: Path, said: str) -> str:
     )
 
 
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
 def _family(path: Path) -> list[Path]:
     return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
 
 
 def _is_fatal(error: Exception) -> bool:
     """Whether *error* is not only about the values of one call."""
-    about_values = (
-        sqlite3.DataError,
-        sqlite3.IntegrityError,
-        sqlite3.InterfaceError,
-        sqlite3.ProgrammingError,
-    )
-    fatal = (sqlite3.Error, DamagedRowError, MemoryError)
-    return isinstance(error, fatal) and not isinstance(error, about_values)
+    fatal = isinstance(error, sqlite3.Error | DamagedRowError | MemoryError)
+    return fatal and not isinstance(error, _ABOUT_VALUES)
 
 
 def _plain(error: Exception) -> Exception:

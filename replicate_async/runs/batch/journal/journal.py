@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+import msgspec
+
 from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalLostError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import MEMORY, JournalFile, Work
@@ -138,7 +140,9 @@ class Journal:
 
     async def set_latest_version(self, version: str) -> None:
         """Record the version that the model was found to have, for later runs."""
-        self.header = await self._call(lambda store: store.set_latest_version(version))
+        header = msgspec.structs.replace(self.header, latest_version=version)
+        await self._call(lambda store: store.set_header(header))
+        self.header = header
 
     async def claimed(self, ids: Iterable[str]) -> set[str]:
         """Return those of the prediction *ids* that belong or belonged to an entry."""

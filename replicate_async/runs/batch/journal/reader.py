@@ -14,7 +14,7 @@ import msgspec
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import check, explained, read_header
-from replicate_async.runs.batch.journal.store import START, Place, counts, page
+from replicate_async.runs.batch.journal.store import START, Place, Store
 
 _TALLY: Final = (
     "SELECT count(*), count(*) FILTER (WHERE status = 'succeeded'), min(done_at), max(done_at), "
@@ -64,7 +64,7 @@ def status(path: str | os.PathLike[str]) -> JournalStatus:
         (began,) = db.execute("SELECT min(intent_at) FROM items").fetchone()
         return JournalStatus(
             header=header,
-            counts=counts(db),
+            counts=Store(db).counts(),
             succeeded=succeeded,
             failed=done - succeeded,
             predict_seconds=seconds,
@@ -84,7 +84,7 @@ def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[l
     with _reading(path) as (_, db):
         place: Place | None = START
         while place is not None:
-            entries, place = page(db, place, state)
+            entries, place = Store(db).page(place, state)
             yield entries
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -92,7 +93,11 @@ class Store:
     """
 
     def __init__(
-        self, db: sqlite3.Connection, clock: Callable[[], float], *, persistent: bool = True
+        self,
+        db: sqlite3.Connection,
+        clock: Callable[[], float] = time.time,
+        *,
+        persistent: bool = True,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -151,15 +156,11 @@ class Store:
 
     def take_back(self, intent: Entry) -> None:
         """Reset the entry of a create that was not sent, if this *intent* of it is stored."""
-        match self.get(intent.key):
-            case (
-                Entry(
-                    state=State.INTENT, attempt=intent.attempt, intent_at=intent.intent_at
-                ) as stored
-            ):
+        stored = self.get(intent.key)
+        if stored is not None and stored.state is State.INTENT:
+            is_this = (stored.attempt, stored.intent_at) == (intent.attempt, intent.intent_at)
+            if is_this:
                 self.record(stored.reset())
-            case _:
-                pass
 
     def _insert_result(self, row: int, result: bytes) -> None:
         try:
@@ -194,55 +195,37 @@ class Store:
             id for table in ("items", "former") for (id,) in self._all(query.format(table), ids)
         }
 
-    def set_latest_version(self, version: str) -> JournalHeader:
-        """Record the version that the model was found to have, and return the new header."""
-        (said,) = self._db.execute("SELECT json FROM header").fetchone()
-        header = msgspec.structs.replace(
-            msgspec.json.decode(said, type=JournalHeader), latest_version=version
-        )
-        said = msgspec.json.encode(header)
-        self._db.execute("UPDATE header SET json = ?, crc = ?", (said, zlib.crc32(said)))
-        return header
+    def set_header(self, header: JournalHeader) -> None:
+        """Store the *header* in place of what there is."""
+        content = msgspec.json.encode(header)
+        values = (content, zlib.crc32(content))
+        self._db.execute("INSERT OR REPLACE INTO header VALUES (1, ?, ?)", values)
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None."""
         return self._known([key]).get(key)
 
     def page(self, after: Place, state: State | None) -> tuple[list[Entry], Place | None]:
-        """Return entries after a place; see `page`."""
-        return page(self._db, after, state)
+        """Return entries after a place, in index order, and the place where they end.
+
+        There are as many as a few megabytes hold. The place is None when there are no more.
+        """
+        chosen = _PAGE % ("" if state is None else " AND state = ?")
+        entries: list[Entry] = []
+        size = 0
+        for row in self._db.execute(chosen, after if state is None else (*after, state)):
+            entry = _entry(row)
+            entries.append(entry)
+            size += len(entry.result or b"")
+            if len(entries) == _PAGE_ROWS or size >= _PAGE_BYTES:
+                return entries, (entry.index, row[0])
+        return entries, None
 
     def counts(self) -> dict[State, int]:
         """Return how many entries there are of each state."""
-        return counts(self._db)
-
-
-def page(
-    db: sqlite3.Connection, after: Place, state: State | None
-) -> tuple[list[Entry], Place | None]:
-    """Return entries after a place, in index order, and the place where they end.
-
-    There are as many as a few megabytes hold. The place is None when there are no more.
-    """
-    chosen = _PAGE % ("" if state is None else " AND state = ?")
-    rows = db.execute(chosen, after if state is None else (*after, state))
-    entries: list[Entry] = []
-    size = 0
-    for row in rows:
-        entry = _entry(row)
-        entries.append(entry)
-        size += len(entry.result or b"")
-        if len(entries) == _PAGE_ROWS or size >= _PAGE_BYTES:
-            return entries, (entry.index, row[0])
-    return entries, None
-
-
-def counts(db: sqlite3.Connection) -> dict[State, int]:
-    """Return how many entries there are of each state."""
-    found = dict.fromkeys(State, 0)
-    for state, number in db.execute("SELECT state, count(*) FROM items GROUP BY state"):
-        found[State(state)] = number
-    return found
+        query = "SELECT state, count(*) FROM items GROUP BY state"
+        found = {State(state): number for state, number in self._db.execute(query)}
+        return {state: found.get(state, 0) for state in State}
 
 
 def checksum(entry: Entry) -> int:

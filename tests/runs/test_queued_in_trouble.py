@@ -137,7 +137,7 @@ def overloaded(seconds: int) -> Callable[[], Answer]:
 
 
 @pytest.mark.parametrize("seconds", [20, 3600])
-async def test_a_poll_is_put_off_only_as_far_as_the_wait_reaches(seconds: int) -> None:
+async def test_a_retry_after_is_cut_to_the_time_limit_of_the_wait(seconds: int) -> None:
     """The run has ended before its time is up, and is seen to have."""
     server = Troubled(overloaded(seconds), begin=0.0, end=1.0, queue=0.0, work=5.0)
     async with server, server.client() as client:
@@ -150,7 +150,7 @@ async def test_a_poll_is_put_off_only_as_far_as_the_wait_reaches(seconds: int) -
 
 
 @pytest.mark.parametrize("seconds", [20, 3600])
-async def test_a_run_at_work_is_looked_at_before_its_time_is_up(seconds: int) -> None:
+async def test_a_working_run_is_polled_before_its_timeout(seconds: int) -> None:
     server = Troubled(overloaded(seconds), begin=0.5, end=2.0, queue=0.0, work=5.0)
     async with server, server.client() as client:
         made = await client.predictions.create("acme/echo", {})
@@ -168,7 +168,7 @@ async def test_a_long_wait_obeys_a_server_that_names_one_up_to_a_minute() -> Non
     assert 60.0 <= server.polled[-1] < 62.0
 
 
-async def test_a_client_whose_polls_are_held_back_looks_before_a_time_is_up() -> None:
+async def test_paused_polls_are_probed_before_a_time_limit() -> None:
     """After several failures one poll is tried for all; it is put off no further either."""
     made: list[str] = []
     server = Troubled(overloaded(3600), begin=0.0, end=3.0, queue=0.0, work=5.0)

@@ -26,7 +26,7 @@ from tests.support.waiting import HANG
 @pytest.mark.parametrize(
     "waits", [1_000, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
-def test_many_waits_cost_little_more_than_a_request_each(waits: int) -> None:
+def test_a_run_among_many_waits_costs_at_most_a_request_and_a_fifth(waits: int) -> None:
     world = World(pages=1000)
 
     delays = run_virtually(world.keep_running(waits, seconds=50, shortest=10))
@@ -88,7 +88,7 @@ def test_a_run_that_ends_early_is_seen_before_it_is_much_older() -> None:
     assert run_virtually(main()) < 14.0
 
 
-def test_pages_are_no_more_than_there_is_room_for() -> None:
+def test_pages_keep_to_their_rate() -> None:
     world = World(whole=True, pages=2.0)
 
     run_virtually(world.keep_running(800, seconds=60, shortest=10))

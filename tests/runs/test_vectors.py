@@ -173,7 +173,7 @@ async def redirected(case: dict[str, Any]) -> None:
         assert len(run.resumed_after) == 1
 
 
-async def test_requests_say_what_they_want() -> None:
+async def test_requests_accept_an_event_stream_that_is_not_cached() -> None:
     run = Run([encode("output", "a", id="1"), encode("done", "{}", id="2")])
     service = Service(run)
     async with service.server, service.client() as client:
@@ -229,7 +229,7 @@ def troubled(run: Run, troubles: list[Trouble]) -> Callable[[int, str], Answer]:
     marked=st.booleans(),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-async def test_any_stream_under_any_trouble_is_its_reference(
+async def test_any_stream_over_broken_connections_equals_its_events(
     events: list[tuple[str, str]], troubles: list[Trouble], marked: bool
 ) -> None:
     wire = [
@@ -258,7 +258,7 @@ async def test_any_stream_under_any_trouble_is_its_reference(
         ] == events
 
 
-async def test_a_stream_error_keeps_what_had_come() -> None:
+async def test_a_stream_error_has_the_received_text() -> None:
     run = Run([encode("output", "a", id="1")])
     run.answers = lambda connection, last: (
         Answer(status=404, body=b'{"detail": "gone"}')

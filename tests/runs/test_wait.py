@@ -126,7 +126,7 @@ def test_a_run_whose_state_is_known_is_polled_after_a_pause() -> None:
     assert world.asked_at == [1.0]
 
 
-def test_an_unknown_status_is_waited_through_until_there_is_an_end() -> None:
+def test_an_unknown_status_does_not_end_a_wait() -> None:
     going = run("warming-up")
     over = run("exploded", completed_at="2026-03-16T12:00:00Z")
     world = World(going, going, over)
@@ -135,7 +135,7 @@ def test_an_unknown_status_is_waited_through_until_there_is_an_end() -> None:
     assert len(world.asked_at) == 3
 
 
-def test_an_unfinished_run_is_not_over_for_being_timestamped() -> None:
+def test_a_completed_at_does_not_end_a_run_that_is_processing() -> None:
     odd = run("processing", completed_at="2026-03-16T12:00:00Z")
     world = World(odd, run("succeeded"))
 
@@ -159,7 +159,7 @@ def test_a_run_that_stays_unknown_is_not_found() -> None:
     assert len(world.asked_at) < 15
 
 
-def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
+def test_a_run_that_was_seen_and_is_not_found_any_more_is_gone() -> None:
     world = World(run("processing"), not_found())
 
     with pytest.raises(PredictionGone) as caught:
@@ -173,7 +173,7 @@ def test_a_run_that_was_there_and_is_no_more_is_gone() -> None:
     assert 30.0 <= world.asked_at[-1] - world.asked_at[1] <= 36.0
 
 
-def test_an_error_that_no_poll_can_mend_ends_the_wait() -> None:
+def test_a_fatal_error_of_a_poll_ends_the_wait() -> None:
     world = World(run("processing"), ClientStateError("This client is closed."))
 
     with pytest.raises(ClientStateError, match="is closed"):
@@ -206,7 +206,7 @@ def test_an_answer_that_does_not_come_ends_half_a_minute_after_the_timeout() -> 
     assert world.now - 100.0 == pytest.approx(30.01)
 
 
-def test_a_timeout_of_the_fetch_itself_is_not_taken_for_the_waits() -> None:
+def test_a_timeout_error_of_a_poll_is_not_a_wait_timeout() -> None:
     world = World(TimeoutError("of a fetch"))
 
     with pytest.raises(TimeoutError, match="of a fetch"):
@@ -214,7 +214,7 @@ def test_a_timeout_of_the_fetch_itself_is_not_taken_for_the_waits() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_pace_is_a_poll(client: Replicate) -> None:
+async def test_a_number_as_the_pace_is_refused(client: Replicate) -> None:
     with pytest.raises(InvalidArgumentError, match=r"poll=0.5 must be a Poll"):
         await client.predictions.wait("abc", poll=0.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
@@ -312,7 +312,7 @@ async def test_a_run_goes_on_after_the_timeout_of_its_wait(client: Replicate) ->
     assert not (await client.predictions.get(made)).done
 
 
-def test_waiting_for_what_never_was_is_no_endless_wait() -> None:
+def test_a_wait_for_an_unknown_run_ends_at_its_timeout() -> None:
     world = World(not_found())
 
     with pytest.raises(WaitTimeout, match="abc was never seen after 3 s"):

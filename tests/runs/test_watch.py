@@ -85,7 +85,7 @@ async def test_a_function_is_called_with_every_change(service: Service, kind: st
     assert seen == ["starting", "processing", "processing", "processing", "succeeded"]
 
 
-async def test_what_the_function_raises_ends_its_wait_and_no_other(service: Service) -> None:
+async def test_an_error_of_the_function_ends_its_wait_and_no_other(service: Service) -> None:
     def refuse(run: Prediction) -> None:
         if run.status == "processing":
             raise LookupError("mine")
@@ -124,7 +124,7 @@ async def test_a_run_is_cancelled_when_the_function_raises(service: Service) -> 
     assert service.asked("/cancel") == 1
 
 
-async def test_something_that_cannot_be_called_is_refused(service: Service) -> None:
+async def test_an_on_update_that_is_not_callable_is_refused(service: Service) -> None:
     async with service.client() as client:
         with pytest.raises(InvalidArgumentError, match="on_update=3 must be a function"):
             await client.predictions.wait("abc", on_update=3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
@@ -141,7 +141,7 @@ async def test_a_watch_that_is_left_early_leaves_nothing_behind(service: Service
         assert len(context_of(client).tracker) == 0
 
 
-async def test_a_watch_of_what_has_ended_shows_that(client: Replicate) -> None:
+async def test_a_watch_of_an_ended_run_shows_its_end(client: Replicate) -> None:
     made = await client.predictions.create("replicate/hello-world", {"text": "x"}, wait=10)
     assert made.done
 

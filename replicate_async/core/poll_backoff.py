@@ -1,8 +1,8 @@
 """One backoff for all polls of a client, so that an outage costs a few requests.
 
 Ten thousand waits that each backed off alone would still send thousands of requests to an API that
-is out. So after some failures in a row, of whichever runs, polls are paused, and one probe at a
-time is sent until a poll is answered.
+is out. So after 5 failures in a row, of any runs, polls are paused, and one probe at a time is sent
+until a poll is answered.
 
 Nothing here reads a clock: the caller passes the time.
 """

@@ -137,7 +137,7 @@ class StreamReader:
             return True
         while not self.finished:
             if self._reading:
-                raise ClientStateError("The stream is being read by another task; one can.")
+                raise ClientStateError("The stream is being read by another task; read it in one.")
             self._reading = True
             try:
                 source = self._source

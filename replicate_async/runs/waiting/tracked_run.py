@@ -33,9 +33,12 @@ class Subscription:
     options: WaitOptions
     wants_updates: bool
     began: float | None = None
+    """When it was first awaited."""
     run: TrackedRun | None = None
+    """The run, kept between two changes: its pace goes on."""
     woken: asyncio.Future[AnyRun | None] | None = None
     limit: asyncio.TimerHandle | None = None
+    """The timer of its time limit."""
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""The arguments of waits: two time limits and a pace."""
+"""The arguments of waits: two time limits, a pace and a function that sees each change."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Who watches which prediction, so that one that nobody watches any more is cancelled."""
+"""The viewers of predictions: a prediction that no browser streams any more is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,24 +17,23 @@ from replicate_async.schemas import Prediction
 from replicate_async.web.resume import ResumePoint
 
 GRACE_PERIOD: Final = 3.0
-"""Seconds that a page may take to come back."""
+"""Seconds that a page may take to reconnect."""
 
 
 class Viewers:
-    """The browsers that follow predictions of *client*, by prediction.
+    """Counts the browsers that stream predictions of *client*, and cancels those without any.
 
-    A page that is loaded again, or loses its connection for a moment, leaves and comes back; a
-    closed tab does not. So a prediction is cancelled once nobody has followed it for *grace_period*
-    seconds. Several may follow one. It knows the browsers of its own process: behind several
-    processes, send a prediction's followers to the same one. Use it with ``async with``, or call
-    `aclose` at the end.
+    A page that is loaded again, or loses its connection for a moment, reconnects; a closed tab does
+    not. Therefore a prediction is cancelled when no browser has streamed it for *grace_period*
+    seconds. Only the browsers of one process are counted: behind several processes, route those of
+    a prediction to the same one. Use it with ``async with``, or call `aclose` at the end.
     """
 
     def __init__(self, client: Replicate, *, grace_period: float = GRACE_PERIOD) -> None:
         self._client = client
         self._grace_period = grace_period
-        self._followers: Counter[str] = Counter()
-        self._waits: dict[str, asyncio.TimerHandle] = {}
+        self._viewers: Counter[str] = Counter()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._cancelling: set[asyncio.Task[Prediction | None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -43,55 +43,54 @@ class Viewers:
         await self.aclose()
 
     def track(self, prediction: Prediction) -> None:
-        """Cancel *prediction*, which was just created, unless somebody comes to follow it."""
-        if not prediction.done and not self._followers[prediction.id]:
-            self._wait_for(prediction.id)
+        """Cancel *prediction*, which was just created, unless a browser begins to stream it."""
+        if not prediction.done and not self._viewers[prediction.id]:
+            self._start_timer(prediction.id)
 
     def stream(
         self, prediction: Prediction | str, *, resume: ResumePoint | None = None
     ) -> ViewerStream:
-        """Follow a prediction, by its id or a snapshot of it, from where *resume* says.
+        """Return a stream of a prediction for one browser, for a response or an encoder.
 
-        It is what the encoders and responses take, in the place of a stream.
+        Args:
+            prediction: The prediction, or its id.
+            resume: Where the browser left off, from `resume_point`.
         """
         at = resume or ResumePoint("")
         stream = self._client.predictions.stream(
             prediction, last_event_id=at.last_event_id, received=at.chars_sent
         )
-        prediction_id = prediction if isinstance(prediction, str) else prediction.id
-        return ViewerStream(self, stream, prediction_id)
+        name = prediction if isinstance(prediction, str) else prediction.id
+        return ViewerStream(stream, partial(self._joined, name), partial(self._left, name))
 
     async def aclose(self) -> None:
-        """Cancel at once what is not followed, and wait for that."""
-        waits, self._waits = self._waits, {}
-        for prediction_id, wait in waits.items():
-            wait.cancel()
+        """Cancel predictions without viewers at once, and wait for that."""
+        timers, self._timers = self._timers, {}
+        for prediction_id, timer in timers.items():
+            timer.cancel()
             self._cancel(prediction_id)
         await asyncio.gather(*self._cancelling)
 
-    def joined(self, prediction_id: str) -> None:
-        """Note one more follower."""
-        self._followers[prediction_id] += 1
-        if wait := self._waits.pop(prediction_id, None):
-            wait.cancel()
+    def _joined(self, prediction_id: str) -> None:
+        self._viewers[prediction_id] += 1
+        if timer := self._timers.pop(prediction_id, None):
+            timer.cancel()
 
-    def left(self, prediction_id: str, *, over: bool) -> None:
-        """Note one follower less, who has seen the end if *over*."""
-        self._followers[prediction_id] -= 1
-        if self._followers[prediction_id] <= 0:
-            del self._followers[prediction_id]
-            if not over:
-                self._wait_for(prediction_id)
+    def _left(self, prediction_id: str, finished: bool) -> None:  # noqa: FBT001 - a callback
+        self._viewers[prediction_id] -= 1
+        if self._viewers[prediction_id] <= 0:
+            del self._viewers[prediction_id]
+            if not finished:
+                self._start_timer(prediction_id)
 
-    def _wait_for(self, prediction_id: str) -> None:
-        if prediction_id not in self._waits:
+    def _start_timer(self, prediction_id: str) -> None:
+        if prediction_id not in self._timers:
             loop = asyncio.get_running_loop()
-            self._waits[prediction_id] = loop.call_later(
-                self._grace_period, self._give_up, prediction_id
-            )
+            timer = loop.call_later(self._grace_period, self._give_up, prediction_id)
+            self._timers[prediction_id] = timer
 
     def _give_up(self, prediction_id: str) -> None:
-        del self._waits[prediction_id]
+        del self._timers[prediction_id]
         self._cancel(prediction_id)
 
     def _cancel(self, prediction_id: str) -> None:
@@ -103,29 +102,31 @@ class Viewers:
 
 
 class ViewerStream:
-    """A stream of a prediction whose followers an `Viewers` counts."""
+    """A stream of a prediction for one browser, which `Viewers` counts while it is entered."""
 
-    def __init__(self, viewers: Viewers, stream: Stream, prediction_id: str) -> None:
-        self._audience = viewers
+    def __init__(
+        self, stream: Stream, joined: Callable[[], None], left: Callable[[bool], None]
+    ) -> None:
         self._stream = stream
-        self._prediction_id = prediction_id
-        self._joined = ""
-        self._over = False
+        self._joined = joined
+        self._left = left
+        self._entered = False
+        self._finished = False
 
     @property
     def prediction(self) -> Prediction:
-        """The prediction as it was last seen."""
+        """The latest snapshot of the prediction."""
         return self._stream.prediction
 
     async def __aenter__(self) -> Self:
-        # Joined before the API is asked: its answer may take longer than what is left of the grace.
-        self._audience.joined(self._prediction_id)
+        # Counted before the API answers, which may take longer than the rest of the grace period.
+        self._joined()
         try:
             await self._stream.__aenter__()
         except BaseException:
-            self._audience.left(self._prediction_id, over=False)
+            self._left(False)
             raise
-        self._joined = self._prediction_id
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -137,14 +138,14 @@ class ViewerStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop following."""
-        joined, self._joined = self._joined, ""
-        if joined:
-            self._audience.left(joined, over=self._over)
+        """Close the stream; the browser is no viewer any more."""
+        entered, self._entered = self._entered, False
+        if entered:
+            self._left(self._finished)
         await self._stream.aclose()
 
     async def __aiter__(self) -> AsyncIterator[StreamEvent]:
         async for event in self._stream:
             if isinstance(event, DoneEvent):
-                self._over = True
+                self._finished = True
             yield event

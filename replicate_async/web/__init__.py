@@ -16,6 +16,7 @@ from replicate_async.web.errors import error_headers, error_status, public_messa
 from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.request_check import LOCAL_HOSTS, RequestRefusal, request_refusal
 from replicate_async.web.resume import ResumePoint, resume_point
+from replicate_async.web.shutdown import StreamShutdown
 from replicate_async.web.sse import SSE_HEADERS, to_sse
 from replicate_async.web.text import TEXT_HEADERS, to_text
 from replicate_async.web.viewers import Viewers, ViewerStream
@@ -29,6 +30,7 @@ __all__ = [
     "EventStream",
     "RequestRefusal",
     "ResumePoint",
+    "StreamShutdown",
     "ViewerStream",
     "Viewers",
     "error_headers",

@@ -19,6 +19,7 @@ from replicate_async.runs.streaming.events import (
 from replicate_async.web.encode import ErrorMessage, encode_stream
 from replicate_async.web.errors import public_message
 from replicate_async.web.read_ahead import EventStream
+from replicate_async.web.shutdown import StreamShutdown
 from replicate_async.web.sse import PING, SSE_HEADERS
 
 UI_MESSAGE_STREAM_HEADERS: Final[dict[str, str]] = {
@@ -38,6 +39,7 @@ def to_ui_message_stream(
     message_id: str | None = None,
     logs: bool = False,
     error_message: ErrorMessage = public_message,
+    shutdown: StreamShutdown | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield an entered *stream* as a message for ``useChat``, as it comes.
 
@@ -47,9 +49,10 @@ def to_ui_message_stream(
     message_id: the id of the message; by default that of the prediction.
     logs: send the logs too, as transient ``data-logs`` parts.
     error_message: returns the text of the error part for an error.
+    shutdown: ends the message with an error part when the server stops.
     """
-    encoding = _Message(stream, message_id, error_message, logs=logs)
-    return encode_stream(stream, encoding, ping)
+    encoder = _Message(stream, message_id, error_message, logs=logs)
+    return encode_stream(stream, encoder, ping, shutdown)
 
 
 class _Message:
@@ -94,6 +97,9 @@ class _Message:
 
     def failed(self, error: Exception) -> str:
         return self._error(self._error_message(error)) + self.end()
+
+    def interrupted(self) -> str:
+        return self._error("The server was stopped.") + self.end()
 
     def end(self) -> str:
         self.finished = True

@@ -1,4 +1,4 @@
-"""A stream for a browser that may go away at any time: what the responses have in common."""
+"""Serving a stream to a browser that may disconnect at any time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_async.web.read_ahead import EventStream
 
 
 async def enter(stream: EventStream) -> None:
-    """Enter *stream* unless that was done; log the error if it fails."""
+    """Enter *stream* unless it is entered; log the error if that fails."""
     try:
         _ = stream.prediction
     except ClientStateError:
@@ -25,18 +25,18 @@ async def enter(stream: EventStream) -> None:
 
 
 async def run_until_disconnect(
-    gone: Coroutine[object, object, object], work: Awaitable[object]
+    disconnect: Coroutine[object, object, object], work: Awaitable[object]
 ) -> None:
-    """Await *work*, but stop it when *gone* ends first.
+    """Await *work* in the calling task, and cancel it when *disconnect* ends first.
 
-    *work* runs in the caller's own task. Its errors pass; one of *gone* means that it has ended.
+    An error of *disconnect* counts as its end.
     """
     with anyio.CancelScope() as scope:
-        watch = asyncio.ensure_future(gone)
+        watch = asyncio.ensure_future(disconnect)
 
         def stop(_: object) -> None:
             if not watch.cancelled():
-                watch.exception()  # it was seen: asyncio need not report it
+                watch.exception()  # marks it as retrieved, or asyncio would log it
             scope.cancel()
 
         watch.add_done_callback(stop)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Protocol
+from contextlib import nullcontext
+from typing import Protocol, TypeAlias
 
 from replicate_async.errors import ReplicateError
 from replicate_async.runs.streaming.events import StreamEvent
 from replicate_async.web.read_ahead import EventStream, ReadAhead
+from replicate_async.web.shutdown import StreamShutdown
 
 logger: logging.Logger = logging.getLogger("replicate_async.web")
 
-ErrorMessage = Callable[[Exception], str]
-"""Says to a user what an error means."""
+ErrorMessage: TypeAlias = Callable[[Exception], str]
+"""Returns what a user reads about an error."""
 
 
-class Encoding(Protocol):
-    """A format: what is written for events, for a silence, and at both ends."""
+class Encoder(Protocol):
+    """A format: the text for events, for a heartbeat, and for both ends."""
 
     finished: bool
     """Whether the last event has been encoded."""
@@ -31,11 +33,15 @@ class Encoding(Protocol):
         ...
 
     def ping(self) -> str:
-        """Return what shows that the connection lives and means nothing else."""
+        """Return a heartbeat, which readers ignore."""
         ...
 
     def failed(self, error: Exception) -> str:
         """Return what comes last when reading raised *error*, or raise it."""
+        ...
+
+    def interrupted(self) -> str:
+        """Return what comes last when the server stops, or raise `OSError`."""
         ...
 
     def end(self) -> str:
@@ -44,30 +50,32 @@ class Encoding(Protocol):
 
 
 async def encode_stream(
-    stream: EventStream, encoding: Encoding, ping: float | None
+    stream: EventStream, encoder: Encoder, ping: float | None, shutdown: StreamShutdown | None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield *stream*, which has been entered, as bytes: all that is ready in one piece.
+    """Yield *stream*, which has been entered, as bytes: all events that are ready in one piece.
 
-    After *ping* seconds without an event there is a heartbeat. Errors end it as *encoding* says,
-    and are logged. It does not close *stream*.
+    After *ping* seconds without an event there is a heartbeat. An error is logged, and encoded as
+    the last piece. The stream is not closed.
     """
-    feed = ReadAhead(aiter(stream))
+    events = ReadAhead(aiter(stream))
     try:
-        if opening := encoding.start():
-            yield opening.encode()
-        try:
-            while not encoding.finished and (events := await feed.next(ping)) is not None:
-                if piece := encoding.encode(events) if events else encoding.ping():
-                    yield piece.encode(errors="replace")
-        except Exception as error:  # noqa: BLE001 - a browser gets its words, the log the rest
-            _log(stream, error)
-            closing = encoding.failed(error)
-        else:
-            closing = encoding.end()
-        if closing:
-            yield closing.encode(errors="replace")
+        with nullcontext() if shutdown is None else shutdown.ends(events):
+            if opening := encoder.start():
+                yield opening.encode()
+            try:
+                while not encoder.finished and (ready := await events.next(ping)) is not None:
+                    if piece := encoder.encode(ready) if ready else encoder.ping():
+                        yield piece.encode(errors="replace")
+            except Exception as error:  # noqa: BLE001 - the log has what the browser must not see
+                _log(stream, error)
+                closing = encoder.failed(error)
+            else:
+                cut = events.interrupted and not encoder.finished
+                closing = encoder.interrupted() if cut else encoder.end()
+            if closing:
+                yield closing.encode(errors="replace")
     finally:
-        feed.close()
+        events.close()
 
 
 def _log(stream: EventStream, error: Exception) -> None:
@@ -75,4 +83,4 @@ def _log(stream: EventStream, error: Exception) -> None:
     if isinstance(error, ReplicateError):
         logger.warning("the stream of %s ended with %s: %s", name, type(error).__name__, error)
     else:
-        logger.error("relaying the stream of %s failed", name, exc_info=error)
+        logger.error("encoding the stream of %s failed", name, exc_info=error)

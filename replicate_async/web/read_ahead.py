@@ -1,4 +1,4 @@
-"""Events in batches: whatever is ready goes into one, and a heartbeat fills a silence."""
+"""Events in batches: all that are ready are one batch, and a silence is an empty one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVENT_ITSELF: Final = 64
 
 
 class EventStream(Protocol):
-    """What is relayed: a `replicate_async.Stream`, or anything that does as it does."""
+    """A stream that can be encoded: a `replicate_async.Stream`, or an object with its methods."""
 
     @property
     def prediction(self) -> Prediction:
@@ -37,13 +37,13 @@ class EventStream(Protocol):
 
 
 class ReadAhead:
-    """Reads *events* ahead of who sends them on, as far as `_MOST_WAITING`.
+    """Buffers *events* ahead of the sender, up to 64 KiB.
 
-    The reading is a task of its own, so that neither a heartbeat nor a slow browser interrupts it;
-    there is one only while there is room for more.
+    They are read in a task, so that neither a heartbeat nor a slow browser interrupts the reading;
+    the task exists only while there is room for more events.
     """
 
-    __slots__ = ("_error", "_events", "_over", "_reading", "_ready", "_some")
+    __slots__ = ("_error", "_events", "_over", "_reading", "_ready", "_some", "interrupted")
 
     def __init__(self, events: AsyncIterator[StreamEvent]) -> None:
         self._events = events
@@ -52,18 +52,20 @@ class ReadAhead:
         self._reading: asyncio.Task[None] | None = None
         self._over = False
         self._error: Exception | None = None
+        self.interrupted: bool = False
+        """Whether `interrupt` was called before the last event was read."""
 
-    async def next(self, patience: float | None) -> list[StreamEvent] | None:
-        """Return the events that are ready, or wait for one at most *patience* seconds.
+    async def next(self, timeout: float | None) -> list[StreamEvent] | None:
+        """Return the events that are ready, or wait for one at most *timeout* seconds.
 
-        An empty list is a silence, None the end. Raises what reading the events raised, once all
-        that came before is handed over.
+        Returns an empty list after a silence, and None at the end. Raises the error of reading the
+        events, after all events before it were returned.
         """
         if not self._ready and not self._over:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._read())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(timeout):
                     await self._some.wait()
         if self._ready:
             ready, self._ready = self._ready, []
@@ -77,8 +79,15 @@ class ReadAhead:
             raise self._error
         return None
 
+    def interrupt(self) -> None:
+        """End after the events that are ready."""
+        if not self._over:
+            self.interrupted = self._over = True
+            self.close()
+            self._some.set()
+
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._reading is not None:
             self._reading.cancel()
 
@@ -93,7 +102,7 @@ class ReadAhead:
                     room -= len(str(event.data))
                 if room <= 0:
                     return
-        except Exception as error:  # noqa: BLE001 - handed to who reads; nothing is swallowed
+        except Exception as error:  # noqa: BLE001 - `next` raises it
             self._error = error
         except BaseException:
             self._over = True

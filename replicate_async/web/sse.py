@@ -18,6 +18,7 @@ from replicate_async.web.encode import ErrorMessage, encode_stream
 from replicate_async.web.errors import public_message
 from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.resume import ResumePoint, end_id, event_id
+from replicate_async.web.shutdown import StreamShutdown
 
 SSE_HEADERS: Final[dict[str, str]] = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -38,6 +39,7 @@ def to_sse(
     resume: ResumePoint | None = None,
     logs: bool = False,
     error_message: ErrorMessage = public_message,
+    shutdown: StreamShutdown | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of an entered *stream* as server-sent events, as they come.
 
@@ -50,8 +52,10 @@ def to_sse(
     resume: where the browser left off, from `resume_point`.
     logs: send ``logs`` events too. Logs may hold what users should not see.
     error_message: returns the ``detail`` for an error.
+    shutdown: ends the events without a ``done`` when the server stops; the browser reconnects.
     """
-    return encode_stream(stream, _Events(stream, resume, error_message, logs=logs), ping)
+    encoder = _Events(stream, resume, error_message, logs=logs)
+    return encode_stream(stream, encoder, ping, shutdown)
 
 
 class _Events:
@@ -68,7 +72,7 @@ class _Events:
         self._error_message = error_message
         self._logs = logs
         self._sent = resume.chars_sent if resume is not None else 0
-        # Without an id to go on after, the stream begins anew: that much of it is known.
+        # Without an id to go on after, the stream begins again: that much of it is known.
         self._known = self._sent if resume is not None and not resume.last_event_id else 0
 
     def start(self) -> str:
@@ -101,6 +105,9 @@ class _Events:
 
     def failed(self, error: Exception) -> str:
         return _error(self._error_message(error)) + self._done("error")
+
+    def interrupted(self) -> str:
+        return ""  # no `done`: an EventSource reconnects, and goes on where it was
 
     def end(self) -> str:
         return "" if self.finished else self._done(None)

@@ -1,20 +1,21 @@
-"""Responses for Starlette, FastAPI and whatever else speaks ASGI.
+"""Responses for Starlette, FastAPI and other ASGI frameworks.
 
-    @app.get("/story")
+    @app.get("/story", response_class=SSEResponse)
     async def story() -> SSEResponse:
         return SSEResponse(client.stream("owner/name", {"prompt": "Hi"}))
 
-A response owns its stream: it enters it, and closes it however the exchange ends. When the browser
-goes away, it does so at once, and that cancels the prediction if the stream's ``on_exit`` says so.
-When the stream cannot be entered, such as for a wrong input, the answer is an error status with the
-``detail`` as JSON.
+A response owns its stream: it enters it, and closes it on every way out. It notices at once that
+the browser has disconnected; closing the stream then cancels the prediction if its ``on_exit`` says
+so. When the stream cannot be entered, such as for a wrong input, the answer is an error status with
+the ``detail`` as JSON.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from replicate_async.errors import ReplicateError
@@ -24,6 +25,7 @@ from replicate_async.web.encode import ErrorMessage
 from replicate_async.web.errors import error_headers, error_status, public_message
 from replicate_async.web.read_ahead import EventStream
 from replicate_async.web.resume import ResumePoint
+from replicate_async.web.shutdown import StreamShutdown
 from replicate_async.web.sse import SSE_HEADERS, to_sse
 from replicate_async.web.text import TEXT_HEADERS, to_text
 
@@ -37,42 +39,39 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 _PING: Final = 15.0
+_SEND_TIMEOUT: Final = 60.0
+_Encode = Callable[[EventStream], AsyncGenerator[bytes, None]]
 
 
-class _StreamResponse(Response, ABC):
-    """An answer made of the pieces of a stream, which it owns."""
-
-    own_headers: Mapping[str, str]
-    """What the format needs."""
+class _StreamResponse(Response):
+    """A response with the pieces of a stream, which it owns."""
 
     def __init__(
         self,
         stream: EventStream,
-        *,
-        headers: Mapping[str, str] | None = None,
-        background: BackgroundTask | None = None,
+        encode: _Encode,
+        headers: Mapping[str, str],
+        status_code: int,
+        background: BackgroundTask | None,
+        send_timeout: float | None,
     ) -> None:
-        # Not the base class's: a body, and its length, are not known yet.
-        self.status_code = 200
+        # The base class would make a body and its length, which are not known yet.
+        self.status_code = status_code
         self.background = background
-        self.body = b""
-        self.init_headers({**self.own_headers, "Content-Length": "0", **(headers or {})})
-        del self.headers["Content-Length"]
+        self.init_headers(headers)
         self._stream = stream
-
-    @abstractmethod
-    def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
-        """Encode the stream."""
+        self._encode = encode
+        self._send_timeout = send_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         if scope["method"] == "HEAD":
-            # Starlette's routes answer it like a GET, and it must not run a model.
+            # Starlette routes it like a GET, and it must not run a model.
             await self._start(send)
             await _send(send, b"", more=False)
             return
         try:
-            await run_until_disconnect(_gone(receive), self._serve(scope, receive, send))
+            await run_until_disconnect(_disconnect(receive), self._serve(scope, receive, send))
         finally:
             await self._stream.aclose()
         if self.background is not None:
@@ -91,12 +90,13 @@ class _StreamResponse(Response, ABC):
             return
         try:
             await self._start(send)
-            async with aclosing(self.pieces(self._stream)) as pieces:
+            async with aclosing(self._encode(self._stream)) as pieces:
                 async for piece in pieces:
-                    await _send(send, piece, more=True)
+                    async with asyncio.timeout(self._send_timeout):
+                        await _send(send, piece, more=True)
             await _send(send, b"", more=False)
         except OSError:
-            return  # how some servers say that the browser went away
+            return  # the browser has disconnected, or did not read in time
 
     async def _start(self, send: Send) -> None:
         await send(
@@ -109,13 +109,26 @@ class _StreamResponse(Response, ABC):
 
 
 class SSEResponse(_StreamResponse):
-    """An answer with server-sent events; the options are those of `to_sse`.
+    """A response with server-sent events.
 
-    With a *resume* that is over, the answer is a 204, which keeps an ``EventSource`` from coming
-    back, and the stream is not entered.
+    With a *resume* that is finished, the answer is a 204, which keeps an ``EventSource`` from
+    reconnecting, and the stream is not entered.
+
+    Args:
+        stream: A stream that is not entered yet, from ``client.stream`` or `Viewers.stream`.
+        resume: Where the browser left off, from `resume_point`.
+        ping: Seconds of silence before a comment keeps the connection open; None for never.
+        logs: Send ``logs`` events too. Logs may hold what users should not see.
+        error_message: Returns the ``detail`` for an error.
+        shutdown: Ends the response when the server stops.
+        send_timeout: Seconds that the browser may not read before the stream is closed; None for
+            any time.
+        status_code: The status of a stream that was entered.
+        headers: More headers.
+        background: Runs after the response.
     """
 
-    own_headers: Mapping[str, str] = SSE_HEADERS
+    media_type: str = "text/event-stream"
 
     def __init__(
         self,
@@ -125,24 +138,23 @@ class SSEResponse(_StreamResponse):
         ping: float | None = _PING,
         logs: bool = False,
         error_message: ErrorMessage = public_message,
+        shutdown: StreamShutdown | None = None,
+        send_timeout: float | None = _SEND_TIMEOUT,
+        status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
-        super().__init__(stream, headers=headers, background=background)
-        self._resume = resume
-        self._ping = ping
-        self._logs = logs
-        self._error_message = error_message
-
-    def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
-        """Encode the stream."""
-        return to_sse(
-            stream,
-            ping=self._ping,
-            resume=self._resume,
-            logs=self._logs,
-            error_message=self._error_message,
+        encode = partial(
+            to_sse,
+            ping=ping,
+            resume=resume,
+            logs=logs,
+            error_message=error_message,
+            shutdown=shutdown,
         )
+        all_headers = {**SSE_HEADERS, **(headers or {})}
+        super().__init__(stream, encode, all_headers, status_code, background, send_timeout)
+        self._resume = resume
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
@@ -154,19 +166,53 @@ class SSEResponse(_StreamResponse):
 
 
 class TextResponse(_StreamResponse):
-    """An answer with the bare text of the output; see `to_text`."""
+    """A response with the text of the output; see `to_text`.
 
-    own_headers: Mapping[str, str] = TEXT_HEADERS
+    Args:
+        stream: A stream that is not entered yet.
+        shutdown: Breaks the response off when the server stops.
+        send_timeout: Seconds that the browser may not read before the stream is closed; None for
+            any time.
+        status_code: The status of a stream that was entered.
+        headers: More headers.
+        background: Runs after the response.
+    """
 
-    def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
-        """Encode the stream."""
-        return to_text(stream)
+    media_type: str = "text/plain"
+
+    def __init__(
+        self,
+        stream: EventStream,
+        *,
+        shutdown: StreamShutdown | None = None,
+        send_timeout: float | None = _SEND_TIMEOUT,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        encode = partial(to_text, shutdown=shutdown)
+        all_headers = {**TEXT_HEADERS, **(headers or {})}
+        super().__init__(stream, encode, all_headers, status_code, background, send_timeout)
 
 
 class UIMessageResponse(_StreamResponse):
-    """An answer to React's ``useChat``; the options are those of `to_ui_message_stream`."""
+    """A response to React's ``useChat``.
 
-    own_headers: Mapping[str, str] = UI_MESSAGE_STREAM_HEADERS
+    Args:
+        stream: A stream that is not entered yet.
+        ping: Seconds of silence before a comment keeps the connection open; None for never.
+        message_id: The id of the message; by default that of the prediction.
+        logs: Send the logs too, as transient ``data-logs`` parts.
+        error_message: Returns the text of the error part for an error.
+        shutdown: Ends the message with an error part when the server stops.
+        send_timeout: Seconds that the browser may not read before the stream is closed; None for
+            any time.
+        status_code: The status of a stream that was entered.
+        headers: More headers.
+        background: Runs after the response.
+    """
+
+    media_type: str = "text/event-stream"
 
     def __init__(
         self,
@@ -176,30 +222,28 @@ class UIMessageResponse(_StreamResponse):
         message_id: str | None = None,
         logs: bool = False,
         error_message: ErrorMessage = public_message,
+        shutdown: StreamShutdown | None = None,
+        send_timeout: float | None = _SEND_TIMEOUT,
+        status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
-        super().__init__(stream, headers=headers, background=background)
-        self._ping = ping
-        self._message_id = message_id
-        self._logs = logs
-        self._error_message = error_message
-
-    def pieces(self, stream: EventStream) -> AsyncGenerator[bytes, None]:
-        """Encode the stream."""
-        return to_ui_message_stream(
-            stream,
-            ping=self._ping,
-            message_id=self._message_id,
-            logs=self._logs,
-            error_message=self._error_message,
+        encode = partial(
+            to_ui_message_stream,
+            ping=ping,
+            message_id=message_id,
+            logs=logs,
+            error_message=error_message,
+            shutdown=shutdown,
         )
+        all_headers = {**UI_MESSAGE_STREAM_HEADERS, **(headers or {})}
+        super().__init__(stream, encode, all_headers, status_code, background, send_timeout)
 
 
 async def _send(send: Send, body: bytes, *, more: bool) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
-        pass  # what is left of the request's body
+        pass  # the rest of the request's body

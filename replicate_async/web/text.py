@@ -9,6 +9,7 @@ from replicate_async.errors import StreamError
 from replicate_async.runs.streaming.events import DoneEvent, ErrorEvent, OutputEvent, StreamEvent
 from replicate_async.web.encode import encode_stream
 from replicate_async.web.read_ahead import EventStream
+from replicate_async.web.shutdown import StreamShutdown
 
 TEXT_HEADERS: Final[dict[str, str]] = {
     "Content-Type": "text/plain; charset=utf-8",
@@ -19,14 +20,16 @@ TEXT_HEADERS: Final[dict[str, str]] = {
 """Headers of an answer with bare text: not cached, compressed or held back on the way."""
 
 
-def to_text(stream: EventStream) -> AsyncGenerator[bytes, None]:
+def to_text(
+    stream: EventStream, *, shutdown: StreamShutdown | None = None
+) -> AsyncGenerator[bytes, None]:
     """Yield the output of an entered *stream* as UTF-8 text, as it comes.
 
-    There is no room for heartbeats or for errors in it: what goes wrong is raised, so that the
-    connection breaks off and the reader does not take a part for the whole. `StreamError` stands
-    for a model that failed; one that was canceled just ends.
+    Plain text has no heartbeats and no errors. Errors are raised, so that the connection breaks off
+    and the reader does not take a part for the whole text: `StreamError` when the model failed, and
+    `ConnectionAbortedError` when *shutdown* ends the stream. After a cancel the text just ends.
     """
-    return encode_stream(stream, _Text(), None)
+    return encode_stream(stream, _Text(), None, shutdown)
 
 
 class _Text:
@@ -49,6 +52,9 @@ class _Text:
 
     def failed(self, error: Exception) -> str:
         raise error
+
+    def interrupted(self) -> str:
+        raise ConnectionAbortedError("The server stops.")
 
     def end(self) -> str:
         if self._failure is not None:

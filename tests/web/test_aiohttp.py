@@ -19,7 +19,8 @@ async def running(client: Replicate, *, handler_cancellation: bool = False) -> A
     async def run(request: web.Request) -> web.StreamResponse:
         stream = client.stream(f"acme/{request.match_info['model']}", dict(request.query))
         # Without heartbeats, whose failing would show in the end that nobody reads.
-        return await send_sse(request, stream, resume=resume_point(request.headers), ping=None)
+        point = resume_point(request.headers)
+        return await send_sse(request, stream, resume=point, ping=None, send_timeout=0.1)
 
     async def text(request: web.Request) -> web.StreamResponse:
         return await send_text(request, client.stream(f"acme/{request.match_info['model']}"))
@@ -55,6 +56,14 @@ async def test_a_browser_that_goes_away_cancels_the_prediction(
         await browser.ask(f"/run/{how}")
         await browser.until(b"event: output")
         await browser.leave()
+
+        await assert_canceled(client)
+
+
+async def test_a_browser_that_does_not_read_cancels_the_prediction(client: Replicate) -> None:
+    async with running(client) as port, Browser(port) as browser:
+        await browser.ask("/run/flood")
+        await browser.until(b"event: output")
 
         await assert_canceled(client)
 

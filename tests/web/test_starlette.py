@@ -91,6 +91,22 @@ async def test_a_browser_that_goes_away_cancels_the_prediction(
         await assert_canceled(client)
 
 
+@pytest.mark.parametrize("server_name", SERVERS)
+async def test_a_browser_that_does_not_read_cancels_the_prediction(
+    client: Replicate, server_name: str
+) -> None:
+    async def run(_: Request) -> Response:
+        return SSEResponse(client.stream("acme/flood"), ping=None, send_timeout=0.1)
+
+    app = Starlette(routes=[Route("/", run)])
+    async with SERVERS[server_name](app) as port, Browser(port) as browser:
+        await browser.ask("/")
+        await browser.until(b"event: output")
+
+        await assert_canceled(client)
+        await browser.leave()
+
+
 async def test_a_whole_answer(client: Replicate) -> None:
     async with on_uvicorn(plain(client)) as port:
         answer = await fetch(port, "/run/greet?name=Ada")

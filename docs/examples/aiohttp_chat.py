@@ -11,6 +11,7 @@ reconnects, there is one prediction. The page itself is in chat.html.
 from __future__ import annotations
 
 import argparse
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from aiohttp.typedefs import Handler
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
+    StreamShutdown,
     Viewers,
     error_headers,
     error_status,
@@ -30,44 +32,38 @@ from replicate_async.web import (
 from replicate_async.web.aiohttp import send_sse
 
 PAGE = Path(__file__).with_name("chat.html")
+CLIENT = web.AppKey("client", Replicate)
+VIEWERS = web.AppKey("viewers", Viewers)
+SHUTDOWN = web.AppKey("shutdown", StreamShutdown)
+
+routes = web.RouteTableDef()
 
 
-class Chat:
-    def __init__(
-        self, client: Replicate, viewers: Viewers, model: str, options: dict[str, object]
-    ) -> None:
-        self.client = client
-        self.viewers = viewers
-        self.model = model
-        self.options = options
+@routes.get("/")
+async def page(_: web.Request) -> web.FileResponse:
+    return web.FileResponse(PAGE)
 
-    def app(self) -> web.Application:
-        app = web.Application(middlewares=[own_page_only, refused])
-        app.router.add_get("/", self.page)
-        app.router.add_post("/runs", self.create)
-        app.router.add_get("/runs/{id}/events", self.events)
-        app.router.add_post("/runs/{id}/stop", self.stop)
-        return app
 
-    async def page(self, _: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGE)
+@routes.get("/runs/{id}/events")
+async def events(request: web.Request) -> web.StreamResponse:
+    name = request.match_info["id"]
+    point = resume_point(request.headers, request.query, prediction_id=name)
+    stream = request.app[VIEWERS].stream(name, resume=point)
+    return await send_sse(request, stream, resume=point, shutdown=request.app[SHUTDOWN])
 
-    async def create(self, request: web.Request) -> web.Response:
-        ask = await request.json()
-        prediction = await self.client.predictions.create(
-            self.model, {"prompt": str(ask["prompt"]), **self.options}
-        )
-        self.viewers.track(prediction)  # in case the tab is closed before it follows
-        return web.json_response({"id": prediction.id}, status=201)
 
-    async def events(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["id"]
-        point = resume_point(request.headers, request.query, prediction_id=name)
-        return await send_sse(request, self.viewers.stream(name, resume=point), resume=point)
+@routes.post("/runs/{id}/stop")
+async def stop(request: web.Request) -> web.Response:
+    await request.app[CLIENT].predictions.cancel(request.match_info["id"])
+    return web.Response(status=204)
 
-    async def stop(self, request: web.Request) -> web.Response:
-        await self.client.predictions.cancel(request.match_info["id"])
-        return web.Response(status=204)
+
+def prompt_of(messages: list[dict[str, str]]) -> str:
+    """Return a conversation as one text, which most language models take."""
+    if len(messages) == 1:
+        return messages[0]["text"]
+    turns = [f"{message['role'].title()}: {message['text']}" for message in messages]
+    return "\n\n".join([*turns, "Assistant:"])
 
 
 @web.middleware
@@ -92,23 +88,36 @@ async def refused(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
 
 
-async def make_app(model: str, *, local: bool) -> web.Application:
-    stack = AsyncExitStack()
+def make_app(model: str, *, local: bool) -> web.Application:
     options: dict[str, object] = {"max_tokens": 200}
     if local:
-        server = await stack.enter_async_context(LocalReplicate())
-        client = Replicate(server.api_token, base_url=server.url)
         options["delay_ms"] = 40  # the pace of a language model
-    else:
-        client = Replicate()
-    await stack.enter_async_context(client)
-    viewers = await stack.enter_async_context(Viewers(client))
 
-    async def close(_: web.Application) -> None:
-        await stack.aclose()
+    async def create(request: web.Request) -> web.Response:
+        prompt = prompt_of((await request.json())["messages"])
+        prediction = await request.app[CLIENT].predictions.create(
+            model, {"prompt": prompt, **options}
+        )
+        # In case the tab is closed before it reads the stream.
+        request.app[VIEWERS].track(prediction)
+        return web.json_response({"id": prediction.id}, status=201)
 
-    app = Chat(client, viewers, model, options).app()
-    app.on_cleanup.append(close)
+    async def services(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if local:
+                server = await stack.enter_async_context(LocalReplicate())
+                client = Replicate(server.api_token, base_url=server.url)
+            else:
+                client = Replicate()
+            app[CLIENT] = await stack.enter_async_context(client)
+            app[VIEWERS] = await stack.enter_async_context(Viewers(client))
+            app[SHUTDOWN] = await stack.enter_async_context(StreamShutdown())
+            yield
+
+    app = web.Application(middlewares=[own_page_only, refused])
+    app.add_routes(routes)
+    app.router.add_post("/runs", create)
+    app.cleanup_ctx.append(services)
     return app
 
 
@@ -122,6 +131,6 @@ if __name__ == "__main__":
         make_app(args.model, local=args.local),
         host="127.0.0.1",
         port=args.port,
-        shutdown_timeout=1,
+        shutdown_timeout=3,
         access_log=None,
     )

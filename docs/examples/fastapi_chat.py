@@ -11,19 +11,20 @@ reconnects, there is one prediction. The page itself is in chat.html.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Annotated, Literal, TypedDict
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
+    StreamShutdown,
     Viewers,
     error_headers,
     error_status,
@@ -36,12 +37,43 @@ from replicate_async.web.starlette import SSEResponse
 PAGE = Path(__file__).with_name("chat.html")
 
 
-class Ask(BaseModel):
-    prompt: str
+class Message(BaseModel):
+    role: Literal["user", "assistant"]
+    text: str
 
 
-class Asked(BaseModel):
+class Conversation(BaseModel):
+    messages: list[Message] = Field(min_length=1)
+
+    @property
+    def prompt(self) -> str:
+        """The conversation as one text, which most language models take."""
+        if len(self.messages) == 1:
+            return self.messages[0].text
+        turns = [f"{message.role.title()}: {message.text}" for message in self.messages]
+        return "\n\n".join([*turns, "Assistant:"])
+
+
+class Created(BaseModel):
     id: str
+
+
+class State(TypedDict):
+    client: Replicate
+    viewers: Viewers
+    shutdown: StreamShutdown
+
+
+class Services:
+    """The services of the application, as a dependency."""
+
+    def __init__(self, request: Request) -> None:
+        self.client: Replicate = request.state.client
+        self.viewers: Viewers = request.state.viewers
+        self.shutdown: StreamShutdown = request.state.shutdown
+
+
+AppServices = Annotated[Services, Depends()]
 
 
 def own_page_only(request: Request) -> None:
@@ -52,13 +84,23 @@ def own_page_only(request: Request) -> None:
         raise HTTPException(refusal.status, refusal.detail)
 
 
-def make_app(
-    client: Replicate, viewers: Viewers, model: str, options: dict[str, object]
-) -> FastAPI:
+def make_app(model: str, *, local: bool) -> FastAPI:
+    options: dict[str, object] = {"max_tokens": 200}
+    if local:
+        options["delay_ms"] = 40  # the pace of a language model
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with client, viewers:
-            yield
+    async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+        async with AsyncExitStack() as stack:
+            if local:
+                server = await stack.enter_async_context(LocalReplicate())
+                client = Replicate(server.api_token, base_url=server.url)
+            else:
+                client = Replicate()
+            await stack.enter_async_context(client)
+            viewers = await stack.enter_async_context(Viewers(client))
+            shutdown = await stack.enter_async_context(StreamShutdown())
+            yield {"client": client, "viewers": viewers, "shutdown": shutdown}
 
     app = FastAPI(lifespan=lifespan, dependencies=[Depends(own_page_only)])
 
@@ -67,19 +109,21 @@ def make_app(
         return FileResponse(PAGE)
 
     @app.post("/runs", status_code=201)
-    async def create(ask: Ask) -> Asked:
-        prediction = await client.predictions.create(model, {"prompt": ask.prompt, **options})
-        viewers.track(prediction)  # in case the tab is closed before it follows
-        return Asked(id=prediction.id)
+    async def create(conversation: Conversation, services: AppServices) -> Created:
+        given = {"prompt": conversation.prompt, **options}
+        prediction = await services.client.predictions.create(model, given)
+        services.viewers.track(prediction)  # in case the tab is closed before it reads the stream
+        return Created(id=prediction.id)
 
-    @app.get("/runs/{prediction_id}/events")
-    async def events(prediction_id: str, request: Request) -> SSEResponse:
+    @app.get("/runs/{prediction_id}/events", response_class=SSEResponse)
+    async def events(prediction_id: str, request: Request, services: AppServices) -> SSEResponse:
         point = resume_point(request.headers, request.query_params, prediction_id=prediction_id)
-        return SSEResponse(viewers.stream(prediction_id, resume=point), resume=point)
+        stream = services.viewers.stream(prediction_id, resume=point)
+        return SSEResponse(stream, resume=point, shutdown=services.shutdown)
 
     @app.post("/runs/{prediction_id}/stop", status_code=204)
-    async def stop(prediction_id: str) -> None:
-        await client.predictions.cancel(prediction_id)
+    async def stop(prediction_id: str, services: AppServices) -> None:
+        await services.client.predictions.cancel(prediction_id)
 
     @app.exception_handler(ReplicateError)
     async def refused(_: Request, error: ReplicateError) -> JSONResponse:
@@ -90,28 +134,17 @@ def make_app(
     return app
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--local", action="store_true", help="use the embedded server")
     parser.add_argument("--model", default="local/storyteller")
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
 
-    async with AsyncExitStack() as stack:
-        options: dict[str, object] = {"max_tokens": 200}
-        if args.local:
-            local = await stack.enter_async_context(LocalReplicate())
-            client = Replicate(local.api_token, base_url=local.url)
-            options["delay_ms"] = 40  # the pace of a language model
-        else:
-            client = Replicate()
-        app = make_app(client, Viewers(client), args.model, options)
-        print(f"Open http://127.0.0.1:{args.port}", flush=True)
-        config = uvicorn.Config(
-            app, port=args.port, log_level="warning", timeout_graceful_shutdown=1
-        )
-        await uvicorn.Server(config).serve()
+    app = make_app(args.model, local=args.local)
+    print(f"Open http://127.0.0.1:{args.port}", flush=True)
+    uvicorn.run(app, port=args.port, log_level="warning", timeout_graceful_shutdown=3)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -7,25 +7,26 @@ In React, with that server behind ``/api``::
 
     const { messages, sendMessage, stop } = useChat({ resume: true });
 
-``stop`` and a closed tab end the connection, and three seconds later the prediction is cancelled;
-a page that was loaded again within these is told the message from its beginning.
+``stop`` and a closed tab end the connection, and three seconds later the prediction is cancelled. A
+page that is loaded again within these gets the message from its beginning.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, TypedDict
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
+    StreamShutdown,
     Viewers,
     error_headers,
     error_status,
@@ -52,10 +53,39 @@ class Message(BaseModel):
 
 
 class Chat(BaseModel):
-    """What ``useChat`` posts: the chat's id, and all of its messages."""
+    """The body of a request of ``useChat``: the id of the chat, and all of its messages."""
 
     id: str
-    messages: list[Message]
+    messages: list[Message] = Field(min_length=1)
+
+    @property
+    def prompt(self) -> str:
+        """The conversation as one text, which most language models take."""
+        if len(self.messages) == 1:
+            return self.messages[0].text
+        turns = [f"{message.role.title()}: {message.text}" for message in self.messages]
+        return "\n\n".join([*turns, "Assistant:"])
+
+
+class State(TypedDict):
+    client: Replicate
+    viewers: Viewers
+    shutdown: StreamShutdown
+    latest: dict[str, str]
+    """The prediction that answers last in each chat."""
+
+
+class Services:
+    """The services of the application, as a dependency."""
+
+    def __init__(self, request: Request) -> None:
+        self.client: Replicate = request.state.client
+        self.viewers: Viewers = request.state.viewers
+        self.shutdown: StreamShutdown = request.state.shutdown
+        self.latest: dict[str, str] = request.state.latest
+
+
+AppServices = Annotated[Services, Depends()]
 
 
 def own_page_only(request: Request) -> None:
@@ -66,31 +96,44 @@ def own_page_only(request: Request) -> None:
         raise HTTPException(refusal.status, refusal.detail)
 
 
-def make_app(
-    client: Replicate, viewers: Viewers, model: str, options: dict[str, object]
-) -> FastAPI:
+def make_app(model: str, *, local: bool) -> FastAPI:
+    options: dict[str, object] = {"max_tokens": 200}
+    if local:
+        options["delay_ms"] = 40  # the pace of a language model
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with client, viewers:
-            yield
+    async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+        async with AsyncExitStack() as stack:
+            if local:
+                server = await stack.enter_async_context(LocalReplicate())
+                client = Replicate(server.api_token, base_url=server.url)
+            else:
+                client = Replicate()
+            await stack.enter_async_context(client)
+            viewers = await stack.enter_async_context(Viewers(client))
+            shutdown = await stack.enter_async_context(StreamShutdown())
+            yield {"client": client, "viewers": viewers, "shutdown": shutdown, "latest": {}}
 
     app = FastAPI(lifespan=lifespan, dependencies=[Depends(own_page_only)])
-    latest: dict[str, str] = {}  # the prediction that answers last in each chat
 
-    @app.post("/api/chat")
-    async def answer(chat: Chat) -> UIMessageResponse:
-        prompt = chat.messages[-1].text
-        prediction = await client.predictions.create(model, {"prompt": prompt, **options})
-        viewers.track(prediction)
-        latest[chat.id] = prediction.id
-        return UIMessageResponse(viewers.stream(prediction))
+    @app.post("/api/chat", response_class=UIMessageResponse)
+    async def answer(chat: Chat, services: AppServices) -> UIMessageResponse:
+        given = {"prompt": chat.prompt, **options}
+        prediction = await services.client.predictions.create(model, given)
+        services.viewers.track(prediction)
+        services.latest[chat.id] = prediction.id
+        stream = services.viewers.stream(prediction)
+        return UIMessageResponse(stream, shutdown=services.shutdown)
 
-    @app.get("/api/chat/{chat_id}/stream")
-    async def resume(chat_id: str) -> Response:
-        prediction = await client.predictions.get(latest[chat_id]) if chat_id in latest else None
-        if prediction is None or prediction.done:
-            return Response(status_code=204)  # nothing to go on with
-        return UIMessageResponse(viewers.stream(prediction))
+    @app.get("/api/chat/{chat_id}/stream", response_class=UIMessageResponse)
+    async def resume(chat_id: str, services: AppServices) -> Response:
+        if chat_id not in services.latest:
+            return Response(status_code=204)  # nothing to resume
+        prediction = await services.client.predictions.get(services.latest[chat_id])
+        if prediction.done:
+            return Response(status_code=204)
+        stream = services.viewers.stream(prediction)
+        return UIMessageResponse(stream, shutdown=services.shutdown)
 
     @app.exception_handler(ReplicateError)
     async def refused(_: Request, error: ReplicateError) -> JSONResponse:
@@ -101,28 +144,17 @@ def make_app(
     return app
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--local", action="store_true", help="use the embedded server")
     parser.add_argument("--model", default="local/storyteller")
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
 
-    async with AsyncExitStack() as stack:
-        options: dict[str, object] = {"max_tokens": 200}
-        if args.local:
-            local = await stack.enter_async_context(LocalReplicate())
-            client = Replicate(local.api_token, base_url=local.url)
-            options["delay_ms"] = 40  # the pace of a language model
-        else:
-            client = Replicate()
-        app = make_app(client, Viewers(client), args.model, options)
-        print(f"Listening on http://127.0.0.1:{args.port}/api/chat", flush=True)
-        config = uvicorn.Config(
-            app, port=args.port, log_level="warning", timeout_graceful_shutdown=1
-        )
-        await uvicorn.Server(config).serve()
+    app = make_app(args.model, local=args.local)
+    print(f"Listening on http://127.0.0.1:{args.port}/api/chat", flush=True)
+    uvicorn.run(app, port=args.port, log_level="warning", timeout_graceful_shutdown=3)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

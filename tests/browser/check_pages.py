@@ -48,12 +48,36 @@ WATCH: Final = """
 """
 
 
+MARKDOWN: Final = """\
+# A *title*
+
+Some **bold** words, `code < 1`, a [page](https://a.example/x) and <b>no HTML</b>:
+<img src=x onerror="window.hacked = 1"> and [a trap](javascript:alert(1)).
+
+- one
+- two
+
+1. first
+
+```python
+print("<script>window.hacked = 1</script>" + "a line that is longer than a small screen")
+```
+
+averyveryveryverylongwordwithoutanyplaceatwhichalinecouldbebrokeninanyhonestwayatall
+"""
+
+
 async def story(prompt: str, max_tokens: int = 0) -> AsyncConcatenateIterator[str]:
-    """Tell the story, or fail, or think for long."""
+    """Tell the story, or write Markdown, or fail, or think for long."""
+    if prompt == "markdown":
+        for at in range(0, len(MARKDOWN), 7):
+            yield MARKDOWN[at : at + 7]
+            await asyncio.sleep(0.005)
+        return
     if prompt == "fail":
         yield "It began well"
         raise RuntimeError("out of ideas")
-    pause = {"silent": 1000, "long": 0.2}.get(prompt, 0.03)
+    pause = {"silent": 1000, "long": 0.2}.get(prompt.rsplit(maxsplit=1)[-1], 0.03)
     for count in range(WORDS):
         yield f"word {count} \u201cwith\u201d  two\nlines; "
         await asyncio.sleep(pause)
@@ -151,6 +175,62 @@ async def test_tokens_appear_as_they_are_made(page: Page, client: Replicate) -> 
     assert last - first > 1000 * 0.03 * WORDS / 2
     assert len({length for _, length in seen}) > WORDS / 2
     await picture(page, "done")
+
+
+async def test_markdown_becomes_elements_and_never_html(page: Page) -> None:
+    await ask(page, "markdown")
+    await until_it_is_over(page)
+    await picture(page, "markdown")
+    shown = page.locator(".answer").last
+
+    assert await shown.locator("h2 em").inner_text() == "title"
+    assert await shown.locator("strong").inner_text() == "bold"
+    assert await shown.locator("p code").inner_text() == "code < 1"
+    assert await shown.locator("ul li").all_inner_texts() == ["one", "two"]
+    assert await shown.locator("ol li").all_inner_texts() == ["first"]
+    assert "<script>" in await shown.locator("pre code").inner_text()
+    links = await shown.locator("a").evaluate_all("all => all.map((a) => [a.href, a.rel])")
+    assert links == [["https://a.example/x", "noopener noreferrer"]]
+    assert await shown.locator("img, script, b").count() == 0
+    assert "<b>no HTML</b>" in await answer(page)
+    assert await page.evaluate("window.hacked") is None
+
+
+async def test_the_page_fits_a_small_screen(page: Page) -> None:
+    await page.set_viewport_size({"width": 320, "height": 560})
+    await picture(page, "small-empty")
+    await ask(page, "markdown")
+    await until_it_is_over(page)
+    await picture(page, "small-markdown")
+    await ask(page, "a question " * 20 + "x" * 100)
+    await until_there_is_text(page, 20)
+    await picture(page, "small-running")
+    await page.click("#stop")
+    await until_it_is_over(page)
+    await picture(page, "small")
+
+    wide = """
+        () => [...document.querySelectorAll("body, header, main, form, article, article *")]
+          .filter((node) => !node.closest("pre") || node.tagName === "PRE")
+          .map((node) => [node.tagName, node.getBoundingClientRect()])
+          .filter(([, box]) => box.left < 0 || box.right > 320)
+          .map(([name, box]) => `${name} ${box.left} ${box.right}`)
+    """
+    assert await page.evaluate(wide) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+async def test_the_model_gets_the_conversation(page: Page, client: Replicate) -> None:
+    await ask(page, "fail")
+    await until_it_is_over(page)
+    await ask(page, "silent")
+    await until_there_is_text(page, 5)
+    await page.click("#stop")
+    await until_it_is_over(page)
+
+    prompts = {str((run.input or {})["prompt"]) for run in await runs(client)}
+    turns = ["User: fail", "Assistant: It began well", "User: silent", "Assistant:"]
+    assert prompts == {"fail", "\n\n".join(turns)}
 
 
 async def test_one_question_makes_one_prediction(page: Page, client: Replicate) -> None:

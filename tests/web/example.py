@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
@@ -66,3 +67,10 @@ async def listens(port: int) -> None:
                 await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
                 return
             await anyio.sleep(0.02)
+
+
+def conversation(*texts: str) -> str:
+    """Return what the page posts: messages of the user and the model in turn."""
+    roles = ["user", "assistant"]
+    messages = [{"role": roles[at % 2], "text": text} for at, text in enumerate(texts)]
+    return json.dumps({"messages": messages})

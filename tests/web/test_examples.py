@@ -8,7 +8,7 @@ from replicate_async import Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.web import ResumePoint
 from tests.web.browser import Browser, assert_canceled, fetch, runs
-from tests.web.example import example
+from tests.web.example import conversation, example
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ def use_chat(prompt: str) -> str:
 async def test_a_chat_page_runs_with_one_command(name: str) -> None:
     async with example(name, "--local") as port:
         page = await fetch(port, "/")
-        asked = await fetch(port, "/runs", "POST", '{"prompt": "The sea"}')
+        asked = await fetch(port, "/runs", "POST", conversation("The sea"))
         path = f"/runs/{json.loads(asked.body)['id']}"
         async with Browser(port) as browser:
             await browser.ask(f"{path}/events")
@@ -47,7 +47,7 @@ async def test_a_chat_page_shows_a_browser_the_way_on(
     name: str, server: LocalReplicate, client: Replicate
 ) -> None:
     async with example(name, "--model", "acme/chat", server=server) as port:
-        asked = await fetch(port, "/runs", "POST", '{"prompt": "hello"}')
+        asked = await fetch(port, "/runs", "POST", conversation("hello"))
         path = f"/runs/{json.loads(asked.body)['id']}/events"
         first, *rest = (await fetch(port, path)).events
         resumed = await fetch(port, f"{path}?last_event_id={first.id}")
@@ -59,9 +59,23 @@ async def test_a_chat_page_shows_a_browser_the_way_on(
 
 
 @pytest.mark.parametrize("name", CHATS)
+async def test_a_chat_page_sends_the_conversation(
+    name: str, server: LocalReplicate, client: Replicate
+) -> None:
+    async with example(name, "--model", "acme/chat", server=server) as port:
+        asked = await fetch(port, "/runs", "POST", conversation("Hi", "Hello!", "And you?"))
+
+    [run] = await runs(client)
+    assert asked.status == 201
+    turns = ["User: Hi", "Assistant: Hello!", "User: And you?", "Assistant:"]
+    assert run.input is not None
+    assert run.input["prompt"] == "\n\n".join(turns)
+
+
+@pytest.mark.parametrize("name", CHATS)
 async def test_a_refused_prompt_has_a_status(name: str, server: LocalReplicate) -> None:
     async with example(name, "--model", "acme/greet", server=server) as port:
-        asked = await fetch(port, "/runs", "POST", '{"prompt": "hello"}')
+        asked = await fetch(port, "/runs", "POST", conversation("hello"))
 
     assert asked.status == 422
     assert "name" in json.loads(asked.body)["detail"]

@@ -10,14 +10,14 @@ from replicate_async import Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.web import request_refusal
 from tests.web.browser import fetch, runs
-from tests.web.example import example
+from tests.web.example import conversation, example
 from tests.web.test_examples import NEEDS, use_chat
 
 HOST = {"Host": "127.0.0.1:8000"}
 BODY = {"Content-Length": "20", "Content-Type": "application/json; charset=utf-8"}
 ROUTES = {
-    "fastapi_chat": ("/runs", '{"prompt": "hello"}'),
-    "aiohttp_chat": ("/runs", '{"prompt": "hello"}'),
+    "fastapi_chat": ("/runs", conversation("hello")),
+    "aiohttp_chat": ("/runs", conversation("hello")),
     "usechat_backend": ("/api/chat", use_chat("hello")),
     "quart_recipe": ("/story?prompt=hello", ""),
     "litestar_recipe": ("/story?prompt=hello", ""),
@@ -133,7 +133,7 @@ async def test_no_other_page_starts_a_run(
 )
 async def test_a_rebound_name_sees_nothing(name: str, server: LocalReplicate) -> None:
     async with example(name, "--model", "acme/chat", server=server) as port:
-        asked = await fetch(port, "/runs", "POST", '{"prompt": "hello"}')
+        asked = await fetch(port, "/runs", "POST", conversation("hello"))
         run = f"/runs/{json.loads(asked.body)['id']}"
         for path, method in (("/", "GET"), (f"{run}/events", "GET"), (f"{run}/stop", "POST")):
             assert (await fetch(port, path, method, Host="evil.example")).status == 403

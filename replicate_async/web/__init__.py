@@ -1,11 +1,12 @@
-"""From a stream to a browser, in whatever web framework.
+"""Streams for a browser, in any web framework.
 
     async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
         async for piece in to_sse(stream):
             ...  # write it, with SSE_HEADERS
 
-`replicate_async.web.starlette` and `replicate_async.web.aiohttp` have whole responses, which also
-notice when the browser goes away. Nothing here imports a web framework.
+`replicate_async.web.starlette` and `replicate_async.web.aiohttp` have responses, which also notice
+that the browser has disconnected; `replicate_async.web.fastapi` has events for FastAPI's own
+response. Nothing here imports a web framework.
 """
 
 from __future__ import annotations

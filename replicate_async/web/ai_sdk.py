@@ -26,7 +26,7 @@ UI_MESSAGE_STREAM_HEADERS: Final[dict[str, str]] = {
     **SSE_HEADERS,
     "x-vercel-ai-ui-message-stream": "v1",
 }
-"""Headers of an answer to ``useChat``; by the last one it knows the protocol."""
+"""Headers of a response to ``useChat``; the last one names the protocol."""
 
 _TEXT_ID: Final = "text"
 _DONE: Final = "data: [DONE]\n\n"
@@ -84,7 +84,7 @@ class _Message:
         parts: list[str] = []
         text: list[str] = []
         for event in events:
-            # A model without a stream may give files all the same.
+            # A model without a stream may have files in its output as well.
             data = event.data if isinstance(event, OutputEvent) and not self._files else None
             if isinstance(data, str):
                 text.append(data)

@@ -1,4 +1,4 @@
-"""What a browser may know of an error: what it can act on, and nothing of the server's affairs."""
+"""Errors as a browser may see them: without anything about the server and its account."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from replicate_async.errors import (
     ReplicateError,
 )
 
-_TO_THE_POINT: Final = frozenset({400, 404, 409, 413, 422, 429})
-"""Statuses about the request. Those about the token and the account are the server's own affair."""
+_ABOUT_THE_REQUEST: Final = frozenset({400, 404, 409, 413, 422, 429})
+"""Statuses about the request; others are about the token, the account or the API."""
 
 
 def error_status(error: ReplicateError) -> int:
     """Return the HTTP status that a browser should get for *error*.
 
-    What the API said about the request goes on as it is. Trouble between this server and the API,
-    a wrong token among it, is a 502 (504 for a timeout, 503 if the API said so).
+    A status about the request is passed on. A problem between this server and the API, such as a
+    wrong token, is a 502 (504 for a timeout, 503 if the API answered that).
     """
     if isinstance(error, APIStatusError):
-        if error.status in _TO_THE_POINT or error.status == 503:
+        if error.status in _ABOUT_THE_REQUEST or error.status == 503:
             return error.status
         return 502
     if isinstance(error, APITimeoutError):
@@ -34,19 +34,19 @@ def error_status(error: ReplicateError) -> int:
 
 
 def error_headers(error: ReplicateError) -> dict[str, str]:
-    """Return the headers that go with `error_status`: when to come back, if the API said so."""
+    """Return the headers for `error_status`: ``Retry-After`` if the API sent it."""
     after = error.retry_after if isinstance(error, APIStatusError) else None
     headers = {"Cache-Control": "no-store"}
     return headers if after is None else {**headers, "Retry-After": str(math.ceil(after))}
 
 
 def public_message(error: Exception) -> str:
-    """Return what a user may read about *error*: the model's own words, or something general."""
+    """Return what a user may read about *error*: the text of the model, or a general one."""
     if isinstance(error, PredictionCanceled):
         return "The run was canceled."
     if isinstance(error, PredictionError):
         return error.prediction.error or "The model failed."
-    if isinstance(error, APIStatusError) and error.status in _TO_THE_POINT:
+    if isinstance(error, APIStatusError) and error.status in _ABOUT_THE_REQUEST:
         return str(error.problem)
     if isinstance(error, InvalidArgumentError):
         return "The request is wrong."

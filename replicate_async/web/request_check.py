@@ -1,4 +1,4 @@
-"""Requests that another website makes a browser send, told apart before they cost anything."""
+"""Recognizing requests that another website makes a browser send."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def request_refusal(
     on the user's own machine, and those would start paid runs. A request is refused
 
     - when its Host is none of *hosts*, names with or without a port: another site's name may have
-      been made to lead to your server (DNS rebinding);
+      been made to resolve to your server (DNS rebinding);
     - when its Origin is neither its own Host nor one of *origins*, such as
       ``"https://chat.example.com"``, and when the browser says that it is a cross-site request
       other than a GET;

@@ -1,4 +1,4 @@
-"""Ids of relayed events, from which a browser that comes back goes on."""
+"""Ids of events, from which a browser that reconnects resumes."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ class ResumePoint(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ResumePoint:
-        """Return the point that an event's id stands for; raises `InvalidArgumentError`."""
+        """Return the point in the id of an event; raises `InvalidArgumentError`."""
         match = _ID.fullmatch(text)
         if match is None:
-            raise InvalidArgumentError("This is not the id of an event that was relayed.")
+            raise InvalidArgumentError(
+                "This is not the id of an event of a stream; pass the last one that was received."
+            )
         if match["sent"] is None:
             return cls(match["prediction"], finished=True)
         return cls(match["prediction"], match["event"], int(match["sent"]))
 
 
 def event_id(prediction_id: str, sent: int, upstream: str) -> str:
-    """Return the id of an event after which *sent* characters of output are with the browser."""
+    """Return the id of an event after which the browser has *sent* characters of output."""
     if not _FIT_FOR_A_HEADER.fullmatch(upstream):
         upstream = ""
     return f"{prediction_id}/{sent}/{upstream}"
@@ -62,11 +64,11 @@ def resume_point(
     *,
     prediction_id: str | None = None,
 ) -> ResumePoint | None:
-    """Return where the browser that sends this request left off, or None if it starts afresh.
+    """Return where the browser that sends this request left off, or None if it begins.
 
-    An ``EventSource`` says so in the header ``Last-Event-ID`` when it reconnects; a page that was
-    loaded again can say so in *query*, as ``last_event_id``, where the header goes first. An id
-    that means nothing, or belongs to another prediction than *prediction_id*, counts for none.
+    An ``EventSource`` that reconnects sends the header ``Last-Event-ID``. A page that was loaded
+    again can send ``last_event_id`` in *query*; the header is preferred. An id that is malformed,
+    or of another prediction than *prediction_id*, is ignored.
     """
     sources = [header_value(headers, "last-event-id")]
     if query is not None:
@@ -79,5 +81,5 @@ def resume_point(
 
 
 def header_value(headers: Mapping[str, str], name: str) -> str:
-    """Return a header's value, whatever the case of its name."""
+    """Return the value of a header; the case of its name does not matter."""
     return next((value for key, value in headers.items() if key.lower() == name), "")

@@ -1,4 +1,4 @@
-"""Server-sent events, for ``EventSource`` and everything else that reads them."""
+"""Server-sent events, for ``EventSource`` and other readers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SSE_HEADERS: Final[dict[str, str]] = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of an answer with server-sent events: not cached, compressed or held back on the way."""
+"""Headers of a response with server-sent events: not cached, compressed or buffered on the way."""
 
 PING: Final = ": ping\n\n"
 _RECONNECT_AFTER: Final = "retry: 1000\n\n"

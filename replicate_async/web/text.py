@@ -17,7 +17,7 @@ TEXT_HEADERS: Final[dict[str, str]] = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of an answer with bare text: not cached, compressed or held back on the way."""
+"""Headers of a response with text: not cached, compressed or buffered on the way."""
 
 
 def to_text(

@@ -31,7 +31,7 @@ class Browser:
 
     async def __aenter__(self) -> Self:
         connection = socket.create_connection(("127.0.0.1", self._port))
-        # A small window, so that a server soon notices that nobody reads.
+        # A small window, so that a server soon notices that no browser reads.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._reader, self._writer = await asyncio.open_connection(sock=connection, limit=4096)
         return self

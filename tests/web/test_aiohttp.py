@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def running(client: Replicate, *, handler_cancellation: bool = False) -> AsyncGenerator[int]:
     async def run(request: web.Request) -> web.StreamResponse:
         stream = client.stream(f"acme/{request.match_info['model']}", dict(request.query))
-        # Without heartbeats, whose failing would show in the end that nobody reads.
+        # Without heartbeats, whose failing would show that no browser reads.
         point = resume_point(request.headers)
         return await send_sse(request, stream, resume=point, ping=None, send_timeout=0.1)
 

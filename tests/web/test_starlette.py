@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 def plain(client: Replicate, middleware: list[Middleware] | None = None) -> Starlette:
     finished: list[str] = []
 
-    # Without heartbeats, whose failing would show in the end that nobody reads.
+    # Without heartbeats, whose failing would show that no browser reads.
     async def run(request: Request) -> Response:
         stream = client.stream(f"acme/{request.path_params['model']}", dict(request.query_params))
         point = resume_point(request.headers)
@@ -130,7 +130,7 @@ async def test_the_background_task_runs_after_the_answer(client: Replicate) -> N
     assert app.state.finished == ["x"]
 
 
-async def test_bare_text(client: Replicate) -> None:
+async def test_text_alone(client: Replicate) -> None:
     async with on_uvicorn(plain(client)) as port:
         answer = await fetch(port, "/text?name=Ada")
 
@@ -163,7 +163,7 @@ async def test_a_create_that_fails_has_a_status_of_its_own(
     assert words in answer.body.decode()
 
 
-async def test_a_wrong_token_is_not_the_browsers_affair(server: LocalReplicate) -> None:
+async def test_a_wrong_token_is_a_502(server: LocalReplicate) -> None:
     async with (
         Replicate("r8_wrong", base_url=server.url) as client,
         on_uvicorn(plain(client)) as port,
@@ -182,7 +182,7 @@ async def test_a_head_request_runs_nothing(client: Replicate) -> None:
     assert await runs(client) == []
 
 
-async def test_a_failed_model_is_told_at_the_end(client: Replicate) -> None:
+async def test_the_error_of_a_failed_model_is_the_last_but_one_event(client: Replicate) -> None:
     async with on_uvicorn(plain(client)) as port:
         answer = await fetch(port, "/run/broken")
 

@@ -30,7 +30,7 @@ async def silent(client: Replicate) -> Prediction:
     return await client.predictions.create("acme/silent", {})
 
 
-async def test_a_prediction_that_nobody_follows_any_more_is_cancelled(client: Replicate) -> None:
+async def test_a_prediction_without_viewers_is_cancelled(client: Replicate) -> None:
     prediction = await silent(client)
     async with Viewers(client, grace_period=0.05) as viewers:
         async with viewers.stream(prediction) as stream:
@@ -39,7 +39,7 @@ async def test_a_prediction_that_nobody_follows_any_more_is_cancelled(client: Re
         await assert_canceled(client)
 
 
-async def test_who_comes_back_in_time_finds_it_running(client: Replicate) -> None:
+async def test_a_browser_that_reconnects_in_time_keeps_it_running(client: Replicate) -> None:
     prediction = await silent(client)
     async with Viewers(client, grace_period=1000) as viewers:
         async with viewers.stream(prediction) as stream:
@@ -49,7 +49,7 @@ async def test_who_comes_back_in_time_finds_it_running(client: Replicate) -> Non
             assert (await client.predictions.get(prediction)).status == "processing"
 
 
-async def test_others_keep_it_running(client: Replicate) -> None:
+async def test_another_viewer_keeps_it_running(client: Replicate) -> None:
     prediction = await silent(client)
     async with Viewers(client, grace_period=0) as viewers:
         async with viewers.stream(prediction) as stays:
@@ -61,7 +61,7 @@ async def test_others_keep_it_running(client: Replicate) -> None:
         await assert_canceled(client)
 
 
-async def test_one_that_nobody_comes_to_follow_is_cancelled(client: Replicate) -> None:
+async def test_a_tracked_prediction_without_viewers_is_cancelled(client: Replicate) -> None:
     async with Viewers(client, grace_period=0.05) as viewers:
         viewers.track(await silent(client))
 
@@ -69,7 +69,7 @@ async def test_one_that_nobody_comes_to_follow_is_cancelled(client: Replicate) -
 
 
 @pytest.mark.virtual_clock
-async def test_one_that_was_expected_is_followed() -> None:
+async def test_a_tracked_prediction_with_a_viewer_runs_on() -> None:
     run = Run(output(["wait"])[:-1])
     service = Service(run)
     async with (
@@ -85,7 +85,7 @@ async def test_one_that_was_expected_is_followed() -> None:
             assert run.canceled == 0
 
 
-async def test_closing_cancels_at_once_what_is_not_followed(client: Replicate) -> None:
+async def test_closing_cancels_predictions_without_viewers_at_once(client: Replicate) -> None:
     async with Viewers(client, grace_period=1000) as viewers:
         prediction = await silent(client)
         viewers.track(prediction)
@@ -106,7 +106,7 @@ async def test_a_prediction_that_ended_is_left_alone(client: Replicate) -> None:
     assert (await client.predictions.get(prediction)).status == "succeeded"
 
 
-async def test_following_twice_from_the_same_stream_counts_once(client: Replicate) -> None:
+async def test_closing_a_stream_twice_counts_once(client: Replicate) -> None:
     prediction = await silent(client)
     async with Viewers(client, grace_period=1000) as viewers:
         stream = viewers.stream(prediction)
@@ -117,7 +117,7 @@ async def test_following_twice_from_the_same_stream_counts_once(client: Replicat
     assert (await client.predictions.get(prediction)).status == "canceled"
 
 
-async def test_a_browser_that_comes_back_after_the_stream_expired_gets_the_rest() -> None:
+async def test_a_browser_that_reconnects_after_the_stream_expired_gets_the_rest() -> None:
     run = Run(output=["Hello", " you", "!"], status="succeeded")
     run.answers = lambda _connection, _last: Answer(status=410, body=b"{}")
     service = Service(run)
@@ -133,7 +133,7 @@ async def test_a_browser_that_comes_back_after_the_stream_expired_gets_the_rest(
     assert [event.data for event in got] == [" you", "!", "{}"]
 
 
-async def test_who_is_back_before_the_api_answers_keeps_it_running() -> None:
+async def test_a_browser_that_is_back_before_the_api_answers_keeps_it_running() -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
     cancels = 0
 
@@ -172,7 +172,7 @@ async def test_who_is_back_before_the_api_answers_keeps_it_running() -> None:
         assert cancels == 1
 
 
-async def test_who_comes_back_and_is_refused_leaves_again(client: Replicate) -> None:
+async def test_a_browser_whose_stream_is_refused_is_no_viewer(client: Replicate) -> None:
     prediction = await silent(client)
     async with Viewers(client, grace_period=1000) as viewers:
         async with viewers.stream(prediction) as stream:

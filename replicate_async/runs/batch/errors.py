@@ -199,12 +199,6 @@ def unexpected(index: int, key: str, error: Exception, prediction_id: str | None
 
 def unexpected_create(key: str, intent_at: float | None, error: Exception) -> AmbiguousCreateError:
     """Return the error of an item whose create raised an error that does not say if it was sent."""
-    sent_at = datetime.fromtimestamp(intent_at or 0.0, UTC)
-    found = AmbiguousCreateError(
-        f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} UTC: "
-        f"its create ended with {type(error).__name__}: {error}. It was not created again; look "
-        "for it in the list of predictions."
-    )
-    found.sent_at = sent_at
+    found = uncertain(key, f"its create raised {type(error).__name__}: {error}", intent_at, None)
     found.__cause__ = error
     return found

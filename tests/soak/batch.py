@@ -1,11 +1,12 @@
-"""Batches at full length: 10,000 items killed 200 times, in four ways, and a million items.
+"""Batches at full length: 10,000 items killed 200 times, in five ways, and a million items.
 
 With `kills`, `limiter` or `memory` as its argument, that part alone. With two numbers after
 `kills`, so many items and kills.
 
-The four ways: the list is usable; it is not; clocks are wrong by up to 20 minutes; and the list
-shows inputs otherwise than they were sent, too. Behind a limiter of 6 creates a minute, which
-others share, there are 300 items and no kills, in virtual time.
+The five ways: the list is usable; it is not; clocks are wrong by up to 20 minutes; the list shows
+inputs otherwise than they were sent, too; and ``prepare`` makes another input at each call. Behind
+a limiter of 6 creates a minute, which others share, there are 300 items and no kills, in virtual
+time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.support.replies import problem
 PROGRAMS: Final = Path(__file__).parents[1] / "runs" / "batch"
 MEMORY: Final = PROGRAMS / "memory.py"
 LIMITED: Final = PROGRAMS / "limited.py"
-WAYS: Final = ("usable list", "unusable list", "wrong clocks", "altered list")
+WAYS: Final = ("usable list", "unusable list", "wrong clocks", "altered list", "prepared inputs")
 
 
 def main(parts: list[str]) -> int:
@@ -48,7 +49,7 @@ def main(parts: list[str]) -> int:
 
 async def killed(way: str, *, items: int, kills: int) -> int:
     """Kill a batch at counted events, with 1 % of the answers lost and 2 % of 429 and 503."""
-    listed = way != "unusable list"
+    listed, prepared = way != "unusable list", way == "prepared inputs"
     api = BatchAPI(seconds=0.01, listing=None if listed else lambda _: problem(500))
     api.altered = altered if way == "altered list" else None
     with tempfile.TemporaryDirectory() as folder:
@@ -60,9 +61,14 @@ async def killed(way: str, *, items: int, kills: int) -> int:
             every=items // (kills + 5),
             concurrency=64 if listed else 16,
             ahead=1200.0 if way in {"wrong clocks", "altered list"} else 0.0,
+            finished=Path(folder) / "finished" if prepared else None,
         )
     lost = set(range(items)) - outcome.results.keys() - outcome.uncertain
-    wrong = [number for number, output in outcome.results.items() if output != item(number)]
+    wrong = [
+        number
+        for number, output in outcome.results.items()
+        if (output["n"] != number if prepared else output != item(number))
+    ]
     twice = api.twice()
     measured = {
         "soak": "batch",
@@ -79,7 +85,7 @@ async def killed(way: str, *, items: int, kills: int) -> int:
         "requests": sum(api.requests[kind] for kind in ("create", "GET predictions")),
     }
     print(json.dumps(measured), flush=True)
-    decides = way in {"usable list", "wrong clocks"}
+    decides = way in {"usable list", "wrong clocks", "prepared inputs"}
     bad = lost or twice or wrong or outcome.failed or (decides and outcome.uncertain)
     return 1 if bad or outcome.kills < kills else 0
 

@@ -23,7 +23,7 @@ class Listener:
     def __init__(
         self, services: Services, handlers: Mapping[str, Handler], host: str, port: int
     ) -> None:
-        self.port = port
+        self.port: int = port
         self._host = host
         self._services = services
         self._handlers = handlers

@@ -28,7 +28,7 @@ class Instance:
     """A backend, its setup and its slots."""
 
     def __init__(self, backend: ModelBackend, concurrency: int) -> None:
-        self.slots = asyncio.Semaphore(backend.concurrency or concurrency)
+        self.slots: asyncio.Semaphore = asyncio.Semaphore(backend.concurrency or concurrency)
         self._backend = backend
         self._setup: asyncio.Task[_Failure | None] | None = None
 

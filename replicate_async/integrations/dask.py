@@ -169,9 +169,8 @@ def run_on_dask(
         return f"finish-{result.key}", call, finish_code, sent
 
     async def finish_there(result: BatchResult[T]) -> object:
-        if not gather:
-            return await calls.future(*finishing(result))
-        return load(await calls.run(*finishing(result)), lambda: client)
+        value = await calls.run(*finishing(result), gather=gather)
+        return load(value, lambda: client) if gather else value
 
     batch: Batch[T] = client.batch(
         model,

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from replicate_async.core.token import Token
 from replicate_async.errors import InvalidArgumentError, ReplicateError
-from replicate_async.integrations.dask_worker import dump
+from replicate_async.integrations.dask_worker import dump, run_prepare
 from replicate_async.resources._dataframe import is_dataframe, rows
 
 if TYPE_CHECKING:
@@ -78,25 +78,26 @@ class WorkerCalls:
     def submit(self, name: str, function: Callable[..., object], *arguments: object) -> Future[Any]:
         """Submit a call as a task whose key begins with *name*."""
         key = f"{name}-{self._run}-{next(self._numbers)}"
+        # Results that wait are finished before more inputs are prepared.
+        priority = 0 if function is run_prepare else 1
         future: Future[Any] = self._dask.submit(
-            function, *arguments, key=key, pure=False, **self._where
+            function, *arguments, key=key, pure=False, priority=priority, **self._where
         )
         return future
 
-    async def run(self, name: str, function: Callable[..., object], *arguments: object) -> Any:
-        """Submit a call and return what it returns; raises what it raises.
+    async def run(
+        self,
+        name: str,
+        function: Callable[..., object],
+        *arguments: object,
+        gather: bool = True,
+    ) -> Any:
+        """Submit a call and return what it returns, or the future of that; raises what it raises.
 
         Raises `ReplicateError` when the cluster is lost, or has lost the call `ATTEMPTS` times.
         """
-        return await self._repeat(name, partial(self.submit, name, function, *arguments))
-
-    async def future(
-        self, name: str, function: Callable[..., object], *arguments: object
-    ) -> Future[Any]:
-        """Return the future of a call that has returned, and leave its value on the workers."""
         submit = partial(self.submit, name, function, *arguments)
-        found: Future[Any] = await self._repeat(name, submit, gather=False)
-        return found
+        return await self._repeat(name, submit, gather=gather)
 
     async def rows(self, collection: Any) -> AsyncIterator[object]:
         """Yield the rows of a Dask bag or dataframe, whose partitions are read on the workers.

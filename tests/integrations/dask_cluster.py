@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import threading
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from tests.support.unmeasured import unmeasured
 from tests.support.waiting import HANG
 
 ROOT: Final = Path(__file__).parents[2]
+PROGRAM: Final = Path(__file__).parent / "dask_program.py"
 MODEL: Final = "acme/double"
 
 
@@ -57,19 +58,15 @@ async def created(server: LocalReplicate) -> Counter[int]:
 
 
 class Processes:
-    """A scheduler and workers, each a process."""
+    """A scheduler and workers, each a process; *environment* is added to theirs."""
 
-    def __init__(self, server: LocalReplicate, threads: int = 1) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self.address: str = f"tcp://127.0.0.1:{free_port()}"
-        self.workers: list[Process] = []
-        self._threads = threads
+        self.workers: dict[str, Process] = {}
+        """The workers that run, by name, the oldest first."""
+        self.env: dict[str, str] = {**unmeasured(), **environment}
         self._scheduler: Process | None = None
-        self.env = {
-            **unmeasured(),
-            "REPLICATE_API_TOKEN": server.api_token,
-            "REPLICATE_BASE_URL": server.url.replace("127.0.0.1", "localhost"),
-            "DASK_DISTRIBUTED__WORKER__CONNECTIONS__OUTGOING": "10",
-        }
+        self._names = count()
 
     async def start(self, workers: int) -> None:
         """Start the scheduler and *workers*; they are there when a client finds them."""
@@ -81,55 +78,58 @@ class Processes:
 
     async def add_worker(self) -> None:
         """Start one more worker."""
-        threads = str(self._threads)
-        options = ("--nthreads", threads, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
-        self.workers.append(await self._run("worker", self.address, *options))
+        name = f"worker-{next(self._names)}"
+        options = ("--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        self.workers[name] = await self._run("worker", self.address, *options)
+
+    async def replace(self, name: str) -> None:
+        """Wait for the end of a worker, and start one in its place."""
+        await self.workers.pop(name).wait()
+        await self.add_worker()
 
     async def restart(self) -> None:
-        """Kill the scheduler, whose workers then end, and start everything again."""
-        assert self._scheduler is not None
-        self._scheduler.kill()
-        await self._scheduler.wait()
-        before, self.workers = self.workers, []
-        await self.start(len(before))
-        for worker in before:
-            worker.kill()
-            await worker.wait()
+        """Kill the scheduler and the workers, and start everything again."""
+        workers = len(self.workers)
+        await self.close()
+        await self.start(workers)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Kill everything."""
-        for process in [*self.workers, self._scheduler]:
+        for process in [self._scheduler, *self.workers.values()]:
             if process is not None:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+        self.workers.clear()
 
     async def _run(self, what: str, *options: str) -> Process:
-        module = f"distributed.cli.dask_{what}"
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            module,
+            f"distributed.cli.dask_{what}",
             *options,
             stdout=DEVNULL,
-            stderr=None if os.environ.get("DASK_LOGS") else DEVNULL,
+            stderr=DEVNULL,
             env=self.env,
             cwd=ROOT,
         )
 
 
 @asynccontextmanager
-async def processes(
-    server: LocalReplicate, workers: int = 3, threads: int = 1
-) -> AsyncGenerator[Processes]:
+async def processes(server: LocalReplicate, workers: int = 3) -> AsyncGenerator[Processes]:
     """Start a cluster, and kill it at the end."""
     server.add_model(MODEL, double, official=True)
-    cluster = Processes(server, threads)
+    cluster = Processes(
+        {
+            "REPLICATE_API_TOKEN": server.api_token,
+            "REPLICATE_BASE_URL": server.url.replace("127.0.0.1", "localhost"),
+        }
+    )
     try:
         await cluster.start(workers)
         yield cluster
     finally:
-        await cluster.aclose()
+        await cluster.close()
 
 
 class BackgroundServer:
@@ -153,7 +153,7 @@ class BackgroundServer:
         asyncio.run_coroutine_threadsafe(call, self._loop).result(HANG)
 
 
-def stop(victims: Sequence[Process]) -> None:
+def stop(victims: Iterable[Process]) -> None:
     """Stop processes without ending them."""
     for victim in victims:
         victim.send_signal(signal.SIGSTOP)
@@ -166,3 +166,48 @@ async def collect(batch: Any) -> dict[int, Any]:
         result.unwrap()
         values[result.index] = result.value
     return values
+
+
+async def _kill(cluster: Processes, _: Any) -> None:
+    name, victim = next(iter(cluster.workers.items()))
+    victim.kill()
+    await cluster.replace(name)
+
+
+async def _terminate(cluster: Processes, _: Any) -> None:
+    name, victim = next(iter(cluster.workers.items()))
+    victim.terminate()
+    await cluster.replace(name)
+
+
+async def _retire(cluster: Processes, dask: Any) -> None:
+    name = next(iter(cluster.workers))
+    await dask.retire_workers(names=[name])
+    await cluster.replace(name)
+
+
+async def _stop(cluster: Processes, _: Any) -> None:
+    name, victim = next(iter(cluster.workers.items()))
+    stop([victim])
+    await asyncio.sleep(20)
+    victim.send_signal(signal.SIGCONT)
+    cluster.workers[name] = cluster.workers.pop(name)
+
+
+async def _restart(cluster: Processes, _: Any) -> None:
+    await cluster.restart()
+
+
+async def _add(cluster: Processes, _: Any) -> None:
+    await cluster.add_worker()
+
+
+LOSSES: Final[Mapping[str, Callable[[Processes, Any], Awaitable[None]]]] = {
+    "kill": _kill,
+    "terminate": _terminate,
+    "retire": _retire,
+    "stop": _stop,
+    "restart": _restart,
+    "add": _add,
+}
+"""What may happen to a cluster, with a Dask client of it."""

@@ -298,9 +298,10 @@ async def test_tasks_have_names_and_run_where_they_may(
         assert distributed.get_worker().address == addresses[1]
         return {"number": row["id"]}
 
-    def task(result: BatchResult[str]) -> list[str]:
+    def task(result: BatchResult[str]) -> list[object]:
         tasks = distributed.get_worker().state.executing
-        return [task.key for task in tasks if task.resource_restrictions == {"GPU": 1}]
+        (task,) = [task for task in tasks if task.resource_restrictions == {"GPU": 1}]
+        return [task.key, task.priority[0]]
 
     found = await results_of(
         run_on_dask(
@@ -316,8 +317,9 @@ async def test_tasks_have_names_and_run_where_they_may(
     )
 
     for result in found:
-        (key,) = result.value
+        key, priority = result.value
         assert key.startswith(f"finish-{result.key}-")
+        assert priority == -1  # before prepare, which has 0
 
 
 async def test_a_client_that_waits_is_iterated_with_async_for(client: Replicate, dask: Any) -> None:

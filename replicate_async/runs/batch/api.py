@@ -15,10 +15,10 @@ from replicate_async.schemas import Prediction
 
 
 class Listed(NamedTuple):
-    """A prediction as the list shows it, and whether its own endpoint would show no more."""
+    """A prediction as the list shows it, and whether predictions.get would show no more."""
 
     prediction: Prediction
-    whole: bool
+    is_complete: bool
 
 
 class ListedPage(NamedTuple):

@@ -1,4 +1,4 @@
-"""The predictions that belong to the items of a batch."""
+"""The creates of a run of a batch: those under way, and the predictions of the last ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Known(NamedTuple):
 
 
 class ClaimStore:
-    """What the reconciler has to know of predictions that belong to items."""
+    """The creates under way and the last predictions of a batch, for the reconciler."""
 
     def __init__(self) -> None:
         self.opened: Moment = moment()

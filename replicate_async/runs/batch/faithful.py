@@ -1,7 +1,7 @@
-"""What a list of predictions shows as it was sent, by the batch's own predictions in it.
+"""Fields that a list of predictions shows as they were sent.
 
-A list that shows one prediction with a text of 100 bytes as it was sent does not cut texts of the
-same field to 10 bytes. So a create with such a text cannot be the one that is shown with 10.
+The batch's own predictions show that: a list that shows a text of 100 bytes as it was sent does not
+cut texts of the same field to 10 bytes. So a create with such a text is not the one shown with 10.
 """
 
 from __future__ import annotations

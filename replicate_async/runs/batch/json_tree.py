@@ -26,7 +26,7 @@ def leaves(value: object) -> list[object]:
 
 
 def pairs(left: object, right: object) -> Iterator[tuple[object, object]]:
-    """Yield both values, and then the two values of each place that both have."""
+    """Yield both values, and then the pair of values in each place that both have."""
     yield left, right
     if isinstance(left, dict) and isinstance(right, dict):
         one, other = cast("dict[str, object]", left), cast("dict[str, object]", right)

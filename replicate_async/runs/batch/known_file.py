@@ -62,8 +62,8 @@ def is_same_file(ours: KnownFile, shown: object) -> bool:
 def is_other_file(ours: KnownFile, shown: object) -> bool:
     """Return whether *shown*, a URL or a file, is certainly not the file *ours*.
 
-    A URL in another place is not: the list may show a file under another URL than it was sent
-    with. What may be the beginning of a data URL of ours is not either.
+    A URL in another place may be ours: the list may show a file under another URL than it was sent
+    with. So may a data URL whose content is the beginning of ours: the list may cut it.
     """
     if ours.may_change or is_same_file(ours, shown):
         return False

@@ -1,4 +1,4 @@
-"""A create whose outcome is not known, and what can be found out about it."""
+"""A create whose outcome is not known, and the verdicts about it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The list does not tell, and why."""
+    """The list of predictions does not show whether the create happened."""
 
     reason: str
     window_end: float | None = None

@@ -231,7 +231,7 @@ class Reconciler:
             input=shown,
             same_model=of_model == "yes",
             readable=not prediction.data_removed and (bool(prediction.input) or is_wanted),
-            ended=prediction if listed.whole and prediction.done and is_wanted else None,
+            ended=prediction if listed.is_complete and prediction.done and is_wanted else None,
         )
 
     async def _add_checksums(self, candidates: Sequence[Candidate]) -> None:

@@ -1,4 +1,4 @@
-"""When lost creates happened, and from when a list proves that they did not.
+"""The time windows of lost creates, and the time from which a list proves their absence.
 
 All times are those of the API's clock, as far as its answers show it.
 """

@@ -65,7 +65,7 @@ def test_a_file_that_may_not_grow_ends_it_and_a_resume_completes_it(tmp_path: Pa
 
     assert status == 3
     assert sum(line.startswith("error JournalWriteError: ") for line in lines) >= 2
-    assert any("see to the disk, and run the same again" in line for line in lines)
+    assert any("disk or repair it, and run the same batch again" in line for line in lines)
     assert wrong(path, status, lines) == []
 
 

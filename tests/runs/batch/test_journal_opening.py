@@ -185,7 +185,7 @@ def change(path: Path, statement: str) -> None:
     ("content", "said"),
     [
         (b"prompt,seed\nA fox,1\n" * 100, "not a database"),
-        (b"", "is empty, which no journal is"),
+        (b"", "is empty, and a journal never is"),
         (None, "is not a journal: use another path"),
     ],
 )

@@ -42,7 +42,7 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(StrEnum):
-    """How far an input has come."""
+    """The state of an input."""
 
     PLANNED = "planned"
     """No create was sent, or it certainly created nothing."""

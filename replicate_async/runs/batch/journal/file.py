@@ -227,7 +227,7 @@ def check(path: Path, db: sqlite3.Connection) -> None:
     """Refuse a file that is empty, no journal, or of another format."""
     if not path.stat().st_size:
         raise JournalDamagedError(
-            f"{path} is empty, which no journal is: delete it to start a new one."
+            f"{path} is empty, and a journal never is. Delete it to start a new one."
         )
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -288,21 +288,21 @@ def failure(path: Path, error: Exception) -> JournalError:
         return JournalDamagedError(damage(path, str(error)))
     if code in _HELD:
         return JournalWriteError(
-            f"{path} is held by another program: {error}. What was acknowledged is safe: close "
-            "what has the file open, and run the same again to resume."
+            f"{path} is held by another program: {error}. What was committed is safe. Close that "
+            "program, and run the same batch again to resume."
         )
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return JournalWriteError(
-        f"{path} cannot be written: {error} ({name}). What was acknowledged is safe: see to the "
-        "disk, and run the same again to resume."
+        f"{path} cannot be written: {error} ({name}). What was committed is safe. Make room on the "
+        "disk or repair it, and run the same batch again to resume."
     )
 
 
 def damage(path: Path, said: str) -> str:
     """Return the message for a damaged journal."""
     return (
-        f"{path} is damaged: {said}. Restore it from a copy, or look in it and in the list of "
-        "predictions for what was run before you begin with a new journal."
+        f"{path} is damaged: {said}. Restore it from a copy. Without one, look up in the list of "
+        "predictions what has run before you start a new journal."
     )
 
 
@@ -315,7 +315,7 @@ def _family(path: Path) -> list[Path]:
 
 
 def _is_fatal(error: Exception) -> bool:
-    """Whether *error* is not only about the values of one call."""
+    """Whether *error* ends the journal; an error about the values of one call does not."""
     fatal = isinstance(error, sqlite3.Error | DamagedRowError | MemoryError)
     return fatal and not isinstance(error, _ABOUT_VALUES)
 

@@ -199,7 +199,7 @@ class Journal:
         return f"<Journal {str(self.path)!r}{'' if self._closing is None else ' (closed)'}>"
 
     def _call(self, work: Callable[[Store], T]) -> asyncio.Future[T]:
-        """Have *work* done in the next commit; return the future of its value."""
+        """Queue *work* for the next commit, and return the future of its value."""
         self._check_place()
         if self._closing is not None:
             raise ClientStateError(f"{self.path} is closed: open the journal again.")
@@ -231,7 +231,7 @@ def _commit(
     calls: deque[tuple[Work, asyncio.Future[Any]]],
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Commit the *calls* that have arrived; none is left if an earlier commit had them all."""
+    """Commit the *calls* that have arrived. An earlier job may have committed all of them."""
     group = [calls.popleft() for _ in range(min(len(calls), _GROUP))]
     if group:
         outcomes = file.commit([work for work, _ in group])

@@ -25,7 +25,7 @@ _UNDECIDED: Final = "SELECT key FROM items WHERE state = 'uncertain' ORDER BY id
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the batch of a journal has come."""
+    """The counts and times of a batch, from its journal."""
 
     header: JournalHeader
     counts: Mapping[State, int]
@@ -52,7 +52,7 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status(path: str | os.PathLike[str]) -> JournalStatus:
-    """Return how far the batch of the journal at *path* has come; it may be running.
+    """Return the status of the batch of the journal at *path*; it may be running.
 
     Blocks while it reads. Raises `JournalError` as `Journal.open` does, and `InvalidArgumentError`
     when there is none.

@@ -1,4 +1,4 @@
-"""Recording by hand whether a create has happened."""
+"""Resolving an uncertain create by hand: the user says whether it happened."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def _resolve(
         entry = await journal.get(key)
         if entry is None:
             raise InvalidArgumentError(
-                f"the journal has no item {key!r}: 'replicate-async batch status' names those that "
-                "are undecided."
+                f"the journal has no item {key!r}: 'replicate-async batch status' lists the "
+                "undecided ones."
             )
         if not entry.is_open:
             raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""The SQLite tables of a journal. Each change checks first and writes then."""
+"""The SQLite tables of a journal. A change makes all its checks before it writes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ START: Final[Place] = (-(2**63), 0)
 
 
 class DamagedRowError(Exception):
-    """A row that is not as it was written."""
+    """A row whose checksum does not match."""
 
 
 class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +196,7 @@ class Store:
         }
 
     def set_header(self, header: JournalHeader) -> None:
-        """Store the *header* in place of what there is."""
+        """Store *header*, in place of an earlier one."""
         content = msgspec.json.encode(header)
         values = (content, zlib.crc32(content))
         self._db.execute("INSERT OR REPLACE INTO header VALUES (1, ?, ?)", values)

@@ -1,4 +1,4 @@
-"""Detects that the files of a journal are not those that were opened."""
+"""Detection of journal files that were deleted, moved, replaced or changed by others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALONE: Final = (
 
 
 class JournalWatch:
-    """Compares the journal, its write-ahead log and its lock with the files that were opened.
+    """Compares the journal, its write-ahead log and its lock file with those that were opened.
 
     SQLite neither replaces nor shrinks the journal or the log while a connection is open
     (``journal_size_limit`` is off), and both grow only while the writer commits. Readers do not

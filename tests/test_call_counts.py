@@ -40,9 +40,9 @@ HIGH: Final = Limits(creates=6e7, gets=6e7, others=6e7)
 BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
-    "get": 51,
-    "create": 78,
-    "page of 100": 156,
+    "get": 50,
+    "create": 77,
+    "page of 100": 155,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,

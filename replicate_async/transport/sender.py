@@ -388,8 +388,7 @@ def _failure_of(error: ReplicateError) -> Failure | None:
     if isinstance(error, APIConnectionError) and not isinstance(error, TLSError):
         return Failure(error.phase)
     if isinstance(error, APIStatusError) and (phase := phase_of_status(error.status)) is not None:
-        throttled = error.status == 429
-        return Failure(phase, retry_after=error.retry_after, throttled=throttled)
+        return Failure(phase, error.retry_after, throttled=error.status == 429)
     return None
 
 

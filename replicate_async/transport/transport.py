@@ -286,9 +286,10 @@ async def _read(response: aiohttp.ClientResponse, silence: float) -> bytes:
     The timer of aiohttp starts again with bytes of the framing too, which may come without end.
     """
     content = response.content
-    body = bytearray(content.read_nowait())
+    first = content.read_nowait()
     if content.at_eof():
-        return bytes(body)
+        return first
+    body = bytearray(first)
     async with asyncio.timeout(silence) as limit:
         while not content.at_eof():
             body += await content.readany()

@@ -71,7 +71,6 @@ class Creator:
         api: BatchApi,
         journal: Journal,
         claims: ClaimStore,
-        reconciler: Reconciler,
         stop: StopSignal,
         stats: BatchStats,
     ) -> None:
@@ -79,7 +78,7 @@ class Creator:
         self._api = api
         self._journal = journal
         self._claims = claims
-        self._reconciler = reconciler
+        self._reconciler = Reconciler(options, api, journal, claims)
         self._stop = stop
         self._stats = stats
         self._limit = CreateLimit(options.max_predictions, stop)
@@ -97,8 +96,13 @@ class Creator:
         self._preparing: dict[asyncio.Task[object], Item] = {}
         """The tasks of items whose ``prepare`` is running."""
 
-    def cancel_unsent(self) -> None:
-        """Cancel what comes before the sending of a create, once the batch is stopped."""
+    async def aclose(self) -> None:
+        """Look for lost creates no more."""
+        await self._reconciler.aclose()
+
+    def on_stop(self) -> None:
+        """Cancel what comes before the sending of a create: the batch is stopped."""
+        self._reconciler.hurry()
         for task, item in self._preparing.items():
             if not self._limit.allows(item):
                 task.cancel()
@@ -222,7 +226,7 @@ class Creator:
         error: BaseException | None
         if not creating.cancelled():
             error = creating.exception()
-        elif attempt.sent:  # by other code, since `cancel_unsent` leaves it
+        elif attempt.sent:  # by other code, since `on_stop` leaves it
             error = AmbiguousCreateError("the create was cancelled while it was under way")
         else:
             error = NotStartedError()

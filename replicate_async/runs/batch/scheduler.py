@@ -25,7 +25,6 @@ from replicate_async.runs.batch.item import ItemRunner, Outcome
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
 from replicate_async.runs.batch.options import BatchOptions
-from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_queue import ResultQueue
 from replicate_async.runs.batch.results import BatchSummary
 from replicate_async.runs.batch.stats import BatchStats
@@ -70,7 +69,6 @@ class BatchScheduler:
         self._slots = asyncio.Semaphore(running)
         self._permits = asyncio.Semaphore(MAX_CREATING)
         self._journal: Journal | None = None
-        self._reconciler: Reconciler | None = None
         self._creator: Creator | None = None
         self._runner: ItemRunner | DryRunner | None = None
         self._work: asyncio.Task[None] | None = None
@@ -158,8 +156,8 @@ class BatchScheduler:
             for handle in (timer, self._hurrying):
                 if handle is not None:
                     handle.cancel()
-            if self._reconciler is not None:
-                await self._reconciler.aclose()
+            if self._creator is not None:
+                await self._creator.aclose()
         if not self._work.cancelled() and (error := self._work.exception()) is not None:
             raise error
         if self._input_error is not None:
@@ -173,7 +171,9 @@ class BatchScheduler:
             checks = self._options.prepare is None
             self._runner = DryRunner(await self._api.input_schema() if checks else None)
         else:
-            creator = self._creator = self._make_creator(journal, claims)
+            creator = self._creator = Creator(
+                self._options, self._api, journal, claims, self._stop, self.stats
+            )
             self._runner = ItemRunner(self._options, self._api, journal, creator, self._stop)
             await creator.expect_open()
             on_read = creator.look_ahead
@@ -189,11 +189,6 @@ class BatchScheduler:
             options.model, options.key, exact=options.journal is not None, match=options.match
         )
         return InputReader(self._source, keys, journal, claims, self._permits, self._slots, on_read)
-
-    def _make_creator(self, journal: Journal, claims: ClaimStore) -> Creator:
-        options, api = self._options, self._api
-        self._reconciler = Reconciler(options, api, journal, claims)
-        return Creator(options, api, journal, claims, self._reconciler, self._stop, self.stats)
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup
@@ -260,10 +255,8 @@ class BatchScheduler:
     def _on_stop(self) -> None:
         if self._dispatcher is not None:
             self._dispatcher.cancel()
-        if self._reconciler is not None:
-            self._reconciler.hurry()
         if self._creator is not None:
-            self._creator.cancel_unsent()
+            self._creator.on_stop()
 
     def _hurry(self) -> None:
         """Cancel the remaining tasks once more; they stop waiting for answers."""

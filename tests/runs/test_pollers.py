@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final
 
@@ -152,6 +155,29 @@ def test_a_second_wait_that_begins_as_a_poll_falls_due_ends() -> None:
         assert first.cancelled()
 
     run_virtually(main())
+
+
+def test_a_wait_that_has_ended_keeps_no_context_of_its_caller() -> None:
+    world, variable = World(), ContextVar[object]("variable")
+
+    class Large:
+        pass
+
+    async def caller() -> weakref.ref[Large]:
+        large = Large()
+        variable.set(large)
+        await world.wait(world.api.create(5.0), timeout=600.0)
+        return weakref.ref(large)
+
+    async def main() -> object:
+        # The event loop drops canceled timers that are due before all others at once.
+        asyncio.get_running_loop().call_later(60.0, list)
+        large = await asyncio.create_task(caller())
+        await asyncio.sleep(0.1)  # the loop drops the task
+        gc.collect()
+        return large()
+
+    assert run_virtually(main()) is None
 
 
 def test_a_request_that_cancels_itself_ends_no_wait() -> None:

@@ -63,7 +63,7 @@ class RunTracker:
 
     def _use(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._now, self._call_at = loop.time, loop.call_at
+        self._now = loop.time
         self._runs = {}
         self._plans: dict[str, ListingPlan[TrackedRun]] = {}
         self._polls = PollSchedule[TrackedRun](self.durations, self._jitter)
@@ -193,6 +193,10 @@ class RunTracker:
         if at < self._timer_at:
             self._cancel_timer()
             self._timer, self._timer_at = self._call_at(at, self._on_timer), at
+
+    def _call_at(self, at: float, call: Callable[..., None], *args: object) -> asyncio.TimerHandle:
+        # An empty context: a timer that is canceled keeps that of its caller until it would be due.
+        return asyncio.get_running_loop().call_at(at, call, *args, context=Context())
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

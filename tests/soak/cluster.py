@@ -225,7 +225,7 @@ def main(parts: list[str]) -> int:
     for kind in (*LOSSES, "driver"):
         if not parts or kind in parts:
             found = asyncio.run(lose(kind))
-            print(json.dumps({"soak": "cluster", "lost": kind, **found}), flush=True)
+            print(json.dumps({"soak": "cluster", "loss": kind, **found}), flush=True)
             failed |= found["created_twice"] or found["lost"] or found["wrong"]
     return int(bool(failed))
 

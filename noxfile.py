@@ -79,6 +79,13 @@ def integrations(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Run the recipe for Ray on a cluster of this machine, with its driver killed."""
+    session.install("-e", ".[test]", *group("ray"))
+    session.run("pytest", "-n", "0", "tests/integrations/check_ray.py", *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Drive the example pages with Chromium, which has to be installed; SCREENSHOTS is a folder."""
     session.install("-e", ".[test]", *group("browser"))

@@ -31,7 +31,9 @@ FOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 PAGES = [page for page in FOUND if "_build" not in page.parts]
 PROGRAMS = sorted((ROOT / "docs" / "examples").glob("*.py"))
 # Those that serve run until they are told to end; tests/web/test_examples.py does.
-EXAMPLES = [path for path in PROGRAMS if "--port" not in path.read_text()]
+SERVERS = [path for path in PROGRAMS if "--port" in path.read_text()]
+# tests/integrations/check_ray.py runs ray_batch.py, in the session that installs Ray.
+EXAMPLES = [path for path in PROGRAMS if path not in SERVERS and path.stem != "ray_batch"]
 FENCE = re.compile(r"^( *)```python([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 

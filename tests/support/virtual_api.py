@@ -6,6 +6,7 @@ import asyncio
 import bisect
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -95,8 +96,9 @@ class VirtualAPI:
         newest = len(self._order)
         if before is not None:
             newest = bisect.bisect_left(self._order, (before.timestamp() - EPOCH, ""))
-        inside = [name for created, name in self._order[:newest] if created >= oldest]
-        listed = [name for name in reversed(inside) if name not in self.unlisted]
+        first = bisect.bisect_left(self._order, (oldest, ""))
+        inside = (self._order[at][1] for at in range(newest - 1, first - 1, -1))
+        listed = list(islice((name for name in inside if name not in self.unlisted), 101))
         shown = [msgspec.json.encode(self.view(name, listed=True)) for name in listed[:100]]
         more = "https://api.replicate.com/v1/predictions?cursor=x" if len(listed) > 100 else None
         return RawPage(next=more, results=[msgspec.Raw(body) for body in shown])

@@ -56,24 +56,34 @@ class PartFile:
             validator = _validator(path.name)
             if validator and _since_boot(os.fstat(file.fileno()).st_mtime):
                 return cls(path, file, validator)
+            path.unlink(missing_ok=True)  # while it is locked: it may be another's after that
             file.close()
-            path.unlink()
         return None
 
     @classmethod
     def create(cls, folder: Path, key: str, validator: str) -> Self:
         """Create the part file for the download *key* of the version *validator*."""
+        prefix = _prefix(key)
         mark = urlsafe_b64encode(validator.encode()).decode().rstrip("=")
         if mark and len(mark) <= _LONGEST_MARK:
-            with suppress(FileExistsError):  # another download of the same file is running
-                return cls._create(folder / f"{_prefix(key)}{mark}.part", validator)
-        return cls._create(folder / f"{_prefix(key)}-{os.urandom(12).hex()}.part", "")
+            part = cls._create(folder / f"{prefix}{mark}.part", validator)
+            if part is not None:
+                return part
+        while (part := cls._create(folder / f"{prefix}-{os.urandom(12).hex()}.part", "")) is None:
+            pass
+        return part
 
     @classmethod
-    def _create(cls, path: Path, validator: str) -> Self:
-        file = path.open("xb", buffering=0)
-        _try_lock(file)
-        return cls(path, file, validator)
+    def _create(cls, path: Path, validator: str) -> Self | None:
+        """Create and lock *path*; None if it exists, or another download was quicker to lock it."""
+        try:
+            file = path.open("xb", buffering=0)
+        except FileExistsError:
+            return None
+        if _try_lock(file) is not False and _is_open_as(path, file):
+            return cls(path, file, validator)
+        file.close()
+        return None
 
     def seek_end(self) -> int:
         """Go to the end of the file, and return its position."""
@@ -108,7 +118,6 @@ class PartFile:
                 if not unique:
                     raise _taken(target) from None
             else:
-                self._remove()
                 sync_folder(target.parent)
                 return target
         folder = self._path.parent
@@ -120,11 +129,13 @@ class PartFile:
         else:
             try:
                 # A link fails if there is a file of the name; a rename would replace it.
-                return target.hardlink_to(self._path)
+                target.hardlink_to(self._path)
             except OSError as error:
                 if error.errno not in _LINKLESS:
                     raise
                 target.touch(exist_ok=False)  # claims the name
+            else:
+                return self._remove()
         self._path.replace(target)
         return None
 
@@ -225,12 +236,14 @@ def _is_open_as(path: Path, file: FileIO) -> bool:
         return False
 
 
-def _try_lock(file: FileIO) -> bool:
-    """Lock a file for this process; False if another has locked it, or without file locks."""
+def _try_lock(file: FileIO) -> bool | None:
+    """Lock a file for this process; False if another has locked it, None without file locks."""
     if sys.platform == "win32":
-        return False
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True

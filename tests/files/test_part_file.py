@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,22 @@ def test_part_files_without_a_valid_mark_are_removed(tmp_path: Path) -> None:
     assert PartFile.resume(tmp_path, "key") is None
 
     assert not names_in(tmp_path)
+
+
+def test_saves_of_one_file_in_many_threads_never_take_each_others_part(tmp_path: Path) -> None:
+    def save(number: int) -> str:
+        validator = ("", '"v"')[number % 2]
+        part = PartFile.resume(tmp_path, "key") or PartFile.create(tmp_path, "key", validator)
+        part.seek_end()
+        part.write([b"x"])
+        try:
+            return publish(part, unique=True).name
+        finally:
+            part.close(keep=False)
+
+    with ThreadPoolExecutor(16) as threads:
+        names = list(threads.map(save, range(300)))
+
+    assert len(set(names)) == 300
+    assert set(inside(tmp_path).values()) == {b"x"}
+    assert len(names_in(tmp_path)) == 300

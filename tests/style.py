@@ -68,8 +68,8 @@ BUDGETS: Final = {
     "errors.py": 203,
     "files": 2381,
     "local": 5955,
-    "resources": 1732,
-    "runs": 5794,
+    "resources": 1727,
+    "runs": 5785,
     "transport": 1165,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

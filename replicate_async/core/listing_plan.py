@@ -30,6 +30,9 @@ _INSTANT: Final = 1e-3
 _PASSED_OVER: Final = 5
 """Pages that may end before a run until it is polled by itself."""
 
+_DEFERRED: Final = 2.0
+"""Seconds for which newer runs get all pages, before a run that waits for one comes first."""
+
 _LAG: Final = 4.0
 """Seconds that the listing may be behind; doubled for a run that is not listed again."""
 _LONGEST_LAG: Final = 1024.0
@@ -111,7 +114,14 @@ class ListingPlan(Generic[R]):
         if len(self._order) < _LEAST or now < self._off_until:
             plan.singles.extend(due)
             return plan
-        for run in sorted(due, key=lambda run: run.created or 0.0, reverse=True):
+
+        def place(run: R) -> tuple[bool, float]:
+            """Place runs that were deferred for long first, then the newest."""
+            deferred_at = run.deferred_at or now
+            is_late = now - deferred_at > _DEFERRED
+            return not is_late, deferred_at if is_late else -(run.created or 0.0)
+
+        for run in sorted(due, key=place):
             if run.poll_sent_at is not None:
                 continue
             window = self._window(run, now)
@@ -119,6 +129,7 @@ class ListingPlan(Generic[R]):
             if len(ripe) < _LEAST:
                 plan.singles.append(run)
             elif self.next_page_at > now:
+                run.deferred_at = run.deferred_at or now
                 plan.later.append(run)
             else:
                 self._free_at = max(self._free_at, now) + self._interval
@@ -126,7 +137,7 @@ class ListingPlan(Generic[R]):
                 shown = window[ripe[0] : ripe[-1] + 1]
                 plan.pages.append(self._request(shown))
                 for other in shown:
-                    other.poll_sent_at = now
+                    other.poll_sent_at, other.deferred_at = now, None
         return plan
 
     @property

@@ -66,6 +66,8 @@ class PolledRun:
     """Polls that were answered."""
     ripe_at: float = 0.0
     """When a page that shows it replaces its own poll."""
+    deferred_at: float | None = None
+    """Since when it waits for a page, while none may be fetched."""
     confirmed: bool = False
     """Whether *created* is what the listing shows."""
     unlisted: int = 0

@@ -213,3 +213,14 @@ def test_a_page_takes_the_runs_between_due_ones() -> None:
     _, requests, _ = listing.plan(runs[1::2], 10.0)
 
     assert requests[0].runs == runs[1:]
+
+
+def test_runs_that_were_deferred_come_before_newer_ones() -> None:
+    listing, runs = crowd(2000)
+    first = listing.plan(runs, 10.0)
+    deferred = {run.key for run in first.later}
+    again(runs)
+    second = listing.plan(runs, 12.5)  # newer runs are due again by then
+    shown = [run.key for request in second.pages for run in request.runs]
+    assert len(shown) > 500
+    assert deferred.issuperset(shown)

@@ -182,7 +182,8 @@ async def _terminate(cluster: Processes, _: Any) -> None:
 
 async def _retire(cluster: Processes, dask: Any) -> None:
     name = next(iter(cluster.workers))
-    await dask.retire_workers(names=[name])
+    while not await dask.retire_workers(names=[name]):  # noqa: ASYNC110 - not connected yet
+        await asyncio.sleep(0.2)
     await cluster.replace(name)
 
 

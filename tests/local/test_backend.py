@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import gc
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from hashlib import sha256
@@ -309,3 +310,25 @@ async def test_closing_the_server_ends_a_setup(gate: Gate) -> None:
         await gate.entered.wait()
 
     assert gate.cancelled.is_set()
+
+
+async def test_an_async_setup_that_is_left_before_it_begins_is_closed() -> None:
+    making, made = threading.Event(), threading.Event()
+
+    class Model:
+        def __init__(self) -> None:
+            making.set()
+            made.wait()
+
+        async def setup(self) -> None: ...
+
+        def predict(self) -> str:
+            return ""
+
+    task = asyncio.create_task(ModelFunction(Model).setup(print))
+    await asyncio.to_thread(making.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(made.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gc.collect()  # warns of a coroutine that was never awaited

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import queue
 import threading
 from collections.abc import Callable
@@ -29,7 +30,10 @@ class RunThread:
         """Whether a call is being executed, or was abandoned."""
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Return what *function* returns; a cancelled caller does not wait for it."""
+        """Return what *function* returns; a cancelled caller does not wait for it.
+
+        A coroutine that the cancelled caller does not get is closed.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
 
         def job() -> None:
@@ -46,7 +50,12 @@ class RunThread:
         self.busy = True
         self._start()
         self._jobs.put(job)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                _close(future.result())
+            raise
 
     def finish(self, last: Callable[[], object] | None = None) -> None:
         """End the thread after its calls and after *last*."""
@@ -76,6 +85,7 @@ class RunThread:
         def settle() -> None:
             self.busy = False
             if future.done():
+                _close(result)
                 return
             if error is not None:
                 future.set_exception(error)
@@ -85,3 +95,9 @@ class RunThread:
         # The loop may be closed when an abandoned thread returns.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(settle)
+
+
+def _close(result: object) -> None:
+    """Close a coroutine that is not awaited, which Python would warn of."""
+    if inspect.iscoroutine(result):
+        result.close()

@@ -61,8 +61,8 @@ class Runner:
                     await self._train(run)
             else:
                 instance = self._instance(run.version)
-                await instance.ready()
-                async with instance.slots:
+                async with instance.slots:  # first, so that runs begin in their order
+                    await instance.ready()
                     await self._predict(run)
             self._finish(run, "succeeded")
         except asyncio.CancelledError:

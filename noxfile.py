@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.error_on_missing_interpreters = True
 
+DIST = Path(__file__).parent / "dist"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -46,6 +50,38 @@ def newer(session: nox.Session) -> None:
     """Run the tests on Python 3.12 and 3.13, where tasks can be eager; arguments go to pytest."""
     session.install("-e", ".[cli,test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows, warnings allowed."""
+    session.install("uv")
+    session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[cli,test]")
+    # Old releases warn of what newer Pythons deprecate.
+    session.run("pytest", "-W", "default", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the sdist and, from it, the wheel into dist/; check the metadata of both."""
+    session.install("build", "twine", *PYPROJECT["build-system"]["requires"])
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST))
+    session.run("twine", "check", "--strict", *map(str, DIST.iterdir()))
+
+
+@nox.session(requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """Install the wheel that `build` made and run the README's first command from it."""
+    (built,) = DIST.glob("*.whl")
+    session.chdir(session.create_tmp())  # away from the sources
+    session.install(str(built))
+    session.run("python", "-c", "import replicate_async.local, replicate_async.webhooks")
+    session.install(f"{built}[cli]")
+    command = ("replicate-async", "stream", "local/storyteller", "prompt=Once upon a time")
+    story = session.run(*command, "--local", silent=True)
+    if not isinstance(story, str) or len(story.split()) < 20:
+        session.error(f"no story, but: {story!r}")
 
 
 @nox.session

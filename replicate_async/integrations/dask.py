@@ -138,7 +138,8 @@ def run_on_dask(
     Raises:
         InvalidArgumentError: An argument is wrong, there is no Dask client, or a function holds the
             API token, which does not travel.
-        ReplicateError: While iterating: the scheduler is lost for 25 seconds.
+        ReplicateError: While iterating: the scheduler is lost for 60 seconds, or the ``timeout``
+            of the Dask client, 30 seconds by default.
     """
     if dask is None:
         dask = _current_client()

@@ -23,7 +23,7 @@ ATTEMPTS: Final = 10
 itself repeats the tasks of a worker that is gone (``distributed.scheduler.allowed-failures``)."""
 SILENT_AFTER: Final = 10.0
 """Seconds without a heartbeat after which the calls of a worker are repeated on others."""
-LOST_AFTER: Final = 25.0
+LOST_AFTER: Final = 60.0
 """Seconds without an answer of the scheduler after which the batch ends."""
 _LOOK_EVERY: Final = 3.0
 

@@ -167,6 +167,7 @@ async def _lose_of_cluster(
         Replicate(server.api_token, base_url=server.url, limits=Limits(enabled=False)) as client,
     ):
         await dask.wait_for_workers(3)
+        dask._timeout = 60  # Dask pauses for up to half of it between attempts to connect
         batch = run_on_dask(
             client,
             MODEL,

@@ -132,6 +132,8 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(named_objects()))
 def test_the_architecture_page_names_what_exists(name: str) -> None:
+    if name.startswith("integrations.dask"):
+        pytest.importorskip("distributed", reason="the integrations session installs it")
     assert resolve_name(f"replicate_async.{name}")
 
 

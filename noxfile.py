@@ -110,6 +110,8 @@ def integrations(session: nox.Session) -> None:
         "tests/runs/batch/test_canonical.py",
         "tests/runs/batch/test_export.py",
         "tests/runs/batch/test_text_outputs.py",
+        "tests/test_docs.py",
+        "tests/test_scale.py",
     )
     session.run("pytest", "-n", "0", "-m", "", "tests/integrations", *others, *session.posargs)
 

@@ -13,6 +13,7 @@ def first_cells(tables: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_page_has_the_rows_of_the_script() -> None:
+    pytest.importorskip("redis", reason="the integrations session installs it")
     tables = scale.report(scale.SHORT)
     page = scale.PAGE.read_text(encoding="utf-8").partition(scale.START)[2].partition(scale.END)[0]
     assert set(first_cells(tables)) <= set(first_cells(page))

@@ -7,7 +7,8 @@ import os
 import socket
 from collections.abc import Iterator
 
-_ports: Iterator[int] = itertools.count(20_000 + os.getpid() % 10_000)
+# A block for each process: the workers of pytest-xdist have adjacent process IDs.
+_ports: Iterator[int] = itertools.count(20_000 + os.getpid() % 96 * 128)
 
 
 def free_port() -> int:

@@ -19,7 +19,8 @@ from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.results import BatchResult
 from tests.integrations.dask_cluster import MODEL, BackgroundServer, double, finish, prepare, rows
 
-distributed: Any = pytest.importorskip("distributed", reason="the integrations session installs it")
+INSTALLED = "the integrations session installs it"
+distributed: Any = pytest.importorskip("distributed", reason=INSTALLED)
 
 from replicate_async.integrations.dask import BatchArguments, run_on_dask  # noqa: E402 - see above
 
@@ -247,7 +248,7 @@ async def test_values_may_stay_on_the_workers(
 async def test_a_bag_is_read_a_partition_at_a_time(
     models: LocalReplicate, client: Replicate, dask: Any
 ) -> None:
-    bags: Any = pytest.importorskip("dask.bag")
+    bags: Any = pytest.importorskip("dask.bag", reason=INSTALLED)
     bag = bags.from_sequence(rows(10), npartitions=4).map(dict)
 
     found = await results_of(run_on_dask(client, MODEL, bag, prepare=prepare, ordered=True))
@@ -258,8 +259,8 @@ async def test_a_bag_is_read_a_partition_at_a_time(
 async def test_a_dataframe_is_read_a_partition_at_a_time(
     models: LocalReplicate, client: Replicate, dask: Any
 ) -> None:
-    frames: Any = pytest.importorskip("dask.dataframe")
-    pandas: Any = pytest.importorskip("pandas")
+    frames: Any = pytest.importorskip("dask.dataframe", reason=INSTALLED)
+    pandas: Any = pytest.importorskip("pandas", reason=INSTALLED)
     frame = frames.from_pandas(pandas.DataFrame({"number": range(10)}), npartitions=3)
 
     found = await results_of(run_on_dask(client, MODEL, frame, finish=finish))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -203,10 +202,9 @@ async def test_a_prediction_that_ends_before_its_cancel_is_done(journal: Path) -
         client_of(server.url) as client,
         client.batch(
             MODEL, [{"n": 1}], journal=journal, poll=Poll(first=30, starting=30, processing=30)
-        ),
+        ) as batch,
     ):
-        await until(lambda: bool(api.made) and not api.running())
-        await asyncio.sleep(0.05)
+        await until(lambda: batch.progress.created == 1 and not api.running())
 
     assert await states(journal) == {State.DONE: 1}
 

@@ -24,17 +24,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schemas": {"core"},
     "webhooks": {"core", "errors", "schemas"},
     "files": {"core", "errors", "refs", "schemas"},
-    "runs": {"core", "errors", "refs", "schemas", "files"},
+    "interface": {"core", "errors", "files", "schemas"},
+    "runs": {"core", "errors", "refs", "schemas", "files", "interface"},
     "context": {"core", "errors", "files", "refs", "runs", "schemas", "transport"},
     "resources": CLIENT_SIDE | {"context", "webhooks"},
     "transport": {"core", "errors", "schemas"},
     "config": {"core", "errors"},
     "client": CLIENT_SIDE | {"config", "context", "transport"},
     "__init__": CLIENT_SIDE | {"client", "webhooks"},
-    "local": CLIENT_SIDE | {"webhooks"},
+    "local": CLIENT_SIDE | {"interface", "webhooks"},
     "web": CLIENT_SIDE | {"client", "webhooks"},
     "integrations": CLIENT_SIDE | {"client", "context"},
-    "cli": CLIENT_SIDE | {"__init__", "client", "context", "local", "webhooks"},
+    "cli": CLIENT_SIDE | {"__init__", "client", "context", "interface", "local", "webhooks"},
     "__main__": {"__init__", "cli"},
 }
 """For each part, the other parts that it may import when it runs."""
@@ -227,6 +228,21 @@ def test_the_client_class_loads_neither_http_libraries_nor_what_batches_need() -
     unneeded = {"aiohttp", "httpx", "httpx_sse", "sqlite3", "csv", "email", "importlib.metadata"}
     assert unneeded.isdisjoint(loaded)
     assert not any(name.startswith("replicate_async.runs.batch") for name in loaded)
+
+
+def test_the_client_class_does_not_load_what_reads_schemas() -> None:
+    loaded = loaded_by("from replicate_async import Replicate")
+
+    assert "difflib" not in loaded
+    assert not any(name.startswith("replicate_async.interface") for name in loaded)
+
+
+def test_reading_a_schema_needs_neither_http_nor_an_event_loop() -> None:
+    loaded = loaded_by(
+        "import replicate_async.interface.read, replicate_async.interface.validation"
+    )
+
+    assert {"aiohttp", "anyio", "asyncio"}.isdisjoint(loaded)
 
 
 def test_an_error_can_be_named_without_loading_the_client() -> None:

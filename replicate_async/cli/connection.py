@@ -12,8 +12,8 @@ from cyclopts import Parameter
 
 from replicate_async import Limits, NotFoundError, Replicate
 from replicate_async.cli.failure import CommandError, UsageError
-from replicate_async.cli.schema import Interface
 from replicate_async.context import context_of
+from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
 
 

@@ -13,7 +13,8 @@ from replicate_async import Model, NotFoundError, Prediction
 from replicate_async.cli.connection import DEFAULTS, Options, connect
 from replicate_async.cli.failure import CommandError
 from replicate_async.cli.output import note, write, write_json, write_table
-from replicate_async.cli.schema import Interface, shown
+from replicate_async.cli.schema import listing, shown
+from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_model
 
 T = TypeVar("T")
@@ -105,15 +106,15 @@ async def get_model(
     if version is not None:
         lines.append(f"version {version.id}")
     interface = Interface.read(name, version.openapi_schema if version is not None else None)
-    if listing := interface.listing():
-        lines += ["", listing]
+    if inputs := listing(interface):
+        lines += ["", inputs]
     write("\n".join(lines) + "\n")
 
 
-async def first(listing: AsyncIterable[T], limit: int) -> list[T]:
-    """Return the first *limit* items of *listing*."""
+async def first(items: AsyncIterable[T], limit: int) -> list[T]:
+    """Return the first *limit* of *items*."""
     found: list[T] = []
-    async for item in listing:
+    async for item in items:
         found.append(item)
         if len(found) == limit:
             break

@@ -29,11 +29,12 @@ from replicate_async.cli.output import (
     write_output,
 )
 from replicate_async.cli.saving import Force, Output, Saver, files_in
-from replicate_async.cli.schema import Interface
+from replicate_async.cli.schema import listing
 from replicate_async.cli.values import read_inputs
 from replicate_async.context import context_of
 from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
+from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
@@ -234,7 +235,7 @@ async def _created(
         if not error.invalid_fields:
             raise
         wrong = "; ".join(_said_of(field) for field in error.invalid_fields)
-        raise UsageError(wrong, interface.listing()) from None
+        raise UsageError(wrong, listing(interface)) from None
 
 
 def _said_of(field: InvalidField) -> str:

@@ -13,15 +13,15 @@ from typing import Final, Literal, cast
 import msgspec
 
 from replicate_async.cli.failure import UsageError
-from replicate_async.cli.schema import (
+from replicate_async.cli.schema import listing, shown
+from replicate_async.interface.read import (
+    InputField,
     Interface,
-    ModelInput,
     Schema,
     alternatives,
     listed,
     mapping,
     resolve,
-    shown,
     type_words,
 )
 
@@ -99,7 +99,7 @@ def fit_value(key: str, value: object, interface: Interface) -> object:
     try:
         return _fit(value, known.schema, known.components)
     except ValueError as error:
-        raise UsageError(f"{key} {error}.", interface.listing()) from None
+        raise UsageError(f"{key} {error}.", listing(interface)) from None
 
 
 def _fit(given: object, schema: Schema, components: Schema) -> object:
@@ -138,7 +138,7 @@ def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
             return _array(pairs, known)
         return _typed(_only(pairs), known.schema, known.components)
     except ValueError as error:
-        raise UsageError(f"{key} {error}.", interface.listing()) from None
+        raise UsageError(f"{key} {error}.", listing(interface)) from None
 
 
 def _only(pairs: Sequence[Pair]) -> Pair:
@@ -147,18 +147,18 @@ def _only(pairs: Sequence[Pair]) -> Pair:
     return pairs[0]
 
 
-def _known(key: str, interface: Interface) -> ModelInput | None:
+def _known(key: str, interface: Interface) -> InputField | None:
     if interface.inputs is None:
         return None
     found = interface.inputs.get(key)
     if found is None:
         close = get_close_matches(key, list(interface.inputs), n=1)
         hint = f"; did you mean {close[0]}?" if close else "."
-        raise UsageError(f"{interface.ref} has no input {key!r}{hint}", interface.listing())
+        raise UsageError(f"{interface.ref} has no input {key!r}{hint}", listing(interface))
     return found
 
 
-def _array(pairs: Sequence[Pair], known: ModelInput) -> object:
+def _array(pairs: Sequence[Pair], known: InputField) -> object:
     first = pairs[0]
     if len(pairs) == 1 and (first.form == "json" or first.value.lstrip().startswith("[")):
         value = _json(first.value)

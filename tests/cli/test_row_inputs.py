@@ -8,8 +8,8 @@ import pytest
 
 from replicate_async.cli.failure import UsageError
 from replicate_async.cli.row_inputs import Inputs, KeyedInput, SizedInputs, read_map
-from replicate_async.cli.schema import Interface
 from replicate_async.cli.tables import Rows
+from replicate_async.interface.read import Interface
 
 SCHEMA = {
     "components": {

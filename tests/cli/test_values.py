@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_async.cli.failure import UsageError
-from replicate_async.cli.schema import Interface
+from replicate_async.cli.schema import listing
 from replicate_async.cli.values import read_inputs
+from replicate_async.interface.read import Interface
 
 COMPONENTS: dict[str, Any] = {
     "Size": {"type": "integer", "enum": [256, 512]},
@@ -116,7 +117,7 @@ def test_without_a_schema_what_is_json_is_taken_as_that(tmp_path: Path) -> None:
 
 
 def test_the_inputs_are_listed_in_their_order() -> None:
-    lines = INTERFACE.listing().splitlines()
+    lines = listing(INTERFACE).splitlines()
 
     assert lines[0] == "Inputs of acme/all:"
     assert [line.split()[0] for line in lines[1:4]] == ["text", "whole", "real"]
@@ -143,7 +144,7 @@ def test_no_schema_and_no_text_make_anything_but_a_usage_error(
 ) -> None:
     components = {"Input": {"properties": {"key": schema, "other": {"$ref": "#/nowhere"}}}}
     interface = Interface.read("a/b", {"components": {"schemas": components}})
-    interface.listing()
+    listing(interface)
 
     try:
         read_inputs([f"key={text}"], interface)

@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 
+from replicate_async.interface.types import InputFile, OutputFile
 from replicate_async.local.models.files import InputFolder, describe_file
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import InputFile, OutputFile
 from tests.support.waiting import HANG
 
 

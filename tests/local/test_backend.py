@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from replicate_async.interface.annotations import AnnotationError
 from replicate_async.local import (
     LocalReplicate,
     ModelFunction,
@@ -21,7 +22,6 @@ from replicate_async.local import (
     Trained,
     Weights,
 )
-from replicate_async.local.models.schema import AnnotationError
 from tests.local.conftest import Gate
 from tests.local.recording import RecordingContext, until
 from tests.local.wire import Wire

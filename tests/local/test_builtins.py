@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from replicate_async.interface.validation import validate
 from replicate_async.local.builtins import BUILTINS
 from replicate_async.local.builtins.fail import ModelError
 from replicate_async.local.builtins.mandelbrot import escape_time
@@ -18,7 +19,6 @@ from replicate_async.local.builtins.progress import Progress, progress_line
 from replicate_async.local.builtins.storyteller import Chain, tokenize
 from replicate_async.local.builtins.tales import TALES
 from replicate_async.local.models.backend import ModelBackend
-from replicate_async.local.models.validation import validate
 from tests.local.recording import RecordingContext
 from tests.support.waiting import HANG
 

@@ -15,10 +15,11 @@ import anyio
 import msgspec
 import pytest
 
+from replicate_async.core.secret import Secret
+from replicate_async.interface.types import InputFile, OutputFile, Weights
 from replicate_async.local.models.backend import ModelBackend
 from replicate_async.local.models.current_run import log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import InputFile, OutputFile, Secret, Weights
 from tests.local.recording import RecordingContext, outputs
 from tests.support.waiting import HANG
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 import msgspec
 import pytest
 
-from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import (
+from replicate_async.core.secret import Secret
+from replicate_async.interface.types import (
     AsyncConcatenateIterator,
     ConcatenateIterator,
     Input,
     InputFile,
     OutputFile,
-    Secret,
     Weights,
 )
+from replicate_async.local.models.function import ModelFunction
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from PIL import Image
 
+from replicate_async.interface.types import OutputFile
 from replicate_async.local.builtins import BUILTINS
-from replicate_async.local.models.types import OutputFile
 from tests.local.recording import RecordingContext
 from tests.local.wire import Wire
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+from replicate_async.interface.types import Input
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import Input
 
 NAME: Final = "local/echo"
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
+from replicate_async.interface.types import Concatenate, Input
 from replicate_async.local.models.current_run import log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import Concatenate, Input
 
 NAME: Final = "local/fail"
 

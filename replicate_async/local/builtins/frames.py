@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Final
 
+from replicate_async.interface.types import Input, OutputFile
 from replicate_async.local.builtins.mandelbrot import Palette, View, color_table
 from replicate_async.local.builtins.png import png
 from replicate_async.local.builtins.progress import Progress
 from replicate_async.local.models.current_run import current_run
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import Input, OutputFile
 
 NAME: Final = "local/frames"
 

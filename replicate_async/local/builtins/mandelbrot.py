@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Final
 
+from replicate_async.interface.types import Input, OutputFile
 from replicate_async.local.builtins.png import png
 from replicate_async.local.builtins.progress import Progress
 from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import Input, OutputFile
 
 NAME: Final = "local/mandelbrot"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Final
 
+from replicate_async.interface.types import Input
 from replicate_async.local.builtins.progress import Progress
 from replicate_async.local.models.current_run import log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import Input
 
 NAME: Final = "local/slow"
 

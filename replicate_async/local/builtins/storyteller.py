@@ -15,11 +15,11 @@ from typing import Annotated, Final
 
 import msgspec
 
+from replicate_async.interface.types import AsyncConcatenateIterator, Input, Weights
 from replicate_async.local.builtins.progress import Progress
 from replicate_async.local.builtins.tales import TALES
 from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import AsyncConcatenateIterator, Input, Weights
 
 NAME: Final = "local/storyteller"
 

@@ -6,9 +6,9 @@ import io
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Final
 
+from replicate_async.interface.types import Input, InputFile, OutputFile
 from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
-from replicate_async.local.models.types import Input, InputFile, OutputFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,12 +12,12 @@ from aiohttp import web
 from yarl import URL
 
 from replicate_async.core.endpoint import Endpoint
+from replicate_async.interface.validation import check, detail_text
 from replicate_async.local.clock import Clock
 from replicate_async.local.http.errors import django, invalid, not_found, problem
 from replicate_async.local.http.json_schema import JSONSchema, schema_components
 from replicate_async.local.http.pagination import paginate
 from replicate_async.local.http.responses import Response
-from replicate_async.local.models.validation import check, detail_text
 from replicate_async.local.serializers import Serializers
 from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings

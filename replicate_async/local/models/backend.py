@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from replicate_async.interface.types import InputFile
 from replicate_async.local.models.files import InputFolder
-from replicate_async.local.models.types import InputFile
 
 OutputKind: TypeAlias = Literal["value", "items", "text", "files"]
 """One value, or a list of items, of pieces of text or of files; text and files are streamed."""

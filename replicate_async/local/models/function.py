@@ -16,10 +16,12 @@ from typing import Any
 import anyio
 import msgspec
 
+from replicate_async.interface.annotations import AnnotationError, SchemaBuilder
+from replicate_async.interface.types import OutputFile, Schema
+from replicate_async.interface.validation import check
 from replicate_async.local.models.backend import OutputKind, RunHandle, Trained
 from replicate_async.local.models.execution import as_exception, execute
 from replicate_async.local.models.files import InputFolder
-from replicate_async.local.models.schema import AnnotationError, SchemaBuilder
 from replicate_async.local.models.signature import (
     Signature,
     function_name,
@@ -28,8 +30,6 @@ from replicate_async.local.models.signature import (
     setup_weights,
     underlying,
 )
-from replicate_async.local.models.types import OutputFile, Schema
-from replicate_async.local.models.validation import check
 from replicate_async.local.models.values import dump, load
 
 _COG = {"title": "Cog", "version": "0.16.12"}

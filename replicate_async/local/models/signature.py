@@ -12,8 +12,7 @@ from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
-from replicate_async.local.models.backend import OutputKind
-from replicate_async.local.models.schema import (
+from replicate_async.interface.annotations import (
     ALLOWED,
     FILES,
     AnnotationError,
@@ -26,8 +25,9 @@ from replicate_async.local.models.schema import (
     split_optional,
     title_of,
 )
-from replicate_async.local.models.types import Concatenate, InputOptions, Schema, Weights
-from replicate_async.local.models.validation import check
+from replicate_async.interface.types import Concatenate, InputOptions, Schema, Weights
+from replicate_async.interface.validation import check
+from replicate_async.local.models.backend import OutputKind
 
 _ITERATORS: Final = (
     collections.abc.Iterator,

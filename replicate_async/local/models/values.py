@@ -13,9 +13,8 @@ from typing import Any, Final, cast, get_args, get_origin
 
 import msgspec
 
-from replicate_async.local.models.backend import RunHandle
-from replicate_async.local.models.files import InputFolder
-from replicate_async.local.models.schema import (
+from replicate_async.core.secret import Secret
+from replicate_async.interface.annotations import (
     FILES,
     LISTS,
     field_names,
@@ -23,7 +22,9 @@ from replicate_async.local.models.schema import (
     peel,
     split_optional,
 )
-from replicate_async.local.models.types import InputFile, OutputFile, Secret
+from replicate_async.interface.types import InputFile, OutputFile
+from replicate_async.local.models.backend import RunHandle
+from replicate_async.local.models.files import InputFolder
 
 
 async def load(value: object, hint: Any, run: RunHandle, folder: InputFolder) -> Any:

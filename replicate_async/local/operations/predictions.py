@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from yarl import URL
 
+from replicate_async.interface.validation import detail_text, validate
 from replicate_async.local import ids
 from replicate_async.local.clock import Clock
 from replicate_async.local.http.context import Handler, RequestContext
@@ -20,7 +21,6 @@ from replicate_async.local.http.responses import (
     edge_response,
     held_response,
 )
-from replicate_async.local.models.validation import detail_text, validate
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.files import FileStore
 from replicate_async.local.store.records import VERSION_ID, Deployment, Model, RunRecord, Version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from replicate_async.interface.validation import validate
 from replicate_async.local import ids
 from replicate_async.local.http.context import Handler, RequestContext
 from replicate_async.local.http.errors import (
@@ -13,7 +14,6 @@ from replicate_async.local.http.errors import (
     version_refused,
 )
 from replicate_async.local.http.responses import Response, django_response, edge_response
-from replicate_async.local.models.validation import validate
 from replicate_async.local.operations.predictions import (
     check_input,
     check_webhook,

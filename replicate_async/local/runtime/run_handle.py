@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 from yarl import URL
 
 from replicate_async.files.names import safe_name
+from replicate_async.interface.types import InputFile
 from replicate_async.local.models.files import InputFolder, describe_file
-from replicate_async.local.models.types import InputFile
 from replicate_async.local.runtime.fetcher import Fetcher, FetchError
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.blobs import Blob

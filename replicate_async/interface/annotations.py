@@ -22,13 +22,8 @@ from typing import (
 
 import msgspec
 
-from replicate_async.local.models.types import (
-    InputFile,
-    InputOptions,
-    OutputFile,
-    Schema,
-    Secret,
-)
+from replicate_async.core.secret import Secret
+from replicate_async.interface.types import InputFile, InputOptions, OutputFile, Schema
 
 ALLOWED: Final = (
     "str, int, float, bool, Path, InputFile, Secret, Literal[...], an Enum, list[...], dict, Any, "

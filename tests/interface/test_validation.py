@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.local.models.validation import (
+from replicate_async.interface.validation import (
     check,
     detail_text,
     json_type,

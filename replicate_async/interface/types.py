@@ -1,4 +1,4 @@
-"""The types for a model's annotations: `Input`, files, secrets, weights and iterators."""
+"""The types for a model's annotations: `Input`, files, weights and iterators."""
 
 from __future__ import annotations
 
@@ -78,20 +78,6 @@ def Input(  # noqa: N802 - Cog's own name for it
         choices=choices,
         deprecated=deprecated,
     )
-
-
-class Secret:
-    """A secret input, whose repr is asterisks; the API shows asterisks for it, too."""
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def get_secret_value(self) -> str:
-        """Return the text."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('**********')"
 
 
 class InputFile:

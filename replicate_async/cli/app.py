@@ -11,9 +11,12 @@ from typing import Any, Final
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnknownOptionError
 
-from replicate_async.cli import batch, files, listing, running, serving
-from replicate_async.cli.failure import USAGE, UsageError
-from replicate_async.cli.process import execute, fail
+from replicate_async.cli.commands import batch, files
+from replicate_async.cli.commands import predictions as listing
+from replicate_async.cli.commands import run as running
+from replicate_async.cli.commands import serve as serving
+from replicate_async.cli.errors import USAGE, UsageError
+from replicate_async.cli.main import execute, fail
 from replicate_async.core.version import __version__
 
 _FOR_TOKENS: Final = re.compile(r"token|api.?key|auth|bearer|secret|password", re.IGNORECASE)

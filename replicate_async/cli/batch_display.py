@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from replicate_async import BatchProgress, BatchTimeouts
-from replicate_async.cli.output import note
+from replicate_async.cli.console import note
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
-from replicate_async.cli.failure import UsageError
-from replicate_async.cli.tables import Row, Rows
-from replicate_async.cli.values import fit_value, read_value
+from replicate_async.cli.errors import UsageError
+from replicate_async.cli.input_rows import Row, Rows
+from replicate_async.cli.inputs import fit_value, read_value
 from replicate_async.interface.read import Interface
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.keys import LONGEST_KEY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from replicate_async.cli.failure import one_line
+from replicate_async.cli.errors import one_line
 from replicate_async.interface.read import InputField, Interface
 
 

@@ -13,15 +13,15 @@ import anyio
 import pytest
 
 from replicate_async import OutputExpiredError, Replicate, UntrustedURLError
-from replicate_async.cli.connection import Options
-from replicate_async.cli.failure import CommandError, UsageError
-from replicate_async.cli.files import (
+from replicate_async.cli.commands.files import (
     delete_file,
     download_file,
     get_file,
     list_files,
     upload_file,
 )
+from replicate_async.cli.errors import CommandError, UsageError
+from replicate_async.cli.options import Options
 from replicate_async.local import LocalReplicate, OutputFile
 from tests.cli.program import Terminal, environment, run, start
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from replicate_async.cli.failure import UsageError
+from replicate_async.cli.errors import UsageError
+from replicate_async.cli.input_rows import Rows
 from replicate_async.cli.row_inputs import Inputs, KeyedInput, SizedInputs, read_map
-from replicate_async.cli.tables import Rows
 from replicate_async.interface.read import Interface
 
 SCHEMA = {

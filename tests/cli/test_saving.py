@@ -87,7 +87,7 @@ async def test_json_says_where_the_files_are(server: LocalReplicate, tmp_path: P
 
 async def test_files_inside_an_object_are_paths_in_what_is_printed(tmp_path: Path) -> None:
     from replicate_async import FileOutput
-    from replicate_async.cli.saving import Saver
+    from replicate_async.cli.output_files import Saver
 
     saver = Saver(f"{tmp_path}{os.sep}", force=False)
     output = {"files": [FileOutput("data:image/png;base64,eA==")], "n": 1}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from replicate_async.cli.failure import UsageError
-from replicate_async.cli.tables import Rows
+from replicate_async.cli.errors import UsageError
+from replicate_async.cli.input_rows import Rows
 from replicate_async.cli.text_lines import LineSplitter, lines_of_file
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from replicate_async.cli import app
-from replicate_async.cli.failure import without_tokens
+from replicate_async.cli.errors import without_tokens
 
 LIKE_A_TOKEN = "r8_" + "Ab1" * 12
 SECRET = "sesame-open-the-door-of-the-cave"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replicate_async.cli.failure import UsageError
+from replicate_async.cli.errors import UsageError
+from replicate_async.cli.inputs import read_inputs
 from replicate_async.cli.schema import listing
-from replicate_async.cli.values import read_inputs
 from replicate_async.interface.read import Interface
 
 COMPONENTS: dict[str, Any] = {

@@ -18,15 +18,15 @@ from cyclopts import Parameter
 
 from replicate_async import JournalLostError, Limits, ReplicateError
 from replicate_async.cli.batch_display import Display
-from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
-from replicate_async.cli.failure import CommandError, UsageError
-from replicate_async.cli.output import note, write_json, write_table
-from replicate_async.cli.results import ResultFile
+from replicate_async.cli.commands.run import Inputs as Constants
+from replicate_async.cli.commands.run import Ref
+from replicate_async.cli.console import note, write_json, write_table
+from replicate_async.cli.errors import CommandError, UsageError
+from replicate_async.cli.input_rows import Rows
+from replicate_async.cli.inputs import read_inputs
+from replicate_async.cli.options import DEFAULTS, Options, connect, describe
+from replicate_async.cli.result_file import ResultFile
 from replicate_async.cli.row_inputs import Inputs, KeyedInput, read_map
-from replicate_async.cli.running import Inputs as Constants
-from replicate_async.cli.running import Ref
-from replicate_async.cli.tables import Rows
-from replicate_async.cli.values import read_inputs
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.journal.entry import State
 from replicate_async.runs.batch.journal.export import Format, export

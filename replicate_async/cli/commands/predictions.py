@@ -10,9 +10,9 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from replicate_async import Model, NotFoundError, Prediction
-from replicate_async.cli.connection import DEFAULTS, Options, connect
-from replicate_async.cli.failure import CommandError
-from replicate_async.cli.output import note, write, write_json, write_table
+from replicate_async.cli.console import note, write, write_json, write_table
+from replicate_async.cli.errors import CommandError
+from replicate_async.cli.options import DEFAULTS, Options, connect
 from replicate_async.cli.schema import listing, shown
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_model

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-from replicate_async.cli.failure import FAILED, CommandError, one_line, without_tokens
+from replicate_async.cli.errors import FAILED, CommandError, one_line, without_tokens
 from replicate_async.errors import ReplicateError
 
 BROKEN_PIPE: Final = 141

@@ -12,7 +12,7 @@ from typing import Final, Literal, cast
 
 import msgspec
 
-from replicate_async.cli.failure import UsageError
+from replicate_async.cli.errors import UsageError
 from replicate_async.cli.schema import listing, shown
 from replicate_async.interface.read import (
     InputField,

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from replicate_async.cli.failure import UsageError
+from replicate_async.cli.errors import UsageError
 from replicate_async.cli.text_lines import (
     encoding_of_file,
     lines_of_file,

@@ -17,9 +17,7 @@ from replicate_async import (
     Replicate,
     UnprocessableEntityError,
 )
-from replicate_async.cli.connection import DEFAULTS, Options, connect, describe
-from replicate_async.cli.failure import UsageError
-from replicate_async.cli.output import (
+from replicate_async.cli.console import (
     Status,
     is_url,
     note,
@@ -28,9 +26,11 @@ from replicate_async.cli.output import (
     write_json_line,
     write_output,
 )
-from replicate_async.cli.saving import Force, Output, Saver, files_in
+from replicate_async.cli.errors import UsageError
+from replicate_async.cli.inputs import read_inputs
+from replicate_async.cli.options import DEFAULTS, Options, connect, describe
+from replicate_async.cli.output_files import Force, Output, Saver, files_in
 from replicate_async.cli.schema import listing
-from replicate_async.cli.values import read_inputs
 from replicate_async.context import context_of
 from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from replicate_async import Replicate
-from replicate_async.cli.failure import one_line
+from replicate_async.cli.errors import one_line
 from replicate_async.context import context_of
 from replicate_async.resources._prediction_calls import PredictionCalls
 

@@ -13,11 +13,11 @@ import anyio
 from cyclopts import Parameter
 
 from replicate_async import File, NotFoundError, Replicate, TargetExistsError
-from replicate_async.cli.connection import DEFAULTS, Options, connect
-from replicate_async.cli.failure import CommandError, UsageError
-from replicate_async.cli.listing import Limit, first, when
-from replicate_async.cli.output import note, write, write_json, write_table
-from replicate_async.cli.transfer import Bar, WatchedClient, WatchedFile
+from replicate_async.cli.commands.predictions import Limit, first, when
+from replicate_async.cli.console import note, write, write_json, write_table
+from replicate_async.cli.errors import CommandError, UsageError
+from replicate_async.cli.options import DEFAULTS, Options, connect
+from replicate_async.cli.progress import Bar, WatchedClient, WatchedFile
 from replicate_async.context import context_of
 from replicate_async.files.output import FileOutput
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from replicate_async.cli.failure import one_line, without_tokens
+from replicate_async.cli.errors import one_line, without_tokens
 from replicate_async.schemas import Prediction
 
 if TYPE_CHECKING:

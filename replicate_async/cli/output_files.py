@@ -11,9 +11,9 @@ from typing import Annotated, Final, cast
 from cyclopts import Parameter
 
 from replicate_async import FileOutput, SaveProgress, TargetExistsError, save_all
-from replicate_async.cli.failure import CommandError, UsageError
-from replicate_async.cli.output import note, write, write_output
-from replicate_async.cli.transfer import Bar
+from replicate_async.cli.console import note, write, write_output
+from replicate_async.cli.errors import CommandError, UsageError
+from replicate_async.cli.progress import Bar
 from replicate_async.files.names import split
 
 Output = Annotated[

@@ -11,7 +11,7 @@ from typing import IO, Any, Final, Self
 import msgspec
 
 from replicate_async import BatchResult
-from replicate_async.cli.failure import UsageError
+from replicate_async.cli.errors import UsageError
 from replicate_async.runs.batch.cells import as_text
 
 COLUMNS: Final = (

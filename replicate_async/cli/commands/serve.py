@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter, validators
 
-from replicate_async.cli.failure import CommandError, UsageError, one_line
-from replicate_async.cli.output import note, write, write_json_line
+from replicate_async.cli.console import note, write, write_json_line
+from replicate_async.cli.errors import CommandError, UsageError, one_line
 
 if TYPE_CHECKING:
     from replicate_async.local import LocalReplicate

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from replicate_async import Limits, NotFoundError, Replicate
-from replicate_async.cli.failure import CommandError, UsageError
+from replicate_async.cli.errors import CommandError, UsageError
 from replicate_async.context import context_of
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version

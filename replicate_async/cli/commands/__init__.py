@@ -1,0 +1,1 @@
+"""The commands; each is a function whose parameters are its arguments."""

@@ -141,11 +141,18 @@ def _name(name: str) -> str:
     if not inspect.isclass(value) or "client" not in inspect.signature(value).parameters:
         lines[1:1] = ["", "```text", _signature(name, value), "```"]
     if isinstance(value, type):
-        for attribute, method in vars(value).items():
+        for attribute, method in _methods(value):
             if not attribute.startswith("_") and inspect.isfunction(method):
                 bound = _signature(f"{name}.{attribute}", method, bound=True)
                 lines += ["", "```text", bound, "```", "", _docstring(method)]
     return "\n".join([*lines, ""])
+
+
+def _methods(cls: type) -> Iterator[tuple[str, object]]:
+    """Return what a class defines itself or inherits from a class of this package."""
+    for base in cls.__mro__:
+        if base.__module__.startswith("replicate_async"):
+            yield from vars(base).items()
 
 
 def _signature(name: str, callable_: Any, *, bound: bool = False) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from replicate_async.core.poll import Poll
     from replicate_async.core.problem import Problem
     from replicate_async.core.retry import Retry
+    from replicate_async.core.secret import Secret
     from replicate_async.core.timeout import Timeout
     from replicate_async.errors import (
         AmbiguousConflictError,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         WaitTimeout,
         WebhookVerificationError,
     )
+    from replicate_async.files.file_input import FileInput
     from replicate_async.files.inputs import FileEncoding
     from replicate_async.files.output import FileOutput
     from replicate_async.files.save_all import SaveProgress, save_all
@@ -149,6 +151,7 @@ __all__ = [
     "File",
     "FileEncoding",
     "FileError",
+    "FileInput",
     "FileOutput",
     "FileTooLargeError",
     "FinishError",
@@ -193,6 +196,7 @@ __all__ = [
     "RunUpdates",
     "SaveProgress",
     "SearchResults",
+    "Secret",
     "ServerError",
     "Stream",
     "StreamError",
@@ -226,8 +230,10 @@ _HOMES = (
     "core.limits",
     "core.poll",
     "core.retry",
+    "core.secret",
     "core.timeout",
     "client",
+    "files.file_input",
     "files.inputs",
     "files.output",
     "files.save_all",

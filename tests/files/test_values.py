@@ -21,7 +21,7 @@ import attrs
 import msgspec
 import pytest
 
-from replicate_async import InvalidArgumentError
+from replicate_async import InvalidArgumentError, Secret
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.files.inputs import encode_input, encode_json
 
@@ -100,6 +100,7 @@ NOON = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 SENT: list[tuple[Callable[[], object], object]] = [
     (lambda: Text("a"), "a"),
     (lambda: Own("a"), "a"),
+    (lambda: Secret("hunter2"), "hunter2"),
     (lambda: Whole(7), 7),
     (lambda: Ratio(0.5), 0.5),
     (lambda: Color.RED, "red"),

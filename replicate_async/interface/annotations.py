@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import (
@@ -24,6 +25,7 @@ import msgspec
 
 from replicate_async.core.secret import Secret
 from replicate_async.interface.types import InputFile, InputOptions, OutputFile, Schema
+from replicate_async.interface.validation import check
 
 ALLOWED: Final = (
     "str, int, float, bool, Path, InputFile, Secret, Literal[...], an Enum, list[...], dict, Any, "
@@ -52,12 +54,17 @@ _PLAIN: Final[Mapping[object, Schema]] = {
     **{kind: {"type": word} for kind, word in SCALARS.items()},
     **{kind: {"type": "string", "format": "uri"} for kind in FILES},
     Secret: _SECRET,
-    Any: {"type": "object"},
     # Cog has no schema for a value of any kind; in JSON Schema it is the empty one.
+    Any: {"type": "object"},
     object: {},
 }
 _MAPPINGS: Final = (dict, Mapping)
 LISTS: Final = (list, Sequence)
+
+
+_UNITS: Final[Mapping[object, str]] = {"array": "Items", "object": "Properties"}
+"""What a length of a value counts; of a string, its characters."""
+_RESERVED: Final = frozenset({"Input", "Output", "TrainingInput", "TrainingOutput"})
 
 
 def peel(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -115,16 +122,45 @@ def choice_schema(name: str, values: Collection[object], where: str) -> Schema:
     raise AnnotationError(f"{where}: choices must be all strings, all integers or all numbers")
 
 
-class SchemaBuilder:
-    """Makes schemas from annotations, and keeps the components that they refer to."""
+@dataclass(frozen=True)
+class Field:
+    """One input of a model: its schema and its annotation."""
 
-    def __init__(self) -> None:
+    name: str
+    hint: Any
+    schema: Schema
+    required: bool
+    default: object = None
+    """The value for a missing input."""
+
+
+def input_schema(fields: Iterable[Field], title: str) -> Schema:
+    """Return the component of a model's inputs."""
+    fields = tuple(fields)
+    schema: Schema = {
+        "type": "object",
+        "title": title,
+        "properties": {field.name: field.schema for field in fields},
+    }
+    if required := [field.name for field in fields if field.required]:
+        schema["required"] = required
+    return schema
+
+
+class SchemaBuilder:
+    """Makes schemas from annotations, and keeps the components that they refer to.
+
+    *types* adds to the annotations with a schema of their own, or replaces one.
+    """
+
+    def __init__(self, types: Mapping[Any, Schema] | None = None) -> None:
         self.components: dict[str, Schema] = {}
+        self._plain = {**_PLAIN, **(types or {})}
 
     def add(self, name: str, schema: Schema) -> Schema:
         """Keep *schema* as a component *name*, with underscores if taken; return a reference."""
         taken = name
-        while self.components.get(taken, schema) != schema:
+        while taken in _RESERVED or self.components.get(taken, schema) != schema:
             taken += "_"
         self.components[taken] = schema
         return {"$ref": f"#/components/schemas/{taken}"}
@@ -138,16 +174,88 @@ class SchemaBuilder:
         hint, notes = peel(hint)
         hint, optional = split_optional(hint)
         schema = self._present(hint, name, where)
-        for options in notes:
-            if isinstance(options, InputOptions):
-                schema |= options.constraints()
+        for note in notes:
+            schema |= _constraints(note, schema)
         return {**schema, "nullable": True} if optional else schema
+
+    def field(self, name: str, hint: Any, default: object, *, position: int, where: str) -> Field:
+        """Return the input *name* with this annotation; ``...`` as the *default* means none.
+
+        Raises `AnnotationError`, whose message starts with *where*.
+        """
+        bare, notes = peel(hint)
+        inner, optional = split_optional(bare)
+        options = _options((*notes, *peel(inner)[1]))
+        if isinstance(default, InputOptions):
+            options, default = default, default.default
+        elif default is ...:
+            default = options.default
+        if options.choices is not None:
+            choices = choice_schema(name, options.choices, where)
+            schema: Schema = {"allOf": [self.add(name, choices)]}
+            schema |= {"nullable": True} if optional else {}
+        else:
+            schema = self.value(bare, name=name, where=where)
+        self._refuse_files_in_records(inner, schema, where)
+        for note in notes:
+            if not isinstance(note, InputOptions):
+                schema |= _constraints(note, schema)
+        schema |= options.constraints()
+        # As in Cog, None as the default of a type without None means no default.
+        has_default = default is not ... and default is not None
+        if has_default:
+            schema["default"] = self._json_default(default, schema, where)
+        described: Schema = {"x-order": position}
+        if "allOf" not in schema:
+            described["title"] = title_of(name)
+        described |= schema
+        if options.description is not None:
+            described["description"] = options.description
+        if options.deprecated:
+            described["deprecated"] = True
+        required = not has_default and not optional
+        return Field(name, bare, described, required, default if has_default else None)
+
+    def fields(self, struct: type[msgspec.Struct], *, where: str) -> tuple[Field, ...]:
+        """Return the inputs that are the fields of a msgspec Struct."""
+        hints = get_type_hints(struct, include_extras=True)
+        found: list[Field] = []
+        for each in msgspec.structs.fields(struct):
+            field = self.field(
+                each.encode_name,
+                hints[each.name],
+                _default_of(each),
+                position=len(found),
+                where=f"{where}, field {each.name!r}",
+            )
+            found.append(dataclasses.replace(field, required=each.required))
+        return tuple(found)
+
+    def _json_default(self, default: object, schema: Schema, where: str) -> object:
+        value: object = default.value if isinstance(default, Enum) else default
+        try:
+            wrong = check(value, schema, self.components, root="")
+        except (TypeError, ValueError):
+            wrong = None
+        if wrong or wrong is None:
+            reason = wrong[0].description if wrong else "JSON cannot say it"
+            raise AnnotationError(f"{where}: the default {default!r} does not fit: {reason}")
+        return value
+
+    def _refuse_files_in_records(self, hint: Any, schema: Schema, where: str) -> None:
+        if is_record(hint) or any(is_record(part) for part in get_args(hint)):
+            shown = str([schema, self.components.get(getattr(hint, "__name__", ""))])
+            if "'uri'" in shown or "x-cog-secret" in shown:
+                raise AnnotationError(
+                    f"{where}: files and secrets are not allowed inside an object, "
+                    f"only as a parameter or in a list"
+                )
 
     def _present(self, hint: Any, name: str, where: str) -> Schema:
         if get_origin(hint) is Annotated:
             return self.value(hint, name=name, where=where)
-        if hint in _PLAIN:
-            return dict(_PLAIN[hint])
+        if hint in self._plain:
+            return dict(self._plain[hint])
         if (values := choices_of(hint)) is not None:
             return {"allOf": [self.add(name, choice_schema(name, values, where))]}
         if is_record(hint):
@@ -199,6 +307,44 @@ class SchemaBuilder:
                 raise AnnotationError(
                     f"{where}: {show(part)} is not allowed in a union, only with '| None'"
                 )
+
+
+def _options(notes: Iterable[object]) -> InputOptions:
+    """Return the options among the annotations of an input; a `Meta` may describe it, too."""
+    found = InputOptions()
+    for note in notes:
+        if isinstance(note, InputOptions):
+            found = note
+        elif isinstance(note, msgspec.Meta) and note.description is not None:
+            found = dataclasses.replace(found, description=note.description)
+    return found
+
+
+def _constraints(note: object, schema: Schema) -> Schema:
+    """Return the limits in an annotation of a value with *schema*, as JSON Schema keywords."""
+    if isinstance(note, InputOptions):
+        return note.constraints()
+    if not isinstance(note, msgspec.Meta):
+        return {}
+    unit = _UNITS.get(schema.get("type"), "Length")
+    limits = {
+        "minimum": note.ge,
+        "maximum": note.le,
+        "exclusiveMinimum": note.gt,
+        "exclusiveMaximum": note.lt,
+        "multipleOf": note.multiple_of,
+        "pattern": note.pattern,
+        f"min{unit}": note.min_length,
+        f"max{unit}": note.max_length,
+    }
+    found = {keyword: limit for keyword, limit in limits.items() if limit is not None}
+    return {**found, **(note.extra_json_schema or {})}
+
+
+def _default_of(field: msgspec.structs.FieldInfo) -> object:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return ... if field.default is msgspec.NODEFAULT else field.default
 
 
 def title_of(name: str) -> str:

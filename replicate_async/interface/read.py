@@ -10,7 +10,8 @@ from replicate_async.files.find import Shape, output_shape
 
 Schema: TypeAlias = Mapping[str, Any]
 
-_COMPONENTS: Final = "#/components/schemas/"
+COMPONENTS: Final = "#/components/schemas/"
+"""How a reference to a component begins."""
 _LONGEST_CHAIN: Final = 16
 _WIDEST_TYPE: Final = 36
 _STRINGS: Final = {"uri": "file", "password": "secret"}
@@ -34,7 +35,7 @@ def resolve(schema: Schema, components: Schema) -> Schema:
         choices = [part for part in choices if part.get("type") != "null"]
         ref = schema.get("$ref")
         if isinstance(ref, str):
-            inner = mapping(components.get(ref.removeprefix(_COMPONENTS)))
+            inner = mapping(components.get(ref.removeprefix(COMPONENTS)))
         elif len(parts) == 1:
             inner = parts[0]
         elif len(choices) == 1:

@@ -7,18 +7,20 @@ before each field: hence ``input.mood: mood must be one of the following: "happy
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
+from replicate_async.interface.read import COMPONENTS, listed, mapping
 from replicate_async.schemas import InvalidField
 
-_COMPONENTS: Final = "#/components/schemas/"
 # A recursive schema is walked as deep as the value is; a $ref to itself would never end.
 _LONGEST_CHAIN: Final = 32
 
@@ -36,8 +38,8 @@ def validate(
     against: ``TrainingInput`` for a training. A schema without it accepts everything. Unknown keys
     are ignored, and an explicit null is refused even where the schema says ``nullable``.
     """
-    components = _mapping(_mapping(schema.get("components")).get("schemas"))
-    return check(input, _mapping(components.get(component)), components, root=root)
+    components = mapping(mapping(schema.get("components")).get("schemas"))
+    return check(input, mapping(components.get(component)), components, root=root)
 
 
 def check(
@@ -160,7 +162,7 @@ class _Check:
             ref = schema.get("$ref")
             if not isinstance(ref, str):
                 return schema
-            schema = _mapping(self.components.get(ref.removeprefix(_COMPONENTS)))
+            schema = mapping(self.components.get(ref.removeprefix(COMPONENTS)))
         return {}
 
     def _compare(
@@ -181,7 +183,8 @@ class _Check:
     def _string(self, value: str, schema: Mapping[str, Any], path: tuple[str, ...]) -> None:
         self._compare(len(value), schema, _LENGTH_RULES, path)
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and not re.search(pattern, value):
+        known = known_pattern(pattern) if isinstance(pattern, str) else None
+        if known is not None and not known.search(value):
             self.add(path, "pattern", f"Does not match pattern '{pattern}'")
         form = schema.get("format")
         if isinstance(form, str) and not _FORMATS.get(form, _any_text)(value):
@@ -248,7 +251,7 @@ class _Check:
             if name not in value:
                 self.add(path, "required", f"{name} is required")
         extra = schema.get("additionalProperties")
-        unknown = [name for name in value if name not in _mapping(schema.get("properties"))]
+        unknown = [name for name in value if name not in mapping(schema.get("properties"))]
         for name in unknown:
             if extra is False:
                 text = f"Additional property {name} is not allowed"
@@ -270,7 +273,7 @@ class _Check:
     def _properties(
         self, value: Mapping[str, object], schema: Mapping[str, Any], path: tuple[str, ...]
     ) -> None:
-        for name, part in in_order(_mapping(schema.get("properties"))):
+        for name, part in in_order(mapping(schema.get("properties"))):
             if name in value:
                 self.visit(value[name], part, (*path, name))
 
@@ -282,7 +285,7 @@ def in_order(properties: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
         order = item[1].get("x-order")
         return order if isinstance(order, int) else float("inf")
 
-    return sorted(((name, _mapping(part)) for name, part in properties.items()), key=position)
+    return sorted(((name, mapping(part)) for name, part in properties.items()), key=position)
 
 
 def json_type(value: object) -> str:
@@ -317,13 +320,22 @@ def _canonical(value: object) -> str:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
-
-
 def _schemas(value: object) -> list[Mapping[str, Any]]:
-    parts = cast("list[object]", value) if isinstance(value, list) else []
-    return [_mapping(part) for part in parts]
+    return [mapping(part) for part in listed(value)]
+
+
+@lru_cache(maxsize=512)
+def known_pattern(pattern: str) -> re.Pattern[str] | None:
+    """Return *pattern* compiled, or None if it is not in Python's dialect.
+
+    Schemas have patterns of ECMA 262 and of Go.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a set that may mean another in a later Python
+            return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return None
 
 
 def _any_text(_text: str) -> bool:

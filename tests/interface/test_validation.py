@@ -327,3 +327,12 @@ def test_any_json_is_accepted_or_refused_with_fields(input: dict[str, Any]) -> N
 )
 def test_odd_numbers_have_a_type(value: float, name: str) -> None:
     assert json_type(value) == name
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"a{99999999999}", "(?<name>a)", "["])
+def test_a_pattern_that_python_does_not_know_is_not_checked(pattern: str) -> None:
+    assert check("b", {"type": "string", "pattern": pattern}, {}) == []
+
+
+def test_a_pattern_with_what_may_be_a_set_of_sets_warns_nowhere() -> None:
+    assert check("[", {"type": "string", "pattern": "^[[a]$"}, {}) == []

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from replicate_async.interface.annotations import AnnotationError, SchemaBuilder
+from replicate_async.interface.annotations import AnnotationError, SchemaBuilder, input_schema
 from replicate_async.interface.types import OutputFile, Schema
 from replicate_async.interface.validation import check
 from replicate_async.local.models.backend import OutputKind, RunHandle, Trained
@@ -90,7 +90,7 @@ class ModelFunction:
         self._signature = read_signature(predict, builder)
         self._setup_weights = None if self._class is None else setup_weights(self._class)
         components: dict[str, Schema] = {
-            "Input": self._signature.input_schema("Input"),
+            "Input": input_schema(self._signature.parameters, "Input"),
             "Output": self._signature.output,
         }
         if train is not None:
@@ -100,7 +100,7 @@ class ModelFunction:
                     f"{function_name(predict)}(): a model that can be trained needs a parameter of "
                     f"type Weights, such as 'weights: Weights | None = None'"
                 )
-            components["TrainingInput"] = self._training.input_schema("TrainingInput")
+            components["TrainingInput"] = input_schema(self._training.parameters, "TrainingInput")
             components["TrainingOutput"] = _TRAINING_OUTPUT
         self._components = {**builder.components, **components}
         self.openapi_schema: dict[str, Any] = {

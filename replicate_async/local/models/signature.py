@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
@@ -16,17 +15,15 @@ from replicate_async.interface.annotations import (
     ALLOWED,
     FILES,
     AnnotationError,
+    Field,
     SchemaBuilder,
-    choice_schema,
     is_record,
     members,
     peel,
     show,
     split_optional,
-    title_of,
 )
-from replicate_async.interface.types import Concatenate, InputOptions, Schema, Weights
-from replicate_async.interface.validation import check
+from replicate_async.interface.types import Concatenate, Schema, Weights
 from replicate_async.local.models.backend import OutputKind
 
 _ITERATORS: Final = (
@@ -40,39 +37,16 @@ _ITERATORS: Final = (
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One input of a model: its schema and its annotation."""
-
-    name: str
-    hint: Any
-    schema: Schema
-    required: bool
-    default: object = None
-    """The value for a missing input."""
-
-
-@dataclass(frozen=True)
 class Signature:
     """The inputs and the output of a function."""
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Field, ...]
     weights: str | None
     """The name of the parameter that takes the version's weights."""
     output: Schema
     is_iterator: bool
     item: Any
     """The annotation of the output, or of one item if it is an iterator."""
-
-    def input_schema(self, title: str) -> Schema:
-        """Return the Input component."""
-        schema: Schema = {
-            "type": "object",
-            "title": title,
-            "properties": {parameter.name: parameter.schema for parameter in self.parameters},
-        }
-        if required := [parameter.name for parameter in self.parameters if parameter.required]:
-            schema["required"] = required
-        return schema
 
 
 def read_signature(
@@ -86,7 +60,7 @@ def read_signature(
     """
     name = function_name(function)
     hints = _resolve(function, name)
-    parameters: list[Parameter] = []
+    parameters: list[Field] = []
     weights: str | None = None
     for parameter in inspect.signature(function).parameters.values():
         where = f"{name}(), parameter {parameter.name!r}"
@@ -100,7 +74,11 @@ def read_signature(
         if split_optional(peel(hint)[0])[0] is Weights:
             weights = parameter.name
         else:
-            parameters.append(_parameter(parameter, hint, len(parameters), builder, where))
+            default = ... if parameter.default is parameter.empty else parameter.default
+            field = builder.field(
+                parameter.name, hint, default, position=len(parameters), where=where
+            )
+            parameters.append(field)
     if not returns:
         return Signature(tuple(parameters), weights, {}, is_iterator=False, item=Any)
     return _returning(function, hints, builder, name, tuple(parameters), weights)
@@ -142,75 +120,12 @@ def _resolve(function: Callable[..., object], name: str) -> dict[str, Any]:
         raise AnnotationError(f"{name}(): an annotation is not valid: {error}") from None
 
 
-def _parameter(
-    parameter: inspect.Parameter, hint: Any, position: int, builder: SchemaBuilder, where: str
-) -> Parameter:
-    options, default = _options(parameter, hint)
-    bare, _ = peel(hint)
-    inner, optional = split_optional(bare)
-    if options.choices is not None:
-        choices = choice_schema(parameter.name, options.choices, where)
-        schema: Schema = {"allOf": [builder.add(parameter.name, choices)]}
-        schema |= {"nullable": True} if optional else {}
-    else:
-        schema = builder.value(bare, name=parameter.name, where=where)
-    _refuse_files_in_records(inner, schema, builder, where)
-    schema |= options.constraints()
-    # As in Cog, None as the default of a type without None means no default.
-    has_default = default is not ... and default is not None
-    if has_default:
-        schema["default"] = _json_default(default, schema, builder, where)
-    described: Schema = {"x-order": position}
-    if "allOf" not in schema:
-        described["title"] = title_of(parameter.name)
-    described |= schema
-    if options.description is not None:
-        described["description"] = options.description
-    if options.deprecated:
-        described["deprecated"] = True
-    required = not has_default and not optional
-    return Parameter(parameter.name, bare, described, required, default if has_default else None)
-
-
-def _options(parameter: inspect.Parameter, hint: Any) -> tuple[InputOptions, object]:
-    notes = (*peel(hint)[1], *peel(split_optional(hint)[0])[1])
-    noted = [note for note in notes if isinstance(note, InputOptions)]
-    options = noted[-1] if noted else InputOptions()
-    if isinstance(parameter.default, InputOptions):
-        return parameter.default, parameter.default.default
-    if parameter.default is not parameter.empty:
-        return options, parameter.default
-    return options, options.default
-
-
-def _json_default(default: object, schema: Schema, builder: SchemaBuilder, where: str) -> object:
-    value: object = default.value if isinstance(default, Enum) else default
-    try:
-        wrong = check(value, schema, builder.components, root="")
-    except (TypeError, ValueError):
-        wrong = None
-    if wrong or wrong is None:
-        reason = wrong[0].description if wrong else "JSON cannot say it"
-        raise AnnotationError(f"{where}: the default {default!r} does not fit: {reason}")
-    return value
-
-
-def _refuse_files_in_records(hint: Any, schema: Schema, builder: SchemaBuilder, where: str) -> None:
-    if is_record(hint) or any(is_record(part) for part in get_args(hint)):
-        shown = str([schema, builder.components.get(getattr(hint, "__name__", ""))])
-        if "'uri'" in shown or "x-cog-secret" in shown:
-            raise AnnotationError(
-                f"{where}: files and secrets are not allowed inside an object, "
-                f"only as a parameter or in a list"
-            )
-
-
 def _returning(
     function: Callable[..., object],
     hints: Mapping[str, Any],
     builder: SchemaBuilder,
     name: str,
-    parameters: tuple[Parameter, ...],
+    parameters: tuple[Field, ...],
     weights: str | None,
 ) -> Signature:
     where = f"{name}(), what it returns"

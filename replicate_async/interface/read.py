@@ -143,16 +143,25 @@ def alternatives(schema: Schema, components: Schema) -> list[Schema]:
 
 
 def _bounds(schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None and high is not None:
-        return f" {_short(low)}..{_short(high)}"
-    if low is not None:
-        return f" >= {_short(low)}"
-    return f" <= {_short(high)}" if high is not None else ""
+    low, high = _number(schema, "minimum", "ge"), _number(schema, "maximum", "le")
+    if low and high:
+        return f" {low}..{high}"
+    limits = {
+        ">=": low,
+        ">": _number(schema, "exclusiveMinimum"),
+        "<=": high,
+        "<": _number(schema, "exclusiveMaximum"),
+    }
+    return ",".join(f" {sign} {number}" for sign, number in limits.items() if number)
 
 
-def _short(number: object) -> str:
-    return f"{number:g}" if isinstance(number, float) else str(number)
+def _number(schema: Schema, *keywords: str) -> str:
+    """Return the number of the first of *keywords*, of which old versions of Cog wrote others."""
+    for keyword in keywords:
+        number = schema.get(keyword)
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            return f"{number:g}" if isinstance(number, float) else str(number)
+    return ""
 
 
 def _order(field: InputField) -> float:

@@ -110,6 +110,7 @@ def integrations(session: nox.Session) -> None:
         "tests/runs/batch/test_canonical.py",
         "tests/runs/batch/test_export.py",
         "tests/runs/batch/test_text_outputs.py",
+        "tests/test_benchmarks.py",
         "tests/test_docs.py",
         "tests/test_scale.py",
     )
@@ -163,7 +164,7 @@ def schemathesis(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the client against others: `-- --quick`, or `-- --write` for benchmarks/README.md."""
+    """Measure the client against others: `-- --quick`, or `-- --write` for the README."""
     session.install("-e", ".[fast]", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 

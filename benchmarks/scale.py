@@ -15,6 +15,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -24,8 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks.process import ROOT
-from benchmarks.usage import size_of
+from benchmarks.environments import ROOT
 from replicate_async import Limits, Poll, Prediction, Replicate
 from replicate_async.core.limits import BucketName
 from replicate_async.local import LocalReplicate, OutputFile, RateLimits, Settings
@@ -180,7 +180,7 @@ async def measure(size: Size, folder: Path) -> Costs:
         ended = time.process_time()
         await drive(client, size.items, folder / "batch.db")
         again = time.process_time()
-        journal = size_of(str(folder / "batch.db")) / size.items
+        journal = (folder / "batch.db").stat().st_size / size.items
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         file_cpu = await save(client, size.files, folder)
     server.stdin.close()
@@ -284,7 +284,7 @@ def report(size: Size) -> str:
     return "\n\n".join([what_it_costs(costs), waiting(polled, told), limits(costs, polled)])
 
 
-def table(head: str, rows: list[tuple[str, ...]]) -> str:
+def table(head: str, rows: Sequence[tuple[str, ...]]) -> str:
     """Return a table in Markdown."""
     lines = [head, "|".join(["", *("---" for _ in head.split("|")[1:-1]), ""])]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

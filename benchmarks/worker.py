@@ -1,90 +1,62 @@
-"""A client in a process of its own, that does what it is told and says what it cost.
+"""One case of one client, measured by pyperf in processes of its own.
 
-    python -m benchmarks.worker CLIENT LOOP URL [WAY]
+    python -m benchmarks.worker --client NAME --module MODULE --case CASE --url URL [pyperf options]
 
-A line of input names an operation, its arguments, how many are in flight and for how many seconds
-they are made; the line of output has the calls a second, the microseconds of this process's CPU
-that each took, and the milliseconds that half of them and all but a hundredth took at most.
+The case and the client are imported in the client's environment.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import json
-import os
-import sys
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from argparse import Namespace
+from functools import cache
 from importlib import import_module
 from typing import Any
 
-Operation = Callable[[], Awaitable[dict[str, float] | None]]
+from benchmarks.cases import CASES
+
+pyperf: Any = import_module("pyperf")
+_OPTIONS = ("client", "module", "case", "url")
 
 
-async def measure(
-    operation: Operation, in_flight: int, seconds: float, *, warm: bool = True
-) -> dict[str, float]:
-    """Make calls for some time; what an operation itself found out is taken from the last."""
-    latencies: list[float] = []
-    found: dict[str, float] = {}
-    if warm:
-        # Connections are made, and caches filled, before the clock starts.
-        await asyncio.gather(*(operation() for _ in range(in_flight)))
-    gc.collect()
-    cpu, start = time.process_time(), time.perf_counter()
-    end = start + seconds
-
-    async def work() -> None:
-        while (begun := time.perf_counter()) < end:
-            found.update(await operation() or {})
-            latencies.append(time.perf_counter() - begun)
-
-    await asyncio.gather(*(work() for _ in range(in_flight)))
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - start
-    latencies.sort()
-    return {
-        "rate": len(latencies) / wall,
-        "cpu": cpu / len(latencies) * 1e6,
-        "busy": cpu / wall,
-        "p50": _percentile(latencies, 0.5) * 1e3,
-        "p99": _percentile(latencies, 0.99) * 1e3,
-        **found,
-    }
+def _forward(command: list[str], options: Namespace) -> None:
+    for name in _OPTIONS:
+        command += [f"--{name}", getattr(options, name)]
+    command += ["--uvloop"] * options.uvloop + ["--quick"] * options.quick
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+def main() -> None:
+    """Measure the case; a client without its method adds nothing to the results."""
+    runner = pyperf.Runner(program_args=("-m", "benchmarks.worker"), add_cmdline_args=_forward)
+    for name in _OPTIONS:
+        runner.argparser.add_argument(f"--{name}", required=True)
+    runner.argparser.add_argument("--uvloop", action="store_true")
+    runner.argparser.add_argument("--quick", action="store_true")
+    options = runner.parse_args()
+    case = CASES[options.case]
+    units = case.units // (10 if options.quick else 1)
+    module: Any = import_module(f"benchmarks.clients.{options.module}")
+    if not hasattr(module.Client, case.operation):
+        return
+    loop: Any = import_module("uvloop" if options.uvloop else "asyncio").new_event_loop()
 
+    @cache
+    def client() -> Any:
+        async def connect() -> Any:
+            return module.Client(options.url)
 
-async def main(name: str, url: str, way: str) -> None:
-    """Obey until the input ends."""
-    module: Any = import_module(f"benchmarks.clients.{name}")
-    client: Any = module.connect(url, way) if way else module.connect(url)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        question = json.loads(line)
-        try:
-            operation = partial(getattr(client, question["operation"]), *question["arguments"])
-            answer: object = await measure(
-                operation, question["in_flight"], question["seconds"], warm=question["warm"]
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-            answer = {"error": f"{type(error).__name__}: {error}"[:200]}
-        print(json.dumps(answer), flush=True)
-    # As a program at its end would: nobody waits for connections to close.
-    os._exit(0)
+        return loop.run_until_complete(connect())
 
+    def measure(_: int) -> float:
+        took: float = loop.run_until_complete(case.measure(client(), options.url, units))
+        return took
 
-def run(program: Any, loop: str) -> None:
-    """Run the coroutine on the event loop of that name."""
-    if loop == "uvloop":
-        uvloop: Any = import_module("uvloop")
-        uvloop.run(program)
-    else:
-        asyncio.run(program)
+    runner.bench_time_func(
+        f"{case.title}, {options.client}",
+        measure,
+        inner_loops=units,
+        metadata={"unit": case.unit},
+    )
 
 
 if __name__ == "__main__":
-    client, loop, url, *way = sys.argv[1:]
-    run(main(client, url, *way or [""]), loop)
+    main()

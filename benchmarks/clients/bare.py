@@ -1,146 +1,140 @@
-"""aiohttp and msgspec alone: the least that a careful program without an SDK would do.
+"""aiohttp, msgspec and httpx-sse alone: what a careful program does without an SDK.
 
-One session, one request, one decode; no retries, pacing, error mapping or checks of what is sent.
+One session, one request, one decode; no retries, rate limits, typed errors or checks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
+import codecs
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from random import random
+from typing import Any, Final
 
 import aiohttp
 import msgspec
+from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from yarl import URL
 
-from benchmarks.clients.shapes import BODY, MANY, ONE
-from benchmarks.clients.waiting import polls
-from benchmarks.contestants import Client
-from benchmarks.usage import Watched, size_of
+from benchmarks.clients import INPUT, TOKEN, VERSION
 
 
-class Bare:
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction."""
+
+    id: str
+    status: str
+    urls: dict[str, str]
+    model: str | None = None
+    version: str | None = None
+    input: Any = None
+    output: Any = None
+    logs: str | None = None
+    error: str | None = None
+    source: str | None = None
+    data_removed: bool | None = None
+    metrics: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of predictions."""
+
+    results: list[Prediction]
+    next: str | None = None
+
+
+ONE: Final[msgspec.json.Decoder[Prediction]] = msgspec.json.Decoder(Prediction)
+MANY: Final[msgspec.json.Decoder[Page]] = msgspec.json.Decoder(Page)
+BODY: Final = msgspec.json.encode({"version": VERSION, "input": INPUT})
+
+
+class Decoder:
+    """The decoders of httpx-sse, for bytes."""
+
+    def __init__(self) -> None:
+        self._text = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._lines, self._events = SSELineDecoder(), SSEDecoder()
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Return the names of the events that are complete."""
+        for line in self._lines.decode(self._text.decode(chunk)):
+            event = self._events.decode(line)
+            if event is not None:
+                yield event.event
+
+
+class Client:
     """A session of aiohttp."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._headers = {"Authorization": "Bearer r8_benchmark"}
+        self._origin = url
+        self._headers = {"Authorization": f"Bearer {TOKEN}"}
         self._json = self._headers | {"Content-Type": "application/json"}
-        self._held = self._json | {"Prefer": "wait"}
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-
-    async def _ask(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
-    ) -> bytes:
-        response = await self._session.request(
-            method,
-            URL(f"{self._url}{path}", encoded=True),
-            headers=headers,
-            data=data,
-            timeout=self._timeout,
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60),
         )
+
+    async def _send(self, method: str, path: str, data: bytes | None = None) -> bytes:
+        url = URL(f"{self._origin}/v1{path}", encoded=True)
+        headers = self._json if data else self._headers
+        response = await self._session.request(method, url, headers=headers, data=data)
         body = await response.read()
         assert response.status < 300
         return body
 
-    async def get(self, id: str) -> None:
-        """Ask for a prediction."""
-        prediction = ONE.decode(await self._ask("GET", f"/predictions/{id}", None, self._headers))
-        assert prediction.id == id
+    async def get(self) -> None:
+        """Fetch a prediction."""
+        assert ONE.decode(await self._send("GET", "/predictions/p")).id == "p"
 
     async def cycle(self) -> None:
-        """Create a prediction and ask until it is over."""
-        body = msgspec.json.encode(BODY)
-        prediction = ONE.decode(await self._ask("POST", "/predictions", body, self._json))
+        """Create a prediction and poll it until it has ended."""
+        prediction = ONE.decode(await self._send("POST", "/predictions", BODY))
         while prediction.status != "succeeded":
             await asyncio.sleep(1e-6)
-            path = f"/predictions/{prediction.id}"
-            prediction = ONE.decode(await self._ask("GET", path, None, self._headers))
-
-    async def held(self) -> None:
-        """Create a prediction that is over when it is answered."""
-        body = msgspec.json.encode(BODY)
-        prediction = ONE.decode(await self._ask("POST", "/predictions", body, self._held))
-        assert prediction.output
+            prediction = ONE.decode(await self._send("GET", f"/predictions/{prediction.id}"))
 
     async def page(self) -> None:
         """List a page."""
-        page = MANY.decode(await self._ask("GET", "/predictions", None, self._headers))
-        assert len(page.results) == 100
+        assert len(MANY.decode(await self._send("GET", "/predictions")).results) == 100
 
-    async def pages(self, count: int) -> dict[str, float]:
-        """Iterate over the items of so many pages."""
-        cpu = time.process_time()
-        items, url = 0, f"{self._url.removesuffix('/v1')}/pages/{count}/v1/predictions"
-        following: str | None = url
-        while following:
-            async with self._session.get(following, headers=self._headers) as response:
-                page = MANY.decode(await response.read())
-            for _ in page.results:
-                items += 1
-            following = page.next
-        assert items == 100 * count
-        return {"item": (time.process_time() - cpu) / items * 1e6}
+    async def read(self, path: str) -> int:
+        """Decode the events of a stream."""
+        decoder, count = Decoder(), 0
+        async with self._session.get(self._origin + path) as response:
+            while chunk := await response.content.readany():
+                count += sum(name == "output" for name in decoder.feed(chunk))
+        return count
 
-    async def waits(self, count: int, seconds: float, jitter: float) -> dict[str, float]:
-        """Wait for so many runs that never end, each in a task that sleeps half a second.
+    async def relay(self, path: str) -> int:
+        """Pass the bytes on as they are."""
+        count = 0
+        async with self._session.get(self._origin + path) as response:
+            while chunk := await response.content.readany():
+                count += chunk.count(b"event: output\n")
+        return count
 
-        A random part is taken off, up to *jitter*: without it all wake up at the same moment.
-        """
-        asked = 0
+    def parse(self, chunks: list[bytes]) -> int:
+        """Parse with the decoders of httpx-sse."""
+        decoder = Decoder()
+        return sum(1 for chunk in chunks for _ in decoder.feed(chunk))
 
-        async def fetch() -> str:
-            nonlocal asked
-            asked += 1
-            return "processing"
-
-        async def wait(_: str) -> None:
-            while await fetch() == "processing":  # noqa: ASYNC110 - this is what is measured
-                await asyncio.sleep(0.5 * (1 - jitter * random()))
-
-        return await polls(wait, lambda: asked, count, seconds)
-
-    async def batch(self, count: int) -> dict[str, float]:
-        """Create so many predictions and wait for them, 64 at a time, without keeping count."""
-        left = iter(range(count))
-        begun, cpu = time.perf_counter(), time.process_time()
-
-        async def work() -> None:
-            for _ in left:
-                await self.cycle()
-
-        await asyncio.gather(*(work() for _ in range(64)))
-        cpu, seconds = time.process_time() - cpu, time.perf_counter() - begun
-        return {"item": cpu / count * 1e6, "items": count / seconds}
-
-    async def upload(self, path: str) -> dict[str, float]:
+    async def upload(self, path: str) -> None:
         """Upload a file."""
-        async with Watched() as watched:
-            with Path(path).open("rb") as file:  # noqa: ASYNC230 - as most programs would
-                form = aiohttp.FormData()
-                form.add_field("content", file, filename="file")
-                async with self._session.post(
-                    f"{self._url}/files", data=form, headers=self._headers, timeout=self._timeout
-                ) as response:
-                    assert response.status == 201
-                    await response.read()
-        return watched.figures(size_of(path))
+        with Path(path).open("rb") as file:  # noqa: ASYNC230 - as most programs would
+            form = aiohttp.FormData()
+            form.add_field("content", file, filename="file")
+            url = f"{self._origin}/v1/files"
+            async with self._session.post(url, data=form, headers=self._headers) as response:
+                await response.read()
 
-    async def download(self, size: int, path: str) -> dict[str, float]:
-        """Save a file of that size at *path*."""
-        url = f"{self._url.removesuffix('/v1')}/files/{size}"
-        async with Watched() as watched:
-            with Path(path).open("wb") as file:  # noqa: ASYNC230 - as most programs would
-                async with self._session.get(url, timeout=self._timeout) as response:
-                    async for chunk in response.content.iter_chunked(256 * 1024):
-                        file.write(chunk)
-        assert size_of(path) == size
-        return watched.figures(size)
-
-
-def connect(url: str) -> Client:
-    """Return the session, ready for *url*."""
-    return Bare(url)
+    async def download(self, size: int, path: str) -> None:
+        """Save a file."""
+        with Path(path).open("wb") as file:  # noqa: ASYNC230 - as most programs would
+            async with self._session.get(f"{self._origin}/files/{size}") as response:
+                async for chunk in response.content.iter_chunked(256 * 1024):
+                    file.write(chunk)

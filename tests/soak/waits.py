@@ -266,7 +266,7 @@ async def measure(
 
 def soak(waits: int, seconds: int) -> bool:
     """Measure all ways, print the figures and tell whether ours are good."""
-    process: Any = import_module("benchmarks.process")
+    process: Any = import_module("benchmarks.environments")
     good = True
     for name, (_, environment, most) in WAYS.items():
         command = [process.python_for(environment), __file__, name, str(min(waits, most))]

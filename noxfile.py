@@ -107,6 +107,7 @@ def integrations(session: nox.Session) -> None:
         "tests/cli/test_row_inputs.py",
         "tests/cli/test_tables.py",
         "tests/files/test_values.py",
+        "tests/interface/test_cog.py",
         "tests/runs/batch/test_canonical.py",
         "tests/runs/batch/test_export.py",
         "tests/runs/batch/test_text_outputs.py",

@@ -24,6 +24,7 @@ from typing import (
 import msgspec
 
 from replicate_async.core.secret import Secret
+from replicate_async.interface.cog_types import as_options, cog_name
 from replicate_async.interface.types import InputFile, InputOptions, OutputFile, Schema
 from replicate_async.interface.validation import check
 
@@ -43,7 +44,8 @@ SCALARS: Final[Mapping[Any, str]] = {
     float: "number",
     bool: "boolean",
 }
-FILES: Final = (Path, InputFile, OutputFile)
+_FILES: Final = (InputFile, OutputFile, Path)
+_FILE: Final[Schema] = {"type": "string", "format": "uri"}
 _SECRET: Final[Schema] = {
     "type": "string",
     "format": "password",
@@ -52,8 +54,6 @@ _SECRET: Final[Schema] = {
 }
 _PLAIN: Final[Mapping[object, Schema]] = {
     **{kind: {"type": word} for kind, word in SCALARS.items()},
-    **{kind: {"type": "string", "format": "uri"} for kind in FILES},
-    Secret: _SECRET,
     # Cog has no schema for a value of any kind; in JSON Schema it is the empty one.
     Any: {"type": "object"},
     object: {},
@@ -87,6 +87,17 @@ def split_optional(hint: Any) -> tuple[Any, bool]:
     return union, len(kept) < len(get_args(hint))
 
 
+def is_file(hint: Any) -> bool:
+    """Return whether *hint* is a class of files: ours, Cog's, or a `Path`."""
+    kind: object = hint
+    return isinstance(kind, type) and (issubclass(kind, _FILES) or cog_name(hint) == "File")
+
+
+def is_secret(hint: Any) -> bool:
+    """Return whether *hint* is a class of secrets, ours or Cog's."""
+    return hint is Secret or cog_name(hint) == "Secret"
+
+
 def members(hint: Any) -> tuple[Any, ...]:
     """Return the alternatives of a union; none if *hint* is no union."""
     return get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
@@ -94,7 +105,7 @@ def members(hint: Any) -> tuple[Any, ...]:
 
 def is_record(hint: Any) -> bool:
     """Return whether *hint* is a class with named fields."""
-    if not isinstance(hint, type) or hint in FILES:
+    if not isinstance(hint, type) or is_file(hint) or is_secret(hint):
         return False
     kind = cast("type[Any]", hint)
     return issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind) or is_typeddict(kind)
@@ -186,8 +197,8 @@ class SchemaBuilder:
         bare, notes = peel(hint)
         inner, optional = split_optional(bare)
         options = _options((*notes, *peel(inner)[1]))
-        if isinstance(default, InputOptions):
-            options, default = default, default.default
+        if (given := as_options(default)) is not None:
+            options, default = given, given.default
         elif default is ...:
             default = options.default
         if options.choices is not None:
@@ -198,7 +209,7 @@ class SchemaBuilder:
             schema = self.value(bare, name=name, where=where)
         self._refuse_files_in_records(inner, schema, where)
         for note in notes:
-            if not isinstance(note, InputOptions):
+            if as_options(note) is None:
                 schema |= _constraints(note, schema)
         schema |= options.constraints()
         # As in Cog, None as the default of a type without None means no default.
@@ -254,8 +265,8 @@ class SchemaBuilder:
     def _present(self, hint: Any, name: str, where: str) -> Schema:
         if get_origin(hint) is Annotated:
             return self.value(hint, name=name, where=where)
-        if hint in self._plain:
-            return dict(self._plain[hint])
+        if (plain := self._plain_schema(hint)) is not None:
+            return dict(plain)
         if (values := choices_of(hint)) is not None:
             return {"allOf": [self.add(name, choice_schema(name, values, where))]}
         if is_record(hint):
@@ -264,6 +275,13 @@ class SchemaBuilder:
             self._check_union(alternatives, where)
             return {"anyOf": [self.value(part, name=name, where=where) for part in alternatives]}
         return self._container(hint, name=name, where=where)
+
+    def _plain_schema(self, hint: Any) -> Schema | None:
+        if hint in self._plain:
+            return self._plain[hint]
+        if is_file(hint):
+            return _FILE
+        return _SECRET if is_secret(hint) else None
 
     def record(self, hint: type, *, where: str) -> Schema:
         """Return the schema of an object with the fields of the class *hint*."""
@@ -303,7 +321,7 @@ class SchemaBuilder:
     @staticmethod
     def _check_union(alternatives: tuple[Any, ...], where: str) -> None:
         for part in alternatives:
-            if part in FILES or part is Secret or is_record(part) or choices_of(part):
+            if is_file(part) or is_secret(part) or is_record(part) or choices_of(part):
                 raise AnnotationError(
                     f"{where}: {show(part)} is not allowed in a union, only with '| None'"
                 )
@@ -313,8 +331,8 @@ def _options(notes: Iterable[object]) -> InputOptions:
     """Return the options among the annotations of an input; a `Meta` may describe it, too."""
     found = InputOptions()
     for note in notes:
-        if isinstance(note, InputOptions):
-            found = note
+        if (options := as_options(note)) is not None:
+            found = options
         elif isinstance(note, msgspec.Meta) and note.description is not None:
             found = dataclasses.replace(found, description=note.description)
     return found
@@ -322,8 +340,8 @@ def _options(notes: Iterable[object]) -> InputOptions:
 
 def _constraints(note: object, schema: Schema) -> Schema:
     """Return the limits in an annotation of a value with *schema*, as JSON Schema keywords."""
-    if isinstance(note, InputOptions):
-        return note.constraints()
+    if (options := as_options(note)) is not None:
+        return options.constraints()
     if not isinstance(note, msgspec.Meta):
         return {}
     unit = _UNITS.get(schema.get("type"), "Length")

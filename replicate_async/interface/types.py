@@ -25,6 +25,7 @@ class InputOptions:
     pattern: str | None = None
     choices: Sequence[str | int] | None = None
     deprecated: bool = False
+    accept: str | None = None
 
     def constraints(self) -> Schema:
         """Return the limits as JSON Schema keywords."""
@@ -34,6 +35,7 @@ class InputOptions:
             "minLength": self.min_length,
             "maxLength": self.max_length,
             "pattern": self.pattern,
+            "x-cog-accept": self.accept,
         }
         return {keyword: limit for keyword, limit in limits.items() if limit is not None}
 
@@ -47,8 +49,10 @@ def Input(  # noqa: N802 - Cog's own name for it
     min_length: int | None = None,
     max_length: int | None = None,
     pattern: str | None = None,
+    regex: str | None = None,
     choices: Sequence[str | int] | None = None,
     deprecated: bool = False,
+    accept: str | None = None,
 ) -> Any:
     """Describe and limit a model's parameter.
 
@@ -64,8 +68,10 @@ def Input(  # noqa: N802 - Cog's own name for it
         min_length: The fewest characters allowed.
         max_length: The most characters allowed.
         pattern: A regular expression that a text must contain a match of.
+        regex: Cog's name of *pattern*.
         choices: The values allowed.
         deprecated: Whether the schema marks the input as deprecated.
+        accept: The files to pick from in a form, as in HTML: ``image/*`` or ``.png,.jpg``.
     """
     return InputOptions(
         default=default,
@@ -74,9 +80,10 @@ def Input(  # noqa: N802 - Cog's own name for it
         le=le,
         min_length=min_length,
         max_length=max_length,
-        pattern=pattern,
+        pattern=regex if pattern is None else pattern,
         choices=choices,
         deprecated=deprecated,
+        accept=accept,
     )
 
 

@@ -490,3 +490,18 @@ def test_the_repr_of_a_secret_is_asterisks() -> None:
 
     assert secret.get_secret_value() == "hunter2"
     assert "hunter2" not in f"{secret} {secret!r}"
+
+
+def test_a_pattern_has_the_name_that_cog_gives_it_too_and_a_file_may_say_what_it_accepts() -> None:
+    found = input_of(Annotated[str, Input(regex="^a")])
+    picked = input_of(Annotated[Path, Input(accept="image/*")])
+
+    assert found["pattern"] == "^a"
+    assert picked["x-cog-accept"] == "image/*"
+
+
+def test_any_class_of_paths_is_a_file() -> None:
+    class Own(type(Path())):  # type: ignore[misc]
+        pass
+
+    assert input_of(Own)["format"] == "uri"

@@ -46,7 +46,8 @@ class ModelFunction:
 
     Args:
         predict: A function, an asynchronous function or a generator of either kind; or a class
-            with such a method `predict` and, optionally, a method `setup`, as Cog has them.
+            with such a method `predict` (or `run`) and, optionally, a method `setup`, as Cog has
+            them. Its annotations may be Cog's own.
         train: A function that returns weights: bytes, an `OutputFile` or a `Path`. They are passed
             to the parameter of type `Weights` of `predict`, or of a class's `setup`.
         description: One sentence; the first line of the docstring unless given.
@@ -75,9 +76,9 @@ class ModelFunction:
         self._class = predict if inspect.isclass(predict) else None
         self._instance: Any = None
         if self._class is not None:
-            predict = _method(self._class)
+            predict = self._method = _method(self._class)
             description = _summary(self._source) if description is None else description
-            concurrency = concurrency or 1
+            concurrency = concurrency or getattr(predict, "__cog_concurrent_max__", 1)
         self.description: str | None = description if description is not None else _summary(predict)
         self.name = name
         self.weights = weights
@@ -143,7 +144,7 @@ class ModelFunction:
         if self._class is not None:
             if self._instance is None:
                 raise RuntimeError("the model is not set up; await setup() first")
-            function = self._instance.predict
+            function = getattr(self._instance, self._method.__name__)
         schema = self._signature.output
         expected = schema["items"] if self._signature.is_iterator else schema
         async with aclosing(self._run(function, self._signature, input, run)) as results:
@@ -230,12 +231,16 @@ class _SetupLog:
         del name, value  # a setup has no metrics
 
 
-def _method(model: type) -> Callable[..., object]:
-    """Return the method `predict` of a class, as if it were bound, to read its signature."""
-    method = getattr(model, "predict", None)
-    if not inspect.isfunction(method):
-        raise AnnotationError(f"{model.__qualname__}: a class that is a model has a method predict")
-    return MethodType(method, object())
+def _method(model: type) -> MethodType:
+    """Return the method of a class that predicts, as if it were bound, to read its signature.
+
+    It is called ``predict`` or, as of Cog 0.23, ``run``; the base class of Cog has both.
+    """
+    for name in ("predict", "run"):
+        method = getattr(model, name, None)
+        if inspect.isfunction(method) and method.__module__.partition(".")[0] != "cog":
+            return MethodType(method, object())
+    raise AnnotationError(f"{model.__qualname__}: a class that is a model has a method predict")
 
 
 async def _arguments(

@@ -13,16 +13,17 @@ from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from replicate_async.interface.annotations import (
     ALLOWED,
-    FILES,
     AnnotationError,
     Field,
     SchemaBuilder,
+    is_file,
     is_record,
     members,
     peel,
     show,
     split_optional,
 )
+from replicate_async.interface.cog_types import plain_iterator
 from replicate_async.interface.types import Concatenate, Schema, Weights
 from replicate_async.local.models.backend import OutputKind
 
@@ -132,7 +133,7 @@ def _returning(
     hint = hints.get("return", NoneType)
     if hint in {NoneType, None}:
         raise AnnotationError(f"{where}: annotate it; allowed are {ALLOWED}, or an iterator of one")
-    bare, notes = peel(hint)
+    bare, notes = peel(plain_iterator(hint))
     is_iterator = (get_origin(bare) or bare) in _ITERATORS
     target = underlying(function)
     if not is_iterator and (
@@ -164,7 +165,7 @@ def output_kind(signature: Signature) -> OutputKind:
     """Return the output kind of a function."""
     if not signature.is_iterator:
         return "value"
-    if signature.item in FILES:
+    if is_file(signature.item):
         return "files"
     return "text" if signature.item is str else "items"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import mimetypes
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from typing import Any, Final, cast, get_args, get_origin
 
 import msgspec
 
-from replicate_async.core.secret import Secret
 from replicate_async.interface.annotations import (
-    FILES,
     LISTS,
     field_names,
+    is_file,
     is_record,
+    is_secret,
     peel,
     split_optional,
 )
@@ -36,7 +37,7 @@ async def load(value: object, hint: Any, run: RunHandle, folder: InputFolder) ->
     hint, _ = peel(hint)
     if value is None:
         return None
-    if hint in FILES:
+    if is_file(hint):
         return await _load_file(str(value), hint, run, folder)
     items = value
     if isinstance(items, list) and (get_origin(hint) or hint) in LISTS:
@@ -47,8 +48,8 @@ async def load(value: object, hint: Any, run: RunHandle, folder: InputFolder) ->
 
 def _convert(value: object, hint: Any) -> Any:
     parts = (hint, *get_args(hint))
-    if hint is Secret:
-        return Secret(str(value))
+    if is_secret(hint):
+        return hint(str(value))
     if float in parts and int not in parts and type(value) is int:
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
@@ -60,14 +61,17 @@ def _convert(value: object, hint: Any) -> Any:
     return value
 
 
-async def _load_file(url: str, hint: Any, run: RunHandle, folder: InputFolder) -> object:
+async def _load_file(url: str, hint: type, run: RunHandle, folder: InputFolder) -> object:
     file = await run.fetch(url, folder)
     if hint is InputFile:
         return file
     if hint is OutputFile:
         data = await asyncio.to_thread(lambda: file.data)
         return OutputFile(data, file.name, file.content_type)
-    return file.path or await folder.write(file.name, file.data)
+    if not issubclass(hint, Path):
+        return io.BytesIO(await asyncio.to_thread(lambda: file.data))  # Cog's File
+    path = file.path or await folder.write(file.name, file.data)
+    return path if hint is Path else hint(path)
 
 
 _MOST_BITS: Final = 10_000
@@ -113,7 +117,7 @@ async def _dump_container(value: Any, run: RunHandle) -> Any:
         return {shown: await dump(getattr(value, name), run) for name, shown in names.items()}
     if isinstance(value, bytes | bytearray | memoryview):
         raise TypeError("a model returns a file as OutputFile(data) or a Path, not as bytes")
-    if isinstance(value, Secret):
+    if is_secret(kind):
         raise TypeError("a model's output must not hold a Secret")
     if callable(to_list := getattr(value, "tolist", None)):
         return await dump(to_list(), run)  # a number or an array of NumPy

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import pytest
@@ -10,6 +12,11 @@ from msgspec import Meta, Struct, field
 
 from replicate_async import FileInput, Secret
 from replicate_async.interface.annotations import AnnotationError, SchemaBuilder, input_schema
+from replicate_async.interface.read import Interface
+from replicate_async.interface.structs import input_struct
+
+DATA: Final = Path(__file__).parent.parent / "data"
+SCHEMAS: Final = sorted([*DATA.glob("schemas/*.json"), *DATA.glob("cog/*.json")])
 
 
 class Text(Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -125,3 +132,28 @@ def test_choices_of_an_input_called_output_do_not_replace_the_output() -> None:
 
 def test_a_struct_of_msgspec_has_the_same_meaning_to_msgspec() -> None:
     assert msgspec.convert({"prompt": "a"}, Text) == Text(prompt="a")
+
+
+def described(struct: type[Struct]) -> list[tuple[object, ...]]:
+    """Return what the fields of *struct* say, with what their factories make."""
+    return [
+        (each.name, each.encode_name, each.type, each.required, repr(default_of(each)))
+        for each in msgspec.structs.fields(struct)
+    ]
+
+
+def default_of(each: msgspec.structs.FieldInfo) -> object:
+    factory = each.default_factory
+    return each.default if factory is msgspec.NODEFAULT else factory()
+
+
+@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
+def test_a_struct_of_a_schema_has_that_schema(path: Path) -> None:
+    struct = input_struct(Interface.read("a/b", json.loads(path.read_text(encoding="utf-8"))))
+    builder = SchemaBuilder({Any: {}})
+    inputs = input_schema(builder.fields(struct, where="Input"), "Input")
+    document = {"components": {"schemas": {**builder.components, "Input": inputs}}}
+
+    again = input_struct(Interface.read("a/b", document))
+
+    assert described(again) == described(struct)

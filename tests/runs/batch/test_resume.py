@@ -317,8 +317,8 @@ async def test_a_dry_run_says_what_would_be_done(
     summary = batch.summary
     assert (summary.planned, summary.resumed, summary.failed) == (1, 2, 2)
     assert "input 2" in str(results[2].error)
-    assert str(results[2].error).endswith("text=3 is no string.")
-    assert str(results[3].error).endswith("text is required and missing.")
+    assert str(results[2].error).endswith("text=3 is an int; it takes a string.")
+    assert str(results[3].error).endswith("text is required: a string.")
     assert context_of(client).requests_sent < 20
 
 

@@ -26,7 +26,6 @@ from replicate_async.errors import (
     DecodeError,
     InvalidArgumentError,
     NotFoundError,
-    ReplicateError,
 )
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef
@@ -40,7 +39,7 @@ from replicate_async.resources._options import (
 )
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
-from replicate_async.resources.endpoints import FILES_GET, MODELS_GET, MODELS_VERSIONS_GET
+from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
 from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
@@ -48,7 +47,6 @@ from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
 from replicate_async.runs.batch.keys import Match
-from replicate_async.runs.batch.known_file import upload_id
 from replicate_async.runs.batch.options import BatchOptions, OnError
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.streaming.stream import check_on_exit
@@ -116,7 +114,7 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         learn_time=calls.probe_clock,
         wait=wait,
         get=calls.get,
-        file_sha256=lambda url: _file_sha256(context, url),
+        holds_token=context.sender.token.is_in,
         cancel=calls.cancel,
         pages=lambda after, before: _pages(calls, after, before),
         clock=context.sender.clock,
@@ -180,18 +178,6 @@ def _listed(item: Raw, redact: Callable[[str], str]) -> Listed:
     if found is None or shown is None:
         raise DecodeError("the list of predictions shows one that cannot be read")
     return Listed(redact_run(found, redact), shown.is_complete)
-
-
-async def _file_sha256(context: ClientContext, url: str) -> str | None:
-    """Return the checksum of the upload at *url*, None if there is none."""
-    file_id = upload_id(url)
-    if file_id is None:
-        return None
-    try:
-        file = await context.call(FILES_GET, {"file_id": file_id})
-    except ReplicateError:  # it may have expired
-        return None
-    return file.checksums.sha256 if file.checksums and file.urls.get == url else None
 
 
 def _check(options: BatchOptions) -> None:

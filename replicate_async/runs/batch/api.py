@@ -53,7 +53,7 @@ class BatchApi:
     """Fetch the OpenAPI document of the model, None if there is none."""
     requests: Callable[[], int]
     """How many requests the client has sent."""
-    file_sha256: Callable[[str], Awaitable[str | None]]
-    """Fetch the SHA-256 of an upload by its URL, None if it is not known."""
+    holds_token: Callable[[bytes], bool] = lambda _: False
+    """Whether the API token is in some bytes, so that they must not be written to disk."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
@@ -12,6 +12,7 @@ from replicate_async.errors import ReplicateError
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Journal
+from replicate_async.runs.batch.sent_input import canonical, normalize
 from replicate_async.runs.batch.stop_signal import StopSignal
 
 
@@ -59,27 +60,27 @@ class CreateAttempt(RequestHooks):
         claims: ClaimStore,
         clock: ApiClock,
         limit: CreateLimit,
-        encode: Callable[[Mapping[str, Any]], Awaitable[bytes]] | None,
+        holds_token: Callable[[bytes], bool],
     ) -> None:
         self._item = item
         self._journal = journal
         self._claims = claims
         self._clock = clock
         self._limit = limit
-        self._encode = encode
-        """Encodes the input as it is sent for the journal, if it cannot be made again."""
-        self._stored: bytes | None = None
+        self._holds_token = holds_token
+        self._input: bytes | None = None
+        """The input as it is sent, by which a lost create is found in the list of predictions."""
         self._recorded: Callable[[], None] | None = None
         self.version: str | None = journal.header.latest_version
         """The version to run, None for the batch's own model or version."""
         self.sent: bool = False
         """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
-        self.input: Mapping[str, Any] | None = None
-        """The input as it is sent, with the URLs of its files."""
 
     def sending(self, input: Mapping[str, Any]) -> None:
-        """Keep the input as it is sent; a lost create is looked for by it."""
-        self.input = input
+        """Keep the input as it is sent, unless the API token is in it."""
+        if self._journal.persistent:
+            found = canonical(normalize(input))
+            self._input = None if self._holds_token(found) else found
 
     @property
     def is_stopped(self) -> bool:
@@ -91,12 +92,9 @@ class CreateAttempt(RequestHooks):
         if not self._limit.allows(self._item):
             raise NotStartedError
         self._limit.count(self._item)
-        if self._encode is not None and self._stored is None:
-            self._stored = await self._encode(self.input or {})
         self._recorded = self._claims.creating()
         try:
-            earliest = self._clock.earliest()
-            entry = self._item.entry.intent(time(), earliest, self._stored)
+            entry = self._item.entry.intent(time(), self._clock.earliest(), self._input)
             await self._journal.record(entry)
         except BaseException:
             self.over()

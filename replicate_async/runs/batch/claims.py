@@ -55,4 +55,4 @@ class ClaimStore:
 
     def digests(self) -> dict[str, str]:
         """Return the digests of the inputs of remembered predictions, by ID."""
-        return {each.id: each.digest for each in self._known}
+        return {each.id: each.digest for each in self._known if each.digest}

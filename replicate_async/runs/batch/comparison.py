@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final, cast
 
 from replicate_async.runs.batch.identity import A_FILE
 from replicate_async.runs.batch.json_tree import map_leaves, pairs
-from replicate_async.runs.batch.known_file import KnownFile, is_other_file, is_same_file
+from replicate_async.runs.batch.sent_input import FileContent, content_of, is_data_url
 
-__all__ = ["comparable", "differs", "matches", "says_more"]
+__all__ = ["comparable", "differs", "says_more"]
 
 _HIDDEN: Final = re.compile(r"redacted|\*{3}|\A\*+\Z|•••", re.IGNORECASE)
 """What the API may show in place of a secret."""
@@ -33,38 +32,23 @@ _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", re.ASCII)
 _WORDS: Final = {"true": True, "false": False, "yes": True, "no": False, "null": None, "none": None}
 _FEWEST_DIGITS: Final = 3
 """Digits that a number keeps at least when it is rounded to some."""
+_UPLOAD: Final = re.compile(r"https?://[^?#\s]+/files/[\w=-]+", re.ASCII)
+"""The URL of an upload. The list may show an upload under another URL."""
 _SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it was made of
 
 
 def comparable(normalized: object) -> object:
-    """Return a normalized input with its texts in one Unicode form, case and spacing."""
+    """Return a normalized input with its texts in one Unicode form, case and spacing.
+
+    A data URL becomes a `FileContent`, or `A_FILE` if it could not be decoded.
+    """
     return map_leaves(normalized, _comparable_leaf)
 
 
 def _comparable_leaf(leaf: object) -> object:
-    if isinstance(leaf, str):
-        return _text(leaf)
-    if isinstance(leaf, KnownFile) and leaf.url is not None:
-        return replace(leaf, url=_text(leaf.url))
-    return leaf
-
-
-def matches(ours: object, shown: object) -> bool:
-    """Whether two normalized inputs certainly are the same, files included."""
-    return all(_is_same(*pair) for pair in pairs(ours, shown))
-
-
-def _is_same(ours: object, shown: object) -> bool:
-    if ours is A_FILE or shown is A_FILE:
-        return False
-    if isinstance(ours, KnownFile):
-        return is_same_file(ours, shown)
-    if isinstance(ours, dict) and isinstance(shown, dict):
-        return ours.keys() == shown.keys()
-    if isinstance(ours, list) and isinstance(shown, list):
-        return len(cast("list[object]", ours)) == len(cast("list[object]", shown))
-    # True == 1 in Python, and not in JSON.
-    return isinstance(ours, bool) is isinstance(shown, bool) and ours == shown
+    if not isinstance(leaf, str):
+        return leaf
+    return content_of(leaf) or A_FILE if is_data_url(leaf) else _text(leaf)
 
 
 def differs(ours: object, shown: object) -> bool:
@@ -75,8 +59,8 @@ def differs(ours: object, shown: object) -> bool:
 def _differs(ours: object, shown: object) -> bool:
     if ours is shown or A_FILE in (ours, shown) or None in (ours, shown):
         return False
-    if isinstance(ours, KnownFile) or isinstance(shown, KnownFile):
-        return isinstance(ours, KnownFile) and is_other_file(ours, shown)
+    if isinstance(ours, FileContent) or isinstance(shown, FileContent):
+        return _files_differ(ours, shown)
     if isinstance(ours, dict | list) or isinstance(shown, dict | list):
         return False  # an object or a list may be shown as text
     if isinstance(shown, str):
@@ -85,6 +69,23 @@ def _differs(ours: object, shown: object) -> bool:
         if _HIDDEN.search(shown):
             return False
     return _values_differ(_value(ours), _value(shown))
+
+
+def _files_differ(ours: object, shown: object) -> bool:
+    """Whether both are files, and neither is the other one, cut."""
+    if not isinstance(ours, FileContent) or not isinstance(shown, FileContent):
+        # The list may show a URL for the bytes that were sent, but no bytes for an upload.
+        return isinstance(ours, str) and _UPLOAD.fullmatch(ours) is not None
+    is_cut = shown.size < ours.size and ours.head.startswith(shown.head)
+    return ours != shown and not is_cut
+
+
+def _is_neighbour(ours: str, shown: str) -> bool:
+    """Whether two URLs differ in their last part only, and neither is the other one, cut."""
+    left, right = (url.partition("?")[0].partition("#")[0] for url in (ours, shown))
+    if left.rpartition("/")[0] != right.rpartition("/")[0]:
+        return False
+    return not left.startswith(right) and not right.startswith(left)
 
 
 def says_more(ours: object, shown: object) -> bool:
@@ -110,6 +111,8 @@ def _text(text: str) -> str:
 
 
 def _texts_differ(ours: str, shown: str) -> bool:
+    if _UPLOAD.fullmatch(ours):
+        return _is_neighbour(ours, shown)
     shorter = min(len(ours), len(shown))
     if ours[:shorter] == shown[:shorter] or _HIDDEN.search(shown):
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from time import monotonic
 from typing import Any, cast
 
@@ -15,7 +14,6 @@ from replicate_async.errors import (
     AmbiguousDecodeError,
     APIConnectionError,
     APIStatusError,
-    InvalidArgumentError,
     LimiterError,
     NotFoundError,
     ReplicateError,
@@ -24,7 +22,6 @@ from replicate_async.files.inputs import without_field
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
 from replicate_async.runs.batch.breaker import CircuitBreaker
-from replicate_async.runs.batch.by_key import with_changeable_files
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.errors import (
     MAX_LOST,
@@ -38,16 +35,13 @@ from replicate_async.runs.batch.errors import (
     uncertain,
 )
 from replicate_async.runs.batch.functions import call_prepare
-from replicate_async.runs.batch.identity import A_FILE, fields, known_files, normalize, read_files
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.journal import Entry, Journal, State
-from replicate_async.runs.batch.keys import KeyedInput
-from replicate_async.runs.batch.lost_create import Absent, Found, LostCreate
+from replicate_async.runs.batch.journal import Journal, State
+from replicate_async.runs.batch.lost_create import Absent, Found
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
-from replicate_async.runs.batch.sent_input import decode_sent, encode_sent
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.runs.batch.stop_signal import StopSignal
 from replicate_async.runs.run import CANCEL_WITHIN
@@ -89,8 +83,6 @@ class Creator:
         self._time_asked = False
         self._input_names: Collection[str] | None = None
         """The inputs of the model by its schema, once it was looked up."""
-        self._unread: dict[str, Entry] = {}
-        """Entries that earlier runs left open, whose inputs are not read yet, by key."""
         self._creating: dict[asyncio.Future[Prediction], CreateAttempt] = {}
         """Creates that wait for a permit of the limiter, or are under way."""
         self._preparing: dict[asyncio.Task[object], Item] = {}
@@ -197,14 +189,13 @@ class Creator:
 
     async def _attempt(self, item: Item) -> Prediction:
         """Send one create, with its intent and its outcome in the journal."""
-        keeps = item.prepared is not None and self._journal.persistent
         attempt = CreateAttempt(
             item,
             self._journal,
             self._claims,
             self._api.clock,
             self._limit,
-            partial(self._encoded, item) if keeps else None,
+            self._api.holds_token,
         )
         sent = await self._as_sent(item.model_input)
         creating = asyncio.ensure_future(self._api.create(sent, attempt.version, attempt))
@@ -243,7 +234,6 @@ class Creator:
             self._breaker.failed()
             if not attempt.sent:
                 self._upload_lost(item, error)
-            item.sent_input = attempt.input
             raise error
         if not isinstance(error, ReplicateError):
             raise error  # it does not tell whether the create was sent, so the intent stays
@@ -255,9 +245,8 @@ class Creator:
     async def _record_created(self, item: Item, prediction: Prediction) -> None:
         self._stats.created += 1
         self._stats.retried += item.repeats > 0
-        self._claims.remember(
-            created := item.entry.created(prediction.id), self._api.clock.latest()
-        )
+        created = item.entry.created(prediction.id)
+        self._claims.remember(created, self._api.clock.latest())
         await item.record(self._journal, created)
 
     def _upload_lost(self, item: Item, error: AmbiguousCreateError) -> None:
@@ -301,46 +290,18 @@ class Creator:
 
     # Creates whose outcome is not known.
 
-    async def expect_open(self) -> None:
-        """Tell the reconciler of each create that earlier runs left open."""
+    async def look_for_earlier(self) -> None:
+        """Look for each create that earlier runs left open.
+
+        A prediction in the list may belong to any of them, also to one whose input is read later.
+        """
         for state in (State.INTENT, State.UNCERTAIN):
             async for entry in self._journal.entries(state):
-                self._unread[entry.key] = entry
-                normalized = A_FILE if entry.sent is None else decode_sent(entry.sent)
-                self._reconciler.expect(LostCreate(entry, normalized, self._claims.opened))
-
-    async def look_ahead(self, keyed: KeyedInput) -> None:
-        """Look for the create of an earlier run as soon as its input is read.
-
-        A prediction in the list may belong to any of the open creates.
-        """
-        entry = self._unread.pop(keyed.key, None)
-        if entry is None or keyed.fault is not None or _is_changed(entry, keyed):
-            return
-        with suppress(Exception):  # its item raises the same error
-            lost = LostCreate(entry, await self._sent_earlier(entry, keyed), self._claims.opened)
-            self._reconciler.look_ahead(lost)
+                self._reconciler.look_for(entry, self._claims.opened)
 
     async def reconcile_earlier(self, item: Item) -> None:
         """Look for a create that an earlier run may have sent."""
-        entry = item.entry
-        if _is_changed(entry, item.keyed):
-            if entry.state is State.INTENT:
-                await item.record(self._journal, entry.uncertain())
-            reason = (
-                "its values have changed since it was sent, so it cannot be recognised in the list "
-                "of predictions"
-            )
-            raise ItemError(uncertain(item.key, reason, entry.intent_at, None))
-        normalized = await self._sent_earlier(entry, item.keyed)
-        await self._reconcile(item, normalized, self._claims.opened, None)
-
-    async def _sent_earlier(self, entry: Entry, keyed: KeyedInput) -> object:
-        """Return an input as an earlier run sent it, normalized."""
-        if entry.sent is not None:
-            return decode_sent(entry.sent)
-        normalized = normalize(await read_files(await self._as_sent(keyed.input)))
-        return with_changeable_files(normalized) if self._options.match == "key" else normalized
+        await self._reconcile(item, self._claims.opened, None)
 
     async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
         """Find out whether a create happened whose answer was lost."""
@@ -348,39 +309,20 @@ class Creator:
             raise error  # its intent stays, and a resume looks for it
         if not self._journal.persistent:
             raise ItemError(error)
-        lost_at = moment()
-        sent, item.sent_input = item.sent_input, None
-        await self._reconcile(item, await self._normalized(item, sent), lost_at, error)
+        await self._reconcile(item, moment(), error)
         if item.entry.state is State.PLANNED:
             item.lost += 1
             if item.lost == MAX_LOST:
                 raise ItemError(given_up(item.key, error))
 
-    async def _normalized(self, item: Item, sent: object) -> object:
-        """Return the input of *item*, which was encoded as *sent*, normalized."""
-        return normalize(known_files(fields(await self._as_sent(item.model_input)), sent))
-
-    async def _encoded(self, item: Item, sent: Mapping[str, object]) -> bytes:
-        """Return the JSON of the prepared input of *item*, by which a lost create is found."""
-        try:
-            return encode_sent(await self._normalized(item, sent))
-        except ReplicateError:
-            raise
-        except Exception as error:
-            raise InvalidArgumentError(
-                f"input {item.index} ({item.key}): what prepare returned cannot be kept in the "
-                f"journal: {error}; nothing was created."
-            ) from error
-
     async def _reconcile(
-        self, item: Item, normalized: object, lost_at: Moment, cause: AmbiguousCreateError | None
+        self, item: Item, lost_at: Moment, cause: AmbiguousCreateError | None
     ) -> None:
         """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
         entry = item.entry
-        lost = LostCreate(entry, normalized, lost_at)
         self._stats.reconciling += 1
         try:
-            verdict = await self._reconciler.resolve(lost)
+            verdict = await self._reconciler.resolve(entry, lost_at)
         finally:
             self._stats.reconciling -= 1
         if isinstance(verdict, Found):
@@ -412,8 +354,3 @@ class Creator:
         finally:
             if not creating.done():
                 creating.cancel()
-
-
-def _is_changed(entry: Entry, keyed: KeyedInput) -> bool:
-    """Whether it is not known any more what the open create of *entry* has sent."""
-    return entry.sent is None and entry.digest != keyed.digest

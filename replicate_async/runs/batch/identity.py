@@ -1,10 +1,8 @@
-"""The digest of an input, and its normalized form that is compared with predictions."""
+"""The digest of an input, by which a resume knows it again."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import sys
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -12,15 +10,9 @@ import msgspec
 
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import FilePlaceholder, source_of
-from replicate_async.files.inputs import LARGEST_FORCED_DATA_URL, FileSlot, canonical_input
+from replicate_async.files.inputs import FileSlot, canonical_input
 from replicate_async.files.output import FileOutput
 from replicate_async.runs.batch.json_tree import map_leaves
-from replicate_async.runs.batch.known_file import (
-    KnownFile,
-    changeable,
-    file_of_bytes,
-    file_of_url,
-)
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import File
 
@@ -28,7 +20,6 @@ LARGEST_HASHED: Final = 16 * 2**20
 """Bytes of a file that are read for its digest; a larger one goes by path, size and time."""
 
 _CHUNK: Final = 2**20
-_WHOLE: Final = 2**53  # up to here floats are exact
 
 A_FILE: Final = FilePlaceholder()
 
@@ -86,57 +77,3 @@ def _with_files(values: object, stand_in: Callable[[FileSlot], object]) -> dict[
         values, lambda leaf: stand_in(leaf) if isinstance(leaf, FileSlot) else leaf
     )
     return cast("dict[str, object]", changed)
-
-
-def normalize(values: object) -> object:
-    """Return JSON values to compare with a prediction's input.
-
-    A data URL becomes a `KnownFile`, or `A_FILE` if it cannot be decoded; a whole number an int.
-    """
-    return map_leaves(values, _normalized)
-
-
-def _normalized(leaf: object) -> object:
-    if isinstance(leaf, str) and leaf.startswith("data:"):
-        return file_of_url(leaf) or A_FILE
-    if isinstance(leaf, float) and leaf.is_integer() and abs(leaf) < _WHOLE:
-        return int(leaf)
-    return leaf
-
-
-def known_files(values: object, sent: object) -> object:
-    """Return `fields` of an input with what was sent for each file in place of `A_FILE`."""
-    plain = values
-    if values is A_FILE:
-        return (file_of_url(sent) or A_FILE) if isinstance(sent, str) else A_FILE
-    if isinstance(values, dict) and isinstance(sent, dict):
-        given, found = cast("dict[str, object]", values), cast("dict[str, object]", sent)
-        return {name: known_files(value, found.get(name)) for name, value in given.items()}
-    if isinstance(values, list) and isinstance(sent, list):
-        pairs = zip(cast("list[object]", values), cast("list[object]", sent), strict=True)
-        return [known_files(*pair) for pair in pairs]
-    return plain
-
-
-async def read_files(given: ItemInput) -> dict[str, object]:
-    """Return `fields` of an input with a `KnownFile` for each file that can be read."""
-    draft = canonical_input(given)
-    found = {slot: await _known_file(slot) for slot in draft.slots}
-    return _with_files(draft.values, found.__getitem__)
-
-
-async def _known_file(slot: FileSlot) -> object:
-    value = slot.value
-    if isinstance(value, File | FileOutput):
-        return KnownFile(url=value.urls.get if isinstance(value, File) else value.url)
-    try:
-        source = source_of(value, slot.place)
-        # Raises where a second reading would give nothing.
-        whole = await asyncio.to_thread(source.fingerprint, sys.maxsize)
-        head = await source.read_head(LARGEST_FORCED_DATA_URL)
-    except InvalidArgumentError:
-        return A_FILE
-    found = file_of_bytes(head.data) if head.is_complete else None
-    if whole[0] != "file":  # an image, whose bytes may differ with the version of its library
-        return A_FILE if found is None else changeable(found)
-    return found or KnownFile(sha256=str(whole[1]))

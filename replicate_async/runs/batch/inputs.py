@@ -7,8 +7,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterable,
     Mapping,
     Sized,
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -108,11 +106,8 @@ class Item:
     """Predictions that were made after a failed one."""
     lost: int = 0
     """Creates and uploads that broke off and made nothing."""
-
     prepared: ItemInput | None = None
     """What ``prepare`` returned for it, until no create can follow."""
-    sent_input: Mapping[str, Any] | None = None
-    """The input as it was sent, while the create that sent it is looked for."""
 
     @property
     def key(self) -> str:
@@ -168,10 +163,6 @@ class Item:
         )
 
 
-OnRead: TypeAlias = Callable[[KeyedInput], Awaitable[None]]
-"""Called with each input before its item starts."""
-
-
 class InputReader:
     """Reads the inputs a few hundred ahead, and plans them in the journal in groups."""
 
@@ -183,9 +174,7 @@ class InputReader:
         claims: ClaimStore,
         permits: asyncio.Semaphore,
         slots: asyncio.Semaphore,
-        on_read: OnRead | None = None,
     ) -> None:
-        self._on_read = on_read
         self._source = source
         self._keys = keys
         self._journal = journal
@@ -247,8 +236,6 @@ class InputReader:
             turn = monotonic()
             async for given in self._source.inputs:
                 keyed = await self._keys.assign(given)
-                if self._on_read is not None:
-                    await self._on_read(keyed)
                 await self._queue.put(keyed)
                 self._count += 1
                 if monotonic() - turn > _TURN:

@@ -13,7 +13,6 @@ from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.files.inputs import field_of, is_record
 from replicate_async.files.readers import reason_of
 from replicate_async.files.values import scalar
-from replicate_async.runs.batch.by_key import digest_without_urls
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
@@ -40,11 +39,10 @@ class KeyAssigner:
     """Assigns each input its key: the user's own, or a digest of the model and the canonical input.
 
     Equal inputs get the same digest, and all but the first a number. Unless *exact*, as without a
-    journal, the place of an input is its key. With *match* "key", values may differ at each run.
+    journal, there are no digests, and the place of an input is its key.
     """
 
-    def __init__(self, model: str, key: Key, *, exact: bool, match: Match = "input") -> None:
-        self._match = match
+    def __init__(self, model: str, key: Key, *, exact: bool) -> None:
         self._model = model
         self._key = key
         self._exact = exact
@@ -69,8 +67,6 @@ class KeyAssigner:
         if not self._exact:
             return KeyedInput(index, own or str(index), "", item, None)
         try:
-            if own is not None and self._match == "key":
-                return KeyedInput(index, own, digest_without_urls(self._model, item), item, None)
             found = await self._digest(item)
         except InvalidArgumentError as error:
             return KeyedInput(index, own or f"invalid-{index}", "", item, error)

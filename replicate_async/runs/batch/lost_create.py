@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic
 
+import msgspec
+
 from replicate_async.core.api_clock import Moment
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.matching import ComparedInput
@@ -40,13 +42,12 @@ Verdict = Found | Absent | Undecided
 class LostCreate:
     """A create whose outcome is not known, and the future of its verdict."""
 
-    def __init__(self, entry: Entry, normalized: object, lost_at: Moment) -> None:
+    def __init__(self, entry: Entry, lost_at: Moment) -> None:
         self.entry: Entry = entry
-        self.input: ComparedInput = ComparedInput(normalized)
+        self.input: ComparedInput = ComparedInput(msgspec.json.decode(entry.sent or b"null"))
         self.lost_at: Moment = lost_at
         """A moment by which it had been sent."""
-        self.verdict: asyncio.Future[Verdict] | None = None
-        """None until it is looked for."""
+        self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.began_at: float = monotonic()
 
     @property
@@ -56,24 +57,24 @@ class LostCreate:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is looked for, and not decided."""
-        return self.verdict is not None and not self.verdict.done()
+        """Whether it is not decided."""
+        return not self.verdict.done()
 
     @property
     def is_certain(self) -> bool:
         """Whether it is known what it made."""
         verdict = self.verdict
-        if verdict is None or not verdict.done() or verdict.cancelled() or verdict.exception():
+        if not verdict.done() or verdict.cancelled() or verdict.exception():
             return False
         return not isinstance(verdict.result(), Undecided)
 
     def decide(self, verdict: Verdict) -> None:
-        """Set the verdict, if it is looked for and not decided."""
-        if self.verdict is not None and not self.verdict.done():
+        """Set the verdict, if it is not decided."""
+        if self.is_open:
             self.verdict.set_result(verdict)
 
     def fail(self, error: Exception) -> None:
-        """Set *error* in place of the verdict, if it is looked for and not decided."""
-        if self.verdict is not None and not self.verdict.done():
+        """Set *error* in place of the verdict, if it is not decided."""
+        if self.is_open:
             self.verdict.set_exception(error)
             self.verdict.exception()  # its item may never start, and leave it unread

@@ -11,14 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import msgspec
-
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.comparison import comparable, differs, matches, says_more
+from replicate_async.runs.batch.comparison import comparable, differs, says_more
 from replicate_async.runs.batch.faithful import FaithfulFields
-from replicate_async.runs.batch.identity import A_FILE
-from replicate_async.runs.batch.json_tree import leaves
-from replicate_async.runs.batch.known_file import KnownFile
+from replicate_async.runs.batch.sent_input import canonical, is_readable, normalize
 from replicate_async.schemas import Prediction
 
 _HEX_LENGTH: Final = 64
@@ -30,19 +26,13 @@ Window = tuple[float, float]
 class ComparedInput:
     """An input in the forms in which it is compared."""
 
-    __slots__ = ("canonical", "comparable", "has_file", "is_uploaded", "normalized")
+    __slots__ = ("canonical", "comparable", "is_readable", "normalized")
 
-    def __init__(self, normalized: object) -> None:
-        found = leaves(normalized)
-        known = [leaf for leaf in found if isinstance(leaf, KnownFile)]
-        self.normalized: object = normalized
-        """From `identity.normalize`."""
-        self.canonical: bytes = canonical(normalized)
-        """As JSON, the same for equal inputs."""
-        self.comparable: object = comparable(normalized)
-        self.has_file: bool = bool(known) or A_FILE in found
-        self.is_uploaded: bool = any(file.sha256 is not None for file in known)
-        """Whether it has a file whose content is known, and which may be an upload."""
+    def __init__(self, values: object) -> None:
+        self.normalized: object = normalize(values)
+        self.canonical: bytes = canonical(self.normalized)
+        self.comparable: object = comparable(self.normalized)
+        self.is_readable: bool = is_readable(self.normalized)
 
 
 @dataclass(eq=False, slots=True)
@@ -61,11 +51,8 @@ class Candidate:
 
     def is_of(self, sent: ComparedInput) -> bool:
         """Whether it certainly is of the input *sent* and of the model."""
-        if not self.readable or not self.same_model:
-            return False
-        if sent.has_file:
-            return matches(sent.normalized, self.input.normalized)
-        return sent.canonical == self.input.canonical
+        is_certain = self.readable and self.same_model and sent.is_readable
+        return is_certain and sent.canonical == self.input.canonical
 
     def may_be_of(self, sent: ComparedInput) -> bool:
         """Whether it is not certainly of another input than *sent*."""
@@ -98,11 +85,6 @@ def is_of_model(prediction: Prediction, wanted: VersionRef) -> Literal["yes", "p
         return "yes" if not wanted.version else "perhaps"
     hidden = len(version) != _HEX_LENGTH
     return "perhaps" if hidden or prediction.model is None else "no"
-
-
-def canonical(normalized: object) -> bytes:
-    """Return a normalized input as JSON, the same for equal inputs."""
-    return msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
 
 
 def describe(candidates: Sequence[Candidate], sent: ComparedInput) -> str:

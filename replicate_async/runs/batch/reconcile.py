@@ -26,18 +26,17 @@ from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.backoff import backoff
 from replicate_async.errors import JournalError, ReplicateError
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
+from replicate_async.runs.batch.api import BatchApi, Listed
 from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.faithful import FaithfulFields
-from replicate_async.runs.batch.identity import digest, normalize
-from replicate_async.runs.batch.journal import Journal
-from replicate_async.runs.batch.json_tree import leaves, map_leaves
-from replicate_async.runs.batch.known_file import KnownFile, upload_id
+from replicate_async.runs.batch.identity import digest
+from replicate_async.runs.batch.journal import Entry, Journal
 from replicate_async.runs.batch.lost_create import Absent, Found, LostCreate, Undecided, Verdict
 from replicate_async.runs.batch.matching import Candidate, ComparedInput, describe, is_of_model
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.windows import Windows
+from replicate_async.schemas import Prediction
 
 _COLLECT: Final = 0.05
 """Seconds in which further creates join a reading of the list."""
@@ -45,9 +44,6 @@ _SHORTEST_PAUSE: Final = 0.25
 """Seconds between two readings at least."""
 _LONGEST_PAUSE: Final = 5.0
 """Seconds between two readings at most: the prediction may be in the list by now."""
-_MAX_CHECKSUMS: Final = 2000
-"""Uploads whose checksums are fetched for one reading. Files of other uploads stay undecided."""
-_CHECKSUMS_AT_ONCE: Final = 8
 
 
 @dataclass(slots=True)
@@ -74,8 +70,6 @@ class Reconciler:
         self._journal = journal
         self._claims = claims
         self._windows = Windows(api.clock, options.timeouts)
-        self._checksums: dict[str, str | None] = {}
-        """Checksums of uploads in the list, by URL."""
         self._lost: dict[str, LostCreate] = {}
         """Creates that may have made any prediction that is like theirs, by key."""
         self._reader: asyncio.Task[None] | None = None
@@ -94,30 +88,21 @@ class Reconciler:
         """Decide at once when the list cannot be read: the batch ends."""
         self._hurried = True
 
-    def expect(self, lost: LostCreate) -> None:
-        """Note a lost create of an earlier run whose input is not read yet."""
-        self._lost[lost.entry.key] = lost
-
-    def look_ahead(self, lost: LostCreate) -> None:
-        """Look for a lost create whose item has not started; `resolve` returns its verdict."""
-        self._look_for(lost)
-
-    async def resolve(self, lost: LostCreate) -> Verdict:
-        """Return what became of a create. A prediction that is found is recorded before."""
-        key = lost.entry.key
-        known = self._lost.get(key)
-        verdict = await ((known and known.verdict) or self._look_for(lost))
-        if not isinstance(verdict, Undecided):
-            del self._lost[key]
-        return verdict
-
-    def _look_for(self, lost: LostCreate) -> asyncio.Future[Verdict]:
-        verdict = lost.verdict = asyncio.get_running_loop().create_future()
-        self._lost[lost.entry.key] = lost
+    def look_for(self, entry: Entry, lost_at: Moment) -> LostCreate:
+        """Look for the create of *entry*, which had been sent by *lost_at*."""
+        lost = self._lost[entry.key] = LostCreate(entry, lost_at)
         if self._failure is not None:
             self._give_up(lost, self._failure)
         if lost.is_open and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read_until_decided())
+        return lost
+
+    async def resolve(self, entry: Entry, lost_at: Moment) -> Verdict:
+        """Return what became of the create of *entry*. A prediction that is found is recorded."""
+        lost = self._lost.get(entry.key) or self.look_for(entry, lost_at)
+        verdict = await lost.verdict
+        if not isinstance(verdict, Undecided):
+            del self._lost[entry.key]
         return verdict
 
     async def aclose(self) -> None:
@@ -181,6 +166,7 @@ class Reconciler:
         until = min(now - self._timeouts.settle, before - margin)
         expected = self._claims.expected(since, until)
         wanted = {each.input.canonical for each in creates}
+        digests = self._claims.digests()
         # From longer ago than needed: known predictions show whether the list is complete.
         until_then = None if before == math.inf else _date(before)
         async for page in self._api.pages(_date(since - margin), until_then):
@@ -188,26 +174,25 @@ class Reconciler:
                 reading.written_at = None
             else:
                 reading.written_at = min(reading.written_at, page.written_at)
-            self._add_faithful(reading.faithful, page)
             ids = [each.prediction.id for each in page.results]
             expected.difference_update(ids)
             claimed = await self._journal.claimed(ids)
             for listed in page.results:
-                if listed.prediction.id not in claimed:
-                    candidate = await self._candidate(listed, since, wanted)
-                    reading.candidates += [] if candidate is None else [candidate]
+                if (known := digests.get(listed.prediction.id)) is not None:
+                    self._add_faithful(reading.faithful, listed.prediction, known)
+                if listed.prediction.id in claimed:
+                    continue
+                if candidate := await self._candidate(listed, since, wanted):
+                    reading.candidates.append(candidate)
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
         return reading
 
-    def _add_faithful(self, faithful: FaithfulFields, page: ListedPage) -> None:
-        digests = self._claims.digests()
-        for shown in (each.prediction for each in page.results):
-            known = digests.get(shown.id)
-            if known is not None and isinstance(shown.input, dict):
-                found = digest(self._options.model, shown.input, read=False)
-                if found is not None and found.hex().startswith(known):
-                    faithful.add(shown.input)
+    def _add_faithful(self, faithful: FaithfulFields, shown: Prediction, known: str) -> None:
+        if isinstance(shown.input, dict):
+            found = digest(self._options.model, shown.input, read=False)
+            if found is not None and found.hex().startswith(known):
+                faithful.add(shown.input)
 
     async def _candidate(
         self, listed: Listed, since: float, wanted: set[bytes]
@@ -223,7 +208,7 @@ class Reconciler:
         of_model = is_of_model(prediction, self._ref)
         if of_model == "no":
             return None
-        shown = ComparedInput(normalize(prediction.input))
+        shown = ComparedInput(prediction.input)
         is_wanted = shown.canonical in wanted
         return Candidate(
             id=prediction.id,
@@ -234,29 +219,6 @@ class Reconciler:
             ended=prediction if listed.is_complete and prediction.done and is_wanted else None,
         )
 
-    async def _add_checksums(self, candidates: Sequence[Candidate]) -> None:
-        """Add the checksums of uploads in the list that may be files of lost creates."""
-        wanted = [each.input for each in self._open() if each.input.is_uploaded]
-        near: list[Candidate] = []
-        for candidate in candidates if wanted else ():
-            await asyncio.sleep(0)
-            if any(map(candidate.may_be_of, wanted)):
-                near.append(candidate)
-        shown = [leaf for each in near for leaf in leaves(each.input.normalized)]
-        uploads = dict.fromkeys(each for each in shown if isinstance(each, str) and upload_id(each))
-        unknown = [url for url in uploads if url not in self._checksums][:_MAX_CHECKSUMS]
-        for start in range(0, len(unknown), _CHECKSUMS_AT_ONCE):
-            urls = unknown[start : start + _CHECKSUMS_AT_ONCE]
-            found = await asyncio.gather(*map(self._api.file_sha256, urls))
-            self._checksums.update(zip(urls, found, strict=True))
-        for candidate in near:
-            known = map_leaves(candidate.input.normalized, self._with_checksum)
-            candidate.input = ComparedInput(known)
-
-    def _with_checksum(self, leaf: object) -> object:
-        found = self._checksums.get(leaf) if isinstance(leaf, str) else None
-        return leaf if found is None else KnownFile(url=str(leaf), sha256=found)
-
     # Deciding.
 
     async def _decide_all(self, creates: list[LostCreate]) -> None:
@@ -265,7 +227,6 @@ class Reconciler:
         await self._claims.under_way()
         claimed = await self._journal.claimed([each.id for each in reading.candidates])
         candidates = [each for each in reading.candidates if each.id not in claimed]
-        await self._add_checksums(candidates)
         found, doubtful = await self._match(candidates, reading.faithful)
         for lost, candidate in found.items():
             if lost.is_open:

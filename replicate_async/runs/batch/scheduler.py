@@ -20,7 +20,7 @@ from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
 from replicate_async.runs.batch.errors import is_disk_full, unexpected, unexpected_create
-from replicate_async.runs.batch.inputs import InputReader, Item, OnRead, Source
+from replicate_async.runs.batch.inputs import InputReader, Item, Source
 from replicate_async.runs.batch.item import ItemRunner, Outcome
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
@@ -165,7 +165,6 @@ class BatchScheduler:
 
     async def _run_items(self, journal: Journal) -> None:
         claims = ClaimStore()
-        on_read: OnRead | None = None
         if self._options.dry_run:
             # What `prepare` would make of an input is not known.
             checks = self._options.prepare is None
@@ -175,20 +174,18 @@ class BatchScheduler:
                 self._options, self._api, journal, claims, self._stop, self.stats
             )
             self._runner = ItemRunner(self._options, self._api, journal, creator, self._stop)
-            await creator.expect_open()
-            on_read = creator.look_ahead
-        reader = self._reader(journal, claims, on_read)
+            await creator.look_for_earlier()
+        reader = self._reader(journal, claims)
         if self._stop.reason is None:
             async with asyncio.TaskGroup() as group:
                 dispatch = self._dispatch(reader, self._runner, group)
                 self._dispatcher = group.create_task(dispatch)
 
-    def _reader(self, journal: Journal, claims: ClaimStore, on_read: OnRead | None) -> InputReader:
+    def _reader(self, journal: Journal, claims: ClaimStore) -> InputReader:
         options = self._options
-        keys = KeyAssigner(
-            options.model, options.key, exact=options.journal is not None, match=options.match
-        )
-        return InputReader(self._source, keys, journal, claims, self._permits, self._slots, on_read)
+        exact = options.journal is not None and options.match == "input"
+        keys = KeyAssigner(options.model, options.key, exact=exact)
+        return InputReader(self._source, keys, journal, claims, self._permits, self._slots)
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup

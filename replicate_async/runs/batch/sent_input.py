@@ -1,56 +1,79 @@
-"""The input of a create in the journal, in the normalized form in which it is compared."""
+"""The form in which an input that was sent is kept in the journal, and compared with the list.
+
+It is the JSON that was sent, with whole numbers as integers. In place of the bytes of a data URL it
+has their number, their SHA-256 and the first kilobyte, in a data URL of its own.
+"""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final, TypeGuard
 
 import msgspec
 
-from replicate_async.runs.batch.identity import A_FILE, normalize
-from replicate_async.runs.batch.known_file import KnownFile
+from replicate_async.errors import FileError
+from replicate_async.files.data_url import decode
+from replicate_async.runs.batch.json_tree import leaves, map_leaves
+
+_HEAD: Final = 1024
+"""Bytes of a file that are kept, to tell a file that is cut from another one."""
+_WHOLE: Final = 2**53  # up to here floats are exact
+_SHORT: Final = re.compile(r"data:;sha256=(\w{64});size=(\d+);base64,([\w+/=]*)", re.ASCII)
 
 
-class _File(msgspec.Struct, frozen=True):
-    place: list[str | int]
-    known: KnownFile | None
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """What is known of the bytes in a data URL."""
+
+    sha256: str
+    size: int
+    head: bytes
+    """The first kilobyte."""
 
 
-class _Sent(msgspec.Struct, frozen=True):
-    values: Any
-    files: list[_File]
+def normalize(values: object) -> object:
+    """Return JSON values in the form that is kept and compared."""
+    return map_leaves(values, _normalized)
 
 
-_decode = msgspec.json.Decoder(_Sent).decode
+def canonical(normalized: object) -> bytes:
+    """Return normalized values as JSON, the same for equal inputs."""
+    return msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
 
 
-def encode_sent(normalized: object) -> bytes:
-    """Return the JSON of a normalized input."""
-    files: list[_File] = []
-    return msgspec.json.encode(_Sent(_without_files(normalized, [], files), files))
+def content_of(url: str) -> FileContent | None:
+    """Return what is known of the file in a normalized data URL; None if it is not decodable."""
+    found = _SHORT.fullmatch(url)
+    return found and FileContent(found[1], int(found[2]), base64.b64decode(found[3]))
 
 
-def decode_sent(sent: bytes) -> object:
-    """Return the normalized input that `encode_sent` made JSON of."""
-    stored = _decode(sent)
-    values = normalize(stored.values)
-    for file in stored.files:
-        *path, last = file.place
-        holder: Any = values
-        for key in path:
-            holder = holder[key]
-        holder[last] = file.known or A_FILE
-    return values
+def is_readable(normalized: object) -> bool:
+    """Whether no value is a data URL that could not be decoded, and may be cut."""
+    return all(content_of(each) is not None for each in leaves(normalized) if is_data_url(each))
 
 
-def _without_files(value: object, place: list[str | int], files: list[_File]) -> object:
-    """Return *value* with None in place of its files, which are added to *files*."""
-    if isinstance(value, dict):
-        named = cast("dict[str, object]", value)
-        return {key: _without_files(each, [*place, key], files) for key, each in named.items()}
-    if isinstance(value, list):
-        listed = enumerate(cast("list[object]", value))
-        return [_without_files(each, [*place, at], files) for at, each in listed]
-    if value is A_FILE or isinstance(value, KnownFile):
-        files.append(_File(place, value if isinstance(value, KnownFile) else None))
-        return None
-    return value
+def is_data_url(leaf: object) -> TypeGuard[str]:
+    """Whether a value is a data URL."""
+    return isinstance(leaf, str) and leaf[:5].lower() == "data:"
+
+
+def _normalized(leaf: object) -> object:
+    if isinstance(leaf, str):
+        return _shortened(leaf) if is_data_url(leaf) else leaf
+    if isinstance(leaf, float) and leaf.is_integer() and abs(leaf) < _WHOLE:
+        return int(leaf)
+    return leaf
+
+
+def _shortened(url: str) -> str:
+    if _SHORT.fullmatch(url):
+        return url
+    try:
+        content = decode(url)
+    except FileError:
+        return url
+    head = base64.b64encode(content[:_HEAD]).decode()
+    return f"data:;sha256={hashlib.sha256(content).hexdigest()};size={len(content)};base64,{head}"

@@ -83,7 +83,6 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         save=unused,
         input_schema=unused,
         requests=lambda: api.created,
-        file_sha256=unused,
     )
     options = BatchOptions(
         ref=parse_version("acme/echo"),

@@ -20,12 +20,13 @@ import pytest
 from replicate_async import FileOutput, InvalidArgumentError, Replicate
 from replicate_async.files.inputs import encode_input
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.identity import A_FILE, digest, fields, normalize
+from replicate_async.runs.batch.identity import A_FILE, digest, fields
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
+from replicate_async.runs.batch.sent_input import normalize
 from tests.runs.batch.api import MODEL, BatchAPI
 from tests.runs.batch.journals import record
-from tests.runs.batch.resuming import run
+from tests.runs.batch.resuming import run, sent_as
 
 pytestmark = pytest.mark.anyio
 
@@ -133,7 +134,7 @@ async def test_a_lost_create_is_found_though_its_input_was_of_odd_classes(tmp_pa
     named = await KeyAssigner(MODEL, None, exact=True).assign(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
-        await record(opened, named.key, "intent", time() - 0.1)
+        await record(opened, named.key, "intent", time() - 0.1, None, sent_as(given))
 
     (result,) = await run(api, [given], journal)
 

@@ -15,7 +15,7 @@ from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of, http_date
 from tests.runs.batch.journals import record
-from tests.runs.batch.resuming import Input, intents, run, states
+from tests.runs.batch.resuming import Input, intents, run, sent_as, states
 from tests.support.replies import problem
 from tests.support.wire import Answer
 
@@ -65,7 +65,7 @@ async def intent_at(journal: Path, given: Input, *, local: float, start: float |
     named = await KeyAssigner(MODEL, None, exact=True).assign(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(0, named.key, named.digest)])
-        await record(opened, named.key, "intent", local, start)
+        await record(opened, named.key, "intent", local, start, sent_as(given))
 
 
 @pytest.mark.parametrize("moved", [2 * HOURS, -2 * HOURS])

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from replicate_async.runs.batch import reconcile
-from tests.runs.batch.api import BatchAPI
-from tests.runs.batch.resuming import Input, intents, run
+from replicate_async.runs.batch.journal import State
+from tests.runs.batch.api import BatchAPI, Made
+from tests.runs.batch.resuming import Input, intents, run, states
 from tests.support.replies import json_answer, problem
+from tests.support.sentinel import TOKEN
 from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
@@ -24,8 +25,6 @@ class FilesAPI(BatchAPI):
     """An API that takes uploads, too."""
 
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    asked: list[str] = field(default_factory=list[str])
-    """Uploads that were asked for."""
 
     def _answer(self, request: Request) -> Answer:
         path = request.path.removeprefix("/v1/")
@@ -33,7 +32,6 @@ class FilesAPI(BatchAPI):
             body = request.body.partition(b"\r\n\r\n")[2]
             return json_answer(self.upload(body.rpartition(b"\r\n--")[0]), 201)
         if path.startswith("files/"):
-            self.asked.append(path)
             found = self.uploads.get(path.removeprefix("files/"))
             return problem(404) if found is None else json_answer(found)
         return super()._answer(request)
@@ -94,19 +92,20 @@ async def test_a_run_whose_file_cannot_be_compared_is_not_taken(
 
 
 async def test_a_url_of_another_place_is_not_taken_by_key(journal: Path) -> None:
+    """The values differ at each run; what was sent is what is looked for."""
     api = FilesAPI(lose=lambda _: True, listing=lambda _: problem(403))
     options: dict[str, Any] = {"match": "key", "key": one_key}
     url = "https://bucket.example/ours.png?signature="
     (lost,) = await run(api, [{"image": url + "1"}], journal, **options)
     api.listing = None
-    api.made[0].shown = {"input": {"image": "https://bucket.example/foreign.png"}}
+    foreign = [api.make({"image": "https://bucket.example/foreign.png"}) for _ in range(3)]
+    foreign.append(api.make({"image": url + "2"}))
 
-    (foreign,) = await run(api, [{"image": url + "2"}], journal, **options)
-    api.made[0].shown = {}
-    (ours,) = await run(api, [{"image": url + "3"}], journal, **options)
+    (ours,) = await run(api, [{"image": url + "2"}], journal, **options)
 
-    assert [lost.uncertain, foreign.uncertain] == [True, True]
-    assert ours.ok
+    assert lost.uncertain
+    assert ours.prediction is not None
+    assert ours.prediction.id == api.made[0].id
     assert api.creates == 1
 
 
@@ -134,16 +133,18 @@ async def test_lost_creates_with_files_are_told_from_other_runs_of_the_model(
 
 @pytest.mark.parametrize("size", [8, 200_000, LARGE, 1_100_000])
 async def test_a_resume_finds_the_run_of_its_file(journal: Path, tmp_path: Path, size: int) -> None:
+    """Its file has changed since, so that only what was sent can be compared."""
     contents = [f"{number:08}".encode().ljust(size, b"x") for number in range(3)]
-    given = files(tmp_path, contents)
-    await intents(journal, given)
     api = FilesAPI()
 
     def sent(content: bytes) -> Input:
         return {"image": data_url(content) if size < LARGE else api.url(content)}
 
+    as_sent = [sent(content) for content in contents]
+    given = files(tmp_path, contents)
+    await intents(journal, given, sent=as_sent)
     api.make(sent(b"another".ljust(size, b"x")))
-    found = api.make(sent(contents[1]))
+    found = api.make(as_sent[1])
     api.make(sent(b"yet another".ljust(size, b"x")))
 
     results = await run(api, given, journal)
@@ -154,12 +155,32 @@ async def test_a_resume_finds_the_run_of_its_file(journal: Path, tmp_path: Path,
     assert api.creates == 2
 
 
+@pytest.mark.parametrize("size", [20, LARGE])
+async def test_a_lost_create_is_found_though_its_file_is_another_now(
+    journal: Path, tmp_path: Path, size: int
+) -> None:
+    api = FilesAPI(lose=lambda _: True, listing=lambda _: problem(403))
+    given = files(tmp_path, [b"a" * size, b"b" * size])
+    options: dict[str, Any] = {"match": "key", "key": lambda each: each["image"].name}
+    await run(api, given, journal, **options)
+    api.listing = None
+    files(tmp_path, [b"changed", b"changed"])
+
+    results = await run(api, given, journal, **options)
+
+    assert [result.prediction and result.prediction.id for result in results] == [
+        made.id for made in sorted(api.made, key=lambda made: str(made.input["image"]))
+    ]
+    assert api.creates == 2
+
+
 async def test_a_data_url_that_is_cut_is_uncertain(journal: Path, tmp_path: Path) -> None:
-    given = files(tmp_path, [bytes(range(256)) * 4])
-    await intents(journal, given)
+    content = bytes(range(256)) * 4
+    given = files(tmp_path, [content])
+    await intents(journal, given, sent=[{"image": data_url(content)}])
     api = FilesAPI()
     for cut in (100, 101, 400):
-        api.make({"image": data_url(bytes(range(256)) * 4)[:cut]})
+        api.make({"image": data_url(content)[:cut]})
 
     (result,) = await run(api, given, journal)
 
@@ -167,18 +188,42 @@ async def test_a_data_url_that_is_cut_is_uncertain(journal: Path, tmp_path: Path
     assert api.creates == 0
 
 
-async def test_the_uploads_that_are_looked_into_are_bounded(
-    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconcile, "_MAX_CHECKSUMS", 1)
-    given = files(tmp_path, [b"ours".ljust(LARGE, b"x")])
-    await intents(journal, given)
-    api = FilesAPI()
-    for number in range(100):
-        api.make({"image": api.url(b"another %d" % number)})
+def no_output(made: Made) -> None:
+    made.output = None
 
-    (result,) = await run(api, given, journal)
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+async def test_a_sent_input_is_in_the_journal_until_its_outcome_is_known(journal: Path) -> None:
+    """Of its files there are a digest and the first kilobyte."""
+    secret, content = "x" * 20_000 + "a secret of the model's", b"head" + b"x" * 2000 + b"tail"
+    given: list[Input] = [{"key": secret, "image": content}]
+    api = FilesAPI(lose=lambda _: True, listing=lambda _: problem(403))
+    api.outcome = no_output
+
+    (lost,) = await run(api, given, journal)
+    while_open = content_of(journal)
+    api.listing = None
+    (found,) = await run(api, given, journal)
+
+    assert lost.uncertain
+    assert secret[-23:].encode() in while_open
+    assert b64encode(b"x" * 1200) not in while_open
+    assert found.ok
+    assert secret[-23:].encode() not in content_of(journal)
+    assert api.creates == 1
+
+
+async def test_an_input_with_the_api_token_is_not_in_the_journal(journal: Path) -> None:
+    """So its lost create cannot be told from others."""
+    api = FilesAPI(lose=lambda _: True)
+
+    (result,) = await run(api, [{"key": f"Bearer {TOKEN}"}], journal)
 
     assert result.uncertain
-    assert api.creates == 0
-    assert len(api.asked) < 100
+    assert await states(journal) == {State.UNCERTAIN: 1}
+    assert TOKEN.encode() not in content_of(journal)
+    assert TOKEN not in str(result.error)
+    assert api.creates == 1

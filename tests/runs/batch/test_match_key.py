@@ -14,7 +14,7 @@ from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, BatchAPI, client_of
 from tests.runs.batch.journals import record
-from tests.runs.batch.resuming import run, states
+from tests.runs.batch.resuming import run, sent_as, states
 
 pytestmark = pytest.mark.anyio
 
@@ -40,12 +40,13 @@ def signed(count: int, signature: str, **more: object) -> list[dict[str, Any]]:
 
 async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
     """Leave a journal as a process does that is killed between an intent and its answer."""
-    namer = KeyAssigner(MODEL, "id", exact=True, match="key")
+    namer = KeyAssigner(MODEL, "id", exact=False)
     named = [await namer.assign(each) for each in given]
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await record(opened, each.key, "intent", time() - 0.5, time() - 0.5)
+            sent = sent_as(each.input)
+            await record(opened, each.key, "intent", time() - 0.5, time() - 0.5, sent)
 
 
 async def test_done_items_are_replayed_under_any_values(journal: Path) -> None:
@@ -99,38 +100,37 @@ async def test_a_lost_create_is_found_though_its_url_has_another_signature_now(
     assert api.made[2].input["id"] == "row-1"
 
 
-async def test_a_lost_create_whose_other_values_have_changed_is_uncertain(journal: Path) -> None:
-    api = BatchAPI()
-    await intents(journal, signed(2, "one", seed=1))
-    api.make(signed(2, "one", seed=1)[0])
-
-    results = await run(api, signed(2, "two", seed=2), journal, **BY_KEY)
-
-    assert [result.uncertain for result in results] == [True, True]
-    assert "values have changed" in str(results[0].error)
-    assert api.creates == 0
-    async with api.server() as server, client_of(server.url) as client:
-        await client.resolve_batch_item(journal, "row-0", prediction=api.made[0].id)
-        await client.resolve_batch_item(journal, "row-1", absent=True)
-    results = await run(api, signed(2, "three", seed=3), journal, **BY_KEY)
-    assert [result.ok for result in results] == [True, True]
-    assert api.twice("id") == []
-    assert api.creates == 1
-
-
-async def test_a_lost_create_of_a_journal_that_compared_inputs_is_not_guessed(
+async def test_a_lost_create_is_looked_for_by_the_values_that_it_was_sent_with(
     journal: Path,
 ) -> None:
     api = BatchAPI()
-    namer = KeyAssigner(MODEL, "id", exact=True)
-    named = await namer.assign(signed(1, "one")[0])
+    await intents(journal, signed(2, "one", seed=1))
+    api.make(signed(2, "one", seed=1)[0])
+    api.make(signed(2, "two", seed=2)[0])
+
+    results = await run(api, signed(2, "two", seed=2), journal, **BY_KEY)
+
+    assert all(result.ok for result in results), [str(result.error) for result in results]
+    assert [result.output for result in results] == [
+        signed(2, "one", seed=1)[0],
+        signed(2, "two", seed=2)[1],
+    ]
+    assert api.creates == 1
+
+
+async def test_a_lost_create_of_a_journal_that_compared_inputs_is_found(journal: Path) -> None:
+    api = BatchAPI()
+    given = signed(1, "one")
+    named = await KeyAssigner(MODEL, "id", exact=True).assign(given[0])
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
-        await record(opened, named.key, "intent", time() - 0.5, time() - 0.5)
+        sent = sent_as(given[0])
+        await record(opened, named.key, "intent", time() - 0.5, time() - 0.5, sent)
+    api.make(given[0])
 
     (result,) = await run(api, signed(1, "two"), journal, **BY_KEY)
 
-    assert result.uncertain
+    assert result.output == given[0]
     assert api.creates == 0
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.runs.batch.comparison import comparable, differs, matches
-from replicate_async.runs.batch.identity import A_FILE, fields, normalize
+from replicate_async.runs.batch.comparison import comparable, differs
+from replicate_async.runs.batch.identity import fields
 from replicate_async.runs.batch.matching import ComparedInput
+from replicate_async.runs.batch.sent_input import canonical, normalize
 
 JSON = st.recursive(
     st.none()
@@ -34,15 +33,18 @@ class Color(enum.Enum):
 @given(JSON)
 def test_an_input_matches_itself_after_a_round_trip(value: Any) -> None:
     decoded = msgspec.json.decode(msgspec.json.encode(value))
-    assert matches(normalize(value), normalize(decoded))
+    assert canonical(normalize(value)) == canonical(normalize(decoded))
     assert not differs(comparable(normalize(value)), comparable(normalize(decoded)))
 
 
 def test_numbers_and_booleans_are_compared_as_json_does() -> None:
-    assert matches(normalize({"a": 1.0}), normalize({"a": 1}))
-    assert not matches(normalize({"a": True}), normalize({"a": 1}))
-    assert not matches(normalize({"a": [1]}), normalize({"a": [1, 2]}))
-    assert not matches(normalize({"a": 1}), normalize({"a": 1, "b": 2}))
+    def same(ours: Any, shown: Any) -> bool:
+        return ComparedInput(ours).canonical == ComparedInput(shown).canonical
+
+    assert same({"a": 1.0, "b": 2}, {"b": 2, "a": 1})
+    assert not same({"a": True}, {"a": 1})
+    assert not same({"a": [1]}, {"a": [1, 2]})
+    assert not same({"a": 1}, {"a": 1, "b": 2})
     given = {"when": datetime(2026, 1, 2, tzinfo=UTC), "c": Color.RED, "s": {3}}
     assert normalize(fields(given)) == {
         "when": "2026-01-02T00:00:00Z",
@@ -52,12 +54,22 @@ def test_numbers_and_booleans_are_compared_as_json_does() -> None:
 
 
 def test_any_string_may_stand_for_a_file_and_nothing_else() -> None:
-    for file in (Path("a"), b"a", BytesIO(), "data:text/plain,a"):
-        ours = normalize(fields({"f": file, "n": [1]}))
-        assert ComparedInput(ours).has_file
-        assert not matches(ours, normalize({"f": "https://elsewhere", "n": [1]}))
-        assert not matches(ours, normalize({"f": 3, "n": [1]}))
-        assert not matches(ours, normalize({"f": "https://elsewhere", "n": [2]}))
-    assert ComparedInput([{"deep": A_FILE}]).has_file
-    assert not ComparedInput({"a": ["b"]}).has_file
-    assert repr(A_FILE) == "<a file>"
+    for file in ("data:text/plain,a", "data:text/plain;base64,A"):
+        ours = ComparedInput({"f": file, "n": [1]})
+        for shown in ({"f": "https://elsewhere", "n": [1]}, {"f": 3, "n": [1]}):
+            assert ours.canonical != ComparedInput(shown).canonical
+            assert not differs(ours.comparable, ComparedInput(shown).comparable)
+        another = ComparedInput({"f": "https://elsewhere", "n": [2]})
+        assert differs(ours.comparable, another.comparable)
+
+
+def test_a_data_url_is_kept_by_its_content() -> None:
+    kept = normalize(["data:text/plain,words", "data:;base64,d29yZHM=", "data:,other"])
+    assert isinstance(kept, list)
+    assert kept[0] == kept[1] != kept[2]
+    assert normalize(kept) == kept
+    large = normalize("data:," + "x" * 1_000_000)
+    assert len(canonical(large)) < 2000
+    assert ComparedInput(kept).is_readable
+    assert not ComparedInput(["data:image/png;base64,A"]).is_readable
+    assert normalize("data:image/png;base64,A") == "data:image/png;base64,A"

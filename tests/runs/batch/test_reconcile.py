@@ -119,7 +119,7 @@ async def test_a_file_that_is_shown_as_another_url_is_uncertain(
     picture = tmp_path / "a.png"
     picture.write_bytes(b"not really")
     given: list[Input] = [{"prompt": "a", "image": picture}, {"prompt": "b", "image": picture}]
-    await intents(journal, given)
+    await intents(journal, given, sent=[{**each, "image": picture.read_bytes()} for each in given])
     api = BatchAPI()
     api.make({"prompt": "b", "image": "https://example.com/uploaded"})
 
@@ -136,7 +136,7 @@ async def test_two_files_that_look_alike_are_not_guessed_between(
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
         given.append({"image": tmp_path / name})
-    await intents(journal, given)
+    await intents(journal, given, sent=[{"image": b"a"}, {"image": b"b"}])
     api = BatchAPI()
     api.make({"image": "https://example.com/uploaded"})
 

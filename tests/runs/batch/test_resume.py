@@ -25,7 +25,7 @@ from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made, client_of
 from tests.runs.batch.journals import record
-from tests.runs.batch.resuming import Input, run, states
+from tests.runs.batch.resuming import Input, run, sent_as, states
 from tests.support.embedded import until
 from tests.support.replies import problem
 from tests.support.wire import Answer
@@ -178,7 +178,7 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     async with await Journal.open(journal, JournalHeader(model=ref, version=version)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each in named:
-            await record(opened, each.key, "intent", time(), time())
+            await record(opened, each.key, "intent", time(), time(), sent_as(each.input))
     api = BatchAPI()
     mine, other, hidden = (api.make({"n": number}) for number in (1, 2, 3))
     mine.shown, other.shown = {"version": version}, {"version": "6" * 64}
@@ -235,7 +235,7 @@ async def test_the_first_prediction_of_a_retry_is_not_taken_for_the_second(journ
     key = (await KeyAssigner(MODEL, None, exact=True).assign({"n": 1})).key
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await record(opened, key, "reset")
-        await record(opened, key, "intent", time() - 1, time() - 1)
+        await record(opened, key, "intent", time() - 1, time() - 1, sent_as({"n": 1}))
     api.outcome = None
 
     (result,) = await run(api, [{"n": 1}], journal)

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """The format of the file that this version reads and writes."""
 
 
@@ -87,7 +87,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     None until a list was read."""
     prediction_id: str | None = None
     sent: bytes | None = None
-    """The input of an open create as it is compared; None if that can be made of the item's own."""
+    """The input of an open create, see `sent_input`; None if the API token was in it."""
     result: bytes | None = None
     """The JSON of the result, once the entry is done."""
     value: bytes | None = None
@@ -104,7 +104,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Return the entry of a create that is about to be sent at *at* seconds since 1970.
 
         *window_start* is a time that the API's clock already shows, None if that is not known.
-        *sent* is the input, if it cannot be made again of the item's own.
+        *sent* is the input as it is sent.
         """
         return msgspec.structs.replace(
             self,

@@ -198,6 +198,7 @@ def _fill(db: sqlite3.Connection, header: JournalHeader) -> None:
 def _set_up(path: Path, db: sqlite3.Connection) -> None:
     db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
     db.execute("PRAGMA checkpoint_fullfsync = ON")
+    db.execute("PRAGMA secure_delete = ON")  # of inputs, which may hold secrets
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = -1")  # a log that shrinks was changed by others
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()

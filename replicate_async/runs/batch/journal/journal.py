@@ -1,9 +1,9 @@
 """The journal of an open batch.
 
-It is one SQLite file of mode 0600, with keys, digests and results, and without the API token. Of
-inputs it has those that ``prepare`` made, while the outcomes of their creates are open. The intent
-of a create is on disk before the create is sent, so that a resume knows of every prediction that
-may exist.
+It is one SQLite file of mode 0600, with keys, digests and results, and without the API token. It
+has the inputs of creates whose outcomes are open, and overwrites them when the outcomes are known.
+The intent of a create is on disk before the create is sent, so that a resume knows of every
+prediction that may exist.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Journal:
         A known item moves to its new index; of a key that comes twice, the first index counts.
         Entries that are done come with their results: plan a few hundred at a time. Raises
         `JournalMismatchError`, and adds nothing, when a key is known with another digest; a journal
-        opened *by_key* takes the new digest, but for an entry whose create may have been sent.
+        opened *by_key* takes the new digest.
         """
         given = list(items)
         return await self._call(lambda store: store.plan(given, by_key=self._by_key))

@@ -26,7 +26,6 @@ CREATE TABLE items (
     window_start REAL,
     window_end REAL,
     prediction_id TEXT,
-    sent BLOB,
     crc INTEGER NOT NULL
 );
 CREATE INDEX items_by_index ON items (idx);
@@ -40,21 +39,24 @@ CREATE TABLE results (
     result BLOB NOT NULL,
     value BLOB
 );
+CREATE TABLE inputs (id INTEGER PRIMARY KEY, sent BLOB NOT NULL);
 CREATE TABLE former (prediction_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-"""``former`` has the predictions of items that were reset: they belong to no other item."""
+"""``inputs`` has the inputs of open creates: few, so that the rows of ``items`` stay small.
+``former`` has the predictions of items that were reset: they belong to no other item."""
 
 _FIELDS: Final = Entry.__struct_fields__[:-2]
-"""The fields of an entry that are columns of ``items``; the last two are in ``results``."""
-_COLUMNS: Final = ", ".join("idx" if name == "index" else name for name in _FIELDS)
+"""The fields of an entry that are covered by the checksum of its row in ``items``."""
+_STORED: Final = ", ".join("idx" if name == "index" else name for name in _FIELDS[:-1])
+"""The columns of ``items`` for all of them but ``sent``."""
 _SELECT: Final = (
-    f"SELECT items.id, {_COLUMNS}, items.crc, results.crc, result, value "  # noqa: S608 - names of ours
-    "FROM items LEFT JOIN results ON results.id = items.id"
+    f"SELECT items.id, {_STORED}, sent, items.crc, results.crc, result, value "  # noqa: S608 - names of ours
+    "FROM items LEFT JOIN results ON results.id = items.id LEFT JOIN inputs ON inputs.id = items.id"
 )
 _PAGE: Final = f"{_SELECT} WHERE (idx, items.id) > (?, ?)%s ORDER BY idx, items.id"
-_INSERT: Final = f"INSERT INTO items ({_COLUMNS}, crc) VALUES ({'?, ' * len(_FIELDS)}?)"  # noqa: S608 - names of ours
+_INSERT: Final = f"INSERT INTO items ({_STORED}, crc) VALUES ({'?, ' * (len(_FIELDS) - 1)}?)"  # noqa: S608 - names of ours
 _MOVE: Final = "UPDATE items SET idx = ?, digest = ?, crc = ? WHERE key = ?"
-_CHANGED: Final = _FIELDS[3:]
+_CHANGED: Final = _FIELDS[3:-1]
 _UPDATE: Final = f"UPDATE items SET {' = ?, '.join(_CHANGED)} = ?, crc = ? WHERE id = ?"  # noqa: S608 - names of ours
 _INSERT_RESULT: Final = "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, NULL)"
 _SET_VALUE: Final = "UPDATE results SET value = ?, crc = ? WHERE id = ?"
@@ -121,10 +123,10 @@ class Store:
                     'URLs do, use match="key" so that the key alone counts.'
                 )
             elif key not in placed:
-                placed[key] = _moved(before, index, digest)
+                placed[key] = msgspec.structs.replace(before, index=index, digest=digest)
         added = [each for key, each in placed.items() if key not in known]
         moved = [each for key, each in placed.items() if key in known and each != known[key]]
-        self._db.executemany(_INSERT, [(*_values(each), checksum(each)) for each in added])
+        self._db.executemany(_INSERT, [(*_values(each)[:-1], checksum(each)) for each in added])
         self._db.executemany(
             _MOVE, [(each.index, each.digest, checksum(each), each.key) for each in moved]
         )
@@ -152,7 +154,11 @@ class Store:
             crc = _result_checksum(before.result or b"", entry.value)
             self._db.execute(_SET_VALUE, (entry.value, crc, row))
         after = msgspec.structs.replace(entry, index=before.index, digest=before.digest)
-        self._db.execute(_UPDATE, (*_values(after)[3:], checksum(after), row))
+        self._db.execute(_UPDATE, (*_values(after)[3:-1], checksum(after), row))
+        if after.sent != before.sent:
+            self._db.execute("DELETE FROM inputs WHERE id = ?", (row,))
+            if after.sent is not None:
+                self._db.execute("INSERT INTO inputs VALUES (?, ?)", (row, after.sent))
 
     def take_back(self, intent: Entry) -> None:
         """Reset the entry of a create that was not sent, if this *intent* of it is stored."""
@@ -253,9 +259,3 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     ):
         raise DamagedRowError(f"the result of {values[0]!r} is not as it was written")
     return Entry(**named, result=result, value=value)
-
-
-def _moved(entry: Entry, index: int, digest: str) -> Entry:
-    """Return *entry* as planned again; an open create keeps the digest of what was sent."""
-    kept = entry.digest if entry.is_open else digest
-    return msgspec.structs.replace(entry, index=index, digest=kept)

@@ -22,6 +22,7 @@ from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
     SSE_HEADERS,
+    StreamShutdown,
     Viewers,
     ViewerStream,
     error_headers,
@@ -33,6 +34,8 @@ from replicate_async.web import (
 
 
 def make_app(client: Replicate, viewers: Viewers, model: str) -> Litestar:
+    shutdown = StreamShutdown()
+
     def own_page_only(request: Request[None, None, State]) -> Response[dict[str, str]] | None:
         # Without a login, any page that the user visits could start runs here.
         refusal = request_refusal(request.method, request.headers)
@@ -46,7 +49,7 @@ def make_app(client: Replicate, viewers: Viewers, model: str) -> Litestar:
         # Created here, and not in the body, so that a refusal still has a status of its own.
         prediction = await client.predictions.create(model, {"prompt": prompt})
         viewers.track(prediction)
-        return Stream(body(viewers.stream(prediction)), headers=SSE_HEADERS)
+        return Stream(body(viewers.stream(prediction), shutdown), headers=SSE_HEADERS)
 
     def refused(_: Request[None, None, State], error: ReplicateError) -> Response[dict[str, str]]:
         return Response(
@@ -57,7 +60,7 @@ def make_app(client: Replicate, viewers: Viewers, model: str) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
-        async with client, viewers:
+        async with client, viewers, shutdown:
             yield
 
     return Litestar(
@@ -68,8 +71,8 @@ def make_app(client: Replicate, viewers: Viewers, model: str) -> Litestar:
     )
 
 
-async def body(stream: ViewerStream) -> AsyncIterator[bytes]:
-    async with stream, aclosing(to_sse(stream)) as pieces:
+async def body(stream: ViewerStream, shutdown: StreamShutdown) -> AsyncIterator[bytes]:
+    async with stream, aclosing(to_sse(stream, shutdown=shutdown)) as pieces:
         async for piece in pieces:
             yield piece
 
@@ -90,7 +93,7 @@ async def main() -> None:
         app = make_app(client, Viewers(client, grace_period=0.2), args.model)
         print(f"curl -N -X POST 'http://127.0.0.1:{args.port}/story?prompt=The+sea'", flush=True)
         config = uvicorn.Config(
-            app, port=args.port, log_level="warning", timeout_graceful_shutdown=1
+            app, port=args.port, log_level="warning", timeout_graceful_shutdown=3
         )
         await uvicorn.Server(config).serve()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
 from quart import Quart, Response, jsonify, request
@@ -18,6 +18,7 @@ from replicate_async import Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from replicate_async.web import (
     SSE_HEADERS,
+    StreamShutdown,
     Viewers,
     ViewerStream,
     error_headers,
@@ -30,6 +31,12 @@ from replicate_async.web import (
 
 def make_app(client: Replicate, viewers: Viewers, model: str) -> Quart:
     app = Quart(__name__)
+    shutdown = StreamShutdown()
+
+    @app.while_serving
+    async def lifespan() -> AsyncGenerator[None]:
+        async with shutdown:  # after the server has set its signal handlers
+            yield
 
     @app.before_request
     async def own_page_only() -> Response | None:
@@ -46,7 +53,7 @@ def make_app(client: Replicate, viewers: Viewers, model: str) -> Quart:
         # Created here, and not in the body, so that a refusal still has a status of its own.
         prediction = await client.predictions.create(model, {"prompt": request.args["prompt"]})
         viewers.track(prediction)
-        response = Response(body(viewers.stream(prediction)), headers=SSE_HEADERS)
+        response = Response(body(viewers.stream(prediction), shutdown), headers=SSE_HEADERS)
         response.timeout = None  # a story may take longer than Quart's minute
         return response
 
@@ -60,8 +67,8 @@ def make_app(client: Replicate, viewers: Viewers, model: str) -> Quart:
     return app
 
 
-async def body(stream: ViewerStream) -> AsyncIterator[bytes]:
-    async with stream, aclosing(to_sse(stream)) as pieces:
+async def body(stream: ViewerStream, shutdown: StreamShutdown) -> AsyncIterator[bytes]:
+    async with stream, aclosing(to_sse(stream, shutdown=shutdown)) as pieces:
         async for piece in pieces:
             yield piece
 

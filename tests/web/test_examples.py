@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -113,3 +114,20 @@ async def test_a_recipe_streams_and_cancels(
         told = await fetch(port, "/story?prompt=hello", "POST")
         assert told.events[-1].event == "done"
         assert "".join(event.data for event in told.events[:-1]) == "You said: hello (0)."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+async def test_a_recipe_ends_its_streams_when_the_server_stops(
+    name: str, server: LocalReplicate, client: Replicate
+) -> None:
+    pytest.importorskip(NEEDS[name], reason="the web session installs it")
+    async with AsyncExitStack() as tabs:
+        async with example(name, "--model", "acme/chat", server=server) as port:
+            browser = await tabs.enter_async_context(Browser(port))
+            await browser.ask("/story?prompt=wait", "POST")
+            await browser.until(b"event: output")
+        rest = await browser.rest()
+
+    assert rest.endswith(b"0\r\n\r\n")  # a response that the server cancels has no last chunk
+    await assert_canceled(client)

@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
@@ -60,7 +60,7 @@ PEERS: Final = {
 
 
 @contextmanager
-def load_server() -> Iterator[str]:
+def load_server() -> Generator[str]:
     """Run the load server on its own core; yield its URL."""
     command = [sys.executable, "-m", "benchmarks.server"]
     environ, pipe = os.environ | ALLOCATOR, subprocess.PIPE

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -42,8 +43,10 @@ _LARGE: Final = 16
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     """Run a test on a real clock, or on a virtual one where it is marked so."""
-    virtual = request.node.get_closest_marker("virtual_clock") is not None
-    return "asyncio", {"loop_factory": VirtualSocketLoop} if virtual else {}
+    marker = request.node.get_closest_marker("virtual_clock")
+    if marker is None:
+        return "asyncio", {}
+    return "asyncio", {"loop_factory": partial(VirtualSocketLoop, **marker.kwargs)}
 
 
 @pytest.fixture

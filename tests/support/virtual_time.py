@@ -69,14 +69,15 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
 class _SocketSelector(selectors.DefaultSelector):
     """Lets time pass once nothing arrives any more and no thread of the loop works."""
 
-    def __init__(self, loop: VirtualSocketLoop) -> None:
+    def __init__(self, loop: VirtualSocketLoop, settle: float) -> None:
         super().__init__()
         self._loop = loop
+        self._settle = settle
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
-        ready = super().select(SETTLE)
+        ready = super().select(self._settle)
         if not ready and not self._loop.threads_at_work:
             # A little more, since a sum of floats that falls short of a timer would be no step.
             self._loop.elapse(timeout + 1e-6)
@@ -88,15 +89,16 @@ class VirtualSocketLoop(asyncio.SelectorEventLoop):
 
     A timeout ends as it would on an infinitely fast machine: no matter how long the code takes, it
     ends only when every coroutine waits and the kernel holds no more bytes for any of them. Each
-    step of the clock costs `SETTLE` seconds, so it is for tests of few steps, and for those whose
-    connections the kernel does not have to try again.
+    step of the clock costs *settle* seconds, so it is for tests of few steps, and for those whose
+    connections the kernel does not have to try again. `@pytest.mark.virtual_clock(settle=0.002)`
+    is for tests of many steps in which no answer can be too late.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settle: float = SETTLE) -> None:
         self._now = 100.0
         self.epoch = time.time() - self._now
         self.threads_at_work = 0
-        super().__init__(_SocketSelector(self))
+        super().__init__(_SocketSelector(self, settle))
 
     def elapse(self, seconds: float) -> None:
         self._now += seconds

@@ -24,7 +24,6 @@ from replicate_async.errors import (
     JournalWriteError,
 )
 from replicate_async.runs.batch.journal import FORMAT, Journal, JournalHeader
-from replicate_async.runs.batch.journal import file as journal_file
 from replicate_async.runs.batch.journal.lock import Lock
 from tests.runs.batch.journals import HEADER, ITEMS, RESULT, entries, record
 from tests.support.unmeasured import unmeasured
@@ -49,10 +48,8 @@ async def test_a_journal_of_another_run_is_refused(
         await Journal.open(path, wanted)
 
 
-async def test_a_journal_that_another_program_has_locked_says_so(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_file, "_BUSY", 0.001)
+@pytest.mark.slow  # it is waited for, for 5 seconds
+async def test_a_journal_that_another_program_has_locked_says_so(path: Path) -> None:
     await (await Journal.open(path, HEADER)).aclose()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")

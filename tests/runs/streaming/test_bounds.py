@@ -9,18 +9,12 @@ import pytest
 
 from replicate_async import Poll, Timeout, WaitTimeout
 from tests.runs.service import Run, Service
-from tests.support import virtual_time
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
+# An hour of many small steps, in which no answer can be too late.
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock(settle=0.002)]
 
 SELDOM: Final = Poll(first=600.0, starting=600.0, processing=600.0)
 PATIENT: Final = Timeout(read=1e6, connect=1e6, stream=1e6)
-
-
-@pytest.fixture(autouse=True)
-def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an hour of many small steps pass quickly: no answer here can be too late."""
-    monkeypatch.setattr(virtual_time, "SETTLE", 0.002)
 
 
 def seconds() -> float:

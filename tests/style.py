@@ -62,16 +62,16 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 """A text that a model learns from, and no description of code."""
 
 BUDGETS: Final = {
-    "client.py": 152,
+    "client.py": 155,
     "context.py": 150,
-    "core": 2178,
-    "errors.py": 203,
+    "core": 2224,
+    "errors.py": 208,
     "files": 2404,
     "interface": 1711,
-    "local": 5351,
+    "local": 5482,
     "resources": 1905,
-    "runs": 5745,
-    "transport": 1165,
+    "runs": 5785,
+    "transport": 1183,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""
 

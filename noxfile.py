@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "types", "tests"]
@@ -59,6 +60,16 @@ def lowest(session: nox.Session) -> None:
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[cli,test]")
     # Old releases warn of what newer Pythons deprecate.
     session.run("pytest", "-W", "default", *session.posargs)
+
+
+@nox.session
+def prereleases(session: nox.Session) -> None:
+    """Run the tests with pre-releases of the dependencies; a failure is shown, and is no error."""
+    try:
+        session.install("--pre", "--upgrade", "-e", ".[cli,test]")
+        session.run("pytest", "-W", "default", *session.posargs)
+    except CommandFailed as failure:
+        session.skip(f"failed with pre-releases: {failure}")
 
 
 @nox.session

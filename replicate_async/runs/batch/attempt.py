@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
-from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.errors import ReplicateError
-from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.journal import Journal
 from replicate_async.runs.batch.sent_input import canonical, normalize
 from replicate_async.runs.batch.stop_signal import StopSignal
 
@@ -40,7 +38,9 @@ class CreateLimit:
         return self._stop.reason is None
 
     def count(self, item: Item) -> None:
-        """Count *item* as one of the predictions."""
+        """Count *item* as one of the predictions; raises `NotStartedError` if it may not create."""
+        if not self.allows(item):
+            raise NotStartedError
         self._count += not item.counted
         item.counted = True
 
@@ -53,34 +53,23 @@ class CreateLimit:
 class CreateAttempt(RequestHooks):
     """Records an intent for each attempt: after its permit is there, and before it is sent."""
 
-    def __init__(
-        self,
-        item: Item,
-        journal: Journal,
-        claims: ClaimStore,
-        clock: ApiClock,
-        limit: CreateLimit,
-        holds_token: Callable[[bytes], bool],
-    ) -> None:
+    def __init__(self, batch: BatchContext, item: Item, limit: CreateLimit) -> None:
+        self._batch = batch
         self._item = item
-        self._journal = journal
-        self._claims = claims
-        self._clock = clock
         self._limit = limit
-        self._holds_token = holds_token
         self._input: bytes | None = None
         """The input as it is sent, by which a lost create is found in the list of predictions."""
         self._recorded: Callable[[], None] | None = None
-        self.version: str | None = journal.header.latest_version
+        self.version: str | None = batch.journal.header.latest_version
         """The version to run, None for the batch's own model or version."""
         self.sent: bool = False
         """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
 
     def sending(self, input: Mapping[str, Any]) -> None:
         """Keep the input as it is sent, unless the API token is in it."""
-        if self._journal.persistent:
+        if self._batch.journal.persistent:
             found = canonical(normalize(input))
-            self._input = None if self._holds_token(found) else found
+            self._input = None if self._batch.api.holds_token(found) else found
 
     @property
     def is_stopped(self) -> bool:
@@ -89,17 +78,16 @@ class CreateAttempt(RequestHooks):
 
     async def begin(self) -> None:
         """Record the intent of the attempt that is sent next."""
-        if not self._limit.allows(self._item):
-            raise NotStartedError
         self._limit.count(self._item)
-        self._recorded = self._claims.creating()
+        self._recorded = self._batch.claims.creating()
         try:
-            entry = self._item.entry.intent(time(), self._clock.earliest(), self._input)
-            await self._journal.record(entry)
+            earliest = self._batch.api.clock.earliest()
+            intent = self._item.entry.intent(time(), earliest, self._input)
+            await self._batch.journal.record(intent)
         except BaseException:
             self.over()
             raise
-        self._item.entry = entry
+        self._item.entry = intent
         self.sent = True
 
     async def refused(self) -> None:
@@ -111,8 +99,7 @@ class CreateAttempt(RequestHooks):
     async def withdraw(self) -> None:
         """Reset the entry, if an intent is recorded: nothing was created."""
         if self.sent:
-            self._item.entry = self._item.entry.reset()
-            await self._journal.record(self._item.entry)
+            await self._item.record(self._item.entry.reset())
             self.over()
 
     def over(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, cast
@@ -19,31 +19,26 @@ from replicate_async.errors import (
     ReplicateError,
 )
 from replicate_async.files.inputs import without_field
-from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
 from replicate_async.runs.batch.breaker import CircuitBreaker
-from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import (
     MAX_LOST,
     ItemError,
     blames_version,
-    given_up,
+    broke_off,
     is_fatal,
     is_transient,
-    not_uploaded,
     prepare_failed,
     uncertain,
 )
 from replicate_async.runs.batch.functions import call_prepare
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.journal import Journal, State
+from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.lost_create import Absent, Found
-from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
-from replicate_async.runs.batch.stats import BatchStats
-from replicate_async.runs.batch.stop_signal import StopSignal
 from replicate_async.runs.run import CANCEL_WITHIN
 from replicate_async.schemas import Prediction
 
@@ -59,34 +54,20 @@ class Creator:
     answer was lost.
     """
 
-    def __init__(
-        self,
-        options: BatchOptions,
-        api: BatchApi,
-        journal: Journal,
-        claims: ClaimStore,
-        stop: StopSignal,
-        stats: BatchStats,
-    ) -> None:
-        self._options = options
-        self._api = api
-        self._journal = journal
-        self._claims = claims
-        self._reconciler = Reconciler(options, api, journal, claims)
-        self._stop = stop
-        self._stats = stats
-        self._limit = CreateLimit(options.max_predictions, stop)
-        self._breaker = CircuitBreaker(monotonic, stop.sleep, options.timeouts.outage)
+    def __init__(self, batch: BatchContext) -> None:
+        self._batch = batch
+        self._options, self._api, self._journal = batch.options, batch.api, batch.journal
+        self._reconciler = Reconciler(batch)
+        self._limit = CreateLimit(batch.options.max_predictions, batch.stop)
+        self._breaker = CircuitBreaker(monotonic, batch.stop.sleep, batch.options.timeouts.outage)
         self._first = asyncio.Lock()
         self._first_worked = False
         self._looking_up = asyncio.Lock()
         self._time_asked = False
         self._input_names: Collection[str] | None = None
         """The inputs of the model by its schema, once it was looked up."""
-        self._creating: dict[asyncio.Future[Prediction], CreateAttempt] = {}
-        """Creates that wait for a permit of the limiter, or are under way."""
-        self._preparing: dict[asyncio.Task[object], Item] = {}
-        """The tasks of items whose ``prepare`` is running."""
+        self._unsent: dict[asyncio.Future[Any], Callable[[], bool]] = {}
+        """Calls of ``prepare`` and creates, and whether a stop cancels them."""
 
     async def aclose(self) -> None:
         """Look for lost creates no more."""
@@ -95,12 +76,9 @@ class Creator:
     def on_stop(self) -> None:
         """Cancel what comes before the sending of a create: the batch is stopped."""
         self._reconciler.hurry()
-        for task, item in self._preparing.items():
-            if not self._limit.allows(item):
-                task.cancel()
-        for creating, attempt in self._creating.items():
-            if attempt.is_stopped:
-                creating.cancel()
+        for future, is_stopped in self._unsent.items():
+            if is_stopped():
+                future.cancel()
 
     async def create(self, item: Item) -> Prediction | None:
         """Create the prediction of *item*; None if it was found in the list, with its ID."""
@@ -150,17 +128,15 @@ class Creator:
         prepare, task = self._options.prepare, asyncio.current_task()
         if prepare is None or item.prepared is not None or task is None:
             return
-        if not self._limit.allows(item):
-            raise NotStartedError
         self._limit.count(item)
-        self._preparing[task] = item
+        self._unsent[task] = lambda: not self._limit.allows(item)
         try:
             item.prepared = await call_prepare(prepare, item.input)
         except Exception as error:  # noqa: BLE001 - raised by the user's function
             self._limit.discount(item)
-            raise ItemError(prepare_failed(item.index, item.key, prepare, error)) from None
+            raise ItemError(prepare_failed(item, prepare, error)) from None
         finally:
-            del self._preparing[task]
+            del self._unsent[task]
 
     async def _learn_time(self) -> None:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
@@ -188,66 +164,62 @@ class Creator:
         return self._first_worked or named is not None
 
     async def _attempt(self, item: Item) -> Prediction:
-        """Send one create, with its intent and its outcome in the journal."""
-        attempt = CreateAttempt(
-            item,
-            self._journal,
-            self._claims,
-            self._api.clock,
-            self._limit,
-            self._api.holds_token,
-        )
+        """Send one create, and sort its errors."""
+        attempt = CreateAttempt(self._batch, item, self._limit)
         sent = await self._as_sent(item.model_input)
-        creating = asyncio.ensure_future(self._api.create(sent, attempt.version, attempt))
-        self._creating[creating] = attempt
+        creating = asyncio.ensure_future(self._send(item, sent, attempt))
+        self._unsent[creating] = lambda: attempt.is_stopped
         try:
             await asyncio.wait({creating})
-            return await self._created(item, creating, attempt)
+            if creating.cancelled():
+                # One that was sent is cancelled by other code, since `on_stop` leaves it.
+                cancelled = AmbiguousCreateError("the create was cancelled while it was under way")
+                raise cancelled if attempt.sent else NotStartedError()
+            prediction = creating.result()
         except asyncio.CancelledError:
-            await self._rescue(item, creating, attempt)
+            await _wait_for_answer(creating, attempt)
             raise
-        finally:
-            del self._creating[creating]
-            attempt.over()
-
-    async def _created(
-        self, item: Item, creating: asyncio.Future[Prediction], attempt: CreateAttempt
-    ) -> Prediction:
-        """Record the outcome of a create, and return its prediction."""
-        error: BaseException | None
-        if not creating.cancelled():
-            error = creating.exception()
-        elif attempt.sent:  # by other code, since `on_stop` leaves it
-            error = AmbiguousCreateError("the create was cancelled while it was under way")
-        else:
-            error = NotStartedError()
-        if error is None:
-            self._first_worked = True
-            self._breaker.succeeded()
-            await self._record_created(item, creating.result())
-            return creating.result()
-        if isinstance(error, AmbiguousDecodeError) and error.prediction is not None:
-            # Its id cannot stand in a URL, so there is nothing to look for and nothing to wait for.
-            await self._record_created(item, error.prediction)
-            raise ItemError(error, error.prediction)
-        if isinstance(error, AmbiguousCreateError):
+        except NotStartedError:
+            raise
+        except AmbiguousCreateError as error:
             self._breaker.failed()
             if not attempt.sent:
                 self._upload_lost(item, error)
-            raise error
-        if not isinstance(error, ReplicateError):
-            raise error  # it does not tell whether the create was sent, so the intent stays
-        await attempt.withdraw()
-        if not isinstance(error, NotStartedError):
+            raise
+        except ReplicateError as error:
             await self._not_created(item, error, attempt.version)
-        raise error
+            raise
+        finally:
+            del self._unsent[creating]
+            attempt.over()
+        self._first_worked = True
+        self._breaker.succeeded()
+        return prediction
+
+    async def _send(self, item: Item, sent: ItemInput, attempt: CreateAttempt) -> Prediction:
+        """Send one create, with its intent and its outcome in the journal."""
+        try:
+            prediction = await self._api.create(sent, attempt.version, attempt)
+        except AmbiguousDecodeError as error:
+            if error.prediction is None:
+                raise
+            # Its id cannot stand in a URL, so there is nothing to look for and nothing to wait for.
+            await self._record_created(item, error.prediction)
+            raise ItemError(error, error.prediction) from None
+        except AmbiguousCreateError:
+            raise
+        except ReplicateError:
+            await attempt.withdraw()
+            raise
+        await self._record_created(item, prediction)
+        return prediction
 
     async def _record_created(self, item: Item, prediction: Prediction) -> None:
-        self._stats.created += 1
-        self._stats.retried += item.repeats > 0
+        self._batch.stats.created += 1
+        self._batch.stats.retried += item.repeats > 0
         created = item.entry.created(prediction.id)
-        self._claims.remember(created, self._api.clock.latest())
-        await item.record(self._journal, created)
+        self._batch.claims.remember(created, self._api.clock.latest())
+        await item.record(created)
 
     def _upload_lost(self, item: Item, error: AmbiguousCreateError) -> None:
         """Handle an upload that broke off: nothing was created."""
@@ -256,7 +228,7 @@ class Creator:
         item.lost += 1
         if item.lost < MAX_LOST:
             raise _NotCreated
-        raise ItemError(not_uploaded(item.key, error))
+        raise ItemError(broke_off(item, "uploads of its files", error))
 
     async def _not_created(self, item: Item, error: ReplicateError, version: str | None) -> None:
         """Handle an error that certainly created nothing; return if it ends the batch."""
@@ -274,7 +246,7 @@ class Creator:
         self._breaker.succeeded()
         self._limit.discount(item)
         if isinstance(error, APIStatusError):
-            await item.record(self._journal, item.entry.done(store_refusal(error)))
+            await item.record(item.entry.done(store_refusal(error)))
         raise ItemError(error)
 
     async def _find_version(self, asked: str | None) -> bool:
@@ -297,11 +269,11 @@ class Creator:
         """
         for state in (State.INTENT, State.UNCERTAIN):
             async for entry in self._journal.entries(state):
-                self._reconciler.look_for(entry, self._claims.opened)
+                self._reconciler.look_for(entry, self._batch.claims.opened)
 
     async def reconcile_earlier(self, item: Item) -> None:
         """Look for a create that an earlier run may have sent."""
-        await self._reconcile(item, self._claims.opened, None)
+        await self._reconcile(item, self._batch.claims.opened, None)
 
     async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
         """Find out whether a create happened whose answer was lost."""
@@ -313,44 +285,37 @@ class Creator:
         if item.entry.state is State.PLANNED:
             item.lost += 1
             if item.lost == MAX_LOST:
-                raise ItemError(given_up(item.key, error))
+                raise ItemError(broke_off(item, "creates", error))
 
     async def _reconcile(
         self, item: Item, lost_at: Moment, cause: AmbiguousCreateError | None
     ) -> None:
         """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
         entry = item.entry
-        self._stats.reconciling += 1
+        self._batch.stats.reconciling += 1
         try:
             verdict = await self._reconciler.resolve(entry, lost_at)
         finally:
-            self._stats.reconciling -= 1
+            self._batch.stats.reconciling -= 1
         if isinstance(verdict, Found):
             item.entry = entry.created(verdict.prediction_id)  # recorded by the reconciler
             item.ended = verdict.ended
         elif isinstance(verdict, Absent):
-            await item.record(self._journal, entry.reset())
+            await item.record(entry.reset())
         else:
             is_news = entry.state is State.INTENT or entry.window_end is None
-            if self._stop.reason is None and is_news:
-                await item.record(self._journal, entry.uncertain(verdict.window_end))
-            raise ItemError(uncertain(item.key, verdict.reason, entry.intent_at, cause))
+            if self._batch.stop.reason is None and is_news:
+                await item.record(entry.uncertain(verdict.window_end))
+            raise ItemError(uncertain(item, verdict.reason, cause))
 
-    async def _rescue(
-        self, item: Item, creating: asyncio.Future[Prediction], attempt: CreateAttempt
-    ) -> None:
-        """Wait a little for the answer to a create whose item was cancelled, and record it."""
-        try:
-            if not attempt.sent:
-                creating.cancel()
-            await asyncio.wait({creating}, timeout=CANCEL_WITHIN)
-            if not creating.done() or creating.cancelled():
-                return
-            error = creating.exception()
-            if error is None and item.entry.state is State.INTENT:
-                await self._record_created(item, creating.result())
-            elif isinstance(error, ReplicateError) and not isinstance(error, AmbiguousCreateError):
-                await attempt.withdraw()
-        finally:
-            if not creating.done():
-                creating.cancel()
+
+async def _wait_for_answer(creating: asyncio.Future[Prediction], attempt: CreateAttempt) -> None:
+    """Wait a little for the answer to a create whose item was cancelled; it is recorded."""
+    try:
+        if not attempt.sent:
+            creating.cancel()
+        await asyncio.wait({creating}, timeout=CANCEL_WITHIN)
+    finally:
+        creating.cancel()
+        if creating.done() and not creating.cancelled():
+            creating.exception()  # marks it as retrieved, or asyncio would log it

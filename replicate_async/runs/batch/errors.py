@@ -33,6 +33,7 @@ from replicate_async.errors import (
     TLSError,
     UntrustedURLError,
 )
+from replicate_async.runs.batch.inputs import Item
 from replicate_async.schemas import Prediction
 
 MAX_LOST: Final = 5
@@ -102,14 +103,12 @@ def blames_version(error: ReplicateError) -> bool:
     return problem_blames_version(error.problem)
 
 
-def uncertain(
-    key: str, reason: str, intent_at: float | None, cause: AmbiguousCreateError | None
-) -> AmbiguousCreateError:
+def uncertain(item: Item, reason: str, cause: AmbiguousCreateError | None) -> AmbiguousCreateError:
     """Return the error of an item whose prediction may or may not have been created."""
-    sent_at = datetime.fromtimestamp(intent_at or 0.0, UTC)
+    sent_at = datetime.fromtimestamp(item.entry.intent_at or 0.0, UTC)
     ended = f" The create ended with: {cause}" if cause is not None else ""
     error = AmbiguousCreateError(
-        f"A prediction for {key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
+        f"A prediction for {item.key!r} may have been created after {sent_at:%Y-%m-%d %H:%M:%S} "
         f"UTC: {reason}. It was not created again. Run the batch again with the same journal to "
         "look once more, or look for it on the website and record what you found: "
         f"'replicate-async batch resolve JOURNAL KEY --prediction ID', or --absent.{ended}"
@@ -118,20 +117,12 @@ def uncertain(
     return error
 
 
-def given_up(key: str, last: AmbiguousCreateError) -> ReplicateError:
-    """Return the error of an item of which `MAX_LOST` creates broke off."""
+def broke_off(item: Item, what: str, last: AmbiguousCreateError) -> ReplicateError:
+    """Return the error of an item of which `MAX_LOST` creates or uploads broke off."""
     return ReplicateError(
-        f"{key!r} could not be created: {MAX_LOST} creates broke off, and the list of predictions "
-        "shows that none happened. Something in the input may break the API; to try it again, run "
-        f"the batch again with the same journal. The last ended with: {last}"
-    )
-
-
-def not_uploaded(key: str, last: AmbiguousCreateError) -> ReplicateError:
-    """Return the error of an item of which `MAX_LOST` uploads broke off."""
-    return ReplicateError(
-        f"{key!r} was not created: {MAX_LOST} uploads of its files broke off. To try it again, "
-        f"run the batch again with the same journal. The last ended with: {last}"
+        f"{item.key!r} could not be created: {MAX_LOST} {what} broke off. Something in the "
+        "input may break the API; to try it again, run the batch again with the same journal. The "
+        f"last ended with: {last}"
     )
 
 
@@ -151,54 +142,50 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def prepare_failed(index: int, key: str, prepare: object, error: Exception) -> PrepareError:
+def prepare_failed(item: Item, prepare: object, error: Exception) -> ReplicateError:
     """Return the error of an item for which *prepare* raised *error*."""
-    found = PrepareError(
-        f"input {index} ({key}): prepare={_name_of(prepare)} raised {type(error).__name__}: "
-        f"{error}. Nothing was created for it."
-    )
-    found.__cause__ = error
-    return found
+    said = f"prepare={_name_of(prepare)} raised {type(error).__name__}: {error}."
+    return _caused(PrepareError(f"{_place(item)}: {said} Nothing was created for it."), error)
 
 
 def finish_failed(
-    index: int, key: str, finish: object, error: BaseException, prediction: Prediction
+    item: Item, finish: object, error: BaseException, prediction: Prediction
 ) -> ReplicateError:
     """Return the error of an item for whose result *finish* raised *error*."""
-    found: ReplicateError
-    where, name = f"input {index} ({key})", f"finish={_name_of(finish)}"
+    where, name = _place(item), f"finish={_name_of(finish)}"
     if isinstance(error, OutputExpiredError | OutputRemovedError):
-        found = OutputRemovedError(
-            f"{where}: the output of prediction {prediction.id} was removed before {name} "
-            f"returned: {error}",
-            prediction=prediction,
-        )
-    else:
-        cancelled = isinstance(error, asyncio.CancelledError)
-        raised = f"{name} raised {type(error).__name__}: {error}"
-        found = FinishError(
-            f"{where}: {f'the batch ended before {name} returned' if cancelled else raised}. "
-            f"Prediction {prediction.id} is recorded if there is a journal: run the batch again "
-            "with it to call finish again."
-        )
-    found.__cause__ = error
-    return found
+        removed = f"the output of prediction {prediction.id} was removed before {name} returned"
+        message = f"{where}: {removed}: {error}"
+        return _caused(OutputRemovedError(message, prediction=prediction), error)
+    said = f"{name} raised {type(error).__name__}: {error}"
+    if isinstance(error, asyncio.CancelledError):
+        said = f"the batch ended before {name} returned"
+    found = FinishError(
+        f"{where}: {said}. Prediction {prediction.id} is recorded if there is a journal: run the "
+        "batch again with it to call finish again."
+    )
+    return _caused(found, error)
+
+
+def unexpected(item: Item, error: Exception) -> ReplicateError:
+    """Return the error of an item that raised *error*, of no kind that others would meet."""
+    if item.entry.is_open:  # it is not known whether the create was sent
+        reason = f"its create raised {type(error).__name__}: {error}"
+        return _caused(uncertain(item, reason, None), error)
+    created = item.entry.prediction_id
+    where = "" if created is None else f" Its prediction is {created}."
+    found = ReplicateError(f"{_place(item)}: {type(error).__name__}: {error}.{where}")
+    return _caused(found, error)
+
+
+def _place(item: Item) -> str:
+    return f"input {item.index} ({item.key})"
 
 
 def _name_of(function: object) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def unexpected(index: int, key: str, error: Exception, prediction_id: str | None) -> ReplicateError:
-    """Return the error of an item whose input or result raised an error of no known kind."""
-    where = "" if prediction_id is None else f" Its prediction is {prediction_id}."
-    found = ReplicateError(f"input {index} ({key}): {type(error).__name__}: {error}.{where}")
-    found.__cause__ = error
-    return found
-
-
-def unexpected_create(key: str, intent_at: float | None, error: Exception) -> AmbiguousCreateError:
-    """Return the error of an item whose create raised an error that does not say if it was sent."""
-    found = uncertain(key, f"its create raised {type(error).__name__}: {error}", intent_at, None)
+def _caused(found: ReplicateError, error: BaseException) -> ReplicateError:
     found.__cause__ = error
     return found

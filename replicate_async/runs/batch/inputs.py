@@ -13,7 +13,6 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple, cast
 
@@ -92,6 +91,7 @@ class Item:
 
     keyed: KeyedInput
     entry: Entry
+    journal: Journal
     permit: Permit
     """Held while its create is under way."""
     slot: Permit
@@ -129,37 +129,26 @@ class Item:
         """The input that is sent: as it was prepared, or as it was given."""
         return self.keyed.input if self.prepared is None else self.prepared
 
-    async def record(self, journal: Journal, entry: Entry) -> None:
+    async def record(self, entry: Entry) -> None:
         """Write *entry*, which is the item's from now on."""
         self.entry = entry  # first, because a cancelled record takes effect all the same
-        await journal.record(entry)
+        await self.journal.record(entry)
 
-    def result(
-        self,
-        *,
-        prediction: Prediction | None = None,
-        output: object = None,
-        is_text: bool = False,
-        error: ReplicateError | None = None,
-        files: tuple[Path, ...] = (),
-        value: object = None,
-    ) -> BatchResult[Any]:
-        """Return the result of the item, with its times."""
-        finished = prediction.completed_at if prediction is not None else None
+    def result(self, prediction: Prediction | None = None, **more: Any) -> BatchResult[Any]:
+        """Return the result of the item, with its times and *more* of its fields."""
+        started, ended = (
+            (None, None) if prediction is None else (prediction.created_at, prediction.completed_at)
+        )
         return BatchResult(
             key=self.key,
             index=self.index,
             input=self.input,
             prediction=prediction,
-            output=output,
-            is_text=is_text,
-            error=error,
             attempts=self.entry.attempt,
-            created_at=prediction.created_at if prediction is not None else None,
-            finished_at=finished or datetime.now(UTC),
+            created_at=started,
+            finished_at=ended or datetime.now(UTC),
             resumed=self.resumed,
-            files=files,
-            value=value,
+            **more,
         )
 
 
@@ -169,18 +158,17 @@ class InputReader:
     def __init__(
         self,
         source: Source,
-        keys: KeyAssigner,
         journal: Journal,
         claims: ClaimStore,
-        permits: asyncio.Semaphore,
-        slots: asyncio.Semaphore,
+        keys: KeyAssigner,
+        limits: tuple[asyncio.Semaphore, asyncio.Semaphore],
     ) -> None:
         self._source = source
         self._keys = keys
         self._journal = journal
         self._claims = claims
-        self._permits = permits
-        self._slots = slots
+        self._limits = limits
+        """Of creates under way, and of predictions that run."""
         self._queue: asyncio.Queue[KeyedInput | None] = asyncio.Queue(_AHEAD)
         self._count = 0
         self._error: BaseException | None = None
@@ -228,8 +216,8 @@ class InputReader:
         if entry is None or keyed.fault is not None:
             entry = Entry(key=keyed.key, digest=keyed.digest, index=keyed.index)
         resumed = entry.state is not State.PLANNED
-        permit, slot = Permit(self._permits), Permit(self._slots)
-        return Item(keyed, entry, permit, slot, resumed=resumed)
+        permit, slot = map(Permit, self._limits)
+        return Item(keyed, entry, self._journal, permit, slot, resumed=resumed)
 
     async def _read(self) -> None:
         try:

@@ -24,8 +24,8 @@ from replicate_async.errors import (
     WaitTimeout,
     prediction_error,
 )
-from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.attempt import NotStartedError
+from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.errors import (
     ItemError,
@@ -37,11 +37,9 @@ from replicate_async.runs.batch.errors import (
 )
 from replicate_async.runs.batch.functions import call
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.journal import Journal, State
-from replicate_async.runs.batch.options import BatchOptions
+from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
-from replicate_async.runs.batch.stop_signal import StopSignal
 from replicate_async.runs.run import CANCEL_WITHIN, give_up
 from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction
@@ -69,20 +67,11 @@ class ItemRunner:
     Each change of an item is in the journal before the next step begins.
     """
 
-    def __init__(
-        self,
-        options: BatchOptions,
-        api: BatchApi,
-        journal: Journal,
-        creator: Creator,
-        stop: StopSignal,
-    ) -> None:
-        self._options = options
-        self._api = api
-        self._journal = journal
+    def __init__(self, batch: BatchContext, creator: Creator) -> None:
+        self._options, self._api, self._journal = batch.options, batch.api, batch.journal
+        self._stop = batch.stop
         self._creator = creator
-        self._stop = stop
-        self._finishing = asyncio.Semaphore(options.max_running)
+        self._finishing = asyncio.Semaphore(self._options.max_running)
         self.leaves_running: bool = False
         """Whether predictions run on when their items are cancelled."""
 
@@ -96,7 +85,7 @@ class ItemRunner:
         except NotStartedError:
             return None
         except ItemError as failed:
-            return Outcome(item.result(prediction=failed.prediction, error=failed.error))
+            return Outcome(item.result(failed.prediction, error=failed.error))
         except asyncio.CancelledError:
             await self._leave(item)
             raise
@@ -108,7 +97,7 @@ class ItemRunner:
             replayed = self._replay(item, item.entry.result or b"")
             if replayed.result.ok or not self._options.retry_failed:
                 return replayed
-            await item.record(self._journal, item.entry.reset())
+            await item.record(item.entry.reset())
         elif item.entry.is_open:
             item.permit.release()
             await self._creator.reconcile_earlier(item)
@@ -132,7 +121,7 @@ class ItemRunner:
         if prediction is not None and error is None:
             output, error = self._decode(prediction)
         result = item.result(
-            prediction=prediction,
+            prediction,
             output=output,
             is_text=kept.is_text,
             error=error,
@@ -174,7 +163,7 @@ class ItemRunner:
     async def _retry(self, item: Item) -> None:
         item.repeats += 1
         item.ended, item.counted = None, False
-        await item.record(self._journal, item.entry.reset())
+        await item.record(item.entry.reset())
         await self._stop.sleep(
             backoff(item.repeats, base=self._options.timeouts.retry, cap=_LONGEST_PAUSE)
         )
@@ -198,10 +187,8 @@ class ItemRunner:
         output: object = None
         if error is None:
             output, error = self._decode(ended)
-        result = item.result(
-            prediction=ended, output=output, is_text=is_text, error=error or unkept, files=files
-        )
-        return Outcome(result)
+        shown = {"output": output, "is_text": is_text, "files": files}
+        return Outcome(item.result(ended, error=error or unkept, **shown))
 
     async def _save(self, item: Item, ended: Prediction, folder: Path) -> tuple[Path, ...]:
         """Save the output's files. After an error the item is not done: a resume tries again."""
@@ -212,7 +199,7 @@ class ItemRunner:
                 raise
             if isinstance(error, FileError) and not is_of_one_file(error, folder):
                 raise  # the disk fails for all items
-            known = error if isinstance(error, ReplicateError) else _unexpected(item, error)
+            known = error if isinstance(error, ReplicateError) else unexpected(item, error)
             raise ItemError(known, ended) from None
 
     async def _record_done(
@@ -222,11 +209,11 @@ class ItemRunner:
         try:
             kept = self._journal.persistent
             result = store(ended, files, is_text=is_text) if kept else b""
-            await item.record(self._journal, item.entry.done(result))
+            await item.record(item.entry.done(result))
         except (JournalError, ClientStateError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - raised by a value of this one result
-            return _unexpected(item, error)
+            return unexpected(item, error)
         return None
 
     def _decode(self, prediction: Prediction) -> tuple[object, ReplicateError | None]:
@@ -259,7 +246,7 @@ class ItemRunner:
                 value = await call(finish, result)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - of the user's function
             # A batch that ends cancels it; its prediction is handed over all the same.
-            failed = finish_failed(item.index, item.key, finish, error, ended)
+            failed = finish_failed(item, finish, error, ended)
             result = msgspec.structs.replace(result, output=None, error=failed)
             return replace(outcome, result=result)
         await self._record_finished(item, value)
@@ -272,9 +259,9 @@ class ItemRunner:
             return  # it has forgotten the item
         kept = _plain_json(value)
         try:
-            await item.record(self._journal, item.entry.finished(kept))
+            await item.record(item.entry.finished(kept))
         except InvalidArgumentError:  # larger than SQLite takes
-            await item.record(self._journal, item.entry.finished())
+            await item.record(item.entry.finished())
 
     # Cancelled items.
 
@@ -290,10 +277,10 @@ class ItemRunner:
                 prediction_id = entry.prediction_id or ""
                 ended = check_run(await self._api.cancel(prediction_id), prediction_id)
                 if ended.status not in ("succeeded", "failed"):
-                    await item.record(self._journal, entry.reset())
+                    await item.record(entry.reset())
                 elif self._options.save_files is None:
                     result = store(ended, is_text=self._api.is_text(ended))
-                    await item.record(self._journal, entry.done(result))
+                    await item.record(entry.done(result))
         except (ReplicateError, TimeoutError):
             pass  # it must not hide why the batch is left; a resume finds the prediction
 
@@ -305,10 +292,6 @@ def _plain_json(value: object) -> bytes | None:
         return encoded if msgspec.json.decode(encoded) == value else None
     except Exception:  # noqa: BLE001 - an object of the user's that cannot be encoded or compared
         return None
-
-
-def _unexpected(item: Item, error: Exception) -> ReplicateError:
-    return unexpected(item.index, item.key, error, item.entry.prediction_id)
 
 
 def _last_seen(error: ReplicateError, created: Prediction | None) -> Prediction | None:

@@ -26,16 +26,14 @@ from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.backoff import backoff
 from replicate_async.errors import JournalError, ReplicateError
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.api import BatchApi, Listed
-from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.api import Listed
+from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.faithful import FaithfulFields
 from replicate_async.runs.batch.identity import digest
-from replicate_async.runs.batch.journal import Entry, Journal
+from replicate_async.runs.batch.journal import Entry
 from replicate_async.runs.batch.lost_create import Absent, Found, LostCreate, Undecided, Verdict
 from replicate_async.runs.batch.matching import Candidate, ComparedInput, describe, is_of_model
-from replicate_async.runs.batch.options import BatchOptions
-from replicate_async.runs.batch.windows import Windows
 from replicate_async.schemas import Prediction
 
 _COLLECT: Final = 0.05
@@ -61,15 +59,10 @@ class _Reading:
 class Reconciler:
     """Decides about the lost creates of a batch, with as few readings of the list as possible."""
 
-    def __init__(
-        self, options: BatchOptions, api: BatchApi, journal: Journal, claims: ClaimStore
-    ) -> None:
-        self._options = options
-        self._timeouts = options.timeouts
-        self._api = api
-        self._journal = journal
-        self._claims = claims
-        self._windows = Windows(api.clock, options.timeouts)
+    def __init__(self, batch: BatchContext) -> None:
+        self._options, self._api, self._journal = batch.options, batch.api, batch.journal
+        self._claims = batch.claims
+        self._timeouts = batch.options.timeouts
         self._lost: dict[str, LostCreate] = {}
         """Creates that may have made any prediction that is like theirs, by key."""
         self._reader: asyncio.Task[None] | None = None
@@ -90,7 +83,8 @@ class Reconciler:
 
     def look_for(self, entry: Entry, lost_at: Moment) -> LostCreate:
         """Look for the create of *entry*, which had been sent by *lost_at*."""
-        lost = self._lost[entry.key] = LostCreate(entry, lost_at)
+        lost = LostCreate(entry, lost_at, self._api.clock, self._timeouts)
+        self._lost[entry.key] = lost
         if self._failure is not None:
             self._give_up(lost, self._failure)
         if lost.is_open and (self._reader is None or self._reader.done()):
@@ -137,14 +131,14 @@ class Reconciler:
                     pause = self._pause()
         except Exception as error:  # noqa: BLE001 - it is raised by each item
             for lost in self._open():
-                lost.fail(error)
+                lost.decide(error)
 
     def _open(self) -> list[LostCreate]:
         return [each for each in self._lost.values() if each.is_open]
 
     def _pause(self) -> float:
         """Return the seconds until another reading can tell more than the last."""
-        waits = [self._windows.until_proof(each) for each in self._open()]
+        waits = [each.until_proof() for each in self._open()]
         return min(max(_SHORTEST_PAUSE, min(waits)), _LONGEST_PAUSE) if waits else _COLLECT
 
     def _give_up(self, lost: LostCreate, error: ReplicateError) -> None:
@@ -158,10 +152,10 @@ class Reconciler:
 
     async def _read(self, creates: list[LostCreate]) -> _Reading:
         """Read the list from before the first of the lost creates until now."""
-        margin, window = self._timeouts.margin, self._windows.of
+        margin = self._timeouts.margin
         reading = _Reading(moment())
-        since = min(window(each)[0] for each in creates)
-        before = max(window(each)[1] for each in creates)
+        since = min(each.window[0] for each in creates)
+        before = max(each.window[1] for each in creates)
         now = self._api.clock.earliest(reading.began) or since
         until = min(now - self._timeouts.settle, before - margin)
         expected = self._claims.expected(since, until)
@@ -258,7 +252,7 @@ class Reconciler:
         free = candidates[::-1]
         for lost in [each for each in self._lost.values() if not each.is_certain]:
             await asyncio.sleep(0)
-            window = self._windows.of(lost)
+            window = lost.window
             for candidate in free:
                 if candidate.is_of(lost.input) and candidate.is_within(window):
                     found[lost] = candidate
@@ -268,7 +262,7 @@ class Reconciler:
                 unmatched.append(lost)
         for lost in list(found):
             await asyncio.sleep(0)
-            window = self._windows.of_rival(lost)
+            window = lost.window_of_rival
             if any(each.is_of(lost.input) and each.is_within(window) for each in free):
                 del found[lost]
                 unmatched.append(lost)
@@ -276,7 +270,7 @@ class Reconciler:
         while unmatched:
             await asyncio.sleep(0)
             rival = unmatched.pop()
-            window = self._windows.of_rival(rival)
+            window = rival.window_of_rival
             doubtful = [
                 lost
                 for lost, candidate in found.items()
@@ -292,16 +286,16 @@ class Reconciler:
 
     def _decide(self, lost: LostCreate, reading: _Reading, candidates: Sequence[Candidate]) -> None:
         """Decide a create that has no match, unless a later list can tell more."""
-        window = self._windows.of(lost)
+        window = lost.window
         suspects = [
             each for each in candidates if each.is_within(window) and each.may_be_of(lost.input)
         ]
-        flaw = self._windows.flaw(lost, reading.written_at)
+        flaw = lost.flaw(reading.written_at)
         if flaw is None and not suspects:
             lost.decide(Absent())
         elif flaw is None:
             lost.decide(Undecided(describe(suspects, lost.input), reading.written_at))
-        elif self._windows.is_settled(lost, reading.began) or (suspects and self._hurried):
+        elif lost.is_settled(reading.began) or (suspects and self._hurried):
             lost.decide(Undecided(describe(suspects, lost.input) if suspects else flaw))
 
 

@@ -17,9 +17,10 @@ from replicate_async.errors import (
 )
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.claims import ClaimStore
+from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
-from replicate_async.runs.batch.errors import is_disk_full, unexpected, unexpected_create
+from replicate_async.runs.batch.errors import is_disk_full, unexpected
 from replicate_async.runs.batch.inputs import InputReader, Item, Source
 from replicate_async.runs.batch.item import ItemRunner, Outcome
 from replicate_async.runs.batch.journal import Journal, JournalHeader
@@ -66,8 +67,6 @@ class BatchScheduler:
         """The error that ended the batch before its inputs did."""
         self.task: asyncio.Task[None] | None = None
         self._stop = StopSignal(self._on_stop)
-        self._slots = asyncio.Semaphore(running)
-        self._permits = asyncio.Semaphore(MAX_CREATING)
         self._journal: Journal | None = None
         self._creator: Creator | None = None
         self._runner: ItemRunner | DryRunner | None = None
@@ -164,28 +163,27 @@ class BatchScheduler:
             raise self._input_error
 
     async def _run_items(self, journal: Journal) -> None:
-        claims = ClaimStore()
-        if self._options.dry_run:
+        options, claims = self._options, ClaimStore()
+        batch = BatchContext(options, self._api, journal, claims, self._stop, self.stats)
+        if options.dry_run:
             # What `prepare` would make of an input is not known.
-            checks = self._options.prepare is None
+            checks = options.prepare is None
             self._runner = DryRunner(await self._api.input_schema() if checks else None)
         else:
-            creator = self._creator = Creator(
-                self._options, self._api, journal, claims, self._stop, self.stats
-            )
-            self._runner = ItemRunner(self._options, self._api, journal, creator, self._stop)
+            creator = self._creator = Creator(batch)
+            self._runner = ItemRunner(batch, creator)
             await creator.look_for_earlier()
-        reader = self._reader(journal, claims)
+        keys = KeyAssigner(
+            options.model,
+            options.key,
+            exact=options.journal is not None and options.match == "input",
+        )
+        limits = asyncio.Semaphore(MAX_CREATING), asyncio.Semaphore(options.max_running)
+        reader = InputReader(self._source, journal, claims, keys, limits)
         if self._stop.reason is None:
             async with asyncio.TaskGroup() as group:
                 dispatch = self._dispatch(reader, self._runner, group)
                 self._dispatcher = group.create_task(dispatch)
-
-    def _reader(self, journal: Journal, claims: ClaimStore) -> InputReader:
-        options = self._options
-        exact = options.journal is not None and options.match == "input"
-        keys = KeyAssigner(options.model, options.key, exact=exact)
-        return InputReader(self._source, keys, journal, claims, self._permits, self._slots)
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup
@@ -215,7 +213,7 @@ class BatchScheduler:
             if isinstance(error, ReplicateError | MemoryError) or is_disk_full(error):
                 self._fail(error)
             else:
-                outcome = Outcome(item.result(error=_error_of(item, error)))
+                outcome = Outcome(item.result(error=unexpected(item, error)))
         finally:
             self.stats.running -= 1
             item.permit.release()
@@ -283,10 +281,3 @@ class BatchScheduler:
                 self._options.on_progress(self.stats.progress())
             except Exception as error:  # noqa: BLE001 - the user's own; the iteration raises it
                 self._fail(error)
-
-
-def _error_of(item: Item, error: Exception) -> ReplicateError:
-    """Return the error of an item that raised *error*, of no kind that others would meet."""
-    if item.entry.is_open:
-        return unexpected_create(item.key, item.entry.intent_at, error)
-    return unexpected(item.index, item.key, error, item.entry.prediction_id)

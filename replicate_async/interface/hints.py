@@ -209,25 +209,19 @@ class HintBuilder:
         if form == "uri":
             said = said and "pattern" not in limits
             limits["pattern"] = _URL
-        return self._limited(Hint(str, "str", exact=exact and said), limits)
+        return _limited(
+            Hint(str, "str", exact=exact and said), {} if self.role == "output" else limits
+        )
 
     def _number(self, schema: Schema, _name: str) -> Hint:
         integer = schema.get("type") == "integer"
         limits, said = _bounds(schema, integer=integer)
         exact = said and _checked(schema) <= _NUMBERS
         plain = Hint(int, "int", exact) if integer else Hint(float, "float", exact)
-        return self._limited(plain, limits)
+        return plain if self.role == "output" else _limited(plain, limits)
 
     def _boolean(self, schema: Schema, _name: str) -> Hint:
         return Hint(bool, "bool", exact=_checked(schema) <= {"type", "format"})
-
-    def _limited(self, hint: Hint, limits: Mapping[str, Any]) -> Hint:
-        if not limits or self.role == "output":
-            return hint
-        # The expression is evaluated by msgspec, which knows its own class.
-        annotated: Any = Annotated[hint.type, Meta(**limits)]
-        notes = Group("Meta(", [f"{word}={literal(limit)}" for word, limit in limits.items()], ")")
-        return Hint(annotated, Group("Annotated[", [hint.code, notes], "]"), hint.exact)
 
     def _array(self, schema: Schema, name: str) -> Hint:
         if name == TOP and schema.get("x-cog-array-display") == "concatenate":
@@ -244,16 +238,13 @@ class HintBuilder:
         value = self.hint(extra, _singular(name)) if extra else ANYTHING
         simple = schema.get("additionalProperties") is not False
         exact = value.exact and simple and _checked(schema) <= {"type", "additionalProperties"}
-        return Hint(_of(dict, str, value.type), Group("dict[", ["str", value.code], "]"), exact)
+        return Hint(_of(dict, (str, value.type)), Group("dict[", ["str", value.code], "]"), exact)
 
-    def _union(self, parts: Iterable[Schema], name: str) -> Hint:
-        hints: list[Hint] = []
-        nullable = False
-        for part in parts:
-            if part.get("type") == "null":
-                nullable = True
-            elif (hint := self.hint(part, name)).code not in [known.code for known in hints]:
-                hints.append(hint)
+    def _union(self, parts: Sequence[Schema], name: str) -> Hint:
+        present = [part for part in parts if part.get("type") != "null"]
+        hints = [self.hint(part, name) for part in present]
+        if len(hints) > 1:
+            hints = [_without_pattern(hint) for hint in hints]
         if not hints or any(hint.type is Any for hint in hints):
             return _UNCHECKED
         union: Any = hints[0].type
@@ -261,9 +252,14 @@ class HintBuilder:
             union |= hint.type
         if len(hints) > 1 and not _is_supported(union):
             return _UNCHECKED
+        codes: list[Code] = []
+        for hint in hints:
+            own = hint.code.parts if isinstance(hint.code, Either) else [hint.code]
+            codes += [code for code in own if code not in codes]
+        nullable = "None" in codes or len(present) < len(parts)
+        codes = [code for code in codes if code != "None"]
         exact = all(hint.exact for hint in hints)
-        code = hints[0].code if len(hints) == 1 else Either([hint.code for hint in hints])
-        found = Hint(union, code, exact)
+        found = Hint(union, codes[0] if len(codes) == 1 else Either(codes), exact)
         return optional(found) if nullable else found
 
     def _struct(self, schema: Schema, name: str) -> Hint:
@@ -291,6 +287,27 @@ class HintBuilder:
         self._structs[own] = (schema, struct)
         self.records.append(Record(own, description_of(schema), fields))
         return Hint(struct, own)
+
+
+def _without_pattern(hint: Hint) -> Hint:
+    """Return *hint* without the pattern of a text.
+
+    msgspec 0.22 takes it for a type where a list or a dict is in the union, too, and crashes.
+    """
+    notes = getattr(hint.type, "__metadata__", ())
+    if not (notes and isinstance(notes[0], Meta) and notes[0].pattern is not None):
+        return hint
+    limits = {"min_length": notes[0].min_length, "max_length": notes[0].max_length}
+    kept = {word: limit for word, limit in limits.items() if limit is not None}
+    return _limited(Hint(str, "str", exact=False), kept)
+
+
+def _limited(hint: Hint, limits: Mapping[str, Any]) -> Hint:
+    if not limits:
+        return hint
+    annotated: Any = Annotated[hint.type, Meta(**limits)]
+    notes = Group("Meta(", [f"{word}={literal(limit)}" for word, limit in limits.items()], ")")
+    return Hint(annotated, Group("Annotated[", [hint.code, notes], "]"), hint.exact)
 
 
 def optional(hint: Hint) -> Hint:
@@ -351,9 +368,9 @@ def _encodable(properties: Iterable[tuple[str, Schema]]) -> list[tuple[str, Sche
     return [(key, part) for key, part in properties if is_encodable(key)]
 
 
-def _of(container: Any, *items: Any) -> Any:
+def _of(container: Any, items: Any) -> Any:
     """Return *container* of *items*, which no type checker can know."""
-    return container[items if len(items) > 1 else items[0]]
+    return container[items]
 
 
 def _singular(name: str) -> str:

@@ -19,6 +19,8 @@ class Group:
     head: str
     items: Sequence[Code]
     tail: str
+    is_display: bool = False
+    """Whether it is a list or a dict, of which a broken one has each item on a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,21 @@ def assignment(name: str, type: Code, value: Code | None = None, *, indent: int 
     if value is None:
         return _expression(start, type, "", indent, parenthesize=isinstance(type, Either))
     line = f"{start}{flat(type)} = "
-    if _fits(line + flat(value)) or isinstance(type, str):
-        return _value(line, value, indent, always=False)
-    if isinstance(value, Group) and _fits(line + value.head):
+    if _fits(line + flat(value)):
+        return line + flat(value)
+    if isinstance(value, Group) and (_fits(line + value.head) or isinstance(type, str)):
+        return line + _broken("", value, indent)
+    if isinstance(type, str):
         return _value(line, value, indent, always=False)
     if _fits(f"{line}(") and not flat(value).startswith("-"):
         return _value(line, value, indent, always=True)
     head = _broken(start, type, indent)
     return _value(f"{head} = ", value, indent, always=False)
+
+
+def class_header(name: str, arguments: Sequence[str]) -> str:
+    """Return the first line of a class, or its first lines."""
+    return _expression("class ", Group(f"{name}(", arguments, ")"), ":", 0)
 
 
 def _value(line: str, value: Code, indent: int, *, always: bool) -> str:
@@ -87,14 +96,14 @@ def _expression(
 def _broken(start: str, code: Code, indent: int) -> str:
     """Return *start* and *code*, with a line break at its outermost brackets."""
     inner = " " * (indent + _STEP)
-    if isinstance(code, str):
-        return start + code
+    if isinstance(code, str) or (isinstance(code, Group) and not code.items):
+        return start + flat(code)
     if isinstance(code, Either):
         return f"{start}(\n{_expression(inner, code, '', indent + _STEP)}\n{' ' * indent})"
     body = inner + ", ".join(map(flat, code.items))
     if len(code.items) == 1:
         body = _expression(inner, code.items[0], "", indent + _STEP)
-    elif not _fits(body):
+    elif code.is_display or not _fits(body):
         body = "\n".join(_expression(inner, item, ",", indent + _STEP) for item in code.items)
     return f"{start}{code.head}\n{body}\n{' ' * indent}{code.tail}"
 

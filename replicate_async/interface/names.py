@@ -22,7 +22,7 @@ _UNENCODABLE: Final = re.compile(r'["\\\x00-\x1f]')
 def literal(value: object) -> str:
     """Return a scalar as `ruff format` writes it."""
     if not isinstance(value, str):
-        return repr(value)
+        return repr(value).replace("e+", "e")
     quote = "'" if value.count('"') > value.count("'") else '"'
     # With both quotes in it, repr escapes the single ones and no others.
     body = repr(f"{value}'\"")[1:-4]

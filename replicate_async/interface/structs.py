@@ -128,7 +128,11 @@ def _fitted(default: object, part: Schema, hint: Hint, components: Schema) -> ob
     """Return *default* as a value of the type of *hint*; None where it can be none."""
     if default is None or flat(hint.code) in {"FileInput", "Secret"} or not _is_plain(default):
         return None
-    if check(default, part, components):
+    try:
+        refused = check(default, part, components)
+    except (OverflowError, UnicodeEncodeError):
+        return None  # a choice that JSON cannot say
+    if refused:
         return None
     for value in (default, _with_integers(default)):
         try:

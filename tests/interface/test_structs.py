@@ -18,22 +18,9 @@ from replicate_async.interface.structs import (
     training_struct,
 )
 from replicate_async.interface.validation import validate
+from tests.support.schemas import SCHEMAS, document, load, valid_input
 
-SCHEMAS = sorted((Path(__file__).parent.parent / "data" / "schemas").glob("*.json"))
 ANYTHING: dict[str, Any] = {}
-
-
-def document(
-    properties: dict[str, Any] | None = None,
-    *,
-    output: dict[str, Any] | None = None,
-    required: tuple[str, ...] = (),
-    **components: Any,
-) -> dict[str, Any]:
-    """Return the schema of a version with these inputs."""
-    schema = {"type": "object", "properties": properties or {}, "required": list(required)}
-    schemas = {"Input": schema, "Output": output or {"type": "string"}, **components}
-    return {"components": {"schemas": schemas}}
 
 
 def interface(*args: Any, **kwargs: Any) -> Interface:
@@ -57,44 +44,6 @@ def limits(schema: dict[str, Any]) -> dict[str, Any]:
 
 def output(schema: dict[str, Any], **components: Any) -> Any:
     return output_type(interface(output=schema, **components))
-
-
-def load(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-    return loaded
-
-
-def example(schema: dict[str, Any], components: dict[str, Any]) -> Any:
-    """Return a value that *schema* accepts."""
-    if "$ref" in schema:
-        return example(components[schema["$ref"].rpartition("/")[2]], components)
-    for keyword in ("allOf", "anyOf"):
-        if keyword in schema:
-            return example(schema[keyword][0], components)
-    if "enum" in schema:
-        return schema["enum"][0]
-    low = schema.get("minimum", schema.get("ge"))
-    high = schema.get("maximum", schema.get("le"))
-    values: dict[str, Any] = {
-        "string": "x" * max(1, schema.get("minLength", 1)),
-        "integer": int(next((bound for bound in (low, high) if bound is not None), 0)),
-        "number": next((bound for bound in (low, high) if bound is not None), 0.5),
-        "boolean": True,
-        "array": [],
-        "object": {"a": 1},
-    }
-    if schema.get("format") == "uri":
-        return "https://example.com/a.png"
-    return values.get(schema.get("type", "string"))
-
-
-def valid_input(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return an input that has all that is required and all that can be given."""
-    components = schema["components"]["schemas"]
-    properties = components["Input"].get("properties", {})
-    given = {name: example(part, components) for name, part in properties.items()}
-    wrong = {field.field.split(".")[1] for field in validate(given, schema) if "." in field.field}
-    return {name: value for name, value in given.items() if name not in wrong}
 
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)

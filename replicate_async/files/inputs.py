@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import UserString
-from collections.abc import Iterable, Mapping, MappingView, Reversible, Sequence
+from collections.abc import Callable, Iterable, Mapping, MappingView, Reversible, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.secret import Secret
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import form_file, is_file
 from replicate_async.files.media import describe
@@ -49,6 +50,7 @@ _SCALARS: Final[frozenset[type]] = frozenset({int, bool, type(None)})
 _SCALAR_CLASSES: Final = (str, int, float)
 _BYTES: Final = (bytes, bytearray, memoryview)
 _CONTAINERS: Final = (Mapping, AbstractSet, MappingView, Sequence)
+_COLLECTIONS: Final[frozenset[type]] = frozenset({list, dict, set})
 _TEXTS: Final[frozenset[type]] = frozenset({str})
 _FLOATS: Final[frozenset[type]] = frozenset({float})
 
@@ -81,6 +83,8 @@ class EncodedInput:
     slots: list[FileSlot]
     encoding: FileEncoding
     bytes_in_data_urls: int
+    secrets: list[str]
+    """The texts of the `Secret` values, which no error shows."""
 
     def fill(self) -> None:
         """Put the URLs of the files in their places."""
@@ -112,7 +116,7 @@ def _encoded(given: Record | None, encoder: _Encoder) -> EncodedInput:
     if None in values.values():
         for name in [name for name, value in values.items() if value is None]:
             del values[name]
-    return EncodedInput(values, encoder.slots, encoder.encoding, encoder.inlined)
+    return EncodedInput(values, encoder.slots, encoder.encoding, encoder.inlined, encoder.secrets)
 
 
 def encode_json(given: Record, argument: str) -> dict[str, Any]:
@@ -141,8 +145,8 @@ def field_of(given: Record, name: str) -> object:
 
 
 def without_field(given: Record, name: str) -> dict[str, Any]:
-    """Return the values that *given* names, files included, without the one for *name*."""
-    return {key: value for key, value in _names_of(given, "input").items() if key != name}
+    """Return the values of *given* that are sent, files included, without the one for *name*."""
+    return {key: value for key, value in _sent_of(given, "input").items() if key != name}
 
 
 def _names_of(given: object, argument: str) -> Mapping[Any, Any]:
@@ -163,6 +167,26 @@ def _names_of(given: object, argument: str) -> Mapping[Any, Any]:
     )
 
 
+def _sent_of(given: object, argument: str) -> Mapping[Any, Any]:
+    """Return the values of *given* by name; a Struct with ``omit_defaults`` leaves defaults out."""
+    values = _names_of(given, argument)
+    if isinstance(given, msgspec.Struct) and given.__struct_config__.omit_defaults:
+        defaults = _defaults_of(type(given))
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in defaults or not _is_default(value, defaults[name])
+        }
+    return values
+
+
+@lru_cache(maxsize=256)
+def _defaults_of(kind: type[msgspec.Struct]) -> Mapping[str, FieldInfo]:
+    """Return the fields of a Struct that have a default, by the names that are sent."""
+    fields = msgspec.structs.fields(kind)
+    return {field.encode_name: field for field in fields if not field.required}
+
+
 def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
@@ -174,7 +198,8 @@ class _Encoder:
     """
 
     __slots__ = (
-        "_argument", "_files", "_keep_files", "_known", "_path", "encoding", "inlined", "slots"
+        "_argument", "_files", "_keep_files", "_known", "_path", "encoding", "inlined", "secrets",
+        "slots",
     )  # fmt: skip
 
     def __init__(self, argument: str, encoding: FileEncoding, *, keep_files: bool = False) -> None:
@@ -186,6 +211,7 @@ class _Encoder:
         self._path: list[object] = []
         self.encoding: FileEncoding = encoding
         self.inlined = 0
+        self.secrets: list[str] = []
         self.slots: list[FileSlot] = []
 
     def encode(self, given: Any) -> dict[str, Any]:
@@ -193,7 +219,7 @@ class _Encoder:
         try:
             # Most inputs are a plain dict.
             kind: type = type(given)  # pyright: ignore[reportUnknownVariableType] - it may be any
-            return self._mapping(given if kind is dict else _names_of(given, self._argument))
+            return self._mapping(given if kind is dict else _sent_of(given, self._argument))
         except UnsendableError as unsendable:
             cause, problem = unsendable.__cause__, unsendable.problem
         except RecursionError:
@@ -285,6 +311,8 @@ class _Encoder:
             return self._uploaded(value)
         if isinstance(value, msgspec.Struct):
             return self._struct(value)
+        if isinstance(value, Secret):
+            self.secrets.append(value.get_secret_value())
         if isinstance(value, _CONTAINERS) and not isinstance(value, UserString):
             return self._container(cast("object", value))
         named = has_fields(value)
@@ -330,19 +358,14 @@ class _Encoder:
         if config.array_like:
             head = [] if config.tag is None else [config.tag]
             return self._list([*head, *msgspec.structs.astuple(value)])
-        plain = {} if config.tag_field is None else {config.tag_field: config.tag}
-        plain.update(_names_of(value, self._argument))
-        if config.omit_defaults:
-            for each in msgspec.structs.fields(value):
-                if each.encode_name in plain and _is_default(plain[each.encode_name], each):
-                    del plain[each.encode_name]
-        return self._mapping(plain)
+        tag = {} if config.tag_field is None else {config.tag_field: config.tag}
+        return self._mapping({**tag, **_sent_of(value, self._argument)})
 
 
 def _is_default(value: object, field: FieldInfo) -> bool:
     default: object = field.default
-    if field.default_factory in {list, dict, set}:
-        default = cast("type", field.default_factory)()
+    if field.default_factory is not msgspec.NODEFAULT and type(value) in _COLLECTIONS:
+        default = cast("Callable[[], object]", field.default_factory)()
     return value is default or (type(value) is type(default) and value == default)
 
 

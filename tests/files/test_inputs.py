@@ -4,7 +4,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -12,8 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_async import File, FileOutput, InvalidArgumentError
-from replicate_async.files.inputs import EncodedInput, encode_input, encode_json
+from replicate_async import File, FileOutput, InvalidArgumentError, Secret
+from replicate_async.files.inputs import (
+    EncodedInput,
+    encode_input,
+    encode_json,
+    field_of,
+    without_field,
+)
 from replicate_async.files.media import describe, type_of_content, type_of_name
 from replicate_async.schemas import FileURLs
 
@@ -122,6 +128,33 @@ def test_structs_are_encoded_as_msgspec_does() -> None:
         assert encoded(value) == msgspec.to_builtins(value)
     assert encoded(Plain(1)) == {"someImage": 1}
     assert encoded(Shot("x")) == {"image": "x", "seed": 1}
+
+
+class Sparse(msgspec.Struct, omit_defaults=True, rename="kebab"):
+    some_prompt: str
+    width: int = 1024
+    sizes: list[int] = msgspec.field(default_factory=lambda: [1, 2])
+
+
+def test_of_an_input_that_omits_defaults_only_what_differs_is_sent() -> None:
+    assert encode_input(Sparse("Hi")).values == {"some-prompt": "Hi"}
+    assert encode_input(Sparse("Hi", 1024, [1, 2])).values == {"some-prompt": "Hi"}
+    assert encode_input(Sparse("Hi", 512, [2])).values == {
+        "some-prompt": "Hi",
+        "width": 512,
+        "sizes": [2],
+    }
+    assert encode_input(Sparse("Hi", cast("int", True))).values["width"] is True
+    assert encode_input({"some-prompt": "Hi", "width": 1024}).values["width"] == 1024
+    assert without_field(Sparse("Hi", 512), "some-prompt") == {"width": 512}
+    assert field_of(Sparse("Hi"), "width") == 1024
+
+
+def test_the_texts_of_secrets_are_known_after_encoding() -> None:
+    draft = encode_input({"token": Secret("hunter2"), "list": [Secret("hunter3")], "text": "plain"})
+
+    assert draft.values == {"token": "hunter2", "list": ["hunter3"], "text": "plain"}
+    assert draft.secrets == ["hunter2", "hunter3"]
 
 
 def test_uploaded_files_become_their_urls() -> None:

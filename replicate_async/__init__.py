@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         FileTooLargeError,
         FinishError,
         InvalidArgumentError,
+        InvalidInputError,
         JournalDamagedError,
         JournalError,
         JournalLockedError,
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
         Version,
         WebhookSecret,
     )
+    from replicate_async.typed import TypedModel
 
 __all__ = [
     "APIConnectionError",
@@ -157,6 +159,7 @@ __all__ = [
     "FinishError",
     "Hardware",
     "InvalidArgumentError",
+    "InvalidInputError",
     "JournalDamagedError",
     "JournalError",
     "JournalLockedError",
@@ -210,6 +213,7 @@ __all__ = [
     "Timeout",
     "Training",
     "TruncatedBodyError",
+    "TypedModel",
     "UnknownEvent",
     "UnprocessableEntityError",
     "UntrustedURLError",
@@ -232,6 +236,7 @@ _HOMES = (
     "core.retry",
     "core.secret",
     "core.timeout",
+    "typed",
     "client",
     "files.file_input",
     "files.inputs",

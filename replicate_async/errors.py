@@ -2,6 +2,7 @@
 
     ReplicateError
     ├── InvalidArgumentError            an argument is wrong; nothing was sent (a ValueError too)
+    │   └── InvalidInputError           an input that a typed model does not take
     ├── ClientStateError                closed client, wrong thread or loop (a RuntimeError too)
     ├── APIConnectionError              no answer: refused, reset, DNS
     │   ├── APITimeoutError             no answer in time
@@ -96,6 +97,18 @@ def _restore(cls: type[ReplicateError], args: tuple[object, ...]) -> ReplicateEr
 
 class InvalidArgumentError(ReplicateError, ValueError):
     """An argument is wrong; nothing was sent."""
+
+
+class InvalidInputError(InvalidArgumentError):
+    """An input does not fit the model's schema; nothing was sent.
+
+    ``invalid_fields`` has the fields that the API's own 422 names, and before them the names that
+    the model does not have, which the API ignores.
+    """
+
+    def __init__(self, message: str, *, invalid_fields: tuple[InvalidField, ...]) -> None:
+        super().__init__(message)
+        self.invalid_fields: tuple[InvalidField, ...] = invalid_fields
 
 
 class ClientStateError(ReplicateError, RuntimeError):
@@ -494,12 +507,11 @@ def status_error(
     retry_after: float | None,
     ambiguous: bool = False,
     missing: str | None = None,
-    hint: str = "",
 ) -> APIStatusError:
     """Return the error for an answer with an error status.
 
     *ambiguous* says that it answers a create which may have happened; *missing* is the thing that a
-    404 is about. *hint* ends the message.
+    404 is about.
     """
     status = problem.status
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -507,11 +519,7 @@ def status_error(
         cls = _AMBIGUOUS.get(cls, AmbiguousStatusError)
     message = refusal_message(problem, operation=operation, ambiguous=ambiguous, missing=missing)
     return cls(
-        f"{message}{hint}",
-        status=status,
-        problem=problem,
-        operation=operation,
-        retry_after=retry_after,
+        message, status=status, problem=problem, operation=operation, retry_after=retry_after
     )
 
 

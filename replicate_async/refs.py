@@ -16,6 +16,7 @@ from replicate_async.errors import InvalidArgumentError
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9_-])?")
 _VERSION_ID: Final = re.compile(r"[0-9a-f]{64}")
 _ANY_VERSION: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_DEPLOYMENTS: Final = "deployments/"
 _CUT_VERSION_ID: Final = re.compile(r"[0-9a-fA-F]{40,}")
 
 
@@ -34,13 +35,16 @@ class ModelRef(NamedTuple):
 
 
 class VersionRef(NamedTuple):
-    """A model, a version of a model, or a version by its id alone."""
+    """A model, a version of a model, a version by its id alone, or a deployment."""
 
     model: ModelRef | None
     version: str | None
+    deployment: ModelRef | None = None
 
     def __str__(self) -> str:
-        return ":".join(str(part) for part in self if part is not None)
+        if self.deployment is not None:
+            return f"{_DEPLOYMENTS}{self.deployment}"
+        return ":".join(str(part) for part in (self.model, self.version) if part is not None)
 
 
 def parse_model(ref: str, argument: str = "model") -> ModelRef:
@@ -51,6 +55,18 @@ def parse_model(ref: str, argument: str = "model") -> ModelRef:
     if parsed.model is None or parsed.version is not None:
         raise _wrong(argument, ref, 'must be "owner/name", without a version')
     return parsed.model
+
+
+def parse_deployment(ref: str) -> VersionRef:
+    """Return the deployment *ref*, "owner/name"; raises `InvalidArgumentError`."""
+    return VersionRef(None, None, parse_model(ref, "deployment"))
+
+
+def parse_target(text: str) -> VersionRef:
+    """Return what ``str()`` of a `VersionRef` gave *text* for."""
+    if text.startswith(_DEPLOYMENTS) and text.count("/") == 2:
+        return parse_deployment(text.removeprefix(_DEPLOYMENTS))
+    return parse_version(text)
 
 
 def parse_version(ref: str, argument: str = "model") -> VersionRef:

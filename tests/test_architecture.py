@@ -16,7 +16,7 @@ import replicate_async
 
 PACKAGE = Path(__file__).parent.parent / "replicate_async"
 
-CLIENT_SIDE = {"core", "errors", "refs", "schemas", "files", "runs", "resources"}
+CLIENT_SIDE = {"core", "errors", "refs", "schemas", "files", "runs", "resources", "typed"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": {"core"},
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interface": {"core", "errors", "files", "schemas"},
     "runs": {"core", "errors", "refs", "schemas", "files", "interface"},
     "context": {"core", "errors", "files", "refs", "runs", "schemas", "transport"},
+    "typed": {"core", "errors", "refs", "files", "interface"},
     "resources": CLIENT_SIDE | {"context", "webhooks"},
     "transport": {"core", "errors", "schemas"},
     "config": {"core", "errors"},

@@ -42,6 +42,7 @@ DRIP: Final = 25
 MOST: Final = {
     "get": 50,
     "create": 77,
+    "run": 160,
     "page of 100": 155,
     "stream": 250,
     "burst": 1.4,
@@ -104,7 +105,8 @@ def service(request: Request) -> Answer:
         page = [replies.prediction(base, id=f"{at:026d}") for at in range(100)]
         return replies.json_answer(replies.page(*page), 200, **left)
     if request.method == "POST":
-        return replies.json_answer(replies.prediction(base, status="starting"), 201, **left)
+        status = "succeeded" if request.header("Prefer") else "starting"
+        return replies.json_answer(replies.prediction(base, status=status), 201, **left)
     if request.path.startswith("/v1/predictions/stream-"):
         asked = request.path.rpartition("/")[2]
         stream = f"{base}/{request.path.rpartition('-')[2]}"
@@ -134,6 +136,11 @@ async def test_a_fetch_makes_few_calls(client: Replicate) -> None:
 async def test_a_create_makes_few_calls(client: Replicate) -> None:
     calls = await calls_of(lambda: client.predictions.create(replies.VERSION_ID, {"text": "Alice"}))
     assert calls <= MOST["create"]
+
+
+async def test_a_run_of_a_plain_name_makes_few_calls(client: Replicate) -> None:
+    calls = await calls_of(lambda: client.run(replies.VERSION_ID, {"text": "Alice"}, wait=1))
+    assert calls <= MOST["run"]
 
 
 async def test_creating_and_waiting_makes_few_calls(client: Replicate) -> None:

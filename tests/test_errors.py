@@ -37,6 +37,7 @@ from replicate_async.errors import (
     FileTooLargeError,
     FinishError,
     InvalidArgumentError,
+    InvalidInputError,
     JournalDamagedError,
     JournalError,
     JournalLockedError,
@@ -302,6 +303,7 @@ def every_error() -> Iterator[ReplicateError]:
         yield refused(
             "Message.", status=422, problem=a_problem(), operation="GET /x", retry_after=1.5
         )
+    yield InvalidInputError("Message.", invalid_fields=a_problem().invalid_fields)
     for odd in (DecodeError, AmbiguousDecodeError):
         yield odd("Message.", status=200, content_type="text/html", snippet="<p>")
     yield UntrustedURLError("Message.", url="https://example.com")

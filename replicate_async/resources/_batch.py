@@ -6,12 +6,12 @@ import hashlib
 import os
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
     Callable,
     Mapping,
     Sequence,
 )
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
@@ -27,7 +27,7 @@ from replicate_async.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from replicate_async.files.inputs import FileEncoding
+from replicate_async.files.inputs import FileEncoding, encode_input, without_field
 from replicate_async.refs import VersionRef
 from replicate_async.resources._dataframe import Rows, is_dataframe
 from replicate_async.resources._options import (
@@ -39,6 +39,7 @@ from replicate_async.resources._options import (
 )
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._running import as_type
 from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
 from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
 from replicate_async.runs.batch.batch import Batch
@@ -46,7 +47,7 @@ from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
-from replicate_async.runs.batch.keys import Match
+from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.options import BatchOptions, OnError
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.streaming.stream import check_on_exit
@@ -54,11 +55,17 @@ from replicate_async.runs.waiting.listed_run import ListedRun, decode
 from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
 from replicate_async.schemas.redaction import redact_run
+from replicate_async.typed import Contract
 
 T = TypeVar("T")
 
 
-def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) -> Batch[Any]:
+def make_batch(
+    calls: PredictionCalls,
+    inputs: object,
+    options: BatchOptions,
+    contract: Contract | None = None,
+) -> Batch[Any]:
     """Return the batch that ``client.batch`` describes; raises if an option is wrong."""
     context, version = calls.context, options.ref
     wait_options = WaitOptions(options.timeout, options.queue_timeout, options.poll)
@@ -75,8 +82,8 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         sdk=context.sender.user_agent,
     )
 
-    def schema() -> Awaitable[Mapping[str, Any] | None]:
-        return _schema(context, version)
+    async def schema() -> Mapping[str, Any] | None:
+        return await _schema(context, version) if contract is None else contract.document
 
     async def create(given: ItemInput, latest: str | None, hooks: RequestHooks) -> Prediction:
         request = PredictionRequest(
@@ -86,6 +93,7 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
             webhook=options.webhook,
             webhook_events_filter=events,
             file_encoding=options.file_encoding,
+            contract=contract,
             hooks=hooks,
         )
         exact = version if latest is None else version._replace(version=latest)
@@ -101,8 +109,9 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         return await save_item(calls.output(prediction), folder, key)
 
     def output(prediction: Prediction) -> Any:
-        wanted = options.type
-        return calls.output(prediction) if wanted is None else calls.output_as(prediction, wanted)
+        if options.type is None:
+            return calls.output(prediction)
+        return as_type(calls, prediction, options.type, contract)
 
     def is_text(prediction: Prediction) -> bool:
         known = context.models.shape_of(prediction)
@@ -122,6 +131,7 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         is_text=is_text,
         save=save,
         input_schema=schema,
+        check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,
     )
     return Batch(
@@ -131,6 +141,13 @@ def make_batch(calls: PredictionCalls, inputs: object, options: BatchOptions) ->
         api,
         context.batches,
     )
+
+
+def _check_input(contract: Contract, key: Key, given: ItemInput) -> None:
+    """Raise `InvalidInputError` if the model does not take an input, but for the field *key*."""
+    known = contract.input_check.interface.inputs or ()
+    sent = without_field(given, key) if isinstance(key, str) and key not in known else given
+    contract.check(given, encode_input(sent))
 
 
 async def resolve_item(

@@ -19,6 +19,7 @@ from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import with_files
 from replicate_async.resources.endpoints import (
+    DEPLOYMENTS_PREDICTIONS_CREATE,
     MODELS_GET_UNCACHED,
     MODELS_PREDICTIONS_CREATE,
     PREDICTIONS_CANCEL,
@@ -86,7 +87,7 @@ class PredictionCalls:
     async def create(
         self, model: VersionRef, request: PredictionRequest, *, look_up: bool = True
     ) -> Prediction:
-        """Create a prediction of *model*.
+        """Create a prediction of *model*, which may be a deployment.
 
         With *look_up* the version of a community model is looked up; without, such a model raises
         `NotFoundError`.
@@ -99,6 +100,9 @@ class PredictionCalls:
         self, ref: VersionRef, request: PredictionRequest, *, look_up: bool
     ) -> Prediction:
         model = ref.model
+        if ref.deployment is not None:
+            path = ref.deployment.path("deployment")
+            return await request.create_at(DEPLOYMENTS_PREDICTIONS_CREATE, path)
         if model is None or ref.version is not None:
             return await request.create_at(PREDICTIONS_CREATE, version=ref.version)
         if not look_up:
@@ -141,7 +145,3 @@ class PredictionCalls:
         else:
             shape = output_shape(version.openapi_schema)
         return self.files.output(prediction, shape)
-
-    def output_as(self, prediction: Prediction, type: type[T]) -> T:
-        """Return the output of *prediction* as a *type*; raises `msgspec.ValidationError`."""
-        return self.files.output_as(prediction, type, self.context.models.shape_of(prediction))

@@ -22,10 +22,11 @@ from replicate_async.schemas import (
     Prediction,
     WebhookEvent,
 )
+from replicate_async.typed import Contract
 
 
 class PredictionRequest:
-    """The options of a create, checked, and its input, encoded.
+    """The options of a create, checked, and its input, encoded and checked with the *contract*.
 
     It can be sent to one endpoint after another; the files of its input are sent once.
     """
@@ -42,6 +43,7 @@ class PredictionRequest:
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
+        contract: Contract | None = None,
         hooks: RequestHooks | None = None,
     ) -> None:
         self._context = context
@@ -49,7 +51,7 @@ class PredictionRequest:
         self._headers = create_headers(wait, cancel_after)
         self._webhook = check_webhook(webhook)
         self._events = check_events(webhook_events_filter)
-        self.input: PreparedInput = PreparedInput(context, input, file_encoding)
+        self.input: PreparedInput = PreparedInput(context, input, file_encoding, contract)
 
     def create_at(
         self,

@@ -7,13 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, get_args
 
 from replicate_async.context import ClientContext
-from replicate_async.errors import AmbiguousCreateError, ReplicateError
+from replicate_async.errors import (
+    AmbiguousCreateError,
+    ReplicateError,
+    UnprocessableEntityError,
+)
 from replicate_async.files.inputs import FileEncoding, encode_input
 from replicate_async.files.uploads import delete_quietly, send_files
 from replicate_async.files.values import Record
 from replicate_async.resources._options import check_choice
 from replicate_async.resources._uploads import Uploads
 from replicate_async.schemas import File
+from replicate_async.typed import Contract
 
 Input = Record
 
@@ -23,16 +28,26 @@ R = TypeVar("R")
 class PreparedInput:
     """An input as JSON values, and the uploads that were made for it.
 
-    Raises `InvalidArgumentError` for a value that cannot be sent, before anything is sent.
+    Raises `InvalidArgumentError` for a value that cannot be sent, and `InvalidInputError` for an
+    input that breaks the *contract*, before anything is sent.
     """
 
-    __slots__ = ("_encoded", "_sent", "_uploads")
+    __slots__ = ("_contract", "_encoded", "_sent", "_uploads")
 
-    def __init__(self, context: ClientContext, input: Input | None, encoding: FileEncoding) -> None:
+    def __init__(
+        self,
+        context: ClientContext,
+        input: Input | None,
+        encoding: FileEncoding,
+        contract: Contract | None = None,
+    ) -> None:
         if encoding != "auto":
             check_choice("file_encoding", encoding, get_args(FileEncoding))
         self._uploads = Uploads(context)
+        self._contract = contract
         self._encoded = encode_input(input, encoding)
+        if contract is not None:
+            contract.check(input, self._encoded)
         self._sent: list[File] = []
 
     @property
@@ -44,6 +59,11 @@ class PreparedInput:
         """Send the files that are not sent yet."""
         if self._encoded.slots:
             self._sent += await send_files(self._encoded, self._uploads)
+
+    def explain(self, error: ReplicateError) -> None:
+        """Note on a refusal of the API that the types of the model may be old."""
+        if self._contract is not None and isinstance(error, UnprocessableEntityError):
+            self._contract.add_drift_note(error)
 
     async def delete_uploads(self) -> None:
         """Delete the uploads, within a few seconds; a failure is ignored."""
@@ -76,6 +96,7 @@ async def with_files(input: PreparedInput, create: Callable[[], Awaitable[R]]) -
         return await create()
     except AmbiguousCreateError:
         raise  # a prediction may exist that reads them
-    except ReplicateError:
+    except ReplicateError as error:
+        input.explain(error)
         await input.delete_uploads()
         raise

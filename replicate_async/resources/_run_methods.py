@@ -7,16 +7,16 @@ the client.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, overload
 
 from replicate_async.core.poll import Poll
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.refs import parse_version
 from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input
-from replicate_async.resources._running import check_type, decode_output, run_prediction
+from replicate_async.resources._running import check_type, output_type_of, run_prediction
+from replicate_async.resources._target import target_of
 from replicate_async.runs.run import cancel_after_hint, sync_wait_hint, sync_wait_within
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.waiting.wait_options import (
@@ -26,17 +26,26 @@ from replicate_async.runs.waiting.wait_options import (
     WaitOptions,
 )
 from replicate_async.schemas import Prediction, WebhookEvent
+from replicate_async.typed import TypedModel
 
 if TYPE_CHECKING:
     import os
 
-    from typing_extensions import TypeVar
+    from typing_extensions import TypeVar, Unpack
 
+    from replicate_async.resources._arguments import (
+        BatchArguments,
+        RunArguments,
+        StreamArguments,
+    )
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.keys import Key, Match
     from replicate_async.runs.batch.options import BatchTimeouts, OnError
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
 
+    InputT = TypeVar("InputT")
+    OutputT = TypeVar("OutputT")
+    RowT = TypeVar("RowT")
     T = TypeVar("T", default=Any)
     Row = TypeVar("Row", default=Any)
 else:
@@ -49,8 +58,18 @@ else:
 class RunMethods:
     """Runs models: once, as a stream, over many inputs."""
 
-    _calls: PredictionCalls
+    def __init__(self, calls: PredictionCalls) -> None:
+        self._calls: PredictionCalls = calls
 
+    @overload
+    async def run(
+        self,
+        model: TypedModel[InputT, OutputT],
+        input: InputT,
+        **options: Unpack[RunArguments],
+    ) -> OutputT: ...
+
+    @overload
     async def run(
         self,
         model: str,
@@ -68,7 +87,26 @@ class RunMethods:
         queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
         on_update: OnUpdate[Prediction] | None = None,
-    ) -> T:
+    ) -> T: ...
+
+    async def run(
+        self,
+        model: str | TypedModel[Any, Any],
+        input: Any = None,
+        *,
+        type: type[Any] | None = None,
+        files: bool = True,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        delete_uploads: bool = False,
+        timeout: float | None = PREDICTION_TIMEOUT,
+        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
+        poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
+    ) -> Any:
         """Run a model to its end and return its output.
 
         When the task is cancelled, the prediction is cancelled too.
@@ -79,7 +117,8 @@ class RunMethods:
             await image.save("cat.png")
 
         Args:
-            model: "owner/name", "owner/name:version" or a version id.
+            model: "owner/name", "owner/name:version", a version id, or a `TypedModel`, which checks
+                the input and has a type of its own.
             input: A mapping or a msgspec Struct, files included; see ``predictions.create``.
             type: Decode the output as this type, such as ``str`` or ``list[FileOutput]``. ``str``
                 joins a list of chunks where the model's schema says that it is one text or, where
@@ -109,16 +148,19 @@ class RunMethods:
             OutputRemovedError: It succeeded, and its output is removed already.
             WaitTimeout: *timeout* or *queue_timeout* is over; the prediction is cancelled.
             DecodeError: The output is not a *type* (``.prediction``).
+            InvalidInputError: A typed model does not take the input; nothing was sent.
             APIStatusError: The create was refused, or every poll for 30 seconds (``.prediction``);
                 then the prediction goes on.
             AmbiguousCreateError: The create may have happened; it is never sent twice.
         """
+        target = target_of(model)
+        if target.contract is not None:
+            type = output_type_of(target.contract, type, files=files)
         if type is not None:
             check_type(type)
         options = WaitOptions(timeout, queue_timeout, poll, on_update)
-        parsed = parse_version(model)
         if wait is None and on_update is None:
-            wait = sync_wait_hint(self._calls.context.tracker.durations, parsed)
+            wait = sync_wait_hint(self._calls.context.tracker.durations, target.ref)
         request = PredictionRequest(
             self._calls.context,
             input=input,
@@ -127,23 +169,44 @@ class RunMethods:
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
+            contract=target.contract,
         )
-        prediction = await run_prediction(
+        return await run_prediction(
             self._calls,
-            parsed,
+            target,
             request,
             options,
+            type=type,
+            files=files,
             delete_uploads=delete_uploads,
         )
-        if type is not None:
-            return decode_output(self._calls, prediction, type)
-        # Without a type, T is Any.
-        return cast("T", self._calls.output(prediction) if files else prediction.output)
 
+    @overload
+    def stream(
+        self,
+        model: TypedModel[InputT, Any],
+        input: InputT,
+        **options: Unpack[StreamArguments],
+    ) -> Stream: ...
+
+    @overload
     def stream(
         self,
         model: str,
         input: Input | None = None,
+        *,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        on_exit: OnExit = "cancel",
+        poll: Poll | None = None,
+    ) -> Stream: ...
+
+    def stream(
+        self,
+        model: str | TypedModel[Any, Any],
+        input: Any = None,
         *,
         cancel_after: Deadline = None,
         webhook: str | None = None,
@@ -160,7 +223,7 @@ class RunMethods:
                     print(text, end="")
 
         Args:
-            model: "owner/name", "owner/name:version" or a version id.
+            model: "owner/name", "owner/name:version", a version id or a `TypedModel`; see `run`.
             input: A mapping or a msgspec Struct, files included; see ``predictions.create``.
             cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
                 timedelta or "1h30m".
@@ -173,7 +236,9 @@ class RunMethods:
 
         Raises:
             InvalidArgumentError: An argument is wrong. `Stream` says what reading raises.
+            InvalidInputError: A typed model does not take the input; nothing was sent.
         """
+        target = target_of(model)
         request = PredictionRequest(
             self._calls.context,
             input=input,
@@ -181,16 +246,35 @@ class RunMethods:
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
+            contract=target.contract,
         )
-        parsed = parse_version(model)
         return Stream(
             self._calls.stream_deps,
-            lambda: self._calls.create(parsed, request),
+            lambda: self._calls.create(target.ref, request),
             prepare=request.input.send,
             on_exit=check_on_exit(on_exit),
             poll=poll,
         )
 
+    @overload
+    def batch(
+        self,
+        model: TypedModel[InputT, OutputT],
+        inputs: Iterable[InputT] | AsyncIterable[InputT],
+        **options: Unpack[BatchArguments[OutputT]],
+    ) -> Batch[OutputT]: ...
+
+    @overload
+    def batch(
+        self,
+        model: TypedModel[InputT, OutputT],
+        inputs: Iterable[RowT] | AsyncIterable[RowT] | object,
+        *,
+        prepare: Callable[[RowT], Awaitable[InputT]],
+        **options: Unpack[BatchArguments[OutputT]],
+    ) -> Batch[OutputT]: ...
+
+    @overload
     def batch(
         self,
         model: str,
@@ -221,7 +305,39 @@ class RunMethods:
         queue_timeout: float | None = None,
         poll: Poll | None = None,
         batch_timeouts: BatchTimeouts | None = None,
-    ) -> Batch[T]:
+    ) -> Batch[T]: ...
+
+    def batch(
+        self,
+        model: str | TypedModel[Any, Any],
+        inputs: object,
+        *,
+        type: type[Any] | None = None,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = None,
+        match: Match = "input",
+        on_error: OnError = "collect",
+        on_exit: OnExit = "cancel",
+        retries: int = 0,
+        retry_failed: bool = False,
+        save_files: str | os.PathLike[str] | None = None,
+        max_seconds: float | None = None,
+        max_predictions: int | None = None,
+        dry_run: bool = False,
+        prepare: Callable[[Any], Awaitable[Any]] | None = None,
+        finish: Callable[[BatchResult[Any]], Awaitable[object]] | None = None,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        timeout: float | None = None,
+        queue_timeout: float | None = None,
+        poll: Poll | None = None,
+        batch_timeouts: BatchTimeouts | None = None,
+    ) -> Batch[Any]:
         """Run a model over many inputs, each created once; iterate over the results.
 
         A create that may have happened is looked for in the list of predictions, and never
@@ -233,7 +349,8 @@ class RunMethods:
                 results = [result async for result in batch]
 
         Args:
-            model: "owner/name", "owner/name:version" or a version id.
+            model: "owner/name", "owner/name:version", a version id or a `TypedModel`; see `run`. An
+                input that a typed model does not take is a failed item, which is never created.
             inputs: An iterable, an async iterable or a data frame, of any length. A few hundred
                 inputs are read ahead. A slow iterator that is not async blocks the event loop. An
                 exception of the iterator is raised after the results of the inputs before it.
@@ -290,8 +407,11 @@ class RunMethods:
         from replicate_async.resources._batch import make_batch  # noqa: PLC0415 - brings SQLite
         from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts  # noqa: PLC0415
 
+        target = target_of(model)
+        if target.contract is not None:
+            type = output_type_of(target.contract, type)
         options = BatchOptions(
-            ref=parse_version(model),
+            ref=target.ref,
             type=type,
             concurrency=concurrency,
             ordered=ordered,
@@ -318,7 +438,7 @@ class RunMethods:
             poll=poll,
             timeouts=batch_timeouts or BatchTimeouts(),
         )
-        return make_batch(self._calls, inputs, options)
+        return make_batch(self._calls, inputs, options, target.contract)
 
     async def resolve_batch_item(
         self,

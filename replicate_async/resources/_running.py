@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
 from replicate_async.core.endpoint import shorten
-from replicate_async.errors import DecodeError, InvalidArgumentError
-from replicate_async.refs import VersionRef
+from replicate_async.errors import AmbiguousCreateError, DecodeError, InvalidArgumentError
+from replicate_async.files.find import Shape
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.resources._target import Target
 from replicate_async.runs.run import run_to_end, wait_for_created
 from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
-
-T = TypeVar("T")
+from replicate_async.typed import Contract
 
 
 async def run_prediction(
     calls: PredictionCalls,
-    model: VersionRef,
+    target: Target,
     request: PredictionRequest,
     options: WaitOptions,
     *,
+    type: type[Any] | None,
+    files: bool,
     delete_uploads: bool,
-) -> Prediction:
-    """Create a prediction and return it succeeded; raises what `run_to_end` raises."""
-    async with request.input.sent(delete=delete_uploads):
-        return await run_to_end(
-            calls.create(model, request),
+) -> Any:
+    """Create a prediction and return its output; raises what `run_to_end` raises."""
+    await request.input.send()
+    try:
+        prediction = await run_to_end(
+            calls.create(target.ref, request),
             lambda created: wait_for_created(calls.waits, created, options),
             calls.cancel,
         )
+    except AmbiguousCreateError:
+        delete_uploads = False  # a prediction may exist that reads them
+        raise
+    finally:
+        if delete_uploads:
+            await request.input.delete_uploads()
+    if type is not None:
+        return decode_output(calls, prediction, type, target.contract)
+    return calls.output(prediction) if files else prediction.output
 
 
 def check_type(type: object) -> None:
@@ -48,11 +60,42 @@ def check_type(type: object) -> None:
         ) from None
 
 
-def decode_output(calls: PredictionCalls, prediction: Prediction, type: type[T]) -> T:
+def output_type_of(contract: Contract, type: object, *, files: bool = True) -> Any:
+    """Return the type of a typed model's output, None for one without a type.
+
+    Raises `InvalidArgumentError` for a *type* or *files* of the caller's own.
+    """
+    if type is not None or not files:
+        given = f"type={shorten(type)}" if files else "files=False"
+        raise InvalidArgumentError(
+            f"{given} is not for a TypedModel, which has a type of its own; pass its name "
+            f"{contract.model.ref!r} to choose another."
+        )
+    return None if contract.output_type is Any else contract.output_type
+
+
+def decode_output(
+    calls: PredictionCalls, prediction: Prediction, type: type[Any], contract: Contract | None
+) -> Any:
     """Return the output as a *type*; raises `DecodeError`, with the prediction."""
     try:
-        return calls.output_as(prediction, type)
+        return as_type(calls, prediction, type, contract)
     except msgspec.ValidationError as error:
         fault = DecodeError(f"{prediction.id}: {error}")
         fault.prediction = prediction
+        if contract is not None:
+            contract.add_drift_note(fault)
         raise fault from None
+
+
+def as_type(
+    calls: PredictionCalls, prediction: Prediction, type: type[Any], contract: Contract | None
+) -> Any:
+    """Return the output as a *type*; raises `msgspec.ValidationError`.
+
+    With a *contract*, a list of strings is one text where the type is a text.
+    """
+    shape = calls.context.models.shape_of(prediction)
+    if shape is None and contract is not None:
+        shape = Shape(is_text=True)
+    return calls.files.output_as(prediction, type, shape)

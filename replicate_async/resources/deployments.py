@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
-from replicate_async.context import ClientContext
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.refs import check_name, parse_model, parse_version_id
+from replicate_async.refs import check_name, parse_deployment, parse_model, parse_version_id
 from replicate_async.resources._base import Resource
 from replicate_async.resources._options import Deadline, Wait, check_count, check_text
 from replicate_async.resources._paginator import Paginator
+from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
-from replicate_async.resources._prepared_input import Input, with_files
+from replicate_async.resources._prepared_input import Input
+from replicate_async.resources._run_methods import RunMethods
+from replicate_async.resources._target import Target
 from replicate_async.resources.endpoints import (
     DEPLOYMENTS_CREATE,
     DEPLOYMENTS_DELETE,
     DEPLOYMENTS_GET,
     DEPLOYMENTS_LIST,
-    DEPLOYMENTS_PREDICTIONS_CREATE,
     DEPLOYMENTS_UPDATE,
 )
+from replicate_async.runs.streaming.stream import Stream
 from replicate_async.schemas import (
     CreateDeployment,
     Deployment,
@@ -29,6 +31,25 @@ from replicate_async.schemas import (
     UpdateDeployment,
     WebhookEvent,
 )
+from replicate_async.typed import TypedModel, contract_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar, Unpack
+
+    from replicate_async.resources._arguments import (
+        BatchArguments,
+        CreateArguments,
+        RunArguments,
+        StreamArguments,
+    )
+    from replicate_async.runs.batch.batch import Batch
+    from replicate_async.runs.batch.results import ItemInput
+
+    InputT = TypeVar("InputT")
+    OutputT = TypeVar("OutputT")
+    RowT = TypeVar("RowT")
+    T = TypeVar("T", default=Any)
+    Row = TypeVar("Row", default=Any)
 
 _MOST_MIN_INSTANCES: Final = 5
 _MOST_MAX_INSTANCES: Final = 20
@@ -37,11 +58,42 @@ _MOST_MAX_INSTANCES: Final = 20
 class DeploymentPredictions(Resource):
     """Predictions on a deployment; ``client.deployments.predictions``."""
 
+    __slots__ = ("_calls",)
+
+    def __init__(self, calls: PredictionCalls) -> None:
+        super().__init__(calls.context)
+        self._calls = calls
+
+    @overload
+    async def create(
+        self,
+        deployment: str,
+        input: InputT,
+        *,
+        model: TypedModel[InputT, Any],
+        **options: Unpack[CreateArguments],
+    ) -> Prediction: ...
+
+    @overload
     async def create(
         self,
         deployment: str,
         input: Input | None = None,
         *,
+        model: None = None,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+    ) -> Prediction: ...
+
+    async def create(
+        self,
+        deployment: str,
+        input: Any = None,
+        *,
+        model: TypedModel[Any, Any] | None = None,
         wait: Wait = None,
         cancel_after: Deadline = None,
         webhook: str | None = None,
@@ -53,6 +105,7 @@ class DeploymentPredictions(Resource):
         Args:
             deployment: The deployment, "owner/name".
             input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            model: The `TypedModel` that runs there, which checks the input.
             wait: Seconds for which the API holds its answer until the output is there, 1 to 60;
                 True for 60. Even then the prediction may not have ended.
             cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
@@ -64,11 +117,12 @@ class DeploymentPredictions(Resource):
                 ("data-url").
 
         Raises:
+            InvalidInputError: *model* does not take the input; nothing was sent.
             AmbiguousCreateError: The prediction may exist; the request is never sent twice.
             UnprocessableEntityError: The input is wrong.
             NotFoundError: The deployment is unknown.
         """
-        path = _path(deployment)
+        target = _target(deployment, model)
         request = PredictionRequest(
             self._context,
             input=input,
@@ -77,20 +131,164 @@ class DeploymentPredictions(Resource):
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
+            contract=target.contract,
         )
-        return await with_files(
-            request.input, lambda: request.create_at(DEPLOYMENTS_PREDICTIONS_CREATE, path)
-        )
+        return await self._calls.create(target.ref, request)
 
 
 class Deployments(Resource):
     """Versions that run under names of the account; ``client.deployments``."""
 
-    __slots__ = ("predictions",)
+    __slots__ = ("_runs", "predictions")
 
-    def __init__(self, context: ClientContext) -> None:
-        super().__init__(context)
-        self.predictions: DeploymentPredictions = DeploymentPredictions(context)
+    def __init__(self, calls: PredictionCalls) -> None:
+        super().__init__(calls.context)
+        self._runs = RunMethods(calls)
+        self.predictions: DeploymentPredictions = DeploymentPredictions(calls)
+
+    @overload
+    async def run(
+        self,
+        deployment: str,
+        input: InputT,
+        *,
+        model: TypedModel[InputT, OutputT],
+        **options: Unpack[RunArguments],
+    ) -> OutputT: ...
+
+    @overload
+    async def run(
+        self,
+        deployment: str,
+        input: Input | None = None,
+        *,
+        model: None = None,
+        type: type[T] | None = None,
+        files: bool = True,
+        **options: Unpack[RunArguments],
+    ) -> T: ...
+
+    async def run(
+        self,
+        deployment: str,
+        input: Any = None,
+        *,
+        model: TypedModel[Any, Any] | None = None,
+        type: type[Any] | None = None,
+        files: bool = True,
+        **options: Unpack[RunArguments],
+    ) -> Any:
+        """Run a deployment to its end and return its output (deployments.predictions.create).
+
+        The other arguments are those of ``client.run``, as are the errors.
+
+        Args:
+            deployment: The deployment, "owner/name".
+            input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            model: The `TypedModel` that runs there, which checks the input and types the output.
+            type: Decode the output as this type.
+            files: Without a *type*: whether files in the output are `FileOutput` or URLs.
+        """
+        return await self._runs.run(
+            _named(deployment, model), input, type=type, files=files, **options
+        )
+
+    @overload
+    def stream(
+        self,
+        deployment: str,
+        input: InputT,
+        *,
+        model: TypedModel[InputT, Any],
+        **options: Unpack[StreamArguments],
+    ) -> Stream: ...
+
+    @overload
+    def stream(
+        self,
+        deployment: str,
+        input: Input | None = None,
+        *,
+        model: None = None,
+        **options: Unpack[StreamArguments],
+    ) -> Stream: ...
+
+    def stream(
+        self,
+        deployment: str,
+        input: Any = None,
+        *,
+        model: TypedModel[Any, Any] | None = None,
+        **options: Unpack[StreamArguments],
+    ) -> Stream:
+        """Run a deployment and return its output as it is made (deployments.predictions.create).
+
+        The other arguments are those of ``client.stream``, as are the errors.
+
+        Args:
+            deployment: The deployment, "owner/name".
+            input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            model: The `TypedModel` that runs there, which checks the input.
+        """
+        return self._runs.stream(_named(deployment, model), input, **options)
+
+    @overload
+    def batch(
+        self,
+        deployment: str,
+        inputs: Iterable[InputT] | AsyncIterable[InputT],
+        *,
+        model: TypedModel[InputT, OutputT],
+        **options: Unpack[BatchArguments[OutputT]],
+    ) -> Batch[OutputT]: ...
+
+    @overload
+    def batch(
+        self,
+        deployment: str,
+        inputs: Iterable[RowT] | AsyncIterable[RowT] | object,
+        *,
+        model: TypedModel[InputT, OutputT],
+        prepare: Callable[[RowT], Awaitable[InputT]],
+        **options: Unpack[BatchArguments[OutputT]],
+    ) -> Batch[OutputT]: ...
+
+    @overload
+    def batch(
+        self,
+        deployment: str,
+        inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
+        *,
+        model: None = None,
+        type: type[T] | None = None,
+        prepare: Callable[[Row], Awaitable[ItemInput]] | None = None,
+        **options: Unpack[BatchArguments[T]],
+    ) -> Batch[T]: ...
+
+    def batch(
+        self,
+        deployment: str,
+        inputs: object,
+        *,
+        model: TypedModel[Any, Any] | None = None,
+        type: type[Any] | None = None,
+        prepare: Callable[[Any], Awaitable[Any]] | None = None,
+        **options: Unpack[BatchArguments[Any]],
+    ) -> Batch[Any]:
+        """Run a deployment over many inputs (deployments.predictions.create).
+
+        The other arguments are those of ``client.batch``, as are the errors.
+
+        Args:
+            deployment: The deployment, "owner/name".
+            inputs: An iterable, an async iterable or a data frame, of any length.
+            model: The `TypedModel` that runs there, which checks the inputs and types the outputs.
+            type: Decode the outputs as this type.
+            prepare: An async function that makes the input to send of the one that was given.
+        """
+        return self._runs.batch(
+            _named(deployment, model), inputs, type=type, prepare=prepare, **options
+        )
 
     async def create(
         self,
@@ -192,6 +390,15 @@ class Deployments(Resource):
     def list(self) -> Paginator[Deployment]:
         """Iterate over the deployments of the account (deployments.list)."""
         return Paginator(self._context, DEPLOYMENTS_LIST)
+
+
+def _target(deployment: str, model: TypedModel[Any, Any] | None) -> Target:
+    return Target(parse_deployment(deployment), None if model is None else contract_of(model))
+
+
+def _named(deployment: str, model: TypedModel[Any, Any] | None) -> str:
+    """Return the target in place of a model's name; only the signatures have names alone."""
+    return cast("str", _target(deployment, model))
 
 
 def _path(deployment: str) -> dict[str, str]:

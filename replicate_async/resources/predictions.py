@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.refs import parse_version
 from replicate_async.resources._base import Resource, run_id
 from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
@@ -18,6 +17,7 @@ from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input
+from replicate_async.resources._target import target_of
 from replicate_async.resources.endpoints import (
     PREDICTIONS_CANCEL,
     PREDICTIONS_GET,
@@ -32,7 +32,15 @@ from replicate_async.runs.waiting.wait_options import (
 )
 from replicate_async.runs.waiting.watch import RunUpdates
 from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
+from replicate_async.typed import TypedModel
 from replicate_async.webhooks import Headers, Secret
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from replicate_async.resources._arguments import CreateArguments
+
+InputT = TypeVar("InputT")
 
 
 class Predictions(Resource):
@@ -44,10 +52,31 @@ class Predictions(Resource):
         super().__init__(calls.context)
         self._calls = calls
 
+    @overload
+    async def create(
+        self,
+        model: TypedModel[InputT, Any],
+        input: InputT,
+        **options: Unpack[CreateArguments],
+    ) -> Prediction: ...
+
+    @overload
     async def create(
         self,
         model: str,
         input: Input | None = None,
+        *,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+    ) -> Prediction: ...
+
+    async def create(
+        self,
+        model: str | TypedModel[Any, Any],
+        input: Any = None,
         *,
         wait: Wait = None,
         cancel_after: Deadline = None,
@@ -69,10 +98,11 @@ class Predictions(Resource):
             print(prediction.status, prediction.output)
 
         Args:
-            model: "owner/name", "owner/name:version" or a version id. For a model that is not
-                official the latest version is looked up, and kept for 5 minutes or until it is
-                refused.
-            input: A mapping or a msgspec Struct; fields that are None are left out.
+            model: "owner/name", "owner/name:version", a version id, or a `TypedModel`, which checks
+                the input. For a model that is not official the latest version is looked up, and
+                kept for 5 minutes or until it is refused.
+            input: A mapping or a msgspec Struct; fields that are None are left out, and so are the
+                defaults of a Struct with ``omit_defaults``.
             wait: Seconds for which the API holds its answer until the output is there, 1 to 60;
                 True for 60. Even then the prediction may not have ended.
             cancel_after: When the API cancels the prediction, 5 seconds to 24 hours: seconds, a
@@ -84,10 +114,12 @@ class Predictions(Resource):
                 ("data-url").
 
         Raises:
+            InvalidInputError: A typed model does not take the input; nothing was sent.
             AmbiguousCreateError: The prediction may exist; the request is never sent twice.
             UnprocessableEntityError: The input or the version is wrong.
             NotFoundError: The model is unknown.
         """
+        target = target_of(model)
         request = PredictionRequest(
             self._context,
             input=input,
@@ -96,8 +128,9 @@ class Predictions(Resource):
             webhook=webhook,
             webhook_events_filter=webhook_events_filter,
             file_encoding=file_encoding,
+            contract=target.contract,
         )
-        return await self._calls.create(parse_version(model), request)
+        return await self._calls.create(target.ref, request)
 
     async def get(self, prediction_id: str | Prediction) -> Prediction:
         """Fetch a prediction as it is now (predictions.get).

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, overload
 
+import msgspec
 from msgspec import Raw
 
-from replicate_async.context import ClientContext
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
-from replicate_async.refs import parse_model, parse_version
+from replicate_async.refs import parse_model
 from replicate_async.resources._base import Resource, run_id
 from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import check_events, check_webhook
 from replicate_async.resources._paginator import Paginator
+from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prepared_input import Input, PreparedInput, with_files
+from replicate_async.resources._target import target_of
 from replicate_async.resources.endpoints import (
     TRAININGS_CANCEL,
     TRAININGS_CREATE,
@@ -33,27 +37,57 @@ from replicate_async.runs.waiting.wait_options import (
 )
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
+from replicate_async.typed import TypedModel
 from replicate_async.webhooks import Headers, Secret
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from replicate_async.resources._arguments import TrainingArguments
 
 
 class Trainings(Resource):
     """Trainings, the runs that make a new version of a model; ``client.trainings``."""
 
-    __slots__ = ("_waits",)
+    __slots__ = ("_calls", "_waits")
 
-    def __init__(self, context: ClientContext) -> None:
+    def __init__(self, calls: PredictionCalls) -> None:
+        context = calls.context
         super().__init__(context)
+        self._calls = calls
         self._waits: PredictionWaits[Training] = PredictionWaits(
             context.tracker,
             RunApi("training", Training, self._poll, self._page, context.redact, windowed=False),
         )
 
+    @overload
     async def create(
         self,
-        version: str,
+        model: TypedModel[Any, Any],
+        *,
+        destination: str,
+        input: msgspec.Struct,
+        **options: Unpack[TrainingArguments],
+    ) -> Training: ...
+
+    @overload
+    async def create(
+        self,
+        model: str,
         *,
         destination: str,
         input: Input,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+    ) -> Training: ...
+
+    async def create(
+        self,
+        model: str | TypedModel[Any, Any],
+        *,
+        destination: str,
+        input: Any,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
@@ -61,7 +95,8 @@ class Trainings(Resource):
         """Start a training, which makes a new version of a model (trainings.create).
 
         Args:
-            version: The version to start from, "owner/name:version".
+            model: The version to start from, "owner/name:version", or a `TypedModel`, which checks
+                the input. Of "owner/name" the latest version is looked up.
             destination: The model that gets the new version, "owner/name"; it exists and is yours.
             input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
             webhook: An https URL that the API calls, by default at each output and at the end.
@@ -70,24 +105,29 @@ class Trainings(Resource):
             file_encoding: How files are sent; see ``client.predictions.create``.
 
         Raises:
+            InvalidInputError: A typed model does not take the input; nothing was sent.
             AmbiguousCreateError: The training may exist; the request is never sent twice.
             UnprocessableEntityError: The input or the destination is wrong.
-            NotFoundError: The version is unknown.
+            NotFoundError: The model or version is unknown.
         """
-        ref = parse_version(version, "version")
-        if ref.model is None or ref.version is None:
+        ref, contract = target_of(model)
+        if ref.model is None:
             raise InvalidArgumentError(
-                f'version={version!r} must be "owner/name:version": a training names both the '
-                "model and the version it starts from."
+                f'model={shorten(model)} must be "owner/name:version" or "owner/name": a training '
+                "names both the model and the version it starts from."
             )
-        prepared = PreparedInput(self._context, input, file_encoding)
+        training = None if contract is None else contract.training
+        prepared = PreparedInput(self._context, input, file_encoding, training)
         body = CreateTraining(
             destination=str(parse_model(destination, "destination")),
             input=prepared.values,
             webhook=check_webhook(webhook),
             webhook_events_filter=check_events(webhook_events_filter),
         )
-        path = ref.model.path("model") | {"version_id": ref.version}
+        version = ref.version or await self._calls.latest_version(ref.model)
+        if version is None:
+            raise InvalidArgumentError(f"{ref.model} has no version yet that a training could use.")
+        path = ref.model.path("model") | {"version_id": version}
         return await with_files(
             prepared, lambda: self._context.call(TRAININGS_CREATE, path, body=body)
         )

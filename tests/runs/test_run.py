@@ -414,8 +414,10 @@ async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None
 async def test_an_invalid_timeout_is_refused_before_the_create(
     client: Replicate, argument: str, value: object
 ) -> None:
+    options: Any = {argument: value}
+
     with pytest.raises(InvalidArgumentError, match=f"^{argument}={value!r} must be a number"):
-        await client.run("local/echo", {"value": 1}, **{argument: value})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
+        await client.run("local/echo", {"value": 1}, **options)
 
     assert await statuses(client) == []
 

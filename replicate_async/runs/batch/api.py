@@ -55,5 +55,7 @@ class BatchApi:
     """How many requests the client has sent."""
     holds_token: Callable[[bytes], bool] = lambda _: False
     """Whether the API token is in some bytes, so that they must not be written to disk."""
+    check: Callable[[ItemInput], None] | None = None
+    """Raise `InvalidArgumentError` for an input that the model is known not to take."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

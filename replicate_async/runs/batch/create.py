@@ -14,6 +14,7 @@ from replicate_async.errors import (
     AmbiguousDecodeError,
     APIConnectionError,
     APIStatusError,
+    InvalidArgumentError,
     LimiterError,
     NotFoundError,
     ReplicateError,
@@ -82,6 +83,7 @@ class Creator:
 
     async def create(self, item: Item) -> Prediction | None:
         """Create the prediction of *item*; None if it was found in the list, with its ID."""
+        self._check(item)
         await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
         await self._prepare(item)
         while item.entry.state is State.PLANNED:
@@ -98,6 +100,15 @@ class Creator:
                 item.permit.release()
                 await self._reconcile_lost(item, error)
         return None
+
+    def _check(self, item: Item) -> None:
+        """Refuse an input that the model does not take, unless ``prepare`` makes another of it."""
+        if self._api.check is None or self._options.prepare is not None:
+            return
+        try:
+            self._api.check(item.input)
+        except InvalidArgumentError as error:
+            raise ItemError(error) from None
 
     async def _as_sent(self, given: ItemInput) -> ItemInput:
         """Return an input as the model gets it: without a key field that is no input of its own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,18 +11,24 @@ from replicate_async.runs.batch.identity import fields
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.item import Outcome
 from replicate_async.runs.batch.result_codec import replay
+from replicate_async.runs.batch.results import ItemInput
 
 
 class DryRunner:
     """Checks items in place of the `ItemRunner`, by a version's ``openapi_schema`` if given."""
 
-    def __init__(self, schema: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, Any] | None,
+        check: Callable[[ItemInput], None] | None = None,
+    ) -> None:
         # Other batches do not load what reads schemas.
         from replicate_async.interface.read import Interface  # noqa: PLC0415
         from replicate_async.interface.refusal import refuse  # noqa: PLC0415
 
         # A model ignores names that it does not have.
         self._refuse = partial(refuse, interface=Interface.read("", schema), unknown=False)
+        self._check = check
 
     async def run(self, item: Item) -> Outcome:
         """Return what the journal has of *item*, or whether its input is valid."""
@@ -38,6 +44,8 @@ class DryRunner:
         if item.resumed:
             return Outcome(item.result(), replayed=True)
         try:
+            if self._check is not None:
+                self._check(item.input)
             refusal = self._refuse(fields(item.input))
         except InvalidArgumentError as error:
             return Outcome(item.result(error=error))

@@ -75,8 +75,10 @@ class Candidate:
 def is_of_model(prediction: Prediction, wanted: VersionRef) -> Literal["yes", "perhaps", "no"]:
     """Tell whether a prediction is of a model; official models hide their versions."""
     version = prediction.version or ""
-    if prediction.deployment:
-        return "no"
+    if wanted.deployment is not None and not prediction.deployment:
+        return "perhaps"
+    if wanted.deployment is not None or prediction.deployment:
+        return "yes" if prediction.deployment == str(wanted.deployment) else "no"
     if wanted.version and version == wanted.version:
         return "yes"
     if wanted.version and len(version) == len(wanted.version) == _HEX_LENGTH:

@@ -168,7 +168,8 @@ class BatchScheduler:
         if options.dry_run:
             # What `prepare` would make of an input is not known.
             checks = options.prepare is None
-            self._runner = DryRunner(await self._api.input_schema() if checks else None)
+            schema = await self._api.input_schema() if checks else None
+            self._runner = DryRunner(schema, self._api.check if checks else None)
         else:
             creator = self._creator = Creator(batch)
             self._runner = ItemRunner(batch, creator)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from replicate_async.errors import InvalidArgumentError, NotFoundError
-from replicate_async.refs import parse_version
+from replicate_async.refs import parse_target
 from replicate_async.runs.batch.journal.entry import JournalHeader
 from replicate_async.runs.batch.journal.journal import Journal
 from replicate_async.runs.batch.journal.reader import status
@@ -82,12 +82,14 @@ async def _check_free(journal: Journal, prediction_id: str) -> None:
 
 def _check_model(prediction: Prediction, wanted: str) -> None:
     """Refuse a prediction that is certainly not of the batch's model."""
-    ref, version = parse_version(wanted), prediction.version or ""
+    ref, version = parse_target(wanted), prediction.version or ""
     found = None
     if ref.version is not None and len(version) == len(ref.version) == _VERSION_LENGTH:
         found = version if version != ref.version else None
     elif ref.model is not None and prediction.model not in (None, str(ref.model)):
         found = prediction.model
+    elif ref.deployment is not None and prediction.deployment not in (None, str(ref.deployment)):
+        found = f"the deployment {prediction.deployment}"
     if found is not None:
         raise InvalidArgumentError(
             f"prediction {prediction.id} is one of {found}, and the batch runs {wanted}: copy the "

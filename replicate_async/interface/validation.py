@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import combinations
+from operator import ge, gt, le, lt
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -77,47 +78,29 @@ class _Rule:
     broken: Callable[[float, float], bool]
 
 
+_AT_MOST: Final = "Must be less than or equal to {}"
+_AT_LEAST: Final = "Must be greater than or equal to {}"
 _NUMBER_RULES: Final = (
     _Rule("multipleOf", "multiple_of", "Must be a multiple of {}", lambda a, b: a % b != 0),
-    _Rule("maximum", "number_lte", "Must be less than or equal to {}", lambda a, b: a > b),
-    _Rule("exclusiveMaximum", "number_lt", "Must be less than {}", lambda a, b: a >= b),
-    _Rule("minimum", "number_gte", "Must be greater than or equal to {}", lambda a, b: a < b),
-    _Rule("exclusiveMinimum", "number_gt", "Must be greater than {}", lambda a, b: a <= b),
+    _Rule("maximum", "number_lte", _AT_MOST, gt),
+    _Rule("exclusiveMaximum", "number_lt", "Must be less than {}", ge),
+    _Rule("minimum", "number_gte", _AT_LEAST, lt),
+    _Rule("exclusiveMinimum", "number_gt", "Must be greater than {}", le),
     # Old versions of Cog wrote these two.
-    _Rule("le", "number_lte", "Must be less than or equal to {}", lambda a, b: a > b),
-    _Rule("ge", "number_gte", "Must be greater than or equal to {}", lambda a, b: a < b),
+    _Rule("le", "number_lte", _AT_MOST, gt),
+    _Rule("ge", "number_gte", _AT_LEAST, lt),
 )
 _LENGTH_RULES: Final = (
-    _Rule(
-        "minLength",
-        "string_gte",
-        "String length must be greater than or equal to {}",
-        lambda a, b: a < b,
-    ),
-    _Rule(
-        "maxLength",
-        "string_lte",
-        "String length must be less than or equal to {}",
-        lambda a, b: a > b,
-    ),
+    _Rule("minLength", "string_gte", "String length must be greater than or equal to {}", lt),
+    _Rule("maxLength", "string_lte", "String length must be less than or equal to {}", gt),
 )
 _ITEM_RULES: Final = (
-    _Rule("minItems", "array_min_items", "Array must have at least {} items", lambda a, b: a < b),
-    _Rule("maxItems", "array_max_items", "Array must have at most {} items", lambda a, b: a > b),
+    _Rule("minItems", "array_min_items", "Array must have at least {} items", lt),
+    _Rule("maxItems", "array_max_items", "Array must have at most {} items", gt),
 )
 _PROPERTY_RULES: Final = (
-    _Rule(
-        "minProperties",
-        "array_min_properties",
-        "Must have at least {} properties",
-        lambda a, b: a < b,
-    ),
-    _Rule(
-        "maxProperties",
-        "array_max_properties",
-        "Must have at most {} properties",
-        lambda a, b: a > b,
-    ),
+    _Rule("minProperties", "array_min_properties", "Must have at least {} properties", lt),
+    _Rule("maxProperties", "array_max_properties", "Must have at most {} properties", gt),
 )
 
 

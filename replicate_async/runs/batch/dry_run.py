@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.runs.batch.identity import fields
+from replicate_async.files.inputs import canonical_input
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.item import Outcome
 from replicate_async.runs.batch.result_codec import replay
@@ -46,7 +46,8 @@ class DryRunner:
         try:
             if self._check is not None:
                 self._check(item.input)
-            refusal = self._refuse(fields(item.input))
+            encoded = canonical_input(item.input)
+            refusal = self._refuse(encoded.values, secrets=encoded.secrets)
         except InvalidArgumentError as error:
             return Outcome(item.result(error=error))
         if refusal is not None:

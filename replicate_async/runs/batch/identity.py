@@ -24,15 +24,6 @@ _CHUNK: Final = 2**20
 A_FILE: Final = FilePlaceholder()
 
 
-def fields(given: ItemInput) -> dict[str, object]:
-    """Return the inputs by name as they are sent, without those that are None.
-
-    `A_FILE` stands for each file. Raises `InvalidArgumentError` for what cannot be sent.
-    """
-    draft = canonical_input(given)
-    return _with_files(draft.values, lambda _: A_FILE)
-
-
 def digest(model: str, given: ItemInput, *, read: bool) -> bytes | None:
     """Return the SHA-256 of *model* and the canonical JSON of an input, as it is sent.
 

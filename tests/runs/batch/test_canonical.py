@@ -20,11 +20,12 @@ import pytest
 from replicate_async import FileOutput, InvalidArgumentError, Replicate
 from replicate_async.files.inputs import encode_input
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.identity import A_FILE, digest, fields
+from replicate_async.runs.batch.identity import A_FILE, digest
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
 from replicate_async.runs.batch.sent_input import normalize
 from tests.runs.batch.api import MODEL, BatchAPI
+from tests.runs.batch.canonical import fields
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run, sent_as
 

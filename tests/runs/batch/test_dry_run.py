@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 import pytest
 
-from replicate_async import Replicate
+from replicate_async import Replicate, Secret
 from replicate_async.local import Input, InputFile, Settings
 from tests.support.embedded import embedded
 
@@ -52,6 +52,10 @@ GIVEN: Final[list[tuple[dict[str, Any], str | None]]] = [
     ({"text": "x", "count": True}, "count=True is a bool; it takes an integer 1..4 (default 1)."),
     ({"text": "x", "loud": 1}, "loud=1 is an int; it takes a boolean (default False)."),
     ({"text": "x", "style": "godo"}, f"style={CHOICES}"),
+    (
+        {"text": "x", "style": Secret("hunter2")},
+        'style is none of its choices; it takes "fast", "good".',
+    ),
     ({"text": "x", "list": "abc"}, 'list="abc" is a str; it takes a list of integer (default []).'),
     (
         {"count": 0},

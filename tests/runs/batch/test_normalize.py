@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.identity import fields
 from replicate_async.runs.batch.matching import ComparedInput
 from replicate_async.runs.batch.sent_input import canonical, normalize
+from tests.runs.batch.canonical import fields
 
 JSON = st.recursive(
     st.none()

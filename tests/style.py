@@ -68,9 +68,9 @@ BUDGETS: Final = {
     "errors.py": 212,
     "files": 2420,
     "interface": 1925,
-    "local": 5482,
+    "local": 5497,
     "resources": 2355,
-    "runs": 5745,
+    "runs": 5452,
     "transport": 1183,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, cast, overload
 
 import anyio
 
@@ -20,8 +20,18 @@ from replicate_async.local.runtime.webhook_sender import Attempt
 from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.records import NAME, VERSION_ID, Account, Collection, Model
+from replicate_async.typed import TypedModel
 
 F = TypeVar("F", bound=Callable[..., object])
+InputT = TypeVar("InputT")
+ModelLike: TypeAlias = Callable[..., object] | ModelBackend
+"""A function, a class with a method `predict`, or a backend."""
+Models: TypeAlias = (
+    Mapping[str, ModelLike]
+    | Mapping[TypedModel[Any, Any], ModelLike]
+    | Mapping[str | TypedModel[Any, Any], ModelLike]
+)
+"""Models by "owner/name", or by the typed model that each stands in for."""
 
 _BUILTIN_COLLECTION = "built-in"
 # A wildcard address is not one to connect to, and a client refuses to send its token there.
@@ -42,7 +52,9 @@ class LocalReplicate:
         port: The port to listen at; 0 takes a free one.
         api_token: The token of the user *username*; random unless given.
         username: The owner of models that clients create.
-        models: Functions, classes or backends by "owner/name"; more are added with `model`.
+        models: Functions, classes or backends by "owner/name"; more are added with `model`. A
+            function for a `TypedModel` is a test double: it takes the model's Input, and runs
+            under the model's own version id; a model without a version is official.
         builtins: Whether the built-in models, such as "local/storyteller", are there.
         faults: Faults to inject; none unless given.
         settings: Limits, times and sizes.
@@ -55,7 +67,7 @@ class LocalReplicate:
         *,
         api_token: str | None = None,
         username: str = "dev",
-        models: Mapping[str, Callable[..., object] | ModelBackend] | None = None,
+        models: Models | None = None,
         builtins: bool = True,
         faults: Faults | None = None,
         settings: Settings | None = None,
@@ -73,7 +85,7 @@ class LocalReplicate:
         if builtins:
             self._add_builtins()
         for ref, function in (models or {}).items():
-            self.add_model(ref, function)
+            self.add_model(cast("str", ref), function)  # or a TypedModel
 
     def __repr__(self) -> str:
         return f"<LocalReplicate {self.origin if self._listener.running else 'not started'}>"
@@ -157,10 +169,26 @@ class LocalReplicate:
 
         return register
 
+    @overload
+    def add_model(self, ref: TypedModel[InputT, Any], model: Callable[[InputT], object]) -> str: ...
+
+    @overload
     def add_model(
         self,
         ref: str,
-        model: Callable[..., object] | ModelBackend,
+        model: ModelLike,
+        *,
+        visibility: str = "public",
+        official: bool = False,
+        hidden: bool = False,
+        readme: str | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+    ) -> str: ...
+
+    def add_model(
+        self,
+        ref: str | TypedModel[Any, Any],
+        model: ModelLike,
         *,
         visibility: str = "public",
         official: bool = False,
@@ -171,7 +199,7 @@ class LocalReplicate:
         """Register *model* as the newest version of the model *ref* and return the version's id.
 
         Args:
-            ref: "owner/name".
+            ref: "owner/name", or the `TypedModel` that *model* stands in for.
             model: A function, a class with a method `predict`, or a `ModelBackend`.
             visibility: As for `model`, like the other options.
             official: Whether the model runs without a version being named.
@@ -184,8 +212,14 @@ class LocalReplicate:
             ValueError: *ref* is not "owner/name", or a backend's `version_id` is not 64 hexadecimal
                 digits.
         """
+        typed = ref if isinstance(ref, TypedModel) else None
+        if isinstance(ref, TypedModel):
+            ref, pinned, _ = ref.ref.partition(":")
+            official = official or not pinned
         owner, name = _split(ref)
-        backend = model if isinstance(model, ModelBackend) else ModelFunction(model, name=ref)
+        if not isinstance(model, ModelBackend):
+            model = ModelFunction(model, name=ref, model=typed)
+        backend: ModelBackend = model
         if not VERSION_ID.fullmatch(backend.version_id):
             raise ValueError(f"the version id {backend.version_id!r} is not 64 hexadecimal digits")
         store = self._services.store
@@ -286,7 +320,7 @@ async def serve(
     port: int = 0,
     *,
     api_token: str | None = None,
-    models: Mapping[str, Callable[..., object] | ModelBackend] | None = None,
+    models: Models | None = None,
     builtins: bool = True,
     settings: Settings | None = None,
     ready: Callable[[LocalReplicate], None] | None = None,

@@ -30,7 +30,10 @@ from replicate_async.local.models.signature import (
     setup_weights,
     underlying,
 )
-from replicate_async.local.models.values import dump, load
+from replicate_async.local.models.typed_function import TYPES, read_typed_signature
+from replicate_async.local.models.values import dump, load, load_struct
+from replicate_async.refs import parse_version
+from replicate_async.typed import TypedModel
 
 _COG = {"title": "Cog", "version": "0.16.12"}
 _TRAINING_OUTPUT: Schema = {
@@ -55,9 +58,13 @@ class ModelFunction:
         weights: The weights of this version.
         concurrency: How many predictions run at once; 1 of a class, which has state, and
             `Settings.concurrency` of a function, unless given.
+        model: The typed model that it stands in for. It then takes one parameter, the model's
+            Input, and has the model's schema and version id. A file that the client sent is a
+            `Path`, any other URL a `str`.
 
     Raises:
-        AnnotationError: The annotations give no schema; it is a `TypeError`.
+        AnnotationError: The annotations give no schema, or are not those of *model*; it is a
+            `TypeError`.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class ModelFunction:
         name: str = "",
         weights: bytes | None = None,
         concurrency: int | None = None,
+        model: TypedModel[Any, Any] | None = None,
     ) -> None:
         if concurrency is not None and concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; a model runs at least one at once")
@@ -87,8 +95,12 @@ class ModelFunction:
         self.concurrency: int | None = concurrency
         self._predict = predict
         self._train = train
-        builder = SchemaBuilder()
-        self._signature = read_signature(predict, builder)
+        self._model = model
+        builder = SchemaBuilder() if model is None else SchemaBuilder(TYPES)
+        if model is None:
+            self._signature = read_signature(predict, builder)
+        else:
+            self._signature = read_typed_signature(predict, model, builder)
         self._setup_weights = None if self._class is None else setup_weights(self._class)
         components: dict[str, Schema] = {
             "Input": input_schema(self._signature.parameters, "Input"),
@@ -180,6 +192,7 @@ class ModelFunction:
             name=self.name,
             weights=weights,
             concurrency=self.concurrency,
+            model=self._model,
         )
 
     async def _run(
@@ -208,6 +221,10 @@ class ModelFunction:
             )
 
     def _version_id(self) -> str:
+        if self._model is not None and self.weights is None:
+            version = parse_version(self._model.ref).version
+            if version is not None:
+                return version
         parts = [self.name.encode(), _source(self._source), self.weights or b""]
         if self._train is not None:
             parts.append(_source(self._train))
@@ -246,6 +263,9 @@ def _method(model: type) -> MethodType:
 async def _arguments(
     signature: Signature, input: Mapping[str, Any], run: RunHandle, folder: InputFolder
 ) -> dict[str, object]:
+    if signature.struct is not None:
+        name, struct = signature.struct
+        return {name: await load_struct(input, struct, signature.parameters, run, folder)}
     arguments: dict[str, object] = {}
     for parameter in signature.parameters:
         if parameter.name in input:

@@ -27,7 +27,7 @@ from replicate_async.interface.cog_types import plain_iterator
 from replicate_async.interface.types import Concatenate, Schema, Weights
 from replicate_async.local.models.backend import OutputKind
 
-_ITERATORS: Final = (
+ITERATORS: Final = (
     collections.abc.Iterator,
     collections.abc.Iterable,
     collections.abc.Generator,
@@ -48,6 +48,8 @@ class Signature:
     is_iterator: bool
     item: Any
     """The annotation of the output, or of one item if it is an iterator."""
+    struct: tuple[str, type[Any]] | None = None
+    """The parameter that takes all inputs at once, and its Struct."""
 
 
 def read_signature(
@@ -60,7 +62,7 @@ def read_signature(
     Raises `AnnotationError`, which names the parameter and says what is allowed.
     """
     name = function_name(function)
-    hints = _resolve(function, name)
+    hints = type_hints_of(function, name)
     parameters: list[Field] = []
     weights: str | None = None
     for parameter in inspect.signature(function).parameters.values():
@@ -103,7 +105,8 @@ def underlying(function: Callable[..., object]) -> Callable[..., object]:
     return unwrapped
 
 
-def _resolve(function: Callable[..., object], name: str) -> dict[str, Any]:
+def type_hints_of(function: Callable[..., object], name: str) -> dict[str, Any]:
+    """Return the annotations of *function*; raises `AnnotationError` for an unknown name."""
     target = underlying(function)
     local: dict[str, Any] = {}
     if inspect.isfunction(target):
@@ -134,7 +137,7 @@ def _returning(
     if hint in {NoneType, None}:
         raise AnnotationError(f"{where}: annotate it; allowed are {ALLOWED}, or an iterator of one")
     bare, notes = peel(plain_iterator(hint))
-    is_iterator = (get_origin(bare) or bare) in _ITERATORS
+    is_iterator = (get_origin(bare) or bare) in ITERATORS
     target = underlying(function)
     if not is_iterator and (
         inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
@@ -178,7 +181,7 @@ def setup_weights(model: type) -> str | None:
     setup = getattr(model, "setup", None)
     if not inspect.isfunction(setup):
         return None
-    hints = _resolve(setup, function_name(setup))
+    hints = type_hints_of(setup, function_name(setup))
     found: str | None = None
     for parameter in list(inspect.signature(setup).parameters.values())[1:]:
         if split_optional(peel(hints.get(parameter.name))[0])[0] is Weights:

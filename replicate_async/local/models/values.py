@@ -6,16 +6,18 @@ import asyncio
 import io
 import math
 import mimetypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, cast, get_args, get_origin
+from typing import Any, Final, TypeVar, cast, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
 from replicate_async.interface.annotations import (
     LISTS,
+    Field,
     field_names,
     is_file,
     is_record,
@@ -26,6 +28,8 @@ from replicate_async.interface.annotations import (
 from replicate_async.interface.types import InputFile, OutputFile
 from replicate_async.local.models.backend import RunHandle
 from replicate_async.local.models.files import InputFolder
+
+T = TypeVar("T")
 
 
 async def load(value: object, hint: Any, run: RunHandle, folder: InputFolder) -> Any:
@@ -44,6 +48,51 @@ async def load(value: object, hint: Any, run: RunHandle, folder: InputFolder) ->
         item = (get_args(hint) or (Any,))[0]
         return [await load(part, item, run, folder) for part in cast("list[object]", items)]
     return _convert(value, hint)
+
+
+async def load_struct(
+    input: Mapping[str, Any],
+    struct: type[T],
+    fields: Iterable[Field],
+    run: RunHandle,
+    folder: InputFolder,
+) -> T:
+    """Return an input as the Struct of a typed model.
+
+    A file that the client sent is a path in *folder*; a URL elsewhere stays one.
+    """
+    values = {
+        field.name: await _for_struct(input[field.name], field.schema, run, folder)
+        for field in fields
+        if field.name in input
+    }
+    return msgspec.convert(values, struct, dec_hook=_to_secret)
+
+
+async def _for_struct(
+    value: Any, schema: Mapping[str, Any], run: RunHandle, folder: InputFolder
+) -> Any:
+    given: object = value
+    if isinstance(given, list) and isinstance(items := schema.get("items"), Mapping):
+        parts = cast("list[object]", given)
+        of_items = cast("Mapping[str, Any]", items)
+        return [await _for_struct(part, of_items, run, folder) for part in parts]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # which msgspec takes as a float as well, but not the other way round
+    if not isinstance(value, str) or schema.get("format") != "uri" or not _is_here(value):
+        return value
+    return await _load_file(value, Path, run, folder)
+
+
+def _is_here(url: str) -> bool:
+    """Return whether *url* has the content in it, or is one of this machine."""
+    return url.startswith("data:") or urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
+
+
+def _to_secret(kind: type, value: object) -> object:
+    if is_secret(kind):
+        return kind(value)
+    raise NotImplementedError
 
 
 def _convert(value: object, hint: Any) -> Any:

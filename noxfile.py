@@ -115,7 +115,7 @@ def integrations(session: nox.Session) -> None:
     session.install("-e", ".[cli,test]", *group("integrations"))
     # Outside of their folder, these are skipped where the packages are missing.
     others = (
-        "tests/cli/test_row_inputs.py",
+        "tests/cli/test_input_rows.py",
         "tests/cli/test_tables.py",
         "tests/files/test_values.py",
         "tests/interface/test_cog.py",

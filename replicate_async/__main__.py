@@ -10,7 +10,7 @@ _NEEDS = ("cyclopts", "rich")
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        from replicate_async.cli.app import run  # noqa: PLC0415 - the extra may be missing
+        from replicate_async.cli.main import run  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _NEEDS:
             raise

@@ -1,29 +1,29 @@
-"""What is printed: results on stdout, everything else on stderr."""
+"""Output of a command: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
+import os
 import sys
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import IO, Final
 
 import msgspec
 
 from replicate_async.cli.errors import one_line, without_tokens
-from replicate_async.schemas import Prediction
 
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.spinner import Spinner
-
-# What a terminal would obey; a model's text must not move the cursor or rename the window.
-_OBEYED: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)])
+_CONTROL: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)])
+"""What a terminal obeys; the text of a model must not move the cursor or rename the window."""
+_STYLES: Final = {"succeeded": "green", "failed": "red", "canceled": "yellow", "aborted": "yellow"}
+_NARROWEST: Final = 20
+"""Columns; a description with less room is printed below its row."""
 
 
 def write(text: str, *, logs: bool = False) -> None:
     """Write *text* as it is, at once; *logs* go to stderr."""
     stream = sys.stderr if logs else sys.stdout
-    stream.write(text.translate(_OBEYED) if stream.isatty() else text)
+    stream.write(text.translate(_CONTROL) if stream.isatty() else text)
     stream.flush()
 
 
@@ -36,19 +36,30 @@ def write_json(value: object) -> None:
 
 
 def write_json_line(value: object) -> None:
-    """Write *value* as a line of JSON, wherever it goes."""
+    """Write *value* as a line of JSON, on a terminal too."""
     write(f"{msgspec.json.encode(value).decode()}\n")
 
 
-def note(text: str) -> None:
-    """Say something on stderr."""
-    print(without_tokens(one_line(text)), file=sys.stderr, flush=True)
+def note(text: str, *, wrap: bool = True) -> None:
+    """Print a message on stderr; on a terminal it is wrapped between words."""
+    text = without_tokens(one_line(text))
+    if wrap:
+        text = "\n".join(wrapped(text, terminal_width(sys.stderr)))
+    print(text, file=sys.stderr, flush=True)
+
+
+def terminal_width(stream: IO[str]) -> int:
+    """Return the columns of the terminal that shows *stream*; 0 where there is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 def write_output(output: object, *, joined: bool) -> None:
     """Write a model's output: text as text, files by their URLs, anything else as JSON.
 
-    *joined* says that a list is made of pieces of one text.
+    With *joined*, a list of strings is one text.
     """
     if parts := _texts(output):
         if joined:
@@ -73,77 +84,63 @@ def _texts(output: object) -> list[str]:
         return []
 
 
+def write_card(fields: Mapping[str, object], *more: tuple[str, object]) -> None:
+    """Write the fields of one thing, a line each; fields without a value are left out."""
+    rows = [(name, str(value)) for name, value in (*fields.items(), *more) if value or value == 0]
+    write("\n".join(columns(rows, terminal_width(sys.stdout), indent="")) + "\n")
+
+
 def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write *rows* in columns on a terminal, and with tabs and no header into a pipe."""
     rows = [[one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         write("".join("\t".join(row) + "\n" for row in rows))
         return
-    from rich.console import Console  # noqa: PLC0415 - only where a terminal shows it
-    from rich.table import Table  # noqa: PLC0415 - so here, too
-    from rich.text import Text  # noqa: PLC0415 - and here
+    from rich.console import Console  # noqa: PLC0415 - slow to import, for terminals only
+    from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for number, name in enumerate(header):
-        # Only the last is cut short: half an id or a name is good for nothing.
-        last = number == len(header) - 1
-        width = 0 if last else max(len(row[number]) for row in [header, *rows])
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
-    for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
-
-
-_STYLES: Final = {"succeeded": "green", "failed": "red", "canceled": "yellow", "aborted": "yellow"}
+    console = Console()
+    texts = [[Text(cell, style="dim") for cell in header]]
+    texts += [[Text(cell, style=_STYLES.get(cell, "")) for cell in row] for row in rows]
+    widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
+    for cells in texts:
+        for cell, width in zip(cells[:-1], widths, strict=False):
+            cell.align("left", width)
+        # A row that is too long is cut at its end: the id at its beginning stays whole.
+        console.print(Text("  ").join(cells), no_wrap=True, overflow="ellipsis", highlight=False)
 
 
-class Status:
-    """One line on the terminal about what goes on, with the time that has passed.
+def columns(rows: Sequence[Sequence[str]], width: int = 0, *, indent: str = "  ") -> list[str]:
+    """Return *rows* as lines of columns, broken between words at *width* unless that is 0."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    lines: list[str] = []
+    for *cells, last in rows:
+        padded = zip(cells, widths, strict=True)
+        head = indent + "".join(f"{cell:<{size}}  " for cell, size in padded)
+        if not width:
+            lines.append(f"{head}{last}".rstrip())
+        elif width - len(head) >= _NARROWEST:
+            lines += wrapped(last, width, head, " " * len(head)) or [head.rstrip()]
+        else:
+            lines += wrapped("  ".join(filter(None, cells)), width, indent, f"{indent}  ")
+            lines += wrapped(last, width, f"{indent}    ", f"{indent}    ")
+    return lines
 
-    Nothing is shown where stderr is no terminal.
-    """
 
-    def __init__(self) -> None:
-        self._live: Live | None = None
-        self._spinner: Spinner | None = None
-        self._shown = sys.stderr.isatty()
-        self._started = time.monotonic()
+def wrapped(text: str, width: int, first: str = "", other: str = "") -> list[str]:
+    """Return *text* as lines of at most *width* unless that is 0; long words stay in one piece."""
+    if not width:
+        return [text]
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=other,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
-    def show(self, text: str) -> None:
-        """Show *text* until the next call."""
-        if not self._shown:
-            return
-        if self._live is None or self._spinner is None:
-            from rich.console import Console  # noqa: PLC0415 - only where a terminal shows it
-            from rich.live import Live  # noqa: PLC0415 - rich is slow to import
-            from rich.spinner import Spinner  # noqa: PLC0415 - as above
 
-            self._spinner = Spinner("dots", style="cyan")
-            self._live = Live(
-                self._spinner,
-                console=Console(stderr=True),
-                transient=True,
-                # The embedded server has a use of its own for the two streams.
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.start()
-        self._spinner.update(text=self._line(text))
-
-    def follow(self, prediction: Prediction) -> None:
-        """Show how far *prediction* is."""
-        parts = [prediction.model or prediction.id, prediction.status]
-        if progress := prediction.progress:
-            parts.append(f"{progress.percentage:.0%}")
-        self.show(" · ".join(parts))
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = self._spinner = None
-
-    def _line(self, text: str) -> Any:
-        from rich.text import Text  # noqa: PLC0415 - only where a terminal shows it
-
-        return Text(f"{one_line(text)} · {time.monotonic() - self._started:.1f} s", style="dim")
+def clock(moment: datetime | None) -> str:
+    """Return *moment* in the time zone of this machine."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else ""

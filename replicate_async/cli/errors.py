@@ -1,4 +1,4 @@
-"""What ends a command, and what is said about it."""
+"""Errors that end a command, and their text: one line, without tokens."""
 
 from __future__ import annotations
 
@@ -12,30 +12,28 @@ USAGE: Final = 2
 _TOKEN: Final = re.compile(r"r8_[A-Za-z0-9_-]{4,}")
 _VARIABLES: Final = ("REPLICATE_API_TOKEN", "REPLICATE_LOCAL_TOKEN")
 _SHORTEST: Final = 8
-"""Characters of a token that is looked for in messages; a shorter one may be a word of theirs."""
+"""Characters; a shorter token is not looked for in messages, where it may be a word."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class CommandError(Exception):
-    """A command that cannot go on; the message is one line, and *listing* what may follow it."""
+    """A command cannot go on; the message is one line, *listing* is printed below it."""
 
     code: int = FAILED
 
-    def __init__(self, message: str, listing: str = "", code: int | None = None) -> None:
+    def __init__(self, message: str, listing: str = "") -> None:
         super().__init__(message)
         self.listing = listing
-        if code is not None:
-            self.code = code
 
 
 class UsageError(CommandError):
-    """A command that was written wrongly."""
+    """The arguments of a command are wrong."""
 
     code = USAGE
 
 
 def one_line(text: object) -> str:
-    """Return *text* on one line, without anything that a terminal would obey."""
+    """Return *text* on one line, without control characters."""
     return " ".join(_CONTROL.sub(" ", str(text)).split())
 
 

@@ -1,187 +1,193 @@
-"""The rows of a file: JSON lines, CSV or Parquet, read as they are asked for."""
+"""The inputs that the rows of a table make for a model."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
-
-import msgspec
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Final, cast
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.text_lines import (
-    encoding_of_file,
-    lines_of_file,
-    lines_of_stdin,
-)
+from replicate_async.cli.inputs import fit_value, read_value
+from replicate_async.cli.tables import Row, Rows
+from replicate_async.interface.read import Interface
+from replicate_async.runs.batch.digest_set import DigestSet
+from replicate_async.runs.batch.keys import LONGEST_KEY
 
-Row: TypeAlias = dict[str, object]
-Placed: TypeAlias = tuple[str, Row]
-"""A row, and where it is: "line 3"."""
-
-_FORMATS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
-_LARGEST_CELL: Final = 2**31 - 1
-"""Characters; Python's own limit of 131,072 is less than tools write."""
-_DELIMITERS: Final = (",", "\t", ";")
+_WHOLE: Final = 2**53  # up to here a float says a whole number exactly
 
 
-class Rows:
-    """The rows of the file at *path*, as often as they are asked for; "-" is standard input.
+class KeyedInput(dict[str, object]):
+    """An input, and the key that its row gave it, which need not be in it."""
 
-    Raises `UsageError` for a file that cannot be read, naming the line.
+    __slots__ = ("key",)
+
+    def __init__(self, values: Row, key: str) -> None:
+        super().__init__(values)
+        self.key: str = key
+
+
+class InputRows:
+    """The inputs that *rows* make for a model.
+
+    *columns* maps the model's inputs to columns; without it every column is an input of its name.
+    *fixed* is the same for all. *key* is the input or the column that names a row; a column that is
+    no input is not sent. Raises `UsageError` naming the line and the column.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.is_stdin: Final = str(path) == "-"
-        """Whether they come from standard input: once, and with `arriving` only."""
-        kind = ".jsonl" if self.is_stdin else path.suffix.lower()
-        if str(path).startswith("-") and not self.is_stdin:
-            raise UsageError(f"--input takes a file, or - for standard input, not {path}.")
-        if kind not in _FORMATS:
-            raise UsageError(
-                f"{path} ends in none of {', '.join(_FORMATS)}; its ending says how to read it."
-            )
-        if not self.is_stdin and not path.is_file():
-            raise UsageError(f"{path} is no file that can be read.")
-        self.typed: Final = kind != ".csv"
-        """Whether values have types of their own; in CSV all is text."""
-        self.header: Sequence[str] | None = None
-        """The columns of a CSV file, once its first row is read."""
-        self._read: Callable[[], Iterator[Placed]] = {
-            ".csv": self._csv,
-            ".parquet": self._parquet,
-        }.get(kind, self._json_lines)
+    def __init__(
+        self,
+        rows: Rows,
+        interface: Interface,
+        *,
+        columns: Mapping[str, str],
+        fixed: Mapping[str, object],
+        limit: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        self._rows = rows
+        self._interface = interface
+        self._columns = columns
+        self._fixed = fixed
+        self._limit = limit
+        self._key = key
+
+    def checked(self) -> InputRows | SizedInputRows:
+        """Read all rows to see that they are right, and return these inputs with their number.
+
+        Rows of standard input can be read only once, so those are returned as they are.
+        """
+        if self._rows.is_stdin:
+            return self
+        seen, count = DigestSet(), 0
+        for place, made in self._made():
+            count += 1
+            if isinstance(made, KeyedInput) and not seen.add(
+                hashlib.sha256(made.key.encode(errors="replace")).digest()
+            ):
+                raise UsageError(
+                    f"{self._rows.where(place, self._key_column())}: another row has the key "
+                    f"{made.key!r} too; --key needs a column that tells the rows apart."
+                )
+        return SizedInputRows(self, count)
 
     def __iter__(self) -> Iterator[Row]:
-        return (row for _, row in self._read())
+        return (made for _, made in self._made())
 
-    def placed(self) -> Iterator[Placed]:
-        """Yield each row with its place in the file."""
-        return self._read()
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        """Yield the inputs of standard input as their rows come."""
+        count = 0
+        if self._limit == 0:
+            return
+        async for place, row in self._rows.arriving():
+            yield self._input(place, row)
+            count += 1
+            if count == self._limit:
+                return
 
-    async def arriving(self) -> AsyncIterator[Placed]:
-        """Yield the rows of standard input as they come, each with its place."""
-        number = 0
-        with self._unreadable(lambda: number + 1):
-            async for line in lines_of_stdin():
-                number += 1
-                if line.strip():
-                    yield f"line {number}", self._decoded(line, number)
+    def _made(self) -> Iterator[tuple[str, Row]]:
+        for number, (place, row) in enumerate(self._rows.placed()):
+            if number == self._limit:
+                return
+            yield place, self._input(place, row)
 
-    def where(self, place: str, column: str | None = None) -> str:
-        """Return the name of a place in the file, as errors begin with it."""
-        name = "standard input" if self.is_stdin else str(self._path)
-        return f"{name}, {place}" + ("" if column is None else f", column {column!r}")
+    def _input(self, place: str, row: Row) -> Row:
+        made = {**self._fixed, **self._named(place, row)}
+        if self._key is None:
+            return made
+        return KeyedInput(made, self._key_of(place, row, made))
 
-    def _json_lines(self) -> Iterator[Placed]:
-        number = 0
-        with self._unreadable(lambda: number + 1):
-            for line in lines_of_file(self._path):
-                number += 1
-                if line.strip():
-                    yield f"line {number}", self._decoded(line, number)
+    def _named(self, place: str, row: Row) -> Row:
+        if self._columns:
+            # An empty cell of CSV is not in its row, and its column still is in the header.
+            there = self._rows.header or row
+            lacking = [column for column in self._columns.values() if column not in there]
+            if lacking:
+                raise self._no_column(place, there, lacking[0], "--map")
+            named = {name: row[column] for name, column in self._columns.items() if column in row}
+        else:
+            named = {name: cell for name, cell in row.items() if not self._only_names(name)}
+        return {name: self._value(place, name, cell) for name, cell in named.items()}
 
-    def _decoded(self, line: bytes, number: int) -> Row:
-        try:
-            return _decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    def _value(self, place: str, name: str, cell: object) -> object:
+        column = self._columns.get(name, name)
+        if not column:
             raise UsageError(
-                f"{self.where(f'line {number}')}: {error}; each line is one JSON object."
+                f"{self._rows.where(place)}: a column has a cell and no name in the header, as "
+                "when pandas writes its index; leave it out (index=False) or pick columns with "
+                "--map."
+            )
+        try:
+            if self._rows.typed:
+                return fit_value(name, cell, self._interface)
+            return read_value(name, cast("str", cell), self._interface)
+        except UsageError as error:
+            known = self._interface.inputs
+            hint = ""
+            if known is not None and name not in known:
+                hint = " --map picks the columns to send, --key one that names the rows."
+            raise UsageError(
+                f"{self._rows.where(place, column)}: {error}{hint}", error.listing
             ) from None
 
-    def _csv(self) -> Iterator[Placed]:
-        csv.field_size_limit(_LARGEST_CELL)
-        encoding = encoding_of_file(self._path)
-        line = 0
-        with (
-            self._unreadable(lambda: line + 1),
-            self._path.open(encoding=encoding, newline="") as file,
-        ):
-            delimiter = _delimiter(file.readline())
-            file.seek(0)
-            # Strict: else a quote that is not closed makes one cell of all rows after it.
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header: list[str] | None = None
-            for cells in reader:
-                place, line = f"line {line + 1}", reader.line_num
-                if header is None:
-                    header = self.header = self._header(cells, place) if cells else None
-                elif any(cells[len(header) :]):
-                    raise UsageError(f"{self.where(place)}: more cells than the header has.")
-                elif any(cells):  # spreadsheets end with rows of empty cells
-                    # An empty cell is an input that was left out.
-                    filled = zip(header, cells, strict=False)
-                    yield place, {name: cell for name, cell in filled if cell}
+    def _only_names(self, column: str) -> bool:
+        """Whether *column* is the key's and no input of the model."""
+        known = self._interface.inputs
+        return column == self._key and known is not None and column not in known
 
-    def _header(self, names: list[str], place: str) -> list[str]:
-        self._refuse_twice([name for name in names if name], place)
-        return names
+    def _key_column(self) -> str:
+        key = cast("str", self._key)
+        return self._columns.get(key, key)
 
-    def _refuse_twice(self, names: Sequence[str], place: str) -> None:
-        for name, count in Counter(names).items():
-            if count > 1:
-                raise UsageError(
-                    f"{self.where(place)}: {count} columns are called {name!r}; rename one of them."
-                )
-
-    @contextmanager
-    def _unreadable(self, line: Callable[[], int]) -> Generator[None]:
-        """Name the line at which the file cannot be read."""
-        try:
-            yield
-        except csv.Error as error:
-            raise UsageError(f"{self.where(f'line {line()}')}: {error}.") from None
-        except UnicodeError:
+    def _key_of(self, place: str, row: Row, made: Row) -> str:
+        column, known = self._key_column(), self._interface.inputs
+        is_input = known is not None and self._key in known and self._key in made
+        value = made[cast("str", self._key)] if is_input else row.get(column)
+        if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
+            value = int(value)  # a column of numbers with a gap
+        if value is None and column not in (there := self._rows.header or row):
+            raise self._no_column(place, there, column, "--key")
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise UsageError(
-                f"{self.where(f'line {self._undecodable(line())}')}: it is no text in UTF-8 or "
-                "UTF-16; save the table as UTF-8."
-            ) from None
+                f"{self._rows.where(place, column)}: {value!r} is no key; --key needs a text or a "
+                "whole number in every row."
+            )
+        if len(str(value)) > LONGEST_KEY:
+            raise UsageError(
+                f"{self._rows.where(place, column)}: a key of {len(str(value)):,} characters; the "
+                f"most is {LONGEST_KEY}."
+            )
+        return str(value)
 
-    def _undecodable(self, line: int) -> int:
-        """Return the first line that is not UTF-8: the reader decodes some way ahead of *line*."""
-        if self.is_stdin or encoding_of_file(self._path) not in {"utf-8", "utf-8-sig"}:
-            return line
-        with self._path.open("rb") as file:
-            for number, content in enumerate(file, 1):
-                try:
-                    content.decode()
-                except UnicodeDecodeError:
-                    return number
-        return line
-
-    def _parquet(self) -> Iterator[Placed]:
-        with self._parquet_file() as file:
-            self._refuse_twice(file.schema_arrow.names, "schema")
-            number = 0
-            for batch in file.iter_batches(batch_size=1000):
-                for row in cast("list[Row]", batch.to_pylist()):
-                    number += 1
-                    yield f"row {number}", row
-
-    def _parquet_file(self) -> Any:
-        try:
-            parquet: Any = import_module("pyarrow.parquet")  # it has no types
-        except ImportError:
-            raise UsageError("Parquet needs pyarrow: pip install pyarrow.") from None
-        try:
-            return parquet.ParquetFile(self._path)
-        except ValueError as error:
-            raise UsageError(f"{self._path}: {error}") from None
+    def _no_column(
+        self, place: str, columns: Iterable[str], column: str, option: str
+    ) -> UsageError:
+        known = ", ".join(columns) or "none"
+        where = self._rows.where(place)
+        return UsageError(f"{where} has no column {column!r} for {option}; its columns: {known}.")
 
 
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+class SizedInputRows:
+    """InputRows whose number is known, which is what an estimate of the end needs."""
+
+    def __init__(self, inputs: InputRows, length: int) -> None:
+        self._inputs = inputs
+        self._length = length
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._inputs)
+
+    def __len__(self) -> int:
+        return self._length
 
 
-_QUOTED: Final = re.compile(r'"[^"]*"?')
-
-
-def _delimiter(header: str) -> str:
-    """Return what separates the cells: a spreadsheet's language decides it."""
-    unquoted = _QUOTED.sub("", header)
-    return next((each for each in _DELIMITERS if each in unquoted), ",")
+def read_map(pairs: Sequence[str]) -> dict[str, str]:
+    """Return ``input=column`` pairs as a mapping; raises `UsageError`."""
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--map {pair!r} is not input=column, such as prompt=text.")
+        if name in columns:
+            raise UsageError(f"--map gives the input {name!r} twice; give it one column.")
+        columns[name] = column
+    return columns

@@ -1,19 +1,22 @@
-"""``key=value`` as it is typed, made into what the model's schema asks for."""
+"""``key=value`` as it is typed, made into an input by the model's schema."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, cast
 
 import msgspec
 
-from replicate_async.cli.errors import UsageError
-from replicate_async.cli.schema import listing, shown
+from replicate_async.cli.console import columns, terminal_width
+from replicate_async.cli.errors import UsageError, one_line
 from replicate_async.interface.read import (
     InputField,
     Interface,
@@ -38,7 +41,6 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "array": (list, tuple),
     "object": (Mapping,),
 }
-_NO_TEXT: Final = (bool, int, float, list, tuple, Mapping)
 _SHAPE: Final = 'inputs are given as key=value, key=@file or key:=JSON, such as prompt="Once upon"'
 
 
@@ -99,33 +101,31 @@ def fit_value(key: str, value: object, interface: Interface) -> object:
     try:
         return _fit(value, known.schema, known.components)
     except ValueError as error:
-        raise UsageError(f"{key} {error}.", listing(interface)) from None
+        raise input_error(f"{key} {error}.", interface) from None
 
 
-def _fit(given: object, schema: Schema, components: Schema) -> object:
+def _fit(value: object, schema: Schema, components: Schema) -> object:
     kind = schema.get("type")
-    value: object = given  # which narrows in its place
     if value is None or not isinstance(kind, str) or alternatives(schema, components):
-        return given
-    if kind == "integer" and isinstance(value, float | Decimal):
-        return _fit_integer(value)
+        return value
     if kind == "array" and isinstance(value, list):
         items = resolve(mapping(schema.get("items")), components)
         return [_fit(item, items, components) for item in cast("list[object]", value)]
-    types = _JSON_TYPES.get(kind)
-    wrong = types is not None and not isinstance(value, types)
-    if isinstance(value, bool) and kind != "boolean":
-        wrong = kind in {*_JSON_TYPES, "string"}
-    if wrong or (kind == "string" and isinstance(value, _NO_TEXT)):
-        raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(given)}")
-    return given
+    if kind == "integer" and isinstance(value, float | Decimal):
+        with suppress(ValueError):
+            return _integer(str(value))
+    if _is_of(kind, value):
+        return value
+    raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(value)}")
 
 
-def _fit_integer(value: float | Decimal) -> int:
-    held = math.isfinite(value) and -_INTEGERS_END < value < _INTEGERS_END
-    if not held or value != int(value):
-        raise ValueError(f"takes an integer, not {shown(value)}")
-    return int(value)
+def _is_of(kind: str, value: object) -> bool:
+    """Return whether *value* may be sent where the JSON type *kind* is taken."""
+    if isinstance(value, bool):
+        return kind not in {*_JSON_TYPES, "string"} or kind == "boolean"
+    if kind == "string":  # also what JSON has no type for, such as a date of Parquet
+        return not isinstance(value, int | float | list | tuple | Mapping)
+    return isinstance(value, _JSON_TYPES.get(kind, object))
 
 
 def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
@@ -138,7 +138,7 @@ def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
             return _array(pairs, known)
         return _typed(_only(pairs), known.schema, known.components)
     except ValueError as error:
-        raise UsageError(f"{key} {error}.", listing(interface)) from None
+        raise input_error(f"{key} {error}.", interface) from None
 
 
 def _only(pairs: Sequence[Pair]) -> Pair:
@@ -154,7 +154,7 @@ def _known(key: str, interface: Interface) -> InputField | None:
     if found is None:
         close = get_close_matches(key, list(interface.inputs), n=1)
         hint = f"; did you mean {close[0]}?" if close else "."
-        raise UsageError(f"{interface.ref} has no input {key!r}{hint}", listing(interface))
+        raise input_error(f"{interface.ref} has no input {key!r}{hint}", interface)
     return found
 
 
@@ -200,9 +200,10 @@ def _choice(text: str, choices: Sequence[object]) -> object:
     for choice in choices:
         if text == (choice if isinstance(choice, str) else shown(choice)):
             return choice
-    for choice in choices:
-        if isinstance(choice, int) and _is_integer(text) and _integer(text) == choice:
-            return choice
+    numbers = {choice: choice for choice in choices if isinstance(choice, int)}
+    with suppress(ValueError):
+        if (number := _integer(text)) in numbers:
+            return numbers[number]
     # As it is to be typed, unless that would break the line.
     words = ", ".join(
         choice if isinstance(choice, str) and choice.isprintable() else shown(choice)
@@ -211,42 +212,26 @@ def _choice(text: str, choices: Sequence[object]) -> object:
     raise ValueError(f"takes one of {words}, not {shown(text)!r}")
 
 
-def _is_integer(text: str) -> bool:
-    try:
-        _integer(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _integer(text: str) -> int:
     """Return a whole number, also one that a tool wrote as 1.0."""
     try:
-        number = int(text)
-    except ValueError:
-        number = _whole(text)
-    return _held(number)
-
-
-def _whole(text: str) -> int:
-    try:
         number = Decimal(text)
     except InvalidOperation:
-        raise ValueError("no number") from None
+        raise ValueError("not a number") from None
     if not number.is_finite() or number.adjusted() > _LONGEST_INTEGER or number % 1:
-        raise ValueError("no whole number")
-    return int(number)
+        raise ValueError("not a whole number")
+    return _checked_range(int(number))
 
 
-def _held(number: int) -> int:
-    if not -(2**63) <= number < 2**64:
+def _checked_range(number: int) -> int:
+    if not -_INTEGERS_END <= number < 2 * _INTEGERS_END:
         raise ValueError("more than JSON readers can hold")
     return number
 
 
 def _number(text: str) -> float:
     try:
-        return _held(int(text))
+        return _checked_range(int(text))
     except ValueError:
         number = float(text)
     if not math.isfinite(number):
@@ -261,25 +246,13 @@ def _boolean(text: str) -> bool:
     return word in _YES
 
 
-def _object(text: str) -> object:
-    value = _json(text)
-    if not isinstance(value, dict):
-        raise ValueError("no object")  # noqa: TRY004 - one kind of error for all readers
-    return cast("dict[str, object]", value)
-
-
-def _list(text: str) -> object:
-    value = _json(text)
-    if not isinstance(value, list):
-        raise ValueError("no list")  # noqa: TRY004 - one kind of error for all readers
-    return cast("list[object]", value)
-
-
-def _json(text: str) -> object:
+def _json(text: str, kind: type = object) -> object:
     try:
         value: object = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise ValueError(f"is not JSON: {shown(text)}") from None
+    if not isinstance(value, kind):
+        raise ValueError("JSON of another type")  # noqa: TRY004 - one kind of error for all readers
     return value
 
 
@@ -295,8 +268,8 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "integer": _integer,
     "number": _number,
     "boolean": _boolean,
-    "object": _object,
-    "array": _list,
+    "object": partial(_json, kind=dict),
+    "array": partial(_json, kind=list),
     "string": str,
 }
 
@@ -325,3 +298,35 @@ def _text_of(name: str) -> str:
 
 def _article(words: str) -> str:
     return f"an {words}" if words[0] in "aeio" else f"a {words}"
+
+
+def listing(interface: Interface, width: int = 0) -> str:
+    """Return the inputs of a model as lines of text, no longer than *width* unless that is 0."""
+    if interface.inputs is None:
+        return ""
+    if not interface.inputs:
+        return f"{interface.ref} takes no inputs."
+    rows = [
+        (field.name, field.type, _default(field), one_line(field.description))
+        for field in interface.inputs.values()
+    ]
+    return "\n".join([f"Inputs of {interface.ref}:", *columns(rows, width)])
+
+
+def input_error(message: str, interface: Interface) -> UsageError:
+    """Return the error for a wrong input, with the list of the model's inputs."""
+    return UsageError(message, listing(interface, terminal_width(sys.stderr)))
+
+
+def shown(value: object) -> str:
+    """Return a value as one would type it, cut short if it is long."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = one_line(text)
+    return f"{text[:37]}..." if len(text) > 40 else text or '""'
+
+
+def _default(field: InputField) -> str:
+    if field.required:
+        return "required"
+    value = field.schema.get("default")
+    return "" if value is None else shown(value)

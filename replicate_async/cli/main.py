@@ -1,85 +1,128 @@
-"""The process around a command: Ctrl-C, a closed pipe, one line for what goes wrong."""
+"""The program: from its arguments to its exit code."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 import os
-import signal
+import re
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from types import FrameType
 from typing import Any, Final
 
-from replicate_async.cli.errors import FAILED, CommandError, one_line, without_tokens
+from cyclopts import CycloptsError, UnknownCommandError, UnknownOptionError
+
+from replicate_async.cli.app import build
+from replicate_async.cli.console import note
+from replicate_async.cli.errors import FAILED, USAGE, CommandError
+from replicate_async.cli.signals import SIGNALS, StopSignals
 from replicate_async.errors import ReplicateError
 
+INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
-"""What a shell says of a program that wrote to a pipe nobody reads."""
+"""The exit code that shells give a program whose output is not read any more."""
 
-_SHOW_CURSOR: Final = b"\x1b[?25h"
+_FOR_TOKENS: Final = re.compile(r"token|api.?key|auth|bearer|secret|password", re.IGNORECASE)
+_LONGEST_NAME: Final = 24
+"""Characters of an unknown option or command that are shown; a longer one may be a token."""
 
 
-def execute(command: Coroutine[Any, Any, None]) -> int:
-    """Run *command* on an event loop and return the exit code.
-
-    The first Ctrl-C cancels it, so that it can clean up; the second ends the process there.
-    """
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that *arguments* name and return its exit code."""
+    # Log records of libraries are not output of a command; without a handler they are on stderr.
+    logging.getLogger().addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
     try:
-        return asyncio.run(_supervised(command))
+        command, bound, _ = build().parse_args(
+            list(arguments), exit_on_error=False, print_error=False
+        )
+        result: Any = command(*bound.args, **bound.kwargs)
+        return asyncio.run(_supervised(result)) if inspect.iscoroutine(result) else 0
+    except CycloptsError as error:
+        return _fail(_readable(error, arguments), code=USAGE)
     except CommandError as error:
-        return fail(error, error.listing, error.code)
-    except ReplicateError as error:
-        return fail(error)
+        return _fail(error, error.listing, error.code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
-        return _silenced()
-    except OSError as error:
-        return fail(error.strerror or error)
+        with suppress(OSError, ValueError):  # else Python complains at its exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - a user of the command line gets no traceback
-        return fail(f"{type(error).__name__}: {error}")
+        return _fail(_message_of(error))
 
 
-def fail(message: object, listing: str = "", code: int = FAILED) -> int:
-    """Say on stderr what is wrong and return *code*."""
+async def _supervised(command: Coroutine[Any, Any, int | None]) -> int:
+    """Run *command*; a signal cancels it, so that it can clean up."""
+    signals = StopSignals()
+    SIGNALS.set(signals)
+    task = asyncio.ensure_future(command)
+    with signals.received(task.cancel):
+        try:
+            return await task or 0
+        except asyncio.CancelledError:
+            return signals.code or FAILED
+        except ReplicateError:
+            if task.cancelling():  # the error is a result of the cancellation
+                return signals.code
+            raise
+
+
+def _fail(message: object, listing: str = "", code: int = FAILED) -> int:
+    """Print an error and return *code*."""
     with suppress(OSError):
-        print(f"error: {without_tokens(one_line(message))}", file=sys.stderr)
+        note(f"error: {message}")
         if listing:
             print(f"\n{listing}", file=sys.stderr)
     return code
 
 
-async def _supervised(command: Coroutine[Any, Any, None]) -> int:
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(command)
-    received: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if received:
-            if sys.stderr.isatty():
-                os.write(2, _SHOW_CURSOR)
-            os._exit(128 + number)
-        received.append(number)
-        loop.call_soon_threadsafe(task.cancel)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        await task
-    except asyncio.CancelledError:
-        return 128 + received[0] if received else FAILED
-    except ReplicateError:
-        # What a cancelled request makes of it is of no interest.
-        if received:
-            return 128 + received[0]
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 0
+def _message_of(error: Exception) -> object:
+    if isinstance(error, ReplicateError):
+        return error
+    if isinstance(error, OSError):
+        return error.strerror or error
+    return f"{type(error).__name__}: {error}"
 
 
-def _silenced() -> int:
-    """Return the code for a reader that went away, and keep Python from complaining at its exit."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-    return BROKEN_PIPE
+def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """Return what is wrong with *arguments*, without a value that may be a token."""
+    if flag := _token_flag(arguments):
+        return (
+            f"{flag} is not taken, for other users can see a command line; set "
+            "REPLICATE_API_TOKEN instead."
+        )
+    said = str(error).rstrip(".")
+    if isinstance(error, UnknownOptionError):
+        said = said.partition("=")[0]
+        short = re.match(r"Unknown option: -[^-]", said)  # "-tTOKEN" is one argument
+        said = short[0] if short else said
+    elif isinstance(error, UnknownCommandError):
+        unknown = (error.unused_tokens or [""])[0]
+        said = said.replace(f'"{unknown}"', f'"{_name_in(unknown)}"')
+        if unknown.startswith("-"):
+            said = f"Unknown option: {_name_in(unknown)}"
+    return f"{said}; see 'replicate-async --help'."
+
+
+def _name_in(argument: str) -> str:
+    """Return the part of an argument that is not a value: ``--name=value``, ``-nvalue``."""
+    name = argument.partition("=")[0]
+    if name.startswith("-") and not name.startswith("--"):
+        return name[:2]
+    return name if len(name) <= _LONGEST_NAME else f"{name[:4]}..."
+
+
+def _token_flag(arguments: Sequence[str]) -> str | None:
+    """Return the first option that was meant to give a token, other than the one of ``serve``."""
+    for at, argument in enumerate(arguments):
+        flag = argument.partition("=")[0]
+        if flag == "--token" and "serve" in arguments[:at]:
+            continue
+        if flag.startswith("-") and _FOR_TOKENS.search(flag):
+            return flag if len(flag) <= _LONGEST_NAME else "A token"
+    return None

@@ -1,4 +1,4 @@
-"""Where a command goes: the service, another base URL, or a server started for it."""
+"""Options that commands share, and the client that they lead to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from replicate_async import Limits, NotFoundError, Replicate
 from replicate_async.cli.errors import CommandError, UsageError
@@ -16,23 +16,33 @@ from replicate_async.context import context_of
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
 
+Model = Annotated[
+    str, Parameter(name="model", help='"owner/name", "owner/name:version" or a version id.')
+]
+InputArgument = Annotated[
+    str,
+    Parameter(
+        name="input",
+        help="key=value, by the model's schema; key=@file sends a file, key:=JSON a JSON value.",
+    ),
+]
+Limit = Annotated[
+    int,
+    Parameter(help="The most that are listed.", validator=validators.Number(gte=1, lte=10_000)),
+]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every command takes."""
+    """The options of every command that sends requests."""
 
-    local: Annotated[
-        bool,
-        Parameter(
-            help="Use an embedded server, started for this command alone.", show_default=False
-        ),
-    ] = False
-    json: Annotated[bool, Parameter(help="Print JSON, for programs.", show_default=False)] = False
-    base_url: Annotated[
-        str | None,
-        Parameter(help="Where the API is; REPLICATE_BASE_URL unless given.", show_default=False),
-    ] = None
+    local: bool = False
+    """Use an embedded server, started for this command alone."""
+    json: bool = False
+    """Print JSON, for programs."""
+    base_url: str | None = None
+    """The address of the API; by default REPLICATE_BASE_URL."""
 
 
 DEFAULTS: Final = Options()
@@ -40,11 +50,11 @@ DEFAULTS: Final = Options()
 
 @asynccontextmanager
 async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGenerator[Replicate]:
-    """Open a client of what *options* name; raises `UsageError` when a token is missing."""
+    """Open the client that *options* ask for; raises `UsageError` when a token is missing."""
     if options.local:
         if options.base_url is not None:
             raise UsageError("--local starts a server of its own: leave out --base-url.")
-        from replicate_async.local import LocalReplicate  # noqa: PLC0415 - seldom needed, not small
+        from replicate_async.local import LocalReplicate  # noqa: PLC0415 - slow to import
 
         async with (
             LocalReplicate() as server,
@@ -61,12 +71,11 @@ async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGen
         yield client
 
 
-async def describe(client: Replicate, ref: str, *, local: bool) -> Interface:
-    """Return what the model or version *ref* takes and gives."""
-    parsed = parse_version(ref, "model")
+async def describe(client: Replicate, model: str, options: Options) -> Interface:
+    """Return what a model or version takes and returns."""
+    parsed = parse_version(model)
     if parsed.model is None:
-        # The API does not look up a version by its id alone.
-        return Interface.read(ref, None)
+        return Interface.read(model, None)  # the API does not look up a version by its id alone
     name = str(parsed.model)
     try:
         version = (
@@ -75,18 +84,17 @@ async def describe(client: Replicate, ref: str, *, local: bool) -> Interface:
             else (await client.models.get(name)).latest_version
         )
     except NotFoundError:
-        raise _unknown(ref, local=local) from None
+        raise _unknown(model, options) from None
     if version is None:
         return Interface.read(name, None)
-    interface = Interface.read(name, version.openapi_schema)
-    context_of(client).models.learn(version)  # so that the client need not guess what is a file
-    return interface
+    context_of(client).models.learn(version)  # else the client guesses which inputs are files
+    return Interface.read(name, version.openapi_schema)
 
 
-def _unknown(ref: str, *, local: bool) -> CommandError:
-    if local:
+def _unknown(model: str, options: Options) -> CommandError:
+    if options.local:
         return CommandError(
-            f"The embedded server has no model {ref}; "
-            "'replicate-async models list --local' shows those it has."
+            f"The embedded server has no model {model}; "
+            "'replicate-async models list --local' lists its models."
         )
-    return CommandError(f"There is no model {ref}, or it is not the token's to see.")
+    return CommandError(f"There is no model {model}, or the token may not see it.")

@@ -1,32 +1,19 @@
-"""``--output``: where the files that a model made go, and how far they are."""
+"""``--output``: the files of an output, saved into a folder or under names by a pattern."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Final, cast
-
-from cyclopts import Parameter
+from typing import Final, cast
 
 from replicate_async import FileOutput, SaveProgress, TargetExistsError, save_all
 from replicate_async.cli.console import note, write, write_output
 from replicate_async.cli.errors import CommandError, UsageError
-from replicate_async.cli.progress import Bar
+from replicate_async.cli.progress import FileProgress
 from replicate_async.files.names import split
-
-Output = Annotated[
-    str | None,
-    Parameter(
-        name=("--output", "-o"),
-        help="Save files here: a folder, or a name with {index}, {name}, {stem}, {ext} or {id}.",
-        show_default=False,
-    ),
-]
-Force = Annotated[
-    bool, Parameter(help="With --output: replace files that are there.", show_default=False)
-]
+from replicate_async.files.save_all import files_in
 
 _FIELDS: Final = ("index", "name", "stem", "ext", "id")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
@@ -50,35 +37,30 @@ class Saver:
         self._pattern = name
         self._force = force
         self._saved = 0
-        self.paths: list[Path] = []
 
     async def save(self, files: Sequence[FileOutput], prediction_id: str) -> list[Path]:
-        """Save *files*, which *prediction_id* made, and return where they are."""
+        """Save the files of a prediction; returns their paths."""
         before = self._saved
         self._saved += len(files)
         title = files[0].name if len(files) == 1 else f"{len(files)} files"
         try:
-            with Bar(title) as bar:
-                progress = _Progress(bar)
+            with FileProgress(title) as progress:
                 if self._pattern and not _FIELD.search(self._pattern) and self._saved == 1:
-                    # A name that the user gave is that name, or none.
-                    paths = [await files[0].save(self._output, overwrite=self._force)]
-                else:
-                    paths = await save_all(
-                        files,
-                        self._folder,
-                        overwrite=self._force,
-                        name=lambda at, given: self._name(before + at, given, prediction_id),
-                        on_progress=progress.show,
-                    )
+                    path = await save_file(files[0], self._output, progress, force=self._force)
+                    return [path]
+                return await save_all(
+                    files,
+                    self._folder,
+                    overwrite=self._force,
+                    name=lambda at, given: self._name(before + at, given, prediction_id),
+                    on_progress=_Total(progress).show,
+                )
         except TargetExistsError as error:
-            raise CommandError(f"{error.path} is there already; --force replaces it.") from None
-        self.paths += paths
-        return paths
+            raise CommandError(f"{error.path} exists; --force replaces it.") from None
 
     async def save_output(self, output: object, prediction_id: str, *, joined: bool) -> None:
         """Save the files in *output*, and print it with their paths in their places."""
-        files = files_in(output)
+        files = list(files_in(output))
         if not files:
             note("The output has no files; nothing was saved.")
             write_output(output, joined=joined)
@@ -98,11 +80,18 @@ class Saver:
         return _FIELD.sub(lambda match: values[match[1]], self._pattern)
 
 
-class _Progress:
+async def save_file(file: FileOutput, path: str, progress: FileProgress, *, force: bool) -> Path:
+    """Save *file* at *path*, a name or a folder."""
+    return await file.save(
+        path, overwrite=force, on_progress=lambda saved: progress.show(saved, file.size)
+    )
+
+
+class _Total:
     """The bytes of several files as one number."""
 
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
+    def __init__(self, progress: FileProgress) -> None:
+        self._progress = progress
         self._saved: dict[int, int] = {}
         self._sizes: dict[int, int] = {}
 
@@ -111,20 +100,8 @@ class _Progress:
         self._saved[id(file)] = progress.saved
         self._sizes[id(file)] = file.size or progress.saved
         known = len(self._sizes) == progress.files
-        self._bar.show(sum(self._saved.values()), sum(self._sizes.values()) if known else None)
-
-
-def files_in(output: object) -> list[FileOutput]:
-    """Return the files in *output*, in order."""
-    if isinstance(output, FileOutput):
-        return [output]
-    return [file for part in _parts(output) for file in files_in(part)]
-
-
-def _parts(output: object) -> Iterable[object]:
-    if isinstance(output, dict):
-        return cast("dict[str, object]", output).values()
-    return cast("list[object]", output) if isinstance(output, list) else ()
+        total = sum(self._sizes.values()) if known else None
+        self._progress.show(sum(self._saved.values()), total)
 
 
 def _replaced(output: object, paths: Iterator[Path]) -> object:

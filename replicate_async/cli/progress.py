@@ -1,65 +1,117 @@
-"""Bytes on their way to or from the API, and a bar on the terminal that shows how far they are."""
+"""The progress of a command: one line on stderr where that is a terminal."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from replicate_async import Replicate
+from replicate_async import BatchProgress, BatchTimeouts, Prediction
+from replicate_async.cli.console import note, terminal_width
 from replicate_async.cli.errors import one_line
-from replicate_async.context import context_of
-from replicate_async.resources._prediction_calls import PredictionCalls
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn
+    from rich.table import Column
 
-    from replicate_async.files.download import FileStream
-    from replicate_async.files.output import FileSource
+_WIDEST_BAR: Final = 24
+_WIDEST_NAME: Final = 40
+_LINE_EVERY: Final = 30.0
+"""Seconds between two lines of a batch where stderr is not a terminal."""
+_RECONCILING: Final = (
+    "Some creates were cut off before their answer came. They are looked for in the list of "
+    f"predictions; what is not there after {BatchTimeouts().settle:.0f} s is created again. All "
+    "else goes on meanwhile."
+)
 
-_LONGEST_NAME: Final = 40
 
+class ProgressLine:
+    """One line at the bottom of the terminal, drawn from the first `update` to `clear`.
 
-class Bar:
-    """A bar on stderr for one file; nothing is shown where that is no terminal."""
+    Nothing is drawn where stderr is not a terminal. It can be updated from any thread.
+    """
 
-    def __init__(self, name: str, total: int | None = None) -> None:
-        self._name = one_line(name)[-_LONGEST_NAME:]
-        self._total = total
-        self._shown = sys.stderr.isatty()
+    def __init__(self, columns: Callable[[int], list[ProgressColumn]]) -> None:
+        self.shown: bool = sys.stderr.isatty()
+        self._columns = columns
+        self._started = time.monotonic()
         self._live: Progress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def update(self, **values: Any) -> None:
+        """Draw *values*: ``description``, ``completed``, ``total``, or fields of a column."""
+        if not self.shown:
+            return
+        if self._live is None:
+            from rich.console import Console  # noqa: PLC0415 - slow to import, for terminals only
+            from rich.progress import Progress  # noqa: PLC0415 - as above
+
+            self._live = Progress(
+                *self._columns(terminal_width(sys.stderr)),
+                console=Console(stderr=True),
+                transient=True,
+                # The embedded server uses the two streams itself.
+                redirect_stdout=False,
+                redirect_stderr=False,
+                get_time=time.monotonic,
+            )
+            self._live.add_task(**{"description": "", "total": None} | values)
+            self._live.tasks[0].start_time = self._started
+            self._live.start()
+        self._live.update(self._live.task_ids[0], **values)
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
+    def note(self, text: str) -> None:
+        """Print a message above the line."""
+        if self._live is None:
+            note(text)
+        else:
+            self._live.console.print(text, style="yellow", highlight=False, markup=False)
+
+
+class RunProgress(ProgressLine):
+    """The status of a prediction, and the time since the command began."""
+
+    def __init__(self) -> None:
+        super().__init__(_run_columns)
+
+    def show(self, prediction: Prediction) -> None:
+        """Show how far *prediction* is."""
+        parts = [prediction.model or prediction.id, prediction.status]
+        if progress := prediction.progress:
+            parts.append(f"{progress.percentage:.0%}")
+        self.update(description=one_line(" · ".join(parts)))
+
+
+class FileProgress(ProgressLine):
+    """The bytes of files on their way to or from the API."""
+
+    def __init__(self, name: str, total: int | None = None) -> None:
+        super().__init__(_file_columns)
+        self._name = one_line(name)[-_WIDEST_NAME:]
+        self._total = total
+
     def show(self, done: int, total: int | None = None) -> None:
-        """Show that *done* bytes are there, of *total* if it is known by now; from any thread."""
-        if not self._shown:
-            return
+        """Show that *done* bytes are there, of *total* if that is known by now."""
         self._total = total if total is not None else self._total
-        if self._live is None or self._task is None:
-            self._live = _bar()
-            self._task = self._live.add_task(self._name, total=self._total)
-            self._live.start()
-        self._live.update(self._task, completed=done, total=self._total)
+        self.update(description=self._name, completed=done, total=self._total)
 
 
-class WatchedFile(io.FileIO):
-    """A file that tells how far it has been read."""
+class MeteredFile(io.FileIO):
+    """A file that reports how far it has been read."""
 
     def __init__(self, path: Path, report: Callable[[int], None]) -> None:
         super().__init__(path)
@@ -72,76 +124,93 @@ class WatchedFile(io.FileIO):
         return data
 
 
-class WatchedClient:
-    """A client for files that tells how many bytes of one have come, and how many there are."""
+class BatchProgressLine(ProgressLine):
+    """A batch: a bar on a terminal, else a line of text every 30 seconds.
 
-    def __init__(self, client: Replicate, report: Callable[[int, int | None], None]) -> None:
-        source = PredictionCalls(context_of(client)).files
+    *creates* is the limit of creates a minute that the pace is shown against.
+    """
 
-        async def watched(url: str, start: int = 0, validator: str = "") -> FileStream:
-            stream = await source.open(url, start, validator)
-            return _WatchedStream(stream, start if stream.status == 206 else 0, report)
+    def __init__(self, creates: float | None) -> None:
+        super().__init__(_batch_columns)
+        self._creates = creates
+        self._line_at = time.monotonic() + _LINE_EVERY
+        self._reconciling = False
 
-        self._file_source: FileSource = source._replace(open=watched)
-
-
-class _WatchedStream:
-    def __init__(
-        self, stream: FileStream, start: int, report: Callable[[int, int | None], None]
-    ) -> None:
-        self._stream = stream
-        self._report = report
-        self._done = start
-        length = stream.headers.get("Content-Length", "")
-        known = length.isascii() and length.isdigit() and len(length) < 18
-        self._total = start + int(length) if known else None
-
-    @property
-    def status(self) -> int:
-        return self._stream.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._stream.headers
-
-    @property
-    def encodings(self) -> Sequence[str]:
-        return self._stream.encodings
-
-    @property
-    def encoding_read(self) -> str:
-        return self._stream.encoding_read
-
-    async def read(self) -> bytes:
-        data = await self._stream.read()
-        self._done += len(data)
-        self._report(self._done, self._total)
-        return data
-
-    def close(self) -> None:
-        self._stream.close()
+    def show(self, progress: BatchProgress) -> None:
+        """Show *progress*."""
+        if progress.reconciling and not self._reconciling:
+            self._reconciling = True
+            self.note(_RECONCILING)
+        if self.shown:
+            figures = figures_of(progress, self._creates)
+            self.update(total=progress.total, completed=progress.done, figures=figures)
+        elif time.monotonic() >= self._line_at:
+            self._line_at = time.monotonic() + _LINE_EVERY
+            of = "" if progress.total is None else f" of {progress.total:,}"
+            note(f"{progress.done:,}{of} · {figures_of(progress, self._creates)}")
 
 
-def _bar() -> Progress:
-    from rich.console import Console  # noqa: PLC0415 - only where a terminal shows it
-    from rich.progress import (  # noqa: PLC0415 - rich is slow to import
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+def figures_of(progress: BatchProgress, creates: float | None) -> str:
+    """Return the numbers of *progress* on one line."""
+    limit = "" if creates is None else f" of {creates / 60:.3g}"
+    parts = [f"{progress.ok:,} ok"]
+    for name in ("failed", "uncertain", "resumed", "running", "reconciling"):
+        count: int = getattr(progress, name)
+        if count:
+            parts.append(f"{count:,} {name}")
+    parts.append(f"{progress.rate:.1f}{limit}/s")
+    if progress.eta is not None:
+        parts.append(f"{duration(progress.eta)} left")
+    parts.append(f"{progress.predict_seconds:,.1f} predict s")
+    return " · ".join(parts)
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-        # The embedded server has a use of its own for the two streams.
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
+
+def duration(seconds: float) -> str:
+    """Return *seconds* as a clock shows them."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _run_columns(_width: int) -> list[ProgressColumn]:
+    from rich.progress import SpinnerColumn, TextColumn  # noqa: PLC0415 - for terminals only
+
+    return [
+        SpinnerColumn("dots", style="cyan"),
+        TextColumn("{task.description}", style="dim", markup=False),
+        TextColumn("· {task.elapsed:.1f} s", style="dim"),
+    ]
+
+
+def _file_columns(width: int) -> list[ProgressColumn]:
+    from rich import progress  # noqa: PLC0415 - for terminals only
+
+    bar = min(_WIDEST_BAR, width // 5)
+    return [
+        progress.TextColumn(
+            "{task.description}", markup=False, table_column=_cut(width - bar - 35)
+        ),
+        progress.BarColumn(bar_width=bar),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(compact=True),
+    ]
+
+
+def _batch_columns(width: int) -> list[ProgressColumn]:
+    from rich import progress  # noqa: PLC0415 - for terminals only
+
+    bar = min(_WIDEST_BAR, width // 5)
+    figures = "{task.fields[figures]}"
+    return [
+        progress.TaskProgressColumn(),
+        progress.BarColumn(bar_width=bar),
+        progress.TextColumn(figures, style="dim", table_column=_cut(width - bar - 6)),
+    ]
+
+
+def _cut(width: int) -> Column:
+    """Return a column that is cut at *width*, so that no other has to shrink."""
+    from rich.table import Column  # noqa: PLC0415 - for terminals only
+
+    return Column(max_width=width, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""The file of a batch's results: a row for each, as they come."""
+"""The file of a batch's results: a row for each, as they arrive."""
 
 from __future__ import annotations
 
@@ -15,44 +15,36 @@ from replicate_async.cli.errors import UsageError
 from replicate_async.runs.batch.cells import as_text
 
 COLUMNS: Final = (
-    "key",
-    "index",
-    "status",
-    "output",
-    "error",
-    "prediction_id",
-    "files",
-    "attempts",
-    "predict_seconds",
-    "input",
-)
+    "key", "index", "status", "output", "error", "prediction_id", "files", "attempts",
+    "predict_seconds", "input",
+)  # fmt: skip
 _FORMATS: Final = (".jsonl", ".ndjson", ".csv")
 
 
 class ResultFile:
-    """A file at *path* that is written beside its place, as *part*, and put there when it is whole.
+    """A file at *path*, which is written as *part* beside it and renamed when it is complete.
 
-    So what an earlier run left stays until this one has all. Nothing is touched before the first
-    row. Raises `UsageError` for a name that says no format.
+    The results of an earlier run stay until then. Nothing is written before the first row. Raises
+    `UsageError` for another format.
     """
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in _FORMATS:
             raise UsageError(
                 f"{path} ends in none of {', '.join(_FORMATS)}; 'replicate-async batch export' "
-                "makes others of the journal."
+                "writes others from the journal."
             )
         self.path = path
         self.part: Path = path.with_name(f"{path.name}.part")
         self.rows: int = 0
-        """How many were written."""
+        """The number of rows written."""
         self.whole: bool = False
-        """Whether it is in its place."""
+        """Whether it is complete, at *path*."""
         self._file: IO[str] | None = None
         self._table: Any = None
 
     def write(self, result: BatchResult[Any], *, joined: bool = False) -> None:
-        """Write the row of *result*, through to the file.
+        """Write and flush the row of *result*.
 
         With *joined*, a list of strings is one text in CSV.
         """
@@ -78,7 +70,7 @@ class ResultFile:
         return file
 
     def finish(self) -> None:
-        """Put it in its place: there will be no more rows."""
+        """Complete it: no more rows follow."""
         (self._file or self._open()).close()
         os.replace(self.part, self.path)  # noqa: PTH105 - says what it does
         self.whole = True

@@ -221,6 +221,7 @@ class FileOutput:
         *,
         overwrite: bool = False,
         max_size: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Path:
         """Save the file and return its path.
 
@@ -230,6 +231,8 @@ class FileOutput:
         overwrite: replace an existing file; otherwise `TargetExistsError` is raised. A symbolic
             link is never replaced.
         max_size: bytes; a larger file raises `FileTooLargeError`.
+        on_progress: is called on the event loop with the bytes saved so far, first when the host
+            has answered.
 
         The file appears complete or not at all. An interrupted download is resumed by the next
         save to the same path, also after the process was killed.
@@ -247,6 +250,7 @@ class FileOutput:
             checked_path(path, "path"),
             name=name,
             overwrite=overwrite,
+            on_write=on_progress,
         )
 
     async def _refreshed(self) -> str | None:

@@ -63,7 +63,7 @@ async def save_all(
     if isinstance(concurrency, bool) or concurrency < 1:
         raise InvalidArgumentError(f"concurrency={shorten(concurrency)} must be 1 or more.")
     place = checked_path(folder, "folder")
-    files = list(_files_in(output, frozenset()))
+    files = list(files_in(output))
     paths: dict[int, Path] = {}
     names = _Names(Path(place), len(files), overwrite=overwrite)
     slots = asyncio.Semaphore(concurrency)
@@ -137,13 +137,13 @@ class _Names:
         return not self._overwrite and os.path.lexists(self._folder / name)
 
 
-def _files_in(value: object, parents: frozenset[int]) -> Iterator[FileOutput]:
+def files_in(value: object, parents: frozenset[int] = frozenset()) -> Iterator[FileOutput]:
     """Yield the files in *value*, in order; *parents* are the ids of the values around it."""
     if isinstance(value, FileOutput):
         yield value
     elif id(value) not in parents:  # a value that contains itself is walked once
         for part in _parts(value):
-            yield from _files_in(part, parents | {id(value)})
+            yield from files_in(part, parents | {id(value)})
 
 
 def _parts(value: object) -> Iterable[object]:

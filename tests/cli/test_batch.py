@@ -158,7 +158,7 @@ async def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_made_twice(
     again = await run(*command, server=server)
 
     assert ran.code == 130
-    assert "To go on: " in ran.err
+    assert "To resume: " in ran.err
     assert again.code == 0, again.err
     made = [prediction.input or {} for prediction in await predictions(server)]
     assert sorted(given["seconds"] for given in made) == [1, 1.001, 1.002, 1.003]
@@ -238,10 +238,10 @@ async def test_a_terminal_shows_how_far_it_is(server: LocalReplicate, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--rate", "fast"), "--rate 'fast' is no rate"),
+        (("--rate", "fast"), "--rate 'fast' is not a rate"),
         (("--map", "text"), "--map 'text' is not input=column"),
         (("--output", "out.txt"), "ends in none of .jsonl"),
-        (("--input", "none.jsonl"), "none.jsonl is no file"),
+        (("--input", "none.jsonl"), "none.jsonl is not a file"),
     ],
 )
 async def test_what_cannot_be_right_is_said(

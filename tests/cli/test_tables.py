@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.input_rows import Rows
-from replicate_async.cli.text_lines import LineSplitter, lines_of_file
+from replicate_async.cli.tables import LineSplitter, Rows
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:
@@ -81,13 +80,14 @@ def test_lines_are_the_same_at_every_cut(encoding: str, size: int) -> None:
     ]
     lines += splitter.feed(b"", final=True)
 
-    assert [line.decode() for line in lines] == text.split("\n")
+    assert lines == text.split("\n")
 
 
 def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
-    long = b"x" * (3 * 2**20 + 1)
+    long = "x" * (3 * 2**20 + 1)
+    lines = f'{{"text": "{long}"}}\n{{"text": "y"}}\n'
 
-    assert list(lines_of_file(written(tmp_path, "in.jsonl", long + b"\ny\n"))) == [long, b"y"]
+    assert list(Rows(written(tmp_path, "in.jsonl", lines))) == [{"text": long}, {"text": "y"}]
 
 
 def test_a_cell_may_have_any_length(tmp_path: Path) -> None:
@@ -106,6 +106,14 @@ def test_the_header_says_what_separates_cells(tmp_path: Path, delimiter: str) ->
     text = f"id{delimiter}text\n1{delimiter}a\n"
 
     assert list(Rows(written(tmp_path, "in.csv", text))) == [{"id": "1", "text": "a"}]
+
+
+@pytest.mark.parametrize("rows", [2, 9000])
+def test_the_line_that_is_not_text_is_named(tmp_path: Path, rows: int) -> None:
+    lines = b'{"a": 1}\n' * rows + b'{"a": "caf\xe9"}\n'
+
+    with pytest.raises(UsageError, match=f"line {rows + 1}: it is not text in UTF-8"):
+        list(Rows(written(tmp_path, "in.jsonl", lines)))
 
 
 def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
@@ -137,9 +145,9 @@ def test_rows_of_csv_are_at_the_line_where_they_begin(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("a,b\n1,2\n1,2,3\n", "line 3: more cells"),
-        (b"a\nb\n\xff\n", "line 3: it is no text in UTF-8"),
-        (b"a\n" + b"b\n" * 9000 + b"caf\xe9\n", "line 9002: it is no text in UTF-8"),
-        (codecs.BOM_UTF16_LE + "a\nb".encode("utf-16-le") + b"x", "it is no text in UTF-8"),
+        (b"a\nb\n\xff\n", "line 3: it is not text in UTF-8"),
+        (b"a\n" + b"b\n" * 9000 + b"caf\xe9\n", "line 9002: it is not text in UTF-8"),
+        (codecs.BOM_UTF16_LE + "a\nb".encode("utf-16-le") + b"x", "it is not text in UTF-8"),
         ('a\n1\n"open\n2\n', "line 3: unexpected end of data"),
     ],
 )
@@ -169,5 +177,5 @@ def test_a_name_that_says_no_format_is_refused(tmp_path: Path, name: str) -> Non
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         Rows(tmp_path / "in.jsonl")

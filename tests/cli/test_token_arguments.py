@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from replicate_async.cli import app
+from replicate_async.cli import main
 from replicate_async.cli.errors import without_tokens
 
 LIKE_A_TOKEN = "r8_" + "Ab1" * 12
@@ -63,7 +63,7 @@ HELP = [
 def said(
     arguments: Sequence[str], token: str, capfd: pytest.CaptureFixture[str]
 ) -> tuple[int, str]:
-    code = app.run([argument.replace("<T>", token) for argument in arguments])
+    code = main.run([argument.replace("<T>", token) for argument in arguments])
     out, err = capfd.readouterr()
     return code, out + err
 

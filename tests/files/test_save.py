@@ -82,6 +82,20 @@ async def test_a_taken_name_from_the_host_is_numbered(tmp_path: Path) -> None:
     assert (tmp_path / "output.png").read_bytes() == b"new"
 
 
+async def test_a_save_reports_the_bytes_saved_so_far(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    async with (
+        FaultServer(lambda _: Answer(body=b"12345")) as server,
+        Replicate(TOKEN, base_url=server.url) as client,
+    ):
+        file = FileOutput(f"{server.origin}/a").with_client(client)
+        await file.save(tmp_path / "a.bin", on_progress=seen.append)
+
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, 5)
+
+
 async def test_a_file_that_appears_during_the_save_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
 

@@ -3,114 +3,105 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import signal
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Final, Literal, cast
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import App, Parameter, types
 
 from replicate_async import JournalLostError, Limits, ReplicateError
-from replicate_async.cli.batch_display import Display
-from replicate_async.cli.commands.run import Inputs as Constants
-from replicate_async.cli.commands.run import Ref
-from replicate_async.cli.console import note, write_json, write_table
+from replicate_async.cli.console import note, terminal_width, wrapped, write_json, write_table
 from replicate_async.cli.errors import CommandError, UsageError
-from replicate_async.cli.input_rows import Rows
+from replicate_async.cli.input_rows import InputRows, KeyedInput, read_map
 from replicate_async.cli.inputs import read_inputs
-from replicate_async.cli.options import DEFAULTS, Options, connect, describe
+from replicate_async.cli.options import (
+    DEFAULTS,
+    InputArgument,
+    Model,
+    Options,
+    connect,
+    describe,
+)
+from replicate_async.cli.progress import BatchProgressLine
 from replicate_async.cli.result_file import ResultFile
-from replicate_async.cli.row_inputs import Inputs, KeyedInput, read_map
+from replicate_async.cli.signals import SIGNALS
+from replicate_async.cli.tables import Rows
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.journal.entry import State
 from replicate_async.runs.batch.journal.export import Format, export
 from replicate_async.runs.batch.journal.reader import status
 from replicate_async.runs.batch.journal.resolve import resolve_absent
 
+app = App(name="batch")
+
+JournalPath = Annotated[
+    types.ExistingFile, Parameter(name="journal", help="The journal of a batch.")
+]
+OutputPath = Annotated[Path, Parameter(name=("--output", "-o"))]
+
 _MOST_SHOWN: Final = 20
-_PER: dict[str, float] = {"s": 60, "min": 1, "h": 1 / 60}
+_PER: Final[dict[str, float]] = {"s": 60, "min": 1, "h": 1 / 60}
+_FORMATS: Final[dict[str, Format]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
 
 
+@app.default
 async def batch(
-    ref: Ref,
+    model: Model,
     /,
-    *inputs: Constants,
-    input: Annotated[
-        Path,
-        Parameter(
-            name=["--input", "-i"],
-            help="Rows: .jsonl, .csv or .parquet; - is JSON lines on stdin.",
-            allow_leading_hyphen=True,
-        ),
-    ],
-    output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Results: .jsonl or .csv, a row each.")
-    ],
-    map: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="input=column: the column that an input is read from; given once for each. "
-            "Without it, every column is the input of its name."
-        ),
-    ] = (),
-    key: Annotated[
-        str | None,
-        Parameter(
-            help="The input or the column that names a row; its content unless given. A column "
-            "that is no input is not sent.",
-            show_default=False,
-        ),
-    ] = None,
-    match: Annotated[
-        Literal["input", "key"],
-        Parameter(help="key: --key alone names a row, whose values may differ at each run."),
-    ] = "input",
-    concurrency: Annotated[
-        int | None, Parameter(help="Predictions at a time.", show_default=False)
-    ] = None,
-    rate: Annotated[
-        str | None,
-        Parameter(help="Creations, such as 600/min or 10/s; 600/min unless given."),
-    ] = None,
-    journal: Annotated[
-        Path | None,
-        Parameter(help="What makes it resume; OUTPUT.journal unless given.", show_default=False),
-    ] = None,
-    save_files: Annotated[
-        Path | None, Parameter(help="A folder for output files.", show_default=False)
-    ] = None,
-    retries: Annotated[int, Parameter(help="For runs that failed by chance.")] = 0,
-    retry_failed: Annotated[
-        bool, Parameter(help="Run again what failed before.", show_default=False)
-    ] = False,
-    max_seconds: Annotated[
-        float | None, Parameter(help="Stop creating after that long.", show_default=False)
-    ] = None,
-    max_predictions: Annotated[
-        int | None, Parameter(help="Stop creating after so many.", show_default=False)
-    ] = None,
-    limit: Annotated[
-        int | None, Parameter(help="Read the first rows only.", show_default=False)
-    ] = None,
-    dry_run: Annotated[
-        bool, Parameter(help="Check the inputs and count; create nothing.", show_default=False)
-    ] = False,
-    on_interrupt: Annotated[
-        Literal["drain", "cancel"],
-        Parameter(help="What the first Ctrl-C does with the predictions that run."),
-    ] = "drain",
+    *inputs: InputArgument,
+    input: Annotated[Path, Parameter(name=("--input", "-i"), allow_leading_hyphen=True)],
+    output: OutputPath,
+    map: tuple[str, ...] = (),
+    key: str | None = None,
+    match: Literal["input", "key"] = "input",
+    concurrency: types.PositiveInt | None = None,
+    rate: str | None = None,
+    journal: Path | None = None,
+    save_files: Path | None = None,
+    retries: types.NonNegativeInt = 0,
+    retry_failed: bool = False,
+    max_seconds: types.NonNegativeFloat | None = None,
+    max_predictions: types.NonNegativeInt | None = None,
+    limit: types.NonNegativeInt | None = None,
+    dry_run: bool = False,
+    on_interrupt: Literal["drain", "cancel"] = "drain",
     options: Options = DEFAULTS,
-) -> None:
-    """Run a model for every row of a file.
+) -> int:
+    """Run a model for every row of a file; the same command resumes.
 
-    The same command goes on where it left off: nothing is run, or paid for, twice. The first
-    Ctrl-C stops creating, the second ends it at once.
+    Nothing is run, or paid for, twice.
+    The first Ctrl-C stops creating, the second ends the command at once.
+
+    $ replicate-async batch owner/name -i inputs.csv -o results.jsonl --map prompt=text seed=1
+
+    Args:
+        input: Rows: .jsonl, .csv or .parquet; - is JSON lines on stdin.
+        output: Results: .jsonl or .csv, a row each.
+        map: input=column: the column that an input is read from; given once for each.
+            By default, every column is the input of its name.
+        key: The input or the column that names a row; by default its content.
+            A column that is not an input is not sent.
+        match: key: --key alone names a row, whose values may differ at each run.
+        concurrency: Predictions at a time.
+        rate: Creates, such as 300/min or 10/s; by default 600/min.
+        journal: The file to resume from; by default OUTPUT.journal.
+        save_files: A folder for output files.
+        retries: For runs that failed by chance; by default none.
+        retry_failed: Run again what failed in an earlier run.
+        max_seconds: Stop creating after so many seconds.
+        max_predictions: Stop creating after so many.
+        limit: Read the first rows only.
+        dry_run: Check the inputs and count; create nothing.
+        on_interrupt: Whether the first Ctrl-C waits for running predictions or cancels them.
     """
     rows = Rows(input)
     results = None if dry_run else ResultFile(output)
@@ -118,14 +109,14 @@ async def batch(
     where = journal or output.with_name(f"{output.name}.journal")
     limits = Limits() if rate is None else Limits(creates=_per_minute(rate))
     async with connect(options, limits=limits) as client:
-        interface = await describe(client, ref, local=options.local)
+        interface = await describe(client, model, options)
         fixed = read_inputs(inputs, interface)
-        rows_in = Inputs(rows, interface, columns=columns, fixed=fixed, limit=limit, key=key)
-        given = await asyncio.to_thread(rows_in.checked)
-        with Display(limits.creates) as display:
+        given = InputRows(rows, interface, columns=columns, fixed=fixed, limit=limit, key=key)
+        checked = await asyncio.to_thread(given.checked)
+        with BatchProgressLine(limits.creates) as progress:
             running = client.batch(
-                ref,
-                given,
+                model,
+                checked,
                 concurrency=concurrency,
                 journal=where,
                 key=None if key is None else _key_of,
@@ -136,44 +127,37 @@ async def batch(
                 max_seconds=max_seconds,
                 max_predictions=max_predictions,
                 dry_run=dry_run,
-                on_progress=display.show,
+                on_progress=progress.show,
             )
-            collected = _Collected(running, results, joined=interface.is_text)
+            collector = _Collector(running, results, joined=interface.is_text)
             try:
-                with _interrupts(collected, display, drain=on_interrupt == "drain") as received:
-                    await collected.run()
-            except JournalLostError:
-                if results is not None and results.rows:
-                    note(
-                        f"Keep a copy of {results.part}: the next run replaces it, and without "
-                        "the journal nothing else holds these results."
-                    )
-                raise
+                await _collect(collector, progress, drain=on_interrupt == "drain")
             finally:
-                display.close()
-                collected.tell()
+                progress.clear()
+                collector.note_outcome()
     if options.json:
         write_json(msgspec.to_builtins(running.summary))
-    if received:
-        raise CommandError("interrupted", code=128 + received[0])
-    collected.judge(where, dry_run=dry_run)
+    if code := SIGNALS.get().code:
+        return code
+    collector.raise_for_failures(where, dry_run=dry_run)
+    return 0
 
 
-class _Collected:
-    """The results of a batch on their way to a file, None in a dry run.
+class _Collector:
+    """Writes the results of a batch to a file; *file* is None in a dry run.
 
     *joined* is whether a list of strings in an output is one text.
     """
 
     def __init__(self, batch: Batch[object], file: ResultFile | None, *, joined: bool) -> None:
         self.batch = batch
-        self._file = file
+        self.file = file
         self._joined = joined
         self._first_error: ReplicateError | None = None
 
     async def run(self) -> None:
-        """Take all; the file gets its place if nobody interrupted them."""
-        file = self._file
+        """Write all results; the file gets its name unless the batch was interrupted."""
+        file = self.file
         async with self.batch:
             with file or nullcontext():
                 async for result in self.batch:
@@ -183,18 +167,18 @@ class _Collected:
                 if file is not None and self.batch.summary.stopped != "stop":
                     await asyncio.to_thread(file.finish)
 
-    def tell(self) -> None:
-        """Say what it came to, where the results are, and how to go on if this was not all."""
+    def note_outcome(self) -> None:
+        """Print the counts, where the results are, and how to resume a batch that has not ended."""
         summary = self.batch.summary
         if summary.done or summary.planned:
             note(str(summary))
             note(self.where())
         if summary.stopped not in (None, "error"):
-            note(_resume())
+            note(_resume(), wrap=False)  # to be pasted
 
     def where(self) -> str:
-        """Say where the results are."""
-        file, total = self._file, self.batch.summary.total
+        """Return where the results are."""
+        file, total = self.file, self.batch.summary.total
         if file is None:
             return "Nothing was created."
         if file.whole:
@@ -202,8 +186,8 @@ class _Collected:
             return f"{file.rows:,}{of} rows in {file.path}"
         return f"{file.rows:,} rows so far in {file.part}; {file.path} is written at the end."
 
-    def judge(self, journal: Path, *, dry_run: bool) -> None:
-        """Say what went wrong; raises `CommandError` for items that failed."""
+    def raise_for_failures(self, journal: Path, *, dry_run: bool) -> None:
+        """Name the items that are uncertain; raises `CommandError` for items that failed."""
         summary = self.batch.summary
         if summary.uncertain:
             note(
@@ -219,6 +203,32 @@ class _Collected:
             )
 
 
+async def _collect(collector: _Collector, progress: BatchProgressLine, *, drain: bool) -> None:
+    """Run the batch; the first signal stops it, the second ends the process."""
+
+    def stop() -> None:
+        collector.batch.stop(drain=drain)
+        what = "running ones are awaited" if drain else "running ones are canceled"
+        progress.note(f"No more predictions are created; {what}. Ctrl-C again ends it at once.")
+
+    def last_words() -> str:
+        where = wrapped(collector.where(), terminal_width(sys.stderr))
+        return "\n".join(["", *where, _resume(), ""])
+
+    try:
+        with SIGNALS.get().stopping(stop, last_words):
+            await collector.run()
+    except JournalLostError:
+        file = collector.file
+        if file is not None and file.rows:
+            progress.clear()
+            note(
+                f"Keep a copy of {file.part}: the next run replaces it, and without the journal "
+                "nothing else holds these results."
+            )
+        raise
+
+
 def _key_of(given: object) -> str:
     return cast("KeyedInput", given).key
 
@@ -228,50 +238,19 @@ def _per_minute(rate: str) -> float:
     try:
         return float(number) * _PER[per.strip() or "min"]
     except (KeyError, ValueError):
-        raise UsageError(f"--rate {rate!r} is no rate; write 600/min, 10/s or 600.") from None
-
-
-@contextmanager
-def _interrupts(
-    collected: _Collected, display: Display, *, drain: bool
-) -> Generator[Sequence[int]]:
-    """Stop the batch at the first Ctrl-C, and end the process at the second.
-
-    Yields the signals that came.
-    """
-    loop = asyncio.get_running_loop()
-    received: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if received:
-            display.close()
-            os.write(2, f"\n{collected.where()}\n{_resume()}\n".encode())
-            os._exit(128 + number)
-        received.append(number)
-        loop.call_soon_threadsafe(begin)
-
-    def begin() -> None:
-        collected.batch.stop(drain=drain)
-        what = "waiting for those that run" if drain else "cancelling those that run"
-        display.say(f"No more predictions are created; {what}. Ctrl-C again ends it at once.")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raise UsageError(f"--rate {rate!r} is not a rate; write 600/min, 10/s or 600.") from None
 
 
 def _resume() -> str:
-    return f"To go on: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    return f"To resume: {shlex.join(['replicate-async', *sys.argv[1:]])}"
 
 
-JournalPath = Annotated[Path, Parameter(name="journal", help="The journal of a batch.")]
-
-
+@app.command(name="status")
 async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) -> None:
-    """Show how far a batch is, also while it runs."""
+    """Show how far a batch is, also while it runs.
+
+    $ replicate-async batch status results.jsonl.journal
+    """
     found = await asyncio.to_thread(status, journal)
     if options.json:
         write_json(found)
@@ -285,11 +264,11 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
             for state, count in found.counts.items()
             if state is not State.DONE and (count or state is not State.FINISHED)
         ),
-        ["predict seconds", f"{found.predict_seconds:,.1f}"],
+        ["predict_seconds", f"{found.predict_seconds:,.1f}"],
     ]
     if found.per_second is not None:
-        rows.append(["per second", f"{found.per_second:.1f}"])
-    write_table(["", str(journal)], rows)
+        rows.append(["per_second", f"{found.per_second:.1f}"])
+    write_table(["state", "count"], rows)
     if found.undecided:
         note(_undecided(journal, found.undecided))
 
@@ -306,26 +285,26 @@ def _undecided(journal: Path, keys: Sequence[str]) -> str:
     )
 
 
+@app.command(name="resolve")
 async def batch_resolve(
     journal: JournalPath,
-    key: Annotated[
-        str, Parameter(name="key", help="What names the item: in the results, and in batch status.")
-    ],
+    key: str,
     /,
     *,
-    prediction: Annotated[
-        str | None,
-        Parameter(help="The prediction that was created for it.", show_default=False),
-    ] = None,
-    absent: Annotated[
-        bool, Parameter(help="None was created: the next run creates it.", show_default=False)
-    ] = False,
+    prediction: str | None = None,
+    absent: bool = False,
     options: Options = DEFAULTS,
 ) -> None:
     """Decide about an item that may or may not have been created.
 
-    The next run of the batch waits for the prediction that you name, which must be there, or
-    creates the item.
+    The next run of the batch waits for the prediction that you name, or creates the item.
+
+    $ replicate-async batch resolve results.jsonl.journal KEY --absent
+
+    Args:
+        key: The key of the item, in the results and in batch status.
+        prediction: The prediction that was created for it.
+        absent: None was created: the next run creates it.
     """
     if (prediction is None) is not absent:
         raise UsageError("Give either --prediction ID or --absent.")
@@ -338,18 +317,17 @@ async def batch_resolve(
     note(f"{key}: the next run waits for prediction {prediction}.")
 
 
-async def batch_export(
-    journal: JournalPath,
-    /,
-    *,
-    output: Annotated[
-        Path, Parameter(name=["--output", "-o"], help="Where to: .jsonl, .csv or .parquet.")
-    ],
-) -> None:
-    """Write what a journal has as a table, also while its batch runs."""
-    formats: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-    wanted = formats.get(output.suffix.lower())
+@app.command(name="export")
+async def batch_export(journal: JournalPath, /, *, output: OutputPath) -> None:
+    """Export a journal as a table, also while its batch runs.
+
+    $ replicate-async batch export results.jsonl.journal --output results.parquet
+
+    Args:
+        output: The table: .jsonl, .csv or .parquet.
+    """
+    wanted = _FORMATS.get(output.suffix.lower())
     if wanted is None:
-        raise UsageError(f"{output} ends in none of {', '.join(formats)}.")
+        raise UsageError(f"{output} ends in none of {', '.join(_FORMATS)}.")
     count = await asyncio.to_thread(export, journal, output, wanted)
     note(f"{count:,} rows in {output}")

@@ -9,48 +9,39 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, types
 
 from replicate_async.cli.console import note, write, write_json_line
-from replicate_async.cli.errors import CommandError, UsageError, one_line
+from replicate_async.cli.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from replicate_async.local import LocalReplicate
 
-DEFAULT_PORT: Final = 8080
-_HERE: Final = {"127.0.0.1", "::1", "localhost"}
+_THIS_MACHINE: Final = {"127.0.0.1", "::1", "localhost"}
 
 
 async def serve(
     *,
-    host: Annotated[str, Parameter(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[
-        int,
-        Parameter(help="0 takes a free one.", validator=validators.Number(gte=0, lte=65_535)),
-    ] = DEFAULT_PORT,
-    token: Annotated[
-        str | None,
-        Parameter(
-            help="The token that clients must send; one is made up unless given. The environment "
-            "is the better place for it: other users can see a command line.",
-            env_var="REPLICATE_LOCAL_TOKEN",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help='A function to serve, "module:name" or "owner/model=module:name"; repeatable.',
-            show_default=False,
-        ),
-    ] = (),
-    json: Annotated[
-        bool, Parameter(help="Print the ready line as JSON.", show_default=False)
-    ] = False,
+    host: str = "127.0.0.1",
+    port: types.Port = 8080,
+    token: Annotated[str | None, Parameter(env_var="REPLICATE_LOCAL_TOKEN")] = None,
+    model: tuple[str, ...] = (),
+    json: bool = False,
 ) -> None:
     """Serve the API on this machine, with real models made of Python functions.
 
     It comes with a few models, such as local/storyteller. Ctrl-C stops it, and all that runs.
+
+    $ replicate-async serve --port 0 --model acme/resize=shop.models:resize
+
+    Args:
+        host: The address to listen at.
+        port: 0 takes a free one.
+        token: The token that clients must send; by default a random one.
+            Set it in the environment: other users can see a command line.
+        model: A function or class to serve, "module:name" or "owner/model=module:name";
+            given once for each.
+        json: Print address and token as JSON.
     """
     from replicate_async.local import LocalReplicate  # noqa: PLC0415 - so that --help is quick
 
@@ -61,10 +52,10 @@ async def serve(
     except OSError as error:
         raise _not_listening(host, port, error) from None
     try:
-        _say_ready(server, added, own_token=not token, json=json)
-        if host not in _HERE:
+        _print_ready(server, added, own_token=not token, json=json)
+        if host not in _THIS_MACHINE:
             note(
-                f"warning: {host} may be reached by other machines, and tokens go over it in clear"
+                f"warning: other machines may reach {host}, and tokens go there without encryption"
             )
         await asyncio.Event().wait()
     finally:
@@ -73,27 +64,27 @@ async def serve(
             note("stopped")
 
 
-def _say_ready(server: LocalReplicate, added: list[str], *, own_token: bool, json: bool) -> None:
+def _print_ready(server: LocalReplicate, added: list[str], *, own_token: bool, json: bool) -> None:
     if json:
-        ready = {"url": server.url, "api_token": server.api_token if own_token else None}
-        write_json_line(ready)
+        write_json_line({"url": server.url, "api_token": server.api_token if own_token else None})
         return
-    # A token that was given is known, and may be one that serves elsewhere too.
+    # A token that was given may be in use elsewhere too.
     token = server.api_token if own_token else "(the one that you gave)"
     exported = token if own_token else "..."
-    yours = f"Of your own it has {', '.join(added)}\n" if added else ""
+    yours = f"Your models: {', '.join(added)}\n" if added else ""
     write(
         f"Serving the Replicate API at {server.url}\n"
         f"The token is {token}\n{yours}\n"
         f"  export REPLICATE_BASE_URL={server.url}\n"
         f"  export REPLICATE_API_TOKEN={exported}\n\n"
-        'Then, in another terminal: replicate-async stream local/storyteller prompt="Once upon"\n'
+        "Then, in another terminal:\n\n"
+        '  replicate-async stream local/storyteller prompt="Once upon"\n\n'
         "Ctrl-C stops the server.\n"
     )
 
 
 def _add(server: LocalReplicate, argument: str) -> str:
-    """Register the function that ``--model`` names; returns the model's name."""
+    """Add the function that ``--model`` names; returns the model's name."""
     ref, equals, path = argument.rpartition("=")
     module_name, colon, name = path.partition(":")
     if not (colon and module_name and name) or (equals and not ref):
@@ -106,9 +97,7 @@ def _add(server: LocalReplicate, argument: str) -> str:
         function: object = importlib.import_module(module_name)
         for part in name.split("."):
             function = getattr(function, part)
-    except ImportError as error:
-        raise CommandError(f"--model {argument}: {error}.") from None
-    except AttributeError as error:
+    except (ImportError, AttributeError) as error:
         raise CommandError(f"--model {argument}: {error}.") from None
     except Exception as error:  # noqa: BLE001 - the module's own code may raise anything
         raise CommandError(
@@ -116,16 +105,12 @@ def _add(server: LocalReplicate, argument: str) -> str:
         ) from None
     if not callable(function):
         raise UsageError(f"--model {argument}: it is a {type(function).__name__}, not a function.")
-    ref = ref or f"{server.username}/{_model_name(name)}"
+    ref = ref or f"{server.username}/{name.rpartition('.')[2].strip('_').replace('_', '-').lower()}"
     try:
         server.add_model(ref, function)
     except (TypeError, ValueError) as error:
-        raise CommandError(f"--model {argument}: {one_line(error)}") from None
+        raise CommandError(f"--model {argument}: {error}") from None
     return ref
-
-
-def _model_name(name: str) -> str:
-    return name.rpartition(".")[2].strip("_").replace("_", "-").lower()
 
 
 def _not_listening(host: str, port: int, error: OSError) -> CommandError:

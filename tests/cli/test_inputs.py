@@ -10,8 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.inputs import read_inputs
-from replicate_async.cli.schema import listing
+from replicate_async.cli.inputs import listing, read_inputs
 from replicate_async.interface.read import Interface
 
 COMPONENTS: dict[str, Any] = {

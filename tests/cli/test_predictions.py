@@ -36,7 +36,7 @@ async def test_predictions_are_listed_shown_and_canceled(server: LocalReplicate)
     assert again.err == f"prediction {first.id} had succeeded already\n"
     assert (unknown.code, unknown.err) == (
         1,
-        "error: There is no prediction nope, or it belongs to another account.\n",
+        "error: There is no prediction nope, or the token may not see it.\n",
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.input_rows import Rows
-from replicate_async.cli.row_inputs import Inputs, KeyedInput, SizedInputs, read_map
+from replicate_async.cli.input_rows import InputRows, KeyedInput, SizedInputRows, read_map
+from replicate_async.cli.tables import Rows
 from replicate_async.interface.read import Interface
 
 SCHEMA = {
@@ -39,9 +39,9 @@ def written(folder: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
-def inputs(path: Path, **options: Any) -> Inputs:
+def inputs(path: Path, **options: Any) -> InputRows:
     defaults: dict[str, Any] = {"columns": {}, "fixed": {}}
-    return Inputs(Rows(path), INTERFACE, **(defaults | options))
+    return InputRows(Rows(path), INTERFACE, **(defaults | options))
 
 
 def test_cells_of_csv_are_read_by_the_models_schema(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_the_number_is_known_where_the_file_can_be_read_ahead(tmp_path: Path) ->
 
     sized = inputs(rows, limit=3).checked()
 
-    assert isinstance(sized, SizedInputs)
+    assert isinstance(sized, SizedInputRows)
     assert (len(sized), len(list(sized))) == (3, 3)
     assert len(sized_of(inputs(rows))) == 5
     assert len(sized_of(inputs(rows, limit=0))) == 0
 
 
-def sized_of(inputs: Inputs) -> SizedInputs:
+def sized_of(inputs: InputRows) -> SizedInputRows:
     made = inputs.checked()
-    assert isinstance(made, SizedInputs)
+    assert isinstance(made, SizedInputRows)
     return made
 
 
@@ -208,7 +208,7 @@ def test_a_key_that_is_an_input_is_sent(tmp_path: Path) -> None:
 def test_a_model_of_unknown_inputs_gets_the_key_too(tmp_path: Path) -> None:
     rows = Rows(written(tmp_path, "in.csv", "id,prompt\n007,a\n"))
 
-    (made,) = Inputs(rows, Interface.read("id", None), columns={}, fixed={}, key="id")
+    (made,) = InputRows(rows, Interface.read("id", None), columns={}, fixed={}, key="id")
 
     assert keyed(made) == ({"id": "007", "prompt": "a"}, "007")
 

@@ -60,7 +60,7 @@ async def test_it_serves_functions_of_the_working_directory_and_shows_no_token_i
     ran = await ended(process)
 
     assert outputs == ["€2.0", "€2.0"]
-    assert "Of your own it has dev/price-tag, acme/tag\n" in said
+    assert "Your models: dev/price-tag, acme/tag\n" in said
     assert TOKEN not in said + ran.out + ran.err
 
 

@@ -85,7 +85,9 @@ async def test_json_says_where_the_files_are(server: LocalReplicate, tmp_path: P
     ]
 
 
-async def test_files_inside_an_object_are_paths_in_what_is_printed(tmp_path: Path) -> None:
+async def test_files_inside_an_object_are_paths_in_what_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from replicate_async import FileOutput
     from replicate_async.cli.output_files import Saver
 
@@ -93,7 +95,8 @@ async def test_files_inside_an_object_are_paths_in_what_is_printed(tmp_path: Pat
     output = {"files": [FileOutput("data:image/png;base64,eA==")], "n": 1}
     await saver.save_output(output, "abc", joined=False)
 
-    assert saver.paths == [tmp_path / "output.png"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {"files": [str(tmp_path / "output.png")], "n": 1}
 
 
 @pytest.mark.parametrize("output", ["", "-", "--json"])

@@ -1,0 +1,97 @@
+"""Lists and single records of the API, as tables, cards or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
+
+import msgspec
+
+from replicate_async import NotFoundError, Prediction, Replicate, Training
+from replicate_async.cli.console import clock, note, write, write_card, write_json, write_table
+from replicate_async.cli.errors import CommandError
+from replicate_async.cli.inputs import shown
+from replicate_async.cli.options import Options, connect
+
+T = TypeVar("T")
+
+RUN_HEADER: Final = ("id", "model", "status", "created")
+
+
+async def show_list(
+    options: Options,
+    listing: Callable[[Replicate], AsyncIterable[T]],
+    limit: int,
+    header: Sequence[str],
+    row: Callable[[T], Sequence[str]],
+) -> None:
+    """Print the first *limit* records of *listing*."""
+    found: list[T] = []
+    async with connect(options) as client:
+        async for item in listing(client):
+            found.append(item)
+            if len(found) == limit:
+                break
+    if options.json:
+        write_json(found)
+    else:
+        write_table(header, [row(item) for item in found])
+
+
+async def show_record(
+    options: Options,
+    name: str,
+    call: Callable[[Replicate], Awaitable[T]],
+    show: Callable[[T], object],
+) -> None:
+    """Print the record that *call* returns; *name*, such as "file abc", is for an error."""
+    async with connect(options) as client:
+        try:
+            found = await call(client)
+        except NotFoundError:
+            raise CommandError(f"There is no {name}, or the token may not see it.") from None
+    if options.json:
+        write_json(found)
+    else:
+        show(found)
+
+
+def show_run(run: Prediction | Training) -> None:
+    """Print a prediction or a training as a card."""
+    took = (run.metrics or {}).get("predict_time")
+    write_card(
+        {
+            "id": run.id,
+            "model": run.model,
+            "version": run.version,
+            "status": run.status,
+            "error": run.error,
+            "created": clock(run.created_at),
+            "took": f"{took:.2f} s" if isinstance(took, int | float) else None,
+            "page": run.urls.web,
+        },
+        *(("input", f"{key}={shown(value)}") for key, value in (run.input or {}).items()),
+        ("output", None if run.output is None else shown(_joined(run))),
+    )
+
+
+def run_row(run: Prediction | Training) -> Sequence[str]:
+    """Return the cells of `RUN_HEADER` for a prediction or a training."""
+    return run.id, run.model or run.version or "", run.status, clock(run.created_at)
+
+
+def note_canceled(run: Prediction | Training) -> None:
+    """Print that a run was canceled, or how it had ended before."""
+    kind = "training" if isinstance(run, Training) else "prediction"
+    if run.done and run.status != "canceled":
+        note(f"{kind} {run.id} had {run.status} already")
+    else:
+        write(f"canceled {kind} {run.id}\n")
+
+
+def _joined(run: Prediction | Training) -> object:
+    if isinstance(run, Prediction):
+        with suppress(msgspec.ValidationError):
+            return run.output_as(str)
+    return run.output

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from replicate_async.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from replicate_async.bound import BoundModel
     from replicate_async.client import Replicate
     from replicate_async.core.limits import Limiter, Limits
     from replicate_async.core.poll import Poll
@@ -141,6 +142,7 @@ __all__ = [
     "BatchResult",
     "BatchSummary",
     "BatchTimeouts",
+    "BoundModel",
     "ClientStateError",
     "Collection",
     "CollectionItem",
@@ -249,6 +251,7 @@ _HOMES = (
     "runs.batch.batch",
     "runs.batch.options",
     "runs.batch.results",
+    "bound",
 )
 
 

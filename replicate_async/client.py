@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from replicate_async.bound import BoundModel
+
 
 class Replicate(RunMethods):
     """A client of the Replicate API; use it with ``async with``, or call ``aclose()`` at the end.
@@ -207,6 +209,32 @@ class Replicate(RunMethods):
     def __repr__(self) -> str:
         sender = self._context.sender
         return f"<Replicate {sender.base.url} {sender.transport.state}>"
+
+    async def use(
+        self, model: str | None = None, *, deployment: str | None = None
+    ) -> BoundModel[Any, Any]:
+        """Look up a model, and return it as a function of its inputs.
+
+        The schema is read once, with one request for a model and two for a deployment. The version
+        that was read is run, unless the model is official or a deployment.
+
+        Example:
+            painter = await client.use("owner/painter")
+            images = await painter(prompt="A fox", width=512)
+            help(painter)
+
+        Args:
+            model: "owner/name" or "owner/name:version".
+            deployment: A deployment in place of a model, "owner/name".
+
+        Raises:
+            NotFoundError: The model, version or deployment is unknown.
+            InvalidArgumentError: *model* is the id of a version alone, which the API does not look
+                up.
+        """
+        from replicate_async.bound import look_up  # noqa: PLC0415 - brings what reads schemas
+
+        return await look_up(self._calls, model, deployment)
 
     async def search(self, query: str, *, limit: int | None = None) -> SearchResults:
         """Search models, collections and documentation pages; a beta of the API (search).

@@ -62,16 +62,18 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 """A text that a model learns from, and no description of code."""
 
 BUDGETS: Final = {
-    "client.py": 156,
+    "bound.py": 165,
+    "client.py": 159,
     "context.py": 150,
     "core": 2224,
     "errors.py": 212,
     "files": 2420,
-    "interface": 1925,
+    "interface": 1985,
     "local": 5497,
     "resources": 2355,
     "runs": 5452,
     "transport": 1183,
+    "typed.py": 175,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""
 

@@ -88,6 +88,7 @@ CLIENT: Final = {
     *("account", "collections", "deployments", "files", "hardware", "models", "predictions"),
     *("trainings", "webhooks"),
     *(
+        "use",
         "run",
         "stream",
         "batch",

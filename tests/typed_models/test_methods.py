@@ -347,5 +347,6 @@ async def test_a_training_of_a_model_looks_up_its_latest_version(client: Replica
     )
 
     assert training.version == await version_of(client, "local/storyteller")
-    with pytest.raises(InvalidArgumentError, match="dev/tales has no version yet"):
-        await client.trainings.create("dev/tales", destination="dev/tales", input={"text": "A"})
+    await client.models.create("dev/empty", visibility="private", hardware="cpu")
+    with pytest.raises(InvalidArgumentError, match="dev/empty has no version yet"):
+        await client.trainings.create("dev/empty", destination="dev/tales", input={"text": "A"})

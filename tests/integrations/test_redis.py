@@ -5,7 +5,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
@@ -313,6 +313,14 @@ async def test_an_outage_of_redis_costs_a_batch_no_item(
     tmp_path: Path, key: str, outage: str
 ) -> None:
     api = BatchAPI(seconds=0.05)
+    out = asyncio.Event()
+
+    async def inputs() -> AsyncIterator[dict[str, Any]]:
+        for index in range(60):
+            if index == 30:
+                await out.wait()  # on a slow machine, all may be created before the outage
+            yield item(index)
+
     with RedisServer(tmp_path) as store:
         async with (
             api.server() as server,
@@ -325,11 +333,12 @@ async def test_an_outage_of_redis_costs_a_batch_no_item(
             limits = Limits(creates=6_000, burst=1)
             async with RedisLimiter(client, limits=limits, key=key) as limiter:
                 batch = plain.with_options(limiter=limiter).batch(
-                    MODEL, map(item, range(60)), journal=tmp_path / "batch.db", poll=QUICK
+                    MODEL, inputs(), journal=tmp_path / "batch.db", poll=QUICK
                 )
                 collecting = asyncio.create_task(collect(batch))
                 await until(lambda: len(api.made) >= 20)
                 store.freeze() if outage == "silent" else store.kill()
+                out.set()
                 tries = proxy.accepted
                 await until(lambda: proxy.accepted >= tries + 10)  # permits in hand are used up
                 created = len(api.made)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from replicate_async.config import (
+    Auth,
+    read_auth,
     read_base,
     read_limiter,
     read_options,
     read_proxy,
     read_timeout,
-    read_token,
     read_trust_env,
     read_user_agent,
 )
@@ -57,7 +58,7 @@ class Replicate(RunMethods):
         api_token: The API token; REPLICATE_API_TOKEN by default. It is sent to the origin of the
             base URL only.
         base_url: The address of the API; REPLICATE_BASE_URL by default, or that of the service.
-            ``http:`` is refused, except for this machine.
+            One without a path gets ``/v1``. ``http:`` is refused, except for this machine.
         timeout: A `Timeout`, or the seconds for its ``read`` (30 by default).
         retry: How often failed requests are repeated; `Retry()` by default.
         limits: How many requests are sent a minute; by default the API's limits, `Limits()`.
@@ -69,6 +70,9 @@ class Replicate(RunMethods):
             verification.
         trust_env: Whether to use the proxies that the environment names.
         user_agent: The User-Agent header; this package and its version by default.
+        headers: Headers for requests to the origin of the base URL, such as those that a gateway
+            asks for; hidden as the token is.
+        auth: "headers" if *headers* authenticate and there is no token.
         allow_insecure: Whether *base_url* may begin with ``http:`` for other machines.
         trusted_hosts: Names of hosts, such as "files.corp.example", from which, and from the names
             below which, files and streams are read over https at any address, a private one too.
@@ -91,6 +95,8 @@ class Replicate(RunMethods):
         ssl: SSLContext | bool | aiohttp.Fingerprint = True,
         trust_env: bool = False,
         user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: Auth = "token",
         allow_insecure: bool = False,
         trusted_hosts: Collection[str] = (),
     ) -> None:
@@ -108,7 +114,7 @@ class Replicate(RunMethods):
 
         try:
             base = read_base(base_url, allow_insecure=allow_insecure, trusted_hosts=trusted_hosts)
-            token = read_token(api_token)
+            token = read_auth(api_token, headers, auth)
             connections = Connections(
                 connects=limits.connects,
                 proxy=read_proxy(proxy),
@@ -116,7 +122,7 @@ class Replicate(RunMethods):
                 trust_env=read_trust_env(trust_env, session),
             )
         finally:
-            del api_token, base_url, proxy  # tracebacks may be printed with their locals
+            del api_token, base_url, headers, proxy  # tracebacks may be printed with their locals
         sender = RequestSender(
             base=base,
             token=token,
@@ -170,10 +176,10 @@ class Replicate(RunMethods):
         changes: dict[str, Any] = {}
         if api_token is not None:
             try:
-                token = read_token(api_token)
+                token = read_auth(api_token).with_headers_of(sender.token)
             finally:
                 del api_token  # tracebacks may be printed with their locals
-            if token.bearer != sender.token.bearer:
+            if token.fields != sender.token.fields:
                 # The API counts by account.
                 changes |= {
                     "token": token,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from replicate_async.core.endpoint import shorten
@@ -24,6 +25,101 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", Limits, Retry)
 
 DEFAULT_BASE_URL: Final = "https://api.replicate.com/v1"
+
+Auth: TypeAlias = Literal["token", "headers"]
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS: Final[Mapping[str, str]] = {
+    "accept": "the client needs answers in the API's own form",
+    "accept-encoding": "the client says what it can read",
+    "cache-control": "the client says what may be cached",
+    "cancel-after": "pass cancel_after= to the call",
+    "cf-aig-max-attempts": "a gateway that repeats a create would pay for it twice",
+    "connection": "it is for one connection",
+    "expect": "the connection decides it",
+    "host": "it is that of base_url",
+    "keep-alive": "it is for one connection",
+    "last-event-id": "the stream sends it",
+    "prefer": "pass wait= to the call",
+    "te": "it is for one connection",
+    "trailer": "it is for one connection",
+    "transfer-encoding": "it is for one connection",
+    "upgrade": "it is for one connection",
+    "user-agent": "pass user_agent=",
+}
+"""Headers that the client sends itself, or that are not for a caller to set, and why."""
+
+
+def read_auth(
+    api_token: str | None, headers: Mapping[str, str] | None = None, auth: Auth = "token"
+) -> Token:
+    """Return the token and the *headers* that go with it as a `Token`."""
+    try:
+        given = Token(None, read_headers({} if headers is None else headers))
+        if auth == "token":
+            return _read_token_with(api_token, given)
+        if auth != "headers":
+            raise InvalidArgumentError(f'auth={shorten(auth)} is neither "token" nor "headers".')
+        if api_token is not None:
+            raise InvalidArgumentError(
+                'api_token and auth="headers" exclude each other; leave one out.'
+            )
+        if not given.header_names:
+            raise InvalidArgumentError(
+                'auth="headers" needs headers=, such as {"cf-aig-authorization": "Bearer ..."}.'
+            )
+        return given
+    finally:
+        del api_token, headers  # tracebacks may be printed with their locals
+
+
+def _read_token_with(api_token: str | None, headers: Token) -> Token:
+    try:
+        if "authorization" in headers.header_names:
+            raise InvalidArgumentError(
+                'headers has Authorization, which the API token takes; pass auth="headers" to '
+                "send yours in its place."
+            )
+        return read_token(api_token).with_headers_of(headers)
+    finally:
+        del api_token
+
+
+def read_headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers *given*, which go to the API's origin; errors show names only."""
+    flaw = _header_flaw(given)
+    if flaw is None:
+        return dict(given)
+    del given  # tracebacks may be printed with their locals
+    raise InvalidArgumentError(f"headers{flaw}.")
+
+
+def _header_flaw(given: object) -> str | None:
+    if not isinstance(given, Mapping):
+        return f" is a {type(given).__name__}; give a mapping of names to values"
+    headers = cast("Mapping[object, object]", given)
+    seen: set[str] = set()
+    for name, value in headers.items():
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            return f": {shorten(name)} is no name of a header"
+        lower = name.lower()
+        flaw = "cannot be set: it is given twice" if lower in seen else _flaw_of(lower, value)
+        if flaw is not None:
+            return f": {name} {flaw}"
+        seen.add(lower)
+    return None
+
+
+def _flaw_of(name: str, value: object) -> str | None:
+    if name in _OWN_HEADERS:
+        return f"cannot be set: {_OWN_HEADERS[name]}"
+    if name.startswith(("content-", "proxy-")):
+        return "cannot be set: it is for one body or connection"
+    if not isinstance(value, str) or not value:
+        return "must have a string for a value, and not an empty one"
+    if not value.isascii() or not value.isprintable() or value != value.strip():
+        return "has a value with a line break, a space at an end or a character that is not ASCII"
+    return None
 
 
 def read_token(given: str | None) -> Token:

@@ -507,11 +507,12 @@ def status_error(
     retry_after: float | None,
     ambiguous: bool = False,
     missing: str | None = None,
+    hint: str = "",
 ) -> APIStatusError:
     """Return the error for an answer with an error status.
 
     *ambiguous* says that it answers a create which may have happened; *missing* is the thing that a
-    404 is about.
+    404 is about. *hint* ends the message.
     """
     status = problem.status
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
@@ -519,7 +520,11 @@ def status_error(
         cls = _AMBIGUOUS.get(cls, AmbiguousStatusError)
     message = refusal_message(problem, operation=operation, ambiguous=ambiguous, missing=missing)
     return cls(
-        message, status=status, problem=problem, operation=operation, retry_after=retry_after
+        f"{message}{hint}",
+        status=status,
+        problem=problem,
+        operation=operation,
+        retry_after=retry_after,
     )
 
 

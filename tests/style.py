@@ -62,14 +62,14 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 """A text that a model learns from, and no description of code."""
 
 BUDGETS: Final = {
-    "bound.py": 165,
-    "client.py": 159,
+    "bound.py": 177,
+    "client.py": 162,
     "context.py": 150,
     "core": 2224,
     "errors.py": 212,
-    "files": 2420,
+    "files": 2422,
     "interface": 1985,
-    "local": 5497,
+    "local": 5624,
     "resources": 2355,
     "runs": 5452,
     "transport": 1183,

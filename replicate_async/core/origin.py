@@ -46,6 +46,9 @@ _NOT_PUBLIC: Final = tuple(
 _ISATAP: Final = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
 """The middle of an interface id that ends in an IPv4 address, RFC 5214."""
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".localdomain", ".home.arpa")
+_SERVICE_PREFIX: Final = "/v1"
+_CLOUDFLARE_HOST: Final = "gateway.ai.cloudflare.com"
+_CLOUDFLARE_PATH: Final = re.compile(r"/v1/[^/]+/[^/]+/replicate")
 SERVICE_HOSTS: Final = ("replicate.com", "replicate.delivery", "replicate.net")
 """The service's own names. Their certificate counts, not their address: proxies that route by name
 hand out addresses of 198.18.0.0/15 or 100.64.0.0/10."""
@@ -61,6 +64,9 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{self.host}{port}"
+
+
+_SERVICE: Final = Origin("https", "api.replicate.com", 443)
 
 
 class _Absolute(NamedTuple):
@@ -79,7 +85,7 @@ class Base:
     trusted_hosts: tuple[str, ...] = ()
     """Names, with their subdomains, that may be at any address over https, as the service's may."""
     url: str = field(init=False)
-    """The base URL in its normal form, ending in `/v1`."""
+    """The base URL in its normal form."""
 
     def __post_init__(self) -> None:
         # Every request begins with it.
@@ -87,7 +93,7 @@ class Base:
 
     @classmethod
     def parse(cls, base_url: str, *, allow_insecure: bool = False) -> Base:
-        """Parse a base URL; a path that does not end in `/v1` gets it appended.
+        """Parse a base URL; one without a path gets `/v1`, and any other path stays.
 
         Plain `http` is taken for loopback hosts only, unless *allow_insecure*. Raises
         `ValueError`, whose message shows no part of the URL but its host.
@@ -124,7 +130,15 @@ class Base:
                 f"The base URL would send the token unencrypted to {url.origin.host}; use https, "
                 "or pass allow_insecure=True if the network in between is yours."
             )
-        return cls(url.origin, path if path.endswith("/v1") else f"{path}/v1")
+        return cls(url.origin, path or _SERVICE_PREFIX)
+
+    @property
+    def is_cloudflare(self) -> bool:
+        """Whether Cloudflare's AI Gateway is there, which may repeat and cache requests."""
+        return (
+            self.origin.host == _CLOUDFLARE_HOST
+            or _CLOUDFLARE_PATH.fullmatch(self.prefix) is not None
+        )
 
     @property
     def is_loopback(self) -> bool:
@@ -134,9 +148,10 @@ class Base:
     def target(self, url: str, *, upgrade: bool = False) -> str | None:
         """Reduce *url* to path and query under the prefix, or None if it is not an API URL of ours.
 
-        Takes absolute URLs on exactly this origin and references that start with one "/". With
-        *upgrade*, `http` on its default port stands for our `https` origin on its own: right
-        where nothing but the result is used, as for `next`.
+        Takes absolute URLs on exactly this origin, references that start with one "/", and links of
+        the service itself, which a gateway leaves as they are. With *upgrade*, `http` on its
+        default port stands for our `https` origin on its own: right where nothing but the result is
+        used, as for `next`.
         """
         found = self._own(url, upgrade=upgrade)
         if found is None or not found.startswith(f"{self.prefix}/"):
@@ -149,6 +164,20 @@ class Base:
         For the `Location` of a redirect, which may leave the prefix.
         """
         return self._own(url)
+
+    def localize(self, url: str) -> str:
+        """Return where *url* is requested: a link of the service, below this base.
+
+        Gateways leave the links in answers as they are. Any other URL stays.
+        """
+        found = None if self.origin == _SERVICE else _absolute(url)
+        if found is None or not self._is_service_link(found) or found.fragment:
+            return url
+        return f"{self.url}{found.path.removeprefix(_SERVICE_PREFIX)}{found.query}"
+
+    def _is_service_link(self, url: _Absolute, *, upgrade: bool = False) -> bool:
+        origins = {_SERVICE, _SERVICE._replace(scheme="http", port=80)} if upgrade else {_SERVICE}
+        return url.origin in origins and url.path.startswith(f"{_SERVICE_PREFIX}/")
 
     def owns(self, url: str) -> bool:
         """Return whether *url* is absolute and on exactly this origin: it may get the token."""
@@ -205,6 +234,8 @@ class Base:
                 return None
             origin, path, query, _ = found
             ours = [self.origin]
+            if self.origin != _SERVICE and self._is_service_link(found, upgrade=upgrade):
+                origin, path = self.origin, self.prefix + path.removeprefix(_SERVICE_PREFIX)
             if upgrade and self.origin == ("https", self.origin.host, 443):
                 ours.append(Origin("http", self.origin.host, 80))
             if origin not in ours:

@@ -1,10 +1,10 @@
-"""The API token, in a wrapper that no repr, vars() or traceback shows."""
+"""The API token and the caller's headers, in a wrapper that no repr, vars() or traceback shows."""
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from html import unescape
 from typing import Final, NamedTuple, NoReturn
@@ -16,7 +16,7 @@ _PIECE: Final = 6
 _FEWEST: Final = 12
 """Characters of a part of a token that is covered; a shorter one may be a word by chance."""
 _SHORTEST: Final = 8
-"""Characters of a token that is looked for in binary data."""
+"""Characters of a token that is looked for in binary data, and of a header's value in any."""
 
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
@@ -65,15 +65,23 @@ _ESCAPES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
 
 
 class Token:
-    """An API token; only `bearer` returns its text."""
+    """What authenticates a client: an API token, headers, or both; only `fields` has their text."""
 
-    __slots__ = ("_bearer", "_look")
+    __slots__ = ("_fields", "_headers", "_looks", "_text")
 
-    def __init__(self, text: str) -> None:
-        """Wrap *text*, in which `flaw` finds nothing."""
+    def __init__(self, text: str | None, headers: Mapping[str, str] | None = None) -> None:
+        """Wrap *text*, in which `flaw` finds nothing, and *headers* that go with it."""
+        given = dict(headers or {})
+        secrets = [] if text is None else [text]
+        secrets += [secret for value in given.values() for secret in _secrets_of(value)]
         # In closures: vars(), debuggers and error reporters print attributes.
-        self._bearer: Callable[[], str] = lambda: f"Bearer {text}"
-        self._look: Callable[[], _Look] = lru_cache(lambda: _Look.of(text))
+        self._text: Callable[[], str | None] = lambda: text
+        self._headers: Callable[[], dict[str, str]] = lambda: given
+        own = {} if text is None else {"Authorization": f"Bearer {text}"}
+        self._fields: Callable[[], dict[str, str]] = lambda: own | given
+        self._looks: Callable[[], tuple[_Look, ...]] = lru_cache(
+            lambda: tuple(_Look.of(secret) for secret in dict.fromkeys(secrets))
+        )
 
     @staticmethod
     def flaw(text: object) -> str | None:
@@ -91,29 +99,28 @@ class Token:
         return next((flaw for pattern, flaw in _FLAWS if pattern.search(text)), None)
 
     @property
-    def bearer(self) -> str:
-        """The value of an Authorization header."""
-        return self._bearer()
+    def fields(self) -> Mapping[str, str]:
+        """The header fields that authenticate a request, and the caller's other ones."""
+        return self._fields()
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The names of the headers, in lower case."""
+        return frozenset(name.lower() for name in self._headers())
+
+    def with_headers_of(self, other: Token) -> Token:
+        """Return this token with the headers of *other*."""
+        return Token(self._text(), other._headers())
 
     def redact(self, text: str) -> str:
         """Return *text* from a server with the token, and parts of it, replaced by "[hidden]".
 
-        A text with the token in an escaped form is replaced whole. Call it before *text* is cut,
-        and on every text of an answer that an error shows.
+        The same holds for the values of headers. A text with a secret in an escaped form is
+        replaced whole. Call it before *text* is cut, and on every text of an answer that an error
+        shows.
         """
-        token, encoded, clue = self._look()
-        if clue.search(text) is None:
-            return text
-        for form in encoded:
-            text = text.replace(form, _COVER)
-        text = _without(token, text)
-        plain = text
-        for _ in range(_ESCAPED_TWICE):
-            for mark, unescaped in _ESCAPES:
-                if mark in plain:
-                    plain = unescaped(plain)
-                    if token in plain:
-                        return _COVER
+        for look in self._looks():
+            text = look.redact(text)
         return text
 
     def is_in(self, data: bytes) -> bool:
@@ -121,8 +128,11 @@ class Token:
 
         False for a token of fewer than 8 characters, which may be there by chance.
         """
-        token, encoded, _ = self._look()
-        return len(token) >= _SHORTEST and any(form.encode() in data for form in (token, *encoded))
+        return any(
+            len(look.token) >= _SHORTEST
+            and any(form.encode() in data for form in (look.token, *look.encoded))
+            for look in self._looks()
+        )
 
     def __repr__(self) -> str:
         return "<Token hidden>"
@@ -145,6 +155,29 @@ class _Look(NamedTuple):
         encoded = tuple(dict.fromkeys(form for form in _encoded(token) if form != token))
         clues = [token, *encoded, *_pieces(token)]
         return cls(token, encoded, re.compile("|".join([*map(re.escape, clues), r"[%\\&\0]"])))
+
+    def redact(self, text: str) -> str:
+        """Return *text* without the token."""
+        if self.clue.search(text) is None:
+            return text
+        for form in self.encoded:
+            text = text.replace(form, _COVER)
+        text = _without(self.token, text)
+        plain = text
+        for _ in range(_ESCAPED_TWICE):
+            for mark, unescaped in _ESCAPES:
+                if mark in plain:
+                    plain = unescaped(plain)
+                    if self.token in plain:
+                        return _COVER
+        return text
+
+
+def _secrets_of(value: str) -> list[str]:
+    """Return the parts of a header's *value* that may be secrets, such as all behind "Bearer"."""
+    scheme, _, rest = value.partition(" ")
+    found = [value, rest] if scheme.isalpha() else [value]
+    return [part for part in found if len(part) >= _SHORTEST]
 
 
 def _encoded(token: str) -> Iterator[str]:

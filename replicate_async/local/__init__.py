@@ -18,6 +18,7 @@ from replicate_async.interface.types import (
     Weights,
 )
 from replicate_async.local.faults import Fault, Faults
+from replicate_async.local.http.gateway import LocalGateway
 from replicate_async.local.models.backend import ModelBackend, OutputKind, RunHandle, Trained
 from replicate_async.local.models.current_run import current_run, log
 from replicate_async.local.models.function import ModelFunction
@@ -31,6 +32,7 @@ __all__ = [
     "Faults",
     "Input",
     "InputFile",
+    "LocalGateway",
     "LocalReplicate",
     "ModelBackend",
     "ModelFunction",

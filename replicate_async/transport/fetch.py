@@ -96,8 +96,9 @@ async def _fetch(
         nonlocal first_party
         if redirect is not None:
             redirect.close()
+        url = base.localize(url)
         if not base.may_fetch(url, any_port=is_file):
-            shown = sender.token.redact(url)
+            shown = url = sender.token.redact(url)
             raise UntrustedURLError(
                 f"The {what} is said to be at {shorten(shown)}, which is no public https URL; it "
                 "was not asked for.",

@@ -41,11 +41,14 @@ async def follow_redirects(
     *refused* makes the error for a redirect without a location, and for more than *most* of them.
     """
     redirects = 0
-    while answer.status in REDIRECTS:
-        location = answer.headers.get("Location", "")
-        if not location or redirects == most:
-            raise refused(answer)
-        redirects += 1
-        url = resolve(url, location)
-        answer = await hop(url, answer)
+    try:
+        while answer.status in REDIRECTS:
+            location = answer.headers.get("Location", "")
+            if not location or redirects == most:
+                raise refused(answer)
+            redirects += 1
+            url = resolve(url, location)
+            answer = await hop(url, answer)
+    finally:
+        location = url = ""  # a server may echo the token, and tracebacks may show locals
     return answer

@@ -109,6 +109,13 @@ class RequestSender:
     transport: Transport
     clock: ApiClock = field(default_factory=ApiClock, repr=False, compare=False)
     """The estimate of the API's clock."""
+    is_cloudflare: bool = field(init=False)
+    """Whether Cloudflare's AI Gateway is between, by the base URL or by a header for it."""
+
+    def __post_init__(self) -> None:
+        headers = self.token.header_names
+        found = self.base.is_cloudflare or any(name.startswith("cf-aig-") for name in headers)
+        object.__setattr__(self, "is_cloudflare", found)
 
     def send(self, request: Request[R]) -> Coroutine[Any, Any, R]:
         """Send *request*, with retries and redirects; return the decoded body.
@@ -223,6 +230,7 @@ class RequestSender:
 
         async def hop(url: str, redirect: Response) -> Response:
             target = self.base.same_origin_target(url)
+            del url  # a server may echo the token, and tracebacks may show locals
             if target is None or request.endpoint.method != "GET":
                 raise self._redirect_refused(request, redirect)
             return await self._exchange(request, f"{self.base.origin}{target}")
@@ -246,6 +254,11 @@ class RequestSender:
             fields["Content-Type"] = endpoint.media
         if endpoint.no_cache:
             fields["Cache-Control"] = "no-cache"
+        if self.is_cloudflare:
+            if endpoint.no_cache:
+                fields["cf-aig-skip-cache"] = "true"
+            if not endpoint.repeatable:
+                fields["cf-aig-max-attempts"] = "1"  # its retries would create twice
         return fields
 
     def _answered(self, request: Request[R], response: Response, begun: float) -> R:
@@ -363,12 +376,16 @@ class RequestSender:
         phase = phase_of_status(response.status)
         if phase == "refused":
             self._on_rate_limited(request.endpoint.bucket, after, problems.named_rate(problem))
+        hint = ""
+        if response.status == 404 and not self.is_cloudflare and not self.base.url.endswith("/v1"):
+            hint = f" If the API is not at {self.base.url}, add /v1 to base_url."
         return status_error(
             problem,
             operation=request.operation,
             retry_after=after,
             ambiguous=phase == "ambiguous" and not request.endpoint.repeatable,
             missing=missing(request.endpoint.path, request.target),
+            hint=hint,
         )
 
     def _on_rate_limited(

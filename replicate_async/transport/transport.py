@@ -193,7 +193,7 @@ class Transport:
         if self._callers is None and not self._connections.trust_env:
             if token is None:
                 return {"headers": fields}
-            return {"headers": {**fields, _AUTHORIZATION: token.bearer}}
+            return {"headers": {**fields, **token.fields}}
         # `auth` and middlewares of the session, and .netrc, would put in a header of their own.
         return {"headers": fields, "middlewares": (_authorizing(token),)}
 
@@ -257,10 +257,9 @@ def _authorizing(token: Token | None) -> aiohttp.ClientMiddlewareType:
     def authorize(
         request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> Awaitable[aiohttp.ClientResponse]:
-        if token is None:
-            request.headers.popall(_AUTHORIZATION, None)
-        else:
-            request.headers[_AUTHORIZATION] = token.bearer
+        request.headers.popall(_AUTHORIZATION, None)
+        if token is not None:
+            request.headers.update(token.fields)
         return send(request)
 
     return authorize

@@ -91,11 +91,49 @@ def test_a_path_is_never_empty_in_a_redirect() -> None:
 
 
 def test_the_prefix_of_a_proxy_is_kept_out_of_the_target() -> None:
-    assert PROXY.target("https://proxy.example/replicate/v1/account") == "/account"
-    assert PROXY.target("/replicate/v1/account") == "/account"
+    assert PROXY.target("https://proxy.example/replicate/account") == "/account"
+    assert PROXY.target("/replicate/account") == "/account"
     assert PROXY.target("/v1/account") is None
     assert PROXY.target("https://proxy.example/other/v1/account") is None
     assert PROXY.same_origin_target("/login") == "/login"
+
+
+@pytest.mark.parametrize(
+    "link", ["https://api.replicate.com/v1/a?b=c", "HTTPS://API.replicate.com:443/v1/a?b=c"]
+)
+@pytest.mark.parametrize("base", [PROXY, LOCAL], ids=["gateway", "bare origin"])
+def test_a_link_of_the_service_is_joined_to_the_base(base: Base, link: str) -> None:
+    assert base.target(link) == "/a?b=c"
+    assert base.same_origin_target(link) == f"{base.prefix}/a?b=c"
+    assert base.localize(link) == f"{base.url}/a?b=c"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://api.replicate.com/v1/a",
+        "https://api.replicate.com:8443/v1/a",
+        "https://api.replicate.com/v2/a",
+        "https://api.replicate.com/v1",
+        "https://api.replicate.com/v1/../v2",
+        "https://api.replicate.com/v1/a#b",
+        "https://api.replicate.com@evil.example/v1/a",
+        "https://stream.replicate.com/v1/a",
+        "https://evil.example/v1/a",
+        "//api.replicate.com/v1/a",
+    ],
+)
+def test_other_links_are_not_joined_to_the_base(link: str) -> None:
+    assert PROXY.target(link) is None
+    assert not PROXY.owns(PROXY.localize(link))
+
+
+def test_upgrade_joins_plain_http_links_of_the_service_too() -> None:
+    assert PROXY.target("http://api.replicate.com/v1/a", upgrade=True) == "/a"
+
+
+def test_the_service_itself_has_no_gateway() -> None:
+    assert API.localize("https://api.replicate.com/v1/a") == "https://api.replicate.com/v1/a"
 
 
 def test_upgrade_takes_plain_http_for_our_own_https_origin_only() -> None:
@@ -120,9 +158,9 @@ def test_upgrade_takes_plain_http_for_our_own_https_origin_only() -> None:
         ("https://api.replicate.com/", "https://api.replicate.com/v1", "/v1"),
         ("https://api.replicate.com/v1", "https://api.replicate.com/v1", "/v1"),
         ("HTTPS://API.replicate.com:443/v1/", "https://api.replicate.com/v1", "/v1"),
-        ("https://proxy.example/replicate", "https://proxy.example/replicate/v1", "/replicate/v1"),
+        ("https://proxy.example/replicate", "https://proxy.example/replicate", "/replicate"),
         ("https://proxy.example/a/v1/", "https://proxy.example/a/v1", "/a/v1"),
-        ("https://proxy.example/v12", "https://proxy.example/v12/v1", "/v12/v1"),
+        ("https://proxy.example/v12", "https://proxy.example/v12", "/v12"),
         ("https://proxy.example:8443/v1", "https://proxy.example:8443/v1", "/v1"),
         ("https://10.0.0.1", "https://10.0.0.1/v1", "/v1"),
         ("http://localhost:8000", "http://localhost:8000/v1", "/v1"),

@@ -73,7 +73,7 @@ BUDGETS: Final = {
     "resources": 2355,
     "runs": 5452,
     "transport": 1183,
-    "typed.py": 175,
+    "typed.py": 164,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""
 

@@ -18,6 +18,7 @@ from replicate_async.cli.commands import (
     run,
     serve,
     trainings,
+    types,
 )
 from replicate_async.core.version import __version__
 
@@ -40,6 +41,7 @@ def build() -> App:
     app.command(run.stream)
     app.command(serve.serve)
     app.command(account.account)
+    app.command(types.types)
     for group in (batch, predictions, trainings, models, deployments, files):
         app.command(group.app)
     app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - **kwargs

@@ -26,6 +26,12 @@ _CONFIG: Final = "~/.config/replicate-async/config.toml"
 """Not in the working directory: a file of a project must not say where the token is sent."""
 
 
+_COMPLETION: Final = """Install the completion of commands and options in a shell.
+
+$ replicate-async completion --shell bash
+"""
+
+
 def build() -> App:
     """Return the program with all its commands."""
     app = App(
@@ -44,5 +50,7 @@ def build() -> App:
     app.command(types.types)
     for group in (batch, predictions, trainings, models, deployments, files):
         app.command(group.app)
-    app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - **kwargs
+    app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - **kwargs
+        name="completion", help=_COMPLETION
+    )
     return app

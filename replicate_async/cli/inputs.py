@@ -125,7 +125,7 @@ def _is_of(kind: str, value: object) -> bool:
         return kind not in {*_JSON_TYPES, "string"} or kind == "boolean"
     if kind == "string":  # also what JSON has no type for, such as a date of Parquet
         return not isinstance(value, int | float | list | tuple | Mapping)
-    return isinstance(value, _JSON_TYPES.get(kind, object))
+    return kind not in _JSON_TYPES or isinstance(value, _JSON_TYPES[kind])
 
 
 def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:

@@ -63,10 +63,10 @@ class ProgressLine:
                 redirect_stderr=False,
                 get_time=time.monotonic,
             )
-            self._live.add_task(**{"description": "", "total": None} | values)
+            self._live.add_task("", total=None, figures="")
             self._live.tasks[0].start_time = self._started
-            self._live.start()
         self._live.update(self._live.task_ids[0], **values)
+        self._live.start()  # once
 
     def clear(self) -> None:
         """Remove the line from the terminal."""

@@ -31,6 +31,7 @@ def environment(server: LocalReplicate | None = None) -> dict[str, str]:
     # What a command prints must reach a pipe at once because it says so, not by Python's leave.
     kept.pop("PYTHONUNBUFFERED", None)
     kept |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    kept["REPLICATE_CONFIG"] = str(ROOT / "no-config.toml")
     if server is not None:
         kept |= {"REPLICATE_BASE_URL": server.url, "REPLICATE_API_TOKEN": server.api_token}
     return kept

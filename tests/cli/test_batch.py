@@ -65,6 +65,7 @@ async def test_tables_go_in_and_come_out(server: LocalReplicate, tmp_path: Path)
     ran = await run("batch", "acme/shapes", "kind=square", "-i", f"{rows}", "-o", f"{out}",
                     server=server)  # fmt: skip
     exported = await run("batch", "export", f"{out}.journal", "-o", f"{tmp_path / 'all.csv'}")
+    lines = await run("batch", "export", f"{out}.journal", "-o", f"{tmp_path / 'all.ndjson'}")
     shown = await run("batch", "status", f"{out}.journal")
 
     assert ran.code == 0, ran.err
@@ -73,6 +74,7 @@ async def test_tables_go_in_and_come_out(server: LocalReplicate, tmp_path: Path)
     assert found["1"]["count"] == 2
     assert found["0"]["kind"] == "square"
     assert exported.err.startswith("2 rows in ")
+    assert lines.err == f"2 rows in {tmp_path / 'all.ndjson'}\n"
     assert "succeeded\t2\n" in shown.out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -164,6 +165,44 @@ async def test_a_signal_cancels_the_prediction_and_says_so(
 
         assert ran == Ran(code, "", f"canceled prediction {made.id}\n")
         assert (await client.predictions.get(made.id)).status == "canceled"
+
+
+async def test_the_api_cancels_a_run_after_its_time(server: LocalReplicate) -> None:
+    command = ("run", "local/slow", "seconds=50", "--cancel-after", "5s")
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        process = await start(*command, env=environment(server))
+        made = await first_prediction(client)
+        while (await client.predictions.get(made.id)).status == "starting":  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+
+        server.advance(6)
+        ran = await ended(process)
+    wrong = await run("run", "acme/spell", "word=a", "--cancel-after", "1s", server=server)
+
+    assert ran.code == 1
+    assert f"prediction {made.id}" in ran.err
+    assert "canceled" in ran.err
+    assert "cancel_after='1s' is not between 5 seconds and 24 hours" in wrong.err
+
+
+@pytest.mark.parametrize("command", ["run", "stream"])
+async def test_a_webhook_is_called(server: LocalReplicate, command: str) -> None:
+    bodies: list[bytes] = []
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        bodies.append(await reader.readexactly(int(length[1]) if length else 0))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    receiver = await asyncio.start_server(receive, "127.0.0.1", 0)
+    async with receiver:
+        hook = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}/hook"
+        ran = await run(command, "acme/spell", "word=a", "--webhook", hook, server=server)
+        await until(lambda: any(json.loads(body)["status"] == "succeeded" for body in bodies))
+
+    assert ran == Ran(0, "a\n", "")
 
 
 async def test_a_second_signal_ends_it_at_once(server: LocalReplicate) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
 from replicate_async import Replicate
 from replicate_async.local import ConcatenateIterator, LocalReplicate
-from tests.cli.program import Terminal
+from tests.cli.program import Terminal, run
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +58,29 @@ async def test_a_line_says_how_far_a_run_is_and_goes_away(server: LocalReplicate
     assert re.search(r"\d%\|", terminal.text)
     assert terminal.text.splitlines()[-1] == "waited 2 seconds in 4 steps"
     assert terminal.raw.rfind(SHOW_CURSOR) > terminal.raw.rfind(HIDE_CURSOR) >= 0
+
+
+async def test_messages_are_wrapped_between_words(server: LocalReplicate) -> None:
+    terminal = await Terminal.start("run", "acme/shapes", "nmae=x", server=server, columns=50)
+    code = await terminal.ended()
+    piped = await run("run", "acme/shapes", "nmae=x", server=server)
+
+    assert code == piped.code == 2
+    assert max(map(len, terminal.text.splitlines())) <= 50
+    said = terminal.text[terminal.text.index("error: ") :]
+    assert said.split() == piped.err.split()
+
+
+async def test_a_line_of_progress_fits_the_terminal(server: LocalReplicate, tmp_path: Path) -> None:
+    rows = tmp_path / "in.jsonl"
+    rows.write_text("".join(f'{{"seconds": {at / 100}}}\n' for at in range(9)))
+    command = ("batch", "local/slow", "-i", str(rows), "-o", str(tmp_path / "out.jsonl"))
+    terminal = await Terminal.start(*command, "--limit", "9", server=server, columns=50)
+
+    assert await terminal.ended() == 0
+    bars = [line for line in re.split(r"[\r\n]", terminal.text) if "\u2501" in line]
+    assert bars
+    assert all(len(bar) <= 50 and re.match(r" *\d+% ", bar) for bar in bars)
 
 
 async def test_ctrl_c_gives_the_terminal_back(server: LocalReplicate) -> None:

@@ -304,7 +304,7 @@ async def batch_resolve(
     Args:
         key: The key of the item, in the results and in batch status.
         prediction: The prediction that was created for it.
-        absent: None was created: the next run creates it.
+        absent: No prediction was created: the next run creates it.
     """
     if (prediction is None) is not absent:
         raise UsageError("Give either --prediction ID or --absent.")

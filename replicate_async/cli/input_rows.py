@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.inputs import fit_value, read_value
+from replicate_async.cli.inputs import fit_value, input_error, read_value, refused
 from replicate_async.cli.tables import Row, Rows
+from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import Interface
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.keys import LONGEST_KEY
@@ -46,6 +47,7 @@ class InputRows:
     ) -> None:
         self._rows = rows
         self._interface = interface
+        self._check = InputCheck(interface)
         self._columns = columns
         self._fixed = fixed
         self._limit = limit
@@ -92,6 +94,11 @@ class InputRows:
 
     def _input(self, place: str, row: Row) -> Row:
         made = {**self._fixed, **self._named(place, row)}
+        if (refusal := refused(made, self._check)) is not None:
+            path = refusal.fields[0].field.removeprefix("input.")
+            wrong = [name for name in made if path == name or path.startswith(f"{name}.")]
+            where = self._rows.where(place, *[self._columns.get(name, name) for name in wrong[:1]])
+            raise input_error(f"{where}: {' '.join(refusal.lines)}", self._interface)
         if self._key is None:
             return made
         return KeyedInput(made, self._key_of(place, row, made))

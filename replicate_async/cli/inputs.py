@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -17,6 +16,8 @@ import msgspec
 
 from replicate_async.cli.console import columns, terminal_width
 from replicate_async.cli.errors import UsageError, one_line
+from replicate_async.files.inputs import encode_input
+from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import (
     InputField,
     Interface,
@@ -25,8 +26,8 @@ from replicate_async.interface.read import (
     listed,
     mapping,
     resolve,
-    type_words,
 )
+from replicate_async.interface.refusal import Refusal, takes, unknown_input
 
 # With a point where a tool wrote a column with gaps, in which numbers became floats.
 _YES: Final = {"true", "yes", "on", "1", "1.0"}
@@ -34,13 +35,6 @@ _NO: Final = {"false", "no", "off", "0", "0.0"}
 _INTEGERS_END: Final = 2**63
 _LONGEST_INTEGER: Final = 20
 """Digits of the largest number that an integer may be."""
-_JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
-    "boolean": (bool,),
-    "integer": (int,),
-    "number": (int, float, Decimal),
-    "array": (list, tuple),
-    "object": (Mapping,),
-}
 _SHAPE: Final = 'inputs are given as key=value, key=@file or key:=JSON, such as prompt="Once upon"'
 
 
@@ -75,7 +69,7 @@ def read_inputs(arguments: Sequence[str], interface: Interface) -> dict[str, obj
 
     A file is its `Path`, which the client knows how to send. A key given several times makes a
     list where one is taken. Raises `UsageError`, with the list of inputs, for unknown keys and
-    values of another type.
+    texts that say no value of the type.
     """
     given: dict[str, list[Pair]] = {}
     for argument in arguments:
@@ -92,40 +86,26 @@ def read_value(key: str, text: str, interface: Interface) -> object:
 def fit_value(key: str, value: object, interface: Interface) -> object:
     """Return *value*, which has a type of its own, as the input *key* takes it.
 
-    A whole number that a tool wrote as 1.0 becomes one where an integer is taken. Raises
-    `UsageError` for a value of another type than the model's schema has.
+    A whole number that a tool wrote as 1.0 becomes one where an integer is taken.
     """
     known = (interface.inputs or {}).get(key)
-    if known is None:
-        return value
-    try:
-        return _fit(value, known.schema, known.components)
-    except ValueError as error:
-        raise input_error(f"{key} {error}.", interface) from None
+    return value if known is None else _fit(value, known.schema, known.components)
 
 
 def _fit(value: object, schema: Schema, components: Schema) -> object:
     kind = schema.get("type")
-    if value is None or not isinstance(kind, str) or alternatives(schema, components):
-        return value
     if kind == "array" and isinstance(value, list):
         items = resolve(mapping(schema.get("items")), components)
         return [_fit(item, items, components) for item in cast("list[object]", value)]
     if kind == "integer" and isinstance(value, float | Decimal):
         with suppress(ValueError):
             return _integer(str(value))
-    if _is_of(kind, value):
-        return value
-    raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(value)}")
+    return value
 
 
-def _is_of(kind: str, value: object) -> bool:
-    """Return whether *value* may be sent where the JSON type *kind* is taken."""
-    if isinstance(value, bool):
-        return kind not in {*_JSON_TYPES, "string"} or kind == "boolean"
-    if kind == "string":  # also what JSON has no type for, such as a date of Parquet
-        return not isinstance(value, int | float | list | tuple | Mapping)
-    return kind not in _JSON_TYPES or isinstance(value, _JSON_TYPES[kind])
+def refused(values: Mapping[str, object], check: InputCheck) -> Refusal | None:
+    """Return what the model refuses in *values*; it ignores names that it does not have."""
+    return check.refusal(encode_input(values), unknown=False)
 
 
 def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
@@ -152,9 +132,7 @@ def _known(key: str, interface: Interface) -> InputField | None:
         return None
     found = interface.inputs.get(key)
     if found is None:
-        close = get_close_matches(key, list(interface.inputs), n=1)
-        hint = f"; did you mean {close[0]}?" if close else "."
-        raise input_error(f"{interface.ref} has no input {key!r}{hint}", interface)
+        raise input_error(unknown_input(key, interface.inputs), interface)
     return found
 
 
@@ -163,7 +141,7 @@ def _array(pairs: Sequence[Pair], known: InputField) -> object:
     if len(pairs) == 1 and (first.form == "json" or first.value.lstrip().startswith("[")):
         value = _json(first.value)
         if not isinstance(value, list):
-            raise ValueError(f"takes a {known.type}, not {shown(value)}")
+            raise ValueError(f"takes {takes(known.schema, known.components)}, not {shown(value)}")
         return cast("list[object]", value)
     items = resolve(mapping(known.schema.get("items")), known.components)
     return [_typed(pair, items, known.components) for pair in pairs]
@@ -180,36 +158,35 @@ def _typed(pair: Pair, schema: Schema, components: Schema) -> object:
 
 
 def coerce(text: str, schema: Schema, components: Schema) -> object:
-    """Return *text* as a resolved *schema* asks; raises `ValueError` that says what it takes."""
+    """Return *text* as a resolved *schema* asks; raises `ValueError` that says what it takes.
+
+    A text that is none of the choices stays one: the check of the whole input names the nearest.
+    """
     parts = alternatives(schema, components) or [schema]
     if len(parts) == 1 and (choices := listed(parts[0].get("enum"))):
-        return _choice(text, choices)
+        if (found := _choice(text, choices)) is not None:
+            return found
+        return text if any(isinstance(choice, str) for choice in choices) else _loose(text)
     # Every text is a string, so that is what it is only if it is nothing else.
     for part in sorted(parts, key=lambda part: part.get("type") == "string"):
-        choices = listed(part.get("enum"))
-        try:
-            if choices:
-                return _choice(text, choices)
-            return _READERS.get(str(part.get("type")), _loose)(text)
-        except ValueError:
+        if choices := listed(part.get("enum")):
+            if (found := _choice(text, choices)) is not None:
+                return found
             continue
-    raise ValueError(f"takes {_article(type_words(schema, components))}, not {shown(text)!r}")
+        with suppress(ValueError):
+            return _READERS.get(str(part.get("type")), _loose)(text)
+    raise ValueError(f"takes {takes(schema, components)}, not {shown(text)!r}")
 
 
 def _choice(text: str, choices: Sequence[object]) -> object:
+    """Return the choice that *text* says, None if there is none."""
     for choice in choices:
         if text == (choice if isinstance(choice, str) else shown(choice)):
             return choice
     numbers = {choice: choice for choice in choices if isinstance(choice, int)}
     with suppress(ValueError):
-        if (number := _integer(text)) in numbers:
-            return numbers[number]
-    # As it is to be typed, unless that would break the line.
-    words = ", ".join(
-        choice if isinstance(choice, str) and choice.isprintable() else shown(choice)
-        for choice in choices
-    )
-    raise ValueError(f"takes one of {words}, not {shown(text)!r}")
+        return numbers.get(_integer(text))
+    return None
 
 
 def _integer(text: str) -> int:
@@ -294,10 +271,6 @@ def _text_of(name: str) -> str:
         raise ValueError(f"takes text, and {shown(name)} is none") from None
     except OSError as error:
         raise ValueError(f"cannot be read from {shown(name)}: {error.strerror}") from None
-
-
-def _article(words: str) -> str:
-    return f"an {words}" if words[0] in "aeio" else f"a {words}"
 
 
 def listing(interface: Interface, width: int = 0) -> str:

@@ -32,8 +32,11 @@ class InputCheck:
         """Return the check that the annotations of *struct* describe; raises `AnnotationError`."""
         return cls(Interface.read(ref, document_of(struct)))
 
-    def refusal(self, encoded: EncodedInput) -> Refusal | None:
-        """Return what is wrong with an encoded input, None if the model takes it."""
+    def refusal(self, encoded: EncodedInput, *, unknown: bool = True) -> Refusal | None:
+        """Return what is wrong with an encoded input, None if the model takes it.
+
+        Names that the model does not have are wrong if *unknown*.
+        """
         if self._quick is not None:
             values = with_urls(encoded.values) if encoded.slots else encoded.values
             try:
@@ -42,7 +45,7 @@ class InputCheck:
                 pass
             else:
                 return None
-        return refuse(encoded.values, self.interface, secrets=encoded.secrets)
+        return refuse(encoded.values, self.interface, unknown=unknown, secrets=encoded.secrets)
 
 
 def document_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:

@@ -176,7 +176,7 @@ async def test_results_are_replaced_by_whole_ones_only(
     whole = await run(*command, server=server)
     former = out.read_text()
 
-    refused = await run("batch", "local/echo", *command[2:], server=server)
+    refused = await run("batch", "local/echo", "value=x", *command[2:], server=server)
     after_refusal = out.read_text()
     rows.write_text("".join([*lines, '{"seconds": 50}\n']))
     process = await start(*command, "--on-interrupt", "cancel", env=environment(server))

@@ -42,7 +42,7 @@ async def test_rows_go_by_their_key_alone_when_asked(
 
 async def test_it_needs_a_key(server: LocalReplicate, tmp_path: Path) -> None:
     rows = tmp_path / "in.jsonl"
-    rows.write_text("{}\n")
+    rows.write_text('{"value": 1}\n')
 
     ran = await run("batch", "local/echo", "-i", f"{rows}", "-o", f"{tmp_path / 'out.jsonl'}",
                     "--match", "key", server=server)  # fmt: skip

@@ -59,12 +59,20 @@ async def test_values_are_what_the_schema_says(server: LocalReplicate) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(("nmae=x",), "acme/shapes has no input 'nmae'; did you mean name?", id="key"),
+        pytest.param(("nmae=x",), "nmae: there is no such input; did you mean name?", id="key"),
         pytest.param(
             ("name=x", "count=many"), "count takes an integer 1..9, not 'many'", id="type"
         ),
-        pytest.param(("name=x", "count=10"), "count: Must be less than or equal to 9", id="bound"),
-        pytest.param((), "name is required", id="missing"),
+        pytest.param(
+            ("name=x", "count=10"), "count=10 is too large; it takes an integer 1..9", id="bound"
+        ),
+        pytest.param(
+            ("name=x", "kind=sqare"),
+            'kind="sqare" is none of its choices; did you mean "square"?',
+            id="choice",
+        ),
+        pytest.param((), "name is required: a string.", id="missing"),
+        pytest.param(("count=0",), "name is required: a string. count=0 is too small", id="two"),
     ],
 )
 async def test_a_wrong_input_is_one_line_and_the_list_of_inputs(

@@ -26,7 +26,7 @@ from replicate_async.cli.console import (
     write_json_line,
     write_output,
 )
-from replicate_async.cli.inputs import input_error, read_inputs
+from replicate_async.cli.inputs import input_error, read_inputs, refused
 from replicate_async.cli.options import (
     DEFAULTS,
     InputArgument,
@@ -41,6 +41,7 @@ from replicate_async.context import context_of
 from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.files.save_all import files_in
+from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
 from replicate_async.resources._prediction_calls import PredictionCalls
@@ -184,6 +185,8 @@ async def _started(
         progress.update(description=model)
         interface = await describe(client, model, options)
         inputs = read_inputs(arguments, interface)
+        if (refusal := refused(inputs, InputCheck(interface))) is not None:
+            raise input_error(" ".join(refusal.lines), interface)
         canceler = _Canceler(client, progress)
         prediction = await _created(client, canceler, interface, model, inputs, run_options)
         progress.show(prediction)

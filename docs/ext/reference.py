@@ -1,7 +1,7 @@
 """Writes the reference page: operations from their endpoints, names from `__all__`.
 
-The page holds three comments, `<!-- operations -->`, `<!-- schemas -->` and `<!-- names -->`, each
-replaced here. Nothing on it is kept by hand, so it cannot fall behind.
+The page holds comments, such as `<!-- operations -->` and `<!-- names -->`, each replaced here.
+Nothing on it is kept by hand, so it cannot fall behind.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -24,6 +26,24 @@ if TYPE_CHECKING:
 
     from replicate_async.core.endpoint import Endpoint
 
+ALIASES = (
+    "resources._prepared_input.Input",
+    "files.values.Record",
+    "files.file_input.FileInput",
+    "files.inputs.FileEncoding",
+    "resources._options.Wait",
+    "resources._options.Deadline",
+    "runs.waiting.wait_options.OnUpdate",
+    "runs.streaming.stream.OnExit",
+    "runs.batch.results.ItemInput",
+    "runs.batch.keys.Key",
+    "runs.batch.keys.Match",
+    "runs.batch.options.OnError",
+    "schemas.values.WebhookEvent",
+    "webhooks.Headers",
+)
+"""Aliases that signatures name, each with the module that explains it."""
+
 Structs = dict[str, type[msgspec.Struct]]
 
 
@@ -36,8 +56,9 @@ def render(text: str) -> str:
         "operations": "\n".join(_operation(client, *item) for item in sorted(ENDPOINTS.items())),
         "schemas": "\n".join(_schema(name, cls, structs) for name, cls in sorted(structs.items())),
         "names": "\n".join(filter(None, map(_name, names))),
+        "aliases": "\n".join(map(_alias, ALIASES)),
     }
-    return re.sub(r"<!-- (operations|schemas|names) -->", lambda found: generated[found[1]], text)
+    return re.sub(rf"<!-- ({'|'.join(generated)}) -->", lambda found: generated[found[1]], text)
 
 
 def _structs() -> Structs:
@@ -146,6 +167,23 @@ def _name(name: str) -> str:
                 bound = _signature(f"{name}.{attribute}", method, bound=True)
                 lines += ["", "```text", bound, "```", "", _docstring(method)]
     return "\n".join([*lines, ""])
+
+
+def _alias(path: str) -> str:
+    """Return the definition of an alias, and the string below it in the source."""
+    module, _, name = path.rpartition(".")
+    source = inspect.getsource(import_module(f"replicate_async.{module}"))
+    for node in ast.walk(ast.parse(source)):
+        for first, below in pairwise(getattr(node, "body", None) or ()):
+            match first, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value),
+                    ast.Expr(ast.Constant(str(text))),
+                ) if found == name:
+                    shown = f"{name} = {ast.unparse(value)}"
+                    lines = ["```python", shown, "```", "", _markdown(inspect.cleandoc(text))]
+                    return "\n".join([f"### {name}", "", *lines, ""])
+    raise LookupError(f"{path} is no alias with a docstring")
 
 
 def _methods(cls: type) -> Iterator[tuple[str, object]]:

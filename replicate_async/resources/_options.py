@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from replicate_async.core.endpoint import shorten
@@ -21,8 +21,11 @@ _DURATION: Final = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASC
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-Wait = int | bool | None
-Deadline = int | str | timedelta | None
+Wait: TypeAlias = int | bool | None
+"""How long the API holds its answer to a create: 1 to 60 seconds, or True for 60."""
+
+Deadline: TypeAlias = int | str | timedelta | None
+"""When the API cancels a run, 5 seconds to 24 hours: seconds, a timedelta or "1h30m"."""
 
 
 class CreateHeaders(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from replicate_async.context import ClientContext
 from replicate_async.errors import (
@@ -20,7 +20,12 @@ from replicate_async.resources._uploads import Uploads
 from replicate_async.schemas import File
 from replicate_async.typed import Contract
 
-Input = Record
+Input: TypeAlias = Record
+"""The input of a model, by the names that its schema has.
+
+Values are JSON values, files, or convert to JSON. A value that is None is left out, and so are the
+defaults of a Struct with ``omit_defaults``.
+"""
 
 R = TypeVar("R")
 

@@ -18,7 +18,10 @@ from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput
 
 Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
+"""What names an input of a batch: a field of it, or a function of it."""
+
 Match: TypeAlias = Literal["input", "key"]
+"""What identifies an item in a journal: its input, or its key alone."""
 
 LONGEST_KEY: Final = 500
 

@@ -17,6 +17,7 @@ from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemI
 from replicate_async.schemas import WebhookEvent
 
 OnError: TypeAlias = Literal["collect", "raise"]
+"""Whether a failed item of a batch is a result with an error, or its error is raised."""
 
 MAX_RUNNING: Final = 1000
 """Predictions at a time unless *concurrency* is given: 100 seconds at the API's 600 a minute."""

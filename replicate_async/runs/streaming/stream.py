@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError, WaitTimeout
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
 T = TypeVar("T")
-OnExit = Literal["cancel", "continue"]
+OnExit: TypeAlias = Literal["cancel", "continue"]
+"""Whether leaving a stream or a batch before its end cancels what runs."""
 
 
 def check_on_exit(on_exit: OnExit) -> OnExit:

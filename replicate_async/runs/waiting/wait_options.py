@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
@@ -18,7 +18,7 @@ PREDICTION_QUEUE_TIMEOUT: Final = 60 * 60.0
 TRAINING_TIMEOUT: Final = 24 * 60 * 60.0
 TRAINING_QUEUE_TIMEOUT: Final = 24 * 60 * 60.0
 
-OnUpdate = Callable[[RunT], object]
+OnUpdate: TypeAlias = Callable[[RunT], object]
 """A function or an async function that is called with each change of a run."""
 
 

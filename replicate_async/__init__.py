@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from replicate_async.files.inputs import FileEncoding
     from replicate_async.files.output import FileOutput
     from replicate_async.files.save_all import SaveProgress, save_all
+    from replicate_async.hooks import Hooks, RequestEvent, ResponseEvent, RetryEvent
     from replicate_async.resources._paginator import Paginator
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.options import BatchTimeouts
@@ -160,6 +161,7 @@ __all__ = [
     "FileTooLargeError",
     "FinishError",
     "Hardware",
+    "Hooks",
     "InvalidArgumentError",
     "InvalidInputError",
     "JournalDamagedError",
@@ -197,7 +199,10 @@ __all__ = [
     "RedirectError",
     "Replicate",
     "ReplicateError",
+    "RequestEvent",
+    "ResponseEvent",
     "Retry",
+    "RetryEvent",
     "RunUpdates",
     "SaveProgress",
     "SearchResults",
@@ -239,6 +244,7 @@ _HOMES = (
     "core.secret",
     "core.timeout",
     "typed",
+    "hooks",
     "client",
     "files.file_input",
     "files.inputs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +11,7 @@ from replicate_async.config import (
     Auth,
     read_auth,
     read_base,
+    read_hooks,
     read_limiter,
     read_options,
     read_proxy,
@@ -22,6 +24,7 @@ from replicate_async.core.limits import Limiter, Limits, RateLimiters
 from replicate_async.core.retry import Retry, RetryBudget
 from replicate_async.core.timeout import Timeout
 from replicate_async.files.output import FileSource
+from replicate_async.hooks import Hooks, ResponseEvent
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._run_methods import RunMethods
 from replicate_async.resources.account import AccountResource
@@ -35,6 +38,7 @@ from replicate_async.resources.search import search
 from replicate_async.resources.trainings import Trainings
 from replicate_async.resources.webhooks import Webhooks
 from replicate_async.schemas import Prediction, SearchResults, Version
+from replicate_async.transport.observation import capture
 from replicate_async.transport.sender import RequestSender
 
 if TYPE_CHECKING:
@@ -73,6 +77,7 @@ class Replicate(RunMethods):
         headers: Headers for requests to the origin of the base URL, such as those that a gateway
             asks for; hidden as the token is.
         auth: "headers" if *headers* authenticate and there is no token.
+        hooks: Functions that are called around each request.
         allow_insecure: Whether *base_url* may begin with ``http:`` for other machines.
         trusted_hosts: Names of hosts, such as "files.corp.example", from which, and from the names
             below which, files and streams are read over https at any address, a private one too.
@@ -97,6 +102,7 @@ class Replicate(RunMethods):
         user_agent: str | None = None,
         headers: Mapping[str, str] | None = None,
         auth: Auth = "token",
+        hooks: Hooks | None = None,
         allow_insecure: bool = False,
         trusted_hosts: Collection[str] = (),
     ) -> None:
@@ -133,6 +139,7 @@ class Replicate(RunMethods):
             rate_limiters=RateLimiters(limits),
             limiter=read_limiter(limiter),
             transport=Transport(session=session, connections=connections),
+            hooks=read_hooks(hooks),
         )
         self._bind(ClientContext.of(sender))
 
@@ -163,6 +170,7 @@ class Replicate(RunMethods):
         limits: Limits | None = None,
         limiter: Limiter | None = None,
         user_agent: str | None = None,
+        hooks: Hooks | None = None,
     ) -> Self:
         """Return a copy with other options, over the same connections: closing one closes both.
 
@@ -196,9 +204,23 @@ class Replicate(RunMethods):
             changes["rate_limiters"] = RateLimiters(read_options(Limits, limits, "limits"))
         if user_agent is not None:
             changes["user_agent"] = read_user_agent(user_agent)
+        if hooks is not None:
+            changes["hooks"] = read_hooks(hooks)
         copy = object.__new__(type(self))
         copy._bind(self._context.with_sender(replace(sender, **changes)))
         return copy
+
+    def capture(self) -> AbstractContextManager[list[ResponseEvent]]:
+        """Collect what is known of the answers to the requests that a ``with`` block sends.
+
+        Tasks that are started in the block count; polls, which all waits share, do not.
+
+        Example:
+            with client.capture() as calls:
+                await client.models.get("owner/name")
+            print(calls[-1].status, calls[-1].request_id)
+        """
+        return capture(self._context.sender.transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import warnings
@@ -18,6 +19,7 @@ from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
 from replicate_async.core.version import __version__
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.hooks import Hooks
 
 if TYPE_CHECKING:
     import aiohttp
@@ -240,6 +242,32 @@ def read_user_agent(given: str | None) -> str:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value) and value.isascii() and value.isprintable()
+
+
+def read_hooks(given: Hooks | None) -> Hooks | None:
+    """Return the hooks *given*, and log as REPLICATE_LOG says, if it does."""
+    level = os.environ.get("REPLICATE_LOG", "").strip().upper()
+    if level:
+        log_to_stderr(level)
+    if given is not None and not isinstance(given, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise InvalidArgumentError(
+            f"hooks={shorten(given)} is a {type(given).__name__}; pass Hooks(...)."
+        )
+    return given
+
+
+def log_to_stderr(level: str) -> None:
+    """Write the log of this package from *level*, INFO or DEBUG, to stderr."""
+    if level not in {"INFO", "DEBUG"}:
+        raise InvalidArgumentError(
+            f'REPLICATE_LOG={shorten(level.lower())} is neither "info" nor "debug".'
+        )
+    log = logging.getLogger("replicate_async")
+    log.setLevel(level)
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
 
 
 def read_options(kind: type[Options], given: Options | None, argument: str) -> Options:

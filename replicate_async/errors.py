@@ -65,12 +65,13 @@ Every error survives pickling, and none holds the API token.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from replicate_async.core.refusals import AMBIGUOUS_ADVICE, refusal_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -84,7 +85,15 @@ Bound: TypeAlias = Literal["timeout", "queue_timeout"]
 
 
 class ReplicateError(Exception):
-    """The base class of all errors of this package."""
+    """The base class of all errors of this package.
+
+    ``attempts`` is how often the request was sent, ``headers`` those of the last answer (names in
+    lower case), and ``request_id`` the service's id of it, where there was one.
+    """
+
+    attempts: int = 0
+    headers: Mapping[str, str] = MappingProxyType({})
+    request_id: str | None = None
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # The default would call the class with its message alone, and lose the other attributes.

@@ -63,16 +63,16 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 
 BUDGETS: Final = {
     "bound.py": 177,
-    "client.py": 162,
+    "client.py": 173,
     "context.py": 150,
     "core": 2224,
-    "errors.py": 212,
+    "errors.py": 216,
     "files": 2422,
     "interface": 2094,
     "local": 5624,
     "resources": 2355,
     "runs": 5452,
-    "transport": 1183,
+    "transport": 1327,
     "typed.py": 164,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

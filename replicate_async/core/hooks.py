@@ -23,5 +23,5 @@ class RequestHooks:
     async def refused(self) -> None:
         """Run when an attempt certainly did nothing: it was not sent, or the API refused it."""
 
-    def answered(self, headers: Mapping[str, str]) -> None:
-        """Run with the *headers* of the answer that is a success."""
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Run with *status* and *headers* of an answer that is a success."""

@@ -177,7 +177,7 @@ class _WrittenAt(RequestHooks):
     def __init__(self) -> None:
         self.time: float | None = None
 
-    def answered(self, headers: Mapping[str, str]) -> None:
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:  # noqa: ARG002 - as any hook has it
         self.time = answered_at(headers)
 
 

@@ -14,6 +14,7 @@ from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.retry import phase_of_status
 from replicate_async.errors import APIStatusError, RedirectError, UntrustedURLError
+from replicate_async.transport.observation import Observation, is_observed
 from replicate_async.transport.redirects import follow_redirects
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def open_stream(sender: RequestSender, url: str, last_event_id: str = "") 
     }
     if last_event_id:
         fields["Last-Event-ID"] = last_event_id
-    return await _fetch(sender, url, fields, is_file=False)
+    return await _observed_fetch(sender, url, fields, is_file=False)
 
 
 async def open_file(
@@ -61,8 +62,8 @@ async def open_file(
         fields["Range"] = f"bytes={start}-"
         fields["If-Range"] = validator
 
-    async def attempt(_: int) -> ByteStream:
-        stream = await _fetch(sender, url, fields, is_file=True)
+    async def attempt(number: int) -> ByteStream:
+        stream = await _observed_fetch(sender, url, fields, is_file=True, attempt=number)
         if phase_of_status(stream.status) is not None:
             stream.close()
             raise _refused(stream)
@@ -82,6 +83,21 @@ def _refused(stream: ByteStream) -> _FileRefusedError:
     )
     error.stream = stream
     return error
+
+
+async def _observed_fetch(
+    sender: RequestSender, url: str, fields: Mapping[str, str], *, is_file: bool, attempt: int = 1
+) -> ByteStream:
+    """Fetch *url*, and tell hooks, captures and the log of it."""
+    if not is_observed(sender.hooks):
+        return await _fetch(sender, url, fields, is_file=is_file)
+    operation = "GET file" if is_file else "GET stream"
+    observation = Observation(sender.transport, sender.hooks, operation, attempt)
+    async with observation:
+        await observation.begin()
+        stream = await _fetch(sender, url, fields, is_file=is_file)
+        observation.answered(stream.status, stream.headers)
+        return stream
 
 
 async def _fetch(

@@ -43,8 +43,15 @@ from replicate_async.errors import (
     ambiguous_connection_error,
     status_error,
 )
+from replicate_async.hooks import Hooks
 from replicate_async.schemas import File, Prediction, Training, decode_leniently
 from replicate_async.schemas.redaction import QUIET_STATUSES, redact_id, redact_run
+from replicate_async.transport.observation import (
+    Observation,
+    is_observed,
+    request_id,
+    tell_retry,
+)
 from replicate_async.transport.redirects import follow_redirects
 
 if TYPE_CHECKING:
@@ -107,6 +114,7 @@ class RequestSender:
     limiter: Limiter | None
     """Keeps the rate in place of *rate_limiters*, for several processes together."""
     transport: Transport
+    hooks: Hooks | None = None
     clock: ApiClock = field(default_factory=ApiClock, repr=False, compare=False)
     """The estimate of the API's clock."""
     is_cloudflare: bool = field(init=False)
@@ -123,7 +131,8 @@ class RequestSender:
         Raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError`, `RedirectError` or
         `DecodeError`.
         """
-        return self.repeat(partial(self._attempt, request), request)
+        attempt = self._observed_attempt if is_observed(self.hooks) else self._attempt
+        return self.repeat(partial(attempt, request), request)
 
     async def repeat(
         self, attempt: Callable[[int], Awaitable[T]], request: Request[Any] | None = None
@@ -148,18 +157,16 @@ class RequestSender:
             pause = None if failure is None else self._pause(number, failure, request)
             if failure is None or pause is None:
                 break
-            _log.debug(
-                "%s: %s; again in %.2f s",
-                "GET" if request is None else request.operation,
-                type(fault).__name__,
-                pause,
-            )
+            operation = "GET" if request is None else request.operation
+            _log.debug("%s: %s; again in %.2f s", operation, type(fault).__name__, pause)
+            await tell_retry(self.hooks, operation, number + 1, pause, fault)
             try:
                 await asyncio.sleep(pause)
             except asyncio.CancelledError:
                 self.budget.refund(failure)
                 raise
             paid = failure
+        fault.attempts = number
         try:
             raise fault
         finally:
@@ -176,8 +183,15 @@ class RequestSender:
         pause = self.retry.delay(number, failure, repeatable=repeatable, jitter=jitter)
         return pause if pause is not None and self.budget.spend(failure) else None
 
+    async def _observed_attempt(self, request: Request[R], number: int) -> R:
+        """Make one attempt, and tell hooks, captures and the log of it."""
+        inner = request.hooks
+        seen = Observation(self.transport, self.hooks, request.operation, number, inner=inner)
+        async with seen:
+            return await self._attempt(msgspec.structs.replace(request, hooks=seen), number)
+
     async def _attempt(self, request: Request[R], number: int) -> R:
-        """Make one attempt; here is the place for hooks, extra headers and metadata."""
+        """Make one attempt: permit, hooks, exchange, redirects and decoding."""
         url, hooks = f"{self.base.url}{request.target}", request.hooks
         if (turn := self._permit(request.endpoint.bucket, first=number == 1)) is not None:
             await turn
@@ -271,7 +285,7 @@ class RequestSender:
         if response.status >= 400:
             raise self._refused(request, response)
         if request.hooks is not None:
-            request.hooks.answered(response.headers)
+            request.hooks.answered(response.status, response.headers)
         return self._decoded(request, response)
 
     def _decoded(self, request: Request[R], response: Response) -> R:
@@ -379,7 +393,7 @@ class RequestSender:
         hint = ""
         if response.status == 404 and not self.is_cloudflare and not self.base.url.endswith("/v1"):
             hint = f" If the API is not at {self.base.url}, add /v1 to base_url."
-        return status_error(
+        fault = status_error(
             problem,
             operation=request.operation,
             retry_after=after,
@@ -387,6 +401,17 @@ class RequestSender:
             missing=missing(request.endpoint.path, request.target),
             hint=hint,
         )
+        fault.headers = self._shown(response.headers)
+        fault.request_id = request_id(fault.headers)
+        return fault
+
+    def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return *headers* of an answer, in lower case, without cookies and the token."""
+        return {
+            name.lower(): self.token.redact(value)
+            for name, value in headers.items()
+            if name.lower() != "set-cookie"
+        }
 
     def _on_rate_limited(
         self, kind: BucketName, after: float | None, rate: problems.Rate | None

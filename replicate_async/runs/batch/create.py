@@ -33,14 +33,13 @@ from replicate_async.runs.batch.errors import (
     prepare_failed,
     uncertain,
 )
-from replicate_async.runs.batch.functions import call_prepare
+from replicate_async.runs.batch.functions import call_prepare, wait_for
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.lost_create import Absent, Found
 from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
-from replicate_async.runs.run import CANCEL_WITHIN
 from replicate_async.schemas import Prediction
 
 
@@ -181,15 +180,13 @@ class Creator:
         creating = asyncio.ensure_future(self._send(item, sent, attempt))
         self._unsent[creating] = lambda: attempt.is_stopped
         try:
-            await asyncio.wait({creating})
+            # An answer that is under way is waited for, and recorded.
+            await wait_for(creating, on_cancel=lambda: attempt.sent or creating.cancel())
             if creating.cancelled():
                 # One that was sent is cancelled by other code, since `on_stop` leaves it.
                 cancelled = AmbiguousCreateError("the create was cancelled while it was under way")
                 raise cancelled if attempt.sent else NotStartedError()
             prediction = creating.result()
-        except asyncio.CancelledError:
-            await _wait_for_answer(creating, attempt)
-            raise
         except NotStartedError:
             raise
         except AmbiguousCreateError as error:
@@ -318,15 +315,3 @@ class Creator:
             if self._batch.stop.reason is None and is_news:
                 await item.record(entry.uncertain(verdict.window_end))
             raise ItemError(uncertain(item, verdict.reason, cause))
-
-
-async def _wait_for_answer(creating: asyncio.Future[Prediction], attempt: CreateAttempt) -> None:
-    """Wait a little for the answer to a create whose item was cancelled; it is recorded."""
-    try:
-        if not attempt.sent:
-            creating.cancel()
-        await asyncio.wait({creating}, timeout=CANCEL_WITHIN)
-    finally:
-        creating.cancel()
-        if creating.done() and not creating.cancelled():
-            creating.exception()  # marks it as retrieved, or asyncio would log it

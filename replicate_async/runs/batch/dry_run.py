@@ -32,8 +32,8 @@ class DryRunner:
 
     async def run(self, item: Item) -> Outcome:
         """Return what the journal has of *item*, or whether its input is valid."""
-        if item.keyed.fault is not None:
-            return Outcome(item.result(error=item.keyed.fault))
+        if item.fault is not None:
+            return Outcome(item.result(error=item.fault))
         if item.entry.result is not None:
             kept = replay(item.entry.result)
             output = None if kept.prediction is None or kept.error else kept.prediction.output

@@ -85,11 +85,10 @@ class Permit:
             self._permits.release()
 
 
-@dataclass(slots=True)
-class Item:
+@dataclass(slots=True, eq=False)
+class Item(KeyedInput):
     """An input on its way to a result, and its entry in the journal."""
 
-    keyed: KeyedInput
     entry: Entry
     journal: Journal
     permit: Permit
@@ -110,24 +109,9 @@ class Item:
     """What ``prepare`` returned for it, until no create can follow."""
 
     @property
-    def key(self) -> str:
-        """The key of the input."""
-        return self.keyed.key
-
-    @property
-    def index(self) -> int:
-        """The place of the input, from 0."""
-        return self.keyed.index
-
-    @property
-    def input(self) -> ItemInput:
-        """The input as it was given."""
-        return self.keyed.input
-
-    @property
     def model_input(self) -> ItemInput:
         """The input that is sent: as it was prepared, or as it was given."""
-        return self.keyed.input if self.prepared is None else self.prepared
+        return self.input if self.prepared is None else self.prepared
 
     async def record(self, entry: Entry) -> None:
         """Write *entry*, which is the item's from now on."""
@@ -216,8 +200,9 @@ class InputReader:
         if entry is None or keyed.fault is not None:
             entry = Entry(key=keyed.key, digest=keyed.digest, index=keyed.index)
         resumed = entry.state is not State.PLANNED
+        known = keyed.index, keyed.key, keyed.digest, keyed.input, keyed.fault
         permit, slot = map(Permit, self._limits)
-        return Item(keyed, entry, self._journal, permit, slot, resumed=resumed)
+        return Item(*known, entry, self._journal, permit, slot, resumed=resumed)
 
     async def _read(self) -> None:
         try:

@@ -91,8 +91,8 @@ class ItemRunner:
             raise
 
     async def _run(self, item: Item) -> Outcome:
-        if item.keyed.fault is not None:
-            raise ItemError(item.keyed.fault)
+        if item.fault is not None:
+            raise ItemError(item.fault)
         if item.entry.state in (State.DONE, State.FINISHED):
             replayed = self._replay(item, item.entry.result or b"")
             if replayed.result.ok or not self._options.retry_failed:

@@ -26,14 +26,16 @@ Match: TypeAlias = Literal["input", "key"]
 LONGEST_KEY: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class KeyedInput:
     """An input with its key."""
 
     index: int
+    """The place of the input, from 0."""
     key: str
     digest: str
     input: ItemInput
+    """As it was given."""
     fault: InvalidArgumentError | None
     """Why it cannot be sent."""
 

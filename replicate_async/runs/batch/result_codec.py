@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from replicate_async.core.problem import Problem
 from replicate_async.errors import APIStatusError, ReplicateError, prediction_error, status_error
 from replicate_async.schemas import Prediction
+
+NULL: Final = msgspec.Raw(b"null")
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +28,26 @@ class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refusal: Refusal | None = None
 
 
-class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    predict_time: float | None = None
+
+
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What tables and counts need of a stored result."""
+
+    status: str | None = None
+    output: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+    metrics: _Metrics | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
     batch: _More = _More()
+
+    @property
+    def predict_seconds(self) -> float | None:
+        """How long the model ran, if the metrics say so."""
+        return None if self.metrics is None else self.metrics.predict_time
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +61,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decode_prediction = msgspec.json.Decoder(Prediction).decode
-_decode_stored = msgspec.json.Decoder(_Stored).decode
+_decode_stored = msgspec.json.Decoder(StoredResult).decode
 
 
 def store(prediction: Prediction, files: Sequence[Path] = (), *, is_text: bool = False) -> bytes:
@@ -66,6 +86,15 @@ def store_refusal(error: APIStatusError) -> bytes:
     refusal = Refusal(operation=error.operation, problem=error.problem)
     shown: dict[str, object] = {"id": "", "status": "failed", "error": str(error), "urls": {}}
     return msgspec.json.encode({**shown, "batch": _More(refusal=refusal)})
+
+
+def read_stored(result: bytes) -> StoredResult:
+    """Return what tables and counts need; a result of another program is the output."""
+    try:
+        return _decode_stored(result)
+    except msgspec.DecodeError:
+        text = result.decode(errors="replace")
+        return StoredResult(output=msgspec.Raw(msgspec.json.encode(text)))
 
 
 def replay(result: bytes) -> Replay:

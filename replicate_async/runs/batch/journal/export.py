@@ -17,30 +17,9 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.cells import as_text
 from replicate_async.runs.batch.journal.entry import Entry, State
 from replicate_async.runs.batch.journal.reader import read
+from replicate_async.runs.batch.result_codec import NULL, StoredResult, read_stored
 
 Format = Literal["jsonl", "csv", "parquet"]
-
-_NOTHING: Final = msgspec.Raw(b"null")
-
-
-class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    predict_time: float | None = None
-
-
-class _More(msgspec.Struct, frozen=True, kw_only=True):
-    files: list[str] = []
-    is_text: bool = False
-
-
-class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    status: str | None = None
-    output: msgspec.Raw = _NOTHING
-    error: msgspec.Raw = _NOTHING
-    metrics: _Metrics | None = None
-    created_at: str | None = None
-    started_at: str | None = None
-    completed_at: str | None = None
-    batch: _More = _More()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +49,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 COLUMNS: Final = Record.__struct_fields__
 _PLAIN: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(_Result).decode
 
 
 def export(
@@ -107,10 +85,7 @@ def export(
 
 
 def _record(entry: Entry, *, as_cells: bool) -> Record:
-    try:
-        result = _Result() if entry.result is None else _decode(entry.result)
-    except msgspec.DecodeError:  # of another program
-        result = _Result(output=msgspec.Raw(_PLAIN((entry.result or b"").decode(errors="replace"))))
+    result = StoredResult() if entry.result is None else read_stored(entry.result)
     output = result.output
     if as_cells and result.batch.is_text:
         output = msgspec.Raw(_PLAIN(as_text(msgspec.json.decode(output), joined=True)))
@@ -121,11 +96,11 @@ def _record(entry: Entry, *, as_cells: bool) -> Record:
         status=result.status,
         output=output,
         error=result.error,
-        value=_NOTHING if entry.value is None else msgspec.Raw(entry.value),
+        value=NULL if entry.value is None else msgspec.Raw(entry.value),
         prediction_id=entry.prediction_id,
         files=result.batch.files,
         attempts=entry.attempt,
-        predict_seconds=None if result.metrics is None else result.metrics.predict_time,
+        predict_seconds=result.predict_seconds,
         created_at=result.created_at,
         started_at=result.started_at,
         completed_at=result.completed_at,

@@ -12,6 +12,7 @@ import msgspec
 
 from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalMismatchError
 from replicate_async.runs.batch.journal.entry import TRANSITIONS, Entry, JournalHeader, State
+from replicate_async.runs.batch.result_codec import read_stored
 
 SCHEMA: Final = """
 CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), json BLOB NOT NULL, crc INTEGER);
@@ -75,16 +76,6 @@ class DamagedRowError(Exception):
     """A row whose checksum does not match."""
 
 
-class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    predict_time: float | None = None
-
-
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    status: str | None = None
-    metrics: _Metrics | None = None
-
-
-_decode_outcome = msgspec.json.Decoder(_Outcome).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -149,7 +140,10 @@ class Store:
             if not self._persistent:
                 self._db.execute("DELETE FROM items WHERE id = ?", (row,))
                 return
-            self._insert_result(row, entry.result or b"")
+            result = entry.result or b""
+            stored, crc = read_stored(result), _result_checksum(result)
+            values = row, self._clock(), stored.status, stored.predict_seconds, crc, result
+            self._db.execute(_INSERT_RESULT, values)
         elif entry.state is State.FINISHED:
             crc = _result_checksum(before.result or b"", entry.value)
             self._db.execute(_SET_VALUE, (entry.value, crc, row))
@@ -167,16 +161,6 @@ class Store:
             is_this = (stored.attempt, stored.intent_at) == (intent.attempt, intent.intent_at)
             if is_this:
                 self.record(stored.reset())
-
-    def _insert_result(self, row: int, result: bytes) -> None:
-        try:
-            outcome = _decode_outcome(result)
-        except msgspec.DecodeError:
-            outcome = _Outcome()
-        predict_time = outcome.metrics.predict_time if outcome.metrics else None
-        crc = _result_checksum(result)
-        values = (row, self._clock(), outcome.status, predict_time, crc, result)
-        self._db.execute(_INSERT_RESULT, values)
 
     def _find(self, key: str) -> tuple[int, Entry]:
         row = self._db.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()

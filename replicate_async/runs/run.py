@@ -14,6 +14,7 @@ from replicate_async.core.durations import Durations
 from replicate_async.core.tasks import run_within
 from replicate_async.errors import (
     OutputRemovedError,
+    PredictionError,
     ReplicateError,
     WaitTimeout,
     prediction_error,
@@ -56,15 +57,22 @@ async def run_to_end(
         if ended is None:
             raise
         prediction = ended
-    if prediction.status != "succeeded":
-        raise prediction_error(prediction)
-    if prediction.output is None and prediction.data_removed:
-        raise OutputRemovedError(
-            f"prediction {prediction.id} succeeded, but its output has been removed since, which "
-            "happens an hour after the end; run it again.",
-            prediction=prediction,
-        )
+    if (failed := error_of(prediction)) is not None:
+        raise failed
     return prediction
+
+
+def error_of(ended: Prediction) -> PredictionError | OutputRemovedError | None:
+    """Return the error of a prediction that has ended, None if its output is there."""
+    if ended.status != "succeeded":
+        return prediction_error(ended)
+    if ended.output is None and ended.data_removed:
+        return OutputRemovedError(
+            f"prediction {ended.id} succeeded, but its output has been removed since, which "
+            "happens an hour after the end; run it again.",
+            prediction=ended,
+        )
+    return None
 
 
 async def wait_for_created(

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, cast
 
 from replicate_async.core.api_clock import Moment, moment
+from replicate_async.core.endpoint import shorten
 from replicate_async.errors import (
     AmbiguousCreateError,
     AmbiguousDecodeError,
@@ -19,7 +20,7 @@ from replicate_async.errors import (
     NotFoundError,
     ReplicateError,
 )
-from replicate_async.files.inputs import without_field
+from replicate_async.files.inputs import is_record, without_field
 from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
 from replicate_async.runs.batch.breaker import CircuitBreaker
 from replicate_async.runs.batch.context import BatchContext
@@ -33,7 +34,7 @@ from replicate_async.runs.batch.errors import (
     prepare_failed,
     uncertain,
 )
-from replicate_async.runs.batch.functions import call_prepare, wait_for
+from replicate_async.runs.batch.functions import call, wait_for
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.lost_create import Absent, Found
@@ -141,7 +142,10 @@ class Creator:
         self._limit.count(item)
         self._unsent[task] = lambda: not self._limit.allows(item)
         try:
-            item.prepared = await call_prepare(prepare, item.input)
+            prepared = await call(prepare, item.input)
+            if not is_record(prepared):
+                raise TypeError(f"it returned {shorten(prepared)}, which is no input")  # noqa: TRY301
+            item.prepared = prepared
         except Exception as error:  # noqa: BLE001 - raised by the user's function
             self._limit.discount(item)
             raise ItemError(prepare_failed(item, prepare, error)) from None

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from replicate_async.core.endpoint import shorten
-from replicate_async.files.inputs import is_record
-from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.run import CANCEL_WITHIN
 
 R = TypeVar("R")
@@ -43,11 +40,3 @@ async def call(function: Callable[[Any], Awaitable[R]], argument: object) -> R:
     if running.cancelled():  # not by this batch
         raise RuntimeError("it was cancelled")
     return running.result()
-
-
-async def call_prepare(prepare: Callable[[Any], Awaitable[object]], given: ItemInput) -> ItemInput:
-    """Return the input that *prepare* makes of one that was given."""
-    prepared = await call(prepare, given)
-    if not is_record(prepared):
-        raise TypeError(f"it returned {shorten(prepared)}, which is no input")
-    return cast("ItemInput", prepared)

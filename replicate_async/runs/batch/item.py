@@ -18,11 +18,9 @@ from replicate_async.errors import (
     FileError,
     InvalidArgumentError,
     JournalError,
-    OutputRemovedError,
     RedirectError,
     ReplicateError,
     WaitTimeout,
-    prediction_error,
 )
 from replicate_async.runs.batch.attempt import NotStartedError
 from replicate_async.runs.batch.context import BatchContext
@@ -40,7 +38,7 @@ from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
-from replicate_async.runs.run import CANCEL_WITHIN, give_up
+from replicate_async.runs.run import CANCEL_WITHIN, error_of, give_up
 from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction
 
@@ -93,13 +91,14 @@ class ItemRunner:
     async def _run(self, item: Item) -> Outcome:
         if item.fault is not None:
             raise ItemError(item.fault)
+        if item.entry.state is not State.PLANNED:
+            item.permit.release()
         if item.entry.state in (State.DONE, State.FINISHED):
             replayed = self._replay(item, item.entry.result or b"")
             if replayed.result.ok or not self._options.retry_failed:
                 return replayed
             await item.record(item.entry.reset())
         elif item.entry.is_open:
-            item.permit.release()
             await self._creator.reconcile_earlier(item)
         while True:
             created = (
@@ -170,17 +169,9 @@ class ItemRunner:
 
     async def _complete(self, item: Item, ended: Prediction) -> Outcome:
         """Save, record and decode the output of a prediction that has ended."""
-        error: ReplicateError | None = None
+        error: ReplicateError | None = error_of(ended)
         files: tuple[Path, ...] = ()
-        if ended.status != "succeeded":
-            error = prediction_error(ended)
-        elif ended.output is None and ended.data_removed:
-            error = OutputRemovedError(
-                f"prediction {ended.id} succeeded, but its output has been removed since, which "
-                "happens an hour after the end; run its input again.",
-                prediction=ended,
-            )
-        elif self._options.save_files is not None:
+        if error is None and self._options.save_files is not None:
             files = await self._save(item, ended, Path(self._options.save_files))
         is_text = self._api.is_text(ended)
         unkept = await self._record_done(item, ended, files, is_text=is_text)
@@ -239,7 +230,6 @@ class ItemRunner:
         ended = result.prediction
         if finish is None or outcome.finished or result.error is not None or ended is None:
             return outcome
-        item.permit.release()
         try:
             async with self._finishing:
                 item.slot.release()  # not before: results that wait for this are bounded

@@ -75,9 +75,7 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         return predict_seconds(self.prediction)
 
 
-class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """The progress of a batch; the argument of *on_progress*."""
-
+class _Counts(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None
     """The number of inputs, when they have a length."""
     ok: int
@@ -86,21 +84,12 @@ class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
     uncertain: int
     resumed: int
     """Items among all these that an earlier run had started."""
-    running: int
-    """Items that were begun and have not ended."""
-    reconciling: int = 0
-    """Items among these whose create broke off, and which are looked for in the list of
-    predictions."""
     created: int
     """Predictions that this run has started."""
-    predict_seconds: float
-    """Seconds that the models ran for items that have ended."""
     seconds: float
-    """Since the batch began."""
-    rate: float
-    """Items that ended per second, over the last half minute, without those replayed."""
-    eta: float | None
-    """Seconds until the end at this rate; None when it is not known."""
+    """Since the batch began, until it ended."""
+    predict_seconds: float
+    """Seconds that the models ran for items that have ended, without items replayed."""
 
     @property
     def done(self) -> int:
@@ -108,19 +97,23 @@ class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
         return self.ok + self.failed + self.uncertain
 
 
-class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
+class BatchProgress(_Counts, frozen=True, kw_only=True):
+    """The progress of a batch; the argument of *on_progress*."""
+
+    running: int
+    """Items that were begun and have not ended."""
+    reconciling: int = 0
+    """Items among these whose create broke off, and which are looked for in the list of
+    predictions."""
+    rate: float
+    """Items that ended per second, over the last half minute, without those replayed."""
+    eta: float | None
+    """Seconds until the end at this rate; None when it is not known."""
+
+
+class BatchSummary(_Counts, frozen=True, kw_only=True):
     """The counts of a batch; ``batch.summary``, at any time."""
 
-    total: int | None
-    """The number of inputs, when they have a length."""
-    ok: int
-    failed: int
-    """Items with an error, without the uncertain ones."""
-    uncertain: int
-    resumed: int
-    """Items among all these that an earlier run had started."""
-    created: int
-    """Predictions that this run has started."""
     retried: int
     """Predictions among these that repeated a failed one."""
     finished: int
@@ -129,19 +122,11 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     """In a dry run: items that would be created."""
     requests: int
     """Requests that the client sent meanwhile."""
-    seconds: float
-    predict_seconds: float
-    """Seconds that the models ran, without items replayed."""
     throughput: float
     """Items that ended per second, without those replayed."""
     stopped: str | None
     """Why it ended before its inputs did: "stop", "max_seconds", "max_predictions", "left" or
     "error"; None when it came to their end."""
-
-    @property
-    def done(self) -> int:
-        """Items that have ended."""
-        return self.ok + self.failed + self.uncertain
 
     def __str__(self) -> str:
         parts = [f"{self.ok:,} ok"]

@@ -130,13 +130,12 @@ class BatchScheduler:
             self.results.close(self.error)
 
     async def _open_journal(self) -> Journal:
-        options, header = self._options, self._header
-        by_key, create = options.match == "key", not options.dry_run
+        path, dry_run = self._options.journal, self._options.dry_run
         try:
-            return await Journal.open(options.journal, header, create=create, by_key=by_key)
+            return await Journal.open(path, self._header, create=not dry_run)
         except InvalidArgumentError:
-            if options.journal and options.dry_run:  # there is none yet: all would be created
-                return await Journal.open(None, header)
+            if path and dry_run:  # there is none yet: all would be created
+                return await Journal.open(None, self._header)
             raise
 
     async def _run_all(self, journal: Journal) -> None:

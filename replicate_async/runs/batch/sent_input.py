@@ -21,6 +21,7 @@ from replicate_async.runs.batch.json_tree import leaves, map_leaves
 _HEAD: Final = 1024
 """Bytes of a file that are kept, to tell a file that is cut from another one."""
 _WHOLE: Final = 2**53  # up to here floats are exact
+_DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[^\s,]*)?,", re.ASCII | re.IGNORECASE)
 _SHORT: Final = re.compile(r"data:;sha256=(\w{64});size=(\d+);base64,([\w+/=]*)", re.ASCII)
 
 
@@ -56,8 +57,8 @@ def is_readable(normalized: object) -> bool:
 
 
 def is_data_url(leaf: object) -> TypeGuard[str]:
-    """Whether a value is a data URL."""
-    return isinstance(leaf, str) and leaf[:5].lower() == "data:"
+    """Whether a value is a data URL, and no text that begins like one."""
+    return isinstance(leaf, str) and _DATA_URL.match(leaf) is not None
 
 
 def _normalized(leaf: object) -> object:

@@ -68,6 +68,8 @@ def test_a_data_url_is_kept_by_its_content() -> None:
     assert isinstance(kept, list)
     assert kept[0] == kept[1] != kept[2]
     assert normalize(kept) == kept
+    assert normalize("data: cats, blue") == "data: cats, blue"
+    assert differs(*map(comparable, ("data: cats, blue", "data: dogs, blue")))
     large = normalize("data:," + "x" * 1_000_000)
     assert len(canonical(large)) < 2000
     assert ComparedInput(kept).is_readable

@@ -50,9 +50,7 @@ class Journal:
     closed, methods raise `ClientStateError`.
     """
 
-    def __init__(
-        self, path: Path, file: JournalFile, thread: futures.Executor, *, by_key: bool
-    ) -> None:
+    def __init__(self, path: Path, file: JournalFile, thread: futures.Executor) -> None:
         self.path: Path = path
         """Where the file is."""
         self.header: JournalHeader = file.header
@@ -61,7 +59,6 @@ class Journal:
         self._thread = thread
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         """Calls for the next commit."""
-        self._by_key = by_key
         self._closing: futures.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
@@ -73,14 +70,12 @@ class Journal:
         header: JournalHeader,
         *,
         create: bool = True,
-        by_key: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the journal at *path*, or make it if it is missing and *create* is true.
 
-        Without a path it is in memory, and forgets entries that are done. With *by_key*, an item is
-        the same under any digest. *clock* returns the seconds since 1970 at which a result is
-        recorded.
+        Without a path it is in memory, and forgets entries that are done. *clock* returns the
+        seconds since 1970 at which a result is recorded.
 
         Raises:
             JournalLockedError: another run has it open.
@@ -103,7 +98,7 @@ class Journal:
             thread.submit(lambda: opening.result().close())
             thread.shutdown(wait=False)
             raise
-        return cls(where, file, thread, by_key=by_key)
+        return cls(where, file, thread)
 
     @property
     def persistent(self) -> bool:
@@ -115,11 +110,11 @@ class Journal:
 
         A known item moves to its new index; of a key that comes twice, the first index counts.
         Entries that are done come with their results: plan a few hundred at a time. Raises
-        `JournalMismatchError`, and adds nothing, when a key is known with another digest; a journal
-        opened *by_key* takes the new digest.
+        `JournalMismatchError`, and adds nothing, when a key is known with another digest. An empty
+        digest is that of any input.
         """
         given = list(items)
-        return await self._call(lambda store: store.plan(given, by_key=self._by_key))
+        return await self._call(lambda store: store.plan(given))
 
     async def record(self, entry: Entry) -> None:
         """Write *entry*, which an `Entry` method made of the current one.

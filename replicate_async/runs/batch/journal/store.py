@@ -96,10 +96,10 @@ class Store:
         self._clock = clock
         self._persistent = persistent
 
-    def plan(self, items: Sequence[tuple[int, str, str]], *, by_key: bool) -> list[Entry]:
+    def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
         """Add the *items* (index, key, digest) that are missing, and return all in their order.
 
-        With *by_key*, an item is the same under any digest.
+        An empty digest is that of any input.
         """
         known = self._known([key for _, key, _ in items])
         placed: dict[str, Entry] = {}
@@ -107,7 +107,7 @@ class Store:
             before = placed.get(key) or known.get(key)
             if before is None:
                 placed[key] = Entry(key=key, digest=digest, index=index)
-            elif before.digest != digest and not by_key:
+            elif digest and before.digest != digest:
                 raise JournalMismatchError(
                     f"the journal knows {key!r} with another input. Use another journal for other "
                     "inputs, or other keys for them; when values differ at each run, as signed "

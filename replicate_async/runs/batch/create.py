@@ -21,7 +21,7 @@ from replicate_async.errors import (
     ReplicateError,
 )
 from replicate_async.files.inputs import is_record, without_field
-from replicate_async.runs.batch.attempt import CreateAttempt, CreateLimit, NotStartedError
+from replicate_async.runs.batch.attempt import CreateAttempt
 from replicate_async.runs.batch.breaker import CircuitBreaker
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import (
@@ -41,6 +41,7 @@ from replicate_async.runs.batch.lost_create import Absent, Found
 from replicate_async.runs.batch.reconcile import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.batch.stop_signal import NotStartedError
 from replicate_async.schemas import Prediction
 
 
@@ -59,7 +60,7 @@ class Creator:
         self._batch = batch
         self._options, self._api, self._journal = batch.options, batch.api, batch.journal
         self._reconciler = Reconciler(batch)
-        self._limit = CreateLimit(batch.options.max_predictions, batch.stop)
+        self._stop = batch.stop
         self._breaker = CircuitBreaker(monotonic, batch.stop.sleep, batch.options.timeouts.outage)
         self._first = asyncio.Lock()
         self._first_worked = False
@@ -91,7 +92,7 @@ class Creator:
             await self._learn_time()
             try:
                 async with self._breaker.attempt(), self._first_alone():
-                    if not self._limit.allows(item):
+                    if not self._stop.allows(item):
                         raise NotStartedError
                     return await self._attempt(item)
             except _NotCreated:
@@ -139,15 +140,15 @@ class Creator:
         prepare, task = self._options.prepare, asyncio.current_task()
         if prepare is None or item.prepared is not None or task is None:
             return
-        self._limit.count(item)
-        self._unsent[task] = lambda: not self._limit.allows(item)
+        self._stop.count(item)
+        self._unsent[task] = lambda: not self._stop.allows(item)
         try:
             prepared = await call(prepare, item.input)
             if not is_record(prepared):
                 raise TypeError(f"it returned {shorten(prepared)}, which is no input")  # noqa: TRY301
             item.prepared = prepared
         except Exception as error:  # noqa: BLE001 - raised by the user's function
-            self._limit.discount(item)
+            self._stop.discount(item)
             raise ItemError(prepare_failed(item, prepare, error)) from None
         finally:
             del self._unsent[task]
@@ -179,7 +180,7 @@ class Creator:
 
     async def _attempt(self, item: Item) -> Prediction:
         """Send one create, and sort its errors."""
-        attempt = CreateAttempt(self._batch, item, self._limit)
+        attempt = CreateAttempt(self._batch, item)
         sent = await self._as_sent(item.model_input)
         creating = asyncio.ensure_future(self._send(item, sent, attempt))
         self._unsent[creating] = lambda: attempt.is_stopped
@@ -256,7 +257,7 @@ class Creator:
             return
         self._first_worked = True
         self._breaker.succeeded()
-        self._limit.discount(item)
+        self._stop.discount(item)
         if isinstance(error, APIStatusError):
             await item.record(item.entry.done(store_refusal(error)))
         raise ItemError(error)
@@ -316,6 +317,6 @@ class Creator:
             await item.record(entry.reset())
         else:
             is_news = entry.state is State.INTENT or entry.window_end is None
-            if self._batch.stop.reason is None and is_news:
+            if self._stop.reason is None and is_news:
                 await item.record(entry.uncertain(verdict.window_end))
             raise ItemError(uncertain(item, verdict.reason, cause))

@@ -72,17 +72,8 @@ def is_transient(error: ReplicateError) -> bool:
 
 def is_fatal(error: ReplicateError) -> bool:
     """Whether every other create would fail in the same way."""
-    return isinstance(
-        error,
-        AuthenticationError
-        | PaymentRequiredError
-        | PermissionDeniedError
-        | TLSError
-        | RedirectError
-        | UntrustedURLError
-        | ClientStateError
-        | JournalError,
-    )
+    of_account = isinstance(error, PaymentRequiredError | PermissionDeniedError | JournalError)
+    return of_account or ends_every_wait(error)
 
 
 def ends_every_wait(error: ReplicateError) -> bool:

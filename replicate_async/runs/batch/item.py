@@ -22,7 +22,6 @@ from replicate_async.errors import (
     ReplicateError,
     WaitTimeout,
 )
-from replicate_async.runs.batch.attempt import NotStartedError
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.errors import (
@@ -38,6 +37,7 @@ from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
+from replicate_async.runs.batch.stop_signal import NotStartedError
 from replicate_async.runs.run import CANCEL_WITHIN, error_of, give_up
 from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction

@@ -66,7 +66,7 @@ class BatchScheduler:
         self.error: Exception | None = None
         """The error that ended the batch before its inputs did."""
         self.task: asyncio.Task[None] | None = None
-        self._stop = StopSignal(self._on_stop)
+        self._stop = StopSignal(self._on_stop, options.max_predictions)
         self._journal: Journal | None = None
         self._creator: Creator | None = None
         self._runner: ItemRunner | DryRunner | None = None

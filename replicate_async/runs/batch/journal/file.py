@@ -56,14 +56,13 @@ class JournalFile:
     """
 
     def __init__(
-        self, path: Path, header: JournalHeader, *, create: bool, clock: Callable[[], float]
+        self, path: Path, header: JournalHeader | None, *, create: bool, clock: Callable[[], float]
     ) -> None:
         """Open the journal at *path*; one that is missing is made with *header* if *create*."""
         self._path = path
         self._watch: JournalWatch | None = None
         self.broken: JournalError | None = None
         """The error that ended it: no later commit is made."""
-        self.header: JournalHeader = header
         self.lock: Lock | None = None
         with explained(path), ExitStack() as opened:
             if path != MEMORY:
@@ -74,12 +73,13 @@ class JournalFile:
             self._db = db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
             opened.callback(db.close)
             if self.lock is None:
-                _fill(db, header)
+                _fill(db, header or JournalHeader(model=""))
             else:
                 _check_all(path, db, has_log=has_log)
                 _set_up(path, db)
-                self.header = read_header(path, db)
-                _check_header(path, self.header, header)
+            self.header: JournalHeader = read_header(path, db)
+            if self.lock is not None:
+                _check_header(path, self.header, header or self.header)
                 # Writes the log again, whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._watch = JournalWatch(path, self.lock)
@@ -155,10 +155,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)
 
 
-def _make_if_missing(path: Path, header: JournalHeader, *, create: bool) -> None:
+def _make_if_missing(path: Path, header: JournalHeader | None, *, create: bool) -> None:
     if path.exists():
         return
-    if not create:
+    if header is None or not create:
         raise InvalidArgumentError(f"there is no journal at {path}: check the path.")
     log = _log_of(path)
     if log.exists():

@@ -67,13 +67,14 @@ class Journal:
     async def open(
         cls,
         path: str | os.PathLike[str] | None,
-        header: JournalHeader,
+        header: JournalHeader | None = None,
         *,
         create: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the journal at *path*, or make it if it is missing and *create* is true.
 
+        Without a *header*, it may be of any run, and is not made.
         Without a path it is in memory, and forgets entries that are done. *clock* returns the
         seconds since 1970 at which a result is recorded.
 

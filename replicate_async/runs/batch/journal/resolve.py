@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
 from replicate_async.errors import InvalidArgumentError, NotFoundError
 from replicate_async.refs import parse_target
-from replicate_async.runs.batch.journal.entry import JournalHeader
 from replicate_async.runs.batch.journal.journal import Journal
-from replicate_async.runs.batch.journal.reader import status
 from replicate_async.schemas import Prediction
 
 _VERSION_LENGTH = 64
@@ -26,7 +23,6 @@ async def resolve_found(
 
     *get* fetches it: it must be there, and of the batch's model.
     """
-    header = await _header(path)
     try:
         prediction = await get(prediction_id)
     except NotFoundError:
@@ -34,23 +30,16 @@ async def resolve_found(
             f"there is no prediction {prediction_id!r}, or this token may not see it: copy its id "
             "from https://replicate.com/predictions."
         ) from None
-    _check_model(prediction, header.model)
-    await _resolve(path, header, key, prediction.id)
+    await _resolve(path, key, prediction)
 
 
 async def resolve_absent(path: str | os.PathLike[str], key: str) -> None:
     """Record in the journal at *path* that the create of *key* made none: it is planned again."""
-    await _resolve(path, await _header(path), key, None)
+    await _resolve(path, key, None)
 
 
-async def _header(path: str | os.PathLike[str]) -> JournalHeader:
-    return (await asyncio.to_thread(status, path)).header
-
-
-async def _resolve(
-    path: str | os.PathLike[str], header: JournalHeader, key: str, prediction_id: str | None
-) -> None:
-    async with await Journal.open(path, header, create=False) as journal:
+async def _resolve(path: str | os.PathLike[str], key: str, prediction: Prediction | None) -> None:
+    async with await Journal.open(path) as journal:
         entry = await journal.get(key)
         if entry is None:
             raise InvalidArgumentError(
@@ -61,11 +50,12 @@ async def _resolve(
             raise InvalidArgumentError(
                 f"{key!r} is {entry.state}, so there is nothing to decide about it."
             )
-        if prediction_id is None:
+        if prediction is None:
             await journal.record(entry.reset())
             return
-        await _check_free(journal, prediction_id)
-        await journal.record(entry.created(prediction_id))
+        _check_model(prediction, journal.header.model)
+        await _check_free(journal, prediction.id)
+        await journal.record(entry.created(prediction.id))
 
 
 async def _check_free(journal: Journal, prediction_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 __all__ = ["RequestHooks"]
@@ -14,8 +14,8 @@ class RequestHooks:
     An error that a hook raises ends the request.
     """
 
-    def sending(self, input: Mapping[str, Any]) -> None:
-        """Record the *input* as it is sent, with the URLs of its files."""
+    def sending(self, input: Mapping[str, Any], secrets: Collection[str]) -> None:
+        """Record the *input* as it is sent, with its file URLs; *secrets* are texts in it."""
 
     async def begin(self) -> None:
         """Run when an attempt has its permit, directly before it is sent."""

@@ -62,7 +62,7 @@ class PredictionRequest:
     ) -> Awaitable[Prediction]:
         """Create the prediction at *endpoint*, once its files are sent."""
         if self._hooks is not None:
-            self._hooks.sending(self.input.values)
+            self._hooks.sending(self.input.values, self.input.secrets)
         body: CreatePrediction
         if version is None:
             body = CreatePrediction(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, get_args
 
@@ -59,6 +59,11 @@ class PreparedInput:
     def values(self) -> dict[str, Any]:
         """The input as JSON values; complete once its files are sent."""
         return self._encoded.values
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The texts in it that are secret."""
+        return self._encoded.secrets
 
     async def send(self) -> None:
         """Send the files that are not sent yet."""

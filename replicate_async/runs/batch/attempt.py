@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import time
 from typing import Any
 
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.inputs import Item
+from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.sent_input import canonical, normalize
 from replicate_async.runs.batch.stop_signal import NotStartedError
 
@@ -27,10 +28,11 @@ class CreateAttempt(RequestHooks):
         self.sent: bool = False
         """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
 
-    def sending(self, input: Mapping[str, Any]) -> None:
-        """Keep the input as it is sent, unless the API token is in it."""
+    def sending(self, input: Mapping[str, Any], secrets: Collection[str]) -> None:
+        """Keep the input as it is sent, without its secrets, unless the API token is in it."""
         if self._batch.journal.persistent:
-            found = canonical(normalize(input))
+            shown = map_leaves(input, lambda leaf: None if leaf in secrets else leaf)
+            found = canonical(normalize(shown if secrets else input))
             self._input = None if self._batch.api.holds_token(found) else found
 
     @property

@@ -191,7 +191,7 @@ class Creator:
                 # One that was sent is cancelled by other code, since `on_stop` leaves it.
                 cancelled = AmbiguousCreateError("the create was cancelled while it was under way")
                 raise cancelled if attempt.sent else NotStartedError()
-            prediction = creating.result()
+            return creating.result()
         except NotStartedError:
             raise
         except AmbiguousCreateError as error:
@@ -205,9 +205,6 @@ class Creator:
         finally:
             del self._unsent[creating]
             attempt.over()
-        self._first_worked = True
-        self._breaker.succeeded()
-        return prediction
 
     async def _send(self, item: Item, sent: ItemInput, attempt: CreateAttempt) -> Prediction:
         """Send one create, with its intent and its outcome in the journal."""
@@ -224,6 +221,8 @@ class Creator:
         except ReplicateError:
             await attempt.withdraw()
             raise
+        self._first_worked = True
+        self._breaker.succeeded()
         await self._record_created(item, prediction)
         return prediction
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from replicate_async import Secret
 from replicate_async.runs.batch.journal import State
 from tests.runs.batch.api import BatchAPI, Made
 from tests.runs.batch.resuming import Input, intents, run, states
@@ -61,6 +62,10 @@ def journal(tmp_path: Path) -> Path:
 
 def one_key(given: object) -> str:
     return str(given) and "a"
+
+
+def name_of(given: Any) -> str:
+    return str(given["image"].name)
 
 
 def files(folder: Path, contents: list[bytes]) -> list[Input]:
@@ -161,7 +166,7 @@ async def test_a_lost_create_is_found_though_its_file_is_another_now(
 ) -> None:
     api = FilesAPI(lose=lambda _: True, listing=lambda _: problem(403))
     given = files(tmp_path, [b"a" * size, b"b" * size])
-    options: dict[str, Any] = {"match": "key", "key": lambda each: each["image"].name}
+    options: dict[str, Any] = {"match": "key", "key": name_of}
     await run(api, given, journal, **options)
     api.listing = None
     files(tmp_path, [b"changed", b"changed"])
@@ -214,6 +219,24 @@ async def test_a_sent_input_is_in_the_journal_until_its_outcome_is_known(journal
     assert found.ok
     assert secret[-23:].encode() not in content_of(journal)
     assert api.creates == 1
+
+
+async def test_a_secret_is_never_in_the_journal(journal: Path) -> None:
+    """The API shows it as asterisks, so that its create can be told only from other inputs."""
+    given: list[Input] = [{"n": 1, "key": Secret("a secret of the model's")}, {"n": 2}]
+    api = FilesAPI(lose=lambda _: True, listing=lambda _: problem(403))
+    api.outcome = no_output
+
+    lost = await run(api, given, journal)
+    while_open = content_of(journal)
+    api.listing = None
+    api.altered = lambda shown: {**shown, "key": "******"} if "key" in shown else shown
+    results = await run(api, given, journal)
+
+    assert [result.uncertain for result in lost] == [True, True]
+    assert b"secret of" not in while_open
+    assert [result.uncertain for result in results] == [True, False]
+    assert api.creates == 2
 
 
 async def test_an_input_with_the_api_token_is_not_in_the_journal(journal: Path) -> None:

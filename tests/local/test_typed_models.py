@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+import msgspec
 import pytest
 from msgspec import Meta, Struct
 
@@ -21,13 +23,14 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async.interface.annotations import AnnotationError
+from replicate_async.interface.read import Interface
+from replicate_async.interface.structs import input_struct, output_type
 from replicate_async.local import LocalReplicate, ModelFunction, OutputFile
+from tests.support.schemas import SCHEMAS
 
 pytestmark = pytest.mark.anyio
 
 VERSION: Final = "5f24084160c9089501c1b3545d9be3c27883ae2239b6f412990e82d4a6210f8f"
-
-
 ENCODINGS: Final[tuple[FileEncoding, ...]] = ("upload", "data-url")
 
 
@@ -110,6 +113,31 @@ async def test_its_schema_is_that_of_the_types() -> None:
         "items": {"type": "string", "format": "uri"},
         "title": "Output",
     }
+
+
+def described(hint: Any) -> object:
+    """Return what a type says, for comparison with a type that was made again."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        fields = msgspec.structs.fields(hint)
+        return hint.__name__, [(f.encode_name, f.required, described(f.type)) for f in fields]
+    arguments = get_args(hint)
+    return (get_origin(hint), *map(described, arguments)) if arguments else hint
+
+
+def any_input(given: object) -> object:
+    return given
+
+
+@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
+def test_a_double_of_any_model_has_its_types(path: Path) -> None:
+    interface = Interface.read("a/b", json.loads(path.read_text(encoding="utf-8")))
+    model = TypedModel("a/b", input=input_struct(interface), output=output_type(interface))
+    double = ModelFunction(any_input, model=model)
+
+    again = Interface.read("a/b", double.openapi_schema)
+
+    assert described(input_struct(again)) == described(model.input_type)
+    assert described(output_type(again)) == described(model.output_type)
 
 
 async def test_the_server_checks_an_input_as_the_client_does() -> None:

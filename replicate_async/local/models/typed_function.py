@@ -41,7 +41,7 @@ def read_typed_signature(
     parameters = list(inspect.signature(function).parameters.values())
     struct = model.input_type
     taken = [hints.get(parameter.name, struct) for parameter in parameters]
-    if taken != [struct]:
+    if len(taken) != 1 or taken[0] not in (struct, object, Any):
         raise AnnotationError(
             f"{name}(): it takes {', '.join(map(show, taken)) or 'nothing'}; a function for "
             f"{model.ref} takes one parameter, of type {struct.__module__}.{struct.__qualname__}"

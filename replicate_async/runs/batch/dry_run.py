@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from replicate_async.errors import InvalidArgumentError
@@ -23,11 +22,10 @@ class DryRunner:
         check: Callable[[ItemInput], None] | None = None,
     ) -> None:
         # Other batches do not load what reads schemas.
+        from replicate_async.interface.input_check import InputCheck  # noqa: PLC0415
         from replicate_async.interface.read import Interface  # noqa: PLC0415
-        from replicate_async.interface.refusal import refuse  # noqa: PLC0415
 
-        # A model ignores names that it does not have.
-        self._refuse = partial(refuse, interface=Interface.read("", schema), unknown=False)
+        self._schema_check = InputCheck(Interface.read("", schema))
         self._check = check
 
     async def run(self, item: Item) -> Outcome:
@@ -46,8 +44,8 @@ class DryRunner:
         try:
             if self._check is not None:
                 self._check(item.input)
-            encoded = canonical_input(item.input)
-            refusal = self._refuse(encoded.values, secrets=encoded.secrets)
+            # A model ignores names that it does not have.
+            refusal = self._schema_check.refusal(canonical_input(item.input), unknown=False)
         except InvalidArgumentError as error:
             return Outcome(item.result(error=error))
         if refusal is not None:

@@ -11,6 +11,7 @@ from cyclopts.config import Toml
 from replicate_async.cli.commands import (
     account,
     batch,
+    check,
     deployments,
     files,
     models,
@@ -47,6 +48,7 @@ def build() -> App:
     app.command(run.stream)
     app.command(serve.serve)
     app.command(account.account)
+    app.command(check.check)
     app.command(types.types)
     for group in (batch, predictions, trainings, models, deployments, files):
         app.command(group.app)

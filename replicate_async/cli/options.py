@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import Parameter, validators
 
 from replicate_async import Limits, NotFoundError, Replicate
@@ -62,13 +63,34 @@ async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGen
         ):
             yield client
         return
-    if not os.environ.get("REPLICATE_API_TOKEN", "").strip():
+    headers = _headers()
+    token = os.environ.get("REPLICATE_API_TOKEN", "").strip()
+    if not token and not headers:
         raise UsageError(
             "REPLICATE_API_TOKEN is not set. Set it to a token from "
             "https://replicate.com/account/api-tokens, or use --local to run on this machine."
         )
-    async with Replicate(base_url=options.base_url, limits=limits) as client:
+    async with Replicate(
+        base_url=options.base_url,
+        limits=limits,
+        headers=headers,
+        auth="token" if token else "headers",
+    ) as client:
         yield client
+
+
+def _headers() -> dict[str, str]:
+    """Return the headers for a gateway, which stand in REPLICATE_HEADERS as a JSON object."""
+    text = os.environ.get("REPLICATE_HEADERS", "").strip()
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeError):
+        raise UsageError(
+            "REPLICATE_HEADERS is no JSON object of strings, such as "
+            """'{"cf-aig-authorization": "Bearer ..."}'."""
+        ) from None
 
 
 async def describe(client: Replicate, model: str, options: Options) -> Interface:

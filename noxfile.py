@@ -33,10 +33,13 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, and that the public interface is wholly typed."""
     tools = [*group("types"), *group("web"), *group("browser"), *group("integrations")]
+    tools += group("lint")
     session.install("-e", ".[cli,test]", "nox", *tools)
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "replicate_async", "--ignoreexternal")
+    # What the tools say about modules that `replicate-async types` writes.
+    session.run("pytest", "-n", "0", "-m", "slow", "tests/interface/test_modules.py")
 
 
 @nox.session

@@ -321,7 +321,7 @@ class SchemaBuilder:
     @staticmethod
     def _check_union(alternatives: tuple[Any, ...], where: str) -> None:
         for part in alternatives:
-            if is_file(part) or is_secret(part) or is_record(part) or choices_of(part):
+            if is_file(part) or is_secret(part) or is_record(part):
                 raise AnnotationError(
                     f"{where}: {show(part)} is not allowed in a union, only with '| None'"
                 )

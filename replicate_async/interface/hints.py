@@ -265,9 +265,9 @@ class HintBuilder:
     def _struct(self, schema: Schema, name: str) -> Hint:
         title = schema.get("title")
         base = "Output" if name == TOP else class_name(title if isinstance(title, str) else name)
-        known = self._structs.get(base)
-        if known is not None and known[0] == schema:
-            return Hint(known[1], known[1].__name__)
+        for known, struct in self._structs.values():
+            if known == schema and name != TOP:
+                return Hint(struct, struct.__name__) if struct is not None else _UNCHECKED
         properties = _encodable(in_order(mapping(schema.get("properties"))))
         names = python_names((key for key, _ in properties), self._structs)
         self._field_names |= set(names)
@@ -390,6 +390,8 @@ def _literal(schema: Schema, choices: Sequence[object]) -> Hint | None:
     """Return the type of a list of choices; None where Python has none."""
     kept = list(dict.fromkeys(choice for choice in choices if _is_literal(choice)))
     if not kept or any(choice is not None and not _is_literal(choice) for choice in choices):
+        return None
+    if len({type(choice) for choice in kept}) > 1:
         return None
     kind = schema.get("type")
     types = {"string": str, "integer": int, "number": int}

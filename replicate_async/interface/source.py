@@ -174,13 +174,17 @@ def _value(field: Field) -> Code | None:
     if field.required:
         return Group("field(", name, ")") if name else None
     value: object = field.default
-    if isinstance(value, list | dict):
-        factory = "list" if value == [] else "dict" if value == {} else None
-        made = factory or _labelled("lambda: ", _code(cast("object", value)))
-        return Group("field(", [_labelled("default_factory=", made), *name], ")")
+    if _is_made(value):
+        factory = _labelled("default_factory=lambda: ", _code(value))
+        return Group("field(", [factory, *name], ")")
     if name:
         return Group("field(", [_labelled("default=", _code(value)), *name], ")")
     return _code(value)
+
+
+def _is_made(default: object) -> bool:
+    """Return whether a default needs a factory; msgspec itself copies an empty list or dict."""
+    return isinstance(default, list | dict) and bool(cast("object", default))
 
 
 def _code(value: object) -> Code:
@@ -206,7 +210,7 @@ def _names_of(fields: Sequence[Field]) -> set[str]:
     names = set[str]()
     for field in fields:
         names |= _names_in(field.hint.code)
-        if field.key != field.name or isinstance(field.default, list | dict):
+        if field.key != field.name or _is_made(field.default):
             names.add("field")
     return names
 

@@ -182,22 +182,11 @@ MODEL:"""
 
 
 @pytest.mark.parametrize(
-    ("schema", "line"),
-    [
-        ({"type": "array", "items": {"type": "string"}, "default": []}, "list[str]"),
-        ({"type": "object", "default": {}}, "dict[str, Any]"),
-    ],
-    ids=["list", "dict"],
-)
-def test_an_empty_default_is_made_by_its_type(schema: dict[str, Any], line: str) -> None:
-    made = module_source("acme/model", document({"it": schema}))
-
-    assert f"    it: {line} = field(default_factory={line.partition('[')[0]})\n" in made
-
-
-@pytest.mark.parametrize(
     ("key", "schema", "line"),
     [
+        ("l", {"type": "array", "items": {"type": "string"}, "default": []}, "l: list[str] = []"),
+        ("d", {"type": "object", "default": {}}, "d: dict[str, Any] = {}"),
+        ("l-l", {"default": []}, 'l_l: Any = field(default=[], name="l-l")'),
         ("l", {"default": [1, "a"]}, 'l: Any = field(default_factory=lambda: [1, "a"])'),
         ("l", {"default": {"a": [1]}}, 'l: Any = field(default_factory=lambda: {"a": [1]})'),
         ("my-it", {"type": "integer"}, 'my_it: int | None = field(default=None, name="my-it")'),

@@ -338,6 +338,26 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     )
 
 
+def test_an_output_that_refers_to_itself_ends() -> None:
+    found = output(
+        {"type": "object", "properties": {"next": {"$ref": "#/components/schemas/Output"}}}
+    )
+
+    assert get_type_hints(found) == {"next": Any}
+
+
+def test_a_struct_that_is_met_twice_is_one() -> None:
+    def part(title: str) -> dict[str, Any]:
+        return {"title": title, "type": "object", "properties": {"x": {"type": "string"}}}
+
+    found = get_type_hints(
+        output({"type": "object", "properties": {"a": part("A"), "b": part("A"), "c": part("B")}})
+    )
+
+    assert found["a"] == found["b"]
+    assert found["a"] != found["c"]
+
+
 def test_a_schema_that_multiplies_itself_ends() -> None:
     levels = {
         f"L{n}": {

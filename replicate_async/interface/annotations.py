@@ -24,7 +24,7 @@ from typing import (
 import msgspec
 
 from replicate_async.core.secret import Secret
-from replicate_async.interface.cog_types import as_options, cog_name
+from replicate_async.interface.cog_types import as_options, cog_name, is_opaque
 from replicate_async.interface.types import InputFile, InputOptions, OutputFile, Schema
 from replicate_async.interface.validation import check
 
@@ -69,10 +69,19 @@ _RESERVED: Final = frozenset({"Input", "Output", "TrainingInput", "TrainingOutpu
 
 def peel(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return *hint* without `Annotated`, and the annotations in it."""
-    if get_origin(hint) is Annotated:
-        inner, *notes = get_args(hint)
-        return inner, tuple(notes)
-    return hint, ()
+    if get_origin(hint) is not Annotated:
+        return hint, ()
+    inner, *notes = get_args(hint)
+    return _opaque(inner) if any(map(is_opaque, notes)) else inner, tuple(notes)
+
+
+def _opaque(hint: Any) -> Any:
+    """Return the annotation of an object, or a list of them, of which nothing is said."""
+    hint, optional = split_optional(hint)
+    found: Any = dict[str, Any]
+    if (get_origin(hint) or hint) is list:
+        found = list[dict[str, Any]]
+    return found | None if optional else found
 
 
 def split_optional(hint: Any) -> tuple[Any, bool]:

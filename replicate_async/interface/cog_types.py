@@ -33,6 +33,11 @@ def as_options(note: object) -> InputOptions | None:
     return InputOptions(**{name: value for name, value in given.items() if name in known})
 
 
+def is_opaque(note: object) -> bool:
+    """Return whether *note* is Cog's `Opaque`, which hides the fields of an object."""
+    return cog_name(type(note)) == "_OpaqueMarker"
+
+
 def plain_iterator(hint: Any) -> Any:
     """Return Cog's `ConcatenateIterator` as ours; any other annotation unchanged."""
     name = cog_name(get_origin(hint) or hint)

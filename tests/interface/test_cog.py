@@ -97,10 +97,12 @@ async def test_files_and_secrets_arrive_as_the_classes_of_cog() -> None:
 async def test_pieces_of_text_stream() -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "!"}]
 
-    assert await results("tokens", {"messages": messages, "seed": "x"}, {}) == [
+    assert await results(
+        "tokens", {"messages": messages, "seed": "x", "tools": messages[:1]}, {}
+    ) == [
         "Hi",
         "!",
-        " 'x' [0.5, 1.0] {'top_k': 50}",
+        " 'x' [0.5, 1.0] {'top_k': 50} None [{'role': 'user', 'content': 'Hi'}]",
     ]
 
 
@@ -128,6 +130,8 @@ def test_what_cog_publishes_is_read() -> None:
         "options": "object",
         "message": "object",
         "tags": "list of string",
+        "tool": "object",
+        "tools": "list of object",
     }
     accept = mapping(Interface.read("acme/captions", published("captions")).inputs)["image"]
     assert accept.schema["x-cog-accept"] == "image/*"

@@ -117,9 +117,10 @@ async def test_its_schema_is_that_of_the_types() -> None:
 
 def described(hint: Any) -> object:
     """Return what a type says, for comparison with a type that was made again."""
-    if isinstance(hint, type) and issubclass(hint, Struct):
-        fields = msgspec.structs.fields(hint)
-        return hint.__name__, [(f.encode_name, f.required, described(f.type)) for f in fields]
+    kind: object = hint
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        fields = msgspec.structs.fields(kind)
+        return kind.__name__, [(f.encode_name, f.required, described(f.type)) for f in fields]
     arguments = get_args(hint)
     return (get_origin(hint), *map(described, arguments)) if arguments else hint
 

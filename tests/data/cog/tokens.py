@@ -1,8 +1,8 @@
 """A model of Cog: unions, objects and lists as inputs, and text in pieces as its output."""
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
-from cog import BaseRunner, ConcatenateIterator, Input
+from cog import BaseRunner, ConcatenateIterator, Input, Opaque
 
 
 class Message(TypedDict):
@@ -21,6 +21,8 @@ class Runner(BaseRunner):
         options: dict[str, Any] = Input(default={"top_k": 50}),
         message: Message | None = Input(default=None),
         tags: list[str] | None = Input(default=None),
+        tool: Annotated[Message | None, Opaque] = Input(default=None),
+        tools: list[Annotated[Message, Opaque]] = Input(default=[]),
     ) -> ConcatenateIterator[str]:
         yield from (message["content"] for message in messages)
-        yield f" {seed!r} {weights} {options}"
+        yield f" {seed!r} {weights} {options} {tool} {tools}"

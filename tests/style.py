@@ -70,7 +70,7 @@ BUDGETS: Final = {
     "files": 2422,
     "interface": 2105,
     "local": 5624,
-    "resources": 2355,
+    "resources": 2310,
     "runs": 5382,
     "transport": 1327,
     "typed.py": 164,

@@ -1,7 +1,8 @@
 """The methods of a client that run models: `RunMethods`, a base class of `Replicate`.
 
 They have a module of their own because their signatures and docstrings are longer than the rest of
-the client.
+the client. Each has a signature for typed models and one for names. These share the other
+arguments, which editors and type checkers show one by one.
 """
 
 from __future__ import annotations
@@ -77,16 +78,7 @@ class RunMethods:
         *,
         type: type[T] | None = None,
         files: bool = True,
-        wait: Wait = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        delete_uploads: bool = False,
-        timeout: float | None = PREDICTION_TIMEOUT,
-        queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
-        poll: Poll | None = None,
-        on_update: OnUpdate[Prediction] | None = None,
+        **options: Unpack[RunArguments],
     ) -> T: ...
 
     async def run(
@@ -194,13 +186,7 @@ class RunMethods:
         self,
         model: str,
         input: Input | None = None,
-        *,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        on_exit: OnExit = "cancel",
-        poll: Poll | None = None,
+        **options: Unpack[StreamArguments],
     ) -> Stream: ...
 
     def stream(
@@ -281,30 +267,8 @@ class RunMethods:
         inputs: Iterable[ItemInput] | AsyncIterable[ItemInput] | object,
         *,
         type: type[T] | None = None,
-        concurrency: int | None = None,
-        ordered: bool = False,
-        journal: str | os.PathLike[str] | None = None,
-        key: Key = None,
-        match: Match = "input",
-        on_error: OnError = "collect",
-        on_exit: OnExit = "cancel",
-        retries: int = 0,
-        retry_failed: bool = False,
-        save_files: str | os.PathLike[str] | None = None,
-        max_seconds: float | None = None,
-        max_predictions: int | None = None,
-        dry_run: bool = False,
         prepare: Callable[[Row], Awaitable[ItemInput]] | None = None,
-        finish: Callable[[BatchResult[T]], Awaitable[object]] | None = None,
-        on_progress: Callable[[BatchProgress], object] | None = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
-        timeout: float | None = None,
-        queue_timeout: float | None = None,
-        poll: Poll | None = None,
-        batch_timeouts: BatchTimeouts | None = None,
+        **options: Unpack[BatchArguments[T]],
     ) -> Batch[T]: ...
 
     def batch(

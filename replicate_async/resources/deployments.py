@@ -81,11 +81,7 @@ class DeploymentPredictions(Resource):
         input: Input | None = None,
         *,
         model: None = None,
-        wait: Wait = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
+        **options: Unpack[CreateArguments],
     ) -> Prediction: ...
 
     async def create(

@@ -65,12 +65,7 @@ class Predictions(Resource):
         self,
         model: str,
         input: Input | None = None,
-        *,
-        wait: Wait = None,
-        cancel_after: Deadline = None,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
+        **options: Unpack[CreateArguments],
     ) -> Prediction: ...
 
     async def create(

@@ -77,9 +77,7 @@ class Trainings(Resource):
         *,
         destination: str,
         input: Input,
-        webhook: str | None = None,
-        webhook_events_filter: Sequence[WebhookEvent] | None = None,
-        file_encoding: FileEncoding = "auto",
+        **options: Unpack[TrainingArguments],
     ) -> Training: ...
 
     async def create(

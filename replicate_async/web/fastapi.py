@@ -21,9 +21,14 @@ from replicate_async.web.shutdown import StreamShutdown
 from replicate_async.web.sse import to_sse
 
 try:
+    from fastapi import __version__ as _version
     from fastapi.sse import ServerSentEvent
 except ImportError as _missing:
-    raise ImportError("This needs FastAPI 0.135 or later: pip install -U fastapi.") from _missing
+    raise ImportError("This needs FastAPI 0.141 or later: pip install -U fastapi.") from _missing
+
+# Earlier ones lose the line ends of a text that ends with one.
+if tuple(map(int, _version.split(".")[:2])) < (0, 141):
+    raise ImportError(f"This needs FastAPI 0.141, not {_version}: pip install -U fastapi.")
 
 _LARGEST_EVENT = 2**31  # the events are our own
 

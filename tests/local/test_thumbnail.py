@@ -64,13 +64,20 @@ async def test_a_sliver_keeps_a_pixel() -> None:
 async def test_every_mode_of_picture_is_accepted(mode: str) -> None:
     kind = {"CMYK": "TIFF", "YCbCr": "TIFF"}.get(mode, "PNG")
 
-    file, _ = await shrunk(encoded(Image.new(mode, (40, 40)), kind))
+    data = encoded(Image.new(mode, (40, 40)), kind)
+    if mode == "YCbCr":
+        try:
+            Image.open(io.BytesIO(data)).load()
+        except OSError:
+            pytest.skip("this Pillow does not read the TIFF that it wrote")
+
+    file, _ = await shrunk(data)
 
     assert opened(file).size == (20, 20)
 
 
 async def test_transparency_is_kept() -> None:
-    see_through = Image.new("RGBA", (40, 40), (0, 0, 0, 0)).convert("PA").convert("RGBA")
+    see_through = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     gif = encoded(see_through.quantize(), "GIF", transparency=0)
 
     for data in (encoded(see_through), gif):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def said_by(program: str) -> str:
@@ -25,3 +26,18 @@ def test_a_missing_framework_is_named() -> None:
     )
 
     assert "pip install starlette" in said
+
+
+def test_a_fastapi_that_loses_line_ends_is_refused(tmp_path: Path) -> None:
+    package = tmp_path / "fastapi"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "0.140.13"')
+    (package / "sse.py").write_text("class ServerSentEvent: ...")
+    said = said_by(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "try: import replicate_async.web.fastapi\n"
+        "except ImportError as error: print(error)"
+    )
+
+    assert "0.140.13" in said
+    assert "pip install -U fastapi" in said

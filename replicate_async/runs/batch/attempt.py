@@ -10,7 +10,7 @@ from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.json_tree import map_leaves
-from replicate_async.runs.batch.sent_input import canonical, normalize
+from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from replicate_async.runs.batch.stop_signal import NotStartedError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replicate_async.runs.batch.api import BatchApi
-from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.journal import Journal
+from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.runs.batch.stop_signal import StopSignal

@@ -37,8 +37,8 @@ from replicate_async.runs.batch.errors import (
 from replicate_async.runs.batch.functions import call, wait_for
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
-from replicate_async.runs.batch.lost_create import Absent, Found
-from replicate_async.runs.batch.reconcile import Reconciler
+from replicate_async.runs.batch.lost_creates.lost_create import Absent, Found
+from replicate_async.runs.batch.lost_creates.reconciler import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.stop_signal import NotStartedError

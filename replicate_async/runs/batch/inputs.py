@@ -20,9 +20,9 @@ import msgspec
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError, ReplicateError
-from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.journal import Entry, Journal, State
 from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.schemas import Prediction
 

@@ -16,7 +16,6 @@ from replicate_async.errors import (
     ReplicateError,
 )
 from replicate_async.runs.batch.api import BatchApi
-from replicate_async.runs.batch.claims import ClaimStore
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
@@ -25,6 +24,7 @@ from replicate_async.runs.batch.inputs import InputReader, Item, Source
 from replicate_async.runs.batch.item import ItemRunner, Outcome
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
+from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.result_queue import ResultQueue
 from replicate_async.runs.batch.results import BatchSummary

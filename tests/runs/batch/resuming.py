@@ -13,7 +13,7 @@ from replicate_async.files.inputs import encode_input
 from replicate_async.files.values import Record
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.keys import KeyAssigner
-from replicate_async.runs.batch.sent_input import canonical, normalize
+from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.journals import record
 

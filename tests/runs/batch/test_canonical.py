@@ -23,7 +23,7 @@ from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.identity import A_FILE, digest
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
-from replicate_async.runs.batch.sent_input import normalize
+from replicate_async.runs.batch.lost_creates.sent_input import normalize
 from tests.runs.batch.api import MODEL, BatchAPI
 from tests.runs.batch.canonical import fields
 from tests.runs.batch.journals import record

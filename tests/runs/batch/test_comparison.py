@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.sent_input import normalize
+from replicate_async.runs.batch.lost_creates.comparison import comparable, differs
+from replicate_async.runs.batch.lost_creates.sent_input import normalize
 
 A_CUT_FILE = "data:image/png;base64,AB="
 PROMPT = "  A cafe\u0301, a na\u00efve \ufb01sh\r\nand 12.75 more  "

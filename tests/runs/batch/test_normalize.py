@@ -10,9 +10,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_async.runs.batch.comparison import comparable, differs
-from replicate_async.runs.batch.matching import ComparedInput
-from replicate_async.runs.batch.sent_input import canonical, normalize
+from replicate_async.runs.batch.lost_creates.comparison import comparable, differs
+from replicate_async.runs.batch.lost_creates.matching import ComparedInput
+from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from tests.runs.batch.canonical import fields
 
 JSON = st.recursive(

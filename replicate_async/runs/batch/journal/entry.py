@@ -87,7 +87,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     None until a list was read."""
     prediction_id: str | None = None
     sent: bytes | None = None
-    """The input of an open create, see `sent_input`; None if the API token was in it."""
+    """The input of an open create (see `lost_creates.sent_input`), None if it has the token."""
     result: bytes | None = None
     """The JSON of the result, once the entry is done."""
     value: bytes | None = None

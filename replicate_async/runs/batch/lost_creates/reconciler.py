@@ -1,9 +1,9 @@
-"""Finding out whether a create happened whose answer was lost.
+"""The verdicts about creates whose answers were lost.
 
 The API has no idempotency key, but lists predictions with their inputs. A prediction in the list
 of the same model and input, made since the create began and belonging to no other item, is the
-one; several items of the same input are matched by count. A file is the same by its bytes, its
-checksum or its URL, and no other lost create may be shown in the same way.
+one; several items of the same input are matched by count. What is compared is the input as it was
+sent, which the journal has, and no other lost create may be shown in the same way.
 
 Absence has to be proved: by a list that goes back to before the create began and was written a
 while after its answer was lost, both by the API's own clock, and in which every prediction of the
@@ -29,11 +29,22 @@ from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.api import Listed
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import is_transient
-from replicate_async.runs.batch.faithful import FaithfulFields
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.journal import Entry
-from replicate_async.runs.batch.lost_create import Absent, Found, LostCreate, Undecided, Verdict
-from replicate_async.runs.batch.matching import Candidate, ComparedInput, describe, is_of_model
+from replicate_async.runs.batch.lost_creates.faithful import FaithfulFields
+from replicate_async.runs.batch.lost_creates.lost_create import (
+    Absent,
+    Found,
+    LostCreate,
+    Undecided,
+    Verdict,
+)
+from replicate_async.runs.batch.lost_creates.matching import (
+    Candidate,
+    ComparedInput,
+    describe,
+    is_of_model,
+)
 from replicate_async.schemas import Prediction
 
 _COLLECT: Final = 0.05
@@ -242,9 +253,9 @@ class Reconciler:
         """Return the predictions that certainly belong to creates, and creates in doubt.
 
         A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
-        match is dropped if it may be that of a create without one, be it one that was undecided or
-        whose input is not read yet. It is dropped, too, where more predictions have the input than
-        creates of it were lost: another process has made some of them.
+        match is dropped if it may be that of a create without one, be it one that was undecided.
+        It is dropped, too, where more predictions have the input than creates of it were lost:
+        another process has made some of them.
         """
         found: dict[LostCreate, Candidate] = {}
         unmatched: list[LostCreate] = []

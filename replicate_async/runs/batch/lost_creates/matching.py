@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.comparison import comparable, differs, says_more
-from replicate_async.runs.batch.faithful import FaithfulFields
-from replicate_async.runs.batch.sent_input import canonical, is_readable, normalize
+from replicate_async.runs.batch.lost_creates.comparison import comparable, differs, says_more
+from replicate_async.runs.batch.lost_creates.faithful import FaithfulFields
+from replicate_async.runs.batch.lost_creates.sent_input import canonical, is_readable, normalize
 from replicate_async.schemas import Prediction
 
 _HEX_LENGTH: Final = 64

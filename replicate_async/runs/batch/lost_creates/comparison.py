@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from replicate_async.runs.batch.identity import A_FILE
 from replicate_async.runs.batch.json_tree import map_leaves, pairs
-from replicate_async.runs.batch.sent_input import FileContent, content_of, is_data_url
+from replicate_async.runs.batch.lost_creates.sent_input import FileContent, content_of, is_data_url
 
 __all__ = ["comparable", "differs", "says_more"]
 

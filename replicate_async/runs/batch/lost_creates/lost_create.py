@@ -15,7 +15,7 @@ import msgspec
 
 from replicate_async.core.api_clock import ApiClock, Moment, moment
 from replicate_async.runs.batch.journal import Entry, State
-from replicate_async.runs.batch.matching import ComparedInput, Window
+from replicate_async.runs.batch.lost_creates.matching import ComparedInput, Window
 from replicate_async.runs.batch.options import BatchTimeouts
 from replicate_async.schemas import Prediction
 

@@ -1,0 +1,1 @@
+"""Finding out whether a create happened whose answer was lost."""

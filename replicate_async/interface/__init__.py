@@ -1,1 +1,1 @@
-"""What a model takes and returns: reading and writing its schema, checking an input with it."""
+"""Schemas of models: reading them, writing them, and checking inputs with them."""

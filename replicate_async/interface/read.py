@@ -1,4 +1,4 @@
-"""What a model takes and returns, read from its version's OpenAPI document."""
+"""A model's inputs and output, read from its version's OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ COMPONENTS: Final = "#/components/schemas/"
 """How a reference to a component begins."""
 _LONGEST_CHAIN: Final = 16
 _WIDEST_TYPE: Final = 36
+_DEEPEST: Final = 4
+_MOST_PARTS: Final = 8
 _STRINGS: Final = {"uri": "file", "password": "secret"}
 
 
 def mapping(value: object) -> Schema:
-    """Return *value* if it is a mapping, else an empty one: any level of a document may lack."""
+    """Return *value* if it is a mapping, else an empty one: a document may lack any level."""
     return cast("Schema", value) if isinstance(value, Mapping) else {}
 
 
@@ -62,18 +64,18 @@ class InputField:
 
     @property
     def type(self) -> str:
-        """What it takes, in a few words: ``integer 1..10``, ``fire | ocean``, ``file``."""
+        """Its type in a few words: ``integer 1..10``, ``fire | ocean``, ``file``."""
         return type_words(self.schema, self.components)
 
     @property
     def description(self) -> str:
-        """What it is for, as the model's author wrote it."""
+        """The description by the model's author."""
         return str(self.schema.get("description") or "")
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What the model *ref* takes and returns; ``inputs`` is None for a model without a schema."""
+    """The inputs and the output of the model *ref*; ``inputs`` is None without a schema."""
 
     ref: str
     inputs: Mapping[str, InputField] | None
@@ -82,11 +84,11 @@ class Interface:
     components: Schema
     """The schemas that others refer to, by name."""
     shape: Shape | None = None
-    """Where its output has files, if that is known."""
+    """The places of files in the output, if they are known."""
 
     @classmethod
     def read(cls, ref: str, document: Mapping[str, Any] | None) -> Interface:
-        """Return what *document*, a version's ``openapi_schema``, says."""
+        """Return the interface that *document*, a version's ``openapi_schema``, describes."""
         components = mapping(mapping(mapping(document).get("components")).get("schemas"))
         output = resolve(mapping(components.get("Output")), components)
         if isinstance(output.get("items"), Mapping):
@@ -105,38 +107,42 @@ class Interface:
 
     @property
     def is_text(self) -> bool:
-        """Whether the output is a list of pieces that make up one text."""
+        """Whether the output is a list of strings that make up one text."""
         return self.output.get("x-cog-array-display") == "concatenate"
 
     @property
     def gives_files(self) -> bool:
         """Whether the output is a file or a list of files."""
-        return "uri" in {self.output.get("format"), mapping(self.output.get("items")).get("format")}
+        return "uri" in (self.output.get("format"), mapping(self.output.get("items")).get("format"))
 
     @property
     def gives_items(self) -> bool:
-        """Whether each part of the output stands for itself, such as a file."""
+        """Whether the output is files, or a list of values that make up no text."""
         return self.gives_files or (self.output.get("type") == "array" and not self.is_text)
 
 
-def type_words(schema: Schema, components: Schema) -> str:
-    """Return what a resolved *schema* takes, in a few words."""
+def type_words(schema: Schema, components: Schema, depth: int = _DEEPEST) -> str:
+    """Return the type of a resolved *schema* in a few words, *depth* lists deep."""
+    if not depth:
+        return "anything"
     if choices := listed(schema.get("enum")):
         words = " | ".join(str(choice) for choice in choices)
         return words if len(words) <= _WIDEST_TYPE else f"one of {len(choices)}"
     if parts := alternatives(schema, components):
-        return " or ".join(type_words(part, components) for part in parts)
+        some = (type_words(part, components, min(depth, 3) - 1) for part in parts[:_MOST_PARTS])
+        names = dict.fromkeys(some)
+        return "anything" if "anything" in names else " or ".join(names)
     kind = str(schema.get("type") or "anything")
     if kind == "array":
         items = resolve(mapping(schema.get("items")), components)
-        return f"list of {type_words(items, components)}"
+        return f"list of {type_words(items, components, depth - 1)}"
     if kind == "string":
         return _STRINGS.get(str(schema.get("format")), kind)
     return f"{kind}{_bounds(schema)}"
 
 
 def alternatives(schema: Schema, components: Schema) -> list[Schema]:
-    """Return the schemas of which a value may have any; none when there is but one."""
+    """Return the alternatives of *schema*, resolved; none if there is one only."""
     if parts := listed(schema.get("anyOf") or schema.get("oneOf")):
         return [resolve(mapping(part), components) for part in parts]
     return [{**schema, "type": kind} for kind in listed(schema.get("type"))]

@@ -14,16 +14,13 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import combinations
 from operator import ge, gt, le, lt
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
 from replicate_async.interface.read import COMPONENTS, listed, mapping
 from replicate_async.schemas import InvalidField
-
-# A recursive schema is walked as deep as the value is; a $ref to itself would never end.
-_LONGEST_CHAIN: Final = 32
 
 
 def validate(
@@ -55,7 +52,7 @@ def check(
 
     With *nulls*, null is valid where the schema says ``nullable``.
     """
-    found = _Check(root, components, nulls=nulls)
+    found = _Check(root, components, [], nulls=nulls)
     found.visit(value, schema, ())
     return found.fields
 
@@ -104,13 +101,21 @@ _PROPERTY_RULES: Final = (
 )
 
 
+_Place: TypeAlias = tuple[str, tuple[str, ...]]
+"""A reference, and the names and indexes that lead to a part of the value."""
+
+
 class _Check:
     """One walk over a value, collecting its invalid fields."""
 
-    def __init__(self, root: str, components: Mapping[str, Any], *, nulls: bool) -> None:
+    def __init__(
+        self, root: str, components: Mapping[str, Any], open: list[_Place], *, nulls: bool
+    ) -> None:
         self.root = root
         self.nulls = nulls
         self.components = components
+        self.open = open
+        """The references that are being followed, each with its place in the value."""
         self.fields: list[InvalidField] = []
 
     def add(self, path: tuple[str, ...], type: str, description: str) -> None:
@@ -120,7 +125,11 @@ class _Check:
     def visit(self, value: Any, schema: Mapping[str, Any], path: tuple[str, ...]) -> None:
         if value is None and self.nulls and schema.get("nullable"):
             return
-        schema = self._resolve(schema)
+        opened = len(self.open)
+        self._visit(value, self._resolve(schema, path), path)
+        del self.open[opened:]
+
+    def _visit(self, value: Any, schema: Mapping[str, Any], path: tuple[str, ...]) -> None:
         given = json_type(value)
         if not _is_type(given, schema.get("type")):
             expected = _expected(schema["type"])
@@ -140,13 +149,14 @@ class _Check:
         if isinstance(value, Mapping):
             self._properties(cast("Mapping[str, object]", value), schema, path)
 
-    def _resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        for _ in range(_LONGEST_CHAIN):
-            ref = schema.get("$ref")
-            if not isinstance(ref, str):
-                return schema
+    def _resolve(self, schema: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
+        """Follow references; one that leads back to itself says nothing of the value."""
+        while isinstance(ref := schema.get("$ref"), str):
+            if (ref, path) in self.open:
+                return {}
+            self.open.append((ref, path))
             schema = mapping(self.components.get(ref.removeprefix(COMPONENTS)))
-        return {}
+        return schema
 
     def _compare(
         self,
@@ -197,7 +207,7 @@ class _Check:
     def _try(
         self, value: object, schema: Mapping[str, Any], path: tuple[str, ...]
     ) -> list[InvalidField]:
-        trial = _Check(self.root, self.components, nulls=self.nulls)
+        trial = _Check(self.root, self.components, self.open, nulls=self.nulls)
         trial.visit(value, schema, path)
         return trial.fields
 

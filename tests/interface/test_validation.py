@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_async.interface.read import Interface
 from replicate_async.interface.validation import (
     check,
     detail_text,
@@ -336,3 +337,27 @@ def test_a_pattern_that_python_does_not_know_is_not_checked(pattern: str) -> Non
 
 def test_a_pattern_with_what_may_be_a_set_of_sets_warns_nowhere() -> None:
     assert check("[", {"type": "string", "pattern": "^[[a]$"}, {}) == []
+
+
+A: Json = {"$ref": "#/components/schemas/A"}
+B: Json = {"$ref": "#/components/schemas/B"}
+LOOPS: list[tuple[Json, Json, list[str]]] = [
+    ({"A": A}, "x", []),
+    ({"A": {"anyOf": [A, A, {"type": "string"}]}}, "x", []),
+    ({"A": {"allOf": [A, {"type": "string"}]}}, 1, ["invalid_type", "number_all_of"]),
+    ({"A": {"not": A}}, "x", ["number_not"]),
+    ({"A": {"oneOf": [B, {"type": "string"}]}, "B": {"anyOf": [A, {"type": "integer"}]}}, 1, []),
+    ({"A": {"type": "array", "items": A}}, [[], ["x"]], ["invalid_type"]),
+]
+
+
+@pytest.mark.parametrize(("components", "value", "found"), LOOPS)
+def test_a_schema_that_refers_to_itself_ends(
+    components: dict[str, Any], value: Json, found: list[str]
+) -> None:
+    assert [field.type for field in check(value, A, components)] == found
+
+    schemas = {**components, "Input": {"type": "object", "properties": {"a": A}}}
+    inputs = Interface.read("a/b", {"components": {"schemas": schemas}}).inputs
+    assert inputs is not None
+    assert len(inputs["a"].type) < 80

@@ -240,6 +240,16 @@ def test_a_function_that_does_not_fit_is_refused(
         LocalReplicate(models={model: function})
 
 
+async def test_a_double_may_be_annotated_with_a_name_that_only_the_test_has() -> None:
+    from tests.local import test_typed_models as poet
+
+    def fake(input: poet.Input) -> str:
+        return input.prompt
+
+    async with LocalReplicate(models={LLAMA: fake}) as server, client_of(server) as client:
+        assert await client.run(LLAMA, Input(prompt="rain")) == "rain"
+
+
 async def test_a_class_with_setup_and_a_lambda_work_too() -> None:
     class Warm:
         def setup(self) -> None:

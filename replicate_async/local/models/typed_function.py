@@ -37,7 +37,10 @@ def read_typed_signature(
     Raises `AnnotationError` for a function that takes anything but the model's Input.
     """
     name = function_name(function)
-    hints = type_hints_of(function, name)
+    try:
+        hints = type_hints_of(function, name)
+    except AnnotationError:
+        hints = {}  # they name modules that only the function around it has imported
     parameters = list(inspect.signature(function).parameters.values())
     struct = model.input_type
     taken = [hints.get(parameter.name, struct) for parameter in parameters]

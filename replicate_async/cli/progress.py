@@ -6,6 +6,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -160,16 +161,10 @@ def figures_of(progress: BatchProgress, creates: float | None) -> str:
             parts.append(f"{count:,} {name}")
     parts.append(f"{progress.rate:.1f}{limit}/s")
     if progress.eta is not None:
-        parts.append(f"{duration(progress.eta)} left")
+        left = timedelta(seconds=round(progress.eta))
+        parts.append(f"{str(left).removeprefix('0:')} left")
     parts.append(f"{progress.predict_seconds:,.1f} predict s")
     return " · ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return *seconds* as a clock shows them."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _run_columns(_width: int) -> list[ProgressColumn]:

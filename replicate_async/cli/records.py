@@ -81,13 +81,21 @@ def run_row(run: Prediction | Training) -> Sequence[str]:
     return run.id, run.model or run.version or "", run.status, clock(run.created_at)
 
 
-def note_canceled(run: Prediction | Training) -> None:
+def show_canceled(run: Prediction | Training) -> None:
     """Print that a run was canceled, or how it had ended before."""
+    said = outcome_of_cancel(run)
+    if run.done and run.status != "canceled":
+        note(said)
+    else:
+        write(f"{said}\n")
+
+
+def outcome_of_cancel(run: Prediction | Training) -> str:
+    """Return what a cancel has done to the run that it returned."""
     kind = "training" if isinstance(run, Training) else "prediction"
     if run.done and run.status != "canceled":
-        note(f"{kind} {run.id} had {run.status} already")
-    else:
-        write(f"canceled {kind} {run.id}\n")
+        return f"{kind} {run.id} had {run.status} already"
+    return f"canceled {kind} {run.id}"
 
 
 def _joined(run: Prediction | Training) -> object:

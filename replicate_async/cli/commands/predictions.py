@@ -9,8 +9,8 @@ from cyclopts import App, Parameter
 from replicate_async.cli.options import DEFAULTS, Limit, Options
 from replicate_async.cli.records import (
     RUN_HEADER,
-    note_canceled,
     run_row,
+    show_canceled,
     show_list,
     show_record,
     show_run,
@@ -48,5 +48,5 @@ async def cancel_prediction(id: PredictionId, /, *, options: Options = DEFAULTS)
     $ replicate-async predictions cancel gm3qorzdhgbfurvjtvhg6dckhu
     """
     await show_record(
-        options, f"prediction {id}", lambda client: client.predictions.cancel(id), note_canceled
+        options, f"prediction {id}", lambda client: client.predictions.cancel(id), show_canceled
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -37,8 +37,8 @@ from replicate_async.cli.options import (
 )
 from replicate_async.cli.output_files import Saver
 from replicate_async.cli.progress import RunProgress
+from replicate_async.cli.records import outcome_of_cancel
 from replicate_async.context import context_of
-from replicate_async.core.problem import InvalidField
 from replicate_async.errors import ReplicateError, prediction_error
 from replicate_async.files.save_all import files_in
 from replicate_async.interface.input_check import InputCheck
@@ -96,16 +96,15 @@ async def run(
     saver = run_options.saver()
     async with connect(options) as client:
         async with _started(client, model, inputs, run_options, options) as started:
-            logs = _Logs(started.progress) if run_options.logs else None
+            logs = _Logs(started.progress)
 
             def show(seen: Prediction) -> None:
-                if logs is not None:
+                if run_options.logs:
                     logs.write(seen)
                 started.progress.show(seen)
 
             prediction = await client.predictions.wait(started.prediction, on_update=show)
-            if logs is not None:
-                logs.write(prediction)
+            show(prediction)
             started.progress.clear()
             if options.json and (saver is None or prediction.status != "succeeded"):
                 write_json(prediction)
@@ -182,77 +181,56 @@ async def _started(
 ) -> AsyncGenerator[_Started]:
     """Create the prediction; cancel it, and say so, if the block is left before its end."""
     with RunProgress() as progress:
+        say: Callable[[str], object] = note
+
+        async def cancel(prediction_id: str) -> Prediction:
+            progress.clear()
+            try:
+                canceled = await client.predictions.cancel(prediction_id)
+            except (ReplicateError, asyncio.CancelledError):
+                say(f"could not cancel prediction {prediction_id}; it may still run")
+                raise
+            say(outcome_of_cancel(canceled))
+            return canceled
+
         progress.update(description=model)
         interface = await describe(client, model, options)
         inputs = read_inputs(arguments, interface)
         if (refusal := refused(inputs, InputCheck(interface))) is not None:
             raise input_error(" ".join(refusal.lines), interface)
-        canceler = _Canceler(client, progress)
-        prediction = await _created(client, canceler, interface, model, inputs, run_options)
+        context = context_of(client)
+        request = PredictionRequest(
+            context,
+            input=inputs,
+            cancel_after=run_options.cancel_after,
+            webhook=run_options.webhook,
+        )
+        try:
+            # Before the create, which is not interrupted: its answer is needed to cancel the run.
+            await request.input.send()
+            creating = PredictionCalls(context).create(parse_version(model), request)
+            prediction = await create_or_cancel(creating, cancel)
+        except UnprocessableEntityError as error:
+            raise _with_inputs(error, interface) from None
         progress.show(prediction)
         try:
             yield _Started(prediction, interface, progress)
         except PredictionError:
             raise
         except BaseException as reason:
-            canceler.quiet = isinstance(reason, BrokenPipeError)
-            await give_up(canceler.cancel, prediction.id, reason)
+            if isinstance(reason, BrokenPipeError):
+                say = str  # the user of a pipe that is closed wants to hear nothing
+            await give_up(cancel, prediction.id, reason)
             raise
 
 
-async def _created(
-    client: Replicate,
-    canceler: _Canceler,
-    interface: Interface,
-    model: str,
-    inputs: Mapping[str, object],
-    run_options: RunOptions,
-) -> Prediction:
-    context = context_of(client)
-    request = PredictionRequest(
-        context, input=inputs, cancel_after=run_options.cancel_after, webhook=run_options.webhook
-    )
-    try:
-        # Before the create, which is not interrupted: its answer is needed to cancel the run.
-        await request.input.send()
-        creating = PredictionCalls(context).create(parse_version(model), request)
-        return await create_or_cancel(creating, canceler.cancel)
-    except UnprocessableEntityError as error:
-        if not error.invalid_fields:
-            raise
-        wrong = "; ".join(map(_message_of, error.invalid_fields))
-        raise input_error(wrong, interface) from None
-
-
-def _message_of(field: InvalidField) -> str:
-    name = ".".join(field.field.split(".")[1:])
-    return f"{name}: {field.description}" if name else field.description
-
-
-class _Canceler:
-    """Cancels a prediction and prints the outcome."""
-
-    def __init__(self, client: Replicate, progress: RunProgress) -> None:
-        self._client = client
-        self._progress = progress
-        self.quiet = False
-
-    async def cancel(self, prediction_id: str) -> Prediction:
-        self._progress.clear()
-        try:
-            prediction = await self._client.predictions.cancel(prediction_id)
-        except (ReplicateError, asyncio.CancelledError):
-            self._note(f"could not cancel prediction {prediction_id}; it may still run")
-            raise
-        if prediction.done and prediction.status != "canceled":
-            self._note(f"prediction {prediction_id} had {prediction.status} already")
-        else:
-            self._note(f"canceled prediction {prediction_id}")
-        return prediction
-
-    def _note(self, text: str) -> None:
-        if not self.quiet:
-            note(text)
+def _with_inputs(error: UnprocessableEntityError, interface: Interface) -> Exception:
+    """Return *error* with the list of the model's inputs, if it names inputs."""
+    said: list[str] = []
+    for field in error.invalid_fields:
+        name = ".".join(field.field.split(".")[1:])
+        said.append(f"{name}: {field.description}" if name else field.description)
+    return input_error("; ".join(said), interface) if said else error
 
 
 class _Logs:
@@ -304,12 +282,11 @@ class _Printer:
 
 async def _saved(event: StreamEvent, saver: Saver | None, started: _Started) -> dict[str, str]:
     """Save the file of *event*, if it has one; returns its path."""
-    if saver is None or not isinstance(event, OutputEvent):
-        return {}
-    if not isinstance(event.data, FileOutput):
+    file = event.data if isinstance(event, OutputEvent) else None
+    if saver is None or not isinstance(file, FileOutput):
         return {}
     started.progress.clear()
-    [path] = await saver.save([event.data], started.prediction.id)
+    [path] = await saver.save([file], started.prediction.id)
     return {"path": str(path)}
 
 

@@ -11,8 +11,8 @@ from replicate_async.cli.inputs import read_inputs
 from replicate_async.cli.options import DEFAULTS, InputArgument, Limit, Options
 from replicate_async.cli.records import (
     RUN_HEADER,
-    note_canceled,
     run_row,
+    show_canceled,
     show_list,
     show_record,
     show_run,
@@ -79,5 +79,5 @@ async def cancel_training(id: TrainingId, /, *, options: Options = DEFAULTS) -> 
     $ replicate-async trainings cancel zz4ibbonubfz7carwiefibzgga
     """
     await show_record(
-        options, f"training {id}", lambda client: client.trainings.cancel(id), note_canceled
+        options, f"training {id}", lambda client: client.trainings.cancel(id), show_canceled
     )

@@ -33,13 +33,18 @@ $ replicate-async completion --shell bash
 """
 
 
+def _shown_default(default: object) -> object:
+    """Return the default that help shows: not that of a flag or a list."""
+    return None if default is False or default == () else default
+
+
 def build() -> App:
     """Return the program with all its commands."""
     app = App(
         name="replicate-async",
         help="Run models through the Replicate API, or through an embedded server.",
         help_format="plaintext",
-        default_parameter=Parameter(negative=(), show_default=lambda default: default or None),
+        default_parameter=Parameter(negative=(), show_default=_shown_default),
         version_flags=["--version"],
         version=__version__,
         config=Toml(os.environ.get("REPLICATE_CONFIG", _CONFIG)),

@@ -1,4 +1,4 @@
-"""The inputs that the rows of a table make for a model."""
+"""Inputs for a model, from the rows of a table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from replicate_async.interface.read import Interface
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.keys import LONGEST_KEY
 
-_WHOLE: Final = 2**53  # up to here a float says a whole number exactly
+_WHOLE: Final = 2**53  # floats hold whole numbers exactly up to here
 
 
 class KeyedInput(dict[str, object]):
-    """An input, and the key that its row gave it, which need not be in it."""
+    """An input with the key of its row, which may be outside of the input."""
 
     __slots__ = ("key",)
 
@@ -28,11 +28,11 @@ class KeyedInput(dict[str, object]):
 
 
 class InputRows:
-    """The inputs that *rows* make for a model.
+    """The inputs for a model from *rows*.
 
-    *columns* maps the model's inputs to columns; without it every column is an input of its name.
-    *fixed* is the same for all. *key* is the input or the column that names a row; a column that is
-    no input is not sent. Raises `UsageError` naming the line and the column.
+    *columns* maps the model's inputs to columns; by default, a column is the input of its name.
+    *fixed* has inputs that are the same for all. *key* is the input or the column that identifies
+    a row; a column that is not an input is not sent. Raises `UsageError` with line and column.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class InputRows:
         self._key = key
 
     def checked(self) -> InputRows | SizedInputRows:
-        """Read all rows to see that they are right, and return these inputs with their number.
+        """Read and check all rows, and return these inputs with their number.
 
-        Rows of standard input can be read only once, so those are returned as they are.
+        Standard input can be read only once: its rows are checked as they are used.
         """
         if self._rows.is_stdin:
             return self
@@ -76,7 +76,7 @@ class InputRows:
         return (made for _, made in self._made())
 
     async def __aiter__(self) -> AsyncIterator[Row]:
-        """Yield the inputs of standard input as their rows come."""
+        """Yield the inputs of standard input as their rows arrive."""
         count = 0
         if self._limit == 0:
             return
@@ -105,7 +105,7 @@ class InputRows:
 
     def _named(self, place: str, row: Row) -> Row:
         if self._columns:
-            # An empty cell of CSV is not in its row, and its column still is in the header.
+            # A row of CSV has no empty cells; the header has their columns.
             there = self._rows.header or row
             lacking = [column for column in self._columns.values() if column not in there]
             if lacking:
@@ -137,7 +137,7 @@ class InputRows:
             ) from None
 
     def _only_names(self, column: str) -> bool:
-        """Whether *column* is the key's and no input of the model."""
+        """Return whether *column* is the key and not an input of the model."""
         known = self._interface.inputs
         return column == self._key and known is not None and column not in known
 
@@ -155,8 +155,8 @@ class InputRows:
             raise self._no_column(place, there, column, "--key")
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise UsageError(
-                f"{self._rows.where(place, column)}: {value!r} is no key; --key needs a text or a "
-                "whole number in every row."
+                f"{self._rows.where(place, column)}: {value!r} is not a key; --key needs a text or "
+                "a whole number in every row."
             )
         if len(str(value)) > LONGEST_KEY:
             raise UsageError(
@@ -174,7 +174,7 @@ class InputRows:
 
 
 class SizedInputRows:
-    """InputRows whose number is known, which is what an estimate of the end needs."""
+    """Inputs with a known number, for the estimate of the end."""
 
     def __init__(self, inputs: InputRows, length: int) -> None:
         self._inputs = inputs

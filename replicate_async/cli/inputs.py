@@ -1,4 +1,4 @@
-"""``key=value`` as it is typed, made into an input by the model's schema."""
+"""An input from ``key=value`` arguments, by the model's schema."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from replicate_async.interface.read import (
 )
 from replicate_async.interface.refusal import Refusal, takes, unknown_input
 
-# With a point where a tool wrote a column with gaps, in which numbers became floats.
+# 1.0 where a tool made floats of a column with gaps.
 _YES: Final = {"true", "yes", "on", "1", "1.0"}
 _NO: Final = {"false", "no", "off", "0", "0.0"}
 _INTEGERS_END: Final = 2**63
@@ -40,7 +40,7 @@ _SHAPE: Final = 'inputs are given as key=value, key=@file or key:=JSON, such as 
 
 @dataclass(frozen=True)
 class Pair:
-    """``key=value`` or ``key:=JSON``, taken apart."""
+    """The parts of ``key=value`` or ``key:=JSON``."""
 
     key: str
     value: str
@@ -48,7 +48,7 @@ class Pair:
 
     @classmethod
     def parse(cls, argument: str) -> Pair:
-        """Take *argument* apart; raises `UsageError` if it is neither."""
+        """Split *argument*; raises `UsageError` if it is neither."""
         if not argument.isascii():
             try:
                 argument.encode()
@@ -56,7 +56,7 @@ class Pair:
                 raise UsageError(f"{argument!a} is not UTF-8; send it as key=@file.") from None
         key, equals, value = argument.partition("=")
         if not equals or not key.strip(":"):
-            raise UsageError(f"{argument!r} is no input: {_SHAPE}.")
+            raise UsageError(f"{argument!r} is not an input: {_SHAPE}.")
         if key.endswith(":"):
             return cls(key[:-1], value, "json")
         if value.startswith("@") and len(value) > 1:
@@ -65,11 +65,11 @@ class Pair:
 
 
 def read_inputs(arguments: Sequence[str], interface: Interface) -> dict[str, object]:
-    """Return the input that *arguments* make, coerced by the model's own schema.
+    """Return the input of ``key=value`` arguments, coerced by the model's schema.
 
-    A file is its `Path`, which the client knows how to send. A key given several times makes a
-    list where one is taken. Raises `UsageError`, with the list of inputs, for unknown keys and
-    texts that say no value of the type.
+    A file is its `Path`, which the client sends. A key that is given several times makes a list
+    where the model takes one. Raises `UsageError`, with the list of inputs, for unknown keys and
+    texts that are not of the type.
     """
     given: dict[str, list[Pair]] = {}
     for argument in arguments:
@@ -84,9 +84,9 @@ def read_value(key: str, text: str, interface: Interface) -> object:
 
 
 def fit_value(key: str, value: object, interface: Interface) -> object:
-    """Return *value*, which has a type of its own, as the input *key* takes it.
+    """Return a typed *value* as the input *key* takes it.
 
-    A whole number that a tool wrote as 1.0 becomes one where an integer is taken.
+    A whole number that a tool wrote as 1.0 becomes an integer where the model takes one.
     """
     known = (interface.inputs or {}).get(key)
     return value if known is None else _fit(value, known.schema, known.components)
@@ -158,16 +158,16 @@ def _typed(pair: Pair, schema: Schema, components: Schema) -> object:
 
 
 def coerce(text: str, schema: Schema, components: Schema) -> object:
-    """Return *text* as a resolved *schema* asks; raises `ValueError` that says what it takes.
+    """Return *text* as a value of a resolved *schema*; raises `ValueError` with what it takes.
 
-    A text that is none of the choices stays one: the check of the whole input names the nearest.
+    A text that is not one of the choices stays: the check of the whole input names the nearest.
     """
     parts = alternatives(schema, components) or [schema]
     if len(parts) == 1 and (choices := listed(parts[0].get("enum"))):
         if (found := _choice(text, choices)) is not None:
             return found
         return text if any(isinstance(choice, str) for choice in choices) else _loose(text)
-    # Every text is a string, so that is what it is only if it is nothing else.
+    # Every text is a string, so the type string is tried last.
     for part in sorted(parts, key=lambda part: part.get("type") == "string"):
         if choices := listed(part.get("enum")):
             if (found := _choice(text, choices)) is not None:
@@ -234,7 +234,7 @@ def _json(text: str, kind: type = object) -> object:
 
 
 def _loose(text: str) -> object:
-    """Return *text* as JSON if it is any, such as 3 or [1, 2], else as it stands."""
+    """Return *text* decoded if it is JSON, such as 3 or [1, 2], else unchanged."""
     try:
         return _json(text)
     except ValueError:
@@ -268,7 +268,7 @@ def _text_of(name: str) -> str:
     try:
         return _existing(name).read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"takes text, and {shown(name)} is none") from None
+        raise ValueError(f"takes text, and {shown(name)} is not UTF-8") from None
     except OSError as error:
         raise ValueError(f"cannot be read from {shown(name)}: {error.strerror}") from None
 
@@ -292,7 +292,7 @@ def input_error(message: str, interface: Interface) -> UsageError:
 
 
 def shown(value: object) -> str:
-    """Return a value as one would type it, cut short if it is long."""
+    """Return *value* as it is typed, at most 40 characters of it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     text = one_line(text)
     return f"{text[:37]}..." if len(text) > 40 else text or '""'

@@ -55,14 +55,14 @@ class Rows:
             raise UsageError(f"--input takes a file, or - for standard input, not {path}.")
         if kind not in _FORMATS:
             raise UsageError(
-                f"{path} ends in none of {', '.join(_FORMATS)}; its ending says how to read it."
+                f"{path} ends in none of {', '.join(_FORMATS)}; its ending is its format."
             )
         if not self.is_stdin and not path.is_file():
             raise UsageError(f"{path} is not a file.")
         self.typed: Final = kind != ".csv"
         """Whether values have types of their own; in CSV all are text."""
         self.header: Sequence[str] | None = None
-        """The columns of a CSV file, once its first row is read."""
+        """The columns of a CSV file, after its first row is read."""
         readers = {".csv": self._csv, ".parquet": self._parquet}
         self._read: Callable[[], Iterator[Placed]] = readers.get(kind, self._json_lines)
 
@@ -74,7 +74,7 @@ class Rows:
         return self._read()
 
     async def arriving(self) -> AsyncIterator[Placed]:
-        """Yield the rows of standard input as they come, each with its place."""
+        """Yield the rows of standard input as they arrive, each with its place."""
         number = 0
         with self._decoding(lambda: number):
             async for line in lines_of_stdin():
@@ -112,7 +112,7 @@ class Rows:
             with self._decoding(lambda: 0):
                 delimiter = _delimiter(file.readline())
             file.seek(0)
-            # Strict: else a quote that is not closed makes one cell of all rows after it.
+            # Strict: else an open quote makes one cell of all rows after it.
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header: list[str] | None = None
             place = "line 1"
@@ -198,7 +198,7 @@ def _encoding_of_file(path: Path) -> str:
 
 
 class LineSplitter:
-    """Makes lines of text of the bytes of a table, in pieces of any size."""
+    """Splits the bytes of a table, in pieces of any size, into lines of text."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -206,7 +206,7 @@ class LineSplitter:
         self._open: list[str] = []
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
-        """Return the lines that *data* ends, without their line ends."""
+        """Return the lines that end in *data*, without their line ends."""
         if self._decoder is None:
             data = self._head = self._head + data
             if len(data) < _LONGEST_MARK and not final:
@@ -223,9 +223,9 @@ class LineSplitter:
 
 
 async def lines_of_stdin() -> AsyncIterator[str]:
-    """Yield the lines of standard input as they come; raises `UnicodeDecodeError`.
+    """Yield the lines of standard input as they arrive; raises `UnicodeDecodeError`.
 
-    They are read in a thread, and no further than they are asked for.
+    A thread reads them, 64 KiB ahead at most.
     """
     splitter = LineSplitter()
     while piece := await _read_stdin():

@@ -26,9 +26,9 @@ class Ran(NamedTuple):
 
 
 def environment(server: LocalReplicate | None = None) -> dict[str, str]:
-    """Return the environment for a command that talks to *server*, or to nobody."""
+    """Return the environment for a command that talks to *server*, or to no server."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("REPLICATE_")}
-    # What a command prints must reach a pipe at once because it says so, not by Python's leave.
+    # A command flushes its output itself; unbuffered streams would hide that it does not.
     kept.pop("PYTHONUNBUFFERED", None)
     kept |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     kept["REPLICATE_CONFIG"] = str(ROOT / "no-config.toml")
@@ -64,7 +64,7 @@ async def ended(process: asyncio.subprocess.Process) -> Ran:
 
 
 async def run(*arguments: str, server: LocalReplicate | None = None) -> Ran:
-    """Run the program; no token may ever be in what it prints, nor a traceback."""
+    """Run the program; its output never has a token or a traceback."""
     ran = await ended(await start(*arguments, env=environment(server)))
     assert server is None or server.api_token not in ran.out + ran.err
     assert "Traceback" not in ran.err
@@ -78,7 +78,7 @@ class Terminal:
         self.process = process
         self._terminal = terminal
         self.raw = b""
-        """Everything that was written to the terminal, with what moves the cursor."""
+        """The output with its escape sequences."""
 
     @classmethod
     async def start(
@@ -119,14 +119,14 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was written, without what moves the cursor or has a colour."""
+        """The output without colours and moves of the cursor."""
         plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self.raw)
         return plain.decode("utf-8", "replace").replace("\r\n", "\n")
 
     async def _read(self) -> bool:
         try:
             data = await asyncio.to_thread(os.read, self._terminal, 64 * 1024)
-        except OSError:  # nobody has the other side open any more
+        except OSError:  # the other side is closed
             return False
         self.raw += data
         return bool(data)

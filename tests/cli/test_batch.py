@@ -78,7 +78,7 @@ async def test_tables_go_in_and_come_out(server: LocalReplicate, tmp_path: Path)
     assert "succeeded\t2\n" in shown.out
 
 
-async def test_what_failed_is_said_and_run_again_when_asked(
+async def test_failed_rows_are_reported_and_retry_failed_runs_them_again(
     server: LocalReplicate, tmp_path: Path
 ) -> None:
     failing = True
@@ -115,7 +115,7 @@ async def until_running(server: LocalReplicate, count: int) -> None:
 
 
 @pytest.mark.parametrize("choice", ["drain", "cancel"])
-async def test_ctrl_c_stops_creating_and_says_how_to_go_on(
+async def test_ctrl_c_stops_creating_and_prints_how_to_resume(
     server: LocalReplicate, tmp_path: Path, choice: str
 ) -> None:
     rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -199,7 +199,7 @@ async def test_results_are_replaced_by_whole_ones_only(
     assert not (tmp_path / "out.jsonl.part").exists()
 
 
-async def test_a_killed_run_says_that_it_looks_for_what_it_has_sent(
+async def test_the_run_after_a_kill_says_that_it_looks_for_open_creates(
     server: LocalReplicate, tmp_path: Path
 ) -> None:
     rows, out = rows_in(tmp_path, 4), tmp_path / "out.jsonl"
@@ -225,7 +225,7 @@ async def test_a_killed_run_says_that_it_looks_for_what_it_has_sent(
     assert len(await predictions(server)) == 4
 
 
-async def test_a_terminal_shows_how_far_it_is(server: LocalReplicate, tmp_path: Path) -> None:
+async def test_a_terminal_shows_the_progress(server: LocalReplicate, tmp_path: Path) -> None:
     rows, out = rows_in(tmp_path, 5), tmp_path / "out.jsonl"
     terminal = await Terminal.start(
         "batch", "replicate/hello-world", "-i", f"{rows}", "-o", f"{out}", "--map", "text=words",
@@ -246,7 +246,7 @@ async def test_a_terminal_shows_how_far_it_is(server: LocalReplicate, tmp_path: 
         (("--input", "none.jsonl"), "none.jsonl is not a file"),
     ],
 )
-async def test_what_cannot_be_right_is_said(
+async def test_a_wrong_option_is_a_usage_error(
     server: LocalReplicate, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     given = {"--input": f"{rows_in(tmp_path, 1)}", "--output": f"{tmp_path / 'out.jsonl'}"}

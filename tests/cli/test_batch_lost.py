@@ -22,7 +22,7 @@ def delete_journal(folder: Path) -> None:
         path.unlink()
 
 
-async def test_a_journal_that_is_deleted_ends_the_command_and_what_ran_is_kept(
+async def test_a_deleted_journal_ends_the_command_and_keeps_the_results(
     server: LocalReplicate, tmp_path: Path
 ) -> None:
     gate = asyncio.Event()

@@ -14,7 +14,7 @@ from tests.cli.program import run
 pytestmark = pytest.mark.anyio
 
 
-async def test_rows_go_by_their_key_alone_when_asked(
+async def test_match_key_identifies_rows_by_their_key_alone(
     server: LocalReplicate, tmp_path: Path
 ) -> None:
     def show(id: str, image: str) -> str:
@@ -40,7 +40,7 @@ async def test_rows_go_by_their_key_alone_when_asked(
         assert len([made async for made in client.predictions.list()]) == 1
 
 
-async def test_it_needs_a_key(server: LocalReplicate, tmp_path: Path) -> None:
+async def test_match_key_needs_a_key(server: LocalReplicate, tmp_path: Path) -> None:
     rows = tmp_path / "in.jsonl"
     rows.write_text('{"value": 1}\n')
 

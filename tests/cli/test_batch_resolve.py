@@ -39,7 +39,7 @@ async def state_of(journal: Path, key: str) -> tuple[State, str | None]:
         return entry.state, entry.prediction_id
 
 
-async def test_status_names_what_is_undecided_and_the_command(journal: Path) -> None:
+async def test_status_names_uncertain_items_and_the_command(journal: Path) -> None:
     shown = await run("batch", "status", f"{journal}")
     as_json = await run("batch", "status", f"{journal}", "--json")
 
@@ -77,7 +77,7 @@ async def test_an_item_is_decided_either_way(server: LocalReplicate, journal: Pa
         (("row 0", "--prediction", "nope"), 1, "there is no prediction 'nope'"),
     ],
 )
-async def test_what_cannot_be_decided_is_refused(
+async def test_a_wrong_decision_is_refused(
     server: LocalReplicate, journal: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     ran = await run("batch", "resolve", f"{journal}", *arguments, server=server)

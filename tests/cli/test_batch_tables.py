@@ -96,7 +96,7 @@ async def test_a_bad_cell_is_said_before_anything_is_created(
 
 
 @pytest.mark.parametrize("mapped", [(), ("--map", "name=text")], ids=["all", "mapped"])
-async def test_an_id_column_names_the_rows_of_a_table_as_excel_writes_it(
+async def test_an_id_column_identifies_the_rows_of_an_excel_table(
     server: LocalReplicate, tmp_path: Path, mapped: tuple[str, ...]
 ) -> None:
     rows, out = tmp_path / "in.csv", tmp_path / "out.csv"
@@ -140,7 +140,9 @@ async def test_a_cell_is_a_text_only_where_the_models_schema_says_so(
             assert [row["output"] for row in csv.DictReader(file)] == [cell]
 
 
-async def test_what_is_no_file_after_input_is_said(server: LocalReplicate, tmp_path: Path) -> None:
+async def test_an_option_after_input_is_not_taken_for_a_file(
+    server: LocalReplicate, tmp_path: Path
+) -> None:
     ran = await run("batch", "local/echo", "-i", "-o", f"{tmp_path / 'out.jsonl'}", server=server)
 
     assert ran.code == 2

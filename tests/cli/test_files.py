@@ -109,7 +109,7 @@ def here(server: LocalReplicate, monkeypatch: pytest.MonkeyPatch) -> LocalReplic
     return server
 
 
-async def test_an_upload_comes_back_by_what_was_signed(
+async def test_an_upload_is_downloaded_with_its_signature(
     here: LocalReplicate, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     await anyio.Path(tmp_path / "x.txt").write_bytes(b"hello")
@@ -130,7 +130,7 @@ async def test_an_upload_comes_back_by_what_was_signed(
         await download_file(f"{here.url}/files/{file_id}")
 
 
-async def test_what_is_not_there_is_said_so(here: LocalReplicate, url: str, tmp_path: Path) -> None:
+async def test_a_missing_file_is_an_error(here: LocalReplicate, url: str, tmp_path: Path) -> None:
     for command in (get_file, delete_file):
         with pytest.raises(CommandError, match=r"no file nope \(uploads are kept for 24 hours\)"):
             await command("nope")
@@ -177,7 +177,7 @@ async def test_sizes_and_times_are_round(
     assert rows == [["2.0 MB", "24 h", "x"], ["1.5 kB", "24 h", "x"], ["7 B", "24 h", "x"]]
 
 
-async def test_what_the_embedded_server_has_is_lost_with_it(
+async def test_an_upload_to_the_embedded_server_is_reported_lost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     await anyio.Path(tmp_path / "x").write_bytes(b"x")
@@ -199,7 +199,7 @@ async def test_ctrl_c_leaves_no_part_of_a_file(
     assert terminal.raw.rfind(SHOW_CURSOR) > terminal.raw.rfind(HIDE_CURSOR)
 
 
-async def test_a_terminal_shows_how_far_it_is(
+async def test_a_terminal_shows_the_progress(
     server: LocalReplicate, url: str, tmp_path: Path
 ) -> None:
     server.faults.add("delivery", cut_after=200_000)  # and goes on where it was cut

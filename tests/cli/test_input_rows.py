@@ -163,7 +163,7 @@ def sized_of(inputs: InputRows) -> SizedInputRows:
     return made
 
 
-def test_rows_after_the_limit_are_not_looked_at(tmp_path: Path) -> None:
+def test_rows_after_the_limit_are_not_read(tmp_path: Path) -> None:
     rows = written(tmp_path, "in.csv", "count\n1\nmany\n")
 
     assert list(inputs(rows, limit=1).checked()) == [{"count": 1}]
@@ -185,7 +185,7 @@ def keyed(made: object) -> tuple[dict[str, object], str]:
 
 @pytest.mark.parametrize("columns", [{}, {"prompt": "prompt"}], ids=["all", "mapped"])
 @pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
-def test_a_column_that_is_no_input_names_the_rows_and_is_not_sent(
+def test_a_key_column_that_is_not_an_input_is_not_sent(
     tmp_path: Path, name: str, columns: dict[str, str]
 ) -> None:
     text = "id,prompt\n007,a\nr2,b\n"
@@ -205,7 +205,7 @@ def test_a_key_that_is_an_input_is_sent(tmp_path: Path) -> None:
     assert keyed(made) == ({"prompt": "a", "count": 1}, "1")
 
 
-def test_a_model_of_unknown_inputs_gets_the_key_too(tmp_path: Path) -> None:
+def test_a_model_without_a_schema_gets_the_key_too(tmp_path: Path) -> None:
     rows = Rows(written(tmp_path, "in.csv", "id,prompt\n007,a\n"))
 
     (made,) = InputRows(rows, Interface.read("id", None), columns={}, fixed={}, key="id")
@@ -217,7 +217,7 @@ def test_a_model_of_unknown_inputs_gets_the_key_too(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("id,prompt\n1,a\n1,b\n", "line 3, column 'id': another row has the key '1' too"),
-        ("id,prompt\n1,a\n,b\n", "line 3, column 'id': None is no key"),
+        ("id,prompt\n1,a\n,b\n", "line 3, column 'id': None is not a key"),
         (f"id,prompt\n{'x' * 501},b\n", "line 2, column 'id': a key of 501 characters"),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_column_that_a_csv_file_does_not_have_is_named(
         list(inputs(path, **options))
 
 
-def test_rows_of_empty_cells_are_no_inputs(tmp_path: Path) -> None:
+def test_rows_of_empty_cells_are_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, "in.csv", 'prompt;"count"\r\nhi;1\r\n;\r\n;\r\n')
 
     assert list(inputs(path)) == [{"prompt": "hi", "count": 1}]

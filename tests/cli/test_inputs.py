@@ -67,7 +67,7 @@ UNKNOWN = Interface.read("acme/hidden", None)
         pytest.param(['object={"a": 1}'], {"object": {"a": 1}}, id="object"),
         pytest.param(["anything=[1]"], {"anything": [1]}, id="anything, as JSON"),
         pytest.param(["anything=1]"], {"anything": "1]"}, id="anything, as text"),
-        pytest.param(['text:="@home"'], {"text": "@home"}, id="JSON as it stands"),
+        pytest.param(['text:="@home"'], {"text": "@home"}, id="JSON"),
         pytest.param(["whole:=null"], {"whole": None}, id="null"),
     ],
 )
@@ -78,8 +78,8 @@ def test_a_value_is_what_the_schema_says(arguments: list[str], inputs: dict[str,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(["text"], "'text' is no input: inputs are given as key=value", id="no sign"),
-        pytest.param(["=x"], "'=x' is no input", id="no key"),
+        pytest.param(["text"], "'text' is not an input: inputs are given as", id="no sign"),
+        pytest.param(["=x"], "'=x' is not an input", id="no key"),
         pytest.param(["whole=1.5"], "whole takes an integer >= 1, not '1.5'.", id="integer"),
         pytest.param(["whole=" + "9" * 30], "whole takes an integer >= 1", id="out of range"),
         pytest.param(["real=nan"], "real takes a number <= 2.5, not 'nan'.", id="number"),
@@ -93,7 +93,7 @@ def test_a_value_is_what_the_schema_says(arguments: list[str], inputs: dict[str,
         pytest.param(["text=\udcff"], "'text=\\udcff' is not UTF-8;", id="bytes"),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_line(arguments: list[str], said: str) -> None:
+def test_a_wrong_value_is_one_line(arguments: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_inputs(arguments, INTERFACE)
 
@@ -127,7 +127,7 @@ def test_a_file_is_text_where_text_is_taken_and_a_file_elsewhere(tmp_path: Path)
     assert inputs == {"text": "Es war einmal ein Bär", "files": [path]}
 
 
-def test_without_a_schema_what_is_json_is_taken_as_that(tmp_path: Path) -> None:
+def test_without_a_schema_json_is_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"\0")
 
@@ -159,7 +159,7 @@ WORDS = ("type", "enum", "anyOf", "oneOf", "allOf", "$ref", "items", "x-order", 
     text=st.text(max_size=12) | st.sampled_from(["1", "[1]", "{}", "true"]),
 )
 @example(schema={"enum": ["\n"]}, text="")
-def test_no_schema_and_no_text_make_anything_but_a_usage_error(
+def test_any_schema_and_text_give_a_value_or_a_usage_error(
     schema: dict[str, object], text: str
 ) -> None:
     components = {"Input": {"properties": {"key": schema, "other": {"$ref": "#/nowhere"}}}}

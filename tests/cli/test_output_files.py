@@ -100,7 +100,7 @@ async def test_files_inside_an_object_are_paths_in_what_is_printed(
 
 
 @pytest.mark.parametrize("output", ["", "-", "--json"])
-async def test_an_output_that_is_none_is_refused(output: str) -> None:
+async def test_an_output_that_is_not_a_path_is_refused(output: str) -> None:
     said = await run("run", "local/frames", "--local", f"--output={output}")
 
     assert said.code == 2

@@ -161,7 +161,7 @@ async def test_local_needs_neither_server_nor_token() -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "kill"]
 )
-async def test_a_signal_cancels_the_prediction_and_says_so(
+async def test_a_signal_cancels_the_prediction_and_prints_its_id(
     server: LocalReplicate, command: str, number: signal.Signals, code: int
 ) -> None:
     async with Replicate(server.api_token, base_url=server.url) as client:

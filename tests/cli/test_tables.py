@@ -27,7 +27,7 @@ def test_json_lines_are_inputs_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"), [("[1]", "line 2"), ("{", "line 2"), ('{"a": "\\ud800"}', "line 2")]
 )
-def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str, said: str) -> None:
+def test_a_line_that_is_not_an_object_is_named(tmp_path: Path, line: str, said: str) -> None:
     rows = iter(Rows(written(tmp_path, "in.jsonl", f'{{"a": 1}}\n{line}\n')))
 
     assert next(rows) == {"a": 1}
@@ -63,7 +63,7 @@ def test_tables_of_any_unicode_encoding_are_read(tmp_path: Path, encoding: str) 
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark_is_known_by_its_zeros(tmp_path: Path, encoding: str) -> None:
+def test_utf_16_without_a_mark_is_detected_by_its_zeros(tmp_path: Path, encoding: str) -> None:
     assert list(Rows(written(tmp_path, "in.csv", "text\ncaf\u00e9\n".encode(encoding)))) == [
         {"text": "caf\u00e9"}
     ]
@@ -171,7 +171,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["in.txt", "in"])
-def test_a_name_that_says_no_format_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_without_a_known_format_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="ends in none of"):
         Rows(written(tmp_path, name, "{}"))
 

@@ -48,7 +48,7 @@ async def test_json_is_indented(server: LocalReplicate) -> None:
     assert json.loads(terminal.text)["name"] == "spell"
 
 
-async def test_a_line_says_how_far_a_run_is_and_goes_away(server: LocalReplicate) -> None:
+async def test_a_line_shows_the_progress_of_a_run_and_is_removed(server: LocalReplicate) -> None:
     terminal = await Terminal.start(
         "run", "local/slow", "seconds=2", "steps=4", "--logs", server=server
     )

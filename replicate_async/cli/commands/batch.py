@@ -86,16 +86,14 @@ async def batch(
     Args:
         input: Rows: .jsonl, .csv or .parquet; - is JSON lines on stdin.
         output: Results: .jsonl or .csv, a row each.
-        map: input=column: the column that an input is read from; given once for each.
-            By default, every column is the input of its name.
-        key: The input or the column that names a row; by default its content.
-            A column that is not an input is not sent.
+        map: input=column, once for each; by default, a column is the input of its name.
+        key: The input or the column that names a row; by default, its content does.
         match: key: --key alone names a row, whose values may differ at each run.
         concurrency: Predictions at a time.
         rate: Creates, such as 300/min or 10/s; by default 600/min.
         journal: The file to resume from; by default OUTPUT.journal.
         save_files: A folder for output files.
-        retries: For runs that failed by chance; by default none.
+        retries: How often a run that failed by chance is repeated.
         retry_failed: Run again what failed in an earlier run.
         max_seconds: Stop creating after so many seconds.
         max_predictions: Stop creating after so many.

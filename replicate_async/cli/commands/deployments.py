@@ -92,7 +92,7 @@ async def update_deployment(
     max_instances: int | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """Make a new release of a deployment; what is not given stays.
+    """Make a new release of a deployment; other options stay.
 
     $ replicate-async deployments update acme/upscaler --min-instances 1
 

@@ -28,9 +28,9 @@ async def serve(
     model: tuple[str, ...] = (),
     json: bool = False,
 ) -> None:
-    """Serve the API on this machine, with real models made of Python functions.
+    """Serve the API on this machine, with models that are Python functions.
 
-    It comes with a few models, such as local/storyteller. Ctrl-C stops it, and all that runs.
+    It comes with a few models, such as local/storyteller. Ctrl-C stops it, and all runs.
 
     $ replicate-async serve --port 0 --model acme/resize=shop.models:resize
 
@@ -38,9 +38,7 @@ async def serve(
         host: The address to listen at.
         port: 0 takes a free one.
         token: The token that clients must send; by default a random one.
-            Set it in the environment: other users can see a command line.
-        model: A function or class to serve, "module:name" or "owner/model=module:name";
-            given once for each.
+        model: A function or class, "module:name" or "owner/model=module:name"; once for each.
         json: Print address and token as JSON.
     """
     from replicate_async.local import LocalReplicate  # noqa: PLC0415 - so that --help is quick

@@ -1,3 +1,3 @@
-"""Tests, laid out like the package; `support` holds what they share."""
+"""Tests, laid out like the package; `support` has shared helpers."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source, so that an import inside a function counts too."""
+"""The allowed imports, read from the source, so that an import inside a function counts too."""
 
 from __future__ import annotations
 

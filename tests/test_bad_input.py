@@ -1,4 +1,4 @@
-"""What cannot be right is refused before anything is sent, by an error that says what would be."""
+"""Wrong arguments are refused before anything is sent; the error says what is right."""
 
 from __future__ import annotations
 

@@ -218,5 +218,5 @@ async def test_a_streamed_event_makes_few_calls(client: Replicate, way: str, eve
         async with client.predictions.stream(f"stream-{way}") as stream:
             assert len([event async for event in stream]) == events + 1
 
-    # Less what opening and closing a stream takes.
+    # Without the calls that open and close a stream.
     assert (await calls_of(work) - MOST["stream"]) / events <= MOST[way]

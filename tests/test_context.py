@@ -1,4 +1,4 @@
-"""What copies of a client share, and what another token has for itself."""
+"""Copies of a client share their state; a copy with another token has its own."""
 
 from __future__ import annotations
 

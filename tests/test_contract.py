@@ -187,7 +187,7 @@ def test_the_same_operations_are_open_to_everyone(name: str) -> None:
     assert OURS.operations[name].get("security") == NEWEST.operations[name].get("security")
 
 
-# Where a method's parameters are named otherwise than what they become, and why.
+# Parameters of methods whose names differ from the operation's, and why.
 REF: Final = 'a model or deployment is one string, "owner/name"'
 RENAMED: Final[Mapping[str, tuple[str, str]]] = {
     r".* model_(owner|name)": ("model", REF),
@@ -205,7 +205,7 @@ RENAMED: Final[Mapping[str, tuple[str, str]]] = {
 WITHOUT_PARAMETER: Final = {r".*predictions\.create stream": "deprecated, and ignored by the API"}
 
 
-# What a method can be told besides what goes into its operation, and why.
+# Parameters of methods that the operation does not have, and why.
 MORE_ARGUMENTS: Final[Mapping[str, str]] = {
     r".*(predictions|trainings)\.create file_encoding": "files of the input are sent before it",
     r"files\.create (repeat|max_size)": "how far an upload goes is the caller's to say",

@@ -108,7 +108,7 @@ BESIDES_OPERATIONS: Final = {
 
 
 def shown(value: object) -> set[str]:
-    """Return what an editor completes after ``value.``, and a person may call."""
+    """Return the public members that an editor completes after ``value.``."""
     return {name for name in dir(value) if not name.startswith("_")}
 
 

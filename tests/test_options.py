@@ -1,4 +1,4 @@
-"""The arguments of the client: what cannot be right is refused before anything is sent."""
+"""The arguments of the client: wrong ones are refused before anything is sent."""
 
 from __future__ import annotations
 

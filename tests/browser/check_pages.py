@@ -1,4 +1,4 @@
-"""Both chat pages in Chromium: what is on the screen, and what the server was asked to do."""
+"""Both chat pages in Chromium: the content of the screen, and the requests to the server."""
 
 from __future__ import annotations
 

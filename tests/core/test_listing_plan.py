@@ -166,7 +166,7 @@ def test_a_listed_creation_time_replaces_the_known_one() -> None:
     assert requests[0].runs == [*runs[1:5], runs[0]]
 
 
-def test_runs_that_a_page_left_out_are_polled_alone_and_runs_beyond_it_by_the_next() -> None:
+def test_runs_that_a_page_lacks_are_polled_alone() -> None:
     listing, runs = crowd(10)
 
     assert read(listing, runs, ["0009"], oldest=1004.0) == set(runs[5:9])

@@ -45,7 +45,7 @@ def test_five_hundred_tasks_run_at_the_limit_of_the_server(
     ("jitter", "share"),
     [(0.0, 0.9), pytest.param(0.002, 0.9, marks=pytest.mark.slow), (0.03, 0.9 / 1.3)],
 )
-def test_a_server_without_any_burst_costs_a_tenth_besides_what_the_network_delays(
+def test_a_server_without_a_burst_costs_a_tenth_more_than_the_network(
     per_minute: float, jitter: float, share: float
 ) -> None:
     server = Server(World(), 10, burst=1)

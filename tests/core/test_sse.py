@@ -224,7 +224,7 @@ def test_each_connection_may_begin_with_a_byte_order_mark() -> None:
         parser.close()
 
 
-def test_a_carriage_return_at_the_end_of_a_connection_takes_no_line_feed_of_the_next() -> None:
+def test_a_carriage_return_takes_no_line_feed_of_the_next_connection() -> None:
     parser = Parser()
     assert parser.feed(b"data: a\r\r") == [Event(data="a")]
     parser.close()
@@ -238,7 +238,7 @@ def test_a_resumed_stream_begins_with_the_id_it_resumed_from() -> None:
     assert parser.feed(b"data: a\n\n") == [Event(data="a", id="7")]
 
 
-def test_the_timeout_comment_of_an_idle_stream_is_seen_until_the_next_stream() -> None:
+def test_the_timeout_comment_of_an_idle_stream_is_kept_until_the_next() -> None:
     parser = Parser()
     seen = [parser.last_comment]
     for data in (b": hi\n\ndata: a\n\n", b":408: 408 Request Timeout\n", b"", b"data: a\n"):

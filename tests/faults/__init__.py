@@ -1,3 +1,3 @@
-"""Trouble on the wire: what the client does when answers break, lie, or do not come."""
+"""Faults of the network: answers that break off, are wrong, or do not come."""
 
 from __future__ import annotations

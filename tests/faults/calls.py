@@ -1,4 +1,4 @@
-"""Every operation as a call on a client, sorted by what may be done when its answer is lost."""
+"""Every operation as a call on a client, sorted by whether it may be repeated."""
 
 from __future__ import annotations
 

@@ -294,5 +294,5 @@ def test_half_a_gigabyte_in_half_a_megabyte_is_given_up(kind: str) -> None:
 
     found = json.loads(run.stdout)
     assert found["outcome"] in {"DecodeError", "ServerError"}
-    # The cap is 64 MiB, and growing a buffer takes up to twice of what is in it.
+    # The cap is 64 MiB, and a growing buffer takes up to twice its content.
     assert found["grown"] <= 128

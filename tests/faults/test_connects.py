@@ -82,7 +82,7 @@ async def test_the_wait_for_a_turn_to_connect_is_not_time_of_the_connect(
     assert connects.most == 1
 
 
-async def test_the_wait_for_a_place_in_the_pool_of_a_session_is_not_time_of_the_connect() -> None:
+async def test_waiting_for_the_pool_of_a_session_is_not_connect_time() -> None:
     slow = Answer(body=b'{"type": "user", "username": "acme"}', delay=0.04)
     async with (
         FaultServer(script(slow)) as server,
@@ -96,7 +96,7 @@ async def test_the_wait_for_a_place_in_the_pool_of_a_session_is_not_time_of_the_
     assert len(server.requests) == 20
 
 
-async def test_a_request_that_waits_for_its_turn_takes_a_connection_that_is_free_by_then(
+async def test_a_request_that_waits_takes_a_connection_that_is_free_by_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connects = Connects(0.01)

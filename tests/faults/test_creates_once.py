@@ -211,7 +211,7 @@ async def test_a_create_that_gets_no_connection_in_time_was_not_sent() -> None:
     assert not isinstance(found.error, AmbiguousCreateError)
 
 
-async def test_a_create_on_a_connection_that_was_just_closed_happens_once_or_not_at_all() -> None:
+async def test_a_create_on_a_closed_connection_happens_once_or_not_at_all() -> None:
     def handler(request: Request) -> Answer:
         return replace(service(server.url, request), ending=Ending.CLOSE)
 

@@ -74,7 +74,7 @@ TOLERABLE: Final = {
 async def ask_twice(
     raw: bytes, *, ending: Ending = Ending.CLOSE
 ) -> tuple[Prediction | ReplicateError, Prediction]:
-    """Get a broken answer, then a good one: what came of each."""
+    """Get a broken answer, then a good one; return both outcomes."""
 
     def handler(request: Request) -> Answer:
         if request.target.endswith("/broken"):

@@ -82,7 +82,7 @@ def test_a_client_whose_loop_was_stopped_short_serves_another() -> None:
 
     with ServerThread() as server:
         assert ask_twice(server) == "acme"
-        gc.collect()  # the warnings of what the dead loop left behind belong to this test
+        gc.collect()  # warnings about leftovers of the closed loop belong to this test
 
 
 @pytest.mark.anyio
@@ -154,7 +154,7 @@ async def test_closing_under_way_ends_calls_with_a_typed_error() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows has not")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_makes_connections_of_its_own_and_leaves_the_parents_alone() -> None:
+def test_a_forked_child_makes_its_own_connections() -> None:
     with ServerThread() as server:
         client = client_of(server)
 

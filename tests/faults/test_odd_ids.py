@@ -1,4 +1,4 @@
-"""Creates that are answered with an id that no URL can name: what was made is not lost."""
+"""Creates that are answered with an id that no URL can name: the prediction is not lost."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def test_a_write_follows_no_redirect_at_all(status: int, name: str) -> Non
             await {**CREATES, **HARMLESS_WRITES}[name](client)
 
     assert len(server.requests) == 1
-    # "See other" is how a server answers what it has done; 307 and 308 mean that it has not.
+    # 303 means that the server has acted on the request; 307 and 308 mean that it has not.
     perhaps_done = name in CREATES and status not in {307, 308}
     assert isinstance(found.error, AmbiguousCreateError) == perhaps_done
 

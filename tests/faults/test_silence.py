@@ -1,4 +1,4 @@
-"""Servers that keep silent: whose fault it is, how long it may last, what is left behind."""
+"""Silent servers: the error, the time until it is raised, and the connections that are left."""
 
 from __future__ import annotations
 

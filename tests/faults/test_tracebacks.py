@@ -198,7 +198,7 @@ async def test_what_the_caller_was_handling_stays_the_context_of_a_cancel() -> N
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("odd"), KeyError("odd"), AssertionError("odd")])
-async def test_an_error_of_the_callers_own_session_leaves_no_token_in_its_traceback(
+async def test_an_error_of_a_given_session_has_no_token_in_its_traceback(
     fault: Exception,
 ) -> None:
     async def raising(*_: object) -> None:

@@ -102,7 +102,7 @@ class World:
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make certificates for every name, and what trusts them."""
+    """Make certificates for every name, and a context that trusts them."""
     authority = trustme.CA()
     issued = authority.issue_cert(
         "api.replicate.com", "proxy.example", "*.example", "*.replicate.com", "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Files to save, and what was saved."""
+"""Files to save, and the saved ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A large file on its way out of a process of its own, and what that takes of it.
+"""Sends a large file from a process of its own, and measures its memory.
 
 ``python -m tests.files.sending URL PATH`` is that process: it uploads the file in every way there
 is, and prints, for each, by how many kilobytes its memory grew at most and for how many
@@ -111,7 +111,7 @@ async def _measured(send: Callable[[], Awaitable[File]]) -> tuple[int, float]:
 
 
 async def main(url: str, path: Path) -> None:
-    """Send the file at *path* to *url*, and print what it took."""
+    """Send the file at *path* to *url*, and print the costs."""
     found: dict[str, tuple[int, float]] = {}
     async with Replicate("r8_" + "x" * 37, base_url=url, retry=Retry(attempts=1)) as client:
         await client.files.create(bytes(2_000_000), filename="warm.bin")

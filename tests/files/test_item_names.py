@@ -73,7 +73,7 @@ def test_keys_with_equal_safe_names_get_different_names(one: str, other: str) ->
 
 
 def test_no_key_can_be_the_name_of_another_item() -> None:
-    """Keys that look like what is made of other keys: a number, a suffix, a digest."""
+    """Keys that look like names made of other keys: a number, a suffix, a digest."""
     seen: dict[str, str] = {}
     keys = ["cat", "cat.2", "cat.png", "cat.2.png", "a/b"]
     keys += [item_name(key, number, "") for key in keys for number in (1, 2)]

@@ -1,4 +1,4 @@
-"""File systems that lack something: what was saved there is no error."""
+"""File systems without some operations: saving there is no error."""
 
 from __future__ import annotations
 

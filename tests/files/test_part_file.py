@@ -1,4 +1,4 @@
-"""Part files: what is left of a download, and how it becomes the file."""
+"""Part files: the beginning of a download, and how it becomes the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a client connects to for an output file, and what it says there."""
+"""The hosts that a client connects to for an output file, and the headers that it sends there."""
 
 from __future__ import annotations
 

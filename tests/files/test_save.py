@@ -185,7 +185,7 @@ async def test_a_name_taken_by_a_symbolic_link_is_numbered(tmp_path: Path) -> No
 
 
 async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 - what is waited for is another process's, or a thread's
+    while not true():  # noqa: ASYNC110 - another process or a thread sets it
         await asyncio.sleep(0.01)
 
 
@@ -242,7 +242,7 @@ async def test_a_planted_part_file_is_not_resumed(tmp_path: Path, trap: str) -> 
 
 
 def plan_part(folder: Path, key: str, validator: str) -> Path:
-    """Return where what is left of a download is, with nothing there."""
+    """Return the path of the part file, after it is removed."""
     folder.mkdir(exist_ok=True)
     part = PartFile.create(folder, key, validator)
     path = part_of(folder)
@@ -428,7 +428,7 @@ async def test_a_save_that_is_killed_is_completed_by_the_next(
 
     def slow(request: Request) -> Answer:
         answer = host(request)
-        # All but the last run are killed in the middle of what they are sent.
+        # All runs but the last are killed in the middle of the download.
         if len(host.starts) > kills:
             return answer
         cut = len(answer.head()) + 1_300_000 + 100_000 * len(host.starts) % 400_000

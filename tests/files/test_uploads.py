@@ -40,7 +40,7 @@ def told(content: bytes) -> str:
 
 @pytest.fixture
 def model(server: LocalReplicate) -> str:
-    """A model that says what each of its files is."""
+    """A model that describes each of its files."""
 
     @server.model("acme/look")
     def look(files: list[InputFile]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What people hand over as inputs, and what of it is sent."""
+"""Values of inputs, and the JSON that is sent for each."""
 
 from __future__ import annotations
 

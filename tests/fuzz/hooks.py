@@ -1,4 +1,4 @@
-"""Tell schemathesis of what is there: an id made up at random names nothing.
+"""Give schemathesis ids that exist: a random id names nothing.
 
 Named in SCHEMATHESIS_HOOKS by `tests/fuzz/run.py`, whose server has all of this.
 """
@@ -33,7 +33,7 @@ _dice: Final = random.Random(0)
 
 
 def _with_known(_context: Any, values: Any) -> Any:
-    """Put what exists in the place of most of what was made up."""
+    """Replace most random ids by ids that exist."""
     if not isinstance(values, dict):
         return values
     made_up = cast("dict[str, Any]", values)

@@ -27,7 +27,7 @@ IMAGE: Final = "https://files.test/cat.png"
 
 
 def published(name: str) -> dict[str, Any]:
-    """Return what Cog publishes for one of the models."""
+    """Return the schema that Cog publishes for one of the models."""
     document: dict[str, Any] = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
     return document
 

@@ -1,4 +1,4 @@
-"""A run's context that keeps what a model does, for tests of models without a server."""
+"""A run's context that records its calls, for tests of models without a server."""
 
 from __future__ import annotations
 

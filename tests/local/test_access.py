@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def raw(server: LocalReplicate, request: bytes) -> bytes:
-    """Send bytes and return what comes back before the server hangs up."""
+    """Send bytes and return the answer until the server closes the connection."""
     parts = urlsplit(server.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(request)

@@ -105,7 +105,7 @@ async def test_fail_fails_after_the_number_of_outputs_asked_for() -> None:
 
     async def read() -> None:
         async for value in output:
-            seen.append(value)  # noqa: PERF401 - what came before the error counts
+            seen.append(value)  # noqa: PERF401 - the values before the error count
 
     with pytest.raises(ModelError, match=r"^out of memory$"):
         await read()

@@ -1,4 +1,4 @@
-# Models print, and where it goes is what is tested.
+# Models print; the test is where that goes.
 from __future__ import annotations
 
 import asyncio

@@ -106,7 +106,7 @@ async def test_a_stream_can_end_without_done(wire: Wire) -> None:
 
 
 async def read(wire: Wire, url: str) -> str:
-    """Return what a stream sends, however it ends."""
+    """Return the bytes of a stream, however it ends."""
     seen = b""
     async with wire.session.get(url) as response:
         try:

@@ -1,4 +1,4 @@
-# Models print, and where it goes is what is tested.
+# Models print; the test is where that goes.
 from __future__ import annotations
 
 import asyncio
@@ -319,7 +319,7 @@ class TestErrors:
 
         async def read() -> None:
             async for value in ModelFunction(functions[kind]).predict({}, RecordingContext()):
-                seen.append(value)  # noqa: PERF401 - what came before the error counts
+                seen.append(value)  # noqa: PERF401 - the values before the error count
 
         with pytest.raises((LookupError, RuntimeError), match=r"no such layer|SystemExit\(3\)"):
             await read()

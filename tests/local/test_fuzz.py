@@ -217,7 +217,7 @@ async def test_odd_requests_get_an_answer_that_is_not_the_servers_fault(
             head, _, body = answer.partition(b"\r\n\r\n")
             if b"json" in head and body and not head.startswith(b"HTTP/1.1 100"):
                 json.loads(body)
-        # The requests reach what they are meant to reach.
+        # The requests reach the operations.
         assert {200, 400, 401, 404, 405, 415, 422} <= seen
         await fuzz.check_alive(server)
     assert not [record for record in caplog.records if record.name.startswith("replicate_async")]

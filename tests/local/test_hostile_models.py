@@ -1,4 +1,4 @@
-"""Models that raise, say or return what no server should stumble over."""
+"""Models that raise, print or return odd values, which the server survives."""
 
 from __future__ import annotations
 

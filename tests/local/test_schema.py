@@ -492,7 +492,7 @@ def test_the_repr_of_a_secret_is_asterisks() -> None:
     assert "hunter2" not in f"{secret} {secret!r}"
 
 
-def test_a_pattern_has_the_name_that_cog_gives_it_too_and_a_file_may_say_what_it_accepts() -> None:
+def test_a_pattern_has_the_name_of_cog_and_a_file_says_what_it_accepts() -> None:
     found = input_of(Annotated[str, Input(regex="^a")])
     picked = input_of(Annotated[Path, Input(accept="image/*")])
 

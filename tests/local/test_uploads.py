@@ -224,7 +224,7 @@ async def test_a_filename_is_kept_as_it_is(wire: Wire, name: str) -> None:
 
 
 def multipart(size: int) -> tuple[bytes, bytes, int]:
-    """Return what stands before and after a file of *size* bytes in a form, and its length."""
+    """Return the bytes around a file of *size* bytes in a form, and the length of the form."""
     head = b'--x\r\nContent-Disposition: form-data; name="content"; filename="large.bin"\r\n\r\n'
     tail = b"\r\n--x--\r\n"
     return head, tail, len(head) + size + len(tail)

@@ -26,7 +26,7 @@ BLOCK = bytes(range(256)) * 256
 
 class Measured(NamedTuple):
     same: bool
-    """Whether what came back is what was sent."""
+    """Whether the answer has the bytes that were sent."""
     grown: int
     """Kilobytes of memory that the server took at most."""
     held: int

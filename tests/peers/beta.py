@@ -226,7 +226,7 @@ def _(_server: Server) -> None:
 @flow("use: a stream, which polls")
 def _(_server: Server) -> None:
     count = replicate.use("acme/count", streaming=True)
-    # It skips what is there already when it first looks, however busy the machine is by then.
+    # It skips the output that is there at its first poll, however busy the machine is.
     assert list(count(to=3, delay_ms=_SLOW)) == ["1 ", "2 ", "3 "]
     assert str(count(to=2, delay_ms=_SLOW)) == "1 2 "
 

@@ -180,11 +180,11 @@ async def ids_of(client: Replicate) -> list[str]:
 
 
 async def ids_until(client: Replicate, error: type[E]) -> tuple[list[str], E]:
-    """Read until *error* is raised, which it must be; give what came before it, too."""
+    """Read until *error* is raised; return it and the items before it."""
     seen: list[str] = []
     try:
         async for item in client.predictions.list():
-            seen.append(item.id)  # noqa: PERF401 - a comprehension would lose what came before
+            seen.append(item.id)  # noqa: PERF401 - a comprehension would lose the items before the error
     except error as caught:
         return seen, caught
     raise AssertionError(f"{error.__name__} was expected, and nothing was raised")

@@ -1,4 +1,4 @@
-"""A 404 says what is missing, for every kind of thing that a path can name."""
+"""A 404 names the missing thing, for every kind of thing in a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The secret, and what it is for: webhooks as a server of one's own receives them."""
+"""The secret, and webhooks as a server of your own receives them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ QUICK: Final = Poll(first=0.001, starting=0.001, processing=0.001)
 
 @dataclass
 class Run:
-    """One prediction: its events on the wire, and what happens to each connection.
+    """One prediction: its events on the wire, and the fate of each connection.
 
     *answers* gets the number of the connection, from 0, and its Last-Event-ID. Without it the
     stream is sent whole, from where it is asked for.

@@ -1,4 +1,4 @@
-"""Polls that fail while a run is queued, or at all: what was paid for is not given up."""
+"""Polls that fail while a run is queued, or later: a paid run is not given up."""
 
 from __future__ import annotations
 

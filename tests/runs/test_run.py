@@ -1,4 +1,4 @@
-"""Running a model to its end: what comes back, what is raised, what is left behind."""
+"""Running a model to its end: outputs, errors, and predictions that are cancelled."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ async def test_cancelling_the_task_cancels_the_prediction(client: Replicate, gat
     await gate.stopped.wait()
 
 
-async def test_cancelling_the_task_while_the_create_is_held_cancels_the_prediction(
+async def test_cancelling_during_a_held_create_cancels_the_prediction(
     client: Replicate, gate: Gate, server: LocalReplicate
 ) -> None:
     running = asyncio.ensure_future(client.run("acme/gate", wait=1))
@@ -250,7 +250,7 @@ async def test_cancelling_the_task_while_the_create_is_held_cancels_the_predicti
     assert await statuses(client) == ["canceled"]
 
 
-async def test_cancelling_the_task_while_the_create_is_under_way_cancels_the_prediction(
+async def test_cancelling_during_the_create_cancels_the_prediction(
     server: LocalReplicate, client: Replicate, gate: Gate
 ) -> None:
     fault = server.faults.add("models.predictions.create", delay=0.1)
@@ -384,7 +384,7 @@ async def test_an_output_that_arrives_just_at_the_timeout_is_returned() -> None:
 
 
 async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None:
-    """In virtual time for half a minute elsewhere; here what `run` does with such an error."""
+    """The half minute is tested elsewhere in virtual time; here, the error of `run`."""
     made = msgspec.convert(prediction("https://x", id="p", status="processing"), Prediction)
     api = VirtualAPI().source()
     canceled: list[str] = []

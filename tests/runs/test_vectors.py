@@ -187,7 +187,7 @@ class Trouble(msgspec.Struct, frozen=True):
     """What happens to one connection."""
 
     at: float
-    """Where in what is left of the stream it is cut, from 0 to 1."""
+    """The place of the cut in the rest of the stream, from 0 to 1."""
     reset: bool
     back: int
     """How many events the next connection repeats; above the most there are: all."""

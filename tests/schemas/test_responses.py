@@ -61,7 +61,7 @@ def decode(body: object, type: Any) -> Any:
 
 
 def facts(value: object) -> object:
-    """Return what *value* says as JSON: without nulls, and with times that compare."""
+    """Return *value* as JSON, without nulls and with times that compare."""
 
     def said(fields: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -33,7 +33,7 @@ WAYS: Final = ("usable list", "unusable list", "wrong clocks", "altered list", "
 
 
 def main(parts: list[str]) -> int:
-    """Print what was measured, and fail when anything was lost or created twice."""
+    """Print the figures, and fail when anything was lost or created twice."""
     failed = 0
     numbers = [int(part) for part in parts if part.isdecimal()]
     items, kills = numbers or (10_000, 200)

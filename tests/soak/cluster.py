@@ -211,7 +211,7 @@ async def _lose_drivers(
 
 
 def main(parts: list[str]) -> int:
-    """Print what was measured, and fail when it is not good enough."""
+    """Print the figures, and fail when one is not good enough."""
     failed = 0
     items = next((int(part) for part in parts if part.isdecimal()), ITEMS)
     if not parts or "rate" in parts:

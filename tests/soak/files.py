@@ -13,7 +13,7 @@ from tests.local.transfer import transfer
 
 
 def main() -> int:
-    """Print what was measured, and fail when it is too much."""
+    """Print the figures, and fail when one is too large."""
     measured = asyncio.run(transfer(300_000_000))
     print(json.dumps({"soak": "files", **measured._asdict()}))
     return 0 if measured.same and measured.grown < 16_384 and measured.held < 50 else 1

@@ -117,7 +117,7 @@ async def outage() -> int:
 
 
 def main() -> int:
-    """Print what was measured, and fail when it is not good enough."""
+    """Print the figures, and fail when one is not good enough."""
     known = asyncio.run(storm(Limits(), burst=10))
     print(json.dumps({"soak": "pace", "limit": "known", **known}))
     unknown = asyncio.run(storm(Limits(creates=60_000), burst=10))

@@ -17,7 +17,7 @@ ROUNDS = 3
 
 
 def main() -> int:
-    """Print what was measured, and fail when it is too much."""
+    """Print the figures, and fail when one is too large."""
     with tempfile.TemporaryDirectory() as folder:
         rounds = [asyncio.run(measure(Path(folder, "large.bin"), SIZE)) for _ in range(ROUNDS)]
     fine = True

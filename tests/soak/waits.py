@@ -223,7 +223,7 @@ WAYS: Final[dict[str, tuple[Callable[[str], Run], str | None, int]]] = {
 async def measure(
     connect: Callable[[str], Run], waits: int, seconds: float, port: int, count: Callable[[], int]
 ) -> dict[str, float]:
-    """Keep so many *waits* going, and return what they took."""
+    """Keep so many *waits* going, and return their costs."""
     measured = Measured()
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Cancel a coroutine at each of its suspension points, and look at what it leaves behind."""
+"""Cancel a coroutine at each of its suspension points, and find what it leaves open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scenario = Callable[[], Coroutine[Any, Any, object]]
 
 @dataclass
 class Sweep:
-    """What a sweep found: how many points it cancelled at, and what went wrong at which."""
+    """The result of a sweep: the number of points, and the failures by point."""
 
     points: int = 0
     faults: list[str] = field(default_factory=list[str])
@@ -128,7 +128,7 @@ async def _run(scenario: Scenario, point: int) -> tuple[bool, str | None]:
 
 
 class _Held:
-    """What is held at one moment, and what of it is new later."""
+    """The open resources of one moment, to compare with a later one."""
 
     def __init__(self, open_connections: Callable[[], int]) -> None:
         self._open_connections = open_connections

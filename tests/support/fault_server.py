@@ -53,7 +53,7 @@ class RecordingReader(asyncio.StreamReader):
 
 
 class FaultServer:
-    """A loopback HTTP/1.1 server that answers what *handler* says, byte for byte.
+    """A loopback HTTP/1.1 server that sends the answers of *handler*, byte for byte.
 
     *early*, when given, is asked with the head alone, before the body is read: an answer from it
     is sent at once and the connection ended as it says. *tls* makes it speak https.

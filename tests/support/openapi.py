@@ -1,4 +1,4 @@
-"""OpenAPI documents, read for what they promise: operations, parameters, bodies, answers."""
+"""OpenAPI documents: operations, parameters, bodies, answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 Schema: TypeAlias = Mapping[str, Any]
 
 DATA: Final = Path(__file__).parents[1] / "data"
-# Words that say what a value may be; the rest of a schema is prose and examples.
+# Keywords that constrain a value; the rest of a schema is prose and examples.
 _WORDS: Final = ("type", "format", "enum", "default", "minimum", "maximum", "maxLength")
 
 
@@ -59,7 +59,7 @@ class Document:
             schema = choices[0]
 
     def parameters(self, operation: str) -> dict[str, tuple[str, bool, Mapping[str, object]]]:
-        """Return where each parameter goes, whether it must, and what it may be."""
+        """Return the place of each parameter, whether it is required, and its schema."""
         found = [self.resolve(item) for item in self.operations[operation].get("parameters", ())]
         return {
             item["name"]: (item["in"], item.get("required", False), _words(item["schema"]))

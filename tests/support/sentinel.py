@@ -177,7 +177,7 @@ def _assert_silent_pickle(thing: object, name: str) -> None:
 
 _DEEPEST: Final = 6
 _MOST_VALUES: Final = 20_000
-# What is no data: code, and what is shared by all that runs.
+# Not data: code, and objects that all tests share.
 _OPAQUE: Final = (
     ModuleType,
     FunctionType,

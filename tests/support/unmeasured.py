@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def unmeasured(env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return *env* without what has a child process measure its coverage.
+    """Return *env* without the variables that make a child process measure its coverage.
 
     A program that is killed while it writes its data leaves half a file, of which coverage then
     warns that it is malformed.

@@ -1,4 +1,4 @@
-"""An API of many runs in virtual time, which counts what it is asked."""
+"""An API of many runs in virtual time, which counts its requests."""
 
 from __future__ import annotations
 

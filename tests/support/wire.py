@@ -16,7 +16,7 @@ Framing = Literal["length", "chunked", "close"]
 
 
 class Ending(enum.Enum):
-    """What the server does with the connection once it has sent what it sends."""
+    """The end of a connection after the answer was sent."""
 
     KEEP = "keep"
     CLOSE = "close"

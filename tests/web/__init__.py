@@ -1,3 +1,3 @@
-"""Tests of what goes to a browser."""
+"""Tests of streams to a browser."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stream whose events a test writes down, and what reads the bytes that are made of it."""
+"""A scripted stream, and readers of the bytes that are made of it."""
 
 from __future__ import annotations
 

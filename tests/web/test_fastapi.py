@@ -1,4 +1,4 @@
-"""FastAPI: what a route's documentation says, and its own server-sent events."""
+"""FastAPI: the documentation of routes, and its own server-sent events."""
 
 from __future__ import annotations
 

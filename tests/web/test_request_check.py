@@ -1,4 +1,4 @@
-"""What another website could make a browser send, and what the examples do with it."""
+"""Requests that another website can make a browser send, and the answers of the examples."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ async def test_a_browser_that_is_back_before_the_api_answers_keeps_it_running() 
         await asyncio.sleep(0.1)
         answered.set()
         stream = await again
-        await viewers.aclose()  # waits for what was cancelled
+        await viewers.aclose()  # waits for the cancelled runs
         assert cancels == 0
         await stream.aclose()
         await viewers.aclose()

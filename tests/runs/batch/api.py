@@ -1,4 +1,4 @@
-"""An API of one model on raw sockets, which keeps the true record of what was created."""
+"""An API of one model on raw sockets, which keeps a true record of its creates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.wire import Answer, Ending, Request
 
 MODEL: Final = "acme/echo"
 QUICK: Final = Poll(first=0.001, starting=0.005, processing=0.005)
-# With a small margin a busy machine's creates are outside of what is looked through, and uncertain.
+# With a small margin, creates of a busy machine are outside of the range that is read.
 SOON: Final = BatchTimeouts(settle=0.3, margin=30.0, outage=HANG, retry=0.001)
 _PAGE: Final = 100
 

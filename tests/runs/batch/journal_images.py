@@ -114,12 +114,12 @@ class Disk:
 
 
 def text(literal: str) -> bytes:
-    """Return what strace wrote as a string of C."""
+    """Return the bytes of a C string that strace wrote."""
     return bytes(ast.literal_eval(f"b{literal}"))
 
 
 def calls(log: Path) -> Iterator[str]:
-    """Yield the calls in the order in which they returned; what is printed counts at once."""
+    """Yield the calls in the order in which they returned; a print counts at once."""
     begun: dict[str, str] = {}
     with log.open(encoding="ascii") as lines:
         for line in lines:
@@ -188,7 +188,7 @@ def run(folder: Path, images: int, rng: Random) -> dict[str, object]:
 
 
 def main(images: str = "500", seed: str = "1") -> int:
-    """Print what came of it; the status tells whether anything was wrong."""
+    """Print the result; the exit status tells whether anything was wrong."""
     with tempfile.TemporaryDirectory() as folder:
         outcome = run(Path(folder), int(images), Random(seed))
     print(json.dumps(outcome))

@@ -1,4 +1,4 @@
-"""Kill a writer of journals at counted acknowledgements, and look for what it was promised.
+"""Kill a writer of journals at counted acknowledgements, and look for the acknowledged changes.
 
     python -m tests.runs.batch.journal_kills [KILLS]
 
@@ -72,7 +72,7 @@ def run(folder: Path, kills: int, rng: Random) -> dict[str, object]:
 
 
 def main(kills: str = "1000", seed: str = "1") -> int:
-    """Print what came of it; the status tells whether anything was lost."""
+    """Print the result; the exit status tells whether anything was lost."""
     with tempfile.TemporaryDirectory() as folder:
         outcome = run(Path(folder), int(kills), Random(seed))
     print(json.dumps(outcome))

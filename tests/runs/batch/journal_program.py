@@ -1,4 +1,4 @@
-"""A program that writes a journal and says what it was told is on disk; made to be killed.
+"""A program that writes a journal and prints each acknowledged change, to be killed.
 
     python -m tests.runs.batch.journal_program PATH ITEMS [LARGEST]
 
@@ -72,7 +72,7 @@ async def _work(journal: Journal, waiting: Iterable[Entry], say: Say) -> None:
 
 
 def lost(path: Path, said: Iterable[str]) -> list[str]:
-    """Return what was acknowledged and is not in the journal, or is there and is wrong."""
+    """Return the acknowledged changes that the journal lacks or has wrong."""
     found = {entry.key: entry for entries in read(path) for entry in entries}
     faults = [
         f"{key} holds what was never written: {entry!r}"

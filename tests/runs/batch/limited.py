@@ -89,7 +89,7 @@ def refuse(number: int) -> Answer | None:
 
 
 async def main(items: int, journal: str) -> None:
-    """Run the batch, and print what it came to."""
+    """Run the batch, and print its summary."""
     api = BatchAPI(seconds=5.0, refuse=refuse, lose=lambda number: number % 9 == 5)
     limiter = Shared()
     began = _now

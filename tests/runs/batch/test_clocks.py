@@ -49,7 +49,7 @@ async def test_a_lost_create_is_found_however_wrong_the_local_clock_is(tmp_path:
     assert await asyncio.gather(*runs) == [(True, 1, 1)] * len(AHEAD)
 
 
-async def test_a_create_that_did_not_happen_is_sent_again_however_wrong_the_local_clock_is(
+async def test_a_create_that_did_not_happen_is_sent_again_with_a_wrong_clock(
     tmp_path: Path,
 ) -> None:
     def refuse(number: int) -> Answer | None:

@@ -90,7 +90,7 @@ async def harmed(
         async with batch:
             running = min(count, CONCURRENCY)
             await until(lambda: batch.progress.created == running)
-            # A commit under way would make good some of what the harm does.
+            # A commit under way would repair some of the damage.
             await until(lambda: status(journal).counts[State.CREATED] == running)
             harm(journal)
             let_all_end(api)

@@ -33,11 +33,11 @@ STEPS: Final = {
     "uncertain": {State.INTENT, State.UNCERTAIN},
     "reset": set(State) - {State.PLANNED},
 }
-"""The methods of an entry, and the states from which the journal accepts what they return."""
+"""The methods of an entry, and the states from which the journal accepts their results."""
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """A journal that is closed and opened at times, and what should be in it."""
+    """A journal that is closed and opened at times, and its expected entries."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Digests and keys of inputs, and what can be given as inputs."""
+"""Digests and keys of inputs, and the types of inputs."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ async def test_a_run_whose_file_cannot_be_compared_is_not_taken(
 
 
 async def test_a_url_of_another_place_is_not_taken_by_key(journal: Path) -> None:
-    """The values differ at each run; what was sent is what is looked for."""
+    """The values differ at each run; the lookup compares the values that were sent."""
     api = FilesAPI(lose=lambda _: True, listing=lambda _: problem(403))
     options: dict[str, Any] = {"match": "key", "key": one_key}
     url = "https://bucket.example/ours.png?signature="

@@ -121,7 +121,7 @@ async def test_a_dry_run_has_one_error_too() -> None:
 
 @dataclass
 class Strict:
-    """A type whose own check raises what msgspec passes on."""
+    """A type whose own check raises an error that msgspec passes on."""
 
     n: int
 

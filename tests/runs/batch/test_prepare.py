@@ -244,7 +244,7 @@ async def test_a_prepare_that_is_not_async_is_named(journal: Path) -> None:
         await run(BatchAPI(), rows(1), journal, prepare=3)
 
 
-async def test_what_is_stored_is_what_was_sent_though_it_reads_differently_each_time(
+async def test_the_stored_input_is_the_sent_one_though_each_reading_differs(
     journal: Path,
 ) -> None:
     class Odd(dict[str, object]):

@@ -174,7 +174,7 @@ async def test_a_list_that_lacks_what_was_created_proves_nothing(journal: Path) 
 
 
 @pytest.mark.parametrize("broken", ["500", "404", "garbage", "reset"])
-async def test_a_list_that_cannot_be_read_leaves_it_undecided_and_a_later_one_decides(
+async def test_an_unreadable_list_leaves_it_undecided_and_a_later_one_decides(
     journal: Path, broken: str
 ) -> None:
     answers = {

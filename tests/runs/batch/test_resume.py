@@ -97,7 +97,7 @@ async def test_a_lost_answer_is_found_in_the_list(journal: Path) -> None:
     assert len(api.made) == api.creates == 8
 
 
-async def test_a_create_that_did_not_happen_is_sent_again_when_the_list_has_settled(
+async def test_a_create_that_did_not_happen_is_sent_once_the_list_has_settled(
     journal: Path,
 ) -> None:
     api = BatchAPI(refuse=lambda number: problem(503) if number == 2 else None)

@@ -38,7 +38,7 @@ CASES: list[tuple[list[Any], Callable[[Any], Any]]] = [
 
 @pytest.mark.parametrize("made", [0, 1])
 @pytest.mark.parametrize(("given", "how"), CASES)
-async def test_a_match_that_another_lost_create_may_have_made_is_uncertain_for_both(
+async def test_a_match_of_two_lost_creates_is_uncertain_for_both(
     journal: Path, given: list[Any], how: Callable[[Any], Any], made: int
 ) -> None:
     inputs: list[Input] = [{"value": value} for value in given]
@@ -110,7 +110,7 @@ async def test_lost_creates_far_apart_are_all_found_one_at_a_time(journal: Path)
     assert api.creates == len(inputs) - len(lost)
 
 
-async def test_the_shorter_of_two_is_found_if_the_list_shows_longer_texts_as_they_were_sent(
+async def test_the_shorter_of_two_is_found_if_the_list_shows_longer_texts_whole(
     journal: Path,
 ) -> None:
     inputs: list[Input] = [{"value": value} for value in ("item 17", "item 1", "item 10")]

@@ -22,7 +22,7 @@ async def collect(api: BatchAPI, count: int, **options: Any) -> list[BatchResult
 
 
 @pytest.mark.slow  # half a minute of refusals
-async def test_a_token_that_is_revoked_while_waiting_ends_the_batch_and_cancels_nothing() -> None:
+async def test_a_token_revoked_while_waiting_ends_the_batch_and_cancels_nothing() -> None:
     api = BatchAPI(seconds=0.05, getting=lambda _: problem(401))
     with pytest.raises(AuthenticationError, match="was not canceled") as caught:
         await collect(api, 3)

@@ -23,7 +23,7 @@ TEXT: Final = "".join(WORDS)
 
 
 class Peak:
-    """The most memory that was in use at once, beyond what was in use before."""
+    """The peak of the memory, less the memory before."""
 
     def __enter__(self) -> Self:
         tracemalloc.start()

@@ -388,11 +388,10 @@ def _kind_of(choices: Sequence[object]) -> str | None:
 
 def _literal(schema: Schema, choices: Sequence[object]) -> Hint | None:
     """Return the type of a list of choices; None where Python has none."""
-    kept = list(dict.fromkeys(choice for choice in choices if _is_literal(choice)))
-    if not kept or any(choice is not None and not _is_literal(choice) for choice in choices):
+    given = [choice for choice in choices if choice is not None]
+    if not given or not all(map(_is_literal, given)) or len(set(map(type, given))) > 1:
         return None
-    if len({type(choice) for choice in kept}) > 1:
-        return None
+    kept = list(dict.fromkeys(given))
     kind = schema.get("type")
     types = {"string": str, "integer": int, "number": int}
     declared = kind is None or all(isinstance(c, types.get(str(kind), ())) for c in kept)

@@ -16,6 +16,7 @@ _USED_NAMES: Final = frozenset(
     }
 )
 """Names that generated code gives another meaning."""
+_SPECIAL: Final = re.compile(r"[\"'\\]")
 _UNENCODABLE: Final = re.compile(r'["\\\x00-\x1f]')
 
 
@@ -23,6 +24,8 @@ def literal(value: object) -> str:
     """Return a scalar as `ruff format` writes it."""
     if not isinstance(value, str):
         return repr(value).replace("e+", "e")
+    if value.isprintable() and not _SPECIAL.search(value):
+        return f'"{value}"'
     quote = "'" if value.count('"') > value.count("'") else '"'
     # With both quotes in it, repr escapes the single ones and no others.
     body = repr(f"{value}'\"")[1:-4]
@@ -66,6 +69,8 @@ def is_encodable(key: str) -> bool:
 
 def is_text(value: str) -> bool:
     """Return whether *value* has no half of a character, which UTF-8 cannot write."""
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -146,9 +146,11 @@ class HintBuilder:
         schema, nullable, exact = followed
         if name != TOP and len(self._open) > opened:
             name = self._open[-1].removeprefix(COMPONENTS)
+        nullable = nullable or (self.role == "output" and schema.get("nullable") is True)
+        if nullable and name == TOP and "properties" in schema:
+            name = "Output"  # `Output` is the union of the struct and None
         hint = self._present(schema, name)
         hint = hint._replace(exact=hint.exact and exact)
-        nullable = nullable or (self.role == "output" and schema.get("nullable") is True)
         return optional(hint) if nullable else hint
 
     def _follow(self, schema: Schema) -> tuple[Schema, bool, bool] | None:
@@ -242,15 +244,15 @@ class HintBuilder:
 
     def _union(self, parts: Sequence[Schema], name: str) -> Hint:
         present = [part for part in parts if part.get("type") != "null"]
-        hints = [self.hint(part, name) for part in present]
+        structs = len(self.records)
+        hints = [self.hint(part, name or "Output") for part in present]
         if len(hints) > 1:
             hints = [_without_pattern(hint) for hint in hints]
-        if not hints or any(hint.type is Any for hint in hints):
-            return _UNCHECKED
-        union: Any = hints[0].type
-        for hint in hints[1:]:
-            union |= hint.type
-        if len(hints) > 1 and not _is_supported(union):
+        union = _joined(hints)
+        if union is Any:
+            for record in self.records[structs:]:
+                del self._structs[record.name]
+            del self.records[structs:]
             return _UNCHECKED
         codes: list[Code] = []
         for hint in hints:
@@ -469,12 +471,18 @@ def _usable(bound: float, *, integer: bool) -> tuple[bool, bool]:
     return fits, fits and abs(bound) <= _EXACT_FLOATS
 
 
-def _is_supported(union: Any) -> bool:
+def _joined(hints: Sequence[Hint]) -> Any:
+    """Return the union of types; `Any` for one that msgspec does not take."""
+    if not hints or any(hint.type is Any for hint in hints):
+        return Any
+    union: Any = hints[0].type
+    for hint in hints[1:]:
+        union |= hint.type
     try:
-        msgspec.json.Decoder(union)
+        msgspec.json.Decoder(union if len(hints) > 1 else None)
     except (TypeError, ValueError, NotImplementedError):
-        return False
-    return True
+        return Any
+    return union
 
 
 @lru_cache(maxsize=256)

@@ -128,6 +128,8 @@ def _fitted(default: object, part: Schema, hint: Hint, components: Schema) -> ob
     """Return *default* as a value of the type of *hint*; None where it can be none."""
     if default is None or flat(hint.code) in {"FileInput", "Secret"} or not _is_plain(default):
         return None
+    if hint.type is Any and isinstance(default, list | dict):
+        return None  # a type checker does not know its type
     try:
         refused = check(default, part, components)
     except (OverflowError, UnicodeEncodeError):

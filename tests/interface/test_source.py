@@ -186,9 +186,17 @@ MODEL:"""
     [
         ("l", {"type": "array", "items": {"type": "string"}, "default": []}, "l: list[str] = []"),
         ("d", {"type": "object", "default": {}}, "d: dict[str, Any] = {}"),
-        ("l-l", {"default": []}, 'l_l: Any = field(default=[], name="l-l")'),
-        ("l", {"default": [1, "a"]}, 'l: Any = field(default_factory=lambda: [1, "a"])'),
-        ("l", {"default": {"a": [1]}}, 'l: Any = field(default_factory=lambda: {"a": [1]})'),
+        ("l-l", {"type": "array", "default": []}, 'l_l: list[Any] = field(default=[], name="l-l")'),
+        (
+            "l",
+            {"type": "array", "default": [1, "a"]},
+            'l: list[Any] = field(default_factory=lambda: [1, "a"])',
+        ),
+        (
+            "l",
+            {"type": "object", "default": {"a": [1]}},
+            'l: dict[str, Any] = field(default_factory=lambda: {"a": [1]})',
+        ),
         ("my-it", {"type": "integer"}, 'my_it: int | None = field(default=None, name="my-it")'),
         ("my-it", {"default": 1.5}, 'my_it: Any = field(default=1.5, name="my-it")'),
         ("f", {"type": "string", "format": "uri"}, "f: FileInput | None = None"),

@@ -10,9 +10,11 @@ import pytest
 
 from replicate_async import FileOutput, Secret
 from replicate_async.files.file_input import FileInput
+from replicate_async.interface.hints import HintBuilder
 from replicate_async.interface.read import Interface
 from replicate_async.interface.structs import (
     input_struct,
+    output_hint,
     output_type,
     quick_struct,
     training_struct,
@@ -158,6 +160,7 @@ def test_the_limits_of_an_input(schema: dict[str, Any], expected: dict[str, Any]
         ({"type": "string", "format": "password", "default": "hunter2"}, None),
         ({"type": "number", "default": float("inf")}, None),
         ({"type": "integer", "default": 2**64}, None),
+        ({"default": [1, "a"]}, None),
     ],
     ids=repr,
 )
@@ -344,6 +347,34 @@ def test_an_output_that_refers_to_itself_ends() -> None:
     )
 
     assert get_type_hints(found) == {"next": Any}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"type": "string"}}, "nullable": True},
+        {"anyOf": [{"type": "object", "properties": {"a": {"type": "string"}}}, {"type": "null"}]},
+        {"type": ["object", "null"], "properties": {"a": {"type": "string"}}},
+    ],
+    ids=["nullable", "anyOf", "types"],
+)
+def test_an_output_that_may_be_null_has_a_struct_with_another_name(schema: dict[str, Any]) -> None:
+    found = output(schema)
+    made = msgspec.convert({"a": "x"}, found)
+
+    assert type(made).__name__ == "Output_"
+    assert found == type(made) | None
+
+
+def test_structs_of_a_union_that_cannot_be_decoded_are_left_out() -> None:
+    parts = [
+        {"title": title, "type": "object", "properties": {"x": {"type": "string"}}}
+        for title in ("A", "B")
+    ]
+    builder = HintBuilder(document(output={"anyOf": parts})["components"]["schemas"], "output")
+
+    assert output_hint(builder).type is Any
+    assert builder.records == []
 
 
 def test_a_struct_that_is_met_twice_is_one() -> None:

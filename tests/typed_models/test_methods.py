@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from replicate_async import (
+    BatchTimeouts,
     DecodeError,
     FileOutput,
     InvalidArgumentError,
@@ -18,6 +19,9 @@ from replicate_async import (
     UnprocessableEntityError,
 )
 from replicate_async.context import context_of
+from replicate_async.local import LocalReplicate
+from replicate_async.refs import parse_deployment, parse_target, parse_version
+from replicate_async.runs.batch.matching import is_of_model
 from tests.resources.test_deployments import deploy, version_of
 from tests.typed_models import painter, writer
 
@@ -319,6 +323,56 @@ async def test_a_batch_of_a_deployment_resumes_as_one_of_the_deployment(
     assert again.prediction is not None
     assert first.prediction is not None
     assert again.prediction.id == first.prediction.id
+
+
+@pytest.mark.parametrize("performed", [True, False])
+async def test_a_lost_create_of_a_deployment_is_found_or_made_once(
+    server: LocalReplicate, client: Replicate, prod: str, tmp_path: Path, performed: bool
+) -> None:
+    version = await version_of(client, "dev/painter")
+    await deploy(client, "test", model="dev/painter", version=version)
+    await client.deployments.run("dev/test", {"prompt": "A fox"})  # which is like it
+    server.faults.add("deployments.predictions.create", reset=True, cut_after=0, perform=performed)
+    waits = BatchTimeouts(settle=0.05, margin=0.05)
+
+    batch = client.deployments.batch(
+        prod, [{"prompt": "A fox"}], journal=tmp_path / "run.db", batch_timeouts=waits
+    )
+    [result] = [each async for each in batch]
+
+    made = [each async for each in client.predictions.list() if each.deployment == prod]
+    assert len(made) == 1
+    assert result.prediction is not None
+    assert (result.ok, result.prediction.id) == (True, made[0].id)
+
+
+DEPLOYMENT = parse_deployment("dev/prod")
+
+
+@pytest.mark.parametrize(
+    ("shown", "verdict"),
+    [
+        ({"deployment": "dev/prod"}, "yes"),
+        ({"deployment": "dev/prod", "model": "dev/painter", "version": "1" * 64}, "yes"),
+        ({"deployment": "dev/other"}, "no"),
+        ({"model": "dev/painter", "version": "1" * 64}, "perhaps"),
+    ],
+)
+def test_a_prediction_that_names_no_deployment_may_be_of_one(
+    shown: dict[str, str], verdict: str
+) -> None:
+    found = Prediction(id="abc", status="succeeded", **cast("Any", shown))
+
+    assert is_of_model(found, DEPLOYMENT) == verdict
+    assert is_of_model(found, parse_version("dev/prod")) in {"no", "perhaps"}
+
+
+def test_a_deployment_is_no_model_of_the_same_name() -> None:
+    assert str(DEPLOYMENT) == "deployments/dev/prod"
+    assert parse_target(str(DEPLOYMENT)) == DEPLOYMENT
+    assert parse_target("dev/prod") == parse_version("dev/prod") != DEPLOYMENT
+    with pytest.raises(InvalidArgumentError, match="deployment="):
+        parse_deployment("prod")
 
 
 async def test_a_training_checks_its_own_input(client: Replicate) -> None:

@@ -311,14 +311,23 @@ class _Encoder:
             return self._uploaded(value)
         if isinstance(value, msgspec.Struct):
             return self._struct(value)
-        if isinstance(value, Secret):
-            self.secrets.append(value.get_secret_value())
         if isinstance(value, _CONTAINERS) and not isinstance(value, UserString):
             return self._container(cast("object", value))
         named = has_fields(value)
         if form_file(value) is not None or (not named and is_file(value)):
             return self._slot(value)
-        return self._plain(fields_of(value) if named else converted(value))
+        if isinstance(value, Secret):
+            value = self._secret(value)
+        else:
+            value = fields_of(value) if named else converted(value)
+        return self._plain(value)
+
+    def _secret(self, value: Secret) -> str:
+        text = value.get_secret_value()
+        if problem := _bad_text(text):
+            raise UnsendableError(f" is a Secret whose text {problem}")
+        self.secrets.append(text)
+        return text
 
     def _container(self, value: object) -> object:
         if isinstance(value, Mapping):

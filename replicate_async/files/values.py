@@ -19,7 +19,6 @@ from uuid import UUID
 import msgspec
 
 from replicate_async.core.endpoint import exact
-from replicate_async.core.secret import Secret
 
 _LONGEST_INTEGER: Final = 300
 """Digits of a `Decimal` that is sent as an integer."""
@@ -249,7 +248,6 @@ _BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (date, _iso_format),
     (time, _iso_format),
     (UUID, str),
-    (Secret, Secret.get_secret_value),
     (UserString, str),
     (msgspec.Raw, msgspec.json.decode),
     (numbers.Integral, int),

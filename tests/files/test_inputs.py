@@ -157,6 +157,13 @@ def test_the_texts_of_secrets_are_known_after_encoding() -> None:
     assert draft.secrets == ["hunter2", "hunter3"]
 
 
+def test_a_secret_that_cannot_be_sent_is_not_shown() -> None:
+    with pytest.raises(InvalidArgumentError, match="is a Secret whose text is not valid") as raised:
+        encode_input({"token": Secret("hunter2\ud800")})
+
+    assert "hunter2" not in str(raised.value)
+
+
 def test_uploaded_files_become_their_urls() -> None:
     file = File(id="f", urls=FileURLs(get="https://api.replicate.com/v1/files/f"))
     output = FileOutput("https://replicate.delivery/out.png")

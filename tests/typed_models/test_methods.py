@@ -21,7 +21,7 @@ from replicate_async import (
 from replicate_async.context import context_of
 from replicate_async.local import LocalReplicate
 from replicate_async.refs import parse_deployment, parse_target, parse_version
-from replicate_async.runs.batch.matching import is_of_model
+from replicate_async.runs.batch.lost_creates.matching import is_of_model
 from tests.resources.test_deployments import deploy, version_of
 from tests.typed_models import painter, writer
 

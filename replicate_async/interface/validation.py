@@ -240,8 +240,8 @@ class _Check:
         self, value: Mapping[str, object], schema: Mapping[str, Any], path: tuple[str, ...]
     ) -> None:
         self._compare(len(value), schema, _PROPERTY_RULES, path)
-        for name in schema.get("required") or ():
-            if name not in value:
+        for name in listed(schema.get("required")):
+            if isinstance(name, str) and name not in value:
                 self.add(path, "required", f"{name} is required")
         extra = schema.get("additionalProperties")
         unknown = [name for name in value if name not in mapping(schema.get("properties"))]

@@ -361,3 +361,8 @@ def test_a_schema_that_refers_to_itself_ends(
     inputs = Interface.read("a/b", {"components": {"schemas": schemas}}).inputs
     assert inputs is not None
     assert len(inputs["a"].type) < 80
+
+
+@pytest.mark.parametrize("required", [3, "text", {"text": True}, [["text"], 1, None]])
+def test_a_list_of_required_names_that_is_none_requires_nothing(required: Json) -> None:
+    assert check({}, {"type": "object", "required": required}, {}) == []

@@ -51,11 +51,14 @@ def assignment(name: str, type: Code, value: Code | None = None, *, indent: int 
     line = f"{start}{flat(type)} = "
     if _fits(line + flat(value)):
         return line + flat(value)
-    if isinstance(value, Group) and (_fits(line + value.head) or isinstance(type, str)):
-        return line + _broken("", value, indent)
-    if isinstance(type, str):
+    is_name = isinstance(type, str)
+    wraps = _fits(f"{line}(") and not flat(value).startswith("-")
+    if isinstance(value, Group):
+        if _fits(line + value.head) or (is_name and not wraps):
+            return _broken(line, value, indent)
+    elif is_name:
         return _value(line, value, indent, always=False)
-    if _fits(f"{line}(") and not flat(value).startswith("-"):
+    if wraps:
         return _value(line, value, indent, always=True)
     head = _broken(start, type, indent)
     return _value(f"{head} = ", value, indent, always=False)
@@ -70,8 +73,8 @@ def _value(line: str, value: Code, indent: int, *, always: bool) -> str:
     last = line.rpartition("\n")[2]
     if _fits(last + flat(value)):
         return line + flat(value)
-    if isinstance(value, Group) and _fits(last + value.head):
-        return line + _broken("", value, indent)
+    if isinstance(value, Either) or (isinstance(value, Group) and _fits(last + value.head)):
+        return _broken(line, value, indent)
     inner = " " * (indent + _STEP)
     if always or _fits(inner + flat(value)):
         return f"{line}(\n{_expression(inner, value, '', indent + _STEP)}\n{' ' * indent})"

@@ -114,13 +114,13 @@ def docstring(text: str, indent: int = 0, *, header: Iterable[str] = ()) -> str:
     margin = " " * indent
     lines = list(_wrapped(text, WIDTH - indent - 6))
     lines += ["", *header] if header else []
-    if lines[0].startswith('"'):
-        lines[0] = f" {lines[0]}"
-    if len(lines) > 1:
-        body = "\n".join(f"{margin}{line}".rstrip() for line in (*lines[1:], '"""'))
-        return f'{margin}"""{lines[0]}\n{body}'
-    line = _OPEN_QUOTE.sub(r'\1\\"', lines[0])
-    return f'{margin}"""{line}"""'
+    if len(lines) == 1:
+        lines[0] = _OPEN_QUOTE.sub(r'\1\\"', lines[0])
+    space = " " if lines[0].startswith('"') else ""
+    if len(lines) == 1:
+        return f'{margin}"""{space}{lines[0]}"""'
+    body = "\n".join(f"{margin}{line}".rstrip() for line in (*lines[1:], '"""'))
+    return f'{margin}"""{space}{lines[0]}\n{body}'
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:

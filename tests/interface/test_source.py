@@ -299,12 +299,25 @@ LONG = Group("Literal[", [f'"{letter * 20}"' for letter in "abc"], "]")
             ["    x: str = field(", f'        default="b", name="{"k" * 70}"', "    )"],
         ),
         (
+            "TypeAlias",
+            Either(["int", Group("list[", ["K" * 85], "]"), "None"]),
+            [
+                "    x: TypeAlias = (",
+                "        int",
+                "        | list[",
+                f"            {'K' * 85}",
+                "        ]",
+                "        | None",
+                "    )",
+            ],
+        ),
+        (
             "str",
             Group("[", [f'"{"k" * 80}"', Group("{", [], "}"), '"l"'], "]", is_display=True),
             ["    x: str = [", f'        "{"k" * 80}",', "        {},", '        "l",', "    ]"],
         ),
     ],
-    ids=["flat", "fits", "value", "union", "too-long", "parentheses", "call", "list"],
+    ids=["flat", "fits", "value", "union", "too-long", "parentheses", "call", "alias", "list"],
 )
 def test_long_lines_break_where_a_formatter_breaks_them(
     type: Any, value: Any, lines: list[str]

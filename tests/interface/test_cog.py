@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 from replicate_async.interface.read import Interface, mapping, resolve
+from replicate_async.interface.source import module_source
 from replicate_async.interface.validation import validate
 from replicate_async.local import ModelFunction
 from tests.local.recording import RecordingContext
@@ -135,6 +136,38 @@ def test_what_cog_publishes_is_read() -> None:
     }
     accept = mapping(Interface.read("acme/captions", published("captions")).inputs)["image"]
     assert accept.schema["x-cog-accept"] == "image/*"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "captions",
+            [
+                "image: FileInput",
+                "temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.7",
+                "beams: Literal[1, 2, 4] = 2",
+                "api_key: Secret",
+                "mask: FileInput | None = None",
+                "language: str | None = None",
+            ],
+        ),
+        (
+            "tokens",
+            [
+                "messages: list[dict[str, Any]]",
+                "seed: int | str = 1",
+                "limit: float | str | None = None",
+                "weights: list[float] = field(default_factory=lambda: [0.5, 1.0])",
+                "message: dict[str, Any] | None = None",
+            ],
+        ),
+    ],
+)
+def test_what_cog_publishes_becomes_types(name: str, lines: list[str]) -> None:
+    written = module_source(f"acme/{name}", published(name)).splitlines()
+
+    assert [line for line in lines if f"    {line}" not in written] == []
 
 
 CHECKED: list[tuple[dict[str, Any], list[str]]] = [

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WIDEST_BAR: Final = 24
 _WIDEST_NAME: Final = 40
+_NARROW: Final = 70
 _LINE_EVERY: Final = 30.0
 """Seconds between two lines of a batch where stderr is not a terminal."""
 _RECONCILING: Final = (
@@ -102,7 +103,7 @@ class FileProgress(ProgressLine):
 
     def __init__(self, name: str, total: int | None = None) -> None:
         super().__init__(_file_columns)
-        self._name = one_line(name)[-_WIDEST_NAME:]
+        self._name = one_line(name)
         self._total = total
 
     def show(self, done: int, total: int | None = None) -> None:
@@ -181,13 +182,13 @@ def _file_columns(width: int) -> list[ProgressColumn]:
     from rich import progress  # noqa: PLC0415 - for terminals only
 
     bar = min(_WIDEST_BAR, width // 5)
+    wide = width > _NARROW
+    name = _cut(min(_WIDEST_NAME, width - bar - (38 if wide else 25)))
     return [
-        progress.TextColumn(
-            "{task.description}", markup=False, table_column=_cut(width - bar - 35)
-        ),
+        progress.TextColumn("{task.description}", markup=False, table_column=name),
         progress.BarColumn(bar_width=bar),
         progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
+        *([progress.TransferSpeedColumn()] if wide else []),
         progress.TimeRemainingColumn(compact=True),
     ]
 

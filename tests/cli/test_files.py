@@ -58,7 +58,7 @@ async def test_a_file_is_uploaded_listed_shown_used_and_deleted(
     deleted = await run("files", "delete", file_id, server=server)
 
     assert (uploaded.out, uploaded.err) == (f"{server.url}/files/{file_id}\n", "")
-    assert listed.out == f"{file_id}\t512 kB\t24 h\ta cat.png\n"
+    assert listed.out == f"{file_id}\t512.0 kB\t24 h\ta cat.png\n"
     assert "name     a cat.png\ntype     image/png\nsize     512,000 bytes\n" in shown.out
     assert f"sha256   {hashlib.sha256(DATA).hexdigest()}\n" in shown.out
     assert used.out == "512000 bytes of image/png\n"
@@ -174,7 +174,7 @@ async def test_sizes_and_times_are_round(
     await list_files()
 
     rows = [line.split("\t")[1:] for line in capsys.readouterr().out.splitlines()]
-    assert rows == [["2.0 MB", "24 h", "x"], ["1.5 kB", "24 h", "x"], ["7 B", "24 h", "x"]]
+    assert rows == [["2.0 MB", "24 h", "x"], ["1.5 kB", "24 h", "x"], ["7 bytes", "24 h", "x"]]
 
 
 async def test_an_upload_to_the_embedded_server_is_reported_lost(
@@ -225,4 +225,4 @@ async def test_a_terminal_shows_uploads_and_a_table_of_them(
     assert "512.0/512.0 kB" in upload.text
     rows = [line.split() for line in listed.text.splitlines()]
     assert rows[0] == ["id", "size", "left", "name"]
-    assert rows[1][1:] == ["512", "kB", "24", "h", "[red]x.bin"]
+    assert rows[1][1:] == ["512.0", "kB", "24", "h", "[red]x.bin"]

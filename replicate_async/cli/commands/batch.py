@@ -266,7 +266,7 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
     ]
     if found.per_second is not None:
         rows.append(["per_second", f"{found.per_second:.1f}"])
-    write_table(["state", "count"], rows)
+    write_table(["", str(journal)], rows)
     if found.undecided:
         note(_undecided(journal, found.undecided))
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from urllib.parse import urlencode, urlsplit
 
 from cyclopts import App, Parameter, types
+from rich.filesize import decimal
 
 from replicate_async import File, Replicate, TargetExistsError
 from replicate_async.cli.console import clock, note, write, write_card, write_json
@@ -180,7 +181,8 @@ def _url(client: Replicate, source: str, signed: dict[str, str | int | None]) ->
 
 
 def _row(file: File) -> Sequence[str]:
-    return file.id, _size(file.size), _left(file.expires_at), file.name or ""
+    size = "" if file.size is None else decimal(file.size)
+    return file.id, size, _left(file.expires_at), file.name or ""
 
 
 def _show(file: File) -> None:
@@ -197,17 +199,6 @@ def _show(file: File) -> None:
         },
         *(("metadata", f"{key}={value}") for key, value in (file.metadata or {}).items()),
     )
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
 def _left(until: datetime | None) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from replicate_async.files.inputs import EncodedInput
 from replicate_async.interface.annotations import SchemaBuilder, input_schema
+from replicate_async.interface.names import is_encodable
 from replicate_async.interface.read import Interface
 from replicate_async.interface.refusal import Refusal, refuse, with_urls
 from replicate_async.interface.structs import quick_struct
@@ -21,16 +22,17 @@ class InputCheck:
     some models are always walked.
     """
 
-    __slots__ = ("_quick", "interface")
+    __slots__ = ("_is_of_struct", "_quick", "interface")
 
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, *, is_of_struct: bool = False) -> None:
         self.interface: Interface = interface
         self._quick = quick_struct(interface)
+        self._is_of_struct = is_of_struct
 
     @classmethod
     def of_struct(cls, ref: str, struct: type[msgspec.Struct]) -> InputCheck:
         """Return the check that the annotations of *struct* describe; raises `AnnotationError`."""
-        return cls(Interface.read(ref, document_of(struct)))
+        return cls(Interface.read(ref, document_of(struct)), is_of_struct=True)
 
     def refusal(self, encoded: EncodedInput, *, unknown: bool = True) -> Refusal | None:
         """Return what is wrong with an encoded input, None if the model takes it.
@@ -45,7 +47,10 @@ class InputCheck:
                 pass
             else:
                 return None
-        return refuse(encoded.values, self.interface, unknown=unknown, secrets=encoded.secrets)
+        values = encoded.values
+        if self._is_of_struct:  # no field of a Struct can have such a name, but an input can
+            values = {name: value for name, value in values.items() if is_encodable(name)}
+        return refuse(values, self.interface, unknown=unknown, secrets=encoded.secrets)
 
 
 def document_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:

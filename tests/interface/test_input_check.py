@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from replicate_async.files.inputs import EncodedInput, encode_input
 from replicate_async.interface.input_check import InputCheck
+from replicate_async.interface.names import is_encodable
 from replicate_async.interface.read import Interface, mapping, resolve
 from replicate_async.interface.refusal import refuse
 from replicate_async.interface.structs import input_struct, quick_struct
@@ -88,9 +89,15 @@ def encoded(given: dict[str, Any]) -> EncodedInput:
 
 
 def accepts_more(model: Published, given: dict[str, Any]) -> bool:
-    """Whether a module leaves a bound beyond 64 bits, or an enum of another type, to the API."""
+    """Whether a module leaves a part of the check to the API.
+
+    It is a bound beyond 64 bits, an enum of another type, or a name that no Struct can have.
+    """
     for name in given:
-        schema = model.interface.inputs[name].schema if model.interface.inputs else {}
+        if not is_encodable(name):
+            return True
+        known = (model.interface.inputs or {}).get(name)
+        schema = known.schema if known is not None else {}
         bounds = [schema.get(word) for word in ("minimum", "maximum", "ge", "le")]
         large = any(isinstance(each, int | float) and abs(each) >= 2**63 for each in bounds)
         kinds = {type(choice).__name__ for choice in schema.get("enum", ())}

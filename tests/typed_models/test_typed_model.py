@@ -98,6 +98,13 @@ def test_a_typed_model_needs_a_name_and_structs() -> None:
         TypedModel("dev/painter", input=painter.Input, output=str, training=int)
 
 
+@pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "new\nline"])
+def test_a_name_that_no_struct_can_have_is_given_in_a_mapping(name: str) -> None:
+    painter.MODEL.check({"prompt": "A fox", name: 1})
+
+    assert "width=1 is too small" in str(refusal({"prompt": "A fox", name: 1, "width": 1}))
+
+
 class Odd(msgspec.Struct):
     value: complex | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.inputs import fit_value, input_error, read_value, refused
+from replicate_async.cli.inputs import fit_value, input_error, read_value, refusal_of
 from replicate_async.cli.tables import Row, Rows
 from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import Interface
@@ -94,7 +94,7 @@ class InputRows:
 
     def _input(self, place: str, row: Row) -> Row:
         made = {**self._fixed, **self._named(place, row)}
-        if (refusal := refused(made, self._check)) is not None:
+        if (refusal := refusal_of(made, self._check)) is not None:
             path = refusal.fields[0].field.removeprefix("input.")
             wrong = [name for name in made if path == name or path.startswith(f"{name}.")]
             where = self._rows.where(place, *[self._columns.get(name, name) for name in wrong[:1]])

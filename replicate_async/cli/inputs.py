@@ -103,7 +103,7 @@ def _fit(value: object, schema: Schema, components: Schema) -> object:
     return value
 
 
-def refused(values: Mapping[str, object], check: InputCheck) -> Refusal | None:
+def refusal_of(values: Mapping[str, object], check: InputCheck) -> Refusal | None:
     """Return what the model refuses in *values*; it ignores names that it does not have."""
     return check.refusal(encode_input(values), unknown=False)
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.inputs import listing, read_inputs, refused
+from replicate_async.cli.inputs import listing, read_inputs, refusal_of
 from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import Interface
 
@@ -113,7 +113,7 @@ def test_a_wrong_value_is_one_line(arguments: list[str], said: str) -> None:
     ],
 )
 def test_an_input_is_checked_by_the_schema(arguments: list[str], lines: tuple[str, ...]) -> None:
-    refusal = refused(read_inputs(arguments, INTERFACE), InputCheck(INTERFACE))
+    refusal = refusal_of(read_inputs(arguments, INTERFACE), InputCheck(INTERFACE))
 
     assert (() if refusal is None else refusal.lines) == lines
 

@@ -26,7 +26,7 @@ from replicate_async.cli.console import (
     write_json_line,
     write_output,
 )
-from replicate_async.cli.inputs import input_error, read_inputs, refused
+from replicate_async.cli.inputs import input_error, read_inputs, refusal_of
 from replicate_async.cli.options import (
     DEFAULTS,
     InputArgument,
@@ -196,7 +196,7 @@ async def _started(
         progress.update(description=model)
         interface = await describe(client, model, options)
         inputs = read_inputs(arguments, interface)
-        if (refusal := refused(inputs, InputCheck(interface))) is not None:
+        if (refusal := refusal_of(inputs, InputCheck(interface))) is not None:
             raise input_error(" ".join(refusal.lines), interface)
         context = context_of(client)
         request = PredictionRequest(

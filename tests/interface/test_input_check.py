@@ -97,7 +97,7 @@ def accepts_more(model: Published, given: dict[str, Any]) -> bool:
         if not is_encodable(name):
             return True
         known = (model.interface.inputs or {}).get(name)
-        schema = known.schema if known is not None else {}
+        schema = mapping(known and known.schema)
         bounds = [schema.get(word) for word in ("minimum", "maximum", "ge", "le")]
         large = any(isinstance(each, int | float) and abs(each) >= 2**63 for each in bounds)
         kinds = {type(choice).__name__ for choice in schema.get("enum", ())}

@@ -127,6 +127,10 @@ class TypedModel(Generic[InputT, OutputT]):
 
 def contract_of(model: TypedModel[Any, Any]) -> Contract:
     """Return the contract of *model*, for the parts of this package that send its inputs."""
+    if not isinstance(model, TypedModel):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise InvalidArgumentError(
+            f"model={shorten(model)} must be a TypedModel, such as the MODEL of a generated module."
+        )
     return model._contract  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the one door
 
 

@@ -108,9 +108,9 @@ def unknown_input(name: str, known: Collection[str]) -> str:
     """Return the sentence about an input that a model does not have."""
     meant = near(name, known)
     if meant is not None:
-        return f"{_printable(name)}: there is no such input; did you mean {meant}?"
+        return f"{_name(name)}: there is no such input; did you mean {meant}?"
     takes = ", ".join(known) if len(known) <= _MOST_LISTED else f"{len(known)} inputs"
-    return f"{_printable(name)}: there is no such input; it takes {takes or 'no inputs'}."
+    return f"{_name(name)}: there is no such input; it takes {takes or 'no inputs'}."
 
 
 def near(given: str, known: Collection[str]) -> str | None:
@@ -209,7 +209,7 @@ class _Lines:
             shown, inner = f"{place.name}[{index}]", cast("list[object]", value)[index]
         else:
             schema = next((found for each in parts if (found := _property(each, name))), _ANY)
-            shown = f"{place.name}.{_printable(name)}" if place.name else _printable(name)
+            shown = f"{place.name}.{_name(name)}" if place.name else _name(name)
             inner = cast("Mapping[str, object]", value).get(name) if _names(value) else None
         found = self._resolved(schema)
         return _Place(shown, inner, found, self._holds_secret(found))
@@ -374,6 +374,11 @@ def _shown(value: object, longest: int, depth: int) -> str:
         items = cast("list[object]", value)[:longest]
         return f"[{', '.join(_shown(each, longest, depth + 1) for each in items)}]"
     return "a file" if _is_file(value) else shorten(value, longest)
+
+
+def _name(name: str) -> str:
+    cut = name if len(name) <= _LONGEST_VALUE else f"{name[: _LONGEST_VALUE - 1]}…"
+    return _printable(cut)
 
 
 def _printable(text: str) -> str:

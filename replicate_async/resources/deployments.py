@@ -389,7 +389,8 @@ class Deployments(Resource):
 
 
 def _target(deployment: str, model: TypedModel[Any, Any] | None) -> Target:
-    return Target(parse_deployment(deployment), None if model is None else contract_of(model))
+    contract = None if model is None else contract_of(model)
+    return Target(parse_deployment(deployment), contract)
 
 
 def _named(deployment: str, model: TypedModel[Any, Any] | None) -> str:

@@ -276,6 +276,10 @@ def test_a_long_value_is_cut_and_a_long_default_left_out() -> None:
     assert line({"text": 1}, wordy) == "text=1 is an int; it takes a string."
 
 
+def test_a_long_name_is_cut() -> None:
+    assert line({"x" * 1000: 1}).startswith(f"{'x' * 59}…: there is no such input;")
+
+
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert line({"width": "\x1b[2J\u202e"}).startswith('width="\\u001b[2J\\u202e" is a str;')
     assert line({"\x1b[2J": 1}).startswith("\\x1b[2J: there is no such input;")

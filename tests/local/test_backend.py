@@ -332,3 +332,35 @@ async def test_an_async_setup_that_is_left_before_it_begins_is_closed() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     gc.collect()  # warns of a coroutine that was never awaited
+
+
+def test_an_async_setup_that_outlives_the_event_loop_is_closed() -> None:
+    making, made, returned = threading.Event(), threading.Event(), threading.Event()
+
+    class Model:
+        def __init__(self) -> None:
+            making.set()
+            made.wait()
+
+        async def setup(self) -> None: ...
+
+        def predict(self) -> str:
+            return ""
+
+        def __del__(self) -> None:
+            returned.set()
+
+    async def leave() -> None:
+        task = asyncio.create_task(ModelFunction(Model).setup(print))
+        await asyncio.to_thread(making.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(leave())
+    made.set()
+    for _ in range(100):
+        gc.collect()  # warns of a coroutine that was never awaited
+        if returned.wait(0.01):
+            break
+    assert returned.is_set()

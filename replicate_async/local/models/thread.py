@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -34,11 +34,11 @@ class RunThread:
 
         A coroutine that the cancelled caller does not get is closed.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[_Result[T]] = self._loop.create_future()
 
         def job() -> None:
             try:
-                result = self._context.run(function)
+                result = _Result(self._context.run(function))
             # A future cannot hold StopIteration.
             except StopIteration as error:
                 self._settle(future, None, RuntimeError(f"the model raised {error!r}"))
@@ -50,12 +50,7 @@ class RunThread:
         self.busy = True
         self._start()
         self._jobs.put(job)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                _close(future.result())
-            raise
+        return (await future).take()
 
     def finish(self, last: Callable[[], object] | None = None) -> None:
         """End the thread after its calls and after *last*."""
@@ -80,24 +75,39 @@ class RunThread:
             job()
 
     def _settle(
-        self, future: asyncio.Future[T], result: T | None, error: BaseException | None
+        self,
+        future: asyncio.Future[_Result[T]],
+        result: _Result[T] | None,
+        error: BaseException | None,
     ) -> None:
         def settle() -> None:
             self.busy = False
             if future.done():
-                _close(result)
                 return
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(cast("T", result))
+                future.set_result(cast("_Result[T]", result))
 
         # The loop may be closed when an abandoned thread returns.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(settle)
 
 
-def _close(result: object) -> None:
-    """Close a coroutine that is not awaited, which Python would warn of."""
-    if inspect.iscoroutine(result):
-        result.close()
+class _Result(Generic[T]):
+    """What a function returned; a coroutine that is not taken is closed, or Python would warn.
+
+    The caller may be cancelled, and the loop may be closed before it runs a last callback.
+    """
+
+    def __init__(self, value: T) -> None:
+        self._value: T | None = value
+
+    def take(self) -> T:
+        """Return the value."""
+        value, self._value = self._value, None
+        return cast("T", value)
+
+    def __del__(self) -> None:
+        if inspect.iscoroutine(self._value):
+            self._value.close()

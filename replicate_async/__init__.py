@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from replicate_async.core.retry import Retry
     from replicate_async.core.secret import Secret
     from replicate_async.core.timeout import Timeout
+    from replicate_async.core.usage import ModelUsage, Usage
     from replicate_async.errors import (
         AmbiguousConflictError,
         AmbiguousConnectionError,
@@ -176,6 +177,7 @@ __all__ = [
     "Limits",
     "LogsEvent",
     "Model",
+    "ModelUsage",
     "NotFoundError",
     "OutputEvent",
     "OutputExpiredError",
@@ -224,6 +226,7 @@ __all__ = [
     "UnknownEvent",
     "UnprocessableEntityError",
     "UntrustedURLError",
+    "Usage",
     "Version",
     "WaitError",
     "WaitTimeout",
@@ -243,6 +246,7 @@ _HOMES = (
     "core.retry",
     "core.secret",
     "core.timeout",
+    "core.usage",
     "typed",
     "hooks",
     "client",

@@ -14,6 +14,7 @@ from replicate_async.config import (
     read_hooks,
     read_limiter,
     read_options,
+    read_prices,
     read_proxy,
     read_timeout,
     read_trust_env,
@@ -23,6 +24,7 @@ from replicate_async.context import ClientContext
 from replicate_async.core.limits import Limiter, Limits, RateLimiters
 from replicate_async.core.retry import Retry, RetryBudget
 from replicate_async.core.timeout import Timeout
+from replicate_async.core.usage import Price, Usage
 from replicate_async.files.output import FileSource
 from replicate_async.hooks import Hooks, ResponseEvent
 from replicate_async.resources._prediction_calls import PredictionCalls
@@ -78,6 +80,7 @@ class Replicate(RunMethods):
             asks for; hidden as the token is.
         auth: "headers" if *headers* authenticate and there is no token.
         hooks: Functions that are called around each request.
+        prices: What runs cost, for ``usage``: functions of a run's ``metrics``, by "owner/name".
         allow_insecure: Whether *base_url* may begin with ``http:`` for other machines.
         trusted_hosts: Names of hosts, such as "files.corp.example", from which, and from the names
             below which, files and streams are read over https at any address, a private one too.
@@ -103,6 +106,7 @@ class Replicate(RunMethods):
         headers: Mapping[str, str] | None = None,
         auth: Auth = "token",
         hooks: Hooks | None = None,
+        prices: Mapping[str, Price] | None = None,
         allow_insecure: bool = False,
         trusted_hosts: Collection[str] = (),
     ) -> None:
@@ -141,7 +145,7 @@ class Replicate(RunMethods):
             transport=Transport(session=session, connections=connections),
             hooks=read_hooks(hooks),
         )
-        self._bind(ClientContext.of(sender))
+        self._bind(ClientContext.of(sender, read_prices(prices)))
 
     def _bind(self, context: ClientContext) -> None:
         self._context = context
@@ -209,6 +213,17 @@ class Replicate(RunMethods):
         copy = object.__new__(type(self))
         copy._bind(self._context.with_sender(replace(sender, **changes)))
         return copy
+
+    @property
+    def usage(self) -> Usage:
+        """What the runs used that this client saw end, by model: a snapshot.
+
+        Each run counts once, failed ones too. A stream counts when its ``final()`` is read.
+
+        Example:
+            print(client.usage.total.predict_seconds)
+        """
+        return self._context.tracker.usage.usage()
 
     def capture(self) -> AbstractContextManager[list[ResponseEvent]]:
         """Collect what is known of the answers to the requests that a ``with`` block sends.

@@ -17,6 +17,7 @@ from replicate_async.core.origin import Base, check_host_name
 from replicate_async.core.retry import Retry
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
+from replicate_async.core.usage import Price
 from replicate_async.core.version import __version__
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.hooks import Hooks
@@ -254,6 +255,18 @@ def read_hooks(given: Hooks | None) -> Hooks | None:
             f"hooks={shorten(given)} is a {type(given).__name__}; pass Hooks(...)."
         )
     return given
+
+
+def read_prices(given: Mapping[str, Price] | None) -> Mapping[str, Price]:
+    """Return the prices *given*, functions by "owner/name"."""
+    prices: Mapping[str, object] = given or {}
+    for model, price in prices.items():
+        if not callable(price) or "/" not in model:
+            raise InvalidArgumentError(
+                f"prices[{shorten(model)}]={shorten(price)}: give a function of a run's metrics "
+                'for an "owner/name".'
+            )
+    return given or {}
 
 
 def log_to_stderr(level: str) -> None:

@@ -21,6 +21,7 @@ from replicate_async.core.latest_versions import LatestVersions
 from replicate_async.core.listing_plan import pages_per_second
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
+from replicate_async.core.usage import Price, UsageCounter
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.find import Shape, output_shape
 from replicate_async.refs import ModelRef
@@ -130,16 +131,19 @@ class ClientContext:
     """The running batches; `Replicate.aclose` ends them."""
 
     @classmethod
-    def of(cls, sender: RequestSender) -> Self:
+    def of(cls, sender: RequestSender, prices: Mapping[str, Price]) -> Self:
         """Return the context of a new client that sends with *sender*."""
-        return cls(sender, _tracker(sender))
+        return cls(sender, _tracker(sender, prices))
 
     def with_sender(self, sender: RequestSender) -> ClientContext:
         """Return a copy that sends with *sender*; another token has its own runs and secret."""
         if sender.token is self.sender.token:
             return replace(self, sender=sender)
         return replace(
-            self, sender=sender, tracker=_tracker(sender), webhook_secret=WebhookSecretCache()
+            self,
+            sender=sender,
+            tracker=_tracker(sender, self.tracker.usage.prices),
+            webhook_secret=WebhookSecretCache(),
         )
 
     @property
@@ -217,8 +221,9 @@ class ClientContext:
         return fetch.open_file(self.sender, url, start=start, validator=validator)
 
 
-def _tracker(sender: RequestSender) -> RunTracker:
-    return RunTracker(pages_per_second=pages_per_second(sender.rate_limiters.limits))
+def _tracker(sender: RequestSender, prices: Mapping[str, Price]) -> RunTracker:
+    pages = pages_per_second(sender.rate_limiters.limits)
+    return RunTracker(pages_per_second=pages, usage=UsageCounter(prices))
 
 
 class _HasContext(Protocol):

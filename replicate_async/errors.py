@@ -85,15 +85,7 @@ Bound: TypeAlias = Literal["timeout", "queue_timeout"]
 
 
 class ReplicateError(Exception):
-    """The base class of all errors of this package.
-
-    ``attempts`` is how often the request was sent, ``headers`` those of the last answer (names in
-    lower case), and ``request_id`` the service's id of it, where there was one.
-    """
-
-    attempts: int = 0
-    headers: Mapping[str, str] = MappingProxyType({})
-    request_id: str | None = None
+    """The base class of all errors of this package."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # The default would call the class with its message alone, and lose the other attributes.
@@ -102,6 +94,18 @@ class ReplicateError(Exception):
 
 def _restore(cls: type[ReplicateError], args: tuple[object, ...]) -> ReplicateError:
     return cls.__new__(cls, *args)
+
+
+class RequestDetails:
+    """What errors of a request know of it.
+
+    ``attempts`` is how often it was sent, ``headers`` those of the last answer (names in lower
+    case), and ``request_id`` the service's id of it, where there was an answer.
+    """
+
+    attempts: int = 0
+    headers: Mapping[str, str] = MappingProxyType({})
+    request_id: str | None = None
 
 
 class InvalidArgumentError(ReplicateError, ValueError):
@@ -124,7 +128,7 @@ class ClientStateError(ReplicateError, RuntimeError):
     """The client is closed, or is used in a second event loop while its first one runs."""
 
 
-class APIConnectionError(ReplicateError):
+class APIConnectionError(ReplicateError, RequestDetails):
     """No answer came: the connection was refused, reset or closed, or the host is unknown.
 
     ``phase`` is "not_sent" if the request cannot have reached the API, else "ambiguous".
@@ -151,7 +155,7 @@ class TruncatedBodyError(APIConnectionError):
     """The answer broke off before its end, or is no well-formed HTTP."""
 
 
-class APIStatusError(ReplicateError):
+class APIStatusError(ReplicateError, RequestDetails):
     """The API answered with an error status.
 
     ``status`` is the HTTP status, ``problem`` the content of the body, ``operation`` method and
@@ -260,7 +264,7 @@ class AmbiguousServerError(AmbiguousCreateError, ServerError):
     """5xx to a create: it may have happened before the failure."""
 
 
-class DecodeError(ReplicateError):
+class DecodeError(ReplicateError, RequestDetails):
     """The answer is not what the API documents: HTML from a proxy, broken JSON, a missing id.
 
     ``status``, ``content_type`` and ``snippet`` (its first 200 characters) show the answer;
@@ -298,7 +302,7 @@ class UntrustedURLError(ReplicateError):
         self.url = url
 
 
-class RedirectError(ReplicateError):
+class RedirectError(ReplicateError, RequestDetails):
     """A redirect that was not followed: to another origin, of a request with a body, or a loop.
 
     ``prediction`` is the last state of the run if this error ended a wait.

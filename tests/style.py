@@ -63,16 +63,16 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 
 BUDGETS: Final = {
     "bound.py": 177,
-    "client.py": 173,
-    "context.py": 150,
-    "core": 2224,
-    "errors.py": 216,
+    "client.py": 179,
+    "context.py": 155,
+    "core": 2318,
+    "errors.py": 217,
     "files": 2422,
     "interface": 2133,
     "local": 5627,
-    "resources": 2310,
-    "runs": 5382,
-    "transport": 1327,
+    "resources": 2314,
+    "runs": 5401,
+    "transport": 1329,
     "typed.py": 164,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -42,13 +42,13 @@ BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
     "get": 51,
-    "create": 78,
-    "run": 161,
+    "create": 79,
+    "run": 163,
     "page of 100": 156,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 503,
+    "create and wait": 505,
     "look, 100 waits": 51,
     "look, 1,000 waits": 34,
 }

@@ -97,7 +97,7 @@ def make_batch(
             hooks=hooks,
         )
         exact = version if latest is None else version._replace(version=latest)
-        return await calls.create(exact, request, look_up=False)
+        return calls.recorded(await calls.create(exact, request, look_up=False))
 
     async def latest_version() -> str | None:
         return None if version.model is None else await calls.latest_version(version.model)

@@ -96,6 +96,12 @@ class PredictionCalls:
             request.input, lambda: self._create(model, request, look_up=look_up)
         )
 
+    def recorded(self, created: Prediction) -> Prediction:
+        """Return *created*, whose end is recorded if it has ended already; no wait will see it."""
+        if created.status != "starting" and created.done:
+            self.context.tracker.record_end(created)
+        return created
+
     async def _create(
         self, ref: VersionRef, request: PredictionRequest, *, look_up: bool
     ) -> Prediction:

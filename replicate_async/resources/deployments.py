@@ -129,7 +129,7 @@ class DeploymentPredictions(Resource):
             file_encoding=file_encoding,
             contract=target.contract,
         )
-        return await self._calls.create(target.ref, request)
+        return self._calls.recorded(await self._calls.create(target.ref, request))
 
 
 class Deployments(Resource):

@@ -125,7 +125,7 @@ class Predictions(Resource):
             file_encoding=file_encoding,
             contract=target.contract,
         )
-        return await self._calls.create(target.ref, request)
+        return self._calls.recorded(await self._calls.create(target.ref, request))
 
     async def get(self, prediction_id: str | Prediction) -> Prediction:
         """Fetch a prediction as it is now (predictions.get).

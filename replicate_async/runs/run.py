@@ -80,7 +80,7 @@ async def wait_for_created(
 ) -> Prediction:
     """Wait for a prediction that was just created; ``on_update`` is called with it first."""
     if created.done:
-        waits.tracker.record_duration(created)
+        waits.tracker.record_end(created)
     else:
         await options.report(created)
     return await waits.wait(created.id, options, last=created)

@@ -39,6 +39,7 @@ from replicate_async.errors import (
     DecodeError,
     RedirectError,
     ReplicateError,
+    RequestDetails,
     TLSError,
     ambiguous_connection_error,
     status_error,
@@ -166,7 +167,8 @@ class RequestSender:
                 self.budget.refund(failure)
                 raise
             paid = failure
-        fault.attempts = number
+        if isinstance(fault, RequestDetails):
+            fault.attempts = number
         try:
             raise fault
         finally:

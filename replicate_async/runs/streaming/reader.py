@@ -215,6 +215,7 @@ class StreamReader:
         else:
             self.prediction = prediction
             if prediction.done:
+                self._deps.waits.tracker.record_end(prediction)
                 self._close_source()
                 return self._cursor.rest_of(prediction)
         if refusal is not None:

@@ -22,6 +22,7 @@ from replicate_async.core.durations import Durations
 from replicate_async.core.listing_plan import ListingPlan, PageRequest
 from replicate_async.core.poll_backoff import PollBackoff, PollFailure
 from replicate_async.core.poll_schedule import PollSchedule
+from replicate_async.core.usage import UsageCounter
 from replicate_async.errors import NotFoundError
 from replicate_async.runs.waiting import wait_errors
 from replicate_async.runs.waiting.listed_run import ListedRun, RawPage, decode, moment, unix_time
@@ -48,9 +49,14 @@ class RunTracker:
     """
 
     def __init__(
-        self, *, jitter: Callable[[], float] = random.random, pages_per_second: float = 25.0
+        self,
+        *,
+        jitter: Callable[[], float] = random.random,
+        pages_per_second: float = 25.0,
+        usage: UsageCounter | None = None,
     ) -> None:
         self.durations: Durations = Durations()
+        self.usage: UsageCounter = usage or UsageCounter()
         self._jitter = jitter
         self._pages_per_second = pages_per_second
         self._reported_ends: OrderedDict[str, None] = OrderedDict()
@@ -363,7 +369,7 @@ class RunTracker:
             self._set_timer()
 
     def _end(self, run: TrackedRun, state: AnyRun) -> None:
-        self.record_duration(state)
+        self.record_end(state)
         for one in run.subscribers:
             one.wake(state)
         self._untrack(run)
@@ -419,8 +425,9 @@ class RunTracker:
         self._polls.set_times(run, created, started, now)
         run.plan.add(run)
 
-    def record_duration(self, state: AnyRun) -> None:
-        """Record how long the run took that has ended in *state*, if it succeeded."""
+    def record_end(self, state: AnyRun) -> None:
+        """Record what the run used that has ended in *state*, and how long it took in success."""
+        self.usage.count(state.id, state)
         ended = unix_time(state.completed_at)
         if ended is not None and state.status == "succeeded":
             self.durations.record(

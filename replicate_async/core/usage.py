@@ -1,0 +1,155 @@
+"""What the runs of a client used, by model, from their metrics."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+
+__all__ = ["ModelUsage", "Price", "Usage", "UsageCounter"]
+
+Price: TypeAlias = Callable[[Mapping[str, Any]], float]
+"""Returns what a run costs, by its metrics."""
+
+_AT_ONCE: Final = 256
+"""Runs whose metrics are kept until they are read."""
+_REMEMBERED: Final = 10_000
+"""Runs that ended last, each of which is counted once."""
+
+
+class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runs of one model used."""
+
+    predictions: int = 0
+    """Runs that ended, in success or not."""
+    predict_seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    images: int = 0
+    cost: float | None = None
+    """By the price of the model; None without one."""
+
+    def __add__(self, other: ModelUsage) -> ModelUsage:
+        costs = [each for each in (self.cost, other.cost) if each is not None]
+        return ModelUsage(
+            predictions=self.predictions + other.predictions,
+            predict_seconds=self.predict_seconds + other.predict_seconds,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            images=self.images + other.images,
+            cost=sum(costs) if costs else None,
+        )
+
+
+class Usage(Mapping[str, ModelUsage]):
+    """What the runs of a client used: a `ModelUsage` by "owner/name", and the `total`."""
+
+    def __init__(self, models: Mapping[str, ModelUsage]) -> None:
+        self._models = dict(models)
+
+    def __getitem__(self, model: str) -> ModelUsage:
+        return self._models[model]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    @property
+    def total(self) -> ModelUsage:
+        """The sum over all models; its cost is that of the models with a price."""
+        return sum(self._models.values(), ModelUsage())
+
+    def __repr__(self) -> str:
+        return f"Usage({self._models!r})"
+
+
+class Ended(Protocol):
+    """A run that has ended, as far as its usage is concerned."""
+
+    @property
+    def model(self) -> str | None:
+        """The model, "owner/name", if it is known."""
+        ...
+
+    @property
+    def version(self) -> str | None:
+        """The id of the version."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Any] | None:
+        """What the run used."""
+        ...
+
+
+class UsageCounter:
+    """Counts runs that ended, each of them once.
+
+    Their metrics are read later, many at once: most programs never ask for them.
+    """
+
+    __slots__ = ("_counted", "_ended", "_models", "_room", "prices")
+
+    def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
+        self.prices: Mapping[str, Price] = dict(prices or {})
+        self._models: dict[str, ModelUsage] = {}
+        self._ended: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._room = _AT_ONCE
+        self._counted: OrderedDict[str, None] = OrderedDict()
+
+    def count(self, run_id: str, run: Ended) -> None:
+        """Count the *run*, which has ended."""
+        self._ended[run_id] = (run.model or run.version or "unknown", run.metrics or {})
+        self._room -= 1
+        if self._room <= 0:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        for run_id, (model, metrics) in self._ended.items():
+            if run_id in self._counted:
+                continue
+            self._counted[run_id] = None
+            if len(self._counted) > _REMEMBERED:
+                self._counted.popitem(last=False)
+            self._models[model] = self._models.get(model, ModelUsage()) + ModelUsage(
+                predictions=1,
+                predict_seconds=_number(metrics, "predict_time"),
+                input_tokens=int(_number(metrics, "input_token_count")),
+                output_tokens=int(_number(metrics, "output_token_count")),
+                images=int(_number(metrics, "image_output_count", "image_count")),
+                cost=self.cost(model, metrics),
+            )
+        self._ended.clear()
+        self._room = _AT_ONCE
+
+    def cost(self, model: str, metrics: Mapping[str, Any]) -> float | None:
+        """Return what a run of *model* with these *metrics* costs; None without a price.
+
+        A price that needs a metric which the run lacks counts nothing: a run that failed early has
+        few.
+        """
+        price = self.prices.get(model)
+        if price is None:
+            return None
+        try:
+            return float(price(metrics))
+        except (KeyError, TypeError, ValueError):
+            return 0.0
+
+    def usage(self) -> Usage:
+        """Return what was counted so far."""
+        self._add_up()
+        return Usage(self._models)
+
+
+def _number(metrics: Mapping[str, Any], *names: str) -> float:
+    """Return the first of the metrics *names* that is a number, else 0."""
+    for name in names:
+        value = metrics.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
+            return value
+    return 0

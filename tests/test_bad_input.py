@@ -283,15 +283,8 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     # Trainings.
     (
-        lambda c: c.trainings.create("acme/echo", destination="acme/new", input={}),
-        (
-            "version='acme/echo' must be \"owner/name:version\": a training names both the model "
-            "and the version it starts from."
-        ),
-    ),
-    (
         lambda c: c.trainings.create(VERSION, destination="acme/new", input={}),
-        f"version='{VERSION}' must be \"owner/name:version\":",
+        f"model='{VERSION}' must be \"owner/name:version\":",
     ),
     (
         lambda c: c.trainings.create(f"a/b:{VERSION}", destination="new", input={}),

@@ -195,7 +195,7 @@ RENAMED: Final[Mapping[str, tuple[str, str]]] = {
     r"models\.create (owner|name)": ("model", REF),
     r"predictions\.create version": ("model", "a version, or a model whose latest version runs"),
     r"trainings\.create (model_(owner|name)|version_id)": (
-        "version",
+        "model",
         'the version to start from is one string, "owner/name:version"',
     ),
     r".*predictions\.create Prefer": ("wait", "the only preference that the API knows"),
@@ -208,6 +208,7 @@ WITHOUT_PARAMETER: Final = {r".*predictions\.create stream": "deprecated, and ig
 # Parameters of methods that the operation does not have, and why.
 MORE_ARGUMENTS: Final[Mapping[str, str]] = {
     r".*(predictions|trainings)\.create file_encoding": "files of the input are sent before it",
+    r"deployments\.predictions\.create model": "a typed model checks the input before it is sent",
     r"files\.create (repeat|max_size)": "how far an upload goes is the caller's to say",
 }
 

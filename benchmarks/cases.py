@@ -17,6 +17,8 @@ Measure = Callable[[Any, str, int], Awaitable[float]]
 """Takes a client, the server's URL and the number of units; returns seconds of CPU, or bytes."""
 
 MEGABYTE: Final = 1_000_000
+LONGEST: Final = 0.5
+"""Seconds of CPU after which a slow client makes no further calls."""
 SHARED: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A folder in memory, so that no disk is measured; None for the usual folder."""
 
@@ -38,16 +40,17 @@ async def calls(client: Any, _url: str, units: int, *, name: str, in_flight: int
     """Make calls, so many in flight."""
     operation: Callable[[], Awaitable[None]] = getattr(client, name)
     await asyncio.gather(*(operation() for _ in range(in_flight)))  # opens the connections
-    left = iter(range(units))
+    gc.collect()
+    done, began = 0, time.process_time()
 
     async def work() -> None:
-        for _ in left:
+        nonlocal done
+        while done < units and time.process_time() - began < LONGEST:
+            done += 1
             await operation()
 
-    gc.collect()
-    began = time.process_time()
     await asyncio.gather(*(work() for _ in range(in_flight)))
-    return time.process_time() - began
+    return (time.process_time() - began) * units / done
 
 
 async def pages(client: Any, _url: str, units: int) -> float:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import msgspec
 from msgspec import Meta
@@ -174,6 +174,7 @@ class HintBuilder:
             elif choices and len(present) == 1:
                 inner = present[0]
                 nullable |= len(choices) > 1
+                exact &= "anyOf" in schema or len(choices) == 1  # null may be one of two in oneOf
             else:
                 return schema, nullable, exact
             outer = {k: v for k, v in schema.items() if k not in _REFERRING}
@@ -296,6 +297,11 @@ def _without_pattern(hint: Hint) -> Hint:
 
     msgspec 0.22 takes it for a type where a list or a dict is in the union, too, and crashes.
     """
+    if isinstance(hint.code, Either) and len(hint.code.parts) == 2:
+        inner, none = hint.code.parts
+        if none == "None":
+            kind = get_args(hint.type)[0]
+            return optional(_without_pattern(Hint(kind, inner, hint.exact)))
     notes = getattr(hint.type, "__metadata__", ())
     if not (notes and isinstance(notes[0], Meta) and notes[0].pattern is not None):
         return hint

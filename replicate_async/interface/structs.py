@@ -70,8 +70,10 @@ def quick_struct(interface: Interface) -> type[msgspec.Struct] | None:
     schema = resolve(mapping(components.get(INPUT)), components)
     fields = input_fields(components, INPUT, "wire")
     unchecked = any(not word.startswith("x-") for word in schema.keys() - _OBJECT)
-    unnamed = set(listed(schema.get("required"))) - {field.key for field in fields}
-    if unchecked or unnamed or not all(field.hint.exact for field in fields):
+    keys = [field.key for field in fields]
+    unnamed = any(key not in keys for key in listed(schema.get("required")))
+    other = schema.get("type", "object") != "object"
+    if unchecked or unnamed or other or not all(field.hint.exact for field in fields):
         return None
     return make_struct(INPUT, fields, strict=True)
 

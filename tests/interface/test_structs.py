@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 import pytest
@@ -320,6 +320,19 @@ def test_structs_with_one_title_are_told_apart() -> None:
     assert made.b.x == 1
 
 
+@pytest.mark.parametrize("optional", [False, True])
+def test_no_text_of_a_union_has_a_pattern(*, optional: bool) -> None:
+    """msgspec 0.22 takes one for a type where a list stands beside it, and crashes."""
+    text: dict[str, Any] = {"type": "string", "pattern": "^a", "maxLength": 9}
+    if optional:
+        text = {"anyOf": [text, {"type": "null"}]}
+
+    found = hint({"anyOf": [{"type": "array", "items": {"type": "integer"}}, text]})
+
+    expected: Any = Annotated[str, msgspec.Meta(max_length=9)]
+    assert found == list[int] | expected | None
+
+
 def test_a_schema_that_refers_to_itself_ends() -> None:
     tree = {
         "title": "Tree",
@@ -435,6 +448,7 @@ def test_a_training_has_a_struct_of_its_own() -> None:
         {"allOf": [{"type": "string"}, {"maxLength": 3}]},
         {"type": "string", "pattern": r"\p{L}"},
         {"not": {"type": "string"}},
+        {"oneOf": [{"title": "Any"}, {"type": "null"}]},
         {"allOf": [{"$ref": "#/components/schemas/short"}], "maxLength": 9},
     ],
     ids=repr,
@@ -443,6 +457,18 @@ def test_there_is_no_quick_check_of_what_msgspec_cannot_say(schema: dict[str, An
     short = {"type": "string", "maxLength": 3}
 
     assert quick_struct(interface({"it": schema}, short=short)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"type": "string"}, {"minProperties": 1}, {"required": [["a"]]}, {"required": ["missing"]}],
+    ids=str,
+)
+def test_there_is_no_quick_check_of_an_odd_input(changes: dict[str, Any]) -> None:
+    schema = document({"it": {"type": "string"}})
+    schema["components"]["schemas"]["Input"] |= changes
+
+    assert quick_struct(Interface.read("a/b", schema)) is None
 
 
 @pytest.mark.parametrize(

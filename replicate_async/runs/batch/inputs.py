@@ -120,16 +120,14 @@ class Item(KeyedInput):
 
     def result(self, prediction: Prediction | None = None, **more: Any) -> BatchResult[Any]:
         """Return the result of the item, with its times and *more* of its fields."""
-        started, ended = (
-            (None, None) if prediction is None else (prediction.created_at, prediction.completed_at)
-        )
+        ended = None if prediction is None else prediction.completed_at
         return BatchResult(
             key=self.key,
             index=self.index,
             input=self.input,
             prediction=prediction,
             attempts=self.entry.attempt,
-            created_at=started,
+            created_at=None if prediction is None else prediction.created_at,
             finished_at=ended or datetime.now(UTC),
             resumed=self.resumed,
             **more,

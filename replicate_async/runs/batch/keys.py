@@ -85,10 +85,7 @@ class KeyAssigner:
 
     async def _digest(self, item: ItemInput) -> bytes:
         found = digest(self._model, item, read=False)
-        if found is None:
-            found = await asyncio.to_thread(digest, self._model, item, read=True)
-        assert found is not None  # noqa: S101 - only read=False returns None
-        return found
+        return found or cast("bytes", await asyncio.to_thread(digest, self._model, item, read=True))
 
     def _numbered(self, found: bytes) -> str:
         if self._seen.add(found):

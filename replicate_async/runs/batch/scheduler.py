@@ -119,7 +119,7 @@ class BatchScheduler:
             async with self._journal:
                 await self._run_all(self._journal)
         except Exception as error:  # noqa: BLE001 - it is raised by the iteration
-            self._set_error(error)
+            self.error = self.error or error
             self._stop.set("error")
         finally:
             self.stats.ended = monotonic()
@@ -237,15 +237,11 @@ class BatchScheduler:
 
         What runs is awaited when a resume cannot know of it, or when only an input is wrong.
         """
-        self._set_error(error)
+        self.error = self.error or error
         drain = isinstance(error, JournalLostError | JournalMismatchError)
         if not drain and isinstance(self._runner, ItemRunner) and self._journal is not None:
             self._runner.leaves_running |= self._journal.persistent
         self.stop(drain=drain, reason="error")
-
-    def _set_error(self, error: Exception) -> None:
-        if self.error is None:
-            self.error = error
 
     def _on_stop(self) -> None:
         if self._dispatcher is not None:

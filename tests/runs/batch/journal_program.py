@@ -34,6 +34,11 @@ def result_of(key: str) -> bytes:
     return b'{"status":"succeeded","output":"%s"}' % (key.encode() * (1 + int(key) % 7 * 150))
 
 
+def sent_of(key: str) -> bytes:
+    """Return the input of an item; some are long enough to leave their page."""
+    return b'{"n":"%s"}' % (key.encode() * (1 + int(key) % 5 * 300))
+
+
 async def write(path: Path, number: int, say: Say) -> None:
     """Bring *number* items to their end."""
     async with await Journal.open(path, HEADER) as journal:
@@ -59,7 +64,7 @@ async def _work(journal: Journal, waiting: Iterable[Entry], say: Say) -> None:
     for entry in waiting:
         key, begun = entry.key, entry
         if begun.state is State.PLANNED:
-            begun = begun.intent(float(key))
+            begun = begun.intent(float(key), sent=sent_of(key))
             await journal.record(begun)
             say(f"{key} {State.INTENT}")
         if begun.state is State.INTENT:
@@ -89,10 +94,12 @@ def lost(path: Path, said: Iterable[str]) -> list[str]:
 
 def _true(entry: Entry) -> bool:
     at = ORDER.index(entry.state)
-    return (entry.digest, entry.attempt, entry.intent_at, entry.prediction_id, entry.result) == (
+    found = entry.digest, entry.attempt, entry.intent_at, entry.sent
+    return (*found, entry.prediction_id, entry.result) == (
         f"digest {entry.key}",
         int(at > 0),
         float(entry.key) if at > 0 else None,
+        sent_of(entry.key) if at == 1 else None,
         f"p{entry.key}" if at > 1 else None,
         result_of(entry.key) if at > 2 else None,
     )

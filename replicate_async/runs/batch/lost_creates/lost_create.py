@@ -14,7 +14,7 @@ from time import monotonic, time
 import msgspec
 
 from replicate_async.core.api_clock import ApiClock, Moment, moment
-from replicate_async.runs.batch.journal import Entry, State
+from replicate_async.runs.batch.journal import Entry
 from replicate_async.runs.batch.lost_creates.matching import ComparedInput, Window
 from replicate_async.runs.batch.options import BatchTimeouts
 from replicate_async.schemas import Prediction
@@ -61,11 +61,6 @@ class LostCreate:
         self._lost_at = lost_at
         self._clock = clock
         self._timeouts = timeouts
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether the list is read again when it cannot be read; else one failure is enough."""
-        return self.entry.state is State.INTENT
 
     @property
     def is_open(self) -> bool:

@@ -30,7 +30,7 @@ from replicate_async.runs.batch.api import Listed
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.identity import digest
-from replicate_async.runs.batch.journal import Entry
+from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.lost_creates.faithful import FaithfulFields
 from replicate_async.runs.batch.lost_creates.lost_create import (
     Absent,
@@ -153,10 +153,13 @@ class Reconciler:
         return min(max(_SHORTEST_PAUSE, min(waits)), _LONGEST_PAUSE) if waits else _COLLECT
 
     def _give_up(self, lost: LostCreate, error: ReplicateError) -> None:
-        """Decide a create that does not wait until the list can be read."""
+        """Decide a create that does not wait until the list can be read.
+
+        One that was uncertain in an earlier run already does not wait.
+        """
         failing = monotonic() - (self._failing_since or monotonic())
-        waits = lost.is_patient and not self._hurried and failing < self._timeouts.outage
-        if not waits or not is_transient(error):
+        patient = lost.entry.state is State.INTENT and failing < self._timeouts.outage
+        if self._hurried or not patient or not is_transient(error):
             lost.decide(Undecided(f"the list of predictions cannot be read ({error})"))
 
     # Reading.
@@ -240,12 +243,10 @@ class Reconciler:
                 lost.decide(Found(candidate.id, candidate.ended))
         for lost in creates:
             await asyncio.sleep(0)  # a long list and many lost creates take a while
-            if lost.is_open and not (lost in doubtful and self._waits_for_rivals(lost)):
+            # A later reading may find the rivals of one in doubt elsewhere.
+            waits = not self._hurried and monotonic() - lost.began_at < self._timeouts.settle
+            if lost.is_open and not (waits and lost in doubtful):
                 self._decide(lost, reading, candidates)
-
-    def _waits_for_rivals(self, lost: LostCreate) -> bool:
-        """Whether a later reading may find the rivals of *lost* elsewhere."""
-        return not self._hurried and monotonic() - lost.began_at < self._timeouts.settle
 
     async def _match(
         self, candidates: list[Candidate], faithful: FaithfulFields

@@ -20,7 +20,7 @@ from replicate_async.interface.structs import (
     training_struct,
 )
 from replicate_async.interface.validation import validate
-from tests.support.schemas import SCHEMAS, document, load, valid_input
+from tests.support.schemas import SCHEMAS, Adversary, document, load, valid_input
 
 ANYTHING: dict[str, Any] = {}
 
@@ -504,3 +504,37 @@ def test_the_quick_check_refuses(given: dict[str, Any]) -> None:
 
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(given, quick)
+
+
+VALUES: tuple[Any, ...] = (
+    *(None, True, 0, 1, -1, 2**60, 2**70, 0.5, 5.0, 1e30, "", "a", "512", "x" * 40, "a\n"),
+    *("https://example.com/a.png", [], ["a"], [1], [[1.5]], {}, {"a": 1}, {"a": "x"}),
+)
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [range(60), pytest.param(range(60, 1500), marks=pytest.mark.slow)],
+    ids=lambda seeds: f"{seeds.start}-{seeds.stop}",
+)
+def test_the_quick_check_of_an_adversarial_schema_accepts_nothing_wrong(seeds: range) -> None:
+    accepted = 0
+    for seed in seeds:
+        adversary = Adversary(seed)
+        schema = adversary.document()
+        inputs = schema["components"]["schemas"]["Input"]
+        inputs["required"] = []
+        quick = quick_struct(Interface.read("a/b", schema))
+        if quick is None:
+            continue
+        for _ in range(8):
+            names = [name for name in inputs["properties"] if adversary.chance(0.5)]
+            given = {name: adversary.random.choice(VALUES) for name in names}
+            try:
+                msgspec.convert(given, quick)
+            except (msgspec.ValidationError, OverflowError):
+                continue
+            accepted += 1
+            assert validate(given, schema) == []
+
+    assert accepted > len(seeds)

@@ -67,13 +67,13 @@ BUDGETS: Final = {
     "context.py": 155,
     "core": 2318,
     "errors.py": 217,
-    "files": 2422,
+    "files": 2428,
     "interface": 2149,
     "local": 5630,
-    "resources": 2314,
+    "resources": 2315,
     "runs": 5389,
     "transport": 1329,
-    "typed.py": 164,
+    "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""
 

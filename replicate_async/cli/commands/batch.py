@@ -112,6 +112,7 @@ async def batch(
         given = InputRows(rows, interface, columns=columns, fixed=fixed, limit=limit, key=key)
         checked = await asyncio.to_thread(given.checked)
         with BatchProgressLine(limits.creates) as progress:
+            progress.update(figures="starting")
             running = client.batch(
                 model,
                 checked,

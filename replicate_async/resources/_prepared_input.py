@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, get_args
 
@@ -37,7 +37,7 @@ class PreparedInput:
     input that breaks the *contract*, before anything is sent.
     """
 
-    __slots__ = ("_contract", "_encoded", "_sent", "_uploads")
+    __slots__ = ("_contract", "_encoded", "_sent", "_uploads", "secrets")
 
     def __init__(
         self,
@@ -51,6 +51,8 @@ class PreparedInput:
         self._uploads = Uploads(context)
         self._contract = contract
         self._encoded = encode_input(input, encoding)
+        self.secrets: list[str] = self._encoded.secrets
+        """The texts in it that are secret."""
         if contract is not None:
             contract.check(input, self._encoded)
         self._sent: list[File] = []
@@ -59,11 +61,6 @@ class PreparedInput:
     def values(self) -> dict[str, Any]:
         """The input as JSON values; complete once its files are sent."""
         return self._encoded.values
-
-    @property
-    def secrets(self) -> Sequence[str]:
-        """The texts in it that are secret."""
-        return self._encoded.secrets
 
     async def send(self) -> None:
         """Send the files that are not sent yet."""

@@ -29,9 +29,13 @@ def half(number: int = 2) -> int:
     return 1 // number
 
 
+def a_quarter(_: Mapping[str, Any]) -> float:
+    return 0.25
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[Replicate]:
-    prices = {"acme/half": lambda _: 0.25}
+    prices = {"acme/half": a_quarter}
     async with (
         LocalReplicate(models={"acme/half": half}) as server,
         Replicate(server.api_token, base_url=server.url, prices=prices) as connected,

@@ -313,7 +313,7 @@ async def test_a_deployment_runs_streams_and_batches(client: Replicate, prod: st
 
 async def test_the_types_of_a_deployment_are_a_typed_model(client: Replicate) -> None:
     with pytest.raises(InvalidArgumentError, match="model='dev/painter' must be a TypedModel"):
-        await client.deployments.run("dev/prod", {}, model=cast("Any", "dev/painter"))
+        await client.deployments.run("dev/prod", cast("Any", {}), model=cast("Any", "dev/painter"))
 
 
 async def test_a_batch_of_a_deployment_resumes_as_one_of_the_deployment(

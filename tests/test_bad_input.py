@@ -284,7 +284,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     # Trainings.
     (
         lambda c: c.trainings.create(VERSION, destination="acme/new", input={}),
-        f"model='{VERSION}' must be \"owner/name:version\":",
+        f"model='{VERSION}' must be \"owner/name:version\" or ",
     ),
     (
         lambda c: c.trainings.create(f"a/b:{VERSION}", destination="new", input={}),

@@ -76,6 +76,7 @@ class FaultServer:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], int] = {}
+        self._stopped = False
 
     @property
     def origin(self) -> str:
@@ -117,6 +118,7 @@ class FaultServer:
         self.acted.clear()
 
     async def __aenter__(self) -> Self:
+        self._stopped = False
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._protocol, "127.0.0.1", self.port, ssl=self._tls
@@ -138,10 +140,14 @@ class FaultServer:
         """Stop listening and drop every connection."""
         assert self._server is not None
         self._server.close()
+        self._stopped = True
+        for _ in range(3):  # a connection that is being accepted gets its task
+            await asyncio.sleep(0)
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
         await self._server.wait_closed()
+        await asyncio.sleep(0)  # closed transports let go of their sockets
 
     def _protocol(self) -> asyncio.StreamReaderProtocol:
         connection = Connection(len(self.connections))
@@ -151,6 +157,11 @@ class FaultServer:
             task = asyncio.create_task(self._serve(connection, reader, writer))
             self._serving[task] = connection.index
             task.add_done_callback(self._serving.pop)
+            # A task that is cancelled before its first step closes nothing, and from Python 3.12 on
+            # `wait_closed` waits for every connection.
+            task.add_done_callback(lambda _: writer.close())
+            if self._stopped:
+                task.cancel()
 
         return asyncio.StreamReaderProtocol(RecordingReader(connection.received), serve)
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
 from tests.support.fault_server import FaultServer, Stranger, script
 from tests.support.replies import json_answer, prediction, service
+from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +177,14 @@ async def test_the_good_service_answers_a_prediction() -> None:
 
     assert seen.startswith(b"HTTP/1.1 201 Created\r\n")
     assert b'"status": "starting"' in seen
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_it_stops_at_any_step_of_accepting_a_connection(steps: int) -> None:
+    async with asyncio.timeout(HANG), FaultServer(lambda _: Answer(ending=Ending.HANG)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)):
+            while not server.connections:
+                await asyncio.sleep(0)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await server.stop()

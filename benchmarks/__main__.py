@@ -137,10 +137,11 @@ def described(rounds: int, load: float) -> str:
     used = ", ".join(f"{name} {version(name)}" for name in names)
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = cpuinfo.partition("model name")[2].partition(":")[2].partition("\n")[0].strip()
+    busy = " Other work took most of the machine: only large ratios mean anything." * (load > 2)
     return (
         f"{os.cpu_count()} cores of {model}, {platform.system()}; Python "
         f"{platform.python_version()}, {used}; {datetime.now(UTC):%Y-%m-%d}; medians of {rounds} "
-        f"rounds; load average before: {load:.1f}."
+        f"rounds; load average before: {load:.1f}.{busy}"
     )
 
 

@@ -112,10 +112,11 @@ class Client:
 
     async def relay(self, path: str) -> int:
         """Pass the bytes on as they are."""
-        count = 0
+        count, rest, name = 0, b"", b"event: output\n"
         async with self._session.get(self._origin + path) as response:
             while chunk := await response.content.readany():
-                count += chunk.count(b"event: output\n")
+                count += (rest + chunk).count(name)
+                rest = (rest + chunk)[1 - len(name) :]
         return count
 
     def parse(self, chunks: list[bytes]) -> int:

@@ -85,7 +85,9 @@ class BoundModel(Generic[InputT, OutputT]):
         self._predictions = Predictions(calls)
         fields = msgspec.structs.fields(cast("type[msgspec.Struct]", self.input_type))
         self._keys = {field.name: field.encode_name for field in fields}
-        self.__signature__ = _signature(fields if known else None, self.output_type)
+        self.__signature__: inspect.Signature = _signature(
+            fields if known else None, self.output_type
+        )
         self.__doc__ = _documentation(found, interface, self.output_type)
 
     def _made_contract(self) -> Contract:

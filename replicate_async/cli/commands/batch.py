@@ -36,7 +36,7 @@ from replicate_async.runs.batch.journal.export import Format, export
 from replicate_async.runs.batch.journal.reader import status
 from replicate_async.runs.batch.journal.resolve import resolve_absent
 
-app = App(name="batch")
+app: App = App(name="batch")
 
 JournalPath = Annotated[
     types.ExistingFile, Parameter(name="journal", help="The journal of a batch.")

@@ -13,7 +13,7 @@ from replicate_async.cli.options import DEFAULTS, Limit, Options
 from replicate_async.cli.records import show_list, show_record
 from replicate_async.schemas.deployments import Release, ReleaseConfiguration
 
-app = App(name="deployments", help="Create, list, show, update and delete deployments.")
+app: App = App(name="deployments", help="Create, list, show, update and delete deployments.")
 
 Name = Annotated[str, Parameter(name="deployment", help='"owner/name".')]
 _HEADER: Final = ("deployment", "hardware", "instances", "model")

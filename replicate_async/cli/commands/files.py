@@ -23,7 +23,7 @@ from replicate_async.cli.records import show_list, show_record
 from replicate_async.context import context_of
 from replicate_async.files.output import FileOutput
 
-app = App(name="files", help="Upload, list and delete files; download outputs.")
+app: App = App(name="files", help="Upload, list and delete files; download outputs.")
 
 FileId = Annotated[str, Parameter(name="id", help="The id of the file.")]
 _STDOUT: Final = "-"

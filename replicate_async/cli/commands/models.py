@@ -16,7 +16,7 @@ from replicate_async.cli.records import show_list, show_record
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_model
 
-app = App(name="models", help="List, show and search models.")
+app: App = App(name="models", help="List, show and search models.")
 
 _HEADER: Final = ("model", "runs", "description")
 

@@ -16,7 +16,7 @@ from replicate_async.cli.records import (
     show_run,
 )
 
-app = App(name="predictions", help="List, show and cancel predictions.")
+app: App = App(name="predictions", help="List, show and cancel predictions.")
 
 PredictionId = Annotated[str, Parameter(name="id", help="The id of the prediction.")]
 

@@ -19,7 +19,7 @@ from replicate_async.cli.records import (
 )
 from replicate_async.interface.read import Interface
 
-app = App(name="trainings", help="Create, list, show and cancel trainings.")
+app: App = App(name="trainings", help="Create, list, show and cancel trainings.")
 
 TrainingId = Annotated[str, Parameter(name="id", help="The id of the training.")]
 

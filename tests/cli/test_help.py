@@ -64,8 +64,9 @@ def test_help_has_an_example_that_is_a_command(
     assert example is not None
     program, *arguments = shlex.split(example[1])
     assert (program, tuple(arguments[: len(command)])) == ("replicate-async", command)
-    called, _, _ = build().parse_args(arguments, exit_on_error=False, print_error=False)
-    assert called is build()[command[0]].parse_commands(command[1:])[1][-1].default_command
+    app = build()
+    called, _, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    assert called is app[command[0]].parse_commands(command[1:])[1][-1].default_command
 
 
 @pytest.mark.anyio

@@ -198,7 +198,7 @@ def test_a_lone_surrogate_is_refused_like_any_other_text() -> None:
 def test_a_parsed_body_is_refused_with_advice() -> None:
     parsed: object = {"test": 1}
     with pytest.raises(InvalidArgumentError, match="raw bytes"):
-        verify(parsed, signed(b"{}"), SECRET)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # a mistake callers make
+        verify(parsed, signed(b"{}"), SECRET)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - a mistake callers make
 
 
 @pytest.mark.parametrize("headers", [None, 5, "webhook-id", [1], ["ab", "abc"]])

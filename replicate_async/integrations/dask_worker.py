@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-import cloudpickle  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
+import cloudpickle  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs] - it has no types
 from distributed import Worker, get_worker
 
 from replicate_async.client import Replicate

@@ -369,7 +369,7 @@ class RunMethods:
             JournalError: While iterating: the journal cannot be used.
         """
         from replicate_async.resources._batch import make_batch  # noqa: PLC0415 - brings SQLite
-        from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts  # noqa: PLC0415
+        from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts  # noqa: PLC0415 - as above
 
         target = target_of(model)
         if target.contract is not None:

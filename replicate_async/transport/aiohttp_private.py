@@ -19,7 +19,7 @@ def disable_retries(session: aiohttp.ClientSession) -> None:
 
     `Retry` and its budget decide about repeats; an outage would get twice the traffic.
     """
-    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - aiohttp has no option for it
 
 
 def loop_of(session: aiohttp.ClientSession) -> asyncio.AbstractEventLoop | None:

@@ -140,7 +140,7 @@ async def test_a_copy_of_the_client_may_have_hooks_of_its_own() -> None:
 
 def test_other_things_than_hooks_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="pass Hooks"):
-        Replicate("r8_x", hooks=print)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        Replicate("r8_x", hooks=print)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
 
 class TestCapture:

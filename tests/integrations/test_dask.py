@@ -212,7 +212,7 @@ async def test_without_a_dask_client_the_call_is_refused(client: Replicate) -> N
 
 async def test_a_function_must_be_callable(client: Replicate, dask: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="finish='x' must be a function"):
-        run_on_dask(client, MODEL, [], finish="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        run_on_dask(client, MODEL, [], finish="x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
 
 def test_all_options_of_a_batch_are_options_here() -> None:

@@ -252,7 +252,7 @@ class TestOutputs:
 
         def predict() -> list[list[float]]:
             arrays: Any = [Array()]
-            return arrays  # type: ignore[no-any-return]  # stands in for numpy's
+            return arrays  # type: ignore[no-any-return] # stands in for numpy's
 
         assert await outputs(predict) == [[[0.5, 1.0]]]
 
@@ -277,7 +277,7 @@ class TestOutputs:
     async def test_an_output_of_another_type_than_promised_is_an_error(self) -> None:
         def predict() -> int:
             answer: Any = "four"
-            return answer  # type: ignore[no-any-return]  # what is tested
+            return answer  # type: ignore[no-any-return] # what is tested
 
         with pytest.raises(TypeError, match="Expected: integer, given: string"):
             await outputs(predict)
@@ -285,7 +285,7 @@ class TestOutputs:
     async def test_a_missing_iterator_is_an_error(self) -> None:
         def predict() -> Iterator[int]:
             answer: Any = 4
-            return answer  # type: ignore[no-any-return]  # what is tested
+            return answer  # type: ignore[no-any-return] # what is tested
 
         with pytest.raises(TypeError, match="returned a int"):
             await outputs(predict)

@@ -145,7 +145,7 @@ class Creator:
         try:
             prepared = await call(prepare, item.input)
             if not is_record(prepared):
-                raise TypeError(f"it returned {shorten(prepared)}, which is no input")  # noqa: TRY301
+                raise TypeError(f"it returned {shorten(prepared)}, which is no input")  # noqa: TRY301 - an error of the function too
             item.prepared = prepared
         except Exception as error:  # noqa: BLE001 - raised by the user's function
             self._stop.discount(item)

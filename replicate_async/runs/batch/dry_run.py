@@ -21,9 +21,8 @@ class DryRunner:
         schema: Mapping[str, Any] | None,
         check: Callable[[ItemInput], None] | None = None,
     ) -> None:
-        # Other batches do not load what reads schemas.
-        from replicate_async.interface.input_check import InputCheck  # noqa: PLC0415
-        from replicate_async.interface.read import Interface  # noqa: PLC0415
+        from replicate_async.interface.input_check import InputCheck  # noqa: PLC0415 - dry runs only
+        from replicate_async.interface.read import Interface  # noqa: PLC0415 - as above
 
         self._schema_check = InputCheck(Interface.read("", schema))
         self._check = check

@@ -167,6 +167,18 @@ class TestLinks:
 
         assert server.requests[-1].target == f"{GATEWAY}/predictions/{run.id}/cancel"
 
+    async def test_of_a_file_do_too_with_the_headers(self) -> None:
+        async with (
+            FaultServer(script(Answer(body=b"picture"))) as server,
+            client_at(server.origin + GATEWAY) as client,
+        ):
+            link = "https://api.replicate.com/v1/files/abc/download?expiry=1"
+            assert await FileOutput(link).with_client(client).read() == b"picture"
+
+        request = server.requests[0]
+        assert request.target == f"{GATEWAY}/files/abc/download?expiry=1"
+        assert request.header("cf-aig-authorization") == f"Bearer {TOKEN}"
+
     async def test_in_inputs_stay_as_they_are(self) -> None:
         url = "https://api.replicate.com/v1/files/abc"
         async with (

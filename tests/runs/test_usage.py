@@ -73,6 +73,15 @@ async def test_waits_that_share_a_run_count_it_once(client: Replicate) -> None:
     assert client.usage["acme/half"].predictions == 1
 
 
+async def test_a_run_that_was_summed_up_is_not_counted_again(client: Replicate) -> None:
+    held = await client.predictions.create("acme/half", wait=True)
+    assert client.usage["acme/half"].predictions == 1
+
+    await client.predictions.wait(held.id)
+
+    assert client.usage["acme/half"].predictions == 1
+
+
 async def test_another_token_has_a_usage_of_its_own(client: Replicate) -> None:
     other = client.with_options(api_token=TOKEN)
     same = client.with_options(timeout=9)

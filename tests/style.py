@@ -66,14 +66,14 @@ BUDGETS: Final = {
     "cli": 2568,
     "client.py": 179,
     "context.py": 155,
-    "core": 2318,
+    "core": 2321,
     "errors.py": 217,
     "files": 2428,
     "interface": 2149,
     "local": 5630,
     "resources": 2315,
     "runs": 5389,
-    "transport": 1329,
+    "transport": 1337,
     "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

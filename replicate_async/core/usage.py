@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
@@ -9,6 +10,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 
 __all__ = ["ModelUsage", "Price", "Usage", "UsageCounter"]
+
+_log = logging.getLogger("replicate_async")
 
 Price: TypeAlias = Callable[[Mapping[str, Any]], float]
 """Returns what a run costs, by its metrics."""
@@ -129,15 +132,16 @@ class UsageCounter:
     def cost(self, model: str, metrics: Mapping[str, Any]) -> float | None:
         """Return what a run of *model* with these *metrics* costs; None without a price.
 
-        A price that needs a metric which the run lacks counts nothing: a run that failed early has
-        few.
+        A price that raises counts nothing: a run that failed early has few metrics, and the wait
+        that learns of its end must not break.
         """
         price = self.prices.get(model)
         if price is None:
             return None
         try:
             return float(price(metrics))
-        except (KeyError, TypeError, ValueError):
+        except Exception as error:  # noqa: BLE001 - the caller's function
+            _log.warning("The price of %s raised %r; the run counts as free", model, error)
             return 0.0
 
     def usage(self) -> Usage:

@@ -92,7 +92,9 @@ async def _observed_fetch(
     if not is_observed(sender.hooks):
         return await _fetch(sender, url, fields, is_file=is_file)
     operation = "GET file" if is_file else "GET stream"
-    observation = Observation(sender.transport, sender.hooks, operation, attempt)
+    observation = Observation(
+        sender.transport, sender.hooks, operation, attempt, redact=sender.token.redact
+    )
     async with observation:
         await observation.begin()
         stream = await _fetch(sender, url, fields, is_file=is_file)

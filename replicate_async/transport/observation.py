@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -69,12 +69,14 @@ class Observation(RequestHooks):
         operation: str,
         attempt: int,
         *,
+        redact: Callable[[str], str],
         inner: RequestHooks | None = None,
     ) -> None:
         self._transport = transport
         self._hooks = hooks or Hooks()
         self._operation = operation
         self._attempt = attempt
+        self._redact = redact
         self._inner = inner or RequestHooks()
         self._asked_at = self._sent_at = monotonic()
         self._status: int | None = None
@@ -110,6 +112,7 @@ class Observation(RequestHooks):
         self._inner.answered(status, headers)
 
     def _event(self, error: BaseException | None) -> ResponseEvent:
+        found = request_id(self._headers)
         remaining = self._headers.get("ratelimit-remaining", "")
         return ResponseEvent(
             operation=self._operation,
@@ -117,7 +120,7 @@ class Observation(RequestHooks):
             status=self._status,
             seconds=monotonic() - self._sent_at,
             waited=self._sent_at - self._asked_at,
-            request_id=request_id(self._headers),
+            request_id=None if found is None else self._redact(found),
             rate_limit_remaining=int(remaining) if remaining.isdecimal() else None,
             rate_limit_reset=_seconds(self._headers.get("ratelimit-reset", "")),
             error=None if error is None else type(error).__name__,

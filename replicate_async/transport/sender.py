@@ -187,8 +187,11 @@ class RequestSender:
 
     async def _observed_attempt(self, request: Request[R], number: int) -> R:
         """Make one attempt, and tell hooks, captures and the log of it."""
-        inner = request.hooks
-        seen = Observation(self.transport, self.hooks, request.operation, number, inner=inner)
+        seen = Observation(
+            *(self.transport, self.hooks, request.operation, number),
+            redact=self.token.redact,
+            inner=request.hooks,
+        )
         async with seen:
             return await self._attempt(msgspec.structs.replace(request, hooks=seen), number)
 

@@ -76,6 +76,21 @@ async def test_hooks_are_told_of_each_attempt() -> None:
         assert_opaque(event, type(event).__name__)
 
 
+async def test_a_token_that_the_server_repeats_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    answer = json_answer(account(), 200, X_Request_Id=f"for {TOKEN}")
+    async with (
+        FaultServer(script(answer)) as server,
+        Replicate(TOKEN, base_url=server.url, hooks=told.hooks) as client,
+    ):
+        with client.capture() as calls:
+            await client.account.get()
+
+    assert calls == told.responses
+    assert_silent(f"{calls} {caplog.text}", "an event or the log")
+    assert calls[0].request_id == "for [hidden]"
+
+
 async def test_hooks_are_told_of_a_lost_connection() -> None:
     told = Told()
     async with (

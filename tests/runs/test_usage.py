@@ -134,6 +134,23 @@ def test_metrics_that_say_nothing_count_nothing(metrics: dict[str, Any] | None) 
     assert used.cost is not None
 
 
+async def test_a_price_that_raises_breaks_no_wait(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: Mapping[str, Any]) -> float:
+        return 1 / 0
+
+    async with (
+        LocalReplicate(models={"acme/half": half}) as server,
+        Replicate(server.api_token, base_url=server.url, prices={"acme/half": broken}) as client,
+    ):
+        assert [r.output async for r in client.batch("acme/half", [{"number": 1}] * 300)] == [
+            1
+        ] * 300
+
+        assert client.usage["acme/half"].predictions == 300
+        assert client.usage["acme/half"].cost == 0.0
+    assert "ZeroDivisionError" in caplog.text
+
+
 @pytest.mark.parametrize("prices", [{"a/b": 0.5}, {"no-slash": len}])
 def test_prices_that_are_no_functions_are_refused(prices: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="function of a run's metrics"):

@@ -67,7 +67,7 @@ async def _supervised(command: Coroutine[Any, Any, int | None]) -> int:
         except asyncio.CancelledError:
             return signals.code or FAILED
         except ReplicateError:
-            if task.cancelling():  # the error is a result of the cancellation
+            if signals.code:  # the error is a result of the cancellation
                 return signals.code
             raise
 

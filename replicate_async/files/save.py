@@ -29,6 +29,7 @@ _WORTH_KEEPING: Final = 8 * 1024 * 1024
 _ADVICE: Final = {
     errno.ENOENT: 'make the folder first, or give a folder as "folder/"',
     errno.ENOTDIR: "a part of the path is a file",
+    errno.EEXIST: "a file has the name of the folder",
     errno.ENOSPC: "make room, and save it again",
     errno.EACCES: "give a folder that may be written to",
 }

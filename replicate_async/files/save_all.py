@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import msgspec
+from anyio import create_task_group
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError
@@ -94,10 +95,11 @@ async def save_all(
             report(written)
 
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(names.assign())
+        # asyncio's group leaves the caller's task counted as cancelled after an error, before 3.13.
+        async with create_task_group() as group:
+            group.start_soon(names.assign)
             for index, file in enumerate(files):
-                group.create_task(save(index, file))
+                group.start_soon(save, index, file)
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [paths[index] for index in range(len(files))]

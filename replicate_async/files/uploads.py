@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
+from anyio import create_task_group
+
 from replicate_async.core.tasks import run_within
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.files.contents import source_of
@@ -120,9 +122,10 @@ async def _upload(uploads: Sequence[Upload], uploader: Uploader, sent: list[File
         sent.append(file)
 
     try:
-        async with asyncio.TaskGroup() as group:
+        # asyncio's group leaves the caller's task counted as cancelled after an error, before 3.13.
+        async with create_task_group() as group:
             for upload in uploads:
-                group.create_task(send(upload))
+                group.start_soon(send, upload)
     except BaseExceptionGroup as failures:
         first = failures.exceptions[0]
     else:

@@ -64,6 +64,19 @@ async def test_a_name_is_taken_as_it_is_and_nothing_is_replaced_without_force(
     assert names_in(tmp_path) == ["a.png"]
 
 
+@pytest.mark.parametrize("name", ["out/", "{index}.png"])
+async def test_files_that_cannot_be_saved_are_an_error(
+    server: LocalReplicate, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+
+    said = await ran(server, "run", *FRAMES, "-o", f"{tmp_path}/file/{name}")
+
+    assert (said.code, said.out) == (1, "")
+    assert "cannot be saved: " in said.err
+    assert "file" in said.err.split("; ")[-1]
+
+
 async def test_an_output_without_files_is_printed(server: LocalReplicate, tmp_path: Path) -> None:
     said = await ran(server, "run", "replicate/hello-world", "text=Alice", "-o", f"{tmp_path}/out/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,14 @@ async def test_the_first_error_ends_the_other_files(tmp_path: Path) -> None:
 
     with caught(FileError):
         await save_all(files, tmp_path, concurrency=1)
+
+    assert _cancellations() == 0
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, True])

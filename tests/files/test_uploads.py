@@ -366,6 +366,9 @@ async def test_an_exception_of_an_iterator_is_the_cause_of_the_error(
 
     assert str(caught.value) == 'input["value"][1] cannot be read: LookupError: the disk is gone.'
     assert isinstance(caught.value.__cause__, LookupError)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
     assert [run async for run in client.predictions.list()] == []
 
 

@@ -17,6 +17,7 @@ from replicate_async.config import (
     read_prices,
     read_proxy,
     read_timeout,
+    read_token_with,
     read_trust_env,
     read_user_agent,
 )
@@ -188,7 +189,7 @@ class Replicate(RunMethods):
         changes: dict[str, Any] = {}
         if api_token is not None:
             try:
-                token = read_auth(api_token).with_headers_of(sender.token)
+                token = read_token_with(api_token, sender.token)
             finally:
                 del api_token  # tracebacks may be printed with their locals
             if token.fields != sender.token.fields:

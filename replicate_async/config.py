@@ -60,7 +60,7 @@ def read_auth(
     try:
         given = Token(None, read_headers({} if headers is None else headers))
         if auth == "token":
-            return _read_token_with(api_token, given)
+            return read_token_with(api_token, given)
         if auth != "headers":
             raise InvalidArgumentError(f'auth={shorten(auth)} is neither "token" nor "headers".')
         if api_token is not None:
@@ -76,7 +76,8 @@ def read_auth(
         del api_token, headers  # tracebacks may be printed with their locals
 
 
-def _read_token_with(api_token: str | None, headers: Token) -> Token:
+def read_token_with(api_token: str | None, headers: Token) -> Token:
+    """Return the token *api_token* or of the environment, with the headers of *headers*."""
     try:
         if "authorization" in headers.header_names:
             raise InvalidArgumentError(
@@ -103,8 +104,10 @@ def _header_flaw(given: object) -> str | None:
     headers = cast("Mapping[object, object]", given)
     seen: set[str] = set()
     for name, value in headers.items():
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            return f": {shorten(name)} is no name of a header"
+        if not isinstance(name, str):
+            return f": a name is a {type(name).__name__}; it must be a string"
+        if _NAME.fullmatch(name) is None:  # it may be a value: its text is not shown
+            return f": name {len(seen) + 1} is empty or has a character that no header's name has"
         lower = name.lower()
         flaw = "cannot be set: it is given twice" if lower in seen else _flaw_of(lower, value)
         if flaw is not None:

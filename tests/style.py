@@ -64,16 +64,16 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 BUDGETS: Final = {
     "bound.py": 179,
     "cli": 2568,
-    "client.py": 179,
+    "client.py": 180,
     "context.py": 155,
     "core": 2321,
     "errors.py": 217,
-    "files": 2428,
+    "files": 2431,
     "interface": 2149,
     "local": 5630,
     "resources": 2315,
     "runs": 5389,
-    "transport": 1337,
+    "transport": 1341,
     "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -56,6 +56,11 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     return next((headers[name] for name in _IDS if name in headers), None)
 
 
+def whole_number(header: str | None) -> int | None:
+    """Return the number in *header*; None if there is none, or one of 10 digits and more."""
+    return int(header) if header and len(header) < 10 and header.isdecimal() else None
+
+
 class Observation(RequestHooks):
     """One attempt of a request, told of when it begins and when it ends.
 
@@ -113,7 +118,7 @@ class Observation(RequestHooks):
 
     def _event(self, error: BaseException | None) -> ResponseEvent:
         found = request_id(self._headers)
-        remaining = self._headers.get("ratelimit-remaining", "")
+        remaining = self._headers.get("ratelimit-remaining")
         return ResponseEvent(
             operation=self._operation,
             attempt=self._attempt,
@@ -121,7 +126,7 @@ class Observation(RequestHooks):
             seconds=monotonic() - self._sent_at,
             waited=self._sent_at - self._asked_at,
             request_id=None if found is None else self._redact(found),
-            rate_limit_remaining=int(remaining) if remaining.isdecimal() else None,
+            rate_limit_remaining=whole_number(remaining),
             rate_limit_reset=_seconds(self._headers.get("ratelimit-reset", "")),
             error=None if error is None else type(error).__name__,
         )

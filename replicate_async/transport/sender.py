@@ -52,12 +52,14 @@ from replicate_async.transport.observation import (
     is_observed,
     request_id,
     tell_retry,
+    whole_number,
 )
 from replicate_async.transport.redirects import follow_redirects
 
 if TYPE_CHECKING:
     from replicate_async.transport.transport import Response, Transport
 
+E = TypeVar("E", bound=RequestDetails)
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -319,7 +321,7 @@ class RequestSender:
         snippet = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         cls = DecodeError if request.endpoint.repeatable else AmbiguousDecodeError
         # Outside of `except`, so that no context of the error holds what was decoded.
-        raise cls(
+        fault = cls(
             f"{request.operation} answered {response.status} with "
             f"{content_type or 'no content type'}, which is not what the API documents ({reason}): "
             f"{snippet!r}. Is base_url the API, or a proxy's own page?",
@@ -327,6 +329,7 @@ class RequestSender:
             content_type=content_type or None,
             snippet=snippet,
         )
+        raise self._with_details(fault, response)
 
     def _check_id(self, request: Request[Any], response: Response, created: object) -> None:
         """Raise `AmbiguousDecodeError` if the id of *created* cannot stand in a URL.
@@ -352,7 +355,7 @@ class RequestSender:
         )
         if isinstance(created, Prediction):
             fault.prediction = created
-        raise fault
+        raise self._with_details(fault, response)
 
     def _lost(
         self, request: Request[Any], error: APIConnectionError | DecodeError
@@ -376,13 +379,14 @@ class RequestSender:
         # 307 and 308 say that nothing was done yet; the others may follow what was done.
         undone = request.endpoint.repeatable or response.status in {307, 308}
         cls = RedirectError if undone else AmbiguousRedirectError
-        return cls(
+        fault = cls(
             f"{request.operation} was redirected ({response.status}) to {shorten(location)}; "
             f"only a GET is followed, only on the origin of base_url, {_MOST_REDIRECTS} times at "
             "most. Check base_url.",
             status=response.status,
             location=location,
         )
+        return self._with_details(fault, response)
 
     def _refused(self, request: Request[Any], response: Response) -> APIStatusError:
         """Return the error for an error status; after a 429, hold requests back."""
@@ -406,17 +410,17 @@ class RequestSender:
             missing=missing(request.endpoint.path, request.target),
             hint=hint,
         )
-        fault.headers = self._shown(response.headers)
-        fault.request_id = request_id(fault.headers)
-        return fault
+        return self._with_details(fault, response)
 
-    def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return *headers* of an answer, in lower case, without cookies and the token."""
-        return {
+    def _with_details(self, fault: E, response: Response) -> E:
+        """Give *fault* the headers of *response*, in lower case, without cookies and the token."""
+        fault.headers = {
             name.lower(): self.token.redact(value)
-            for name, value in headers.items()
+            for name, value in response.headers.items()
             if name.lower() != "set-cookie"
         }
+        fault.request_id = request_id(fault.headers)
+        return fault
 
     def _on_rate_limited(
         self, kind: BucketName, after: float | None, rate: problems.Rate | None
@@ -441,10 +445,6 @@ def _failure_of(error: ReplicateError) -> Failure | None:
 
 def _allowance(headers: Mapping[str, str]) -> tuple[int | None, float]:
     """Return the requests that the API would take now, and the seconds until it takes more."""
-    remaining = _number(headers.get("ratelimit-remaining"))
-    reset = _number(headers.get("ratelimit-reset")) if remaining == 0 else None
+    remaining = whole_number(headers.get("ratelimit-remaining"))
+    reset = whole_number(headers.get("ratelimit-reset")) if remaining == 0 else None
     return remaining, float(reset or 0)
-
-
-def _number(header: str | None) -> int | None:
-    return int(header) if header and len(header) < 10 and header.isdecimal() else None

@@ -111,8 +111,9 @@ class TestHeaders:
             ({"X-A": f"{TOKEN}\r\nX-B: 1"}, "line break"),
             ({"X-A": f"{TOKEN}é"}, "not ASCII"),
             ({"X-A": ""}, "empty"),
-            ({"X A": TOKEN}, "is no name of a header"),
-            ({"": TOKEN}, "is no name of a header"),
+            ({"X A": TOKEN}, "name 1 is empty or has a character"),
+            ({"X-A": TOKEN, "": TOKEN}, "name 2 is empty"),
+            ({f"X-A: {TOKEN}": "a name and its value"}, "name 1 is empty or has a character"),
             ({"X-A": TOKEN, "x-a": TOKEN}, "given twice"),
         ],
     )
@@ -131,10 +132,14 @@ class TestHeaders:
             Replicate(auth="headers")
         with caught(InvalidArgumentError) as clash:
             Replicate("r8_x", headers={"Authorization": f"Basic {TOKEN}"})
+        own = Replicate(auth="headers", headers={"authorization": f"Basic {TOKEN}"})
+        with caught(InvalidArgumentError) as later:
+            own.with_options(api_token="r8_x")
 
         assert "exclude each other" in str(both.error)
         assert "needs headers=" in str(neither.error)
         assert 'auth="headers"' in str(clash.error)
+        assert str(later.error) == str(clash.error)
 
 
 class TestLinks:

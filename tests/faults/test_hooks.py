@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from replicate_async import (
+    AmbiguousCreateError,
     APIConnectionError,
     APIStatusError,
     FileOutput,
@@ -24,6 +25,7 @@ from replicate_async import (
     RetryEvent,
     ServerError,
 )
+from replicate_async.errors import RequestDetails
 from replicate_async.local import LocalReplicate
 from tests.faults.calls import AT_ONCE, ONCE, client_of
 from tests.support.fault_server import FaultServer, script
@@ -89,6 +91,19 @@ async def test_a_token_that_the_server_repeats_is_hidden(caplog: pytest.LogCaptu
     assert calls == told.responses
     assert_silent(f"{calls} {caplog.text}", "an event or the log")
     assert calls[0].request_id == "for [hidden]"
+
+
+async def test_a_number_without_end_in_an_answer_loses_no_create() -> None:
+    told = Told()
+    answer = json_answer(prediction("http://x/v1"), 201, Ratelimit_Remaining="9" * 5000)
+    async with (
+        FaultServer(script(answer)) as server,
+        Replicate("r8_x", base_url=server.url, hooks=told.hooks) as client,
+    ):
+        created = await client.predictions.create("acme/echo", {})
+
+    assert created.id
+    assert [event.rate_limit_remaining for event in told.responses] == [None]
 
 
 async def test_hooks_are_told_of_a_lost_connection() -> None:
@@ -249,6 +264,30 @@ class TestErrors:
         assert_silent(repr(dict(error.headers)), "the headers of an error")
         again = pickle.loads(pickle.dumps(error))
         assert (again.attempts, again.request_id, again.headers) == (3, "req-9", error.headers)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(body=b"<html>", headers=(("X-Request-Id", "req-5"), ("X-Echo", TOKEN))),
+            Answer(
+                status=302,
+                headers=(("Location", "https://a.example/"), ("X-Request-Id", "req-5")),
+                acts=False,
+            ),
+            json_answer(
+                prediction("http://x/v1", id="../..", status="starting"), 201, X_Request_Id="req-5"
+            ),
+        ],
+        ids=["no JSON", "redirect", "unusable id"],
+    )
+    async def test_that_an_answer_cannot_be_used_have_its_headers(self, answer: Answer) -> None:
+        async with FaultServer(script(answer)) as server, client_of(server) as client:
+            with pytest.raises(AmbiguousCreateError) as found:
+                await client.predictions.create("acme/echo", {})
+
+        assert isinstance(found.value, RequestDetails)
+        assert found.value.request_id == found.value.headers["x-request-id"] == "req-5"
+        assert_silent(repr(dict(found.value.headers)), "the headers of an error")
 
     async def test_have_the_edges_id_where_the_service_gives_none(self) -> None:
         async with (

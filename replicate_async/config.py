@@ -21,6 +21,7 @@ from replicate_async.core.usage import Price
 from replicate_async.core.version import __version__
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.hooks import Hooks
+from replicate_async.tracing import Tracing
 
 if TYPE_CHECKING:
     import aiohttp
@@ -256,6 +257,12 @@ def read_hooks(given: Hooks | None) -> Hooks | None:
     if given is not None and not isinstance(given, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise InvalidArgumentError(
             f"hooks={shorten(given)} is a {type(given).__name__}; pass Hooks(...)."
+        )
+    tracing: object = Tracing() if given is None else given.tracing
+    if not isinstance(tracing, Tracing):
+        raise InvalidArgumentError(
+            f"tracing={shorten(tracing)} makes no spans; pass an object such as "
+            "integrations.otel.OpenTelemetry()."
         )
     return given
 

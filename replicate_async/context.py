@@ -24,9 +24,10 @@ from replicate_async.core.origin import Base
 from replicate_async.core.usage import Price, UsageCounter
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.find import Shape, output_shape
-from replicate_async.refs import ModelRef
+from replicate_async.refs import ModelRef, VersionRef
 from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.schemas import Prediction, Version, WebhookSecret
+from replicate_async.tracing import NO_SPAN, RunSpan
 from replicate_async.transport import fetch
 from replicate_async.transport.sender import Request, RequestSender
 
@@ -169,14 +170,14 @@ class ClientContext:
         headers: msgspec.Struct | None = None,
         body: object = None,
         hold: float = 0.0,
-        attempts: int | None = None,
+        is_poll: bool = False,
         hooks: RequestHooks | None = None,
     ) -> Coroutine[Any, Any, R]:
         """Return a coroutine that sends a request for *endpoint* and returns the decoded answer.
 
         *query*, *headers* and *body* are the endpoint's structs. *hold* is how many seconds beyond
-        the read timeout the API may keep silent, *attempts* the most tries, where fewer than
-        `Retry` allows. *hooks* are called around each attempt.
+        the read timeout the API may keep silent. A poll is sent
+        once. *hooks* are called around each attempt.
 
         Raises `InvalidArgumentError` at once for an argument that cannot be sent. The coroutine
         raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError`, `RedirectError` or
@@ -205,10 +206,18 @@ class ClientContext:
             {} if headers is None else encode_headers(headers),
             encoded,
             hold,
-            attempts,
+            is_poll,
             hooks,
         )
         return self.sender.send(request)
+
+    def start_span(self, ref: VersionRef | None, *, is_stream: bool = False) -> RunSpan:
+        """Begin the span of a run of *ref*, if it is known; without tracing it does nothing."""
+        hooks = self.sender.hooks
+        if hooks is None:
+            return NO_SPAN
+        model = None if ref is None else self.redact(str(ref))
+        return hooks.tracing.run(model, self.base.url, is_stream=is_stream, redact=self.redact)
 
     def open_stream(self, url: str, last_event_id: str = "") -> Coroutine[Any, Any, ByteStream]:
         """Open an event stream, as `transport.fetch.open_stream` does."""

@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from replicate_async.errors import ReplicateError
+from replicate_async.tracing import NO_TRACING, Tracing
 
 __all__ = ["Hooks", "RequestEvent", "ResponseEvent", "RetryEvent"]
 
@@ -75,11 +76,13 @@ class Hooks:
         on_request: Called with a `RequestEvent` before each attempt is sent.
         on_response: Called with a `ResponseEvent` after each attempt.
         on_retry: Called with a `RetryEvent` before the pause that precedes another attempt.
+        tracing: Makes spans, such as ``integrations.otel.OpenTelemetry()``; none by default.
     """
 
     on_request: Hook[RequestEvent] | None = None
     on_response: Hook[ResponseEvent] | None = None
     on_retry: Hook[RetryEvent] | None = None
+    tracing: Tracing = NO_TRACING
 
 
 async def call_hook(hook: Hook[Event] | None, event: Event) -> None:

@@ -43,7 +43,7 @@ DRIP: Final = 25
 MOST: Final = {
     "get": 51,
     "create": 79,
-    "run": 163,
+    "run": 169,
     "page of 100": 156,
     "stream": 250,
     "burst": 1.4,

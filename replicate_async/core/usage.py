@@ -46,6 +46,18 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def usage_of(metrics: Mapping[str, Any], cost: float | None = None) -> ModelUsage:
+    """Return what one run used, by its *metrics*; 0 where they do not say it."""
+    return ModelUsage(
+        predictions=1,
+        predict_seconds=_number(metrics, "predict_time"),
+        input_tokens=int(_number(metrics, "input_token_count")),
+        output_tokens=int(_number(metrics, "output_token_count")),
+        images=int(_number(metrics, "image_output_count", "image_count")),
+        cost=cost,
+    )
+
+
 class Usage(Mapping[str, ModelUsage]):
     """What the runs of a client used: a `ModelUsage` by "owner/name", and the `total`."""
 
@@ -118,14 +130,8 @@ class UsageCounter:
             self._counted[run_id] = None
             if len(self._counted) > _REMEMBERED:
                 self._counted.popitem(last=False)
-            self._models[model] = self._models.get(model, ModelUsage()) + ModelUsage(
-                predictions=1,
-                predict_seconds=_number(metrics, "predict_time"),
-                input_tokens=int(_number(metrics, "input_token_count")),
-                output_tokens=int(_number(metrics, "output_token_count")),
-                images=int(_number(metrics, "image_output_count", "image_count")),
-                cost=self.cost(model, metrics),
-            )
+            used = usage_of(metrics, self.cost(model, metrics))
+            self._models[model] = self._models.get(model, ModelUsage()) + used
         self._ended.clear()
         self._room = _AT_ONCE
 

@@ -133,6 +133,7 @@ def make_batch(
         input_schema=schema,
         check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,
+        start_span=partial(context.start_span, version),
     )
     return Batch(
         open_source(Rows(inputs) if is_dataframe(inputs) else inputs),

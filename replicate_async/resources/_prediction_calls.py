@@ -66,11 +66,11 @@ class PredictionCalls:
 
     def _poll(self, prediction_id: str) -> Awaitable[Prediction]:
         # One try: a wait repeats its polls itself, and leaves the retry budget to other requests.
-        return self.context.call(PREDICTIONS_GET, {"prediction_id": prediction_id}, attempts=1)
+        return self.context.call(PREDICTIONS_GET, {"prediction_id": prediction_id}, is_poll=True)
 
     async def _page(self, after: datetime | None, before: datetime | None) -> Page[Raw]:
         query = ListPredictions(created_after=after, created_before=before)
-        return await self.context.call(PREDICTIONS_LIST_RAW, query=query, attempts=1)
+        return await self.context.call(PREDICTIONS_LIST_RAW, query=query, is_poll=True)
 
     def probe_clock(self) -> Awaitable[Page[Raw]]:
         """Fetch a page that is nearly always empty: its headers tell the time of the API."""

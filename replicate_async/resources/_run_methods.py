@@ -8,6 +8,7 @@ arguments, which editors and type checkers show one by one.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from replicate_async.core.poll import Poll
@@ -238,6 +239,7 @@ class RunMethods:
             self._calls.stream_deps,
             lambda: self._calls.create(target.ref, request),
             prepare=request.input.send,
+            start_span=partial(self._calls.context.start_span, target.ref, is_stream=True),
             on_exit=check_on_exit(on_exit),
             poll=poll,
         )

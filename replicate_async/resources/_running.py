@@ -15,6 +15,7 @@ from replicate_async.resources._target import Target
 from replicate_async.runs.run import run_to_end, wait_for_created
 from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
+from replicate_async.tracing import traced
 from replicate_async.typed import Contract
 
 
@@ -29,19 +30,21 @@ async def run_prediction(
     delete_uploads: bool,
 ) -> Any:
     """Create a prediction and return its output; raises what `run_to_end` raises."""
-    await request.input.send()
-    try:
-        prediction = await run_to_end(
-            calls.create(target.ref, request),
-            lambda created: wait_for_created(calls.waits, created, options),
-            calls.cancel,
-        )
-    except AmbiguousCreateError:
-        delete_uploads = False  # a prediction may exist that reads them
-        raise
-    finally:
-        if delete_uploads:
-            await request.input.delete_uploads()
+    with traced(calls.context.start_span(target.ref)) as span:
+        await request.input.send()
+        try:
+            prediction = await run_to_end(
+                calls.create(target.ref, request),
+                lambda created: wait_for_created(calls.waits, created, options),
+                calls.cancel,
+            )
+            span.seen(prediction)
+        except AmbiguousCreateError:
+            delete_uploads = False  # a prediction may exist that reads them
+            raise
+        finally:
+            if delete_uploads:
+                await request.input.delete_uploads()
     if type is not None:
         return decode_output(calls, prediction, type, target.contract)
     return calls.output(prediction) if files else prediction.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from replicate_async.core.poll import Poll
@@ -286,6 +287,7 @@ class Predictions(Resource):
         return Stream(
             self._calls.stream_deps,
             known,
+            start_span=partial(self._context.start_span, None, is_stream=True),
             on_exit=check_on_exit(on_exit),
             last_event_id=last_event_id or "",
             received=received,

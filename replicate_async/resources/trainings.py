@@ -144,7 +144,7 @@ class Trainings(Resource):
         )
 
     def _poll(self, training_id: str) -> Awaitable[Training]:
-        return self._context.call(TRAININGS_GET, {"training_id": training_id}, attempts=1)
+        return self._context.call(TRAININGS_GET, {"training_id": training_id}, is_poll=True)
 
     async def cancel(self, training_id: str | Training) -> Training:
         """Cancel a training and return it; one that has ended is unchanged (trainings.cancel).
@@ -234,7 +234,7 @@ class Trainings(Resource):
         return await handle_webhook(self._context, body, headers, secret, Training)
 
     async def _page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:
-        return await self._context.call(TRAININGS_LIST_RAW, attempts=1)
+        return await self._context.call(TRAININGS_LIST_RAW, is_poll=True)
 
     def list(self) -> Paginator[Training]:
         """Iterate over the trainings of the account, newest first (trainings.list)."""

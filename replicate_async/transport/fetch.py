@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from replicate_async.core import problem as problems
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.origin import origin_of
 from replicate_async.core.retry import phase_of_status
 from replicate_async.errors import APIStatusError, RedirectError, UntrustedURLError
 from replicate_async.transport.observation import Observation, is_observed
@@ -92,8 +93,12 @@ async def _observed_fetch(
     if not is_observed(sender.hooks):
         return await _fetch(sender, url, fields, is_file=is_file)
     operation = "GET file" if is_file else "GET stream"
+    # Its path may be all that it takes to read the output.
+    origin = origin_of(sender.base.localize(url)) or ""
     observation = Observation(
-        sender.transport, sender.hooks, operation, attempt, redact=sender.token.redact
+        *(sender.transport, sender.hooks, operation, attempt),
+        redact=sender.token.redact,
+        url=str(origin),
     )
     async with observation:
         await observation.begin()
@@ -126,9 +131,12 @@ async def _fetch(
         first_party = first_party and base.owns(url)
         attached = first_party and (not is_file or (base.target(url) or "").startswith("/files/"))
         transport = sender.transport if attached else sender.transport.public_transport(base)
+        tracing: Mapping[str, str] = {}
+        if attached and sender.hooks is not None:
+            tracing = sender.hooks.tracing.headers()
         return await transport.open(
             url,
-            fields=fields,
+            fields={**tracing, **fields},
             token=sender.token,
             attached=attached,
             timeout=timeout,

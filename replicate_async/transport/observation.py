@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.errors import APIStatusError, ReplicateError
 from replicate_async.hooks import Hooks, RequestEvent, ResponseEvent, RetryEvent, call_hook
+from replicate_async.tracing import RequestSpan
 
 if TYPE_CHECKING:
     from replicate_async.transport.transport import Transport
@@ -64,7 +65,8 @@ def whole_number(header: str | None) -> int | None:
 class Observation(RequestHooks):
     """One attempt of a request, told of when it begins and when it ends.
 
-    It stands around the *inner* hooks of the request.
+    It stands around the *inner* hooks of the request. The *url* is without query and secrets, but
+    for a token in it.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Observation(RequestHooks):
         attempt: int,
         *,
         redact: Callable[[str], str],
+        url: str,
+        is_poll: bool = False,
         inner: RequestHooks | None = None,
     ) -> None:
         self._transport = transport
@@ -82,6 +86,9 @@ class Observation(RequestHooks):
         self._operation = operation
         self._attempt = attempt
         self._redact = redact
+        self._url = url
+        self._is_poll = is_poll
+        self._span = RequestSpan()
         self._inner = inner or RequestHooks()
         self._asked_at = self._sent_at = monotonic()
         self._status: int | None = None
@@ -98,10 +105,18 @@ class Observation(RequestHooks):
             if capture.transport is self._transport:
                 capture.events.append(event)
         _log.info("%s", _Line(event))
-        await call_hook(self._hooks.on_response, event)
+        try:
+            await call_hook(self._hooks.on_response, event)
+        finally:
+            self._span.end(
+                status=event.status, error=event.error, seconds=event.seconds, waited=event.waited
+            )
 
     async def begin(self) -> None:
         """Tell that the attempt has its permit and is sent."""
+        self._span = self._hooks.tracing.request(
+            self._operation, self._attempt, self._redact(self._url), is_poll=self._is_poll
+        )
         event = RequestEvent(operation=self._operation, attempt=self._attempt)
         await call_hook(self._hooks.on_request, event)
         await self._inner.begin()

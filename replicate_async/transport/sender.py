@@ -87,8 +87,8 @@ class Request(msgspec.Struct, Generic[R], frozen=True, gc=False):
     body: bytes | Multipart | None
     hold: float
     """Seconds that the API may be silent, beyond the read timeout."""
-    attempts: int | None = None
-    """The most attempts, where that is fewer than `Retry` allows."""
+    is_poll: bool = False
+    """Whether it is a poll, which is sent once: waits repeat their polls themselves."""
     hooks: RequestHooks | None = None
     """Called around each attempt."""
 
@@ -181,7 +181,7 @@ class RequestSender:
         repeatable = True
         if request is not None:
             repeatable = request.endpoint.repeatable
-            if number == request.attempts or not request.replayable:
+            if request.is_poll or not request.replayable:
                 return None
         jitter = random.random()  # noqa: S311 - jitter is no secret
         pause = self.retry.delay(number, failure, repeatable=repeatable, jitter=jitter)
@@ -192,6 +192,8 @@ class RequestSender:
         seen = Observation(
             *(self.transport, self.hooks, request.operation, number),
             redact=self.token.redact,
+            url=f"{self.base.url}{request.target.partition('?')[0]}",
+            is_poll=request.is_poll,
             inner=request.hooks,
         )
         async with seen:
@@ -280,7 +282,7 @@ class RequestSender:
                 fields["cf-aig-skip-cache"] = "true"
             if not endpoint.repeatable:
                 fields["cf-aig-max-attempts"] = "1"  # its retries would create twice
-        return fields
+        return fields if self.hooks is None else {**self.hooks.tracing.headers(), **fields}
 
     def _answered(self, request: Request[R], response: Response, begun: float) -> R:
         """Learn from *response*, whose request left after *begun*, and return its decoded body."""

@@ -12,6 +12,7 @@ from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import Prediction
+from replicate_async.tracing import RunSpan
 
 
 class Listed(NamedTuple):
@@ -57,5 +58,7 @@ class BatchApi:
     """Whether the API token is in some bytes, so that they must not be written to disk."""
     check: Callable[[ItemInput], None] | None = None
     """Raise `InvalidArgumentError` for an input that the model is known not to take."""
+    start_span: Callable[[], RunSpan] = RunSpan
+    """Begin the span of an item."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

@@ -41,6 +41,7 @@ from replicate_async.runs.batch.stop_signal import NotStartedError
 from replicate_async.runs.run import CANCEL_WITHIN, error_of, give_up
 from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction
+from replicate_async.tracing import RunSpan, traced
 
 _LONGEST_PAUSE: Final = 30.0
 
@@ -100,6 +101,17 @@ class ItemRunner:
             await item.record(item.entry.reset())
         elif item.entry.is_open:
             await self._creator.reconcile_earlier(item)
+        with traced(self._api.start_span()) as span:
+            try:
+                return await self._run_to_end(item, span)
+            except ItemError as failed:
+                span.end(failed.error)
+                raise
+            except NotStartedError:
+                span.end()
+                raise
+
+    async def _run_to_end(self, item: Item, span: RunSpan) -> Outcome:
         while True:
             created = (
                 await self._creator.create(item) if item.entry.state is State.PLANNED else None
@@ -109,6 +121,7 @@ class ItemRunner:
                 item.prepared = None
             if item.ended is None:
                 item.ended = await self._wait(item, created)
+            span.seen(item.ended)
             if not self._is_retried(item, item.ended):
                 return await self._complete(item, item.ended)
             await self._retry(item)

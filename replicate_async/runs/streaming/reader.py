@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -22,7 +22,7 @@ from replicate_async.errors import (
 )
 from replicate_async.files.find import is_file_url, is_url
 from replicate_async.files.output import FileSource
-from replicate_async.runs.streaming.connection import EventSource, Open
+from replicate_async.runs.streaming.connection import ByteStream, EventSource, Open
 from replicate_async.runs.streaming.event_batch import EventBatch, MixedBatch, OutputBatch
 from replicate_async.runs.streaming.events import (
     OutputEvent,
@@ -36,6 +36,7 @@ from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.runs.waiting.wait_options import PREDICTION_TIMEOUT, WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import Prediction
+from replicate_async.tracing import NO_SPAN, RunSpan
 
 _MAX_FAILURES: Final = 5
 
@@ -51,6 +52,19 @@ class StreamDeps(NamedTuple):
     """Opens output files; without it they are URLs."""
     redact: Callable[[str], str] = str
     """Removes the API token from a text."""
+
+    def within(self, span: RunSpan) -> Self:
+        """Return a copy whose requests belong to *span*."""
+
+        async def open_stream(url: str, last_event_id: str) -> ByteStream:
+            with span.active():
+                return await self.open(url, last_event_id)
+
+        async def get(run_id: str) -> Prediction:
+            with span.active():
+                return await self.get(run_id)
+
+        return self._replace(open=open_stream, get=get)
 
 
 class StreamReader:
@@ -68,7 +82,11 @@ class StreamReader:
         last_event_id: str,
         received: int | None,
         wait_options: WaitOptions,
+        span: RunSpan = NO_SPAN,
     ) -> None:
+        self._span = None if span is NO_SPAN else span
+        if self._span is not None:
+            deps = deps.within(span)
         self._deps = deps
         self.prediction: Prediction = prediction
         self._wait_options = wait_options
@@ -156,6 +174,9 @@ class StreamReader:
                 self._reading = False
             if events:
                 self._set_batch(events)
+                if self._span is not None:
+                    has_output = isinstance(events, Outputs) or events[0].event == "output"
+                    self._span.received(has_output=has_output, is_last=self.finished)
                 return True
         await self._raise_failure()
         return False

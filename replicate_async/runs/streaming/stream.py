@@ -20,6 +20,7 @@ from replicate_async.runs.waiting.wait_options import (
     WaitOptions,
 )
 from replicate_async.schemas import Prediction
+from replicate_async.tracing import NO_SPAN, RunSpan
 
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
@@ -55,6 +56,7 @@ class Stream:
         start: Callable[[], Awaitable[Prediction]],
         *,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        start_span: Callable[[], RunSpan] = RunSpan,
         on_exit: OnExit,
         last_event_id: str = "",
         received: int | None = None,
@@ -67,6 +69,8 @@ class Stream:
         self._deps = deps
         self._start: Callable[[], Awaitable[Prediction]] | None = start
         self._prepare = prepare
+        self._start_span = start_span
+        self._span = NO_SPAN
         self._on_exit = on_exit
         self._first_event_id = last_event_id
         self._make_reader = partial(
@@ -96,31 +100,45 @@ class Stream:
         start, self._start = self._start, None
         if start is None:
             raise ClientStateError("A stream is entered once; make another one.")
-        if self._prepare is not None:
-            await self._prepare()
-        if self._on_exit == "cancel":
-            prediction = await create_or_cancel(start(), self._deps.cancel)
-        else:
-            prediction = await start()
-        self._reader = self._make_reader(prediction)
+        self._span = span = self._start_span()
+        try:
+            with span.active():
+                if self._prepare is not None:
+                    await self._prepare()
+                if self._on_exit == "cancel":
+                    prediction = await create_or_cancel(start(), self._deps.cancel)
+                else:
+                    prediction = await start()
+        except BaseException as error:
+            span.end(error)
+            raise
+        self._reader = self._make_reader(prediction, span=span)
         return self
 
-    async def __aexit__(self, _kind: object, error: object, _traceback: object) -> None:
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
         await self._leave(error)
 
     async def aclose(self) -> None:
         """Close the connection; with ``on_exit="cancel"``, cancel the prediction if it runs."""
         await self._leave(None)
 
-    async def _leave(self, error: object) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         reader = self._reader
         if reader is None or reader.closed:
             return
         reader.close()
-        if self._on_exit == "continue" or reader.finished:
-            return
-        run_id = reader.prediction.id
-        answer = await cancel_quietly(self._deps.cancel, run_id)
+        try:
+            if self._on_exit == "cancel" and not reader.finished:
+                await self._cancel(reader.prediction.id, error)
+        finally:
+            self._span.seen(reader.prediction)
+            self._span.end(error)
+
+    async def _cancel(self, run_id: str, error: BaseException | None) -> None:
+        with self._span.active():
+            answer = await cancel_quietly(self._deps.cancel, run_id)
         if isinstance(error, WaitTimeout) and str(error).startswith(f"{run_id} "):
             add_outcome(error, run_id, answer)
 

@@ -95,20 +95,43 @@ class BoundModel(Generic[InputT, OutputT]):
         return Contract(model, InputCheck(self._interface))
 
     async def __call__(self, /, **inputs: Any) -> OutputT:
-        """Run the model with *inputs* and return its output."""
+        """Run the model with *inputs* and return its output.
+
+        Args:
+            inputs: The inputs, by the names that the model's schema has.
+
+        Raises:
+            InvalidInputError: The model does not take the inputs.
+            PredictionError: The run failed, or was canceled.
+        """
         given = {self._keys.get(name, name): value for name, value in inputs.items()}
         return await self.run(given)
 
     async def run(
         self, input: InputT | Mapping[str, object], /, **options: Unpack[RunArguments]
     ) -> OutputT:
-        """Run the model and return its output; the other arguments are those of ``client.run``."""
+        """Run the model and return its output; the other arguments are those of ``client.run``.
+
+        Args:
+            input: The input: the model's `input_type`, or a mapping.
+
+        Raises:
+            InvalidInputError: The model does not take the input.
+            PredictionError: The run failed, or was canceled.
+        """
         return cast("OutputT", await self._runs.run(self._named, cast("Any", input), **options))
 
     def stream(
         self, input: InputT | Mapping[str, object], /, **options: Unpack[StreamArguments]
     ) -> Stream:
-        """Return the output as it is made; the other arguments are those of ``client.stream``."""
+        """Return the output as it is made; the other arguments are those of ``client.stream``.
+
+        Args:
+            input: The input: the model's `input_type`, or a mapping.
+
+        Raises:
+            InvalidInputError: The model does not take the input; raised when it is entered.
+        """
         return self._runs.stream(self._named, cast("Any", input), **options)
 
     def batch(
@@ -120,18 +143,37 @@ class BoundModel(Generic[InputT, OutputT]):
         prepare: Callable[[Any], Awaitable[Any]] | None = None,
         **options: Unpack[BatchArguments[OutputT]],
     ) -> Batch[OutputT]:
-        """Run the model over many inputs; the other arguments are those of ``client.batch``."""
+        """Run the model over many inputs; the other arguments are those of ``client.batch``.
+
+        Args:
+            inputs: The inputs: an iterable, an async iterable or a data frame.
+            prepare: Makes an input of each item; without it, the items are the inputs.
+        """
         batch: Batch[Any] = self._runs.batch(self._named, inputs, prepare=prepare, **options)
         return batch
 
     async def create(
         self, input: InputT | Mapping[str, object], /, **options: Unpack[CreateArguments]
     ) -> Prediction:
-        """Start a prediction; the other arguments are those of ``client.predictions.create``."""
+        """Start a prediction; the other arguments are those of ``client.predictions.create``.
+
+        Args:
+            input: The input: the model's `input_type`, or a mapping.
+
+        Raises:
+            InvalidInputError: The model does not take the input.
+        """
         return await self._predictions.create(self._named, cast("Any", input), **options)
 
     def check(self, input: InputT | Mapping[str, object], /) -> None:
-        """Raise `InvalidInputError` if the model does not take *input*; nothing is sent."""
+        """Check an input with the model's schema; nothing is sent.
+
+        Args:
+            input: The input: the model's `input_type`, or a mapping.
+
+        Raises:
+            InvalidInputError: The model does not take the input.
+        """
         encoded = encode_input(cast("Any", input))
         if self._contract is not None:
             self._contract.check(input, encoded)

@@ -179,8 +179,20 @@ class Replicate(RunMethods):
     ) -> Self:
         """Return a copy with other options, over the same connections: closing one closes both.
 
-        The arguments are those of `Replicate`; an option that is left out stays. The copy shares
-        the pace of this client, unless *api_token* or *limits* differ.
+        An option that is left out stays. The copy shares the pace of this client, unless
+        *api_token* or *limits* differ.
+
+        Example:
+            patient = client.with_options(timeout=120)
+
+        Args:
+            api_token: Another API token.
+            timeout: A `Timeout`, or the seconds for its ``read``.
+            retry: How often failed requests are repeated.
+            limits: How many requests are sent a minute.
+            limiter: A `Limiter` that processes share, in place of *limits*.
+            user_agent: The User-Agent header.
+            hooks: Functions that are called around each request.
 
         Raises:
             InvalidArgumentError: An option is wrong.

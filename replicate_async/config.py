@@ -31,6 +31,7 @@ Options = TypeVar("Options", Limits, Retry)
 DEFAULT_BASE_URL: Final = "https://api.replicate.com/v1"
 
 Auth: TypeAlias = Literal["token", "headers"]
+"""What authenticates requests: the API token, or *headers* of the caller alone."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS: Final[Mapping[str, str]] = {

@@ -56,6 +56,10 @@ def verify(
 
     A request that is delivered again within the tolerance passes: see `WebhookDedupe`.
 
+    Example:
+        secret = await client.webhooks.default.secret.get()  # once
+        verify(await request.body(), request.headers, secret)
+
     Args:
         body: The raw body, as received.
         headers: The headers of the request, as the web framework gives them.
@@ -115,6 +119,10 @@ def unwrap(
 
     No field or header tells predictions from trainings; ``urls`` and ``output`` do in most cases.
     A training that has not ended and whose URLs say "predictions" is returned as a `Prediction`.
+
+    Example:
+        run = unwrap(await request.body(), request.headers, secret)
+        await client.predictions.handle_webhook(run)
 
     Args:
         body: The raw body, as received.

@@ -14,6 +14,7 @@ from replicate_async.core.rate_estimator import RESERVE
 __all__ = ["Allowance", "BucketName", "Limiter", "Limits", "RateLimiters", "allowance"]
 
 BucketName: TypeAlias = Literal["create", "get", "other"]
+"""A kind of request, each with a limit of its own."""
 
 # Permits before the first answer: the limit of an account with little credit is far lower.
 _OPENING: Final = 40
@@ -33,7 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         connects: Connections that are being opened at the same time; 200.
         enabled: False lifts the limits of all three kinds.
 
-    Raises `ValueError` for a value that is out of range.
+    Raises:
+        ValueError: A value is out of range.
     """
 
     creates: float | None = 600
@@ -88,15 +90,22 @@ class Limiter(Protocol):
     """
 
     async def acquire(self, kind: BucketName) -> None:
-        """Wait until one more request of this *kind* may be sent; raise an error to refuse it."""
+        """Wait until one more request may be sent; raise an error to refuse it.
+
+        Args:
+            kind: The kind of the request: "create", "get" or "other".
+        """
         ...
 
     def on_rate_limited(
         self, kind: BucketName, seconds: float, per_minute: float | None = None
     ) -> None:
-        """Hold requests of this *kind* back for *seconds* after a 429; must not block.
+        """Hold requests back after a 429; must not block.
 
-        *per_minute* is the rate that the API named for afterwards, if it did.
+        Args:
+            kind: The kind of the requests.
+            seconds: How long they are held back.
+            per_minute: The rate that the API named for afterwards, if it did.
         """
         ...
 

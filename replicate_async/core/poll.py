@@ -25,18 +25,20 @@ _STEADY: Final = 0.25
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
-    """How often `wait` polls a run; all values are in seconds.
+    """How often `wait` polls a run.
 
-    first: the pause before the first poll (0.1). The next ones grow up to a quarter of a second,
-        and then to a quarter of the time that the run has had its status.
-    starting: the longest pause while the run waits for a machine (5).
-    processing: the longest pause while it works (2).
+    A random fifth is taken off each pause, so that the runs of a batch spread out. With the
+    defaults a run is polled about 5 times in its first second, 16 times in ten seconds and 29 times
+    in a minute of waiting, 44 times in a minute of work.
 
-    A random fifth is taken off, so that the runs of a batch spread out. With the defaults a run is
-    polled about 5 times in its first second, 16 times in ten seconds and 29 times in a minute of
-    waiting, 44 times in a minute of work.
+    Args:
+        first: Seconds before the first poll; 0.1. The next pauses grow up to a quarter of a second,
+            and then to a quarter of the time that the run has had its status.
+        starting: Seconds of the longest pause while the run waits for a machine; 5.
+        processing: Seconds of the longest pause while it works; 2.
 
-    Raises `ValueError` unless `0 < first <= processing` and `first <= starting`.
+    Raises:
+        ValueError: *first* is not above 0, or above one of the others.
     """
 
     first: float = 0.1
@@ -56,8 +58,11 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     def delay(self, status: str, elapsed_in_status: float, attempt: int, jitter: float) -> float:
         """Return the seconds before the next poll.
 
-        *elapsed_in_status* is how many seconds the run was seen with *status*, *attempt* counts the
-        polls from 1, and *jitter* is uniform in [0, 1). An unknown status counts as "starting".
+        Args:
+            status: The status of the run; an unknown one counts as "starting".
+            elapsed_in_status: Seconds for which the run was seen with it.
+            attempt: The number of the poll, from 1.
+            jitter: A random number, uniform in [0, 1).
         """
         longest = self.processing if status == "processing" else self.starting
         pause = elapsed_in_status * _SHARE

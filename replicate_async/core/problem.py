@@ -57,28 +57,32 @@ _EPOCH: Final = 1e9
 
 
 class InvalidField(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that the API refuses: its path ("input.prompt"), type of error and description."""
+    """A field that the API refuses."""
 
     field: str = ""
+    """The path of the field, such as "input.prompt"."""
     type: str = ""
+    """The type of the error."""
     description: str = ""
+    """What is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The content of an error answer.
-
-    *detail* is one readable line and never empty; *title* may be empty. *retry_after* is the member
-    of the body, in seconds; the function `retry_after` reads the headers too. *raw* is the
-    beginning of the body, as one printable line.
-    """
+    """The content of an error answer."""
 
     status: int
+    """The HTTP status."""
     title: str
+    """The title of the problem; may be empty."""
     detail: str
+    """What is wrong, as one readable line; never empty."""
     invalid_fields: tuple[InvalidField, ...] = ()
+    """The fields that the API refuses, if it names them."""
     retry_after: float | None = None
+    """The member of the body, in seconds; the function `retry_after` reads the headers too."""
     raw: str = ""
+    """The beginning of the body, as one printable line."""
 
     def __str__(self) -> str:
         if not self.title or self.title in self.detail:

@@ -58,7 +58,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             429), a success brings some back. Without tokens nothing is repeated, so that an outage
             does not multiply the traffic.
 
-    Raises `ValueError` for a value that is out of range.
+    Raises:
+        ValueError: A value is out of range.
     """
 
     attempts: int = 4
@@ -87,8 +88,11 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or None if there is to be none.
 
-        *attempt* is the number of the one that failed, from 1. *repeatable* says whether the
-        server may act on the request twice. *jitter* is uniform in [0, 1).
+        Args:
+            attempt: The number of the attempt that failed, from 1.
+            failure: How it failed.
+            repeatable: Whether the server may act on the request twice.
+            jitter: A random number, uniform in [0, 1).
         """
         if attempt >= self.attempts or (failure.phase == "ambiguous" and not repeatable):
             return None

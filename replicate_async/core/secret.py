@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 class Secret:
-    """A secret input, whose repr is asterisks; the API shows asterisks for it, too."""
+    """A secret input, whose repr is asterisks; the API shows asterisks for it, too.
+
+    Args:
+        value: The text that is sent.
+    """
 
     def __init__(self, value: str) -> None:
         self._value = value

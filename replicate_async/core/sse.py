@@ -79,14 +79,9 @@ Received: TypeAlias = Outputs | list[Event]
 class Parser:
     """A parser of one event stream, and of its continuations after a reconnect.
 
-    max_event_bytes: the most bytes of a line, a comment or the fields of one event (16 MiB).
-    last_event_id: the id after which a resumed stream begins.
-
-    `last_event_id`: the id that a reconnect must send, if not empty. It is the id at the last blank
-        line; an incomplete event does not count.
-    `retry`: the last reconnection time in milliseconds, or None.
-    `last_comment`: the latest comment line without its colon, at most 1,024 bytes, or None.
-    `failed`: whether the next `feed` raises.
+    Args:
+        max_event_bytes: The most bytes of a line, a comment or the fields of one event; 16 MiB.
+        last_event_id: The id after which a resumed stream begins.
     """
 
     def __init__(self, max_event_bytes: int = 16 * 1024 * 1024, *, last_event_id: str = "") -> None:
@@ -95,8 +90,11 @@ class Parser:
         self._max = max_event_bytes
         self._whole = min(max_event_bytes, _STEP)
         self.last_event_id: str = last_event_id
+        """The id that a reconnect must send, if not empty: the id at the last blank line."""
         self.retry: int | None = None
+        """The last reconnection time in milliseconds, or None."""
         self.last_comment: str | None = None
+        """The latest comment line without its colon, at most 1,024 bytes, or None."""
         self.close()
 
     def close(self) -> None:

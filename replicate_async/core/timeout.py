@@ -18,7 +18,8 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
         stream: Without a byte of a stream, until it is opened again, and without an event, until
             the prediction is fetched; 60.
 
-    Raises `ValueError` for a value that is not positive and finite.
+    Raises:
+        ValueError: A value is not positive and finite.
     """
 
     connect: float = 10.0

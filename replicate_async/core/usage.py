@@ -28,9 +28,13 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     predictions: int = 0
     """Runs that ended, in success or not."""
     predict_seconds: float = 0.0
+    """Seconds that the model ran."""
     input_tokens: int = 0
+    """Tokens of the prompts, of models that count them."""
     output_tokens: int = 0
+    """Tokens of the outputs, of models that count them."""
     images: int = 0
+    """Images in the outputs, of models that count them."""
     cost: float | None = None
     """By the price of the model; None without one."""
 

@@ -86,6 +86,9 @@ class FileOutput:
 
     Files are equal when their URLs are. A file that was unpickled, or made from a URL, needs a
     client before it can be fetched: ``f.with_client(client)``.
+
+    Args:
+        url: The URL of the file, or a data URL.
     """
 
     __slots__ = (
@@ -119,7 +122,11 @@ class FileOutput:
         return file
 
     def with_client(self, client: FileClient) -> Self:
-        """Fetch the file through *client* from now on; returns the file itself."""
+        """Fetch the file through another client from now on; returns the file itself.
+
+        Args:
+            client: The client, which is not closed.
+        """
         self._source = client._file_source  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see FileClient
         return self
 
@@ -154,10 +161,18 @@ class FileOutput:
     async def read(self, *, max_size: int | None = None) -> bytes:
         """Return the bytes, and keep them in `data`.
 
-        max_size: bytes; a larger file raises `FileTooLargeError`.
+        Example:
+            (file,) = await client.run("owner/name", {"prompt": "Hi"})
+            data = await file.read(max_size=10_000_000)
 
-        Raises `OutputExpiredError` when the file is gone, `FileError` when its host refuses it,
-        and `UntrustedURLError` when its URL is not a public https one.
+        Args:
+            max_size: The most bytes; no limit by default.
+
+        Raises:
+            FileTooLargeError: The file is larger than *max_size*.
+            OutputExpiredError: The file is gone.
+            FileError: The host of the file refuses it.
+            UntrustedURLError: The URL is not a public https one.
         """
         chunks: list[bytes] = []
         end = 0
@@ -225,20 +240,28 @@ class FileOutput:
     ) -> Path:
         """Save the file and return its path.
 
-        path: a file or a folder. A path that ends in a slash is a folder, and is made if it does
-            not exist. In a folder the file gets the name that its host gives, made safe, and a
-            number if that name is taken.
-        overwrite: replace an existing file; otherwise `TargetExistsError` is raised. A symbolic
-            link is never replaced.
-        max_size: bytes; a larger file raises `FileTooLargeError`.
-        on_progress: is called on the event loop with the bytes saved so far, first when the host
-            has answered.
-
         The file appears complete or not at all. An interrupted download is resumed by the next
         save to the same path, also after the process was killed.
 
-        Raises `FileError` when the disk is full or the folder is not writable, and the errors of
-        `read`.
+        Example:
+            (file,) = await client.run("owner/name", {"prompt": "Hi"})
+            path = await file.save("pictures/")
+
+        Args:
+            path: A file or a folder. A path that ends in a slash is a folder, and is made if it
+                does not exist. In a folder the file gets the name that its host gives, made safe,
+                and a number if that name is taken.
+            overwrite: Whether to replace an existing file; a symbolic link is never replaced.
+            max_size: The most bytes; no limit by default.
+            on_progress: Called on the event loop with the bytes saved so far, first when the host
+                has answered.
+
+        Raises:
+            TargetExistsError: There is a file, and *overwrite* is False.
+            FileTooLargeError: The file is larger than *max_size*.
+            FileError: The disk is full, the folder is not writable, or the host refuses the file.
+            OutputExpiredError: The file is gone.
+            UntrustedURLError: The URL is not a public https one.
         """
 
         async def name() -> str:

@@ -26,12 +26,15 @@ class SaveProgress(NamedTuple):
     """The progress of `save_all`: of one file, and of all of them."""
 
     file: FileOutput
+    """The file that has got on."""
     saved: int
     """Bytes of this file that are saved."""
     path: Path | None
     """Where the file is; None until it is complete."""
     files_done: int
+    """Files that are complete."""
     files: int
+    """All files of the output."""
 
 
 async def save_all(
@@ -45,17 +48,26 @@ async def save_all(
 ) -> list[Path]:
     """Save every file in *output* into *folder*; returns their paths, in the order of the output.
 
-    output: a result of ``client.run`` or ``client.parse_output``; files are found in lists,
-        mappings, structs and dataclasses.
-    folder: is made if it does not exist.
-    overwrite: replace existing files. Otherwise a file whose name is taken gets a number. Two
-        files of one call never get the same name; they are numbered in their order.
-    concurrency: how many files are saved at a time.
-    name: makes the name of a file from its number (from 1) and the name that its host gives. The
-        result is made safe: it never leaves the folder.
-    on_progress: is called on the event loop after each piece of a file.
-
     The first error cancels the other files and is raised; see `FileOutput.save`.
+
+    Example:
+        output = await client.run("owner/name", {"prompt": "Hi"})
+        paths = await save_all(output, "pictures")
+
+    Args:
+        output: A result of ``client.run`` or ``client.parse_output``; files are found in lists,
+            mappings, structs and dataclasses.
+        folder: A folder, which is made if it does not exist.
+        overwrite: Whether to replace existing files. Otherwise a file whose name is taken gets a
+            number. Two files of one call never get the same name; they are numbered in their order.
+        concurrency: How many files are saved at a time.
+        name: Makes the name of a file from its number (from 1) and the name that its host gives.
+            The result is made safe: it never leaves the folder.
+        on_progress: Called on the event loop after each piece of a file.
+
+    Raises:
+        InvalidArgumentError: *output* is a prediction, whose files are URLs.
+        FileError: A file cannot be fetched or saved.
     """
     if isinstance(output, Prediction | Training):
         raise InvalidArgumentError(

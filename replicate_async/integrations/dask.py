@@ -65,6 +65,8 @@ else:
 
     T = TypeVar("T")
 
+__all__ = ["DaskBatch", "run_on_dask"]
+
 R = TypeVar("R")
 
 
@@ -272,7 +274,12 @@ class DaskBatch(Generic[T]):
         await self._batch.aclose()
 
     def stop(self, *, drain: bool = True) -> None:
-        """Create nothing more; the loop over the batch then ends. See `Batch.stop`."""
+        """Create nothing more; the loop over the batch then ends.
+
+        Args:
+            drain: Whether predictions that run are awaited; otherwise they are canceled or not, as
+                *on_exit* says.
+        """
         stop = partial(self._batch.stop, drain=drain)
         if self._dask.asynchronous:
             stop()

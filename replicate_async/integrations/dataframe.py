@@ -46,8 +46,16 @@ def with_results(
 
     An output that is no text is JSON, a list of strings too, unless the model's schema says that it
     is one text in chunks (``result.is_text``): give ``client.batch`` ``type=str`` to have the text
-    of a model whose schema was not looked up. A lazy frame comes back collected. Rows without a
-    result have neither. Raises `InvalidArgumentError` when there are such columns already.
+    of a model whose schema was not looked up. Rows without a result have neither.
+
+    Args:
+        frame: The data frame that the batch ran over; a lazy one comes back collected.
+        results: The results of the batch, in any order.
+        output: The name of the column with the outputs.
+        error: The name of the column with the errors.
+
+    Raises:
+        InvalidArgumentError: *frame* has such a column already.
     """
     import narwhals as nw  # noqa: PLC0415 - an extra
 

@@ -11,11 +11,22 @@ if TYPE_CHECKING:
     from replicate_async.runs.batch.results import BatchProgress
 
 
+__all__ = ["ProgressBar"]
+
+
 class ProgressBar:
     """A bar to pass as *on_progress* of ``client.batch``; use it with ``with``.
 
-    *description* stands before it. In a notebook it is the notebook's own widget. *file* is where
-    it is drawn, standard error unless set.
+    In a notebook it is the notebook's own widget.
+
+    Example:
+        with ProgressBar("pictures") as bar:
+            async for result in client.batch("owner/name", inputs, on_progress=bar):
+                ...
+
+    Args:
+        description: A text before the bar.
+        file: Where the bar is drawn; by default standard error.
     """
 
     def __init__(self, description: str | None = None, *, file: TextIO | None = None) -> None:

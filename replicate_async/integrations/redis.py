@@ -201,7 +201,8 @@ class RedisLimiter:
         outage_timeout: Seconds for which Redis may be out before the requests that wait raise
             `LimiterError`; 600. Nothing was sent for them.
 
-    Raises `InvalidArgumentError` for an argument that is out of range.
+    Raises:
+        InvalidArgumentError: An argument is out of range.
     """
 
     def __init__(
@@ -254,9 +255,13 @@ class RedisLimiter:
             await self._redis.aclose()
 
     async def acquire(self, kind: BucketName) -> None:
-        """Wait until one more request of this *kind* may be sent.
+        """Wait until one more request may be sent.
 
-        Raises `LimiterError` when Redis has been out for *outage_timeout*, or refuses.
+        Args:
+            kind: The kind of the request: "create", "get" or "other".
+
+        Raises:
+            LimiterError: Redis has been out for *outage_timeout*, or refuses.
         """
         queue = self._queues[kind]
         if queue.allowed.per_minute is None:
@@ -279,7 +284,13 @@ class RedisLimiter:
     def on_rate_limited(
         self, kind: BucketName, seconds: float, per_minute: float | None = None
     ) -> None:
-        """Hold back all processes for *seconds*, 60 at most, and then to *per_minute*."""
+        """Hold requests of all processes back after a 429.
+
+        Args:
+            kind: The kind of the requests.
+            seconds: How long they are held back; 60 at most.
+            per_minute: The rate that the API named for afterwards, if it did.
+        """
         queue = self._queues[kind]
         if queue.allowed.per_minute is None or self._closed:
             return

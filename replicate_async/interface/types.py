@@ -91,6 +91,11 @@ class InputFile:
     """An input file, already fetched.
 
     A large one is on disk until the run ends; `data` reads all of it, `open` piece by piece.
+
+    Args:
+        data: The bytes, or the path of a file with them.
+        name: The name of the file.
+        content_type: The media type, if it is known.
     """
 
     __slots__ = ("_data", "_path", "content_type", "name")
@@ -139,7 +144,13 @@ class InputFile:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a model returns; the prediction's output holds its URL."""
+    """A file that a model returns; the prediction's output holds its URL.
+
+    Args:
+        data: The bytes.
+        name: The name of the file; "output".
+        content_type: The media type; guessed from the name unless given.
+    """
 
     data: bytes
     name: str = "output"

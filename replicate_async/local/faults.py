@@ -17,10 +17,11 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 @dataclass
 class Fault:
-    """One fault of an operation, for the next `left` requests."""
+    """One fault of an operation; the other fields are the arguments of `Faults.add`."""
 
     operation: str
     left: int
+    """For how many more requests."""
     status: int | None = None
     body: bytes | None = None
     content_type: str = PROBLEM_JSON
@@ -34,6 +35,7 @@ class Fault:
     reset: bool = False
     perform: bool = True
     happened: int = 0
+    """How many requests had it."""
 
     @property
     def mark(self) -> dict[str, str]:
@@ -72,6 +74,7 @@ class Faults:
     ) -> Fault:
         """Add a fault to the next *times* requests of *operation*, after the faults added before.
 
+        Example:
             server.faults.add("predictions.create", status=503)
 
         Args:
@@ -116,7 +119,11 @@ class Faults:
         self._faults.clear()
 
     def take(self, operation: str) -> Fault | None:
-        """Return the fault for a request of *operation*, and count it."""
+        """Return the fault for a request, and count it.
+
+        Args:
+            operation: The operationId of the request.
+        """
         for fault in self._faults:
             if fault.operation in {operation, EVERYTHING}:
                 fault.left -= 1

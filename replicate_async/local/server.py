@@ -44,6 +44,7 @@ class LocalReplicate:
     It keeps real state and really runs its models. It starts once; leaving the context cancels
     every run and closes every connection.
 
+    Example:
         async with LocalReplicate() as server:
             client = Replicate(server.api_token, base_url=server.url)
 
@@ -128,6 +129,7 @@ class LocalReplicate:
         asynchronous, a generator of either kind, or a class with a method `predict`, whose `setup`
         is called before the first prediction.
 
+        Example:
             @server.model("acme/resize")
             def resize(image: InputFile, width: int = 512) -> OutputFile: ...
 
@@ -240,7 +242,13 @@ class LocalReplicate:
     def add_account(
         self, username: str, *, type: str = "user", api_token: str | None = None
     ) -> str:
-        """Add a second account, a "user" or an "organization", and return its API token."""
+        """Add a second account and return its API token.
+
+        Args:
+            username: The name of the account.
+            type: "user" or "organization".
+            api_token: The token of the account; random unless given.
+        """
         token = api_token or ids.api_token()
         account = Account(username=username, name=username.title(), type=type)
         self._services.store.add_account(account, token)
@@ -249,7 +257,17 @@ class LocalReplicate:
     def add_collection(
         self, slug: str, models: Sequence[str], *, name: str | None = None, description: str = ""
     ) -> None:
-        """Add a collection of *models*, each the "owner/name" of a registered model."""
+        """Add a collection of models.
+
+        Args:
+            slug: The name of the collection in URLs.
+            models: The "owner/name" of registered models.
+            name: The title; made of *slug* unless given.
+            description: One sentence.
+
+        Raises:
+            KeyError: A model is not registered.
+        """
         store = self._services.store
         title = name or slug.replace("-", " ").capitalize()
         store.collections[slug] = Collection(
@@ -260,6 +278,10 @@ class LocalReplicate:
         """Return the query of files.download for a file of the token's account.
 
         The API does not publish the key that signs downloads; this is for tests.
+
+        Args:
+            file_id: The id of the file.
+            expiry: Until when the link holds, in Unix seconds.
         """
         signature = self._services.store.files.signature(self.username, file_id, expiry)
         return {"owner": self.username, "expiry": str(expiry), "signature": signature}
@@ -268,11 +290,14 @@ class LocalReplicate:
         """Move the server's clock forward: deadlines, expiries and retries fall due.
 
         A test of an hour then takes no time.
+
+        Args:
+            seconds: By how much.
         """
         self._services.clock.advance(seconds)
 
     async def start(self) -> None:
-        """Listen; `async with` does this."""
+        """Listen; ``async with`` does this."""
         if self._listener.running or self._closed:
             raise RuntimeError("a LocalReplicate starts once; make another one")
         try:
@@ -282,7 +307,7 @@ class LocalReplicate:
             raise
 
     async def close(self) -> None:
-        """Cancel every run and close every connection; `async with` does this."""
+        """Cancel every run and close every connection; ``async with`` does this."""
         if self._closed:
             return
         self._closed = True

@@ -10,7 +10,13 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class RateLimits:
-    """Requests a minute, by bucket; zero is no limit."""
+    """Requests a minute, by bucket; zero is no limit.
+
+    Args:
+        create: Creates of predictions; 600.
+        get: Calls of ``predictions.get``; 60,000.
+        other: Other calls; 3,000.
+    """
 
     create: int = 600
     get: int = 60_000
@@ -27,8 +33,9 @@ class Settings:
     """How an embedded server behaves; times are in seconds, sizes in bytes."""
 
     rate_limits: RateLimits = RateLimits()
+    """Requests a minute, beyond which the answer is a 429."""
     concurrency: int = 100
-    """Predictions of one version at once, and trainings; further ones stay `starting`."""
+    """Predictions of one version at once, and trainings; further ones stay ``starting``."""
     run_timeout: float = 1800.0
     """How long a run may take before it fails."""
     data_retention: float = 3600.0
@@ -36,36 +43,44 @@ class Settings:
     file_expiry: float = 24 * 3600.0
     """How long an upload is kept."""
     sync_wait_cap: float = 60.0
-    """The longest that `Prefer: wait` holds a request open."""
+    """The longest that ``Prefer: wait`` holds a request open."""
     sync_answer: Literal["succeeded", "processing"] = "succeeded"
     """Status of a run that ended within the wait: the service has answered with either."""
     head_timeout: float = 10.0
     """How long the head of a request may take before its connection is closed."""
     cancel_after_minimum: float = 5.0
+    """The shortest ``Cancel-After`` that is accepted."""
     cancel_after_maximum: float = 24 * 3600.0
+    """The longest ``Cancel-After`` that is accepted."""
     empty_output: Literal["nulls", "absent"] = "nulls"
     """Whether a fresh run shows an empty output as null, or leaves the key out as in 2023."""
     timestamp_digits: int | None = None
     """Fractional digits of every timestamp; None for 3 or 6, as the service's two halves differ."""
     stream_logs: bool = False
-    """Whether streams carry `logs` events, which clients accept but the API does not document."""
+    """Whether streams carry ``logs`` events, which clients accept but the API does not document."""
     stream_idle_timeout: float = 300.0
     """How long a stream may be silent before it is closed with nchan's 408 comment."""
     stream_linger: float = 1.0
-    """How long a stream stays open after its `done`."""
+    """How long a stream stays open after its ``done``."""
     webhook_throttle: float = 0.5
+    """How long after a webhook for output or logs the next one is held back."""
     webhook_timeout: float = 5.0
+    """How long the receiver of a webhook may take to answer."""
     webhook_retry_span: float = 60.0
     """How long after completion the terminal webhook is still tried."""
     allow_hosts: tuple[str, ...] = LOOPBACK
     """Hosts that webhooks and file inputs may reach; "*" adds every public address."""
     host_names: tuple[str, ...] = ()
-    """Further names by which clients may address the server in `Host`."""
+    """Further names by which clients may address the server in ``Host``."""
     max_body: int = 20 * 1024 * 1024
+    """The largest body of a request that is not an upload."""
     max_file: int = 100 * 1000 * 1000
     """The size from which uploads, and file inputs from other hosts, are too large."""
     max_models: int = 1000
+    """How many models clients may create."""
     stored_files: int = 2 * 1000 * 1000 * 1000
     """Bytes of uploads, and of output files, that are kept; then the oldest is dropped."""
     page_size: int = 100
+    """Items on a page of a listing."""
     model_page_size: int = 25
+    """Items on a page of the listing of models."""

@@ -45,10 +45,15 @@ def is_dataframe(value: object) -> bool:
 
 
 def rows(frame: object) -> Iterator[dict[str, object]]:
-    """Yield the rows of *frame* as inputs, by column; missing values are None, so left out.
+    """Yield the rows of a data frame as inputs, by column; missing values are None, so left out.
 
-    A cell that is a list or an array is a list, however many items it has. A lazy frame is
-    collected. Raises `InvalidArgumentError` for other objects, and for two columns of one name.
+    A cell that is a list or an array is a list, however many items it has.
+
+    Args:
+        frame: A data frame of polars, pandas or pyarrow; a lazy one is collected.
+
+    Raises:
+        InvalidArgumentError: It is no data frame, or two columns have one name.
     """
     import narwhals as nw  # noqa: PLC0415 - an extra
 

@@ -178,6 +178,9 @@ class Deployments(Resource):
 
         The other arguments are those of ``client.run``, as are the errors.
 
+        Example:
+            output = await client.deployments.run("owner/name", {"prompt": "Hi"})
+
         Args:
             deployment: The deployment, "owner/name".
             input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.

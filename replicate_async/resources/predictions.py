@@ -265,6 +265,11 @@ class Predictions(Resource):
     ) -> Stream:
         """Return the output of an existing prediction as it is made; use it with ``async with``.
 
+        Example:
+            async with client.predictions.stream(prediction.id) as stream:
+                async for text in stream.text():
+                    print(text, end="")
+
         Args:
             prediction: The id, or a snapshot of the prediction.
             last_event_id: Where an earlier stream ended (its ``last_event_id``); by default the

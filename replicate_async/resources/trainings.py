@@ -92,6 +92,12 @@ class Trainings(Resource):
     ) -> Training:
         """Start a training, which makes a new version of a model (trainings.create).
 
+        Example:
+            training = await client.trainings.create(
+                "owner/trainer", destination="me/mine", input={"data": Path("data.zip")}
+            )
+            training = await client.trainings.wait(training)
+
         Args:
             model: The version to start from, "owner/name:version", or a `TypedModel`, which checks
                 the input. Of "owner/name" the latest version is looked up.

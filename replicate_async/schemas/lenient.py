@@ -20,10 +20,15 @@ _MALFORMED: Final = "JSON is malformed"
 
 
 def decode_leniently(body: bytes, type: type[T]) -> T:
-    """Decode the JSON *body* as a *type*; several times slower than `msgspec.json.decode`.
+    """Decode the JSON *body* as a *type*; several times slower than ``msgspec.json.decode``.
 
-    Raises `msgspec.DecodeError` when *body* is not JSON, and `msgspec.ValidationError` when a
-    required field does not fit.
+    Args:
+        body: The body of an answer.
+        type: The struct, or another type that msgspec decodes.
+
+    Raises:
+        msgspec.DecodeError: *body* is not JSON.
+        msgspec.ValidationError: A required field does not fit.
     """
     try:
         value = json.loads(body.decode("utf-8-sig", errors="replace"), strict=False)
@@ -35,7 +40,11 @@ def decode_leniently(body: bytes, type: type[T]) -> T:
 
 
 def without_surrogates(value: T) -> T:
-    """Return a JSON *value* with U+FFFD for each lone surrogate: encoders refuse surrogates."""
+    """Return a JSON *value* with U+FFFD for each lone surrogate, which encoders refuse.
+
+    Args:
+        value: A string, number, list or mapping, as a JSON decoder returns it.
+    """
     return cast("T", _without_surrogates(value))
 
 

@@ -28,11 +28,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     percentage: float
     """From 0 to 1."""
     current: int
+    """Steps that are done."""
     total: int
+    """All steps."""
 
     @classmethod
     def parse(cls, logs: str | None) -> Progress | None:
-        """Return the last progress bar (of tqdm's form) in *logs*, or None without one."""
+        """Return the last progress bar (of tqdm's form) in logs, or None without one.
+
+        Args:
+            logs: The logs of a run.
+        """
         bars = _BAR.findall(logs or "")
         if not bars:
             return None
@@ -53,12 +59,18 @@ def decode_output(
 ) -> T:
     """Return *output* as a *type*, which is any type that msgspec decodes.
 
-    A list of text chunks is joined where the type takes a string and no list. *is_text* tells
-    whether the model's schema says that a list is one text; with None, where no schema is known, a
-    list of strings without a URL is one text. *dec_hook* is msgspec's.
+    A list of text chunks is joined where the type takes a string and no list.
 
-    Raises `msgspec.ValidationError` when the output is not a *type*, and `TypeError` for a type
-    that msgspec does not decode.
+    Args:
+        output: The output of a prediction.
+        type: The type, such as ``str`` or ``list[str]``.
+        dec_hook: Decodes types that msgspec does not know, as msgspec describes it.
+        is_text: Whether the model's schema says that a list is one text; None where no schema is
+            known, and a list of strings without a URL is one text.
+
+    Raises:
+        msgspec.ValidationError: The output is not a *type*.
+        TypeError: It is a type that msgspec does not decode.
     """
     try:
         return msgspec.convert(output, type, dec_hook=dec_hook)

@@ -45,11 +45,13 @@ def to_ui_message_stream(
 
     Text comes as deltas (all that is ready in one), files as file parts.
 
-    ping: seconds of silence before a comment keeps the connection open; None for never.
-    message_id: the id of the message; by default that of the prediction.
-    logs: send the logs too, as transient ``data-logs`` parts.
-    error_message: returns the text of the error part for an error.
-    shutdown: ends the message with an error part when the server stops.
+    Args:
+        stream: An entered stream, of ``client.stream`` or `Viewers.stream`.
+        ping: Seconds of silence before a comment keeps the connection open; 15. None for never.
+        message_id: The id of the message; by default that of the prediction.
+        logs: Whether to send the logs too, as transient ``data-logs`` parts.
+        error_message: Returns the text of the error part; by default `public_message`.
+        shutdown: Ends the message with an error part when the server stops.
     """
     encoder = _Message(stream, message_id, error_message, logs=logs)
     return encode_stream(stream, encoder, ping, shutdown)

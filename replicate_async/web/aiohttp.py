@@ -30,6 +30,8 @@ from replicate_async.web.shutdown import StreamShutdown
 from replicate_async.web.sse import SSE_HEADERS, to_sse
 from replicate_async.web.text import TEXT_HEADERS, to_text
 
+__all__ = ["send_sse", "send_text", "send_ui_message"]
+
 _LOOK_EVERY: Final = 0.4
 """Seconds between looks at whether the browser is there: aiohttp does not tell a handler."""
 

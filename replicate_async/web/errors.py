@@ -19,10 +19,13 @@ _ABOUT_THE_REQUEST: Final = frozenset({400, 404, 409, 413, 422, 429})
 
 
 def error_status(error: ReplicateError) -> int:
-    """Return the HTTP status that a browser should get for *error*.
+    """Return the HTTP status that a browser should get for an error.
 
     A status about the request is passed on. A problem between this server and the API, such as a
     wrong token, is a 502 (504 for a timeout, 503 if the API answered that).
+
+    Args:
+        error: The error that was raised when the stream was entered.
     """
     if isinstance(error, APIStatusError):
         if error.status in _ABOUT_THE_REQUEST or error.status == 503:
@@ -34,14 +37,22 @@ def error_status(error: ReplicateError) -> int:
 
 
 def error_headers(error: ReplicateError) -> dict[str, str]:
-    """Return the headers for `error_status`: ``Retry-After`` if the API sent it."""
+    """Return the headers for `error_status`: ``Retry-After`` if the API sent it.
+
+    Args:
+        error: The error that was raised when the stream was entered.
+    """
     after = error.retry_after if isinstance(error, APIStatusError) else None
     headers = {"Cache-Control": "no-store"}
     return headers if after is None else {**headers, "Retry-After": str(math.ceil(after))}
 
 
 def public_message(error: Exception) -> str:
-    """Return what a user may read about *error*: the text of the model, or a general one."""
+    """Return what a user may read about an error: the text of the model, or a general one.
+
+    Args:
+        error: An error of the stream, or of the program.
+    """
     if isinstance(error, PredictionCanceled):
         return "The run was canceled."
     if isinstance(error, PredictionError):

@@ -2,9 +2,9 @@
 
 @app.get("/story", response_class=EventSourceResponse)
 async def story() -> AsyncIterable[ServerSentEvent]:
-async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
-async for event in to_server_sent_events(stream):
-yield event
+    async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
+        async for event in to_server_sent_events(stream):
+            yield event
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ try:
 except ImportError as _missing:
     raise ImportError("This needs FastAPI 0.141 or later: pip install -U fastapi.") from _missing
 
+__all__ = ["to_server_sent_events"]
+
 # Earlier ones lose the line ends of a text that ends with one.
 if tuple(map(int, _version.split(".")[:2])) < (0, 141):
     raise ImportError(f"This needs FastAPI 0.141, not {_version}: pip install -U fastapi.")
@@ -41,9 +43,14 @@ async def to_server_sent_events(
     error_message: ErrorMessage = public_message,
     shutdown: StreamShutdown | None = None,
 ) -> AsyncGenerator[ServerSentEvent, None]:
-    """Yield the events of an entered *stream*; the options are those of `to_sse`.
+    """Yield the events of an entered *stream* for FastAPI, which sends the heartbeats.
 
-    FastAPI sends the heartbeats.
+    Args:
+        stream: An entered stream, of ``client.stream`` or `Viewers.stream`.
+        resume: Where the browser left off, from `resume_point`.
+        logs: Whether to send ``logs`` events too. Logs may hold what users should not see.
+        error_message: Returns the ``detail`` for an error; by default `public_message`.
+        shutdown: Ends the events without a ``done`` when the server stops; the browser reconnects.
     """
     parser = Parser(_LARGEST_EVENT)
     pieces = to_sse(

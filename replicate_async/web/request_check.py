@@ -18,10 +18,12 @@ _JSON: Final = "application/json"
 
 
 class RequestRefusal(NamedTuple):
-    """Why a request should be refused: the *status* of the answer, and words for its *detail*."""
+    """Why a request should be refused."""
 
     status: int
+    """The HTTP status of the answer."""
     detail: str
+    """What is wrong, for the body of the answer."""
 
 
 def request_refusal(

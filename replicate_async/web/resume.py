@@ -16,17 +16,16 @@ _FIT_FOR_A_HEADER: Final = re.compile(r"[\x20-\x7e]{0,200}")
 
 
 class ResumePoint(NamedTuple):
-    """Where a browser left off; `resume_point` reads it from a request.
-
-    *prediction_id* and *last_event_id* are what ``predictions.stream`` takes. *chars_sent* is the
-    number of characters of output that the browser has, its place where events have no id.
-    *finished* says that it has seen the end: a 204 keeps it from reconnecting.
-    """
+    """Where a browser left off; `resume_point` reads it from a request."""
 
     prediction_id: str
+    """The prediction, for ``predictions.stream``."""
     last_event_id: str = ""
+    """The event to go on after, for ``predictions.stream``."""
     chars_sent: int = 0
+    """The characters of output that the browser has: its place where events have no id."""
     finished: bool = False
+    """Whether it has seen the end; a 204 keeps it from reconnecting."""
 
     def __str__(self) -> str:
         if self.finished:
@@ -35,7 +34,14 @@ class ResumePoint(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ResumePoint:
-        """Return the point in the id of an event; raises `InvalidArgumentError`."""
+        """Return the point in the id of an event.
+
+        Args:
+            text: The id, as `to_sse` sent it.
+
+        Raises:
+            InvalidArgumentError: It is not the id of such an event.
+        """
         match = _ID.fullmatch(text)
         if match is None:
             raise InvalidArgumentError(
@@ -67,8 +73,13 @@ def resume_point(
     """Return where the browser that sends this request left off, or None if it begins.
 
     An ``EventSource`` that reconnects sends the header ``Last-Event-ID``. A page that was loaded
-    again can send ``last_event_id`` in *query*; the header is preferred. An id that is malformed,
-    or of another prediction than *prediction_id*, is ignored.
+    again can send ``last_event_id`` in the query; the header is preferred. An id that is malformed
+    is ignored.
+
+    Args:
+        headers: The headers of the request, their names in any case.
+        query: The query of the request.
+        prediction_id: The prediction that is asked for; an id of another one is ignored.
     """
     sources = [header_value(headers, "last-event-id")]
     if query is not None:

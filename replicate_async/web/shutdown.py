@@ -62,7 +62,11 @@ class StreamShutdown:
 
     @contextmanager
     def ends(self, events: ReadAhead) -> Generator[None]:
-        """Interrupt *events* when the streams have to end."""
+        """Interrupt events when the streams have to end.
+
+        Args:
+            events: The events of an open stream, as an encoder reads them.
+        """
         if self._ended:
             events.interrupt()
         self._open.add(events)

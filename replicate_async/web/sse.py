@@ -48,11 +48,18 @@ def to_sse(
     run succeeded. ``done`` is always sent, also when reading the stream fails. Line ends within the
     data arrive as LF.
 
-    ping: seconds of silence before a comment keeps the connection open; None for never.
-    resume: where the browser left off, from `resume_point`.
-    logs: send ``logs`` events too. Logs may hold what users should not see.
-    error_message: returns the ``detail`` for an error.
-    shutdown: ends the events without a ``done`` when the server stops; the browser reconnects.
+    Example:
+        async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
+            async for piece in to_sse(stream):
+                await response.write(piece)
+
+    Args:
+        stream: An entered stream, of ``client.stream`` or `Viewers.stream`.
+        ping: Seconds of silence before a comment keeps the connection open; 15. None for never.
+        resume: Where the browser left off, from `resume_point`.
+        logs: Whether to send ``logs`` events too. Logs may hold what users should not see.
+        error_message: Returns the ``detail`` for an error; by default `public_message`.
+        shutdown: Ends the events without a ``done`` when the server stops; the browser reconnects.
     """
     encoder = _Events(stream, resume, error_message, logs=logs)
     return encode_stream(stream, encoder, ping, shutdown)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from starlette.background import BackgroundTask
     from starlette.types import Receive, Scope, Send
 
+__all__ = ["SSEResponse", "TextResponse", "UIMessageResponse"]
+
 _PING: Final = 15.0
 _SEND_TIMEOUT: Final = 60.0
 _Encode = Callable[[EventStream], AsyncGenerator[bytes, None]]

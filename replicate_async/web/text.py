@@ -26,8 +26,15 @@ def to_text(
     """Yield the output of an entered *stream* as UTF-8 text, as it comes.
 
     Plain text has no heartbeats and no errors. Errors are raised, so that the connection breaks off
-    and the reader does not take a part for the whole text: `StreamError` when the model failed, and
-    `ConnectionAbortedError` when *shutdown* ends the stream. After a cancel the text just ends.
+    and the reader does not take a part for the whole text. After a cancel the text just ends.
+
+    Args:
+        stream: An entered stream, of ``client.stream`` or `Viewers.stream`.
+        shutdown: Ends the text when the server stops.
+
+    Raises:
+        StreamError: The model failed.
+        ConnectionAbortedError: *shutdown* ended the stream.
     """
     return encode_stream(stream, _Text(), None, shutdown)
 

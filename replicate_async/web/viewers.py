@@ -27,6 +27,10 @@ class Viewers:
     not. Therefore a prediction is cancelled when no browser has streamed it for *grace_period*
     seconds. Only the browsers of one process are counted: behind several processes, route those of
     a prediction to the same one. Use it with ``async with``, or call `aclose` at the end.
+
+    Args:
+        client: The client that made the predictions; it is not closed.
+        grace_period: Seconds that a page may take to reconnect; 3.
     """
 
     def __init__(self, client: Replicate, *, grace_period: float = GRACE_PERIOD) -> None:
@@ -43,7 +47,11 @@ class Viewers:
         await self.aclose()
 
     def track(self, prediction: Prediction) -> None:
-        """Cancel *prediction*, which was just created, unless a browser begins to stream it."""
+        """Cancel a prediction unless a browser begins to stream it.
+
+        Args:
+            prediction: A prediction that was just created.
+        """
         if not prediction.done and not self._viewers[prediction.id]:
             self._start_timer(prediction.id)
 

@@ -48,10 +48,10 @@ class LocalGateway:
     as the service writes them, answers a GET from its cache, and repeats what failed with a 5xx,
     unless a request forbids it.
 
+    Example:
         async with LocalReplicate() as server, LocalGateway(server) as gateway:
-            client = Replicate(
-                server.api_token, base_url=gateway.url, headers=gateway.headers
-            )
+            token, headers = server.api_token, gateway.headers
+            client = Replicate(token, base_url=gateway.url, headers=headers)
 
     Args:
         server: The embedded server.

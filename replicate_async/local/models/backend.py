@@ -22,11 +22,20 @@ class RunLog(Protocol):
         ...
 
     def log(self, text: str) -> None:
-        """Append *text* to the logs; a newline is added if it ends without one."""
+        """Append a line to the logs.
+
+        Args:
+            text: The line; a newline is added if it ends without one.
+        """
         ...
 
     def metric(self, name: str, value: float | str) -> None:
-        """Set one of the metrics."""
+        """Set one of the metrics.
+
+        Args:
+            name: The name of the metric, such as "input_token_count".
+            value: Its value, which replaces an earlier one.
+        """
         ...
 
 
@@ -34,14 +43,22 @@ class RunHandle(RunLog, Protocol):
     """The run that a backend executes, as the server gives it."""
 
     async def fetch(self, url: str, folder: InputFolder) -> InputFile:
-        """Get an input file: an https or data URL, or one of the server's own files.
+        """Get an input file.
 
-        A large one is written into *folder*.
+        Args:
+            url: An https or data URL, or that of one of the server's own files.
+            folder: Where a large file is written.
         """
         ...
 
     async def save(self, content: bytes | Path, name: str, content_type: str | None) -> str:
-        """Keep an output file and return its URL; a file at a path is copied."""
+        """Keep an output file and return its URL.
+
+        Args:
+            content: The bytes, or the path of a file, which is copied.
+            name: The name of the file.
+            content_type: The media type; guessed from the name unless given.
+        """
         ...
 
 
@@ -49,7 +66,9 @@ class Trained(NamedTuple):
     """The result of a training: its weights, and the backend that runs with them."""
 
     backend: ModelBackend
+    """The new version of the model."""
     weights: bytes
+    """The weights, which the training's output links to."""
 
 
 @runtime_checkable
@@ -96,6 +115,9 @@ class ModelBackend(Protocol):
 
         It is called before the first prediction, and again after it has raised. Its error
         fails the waiting predictions, whose logs then hold the text passed to *log*.
+
+        Args:
+            log: Takes a line for the logs.
         """
         ...
 
@@ -106,10 +128,19 @@ class ModelBackend(Protocol):
     def predict(self, input: Mapping[str, Any], run: RunHandle) -> AsyncGenerator[Any]:
         """Yield the output as JSON values: one, or one for each item.
 
-        *input* is valid by the schema. Closing the generator stops the prediction.
+        Closing the generator stops the prediction.
+
+        Args:
+            input: The input, valid by the schema.
+            run: The run, for its files, logs and metrics.
         """
         ...
 
     async def train(self, input: Mapping[str, Any], run: RunHandle) -> Trained:
-        """Train with *input*; `setup` need not have been called."""
+        """Train a new version; `setup` need not have been called.
+
+        Args:
+            input: The input, valid by the schema ``TrainingInput``.
+            run: The run, for its files, logs and metrics.
+        """
         ...

@@ -58,15 +58,28 @@ class CurrentRun:
         return self.stopping or self._log.canceled
 
     def log(self, text: str) -> None:
-        """Append *text* to the logs, after the line that `print` left open."""
+        """Append a line to the logs, after the line that ``print`` left open.
+
+        Args:
+            text: The line; a newline is added if it ends without one.
+        """
         self._lines_to_logs([*self._lines.flush(), text])
 
     def write(self, text: str) -> None:
-        """Append the lines that *text* completes to the logs."""
+        """Append text to the logs as soon as its lines are complete.
+
+        Args:
+            text: A part of a line, or several lines.
+        """
         self._lines_to_logs(self._lines.feed(text))
 
     def metric(self, name: str, value: float | str) -> None:
-        """Set one of the prediction's metrics."""
+        """Set one of the prediction's metrics.
+
+        Args:
+            name: The name of the metric, such as "input_token_count".
+            value: Its value, which replaces an earlier one.
+        """
         self._on_loop(lambda: self._log.metric(name, value))
 
     def end(self) -> None:
@@ -98,8 +111,8 @@ CURRENT: contextvars.ContextVar[CurrentRun | None] = contextvars.ContextVar("run
 def current_run() -> CurrentRun:
     """Return the run that the calling model is executing.
 
-    Raises `RuntimeError` outside of a model, and in threads that a model started without its
-    context.
+    Raises:
+        RuntimeError: No model is running here, or it started this thread without its context.
     """
     run = CURRENT.get()
     if run is None:
@@ -108,7 +121,11 @@ def current_run() -> CurrentRun:
 
 
 def log(*values: object) -> None:
-    """Write *values* to the logs of the running model, or to stdout when none is running."""
+    """Write to the logs of the running model, or to stdout when none is running.
+
+    Args:
+        values: What is written, with spaces between, as ``print`` does.
+    """
     text = " ".join(str(value) for value in values)
     run = CURRENT.get()
     if run is None:

@@ -126,7 +126,11 @@ class ModelFunction:
         self.output: OutputKind = output_kind(self._signature)
 
     async def setup(self, log: Callable[[str], object]) -> None:
-        """Make an instance of the class and call its `setup`; a function needs nothing."""
+        """Make an instance of the class and call its ``setup``; a function needs nothing.
+
+        Args:
+            log: Takes a line for the logs.
+        """
         if self._class is None:
             return
         make, name = self._class, self._setup_weights
@@ -151,6 +155,10 @@ class ModelFunction:
         Unknown keys of *input* are ignored and defaults filled in. An exception of the model is
         raised here. Closing the generator stops the model at its next step and runs its
         ``finally`` blocks; one that does not return is abandoned.
+
+        Args:
+            input: The input, valid by the schema.
+            run: The run, for its files, logs and metrics.
         """
         function = self._predict
         if self._class is not None:
@@ -171,9 +179,14 @@ class ModelFunction:
                 yield value
 
     async def train(self, input: Mapping[str, Any], run: RunHandle) -> Trained:
-        """Train with *input*.
+        """Train a new version; the training function's errors are raised as they are.
 
-        Raises what the training function raises, and `RuntimeError` if there is none.
+        Args:
+            input: The input, valid by the schema ``TrainingInput``.
+            run: The run, for its files, logs and metrics.
+
+        Raises:
+            RuntimeError: There is no training function, or it returned no weights.
         """
         if self._train is None:
             raise RuntimeError("the model cannot be trained: it was made without train=")
@@ -184,7 +197,11 @@ class ModelFunction:
         raise RuntimeError("the training ended without weights")
 
     def with_weights(self, weights: bytes) -> ModelFunction:
-        """Return a new version of the model, which runs with *weights*."""
+        """Return a new version of the model.
+
+        Args:
+            weights: The weights that it runs with.
+        """
         return ModelFunction(
             self._source,
             train=self._train,

@@ -74,19 +74,28 @@ class Batch(Generic[T]):
     def stop(self, *, drain: bool = True) -> None:
         """Create nothing more; the loop over the batch then ends.
 
-        With *drain*, predictions that run are awaited; without, they are canceled or not as
-        *on_exit* says. Call it in the event loop, such as from a signal handler.
+        Call it in the event loop, such as from a signal handler.
+
+        Args:
+            drain: Whether predictions that run are awaited; otherwise they are canceled or not, as
+                *on_exit* says.
         """
         self._scheduler.stop(drain=drain, reason="stop")
 
     @property
     def summary(self) -> BatchSummary:
-        """The summary so far."""
+        """The counts of the batch so far; as text, one line.
+
+        Example:
+            async with client.batch("owner/name", inputs) as batch:
+                results = [result async for result in batch]
+            print(batch.summary)
+        """
         return self._scheduler.summary()
 
     @property
     def progress(self) -> BatchProgress:
-        """The progress so far."""
+        """The progress so far, with the rate and the time that is left."""
         return self._scheduler.stats.progress()
 
     @property

@@ -25,16 +25,21 @@ MAX_RUNNING: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class BatchTimeouts:
-    """How long things are waited for, in seconds."""
+    """How long a batch waits for things, in seconds.
+
+    Args:
+        settle: Until a create that is not in the list is taken never to have happened; 30.
+        margin: By how much the clocks of the API's own machines may differ; 60. Yours does not
+            matter.
+        outage: While the API is out, before a batch is stopped and before an item is called
+            uncertain; 600.
+        retry: Before the first repeat of a failed prediction; 1. Twice as long before the next.
+    """
 
     settle: float = 30.0
-    """Until a create that is not in the list is taken never to have happened."""
     margin: float = 60.0
-    """By how much the clocks of the API's own machines may differ. Yours does not matter."""
     outage: float = 600.0
-    """While the API is out: before a batch is stopped, before an item is called uncertain."""
     retry: float = 1.0
-    """Before the first repeat of a failed prediction; twice as long before the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,7 @@ class UnknownEvent(_Event, frozen=True, gc=False):
 
 
 StreamEvent: TypeAlias = OutputEvent | LogsEvent | ErrorEvent | DoneEvent | UnknownEvent
+"""An event of a `Stream`; ``event.event`` tells which one it is."""
 
 
 class _Body(Struct, frozen=True):

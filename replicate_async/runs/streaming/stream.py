@@ -158,6 +158,13 @@ class Stream:
         """Wait for the end and return the prediction, also one that failed.
 
         Unread events are dropped.
+
+        Example:
+            async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
+                prediction = await stream.final()
+
+        Raises:
+            ClientStateError: The stream is not entered.
         """
         return await self._entered().final()
 

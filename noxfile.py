@@ -127,6 +127,7 @@ def integrations(session: nox.Session) -> None:
         "tests/runs/batch/test_text_outputs.py",
         "tests/test_benchmarks.py",
         "tests/test_docs.py",
+        "tests/test_reference.py",
         "tests/test_scale.py",
     )
     session.run("pytest", "-n", "0", "-m", "", "tests/integrations", *others, *session.posargs)
@@ -158,7 +159,7 @@ def usechat(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the pages and llms.txt into docs/_build/html; a warning is an error."""
-    session.install("-e", ".", *group("docs"))
+    session.install("-e", ".[cli]", *group("docs"))
     session.run("sphinx-build", "-nW", "--keep-going", "docs", "docs/_build/html")
 
 

@@ -13,10 +13,28 @@ author = "the replicate-async maintainers"
 copyright = f"2026, {author}"
 release = version = metadata.version("replicate-async")
 
-extensions = ["myst_parser", "reference", "llms"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "reference", "llms"]
 exclude_patterns = ["_build", "examples", "ext"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
+
+smartquotes = False  # "--local" is an option, and no dash
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
+default_role = "py:obj"  # `Name` in a docstring links to it
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": True,
+    "inherited-members": "object, Struct, BaseException, tuple, Protocol, Mapping, Response",
+}
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+# The packages of extras, so that a build needs none of them.
+autodoc_mock_imports = ["dask", "distributed", "redis"]
+# Names of other packages: their inventories are not at hand.
+nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
 html_title = f"replicate-async {release}"

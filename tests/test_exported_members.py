@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 from types import ModuleType
 from typing import Final, get_origin
 
@@ -166,42 +164,3 @@ async def test_what_a_client_makes_completes_to_public_names_only(name: str) -> 
 
     assert type(made).__name__ == name
     assert shown(made) == {each for each in names if not each.startswith("_")}
-
-
-def methods(value: object, path: str) -> Iterator[tuple[str, Callable[..., object]]]:
-    """Return the public methods of a client or resource and of the resources in it, by path."""
-    for name in sorted(shown(value)):
-        found = getattr(value, name)
-        if inspect.ismethod(found):
-            yield f"{path}.{name}", found
-        elif name != "usage":  # a snapshot of numbers
-            yield from methods(found, f"{path}.{name}")
-
-
-METHODS: Final = dict(methods(replicate_async.Replicate(TOKEN), "client"))
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_methods_docstring_lists_its_parameters_one_to_a_line(name: str) -> None:
-    text = inspect.getdoc(METHODS[name]) or ""
-    listed = re.findall(
-        r"^    (\w+): ", text.partition("Args:\n")[2].partition("Raises:\n")[0], re.MULTILINE
-    )
-
-    parameters = [*inspect.signature(METHODS[name]).parameters.values()]
-    if "arguments are those of" in text:  # all but those that it lists
-        parameters = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
-    if listed or "arguments are those of" not in text:
-        assert listed == [each.name for each in parameters]
-
-
-def test_the_ten_most_used_methods_have_an_example_that_is_python() -> None:
-    examples = {
-        name: dedent(text.partition("Example:\n")[2].partition("\n\n")[0])
-        for name, method in METHODS.items()
-        if "Example:" in (text := inspect.getdoc(method) or "")
-    }
-
-    assert len(examples) >= 10
-    for example in examples.values():
-        ast.parse(f"async def main():\n{example}".replace("\n", "\n    "))

@@ -9,20 +9,23 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import reference
+from sphinx.writers.text import TextTranslator
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-ORDER = ["index", "tutorial", "howto", "errors", "reference", "architecture", "why"]
+ORDER = [
+    *("index", "tutorial", "coming-from", "howto", "cookbook"),
+    *("errors", "reference", "architecture", "why"),
+]
 
 
 def _pages(source: Path) -> list[Path]:
-    pages = [page for page in source.rglob("*.md") if "_build" not in page.parts]
-    return sorted(
-        pages,
-        key=lambda page: (ORDER.index(page.relative_to(source).parts[0].removesuffix(".md")), page),
-    )
+    def order(page: Path) -> tuple[int, bool, Path]:
+        first = page.relative_to(source).parts[0].removesuffix(".md")
+        return ORDER.index(first), page.stem != "index", page
+
+    return sorted((p for p in source.rglob("*.md") if "_build" not in p.parts), key=order)
 
 
 def _write(app: Sphinx, failure: Exception | None) -> None:
@@ -31,10 +34,9 @@ def _write(app: Sphinx, failure: Exception | None) -> None:
     source, out = Path(app.srcdir), Path(app.outdir)
     index, full = ["# replicate-async\n", f"> {_first_paragraph(source / 'index.md')}\n"], []
     for page in _pages(source):
-        text = reference.render(page.read_text())
-        text = re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL).strip()
-        title = re.search(r"^# (.+)$", text, re.MULTILINE)
         link = page.relative_to(source).as_posix()
+        text = _text(app, page, link.removesuffix(".md"))
+        title = re.search(r"^# (.+)$", text, re.MULTILINE)
         (out / link).write_text(f"{text}\n")
         index.append(f"- [{title[1] if title else link}]({link}): {_first_paragraph(page)}")
         full.append(text)
@@ -42,6 +44,18 @@ def _write(app: Sphinx, failure: Exception | None) -> None:
         "\n".join([*index, "", "All of it in one file: llms-full.txt", ""])
     )
     (out / "llms-full.txt").write_text("\n\n---\n\n".join(full) + "\n")
+
+
+def _text(app: Sphinx, page: Path, docname: str) -> str:
+    """Return the page without its contents list; one that is made from the code, as text."""
+    text = page.read_text()
+    if "```{eval-rst}" not in text and "<!-- commands -->" not in text:
+        return re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL).strip()
+    translator = TextTranslator(app.env.get_and_resolve_doctree(docname, app.builder), app.builder)
+    translator.document.walkabout(translator)
+    title, _, _ = text.partition("\n")
+    _, _, body = translator.body.partition("*\n")  # its own title is underlined with asterisks
+    return f"{title}\n{body}".strip()
 
 
 def _first_paragraph(page: Path) -> str:

@@ -18,6 +18,7 @@ ORDER = [
     *("index", "tutorial", "coming-from", "howto", "cookbook"),
     *("errors", "reference", "architecture", "why"),
 ]
+INCLUDE = re.compile(r"```\{literalinclude\} (\S+)\n```")
 
 
 def _pages(source: Path) -> list[Path]:
@@ -50,12 +51,17 @@ def _text(app: Sphinx, page: Path, docname: str) -> str:
     """Return the page without its contents list; one that is made from the code, as text."""
     text = page.read_text()
     if "```{eval-rst}" not in text and "<!-- commands -->" not in text:
-        return re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL).strip()
+        text = re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL).strip()
+        return INCLUDE.sub(lambda found: _program(page.parent / found[1]), text)
     translator = TextTranslator(app.env.get_and_resolve_doctree(docname, app.builder), app.builder)
     translator.document.walkabout(translator)
     title, _, _ = text.partition("\n")
     _, _, body = translator.body.partition("*\n")  # its own title is underlined with asterisks
     return f"{title}\n{body}".strip()
+
+
+def _program(path: Path) -> str:
+    return f"```python\n{path.read_text()}```"
 
 
 def _first_paragraph(page: Path) -> str:

@@ -1,0 +1,34 @@
+"""Caption every picture of a folder, into a CSV file; a second run does only what is new."""
+
+import asyncio
+import csv
+import sys
+from pathlib import Path
+
+from replicate_async import Replicate
+from replicate_async.local import InputFile, LocalReplicate
+
+MODEL = "salesforce/blip"
+
+
+def stand_in(image: InputFile) -> str:
+    return f"Caption: a picture of {image.size} bytes"
+
+
+async def main(folder: str) -> None:
+    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix in {".jpg", ".png"})
+    captions: dict[str, str] = {}
+    async with (
+        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
+        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    ):
+        inputs = [{"image": picture} for picture in pictures]
+        async for result in client.batch(MODEL, inputs, type=str, journal="captions.db"):
+            name = pictures[result.index].name
+            captions[name] = (result.output or f"failed: {result.error}").removeprefix("Caption: ")
+            print("known:" if result.resumed else "new:", name, captions[name])
+    with Path("captions.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "caption"), *sorted(captions.items())])
+
+
+asyncio.run(main(sys.argv[1]))

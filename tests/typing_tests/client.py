@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, assert_never, assert_type
 
 from httpx_sse import ServerSentEvent
 
@@ -12,6 +12,7 @@ from replicate_async import (
     BatchResult,
     DoneEvent,
     ErrorEvent,
+    FileOutput,
     Hardware,
     LogsEvent,
     OutputEvent,
@@ -20,6 +21,7 @@ from replicate_async import (
     Prediction,
     Replicate,
     Stream,
+    StreamEvent,
     Training,
     UnknownEvent,
     Version,
@@ -89,3 +91,42 @@ async def streams(client: Replicate) -> None:
         async for raw in stream.raw():
             assert_type(raw, ServerSentEvent)
         assert_type(await stream.final(), Prediction)
+
+
+def events(event: StreamEvent) -> None:
+    if event.event == "output":
+        assert_type(event, OutputEvent)
+        assert_type(event.data, str | FileOutput)
+    elif event.event == "logs":
+        assert_type(event, LogsEvent)
+    elif event.event == "error":
+        assert_type(event, ErrorEvent)
+    elif event.event == "done":
+        assert_type(event, DoneEvent)
+    else:
+        assert_type(event, UnknownEvent)
+
+
+def matched_events(event: StreamEvent) -> None:
+    match event.event:
+        case "output":
+            assert_type(event, OutputEvent)
+        case "done":
+            assert_type(event.reason, str | None)
+        case _:
+            assert_type(event, LogsEvent | ErrorEvent | UnknownEvent)
+    match event:
+        case OutputEvent(data=data):
+            assert_type(data, str | FileOutput)
+        case DoneEvent() | LogsEvent() | ErrorEvent() | UnknownEvent():
+            pass
+        case _:
+            assert_never(event)
+
+
+def misspelt_words(prediction: Prediction, event: StreamEvent) -> None:
+    status: str = prediction.status
+    assert_type(status == "failed", bool)
+    # An ignore that is not needed is an error: each of these is found by both checkers.
+    _ = prediction.status == "suceeded"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison] - misspelt
+    _ = event.event == "ouput"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison] - misspelt

@@ -48,8 +48,6 @@ from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.runs.run import create_or_cancel, give_up
 from replicate_async.runs.streaming.events import (
-    DoneEvent,
-    ErrorEvent,
     LogsEvent,
     OutputEvent,
     StreamEvent,
@@ -296,11 +294,11 @@ def _warn_of_loss(interface: Interface, options: Options) -> None:
 
 
 def _as_json(event: StreamEvent) -> dict[str, Any]:
-    if isinstance(event, ErrorEvent):
-        return {"event": "error", "id": event.id, "detail": event.detail}
-    if isinstance(event, DoneEvent):
-        return {"event": "done", "id": event.id, "reason": event.reason}
-    if isinstance(event, OutputEvent):
-        return {"event": "output", "id": event.id, "data": str(event.data)}
-    name = "logs" if isinstance(event, LogsEvent) else event.event
-    return {"event": name, "id": event.id, "data": event.data}
+    known: dict[str, Any] = {"event": event.event, "id": event.id}
+    if event.event == "error":
+        return known | {"detail": event.detail}
+    if event.event == "done":
+        return known | {"reason": event.reason}
+    if event.event == "unknown":
+        return known | {"event": event.name, "data": event.data}
+    return known | {"data": str(event.data)}

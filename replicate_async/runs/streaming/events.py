@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,7 @@ class OutputEvent(Struct, frozen=True, gc=False):
     Parts of another type are JSON texts. ``str(event)`` is the text, or the URL of the file.
     """
 
+    event: ClassVar[Literal["output"]] = "output"
     data: str | FileOutput
     id: str = ""
 
@@ -34,6 +35,7 @@ class OutputEvent(Struct, frozen=True, gc=False):
 class LogsEvent(_Event, frozen=True, gc=False):
     """Lines of the log. ``str(event)`` is empty, so that printing events prints the output."""
 
+    event: ClassVar[Literal["logs"]] = "logs"
     data: str
     id: str = ""
 
@@ -41,6 +43,7 @@ class LogsEvent(_Event, frozen=True, gc=False):
 class ErrorEvent(_Event, frozen=True, gc=False):
     """The run failed; the stream ends with `PredictionFailed` after this event."""
 
+    event: ClassVar[Literal["error"]] = "error"
     detail: str
     id: str = ""
 
@@ -48,14 +51,16 @@ class ErrorEvent(_Event, frozen=True, gc=False):
 class DoneEvent(_Event, frozen=True, gc=False):
     """The end of the run; ``reason`` is None for success, else "canceled" or "error"."""
 
+    event: ClassVar[Literal["done"]] = "done"
     reason: str | None = None
     id: str = ""
 
 
 class UnknownEvent(_Event, frozen=True, gc=False):
-    """An event with a name that this version does not know, unchanged."""
+    """An event whose ``name`` this version does not know, unchanged."""
 
-    event: str
+    event: ClassVar[Literal["unknown"]] = "unknown"
+    name: str
     data: str
     id: str = ""
 

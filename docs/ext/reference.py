@@ -99,7 +99,9 @@ def _process_signature(
     if what == "exception" or (what == "class" and "Args:" not in (obj.__doc__ or "")):
         return "", None
     # Sphinx does this for an alias that is not inside of another type.
-    return re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature), returned
+    signature = re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature)
+    # It cannot read the repr of an object, such as the default of a dataclass's field.
+    return re.sub(r"<([\w.]+) object[^>]*>", r"\1()", signature), returned
 
 
 def _keep_aliases(_app: Sphinx, config: Config) -> None:

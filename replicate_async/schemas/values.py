@@ -1,13 +1,13 @@
 """Types of values that several structs share: timestamps, URLs and enums.
 
-In responses, enums are open: unknown words decode too, while editors complete the known ones and
-the generated OpenAPI document lists them. Requests take known words only.
+In answers, enums are open: unknown words decode too, while type checkers and editors know the known
+ones and the generated OpenAPI document lists them. Requests take known words only.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 from msgspec import Meta
 
@@ -17,36 +17,33 @@ Timestamp: TypeAlias = Annotated[datetime, Meta(extra_json_schema={"format": "da
 URL: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 """An absolute URL, unchanged."""
 
-# `| str` keeps each enum open: msgspec takes any string, type checkers show the words, and
-# `extra_json_schema` lists them in the generated document.
+T = TypeVar("T")
 
-Status: TypeAlias = Annotated[
-    Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"] | str,  # noqa: PYI051 - see above
-    Meta(
-        extra_json_schema={
-            "type": "string",
-            "enum": ["starting", "processing", "succeeded", "failed", "canceled", "aborted"],
-        }
-    ),
-]
-"""The status of a prediction or training."""
+if TYPE_CHECKING:
+    Open: TypeAlias = Annotated[T, "any string"]
+    """An enum of an answer: the words that are known, so that type checkers flag a misspelt one."""
+else:
 
-Source: TypeAlias = Annotated[
-    Literal["web", "api"] | str,  # noqa: PYI051 - see above
-    Meta(extra_json_schema={"type": "string", "enum": ["web", "api"]}),
+    class Open:
+        """An enum of an answer: msgspec takes any string, and the OpenAPI document lists words."""
+
+        def __class_getitem__(cls, words: Any) -> Any:
+            schema = {"type": "string", "enum": list(get_args(words))}
+            return Annotated[words | str, Meta(extra_json_schema=schema)]
+
+
+Status: TypeAlias = Open[
+    Literal["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
 ]
+"""The status of a prediction or training. One that the API has added since is a string, too."""
+
+Source: TypeAlias = Open[Literal["web", "api"]]
 """Where a prediction or training was created."""
 
-AccountType: TypeAlias = Annotated[
-    Literal["organization", "user"] | str,  # noqa: PYI051 - see above
-    Meta(extra_json_schema={"type": "string", "enum": ["organization", "user"]}),
-]
+AccountType: TypeAlias = Open[Literal["organization", "user"]]
 """The kind of an account."""
 
-ModelVisibility: TypeAlias = Annotated[
-    Literal["public", "private"] | str,  # noqa: PYI051 - see above
-    Meta(extra_json_schema={"type": "string", "enum": ["public", "private"]}),
-]
+ModelVisibility: TypeAlias = Open[Literal["public", "private"]]
 """Who can see a model, in responses."""
 
 Visibility: TypeAlias = Literal["public", "private"]

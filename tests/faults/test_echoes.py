@@ -287,7 +287,8 @@ async def test_a_token_in_the_status_that_a_page_shows_is_covered() -> None:
     seen = tracked.last_seen()
 
     assert seen is not None
-    assert seen.status == "[hidden]"
+    status: str = seen.status
+    assert status == "[hidden]"
 
 
 @pytest.mark.parametrize("kind", ["prediction", "training"])

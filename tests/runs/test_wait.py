@@ -131,7 +131,8 @@ def test_an_unknown_status_does_not_end_a_wait() -> None:
     over = run("exploded", completed_at="2026-03-16T12:00:00Z")
     world = World(going, going, over)
 
-    assert (world.wait()).status == "exploded"
+    status: str = world.wait().status
+    assert status == "exploded"
     assert len(world.asked_at) == 3
 
 

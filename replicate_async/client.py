@@ -57,7 +57,8 @@ class Replicate(RunMethods):
 
     It connects at the first request, in the running event loop.
 
-    Example:
+    Example::
+
         async with Replicate() as client:
             text = await client.run("owner/name", {"prompt": "Hi"}, type=str)
 
@@ -182,7 +183,8 @@ class Replicate(RunMethods):
         An option that is left out stays. The copy shares the pace of this client, unless
         *api_token* or *limits* differ.
 
-        Example:
+        Example::
+
             patient = client.with_options(timeout=120)
 
         Args:
@@ -233,7 +235,8 @@ class Replicate(RunMethods):
 
         Each run counts once, failed ones too. A stream counts when its ``final()`` is read.
 
-        Example:
+        Example::
+
             print(client.usage.total.predict_seconds)
         """
         return self._context.tracker.usage.usage()
@@ -243,7 +246,8 @@ class Replicate(RunMethods):
 
         Tasks that are started in the block count; polls, which all waits share, do not.
 
-        Example:
+        Example::
+
             with client.capture() as calls:
                 await client.models.get("owner/name")
             print(calls[-1].status, calls[-1].request_id)
@@ -274,7 +278,8 @@ class Replicate(RunMethods):
         The schema is read once, with one request for a model and two for a deployment. The version
         that was read is run, unless the model is official or a deployment.
 
-        Example:
+        Example::
+
             painter = await client.use("owner/painter")
             images = await painter(prompt="A fox", width=512)
             help(painter)

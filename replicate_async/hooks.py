@@ -66,7 +66,8 @@ class Hooks:
     An async one is awaited before the request goes on. An exception that one raises is logged, and
     changes nothing: an answer may be paid for.
 
-    Example:
+    Example::
+
         def show(event: ResponseEvent) -> None:
             print(event.operation, event.status, event.seconds)
 

@@ -56,7 +56,8 @@ def verify(
 
     A request that is delivered again within the tolerance passes: see `WebhookDedupe`.
 
-    Example:
+    Example::
+
         secret = await client.webhooks.default.secret.get()  # once
         verify(await request.body(), request.headers, secret)
 
@@ -120,7 +121,8 @@ def unwrap(
     No field or header tells predictions from trainings; ``urls`` and ``output`` do in most cases.
     A training that has not ended and whose URLs say "predictions" is returned as a `Prediction`.
 
-    Example:
+    Example::
+
         run = unwrap(await request.body(), request.headers, secret)
         await client.predictions.handle_webhook(run)
 

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from pkgutil import resolve_name, walk_packages
 from textwrap import dedent
-from typing import Any, Final, NamedTuple, get_origin
+from typing import Any, Final, NamedTuple, get_origin, get_overloads
 
 import msgspec
 import pytest
@@ -78,12 +78,13 @@ def resources() -> Iterator[Public]:
         yield Public(path, type(attrgetter(path.removeprefix("client."))(client)))
 
 
+CLIENT: Final = Public("client", replicate_async.Replicate)
 RESOURCES: Final = tuple(resources())
 
 
-def members(cls: type) -> Iterator[tuple[str, object]]:
+def members(cls: type) -> Iterator[tuple[str, Any]]:
     """Return what a class defines itself or inherits from a class of this package."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("replicate_async"):
             found = {**vars(base), **found}
@@ -216,7 +217,7 @@ def test_every_public_name_has_a_docstring_that_lists_its_parameters(module: str
     assert lacks == []
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: each.path)
+@pytest.mark.parametrize("resource", RESOURCES, ids=attrgetter("path"))
 def test_every_method_of_a_resource_has_a_docstring_that_lists_its_parameters(
     resource: Public,
 ) -> None:
@@ -246,7 +247,30 @@ MOST_USED: Final = (
 @pytest.mark.parametrize("name", MOST_USED)
 def test_the_most_used_calls_have_an_example_that_is_python(name: str) -> None:
     text = inspect.getdoc(named(f"replicate_async.{name}")) or ""
-    example = text.partition("Example:\n")[2].partition("\n\n")[0]
+    example = re.search(r"^Example::\n\n((?:    .*\n)+)", f"{text}\n", re.MULTILINE)
 
     assert example
-    ast.parse(f"async def main():\n{example}".replace("\n", "\n    "))
+    ast.parse(f"async def main():\n{example[1]}")
+
+
+@pytest.mark.parametrize("resource", [CLIENT, *RESOURCES], ids=attrgetter("path"))
+def test_a_signature_for_editors_has_the_defaults_of_its_method(resource: Public) -> None:
+    for name, method in members(resource.value):
+        for overload in get_overloads(method) if inspect.isfunction(method) else ():
+            shared = getattr(replicate_async.Replicate, name, method)  # takes its **options
+            own = {**inspect.signature(shared).parameters, **inspect.signature(method).parameters}
+            for each in inspect.signature(overload).parameters.values():
+                if each.default not in {each.empty, None}:
+                    assert each.default == own[each.name].default, f"{name}({each.name}=)"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_example_is_a_literal_block_which_editors_show_as_code(module: str) -> None:
+    for path, value in public_names(module):
+        texts = {path: inspect.getdoc(value) or ""}
+        if isinstance(value, type):
+            texts |= {f"{path}.{name}": inspect.getdoc(each) or "" for name, each in members(value)}
+        wrong = [
+            name for name, text in texts.items() if re.search("^Example:$", text, re.MULTILINE)
+        ]
+        assert wrong == []

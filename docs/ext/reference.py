@@ -47,10 +47,6 @@ def _process_docstring(
     _app: Sphinx, what: str, name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
     text = "\n".join(lines)
-    # Napoleon leaves the text of an example as prose.
-    text = re.sub(
-        r"^Example:$", ".. rubric:: Example\n\n.. code-block:: python\n", text, flags=re.MULTILINE
-    )
     if what in {"attribute", "data", "property"}:
         # Napoleon takes what precedes a colon in the first line for a type; this is a comment.
         text = f"..\n\n{text}"

@@ -161,7 +161,8 @@ class FileOutput:
     async def read(self, *, max_size: int | None = None) -> bytes:
         """Return the bytes, and keep them in `data`.
 
-        Example:
+        Example::
+
             (file,) = await client.run("owner/name", {"prompt": "Hi"})
             data = await file.read(max_size=10_000_000)
 
@@ -243,7 +244,8 @@ class FileOutput:
         The file appears complete or not at all. An interrupted download is resumed by the next
         save to the same path, also after the process was killed.
 
-        Example:
+        Example::
+
             (file,) = await client.run("owner/name", {"prompt": "Hi"})
             path = await file.save("pictures/")
 

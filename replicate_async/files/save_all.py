@@ -50,7 +50,8 @@ async def save_all(
 
     The first error cancels the other files and is raised; see `FileOutput.save`.
 
-    Example:
+    Example::
+
         output = await client.run("owner/name", {"prompt": "Hi"})
         paths = await save_all(output, "pictures")
 

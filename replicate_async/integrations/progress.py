@@ -19,7 +19,8 @@ class ProgressBar:
 
     In a notebook it is the notebook's own widget.
 
-    Example:
+    Example::
+
         with ProgressBar("pictures") as bar:
             async for result in client.batch("owner/name", inputs, on_progress=bar):
                 ...

@@ -74,7 +74,8 @@ class Faults:
     ) -> Fault:
         """Add a fault to the next *times* requests of *operation*, after the faults added before.
 
-        Example:
+        Example::
+
             server.faults.add("predictions.create", status=503)
 
         Args:

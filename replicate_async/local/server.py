@@ -44,7 +44,8 @@ class LocalReplicate:
     It keeps real state and really runs its models. It starts once; leaving the context cancels
     every run and closes every connection.
 
-    Example:
+    Example::
+
         async with LocalReplicate() as server:
             client = Replicate(server.api_token, base_url=server.url)
 
@@ -129,7 +130,8 @@ class LocalReplicate:
         asynchronous, a generator of either kind, or a class with a method `predict`, whose `setup`
         is called before the first prediction.
 
-        Example:
+        Example::
+
             @server.model("acme/resize")
             def resize(image: InputFile, width: int = 512) -> OutputFile: ...
 

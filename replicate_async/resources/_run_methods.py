@@ -1,8 +1,8 @@
 """The methods of a client that run models: `RunMethods`, a base class of `Replicate`.
 
 They have a module of their own because their signatures and docstrings are longer than the rest of
-the client. Each has a signature for typed models and one for names. These share the other
-arguments, which editors and type checkers show one by one.
+the client. Each has a signature for typed models, which share the other arguments, and one for
+names with every argument and its default, which is what an editor shows.
 """
 
 from __future__ import annotations
@@ -79,7 +79,16 @@ class RunMethods:
         *,
         type: type[T] | None = None,
         files: bool = True,
-        **options: Unpack[RunArguments],
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        delete_uploads: bool = False,
+        timeout: float | None = 35 * 60,
+        queue_timeout: float | None = 60 * 60,
+        poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
     ) -> T: ...
 
     async def run(
@@ -104,7 +113,8 @@ class RunMethods:
 
         When the task is cancelled, the prediction is cancelled too.
 
-        Example:
+        Example::
+
             text = await client.run("owner/name", {"prompt": "Hi"}, type=str)
             image = await client.run("owner/painter", {"prompt": "A cat"})
             await image.save("cat.png")
@@ -187,7 +197,13 @@ class RunMethods:
         self,
         model: str,
         input: Input | None = None,
-        **options: Unpack[StreamArguments],
+        *,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        on_exit: OnExit = "cancel",
+        poll: Poll | None = None,
     ) -> Stream: ...
 
     def stream(
@@ -204,7 +220,8 @@ class RunMethods:
     ) -> Stream:
         """Run a model and return its output as it is made; use the stream with ``async with``.
 
-        Example:
+        Example::
+
             async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
                 async for text in stream.text():
                     print(text, end="")
@@ -270,7 +287,29 @@ class RunMethods:
         *,
         type: type[T] | None = None,
         prepare: Callable[[Row], Awaitable[ItemInput]] | None = None,
-        **options: Unpack[BatchArguments[T]],
+        concurrency: int | None = None,
+        ordered: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = None,
+        match: Match = "input",
+        on_error: OnError = "collect",
+        on_exit: OnExit = "cancel",
+        retries: int = 0,
+        retry_failed: bool = False,
+        save_files: str | os.PathLike[str] | None = None,
+        max_seconds: float | None = None,
+        max_predictions: int | None = None,
+        dry_run: bool = False,
+        finish: Callable[[BatchResult[T]], Awaitable[object]] | None = None,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        timeout: float | None = None,
+        queue_timeout: float | None = None,
+        poll: Poll | None = None,
+        batch_timeouts: BatchTimeouts | None = None,
     ) -> Batch[T]: ...
 
     def batch(
@@ -309,7 +348,8 @@ class RunMethods:
         A create that may have happened is looked for in the list of predictions, and never
         repeated on a guess.
 
-        Example:
+        Example::
+
             inputs = [{"prompt": word} for word in words]
             async with client.batch("owner/name", inputs, journal="run.db") as batch:
                 results = [result async for result in batch]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
+from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import check_name, parse_deployment, parse_model, parse_version_id
@@ -24,6 +25,7 @@ from replicate_async.resources.endpoints import (
     DEPLOYMENTS_UPDATE,
 )
 from replicate_async.runs.streaming.stream import Stream
+from replicate_async.runs.waiting.wait_options import OnUpdate
 from replicate_async.schemas import (
     CreateDeployment,
     Deployment,
@@ -161,7 +163,16 @@ class Deployments(Resource):
         model: None = None,
         type: type[T] | None = None,
         files: bool = True,
-        **options: Unpack[RunArguments],
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
+        delete_uploads: bool = False,
+        timeout: float | None = 35 * 60,
+        queue_timeout: float | None = 60 * 60,
+        poll: Poll | None = None,
+        on_update: OnUpdate[Prediction] | None = None,
     ) -> T: ...
 
     async def run(
@@ -178,7 +189,8 @@ class Deployments(Resource):
 
         The other arguments are those of ``client.run``, as are the errors.
 
-        Example:
+        Example::
+
             output = await client.deployments.run("owner/name", {"prompt": "Hi"})
 
         Args:

@@ -43,7 +43,8 @@ class Files(Resource):
 
         Pass the returned `File` in an input.
 
-        Example:
+        Example::
+
             file = await client.files.create(Path("cat.png"))
             text = await client.run("owner/captioner", {"image": file}, type=str)
 

@@ -230,7 +230,8 @@ class Models(Resource):
     async def get(self, model: str) -> Model:
         """Fetch a model with its latest version (models.get).
 
-        Example:
+        Example::
+
             model = await client.models.get("owner/name")
             print(model.description, model.latest_version)
 

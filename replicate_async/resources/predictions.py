@@ -66,7 +66,12 @@ class Predictions(Resource):
         self,
         model: str,
         input: Input | None = None,
-        **options: Unpack[CreateArguments],
+        *,
+        wait: Wait = None,
+        cancel_after: Deadline = None,
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
     ) -> Prediction: ...
 
     async def create(
@@ -88,7 +93,8 @@ class Predictions(Resource):
         `File` or a `FileOutput`: up to 256 kB they are sent as data URLs, larger ones are uploaded
         first.
 
-        Example:
+        Example::
+
             prediction = await client.predictions.create("owner/name", {"image": Path("cat.png")})
             prediction = await client.predictions.wait(prediction)
             print(prediction.status, prediction.output)
@@ -131,7 +137,8 @@ class Predictions(Resource):
     async def get(self, prediction_id: str | Prediction) -> Prediction:
         """Fetch a prediction as it is now (predictions.get).
 
-        Example:
+        Example::
+
             prediction = await client.predictions.get("abc123")
             print(prediction.status, prediction.output)
 
@@ -148,7 +155,8 @@ class Predictions(Resource):
     async def cancel(self, prediction_id: str | Prediction) -> Prediction:
         """Cancel a prediction and return it; one that has ended is unchanged (predictions.cancel).
 
-        Example:
+        Example::
+
             prediction = await client.predictions.cancel(prediction)
             print(prediction.status)
 
@@ -177,7 +185,8 @@ class Predictions(Resource):
         fewer requests. A failed poll is repeated for as long as the wait lasts. The prediction is
         never cancelled.
 
-        Example:
+        Example::
+
             prediction = await client.predictions.wait("abc123", timeout=60)
             print(prediction.status, prediction.output)
 
@@ -265,7 +274,8 @@ class Predictions(Resource):
     ) -> Stream:
         """Return the output of an existing prediction as it is made; use it with ``async with``.
 
-        Example:
+        Example::
+
             async with client.predictions.stream(prediction.id) as stream:
                 async for text in stream.text():
                     print(text, end="")
@@ -308,7 +318,8 @@ class Predictions(Resource):
     ) -> Paginator[Prediction]:
         """Iterate over the predictions of the account, newest first (predictions.list).
 
-        Example:
+        Example::
+
             async for prediction in client.predictions.list(created_after=yesterday):
                 print(prediction.id, prediction.status)
 

@@ -77,7 +77,9 @@ class Trainings(Resource):
         *,
         destination: str,
         input: Input,
-        **options: Unpack[TrainingArguments],
+        webhook: str | None = None,
+        webhook_events_filter: Sequence[WebhookEvent] | None = None,
+        file_encoding: FileEncoding = "auto",
     ) -> Training: ...
 
     async def create(
@@ -92,7 +94,8 @@ class Trainings(Resource):
     ) -> Training:
         """Start a training, which makes a new version of a model (trainings.create).
 
-        Example:
+        Example::
+
             training = await client.trainings.create(
                 "owner/trainer", destination="me/mine", input={"data": Path("data.zip")}
             )

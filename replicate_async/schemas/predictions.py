@@ -44,10 +44,15 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
     logs: str | None = None
     """All logs so far, lines ending in ``\\n``."""
     status: Status
+    """One of "starting", "processing", "succeeded", "failed", "canceled" and "aborted", or a word
+    that the API has added since; `done` says whether the run has ended."""
     source: Source | None = None
+    """Where it was created: "web" or "api"."""
     created_at: Timestamp | None = None
     started_at: Timestamp | None = None
+    """When the model began, after the queue and its boot."""
     completed_at: Timestamp | None = None
+    """When it ended, in success or not."""
     metrics: dict[str, Any] | None = None
     """Measures such as ``predict_time`` and ``total_time``, in seconds."""
     webhook: str | None = None

@@ -48,7 +48,8 @@ def to_sse(
     run succeeded. ``done`` is always sent, also when reading the stream fails. Line ends within the
     data arrive as LF.
 
-    Example:
+    Example::
+
         async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
             async for piece in to_sse(stream):
                 await response.write(piece)

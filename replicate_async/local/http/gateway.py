@@ -48,7 +48,8 @@ class LocalGateway:
     as the service writes them, answers a GET from its cache, and repeats what failed with a 5xx,
     unless a request forbids it.
 
-    Example:
+    Example::
+
         async with LocalReplicate() as server, LocalGateway(server) as gateway:
             token, headers = server.api_token, gateway.headers
             client = Replicate(token, base_url=gateway.url, headers=headers)

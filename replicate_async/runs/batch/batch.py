@@ -86,7 +86,8 @@ class Batch(Generic[T]):
     def summary(self) -> BatchSummary:
         """The counts of the batch so far; as text, one line.
 
-        Example:
+        Example::
+
             async with client.batch("owner/name", inputs) as batch:
                 results = [result async for result in batch]
             print(batch.summary)

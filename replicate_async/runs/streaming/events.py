@@ -26,7 +26,9 @@ class OutputEvent(Struct, frozen=True, gc=False):
 
     event: ClassVar[Literal["output"]] = "output"
     data: str | FileOutput
+    """A chunk of text, or a file."""
     id: str = ""
+    """The id of the event, for ``last_event_id``; empty for a run that is polled."""
 
     def __str__(self) -> str:
         return str(self.data)
@@ -37,7 +39,9 @@ class LogsEvent(_Event, frozen=True, gc=False):
 
     event: ClassVar[Literal["logs"]] = "logs"
     data: str
+    """Lines, with their ends."""
     id: str = ""
+    """The id of the event, for ``last_event_id``; empty for a run that is polled."""
 
 
 class ErrorEvent(_Event, frozen=True, gc=False):
@@ -45,15 +49,19 @@ class ErrorEvent(_Event, frozen=True, gc=False):
 
     event: ClassVar[Literal["error"]] = "error"
     detail: str
+    """The message of the model or the service."""
     id: str = ""
+    """The id of the event, for ``last_event_id``; empty for a run that is polled."""
 
 
 class DoneEvent(_Event, frozen=True, gc=False):
-    """The end of the run; ``reason`` is None for success, else "canceled" or "error"."""
+    """The end of the run."""
 
     event: ClassVar[Literal["done"]] = "done"
     reason: str | None = None
+    """None for success, "canceled" or "error"."""
     id: str = ""
+    """The id of the event, for ``last_event_id``; empty for a run that is polled."""
 
 
 class UnknownEvent(_Event, frozen=True, gc=False):
@@ -61,8 +69,11 @@ class UnknownEvent(_Event, frozen=True, gc=False):
 
     event: ClassVar[Literal["unknown"]] = "unknown"
     name: str
+    """The name, as the service sent it."""
     data: str
+    """The data, unchanged."""
     id: str = ""
+    """The id of the event, for ``last_event_id``; empty for a run that is polled."""
 
 
 StreamEvent: TypeAlias = OutputEvent | LogsEvent | ErrorEvent | DoneEvent | UnknownEvent

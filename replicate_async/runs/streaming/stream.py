@@ -159,7 +159,8 @@ class Stream:
 
         Unread events are dropped.
 
-        Example:
+        Example::
+
             async with client.stream("owner/name", {"prompt": "Hi"}) as stream:
                 prediction = await stream.final()
 

@@ -131,12 +131,11 @@ async def _fetch(
         first_party = first_party and base.owns(url)
         attached = first_party and (not is_file or (base.target(url) or "").startswith("/files/"))
         transport = sender.transport if attached else sender.transport.public_transport(base)
-        tracing: Mapping[str, str] = {}
-        if attached and sender.hooks is not None:
-            tracing = sender.hooks.tracing.headers()
+        hooks = sender.hooks if attached else None
+        sent = fields if hooks is None else {**hooks.tracing.headers(), **fields}
         return await transport.open(
             url,
-            fields={**tracing, **fields},
+            fields=sent,
             token=sender.token,
             attached=attached,
             timeout=timeout,

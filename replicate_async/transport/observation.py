@@ -90,7 +90,7 @@ class Observation(RequestHooks):
         self._is_poll = is_poll
         self._span = RequestSpan()
         self._inner = inner or RequestHooks()
-        self._asked_at = self._sent_at = monotonic()
+        self._asked_at = self._permitted_at = self._sent_at = monotonic()
         self._status: int | None = None
         self._headers: Mapping[str, str] = {}
 
@@ -114,6 +114,7 @@ class Observation(RequestHooks):
 
     async def begin(self) -> None:
         """Tell that the attempt has its permit and is sent."""
+        self._permitted_at = monotonic()
         self._span = self._hooks.tracing.request(
             self._operation, self._attempt, self._redact(self._url), is_poll=self._is_poll
         )
@@ -139,7 +140,7 @@ class Observation(RequestHooks):
             attempt=self._attempt,
             status=self._status,
             seconds=monotonic() - self._sent_at,
-            waited=self._sent_at - self._asked_at,
+            waited=self._permitted_at - self._asked_at,
             request_id=None if found is None else self._redact(found),
             rate_limit_remaining=whole_number(remaining),
             rate_limit_reset=_seconds(self._headers.get("ratelimit-reset", "")),

@@ -7,6 +7,7 @@ import logging
 import pickle
 import subprocess
 import sys
+from time import monotonic
 
 import pytest
 
@@ -135,6 +136,29 @@ async def test_an_async_hook_is_awaited_before_the_request_goes_on() -> None:
         steps.append("answer")
 
     assert steps == ["RequestEvent", "ResponseEvent", "answer"]
+
+
+async def test_the_time_of_a_hook_is_not_time_held_back() -> None:
+    told = Told()
+    slept = 0.0
+
+    async def slow(_: RequestEvent) -> None:
+        nonlocal slept
+        began = monotonic()
+        await asyncio.sleep(0.2)
+        slept = monotonic() - began
+
+    hooks = Hooks(on_request=slow, on_response=told.events.append)
+    async with (
+        FaultServer(script(ACCOUNT)) as server,
+        Replicate("r8_x", base_url=server.url, hooks=hooks) as client,
+    ):
+        began = monotonic()
+        await client.account.get()
+        whole = monotonic() - began
+
+    (answered,) = told.responses
+    assert answered.waited <= whole - slept
 
 
 @pytest.mark.parametrize("name", ["on_request", "on_response"])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import anyio
@@ -279,24 +280,28 @@ async def test_reading_leaves_no_files(journal: Journal) -> None:
 
 async def test_a_journal_that_may_not_be_written_can_be_read(journal: Journal) -> None:
     await journal.aclose()
+    done = read_only(await anyio.Path(journal.path).read_bytes())
+
+    assert done.stdout == "5\n", done.stderr
+
+
+def read_only(journal: bytes) -> subprocess.CompletedProcess[str]:
+    """Read the status of a journal whose file and folder may not be written."""
     program = (
         "import os, sys\n"
         "from replicate_async.runs.batch.journal.reader import status\n"
         "if not os.getuid(): os.setuid(65534)\n"
         "print(status(sys.argv[1]).total)"
     )
-    folder = journal.path.parent
-    above = [path for path in folder.parents if path.stat().st_mode & 0o777 == 0o700]
-    journal.path.chmod(0o444)
-    for path in (folder, *above):
-        path.chmod(0o555)
-    try:
-        done = run(program, str(journal.path))
-    finally:
-        for path in (folder, *above):
-            path.chmod(0o700)
-
-    assert done.stdout == "5\n", done.stderr
+    # Outside of pytest's folders: each start of another pytest makes those private.
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "run.db")
+        path.write_bytes(journal)
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        done = run(program, str(path))
+        path.parent.chmod(0o700)
+    return done
 
 
 async def test_a_file_that_is_no_journal_is_not_read(tmp_path: Path) -> None:

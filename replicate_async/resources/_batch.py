@@ -183,7 +183,7 @@ class _WrittenAt(RequestHooks):
 
 
 async def _pages(
-    calls: PredictionCalls, after: datetime, before: datetime | None
+    calls: PredictionCalls, after: datetime, before: datetime
 ) -> AsyncGenerator[ListedPage]:
     written_at = _WrittenAt()
     async for page in calls.pages(after, before, written_at):

@@ -78,9 +78,9 @@ class PredictionCalls:
         return self._page(now, now + timedelta(days=1))
 
     def pages(
-        self, after: datetime, before: datetime | None, hooks: RequestHooks
+        self, after: datetime, before: datetime, hooks: RequestHooks
     ) -> AsyncIterator[Page[Raw]]:
-        """Iterate over the predictions created from *after* to *before* or now, page by page."""
+        """Iterate over the predictions created from *after* to *before*, page by page."""
         query = ListPredictions(created_after=after, created_before=before)
         return Paginator(self.context, PREDICTIONS_LIST_RAW, query=query, hooks=hooks).pages()
 

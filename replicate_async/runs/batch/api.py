@@ -42,7 +42,7 @@ class BatchApi:
     wait: Callable[[str], Awaitable[Prediction]]
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
-    pages: Callable[[datetime, datetime | None], AsyncIterable[ListedPage]]
+    pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]]
     """List the predictions created after one time and before another, newest first."""
     clock: ApiClock
     """The API's clock, as far as responses show it."""

@@ -98,6 +98,27 @@ async def test_other_runs_of_the_account_are_not_taken_for_ours(journal: Path) -
     assert api.creates == 1
 
 
+@pytest.mark.parametrize(
+    ("dated", "ahead"), [(True, 0.0), (True, 1200.0), (True, -1200.0), (False, 0.0)]
+)
+async def test_the_list_is_asked_for_a_range_with_both_ends(
+    journal: Path, dated: bool, ahead: float
+) -> None:
+    api = BatchAPI(dated=dated, clock_offset=ahead, lose=lambda number: number == 1)
+    async with api.server() as server:
+        async with client_of(server.url) as client:
+            batch = client.batch(
+                MODEL, [{"n": 1}], journal=journal, poll=QUICK, batch_timeouts=SOON
+            )
+            (result,) = [result async for result in batch]
+        asked = [each.target for each in server.requests if "/predictions?" in each.target]
+
+    assert result.ok
+    assert api.creates == 1
+    assert asked
+    assert all("created_after=" in target and "created_before=" in target for target in asked)
+
+
 async def test_inputs_that_the_list_lacks_are_fetched(journal: Path) -> None:
     await intents(journal, [{"n": 1}])
     api = BatchAPI()

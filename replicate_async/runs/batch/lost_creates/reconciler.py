@@ -53,6 +53,8 @@ _SHORTEST_PAUSE: Final = 0.25
 """Seconds between two readings at least."""
 _LONGEST_PAUSE: Final = 5.0
 """Seconds between two readings at most: the prediction may be in the list by now."""
+_OPEN_END: Final = 4_102_444_800.0
+"""The end of a range without one, in 2100: not every stand-in for the API takes one end alone."""
 
 
 @dataclass(slots=True)
@@ -176,8 +178,7 @@ class Reconciler:
         wanted = {each.input.canonical for each in creates}
         digests = self._claims.digests()
         # From longer ago than needed: known predictions show whether the list is complete.
-        until_then = None if before == math.inf else _date(before)
-        async for page in self._api.pages(_date(since - margin), until_then):
+        async for page in self._api.pages(_date(since - margin), _date(min(before, _OPEN_END))):
             if page.written_at is None or reading.written_at is None:
                 reading.written_at = None
             else:

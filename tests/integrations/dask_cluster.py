@@ -15,8 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from replicate_async import Replicate
-from replicate_async.local import LocalReplicate
+from replicate_async import Limits, Replicate
+from replicate_async.local import LocalReplicate, OutputFile
 from replicate_async.runs.batch.results import BatchResult
 from tests.support.ports import free_port
 from tests.support.sentinel import TOKEN
@@ -26,12 +26,18 @@ from tests.support.waiting import HANG
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = Path(__file__).parent / "dask_program.py"
 MODEL: Final = "acme/double"
+FILES: Final = "acme/write"
 
 
 async def double(number: int, delay_ms: int = 20) -> str:
     """Be the model of these tests."""
     await asyncio.sleep(delay_ms / 1000)
     return str(2 * number)
+
+
+async def write(number: int) -> OutputFile:
+    """Be the model of these tests whose output is a file."""
+    return OutputFile((await double(number)).encode(), name="number.txt")
 
 
 def prepare(row: dict[str, int]) -> dict[str, int]:
@@ -46,9 +52,40 @@ async def finish(result: BatchResult[str]) -> list[object]:
     return [result.key, result.output]
 
 
+async def read(result: Any) -> list[object]:
+    """Download the file of a result, in the event loop of a worker."""
+    return [result.key, (await result.output.read()).decode()]
+
+
 def rows(number: int) -> list[dict[str, int]]:
     """Return rows of which `prepare` makes inputs."""
     return [{"id": each} for each in range(number)]
+
+
+def seen(result: BatchResult[Any]) -> list[object]:
+    """Return the value and the files of a result; raises its error."""
+    result.unwrap()
+    return [result.value, {path.name: path.read_text() for path in result.files}]
+
+
+async def alone(server: LocalReplicate, folder: Path, items: int) -> dict[int, list[object]]:
+    """Return what one process makes of the same rows."""
+
+    async def prepare(row: dict[str, int]) -> dict[str, int]:
+        return {"number": row["id"]}
+
+    async with Replicate(
+        server.api_token, base_url=server.url, limits=Limits(enabled=False)
+    ) as client:
+        batch = client.batch(
+            FILES,
+            rows(items),
+            prepare=prepare,
+            finish=read,
+            journal=folder.with_suffix(".db"),
+            save_files=folder,
+        )
+        return {result.index: seen(result) async for result in batch}
 
 
 async def created(server: LocalReplicate) -> Counter[int]:
@@ -70,11 +107,27 @@ class Processes:
 
     async def start(self, workers: int) -> None:
         """Start the scheduler and *workers*; they are there when a client finds them."""
+        await self._start_scheduler()
+        for _ in range(workers):
+            await self.add_worker()
+
+    async def up(self) -> None:
+        """Wait until the scheduler has all workers."""
+        from distributed import rpc
+
+        connect: Any = rpc  # it has no types
+        workers = 0
+        while workers < len(self.workers):
+            try:
+                async with connect(self.address) as scheduler, asyncio.timeout(5):
+                    workers = len((await scheduler.identity(n_workers=-1))["workers"])
+            except OSError:  # TimeoutError among them
+                await asyncio.sleep(0.2)
+
+    async def _start_scheduler(self) -> None:
         port = self.address.rpartition(":")[2]
         options = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
         self._scheduler = await self._run("scheduler", *options)
-        for _ in range(workers):
-            await self.add_worker()
 
     async def add_worker(self) -> None:
         """Start one more worker."""
@@ -92,6 +145,15 @@ class Processes:
         workers = len(self.workers)
         await self.close()
         await self.start(workers)
+
+    async def replace_scheduler(self) -> None:
+        """Kill the scheduler, and start it and its workers, which end without it, again."""
+        assert self._scheduler is not None
+        self._scheduler.kill()
+        await self._scheduler.wait()
+        await self._start_scheduler()
+        for name in list(self.workers):
+            await self.replace(name)
 
     async def close(self) -> None:
         """Kill everything."""
@@ -119,6 +181,7 @@ class Processes:
 async def processes(server: LocalReplicate, workers: int = 3) -> AsyncGenerator[Processes]:
     """Start a cluster, and kill it at the end."""
     server.add_model(MODEL, double, official=True)
+    server.add_model(FILES, write, official=True)
     cluster = Processes(
         {
             "REPLICATE_API_TOKEN": server.api_token,
@@ -159,15 +222,6 @@ def stop(victims: Iterable[Process]) -> None:
         victim.send_signal(signal.SIGSTOP)
 
 
-async def collect(batch: Any) -> dict[int, Any]:
-    """Return the values of all results by their place; raises the error of one that has one."""
-    values: dict[int, Any] = {}
-    async for result in batch:
-        result.unwrap()
-        values[result.index] = result.value
-    return values
-
-
 async def _kill(cluster: Processes, _: Any) -> None:
     name, victim = next(iter(cluster.workers.items()))
     victim.kill()
@@ -187,12 +241,21 @@ async def _retire(cluster: Processes, dask: Any) -> None:
     await cluster.replace(name)
 
 
-async def _stop(cluster: Processes, _: Any) -> None:
+async def stop_for(seconds: float, cluster: Processes) -> None:
+    """Let the oldest worker stand still for so long."""
     name, victim = next(iter(cluster.workers.items()))
     stop([victim])
-    await asyncio.sleep(20)
+    await asyncio.sleep(seconds)
     victim.send_signal(signal.SIGCONT)
     cluster.workers[name] = cluster.workers.pop(name)
+
+
+async def _stop(cluster: Processes, _: Any) -> None:
+    await stop_for(20, cluster)
+
+
+async def _scheduler(cluster: Processes, _: Any) -> None:
+    await cluster.replace_scheduler()
 
 
 async def _restart(cluster: Processes, _: Any) -> None:
@@ -208,6 +271,7 @@ LOSSES: Final[Mapping[str, Callable[[Processes, Any], Awaitable[None]]]] = {
     "terminate": _terminate,
     "retire": _retire,
     "stop": _stop,
+    "scheduler": _scheduler,
     "restart": _restart,
     "add": _add,
 }

@@ -1,6 +1,7 @@
-"""A driver to be killed: `dask_program.py SCHEDULER JOURNAL ITEMS`; prints values by index.
+"""A driver to be killed: `dask_program.py SCHEDULER FOLDER ITEMS`.
 
-With a fourth argument it iterates with a blocking client, in plain code.
+Prints a line of JSON for each result: its place, and what `seen` shows of it; before those, null,
+once all is imported. With a fourth argument it iterates with a blocking client, in plain code.
 """
 
 from __future__ import annotations
@@ -15,34 +16,46 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import distributed
 
-from replicate_async import Limits, Replicate
+from replicate_async import BatchResult, Limits, Replicate
 from replicate_async.integrations.dask import DaskBatch, run_on_dask
-from tests.integrations.dask_cluster import MODEL, collect, finish, prepare, rows
+from tests.integrations.dask_cluster import FILES, prepare, read, rows, seen
 
 Client: Any = distributed.Client  # it has no types
 
 
-def run(client: Replicate, journal: str, items: int) -> DaskBatch[str]:
+def run(client: Replicate, folder: Path, items: int) -> DaskBatch[Any]:
     return run_on_dask(
-        client, MODEL, rows(items), prepare=prepare, finish=finish, journal=journal, concurrency=20
+        client,
+        FILES,
+        rows(items),
+        prepare=prepare,
+        finish=read,
+        journal=folder / "run.db",
+        save_files=folder / "files",
+        concurrency=20,
     )
 
 
-async def main(scheduler: str, journal: str, items: int) -> dict[int, object]:
+def tell(result: BatchResult[Any]) -> None:
+    print(json.dumps([result.index, seen(result)]), flush=True)
+
+
+async def main(scheduler: str, folder: Path, items: int) -> None:
     async with Client(scheduler, asynchronous=True), Replicate(limits=Limits(creates=6000)) as api:
-        return await collect(run(api, journal, items))
+        async for result in run(api, folder, items):
+            tell(result)
 
 
-def plain(scheduler: str, journal: str, items: int) -> dict[int, object]:
+def plain(scheduler: str, folder: Path, items: int) -> None:
     with Client(scheduler):
-        batch = run(Replicate(limits=Limits(creates=6000)), journal, items)
-        return {result.index: result.value for result in batch if result.unwrap()}
+        for result in run(Replicate(limits=Limits(creates=6000)), folder, items):
+            tell(result)
 
 
 if __name__ == "__main__":
-    _, scheduler, journal, number, *how = sys.argv
+    _, scheduler, folder, number, *how = sys.argv
+    print("null", flush=True)
     if how:
-        values = plain(scheduler, journal, int(number))
+        plain(scheduler, Path(folder), int(number))
     else:
-        values = asyncio.run(main(scheduler, journal, int(number)))
-    print(json.dumps(sorted(values.items())))
+        asyncio.run(main(scheduler, Path(folder), int(number)))

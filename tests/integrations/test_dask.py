@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import asyncio
 import inspect
-import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,7 +16,7 @@ from replicate_async import (
 )
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.results import BatchResult
-from tests.integrations.dask_cluster import MODEL, BackgroundServer, double, finish, prepare, rows
+from tests.integrations.dask_cluster import MODEL, created, double, finish, prepare, rows
 
 INSTALLED = "the integrations session installs it"
 distributed: Any = pytest.importorskip("distributed", reason=INSTALLED)
@@ -78,13 +77,10 @@ async def test_results_equal_those_of_one_process(
         path.write_text(f"number {number}")
         return path
 
-    def refuse(row: dict[str, int]) -> dict[str, int]:
+    async def refuse(row: dict[str, int]) -> dict[str, int]:
         if row["id"] == 5:
             raise KeyError("five")
         return {"number": row["id"]}
-
-    async def refuse_here(row: dict[str, int]) -> dict[str, int]:
-        return refuse(row)
 
     async def read(result: Any) -> list[object]:
         if result.index == 7:
@@ -106,7 +102,7 @@ async def test_results_equal_those_of_one_process(
         client.batch(
             "acme/write",
             rows(8),
-            prepare=refuse_here,
+            prepare=refuse,
             finish=read,
             journal=tmp_path / "here.db",
             save_files=tmp_path / "here",
@@ -114,10 +110,12 @@ async def test_results_equal_those_of_one_process(
     )
 
     def seen(result: BatchResult[Any]) -> list[object]:
-        error = result.error
+        error, made = result.error, result.prediction
+        said = str(error) if made is None else str(error).replace(made.id, "ID")
         cause = None if error is None else error.__cause__
         files = [(path.name, path.read_bytes()) for path in result.files]
-        return [result.key, result.input, result.value, files, type(error), repr(cause)]
+        shown = [result.key, result.input, result.value, files, type(error), said, repr(cause)]
+        return [*shown, result.uncertain, result.resumed, None if made is None else made.status]
 
     assert [seen(result) for result in there] == [seen(result) for result in here]
     assert sum(result.ok for result in there) == 5
@@ -290,6 +288,50 @@ async def test_the_rows_of_an_iterator_are_read_as_they_are_needed(
     assert read < 2000
 
 
+async def test_results_come_in_the_order_of_the_rows_if_asked(
+    models: LocalReplicate, client: Replicate, dask: Any
+) -> None:
+    def first_is_last(row: dict[str, int]) -> dict[str, int]:
+        return {"number": row["id"], "delay_ms": 500 if row["id"] == 0 else 1}
+
+    batch = run_on_dask(client, MODEL, rows(6), prepare=first_is_last, finish=finish, ordered=True)
+    order = [result.index async for result in batch]
+
+    assert order == list(range(6))
+
+
+async def test_a_stop_hands_over_what_runs_and_the_same_call_goes_on(
+    models: LocalReplicate, client: Replicate, dask: Any, tmp_path: Path
+) -> None:
+    def run() -> Any:
+        return run_on_dask(
+            client,
+            MODEL,
+            rows(30),
+            prepare=prepare,
+            finish=finish,
+            journal=tmp_path / "run.db",
+            concurrency=4,
+        )
+
+    batch = run()
+    first: dict[int, Any] = {}
+    async for result in batch:
+        first[result.index] = result.unwrap() and result.value
+        if len(first) == 5:
+            batch.stop()
+    made = await created(models)
+    again = {result.index: (result.value, result.resumed) async for result in run()}
+
+    assert batch.summary.stopped == "stop"
+    assert "run.db" in batch.how_to_resume
+    assert 5 <= len(first) < 30
+    assert made == Counter(list(first))
+    assert await created(models) == Counter(range(30))
+    assert again.keys() == set(range(30))
+    assert all(again[index] == (value, True) for index, value in first.items())
+
+
 async def test_tasks_have_names_and_run_where_they_may(
     models: LocalReplicate, client: Replicate, dask: Any
 ) -> None:
@@ -354,43 +396,3 @@ async def test_leaving_ends_the_batch(models: LocalReplicate, client: Replicate,
     found = [prediction async for prediction in client.predictions.list()]
     assert {prediction.status for prediction in found} <= {"succeeded", "canceled"}
     assert len(found) < 40
-
-
-def test_a_client_that_blocks_is_iterated_with_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with BackgroundServer() as server:
-        monkeypatch.setenv("REPLICATE_API_TOKEN", server.api_token)
-        monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
-        server.add_model(MODEL, double, official=True)
-        with (
-            distributed.LocalCluster(
-                n_workers=1, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50
-            ) as cluster,
-            distributed.Client(cluster),
-        ):
-            client = Replicate()
-            values: dict[int, Any] = {}
-            for _ in range(2):  # the second time from the journal
-                batch = run_on_dask(
-                    client,
-                    MODEL,
-                    rows(20),
-                    prepare=prepare,
-                    finish=finish,
-                    journal=tmp_path / "run.db",
-                )
-                for result in batch:
-                    values[result.index] = (result.value, result.resumed)
-
-            async def wrong() -> None:
-                aiter(run_on_dask(client, MODEL, []))
-
-            with pytest.raises(ClientStateError, match="'for'"):
-                asyncio.run(wrong())
-            assert os.environ["REPLICATE_API_TOKEN"] == server.api_token
-
-    assert {index: value[1] for index, (value, _) in values.items()} == {
-        number: str(2 * number) for number in range(20)
-    }
-    assert all(resumed for _, resumed in values.values())

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from replicate_async import Limits, PrepareError, Replicate
+from replicate_async import Limits, PrepareError, Replicate, ReplicateError
 from replicate_async.local import LocalReplicate
 from tests.integrations.dask_cluster import (
     LOSSES,
@@ -22,17 +22,20 @@ from tests.integrations.dask_cluster import (
     PROGRAM,
     ROOT,
     Processes,
-    collect,
+    alone,
     created,
     finish,
     prepare,
     processes,
     rows,
+    seen,
     stop,
 )
 from tests.support.waiting import HANG
 
 distributed: Any = pytest.importorskip("distributed", reason="the integrations session installs it")
+
+from tests.integrations.dask_program import run  # noqa: E402 - see above
 
 pytestmark = [
     pytest.mark.anyio,
@@ -69,16 +72,14 @@ async def api(server: LocalReplicate) -> AsyncIterator[Replicate]:
 async def values_of(
     batch: Any, done: int, then: Callable[[], Awaitable[object]], *, ignore: bool = False
 ) -> dict[int, Any]:
-    """Collect the values of a batch; once *done* are there, call *then* beside it.
+    """Collect what is seen of a batch; once *done* results are there, call *then* beside it.
 
     Raises the error of an item, unless errors are to be ignored.
     """
     values: dict[int, Any] = {}
     calling: asyncio.Future[object] | None = None
     async for result in batch:
-        if not ignore:
-            result.unwrap()
-        values[result.index] = result.value
+        values[result.index] = None if ignore and not result.ok else seen(result)
         if len(values) == done:
             calling = asyncio.ensure_future(then())
     if calling is not None:
@@ -86,11 +87,16 @@ async def values_of(
     return values
 
 
-def assert_all(values: dict[int, Any], made: Counter[int], items: int = ITEMS) -> None:
-    assert {index: value[1] for index, value in values.items()} == {
-        number: str(2 * number) for number in range(items)
-    }
-    assert made == Counter(range(items))
+async def assert_all(server: LocalReplicate, folder: Path, values: dict[int, Any]) -> None:
+    """Check that all items were created once, and are as in one process, keys and files too."""
+    assert await created(server) == Counter(range(ITEMS))
+    assert values == await alone(server, folder / "alone", ITEMS)
+    assert len({name for _, files in values.values() for name in files}) == ITEMS
+    assert names(folder / "files") == names(folder / "alone")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -102,21 +108,11 @@ async def test_what_a_cluster_loses_costs_nothing_twice(
     tmp_path: Path,
     loss: str,
 ) -> None:
-    from replicate_async.integrations.dask import run_on_dask
-
-    batch = run_on_dask(
-        api,
-        MODEL,
-        rows(ITEMS),
-        prepare=prepare,
-        finish=finish,
-        journal=tmp_path / "run.db",
-        concurrency=20,
-    )
     async with asyncio.timeout(HANG):
+        batch = run(api, tmp_path, ITEMS)
         values = await values_of(batch, 20, lambda: LOSSES[loss](cluster, dask))
 
-    assert_all(values, await created(server))
+    await assert_all(server, tmp_path, values)
 
 
 @pytest.mark.parametrize("how", [[], ["plain"]], ids=["async", "plain"])
@@ -129,7 +125,7 @@ async def test_a_driver_that_is_lost_goes_on_at_once(
     signal_number: signal.Signals,
 ) -> None:
     async def start() -> Process:
-        command = (str(PROGRAM), cluster.address, str(tmp_path / "run.db"), str(ITEMS), *how)
+        command = (str(PROGRAM), cluster.address, str(tmp_path), str(ITEMS), *how)
         environment = {**cluster.env, "REPLICATE_BASE_URL": server.url}
         return await asyncio.create_subprocess_exec(
             sys.executable, *command, stdout=PIPE, cwd=ROOT, env=environment
@@ -146,7 +142,7 @@ async def test_a_driver_that_is_lost_goes_on_at_once(
 
     assert first.returncode != 0
     assert second.returncode == 0
-    assert_all(dict(json.loads(said)), await created(server))
+    await assert_all(server, tmp_path, dict(map(json.loads, said.splitlines()[1:])))
     if how and signal_number is signal.SIGTERM:
         assert first.returncode == 128 + signal.SIGTERM
 
@@ -197,26 +193,12 @@ async def test_a_row_that_kills_its_workers_is_an_error_of_its_own(
 async def test_without_a_scheduler_the_batch_ends_and_is_resumed(
     server: LocalReplicate, cluster: Processes, dask: Any, api: Replicate, tmp_path: Path
 ) -> None:
-    from replicate_async import ReplicateError
-    from replicate_async.integrations.dask import run_on_dask
-
-    def run() -> Any:
-        return run_on_dask(
-            api,
-            MODEL,
-            rows(ITEMS),
-            prepare=prepare,
-            finish=finish,
-            journal=tmp_path / "run.db",
-            concurrency=20,
-        )
-
     async with asyncio.timeout(HANG):
         with pytest.raises(ReplicateError, match="scheduler has not answered"):
-            await values_of(run(), 20, cluster.close, ignore=True)
+            await values_of(run(api, tmp_path, ITEMS), 20, cluster.close, ignore=True)
 
     await cluster.start(2)
     async with asyncio.timeout(HANG):
         async with distributed.Client(cluster.address, asynchronous=True, timeout=HANG):
-            values = await collect(run())
-    assert_all(values, await created(server))
+            values = {each.index: seen(each) async for each in run(api, tmp_path, ITEMS)}
+    await assert_all(server, tmp_path, values)

@@ -1,16 +1,22 @@
-"""Batches on a Dask cluster of processes: their rate, and 10 losses of each kind.
+"""Batches on a Dask cluster of processes: their rate, and losses of each kind.
 
-With `rate` or names of losses (kill, terminate, retire, stop, restart, add, driver) as arguments,
-those parts alone. `rate` runs 5,000 items through 4 workers at a limit that takes a minute, and
-fails below 0.95 of it or after one 429; a number after it is so many items in place of 5,000, for a
-machine that is busy. Each kind of loss happens 10 times in a batch, which fails
-if an item is created twice or lost, or if its value is another than in one process.
+    python tests/soak/cluster.py [rate [ITEMS]] [kill | terminate | retire | stop | scheduler |
+        restart | add | driver | both] ...
+
+Without arguments, all parts. `rate` runs 5,000 items, or so many, at a limit that takes a minute,
+in one process and through 4 workers; it fails below 0.95 of the limit or after one 429. In each
+other part, that much of the cluster is lost 10 times, at random moments: workers, the scheduler,
+both (`restart`), the driver, and driver, scheduler and workers together (`both`). After a loss of
+the driver the same call is made again at once. `stop` stops a worker for 100 s. A part fails if an
+item is created twice or lost, if keys, values or files are others than in one process, or if no
+result comes for 30 s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import tempfile
 import time
@@ -27,16 +33,17 @@ from replicate_async.integrations.dask import run_on_dask
 from replicate_async.local import LocalReplicate, RateLimits, Settings
 from tests.integrations.dask_cluster import (
     LOSSES,
-    MODEL,
     PROGRAM,
     ROOT,
     Processes,
+    alone,
     created,
-    finish,
-    prepare,
     processes,
     rows,
+    seen,
+    stop_for,
 )
+from tests.integrations.dask_program import run
 from tests.runs.batch.api import MODEL as ECHO
 from tests.runs.batch.api import BatchAPI
 from tests.support.replies import problem
@@ -48,6 +55,10 @@ BURST: Final = 50
 WORKERS: Final = 4
 LOSSES_OF_A_KIND: Final = 10
 ITEMS_BETWEEN: Final = 60
+STOPPED: Final = 100.0
+"""Seconds for which a worker stands still."""
+HANGS: Final = 30.0
+"""Seconds without a result that are too many."""
 
 Client: Any = distributed.Client  # it has no types
 
@@ -131,83 +142,139 @@ async def _measured(batch: Any) -> float:
     return time.process_time() - before
 
 
+class Gap:
+    """The longest time without a result in which there were a driver, a scheduler and workers."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last: float | None = None
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._last = time.monotonic()
+
+    def stop(self) -> None:
+        """Do not count until `start`."""
+        self._last = None
+
+    def end(self) -> None:
+        """Record that a result came, or that the batch ended."""
+        if self._last is not None:
+            now = time.monotonic()
+            self.seconds, self._last = max(self.seconds, now - self._last), now
+
+
 async def lose(kind: str) -> dict[str, Any]:
     """Run a batch in which *kind* is lost again and again."""
+    losses = 1 if kind == "stop" else LOSSES_OF_A_KIND
     items = ITEMS_BETWEEN * (LOSSES_OF_A_KIND + 1)
     settings = Settings(rate_limits=RateLimits.off())
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         async with (
             LocalReplicate(api_token=TOKEN, settings=settings) as server,
             processes(server) as cluster,
         ):
-            journal = str(Path(folder) / "run.db")
-            if kind == "driver":
-                values = await _lose_drivers(server, cluster, journal, items)
+            if kind in {"driver", "both"}:
+                found, gap = await _lose_drivers(kind, server, cluster, folder, items)
             else:
-                values = await _lose_of_cluster(kind, server, cluster, journal, items)
+                found, gap = await _lose_of_cluster(kind, losses, server, cluster, folder, items)
             made = await created(server)
-    expected = {number: str(2 * number) for number in range(items)}
+            expected = await alone(server, folder / "alone", items)
+        files, own = (
+            {path.name for path in (folder / each).iterdir()} for each in ("files", "alone")
+        )
     return {
         "items": items,
-        "losses": LOSSES_OF_A_KIND,
+        "losses": losses,
         "seconds": round(time.monotonic() - began, 1),
         "created_twice": sum(count > 1 for count in made.values()),
-        "lost": len(expected.keys() - values.keys()),
-        "wrong": sum(values[index][1] != expected[index] for index in values),
+        "lost": len(expected.keys() - found.keys()),
+        "wrong": sum(found[index] != expected[index] for index in found) + len(files ^ own),
+        "longest gap": round(gap.seconds, 1),
     }
 
 
 async def _lose_of_cluster(
-    kind: str, server: LocalReplicate, cluster: Processes, journal: str, items: int
-) -> dict[int, Any]:
-    values: dict[int, Any] = {}
+    kind: str,
+    losses: int,
+    server: LocalReplicate,
+    cluster: Processes,
+    folder: Path,
+    items: int,
+) -> tuple[dict[int, Any], Gap]:
+    found: dict[int, Any] = {}
+    # A worker that stands still does so for three quarters of the batch.
+    limits = Limits(creates=items * 45 / STOPPED) if kind == "stop" else Limits(enabled=False)
     async with (
         Client(cluster.address, asynchronous=True, timeout=120) as dask,
-        Replicate(server.api_token, base_url=server.url, limits=Limits(enabled=False)) as client,
+        Replicate(server.api_token, base_url=server.url, limits=limits) as client,
     ):
         await dask.wait_for_workers(3)
         dask._timeout = 60  # Dask pauses for up to half of it between attempts to connect
-        batch = run_on_dask(
-            client,
-            MODEL,
-            rows(items),
-            prepare=prepare,
-            finish=finish,
-            journal=journal,
-            concurrency=20,
-        )
 
         async def trouble() -> None:
-            for number in range(1, LOSSES_OF_A_KIND + 1):
-                while len(values) < number * ITEMS_BETWEEN:  # noqa: ASYNC110 - it signals nothing
+            for number in range(losses):
+                after = ITEMS_BETWEEN * number + random.randrange(ITEMS_BETWEEN)
+                while len(found) < after:  # noqa: ASYNC110 - it signals nothing
                     await asyncio.sleep(0.05)
-                await LOSSES[kind](cluster, dask)
+                if kind == "stop":
+                    await stop_for(STOPPED, cluster)
+                elif kind in {"scheduler", "restart"}:
+                    gap.stop()
+                    await LOSSES[kind](cluster, dask)
+                    await cluster.up()
+                    gap.start()
+                else:
+                    await LOSSES[kind](cluster, dask)
 
+        gap = Gap()
+        gap.start()
         troubling = asyncio.create_task(trouble())
-        async for result in batch:
-            result.unwrap()
-            values[result.index] = result.value
+        async for result in run(client, folder, items):
+            gap.end()
+            found[result.index] = seen(result)
+        gap.end()
         await troubling
-    return values
+    return found, gap
 
 
 async def _lose_drivers(
-    server: LocalReplicate, cluster: Processes, journal: str, items: int
-) -> dict[int, Any]:
-    command = (sys.executable, str(PROGRAM), cluster.address, journal, str(items))
+    kind: str, server: LocalReplicate, cluster: Processes, folder: Path, items: int
+) -> tuple[dict[int, Any], Gap]:
+    command = (sys.executable, str(PROGRAM), cluster.address, str(folder), str(items))
     environment = {**cluster.env, "REPLICATE_BASE_URL": server.url}
-    said = b""
-    for number in range(1, LOSSES_OF_A_KIND + 2):
+    known: set[int] = set()
+    found: dict[int, Any] = {}
+    gap = Gap()
+    for number in range(LOSSES_OF_A_KIND + 1):
         driver = await asyncio.create_subprocess_exec(
             *command, stdout=PIPE, cwd=ROOT, env=environment
         )
-        if number <= LOSSES_OF_A_KIND:
-            while sum((await created(server)).values()) < number * ITEMS_BETWEEN:  # noqa: ASYNC110 - of another process
-                await asyncio.sleep(0.1)
+        assert driver.stdout is not None
+        is_last = number == LOSSES_OF_A_KIND
+        enough = len(known) + random.randrange(ITEMS_BETWEEN)
+        found.clear()
+        await driver.stdout.readline()  # it has begun
+        await cluster.up()
+        gap.start()
+        while is_last or len(known) < enough:
+            line = await driver.stdout.readline()
+            gap.end()
+            if not line:
+                break
+            index, outcome = json.loads(line)
+            known.add(index)
+            found[index] = outcome
+        if not is_last:
+            await asyncio.sleep(random.uniform(0, 0.5))
+            gap.stop()
             driver.kill()
-        said, _ = await driver.communicate()
-    return dict(json.loads(said))
+            if kind == "both":
+                await cluster.restart()
+        await driver.communicate()
+    return found, gap
 
 
 def main(parts: list[str]) -> int:
@@ -223,11 +290,12 @@ def main(parts: list[str]) -> int:
         found = asyncio.run(rate(items, on_dask=True))
         print(json.dumps({"soak": "cluster", "way": "Dask", "items": items, **found}), flush=True)
         failed |= found["share of the limit"] < 0.95 or found["429"] or found["twice"]
-    for kind in (*LOSSES, "driver"):
+    for kind in (*LOSSES, "driver", "both"):
         if not parts or kind in parts:
             found = asyncio.run(lose(kind))
             print(json.dumps({"soak": "cluster", "loss": kind, **found}), flush=True)
             failed |= found["created_twice"] or found["lost"] or found["wrong"]
+            failed |= found["longest gap"] > HANGS
     return int(bool(failed))
 
 

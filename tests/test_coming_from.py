@@ -45,7 +45,7 @@ def program(cell: str) -> str:
 def write(
     prompt: str = "Hi", system_prompt: str = "", max_tokens: int = 9, weights: Weights | None = None
 ) -> ConcatenateIterator[str]:
-    yield from (prompt, system_prompt, " " * max_tokens)
+    yield from (prompt, system_prompt, f" {max_tokens}", " trained" if weights else "")
 
 
 def train() -> bytes:

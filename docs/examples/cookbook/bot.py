@@ -23,9 +23,9 @@ async def answer(client: Replicate, turns: list[str]) -> str:
 
 async def main() -> None:
     turns: list[str] = []
-    async with (
-        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
-        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={MODEL: stand_in}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
         while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
             try:

@@ -1,4 +1,4 @@
-"""Caption every picture of a folder, into a CSV file; a second run does only what is new."""
+"""Caption each picture of a folder, in a CSV file; a second run does what is new."""
 
 import asyncio
 import csv
@@ -16,16 +16,17 @@ def stand_in(image: InputFile) -> str:
 
 
 async def main(folder: str) -> None:
-    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix in {".jpg", ".png"})
+    pictures = [path for path in Path(folder).iterdir() if path.suffix in {".jpg", ".png"}]
     captions: dict[str, str] = {}
-    async with (
-        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
-        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={MODEL: stand_in}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
         inputs = [{"image": picture} for picture in pictures]
         async for result in client.batch(MODEL, inputs, type=str, journal="captions.db"):
             name = pictures[result.index].name
-            captions[name] = (result.output or f"failed: {result.error}").removeprefix("Caption: ")
+            caption = result.output or f"failed: {result.error}"
+            captions[name] = caption.removeprefix("Caption: ")
             print("known:" if result.resumed else "new:", name, captions[name])
     with Path("captions.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "caption"), *sorted(captions.items())])

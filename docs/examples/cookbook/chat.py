@@ -16,9 +16,9 @@ def stand_in(prompt: str, system_prompt: str) -> ConcatenateIterator[str]:
 
 async def main() -> None:
     history: list[str] = []
-    async with (
-        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
-        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={MODEL: stand_in}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
         for question in QUESTIONS:
             print("User:", question, "\nAssistant: ", end="")

@@ -19,19 +19,19 @@ def train(input_images: InputFile, trigger_word: str) -> bytes:
 
 
 async def main(images: str) -> None:
-    async with LocalReplicate() as server:  # with a token, leave this line and the next out
-        server.model(TRAINER, train=train)(stand_in)
-        async with Replicate(server.api_token, base_url=server.url) as client:  # or Replicate()
-            mine = f"{(await client.account.get()).username}/fox"
-            await client.models.create(mine, visibility="private", hardware="gpu-t4")
-            data = {"input_images": Path(images), "trigger_word": "FOX"}
-            latest = (await client.models.get(TRAINER)).latest_version
-            version = f"{TRAINER}:{latest.id}" if latest else TRAINER
-            training = await client.trainings.create(version, destination=mine, input=data)
-            training = await client.trainings.wait(training)
-            print("The training", training.status, training.error or "")
-            drawn = await client.run(mine, {"prompt": "FOX at sea"}, type=list[FileOutput])
-            print("Saved", await drawn[0].save("fox.webp"))
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate() as server,
+        Replicate(server.api_token, base_url=server.url) as client,
+    ):
+        server.model(TRAINER, train=train)(stand_in)  # with a token, leave this line out
+        mine = f"{(await client.account.get()).username}/fox"
+        await client.models.create(mine, visibility="private", hardware="gpu-t4")
+        data = {"input_images": Path(images), "trigger_word": "FOX"}
+        training = await client.trainings.create(TRAINER, destination=mine, input=data)
+        training = await client.trainings.wait(training)
+        print("The training", training.status, training.error or "")
+        drawn = await client.run(mine, {"prompt": "FOX at sea"}, type=list[FileOutput])
+        print("Saved", await drawn[0].save("fox.webp"))
 
 
 asyncio.run(main(sys.argv[1]))

@@ -9,11 +9,11 @@ from replicate_async.local import LocalReplicate, OutputFile
 
 MODEL = "black-forest-labs/flux-schnell"
 PROMPTS = ["a red fox", "a blue whale", "a green frog"]
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle r="{}" fill="{}"/></svg>'
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="{}" fill="{}"/></svg>'
 
 
 def stand_in(prompt: str, num_outputs: int) -> list[OutputFile]:
-    drawn = [SVG.format(2 + number, prompt.split()[1]) for number in range(num_outputs)]
+    drawn = [SVG.format(50 + 50 * n, prompt.split()[1]) for n in range(num_outputs)]
     return [OutputFile(svg.encode(), "out.svg", "image/svg+xml") for svg in drawn]
 
 
@@ -26,9 +26,9 @@ async def draw(client: Replicate, prompt: str) -> str:
 
 
 async def main() -> None:
-    async with (
-        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
-        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={MODEL: stand_in}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
         parts = await asyncio.gather(*(draw(client, prompt) for prompt in PROMPTS))
     Path("gallery/index.html").write_text("\n".join(parts))

@@ -6,7 +6,7 @@ from replicate_async import FileOutput, Replicate
 from replicate_async.local import LocalReplicate, OutputFile
 
 JUDGE, PAINTER = "meta/meta-llama-3-8b-instruct", "black-forest-labs/flux-schnell"
-RULES = "Answer 'safe' or 'unsafe', and nothing else: may a picture of this be shown to children?"
+RULES = "Say 'safe' or 'unsafe', and no more: may children see a picture of this?"
 
 
 def judge(prompt: str, system_prompt: str, max_tokens: int) -> str:
@@ -26,11 +26,11 @@ async def draw(client: Replicate, prompt: str) -> FileOutput | None:
 
 
 async def main() -> None:
-    async with (
-        LocalReplicate(models={JUDGE: judge}) as server,  # with a token, leave this line out,
-        Replicate(server.api_token, base_url=server.url) as client,  # write Replicate() here,
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={JUDGE: judge}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
-        server.add_model(PAINTER, paint)  # and leave this line out
+        server.add_model(PAINTER, paint)  # with a token, leave this line out
         for prompt in ("a red fox", "a fox with blood on its teeth"):
             image = await draw(client, prompt)
             print(f"{prompt}:", await image.save("pictures/") if image else "refused")

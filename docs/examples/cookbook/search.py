@@ -13,7 +13,7 @@ TEXTS = ["Foxes hunt mice at night.", "Whales sing in the sea.", "Frogs are gree
 
 def stand_in(text_batch: str) -> list[dict[str, list[float]]]:
     """Count letters; the model knows meanings."""
-    return [{"embedding": [*map(text.count, "aeginrst")]} for text in json.loads(text_batch)]
+    return [{"embedding": [*map(t.count, "aeginrst")]} for t in json.loads(text_batch)]
 
 
 async def embed(client: Replicate, texts: list[str]) -> list[list[float]]:
@@ -26,12 +26,12 @@ def likeness(one: list[float], two: list[float]) -> float:
 
 
 async def main() -> None:
-    async with (
-        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
-        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={MODEL: stand_in}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
         asked, *known = await embed(client, ["Who hunts at night?", *TEXTS])
-        scores = [likeness(asked, one) for one in known]
+        scores = (likeness(asked, one) for one in known)
         for score, text in sorted(zip(scores, TEXTS, strict=True), reverse=True):
             print(f"{score:.2f} {text}")
 

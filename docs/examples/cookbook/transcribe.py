@@ -13,7 +13,7 @@ MODEL = "openai/whisper"
 
 
 def stand_in(audio: InputFile) -> dict[str, str]:
-    return {"transcription": f"{audio.size} bytes of speech.", "detected_language": "english"}
+    return {"transcription": f"{audio.size} bytes of speech."}
 
 
 def parts(path: str, seconds: int = 60) -> Iterator[dict[str, bytes]]:
@@ -27,9 +27,9 @@ def parts(path: str, seconds: int = 60) -> Iterator[dict[str, bytes]]:
 
 
 async def main(path: str) -> None:
-    async with (
-        LocalReplicate(models={MODEL: stand_in}) as server,  # with a token, leave this line out
-        Replicate(server.api_token, base_url=server.url) as client,  # and write Replicate() here
+    async with (  # with a token: async with Replicate() as client:
+        LocalReplicate(models={MODEL: stand_in}) as server,
+        Replicate(server.api_token, base_url=server.url) as client,
     ):
         async for result in client.batch(MODEL, parts(path), ordered=True, retries=2):
             print(result.unwrap()["transcription"])

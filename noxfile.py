@@ -38,8 +38,9 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "replicate_async", "--ignoreexternal")
-    # What the tools say about modules that `replicate-async types` writes.
-    session.run("pytest", "-n", "0", "-m", "slow", "tests/interface/test_modules.py")
+    # What the tools say about generated modules, and what an editor shows of the client.
+    slow = ("tests/interface/test_modules.py", "tests/typing_tests/test_editor.py")
+    session.run("pytest", "-n", "0", "-m", "slow", *slow)
 
 
 @nox.session

@@ -236,6 +236,8 @@ def _tracker(sender: RequestSender, prices: Mapping[str, Price]) -> RunTracker:
 
 
 class _HasContext(Protocol):
+    """A client."""
+
     _context: ClientContext
 
 

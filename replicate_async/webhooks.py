@@ -30,7 +30,9 @@ _Value: TypeAlias = str | bytes | int | Sequence[str | bytes | int]
 class _HasItems(Protocol):
     """The header object of a web framework; not all of them are mappings."""
 
-    def items(self) -> Iterable[tuple[_Name, _Value]]: ...
+    def items(self) -> Iterable[tuple[_Name, _Value]]:
+        """Return names and values, a name perhaps more than once."""
+        ...
 
 
 Headers: TypeAlias = Mapping[str, _Value] | _HasItems | Iterable[tuple[_Name, _Value]]

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 
 class _WebhookArguments(TypedDict, total=False):
+    """Those that every method shares."""
+
     webhook: str | None
     webhook_events_filter: Sequence[WebhookEvent] | None
     file_encoding: FileEncoding

@@ -38,6 +38,8 @@ class Attempt:
 
 @dataclass(frozen=True)
 class _Message:
+    """A webhook: its id and body are the same at each attempt."""
+
     event: WebhookEvent
     body: bytes
     id: str

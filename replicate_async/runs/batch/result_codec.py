@@ -23,12 +23,16 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The parts of a result that few have."""
+
     files: list[str] = []
     is_text: bool = False
     refusal: Refusal | None = None
 
 
 class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The metric that a stored result keeps."""
+
     predict_time: float | None = None
 
 

@@ -76,6 +76,8 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class _Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts that progress and summary share."""
+
     total: int | None
     """The number of inputs, when they have a length."""
     ok: int

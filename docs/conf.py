@@ -37,6 +37,8 @@ autodoc_mock_imports = ["dask", "distributed", "redis"]
 nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 html_title = f"replicate-async {release}"
 html_copy_source = False
 html_show_sourcelink = False

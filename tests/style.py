@@ -143,7 +143,7 @@ def client_side() -> list[Path]:
 
 def checked() -> list[Path]:
     """Return the files whose words are checked."""
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    pages = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SKILL")]
     tests = [
         path
         for path in sorted((ROOT / "tests").rglob("*.py"))

@@ -1,4 +1,4 @@
-"""Every Python snippet in the README and the docs runs, against an embedded server.
+"""Every Python snippet in the README, SKILL.md and the docs runs, against an embedded server.
 
 A page is one program: its snippets run in order and share their names, with `await` at top level.
 A snippet that runs `main()` in a loop is a program of its own, and runs as one. A fence that says
@@ -27,7 +27,7 @@ import replicate_async
 from replicate_async.local import LocalReplicate
 
 ROOT = Path(__file__).parent.parent
-FOUND = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+FOUND = [ROOT / "README.md", ROOT / "SKILL.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 PAGES = [page for page in FOUND if "_build" not in page.parts]
 PROGRAMS = sorted((ROOT / "docs" / "examples").glob("*.py"))
 # Those that serve run until they are told to end; tests/web/test_examples.py does.

@@ -1,4 +1,4 @@
-"""Writes llms.txt (a list of the pages), the pages' Markdown, and llms-full.txt (all of it).
+"""Writes llms.txt (a list of the pages), the pages' Markdown, llms-full.txt and SKILL.md.
 
 They are for language models, which read Markdown better than HTML: https://llmstxt.org.
 """
@@ -42,16 +42,17 @@ def _write(app: Sphinx, failure: Exception | None) -> None:
         index.append(f"- [{title[1] if title else link}]({link}): {_first_paragraph(page)}")
         full.append(text)
     (out / "llms.txt").write_text(
-        "\n".join([*index, "", "All of it in one file: llms-full.txt", ""])
+        "\n".join([*index, "", "All of it: llms-full.txt. The calls that matter: SKILL.md", ""])
     )
     (out / "llms-full.txt").write_text("\n\n---\n\n".join(full) + "\n")
+    (out / "SKILL.md").write_text((source.parent / "SKILL.md").read_text())
 
 
 def _text(app: Sphinx, page: Path, docname: str) -> str:
     """Return the page without its contents list; one that is made from the code, as text."""
     text = page.read_text()
     if "```{eval-rst}" not in text and "<!-- commands -->" not in text:
-        text = re.sub(r"```\{toctree\}.*?```\n?", "", text, flags=re.DOTALL).strip()
+        text = re.sub(r"```\{toctree\}.*?```\n*", "", text, flags=re.DOTALL).strip()
         return INCLUDE.sub(lambda found: _program(page.parent / found[1]), text)
     translator = TextTranslator(app.env.get_and_resolve_doctree(docname, app.builder), app.builder)
     translator.document.walkabout(translator)

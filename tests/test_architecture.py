@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": CLIENT_SIDE | {"bound", "client", "webhooks"},
     "local": CLIENT_SIDE | {"interface", "webhooks"},
     "web": CLIENT_SIDE | {"client", "webhooks"},
-    "integrations": CLIENT_SIDE | {"client", "context", "tracing"},
+    "integrations": CLIENT_SIDE | {"client", "context", "tracing", "web"},
     "cli": CLIENT_SIDE | {"__init__", "client", "context", "interface", "local", "webhooks"},
     "__main__": {"__init__", "cli"},
 }

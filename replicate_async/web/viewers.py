@@ -25,8 +25,9 @@ class Viewers:
 
     A page that is loaded again, or loses its connection for a moment, reconnects; a closed tab does
     not. Therefore a prediction is cancelled when no browser has streamed it for *grace_period*
-    seconds. Only the browsers of one process are counted: behind several processes, route those of
-    a prediction to the same one. Use it with ``async with``, or call `aclose` at the end.
+    seconds. Only the browsers of one process are counted; with several processes, use
+    `replicate_async.integrations.redis.RedisViewers`, which has the same methods. Use it with
+    ``async with``, or call `aclose` at the end.
 
     Args:
         client: The client that made the predictions; it is not closed.
@@ -38,7 +39,7 @@ class Viewers:
         self._grace_period = grace_period
         self._viewers: Counter[str] = Counter()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._cancelling: set[asyncio.Task[Prediction | None]] = set()
+        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,7 +54,7 @@ class Viewers:
             prediction: A prediction that was just created.
         """
         if not prediction.done and not self._viewers[prediction.id]:
-            self._start_timer(prediction.id)
+            self._last_left(prediction.id)
 
     def stream(
         self, prediction: Prediction | str, *, resume: ResumePoint | None = None
@@ -81,18 +82,23 @@ class Viewers:
 
     def _joined(self, prediction_id: str) -> None:
         self._viewers[prediction_id] += 1
-        if timer := self._timers.pop(prediction_id, None):
-            timer.cancel()
+        if self._viewers[prediction_id] == 1:
+            self._first_joined(prediction_id)
 
     def _left(self, prediction_id: str, finished: bool) -> None:  # noqa: FBT001 - a callback
         self._viewers[prediction_id] -= 1
         if self._viewers[prediction_id] <= 0:
             del self._viewers[prediction_id]
-            if not finished:
-                self._start_timer(prediction_id)
+            self._last_left(prediction_id, finished=finished)
 
-    def _start_timer(self, prediction_id: str) -> None:
-        if prediction_id not in self._timers:
+    def _first_joined(self, prediction_id: str) -> None:
+        """Keep a prediction running, which has a viewer in this process now."""
+        if timer := self._timers.pop(prediction_id, None):
+            timer.cancel()
+
+    def _last_left(self, prediction_id: str, *, finished: bool = False) -> None:
+        """Begin the grace period of a prediction without viewers, unless it has *finished*."""
+        if not finished and prediction_id not in self._timers:
             loop = asyncio.get_running_loop()
             timer = loop.call_later(self._grace_period, self._give_up, prediction_id)
             self._timers[prediction_id] = timer
@@ -102,11 +108,12 @@ class Viewers:
         self._cancel(prediction_id)
 
     def _cancel(self, prediction_id: str) -> None:
-        cancelling = asyncio.create_task(
-            cancel_quietly(self._client.predictions.cancel, prediction_id)
-        )
+        cancelling = asyncio.create_task(self._cancel_run(prediction_id))
         self._cancelling.add(cancelling)
         cancelling.add_done_callback(self._cancelling.discard)
+
+    async def _cancel_run(self, prediction_id: str) -> None:
+        await cancel_quietly(self._client.predictions.cancel, prediction_id)
 
 
 class ViewerStream:

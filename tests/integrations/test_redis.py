@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +24,7 @@ from replicate_async import (
 from replicate_async.errors import LimiterError
 from tests.runs.batch.api import MODEL, QUICK, BatchAPI, client_of, item
 from tests.support.embedded import until
-from tests.support.fault_proxy import FaultProxy, Latency, Pieces
+from tests.support.fault_proxy import FaultProxy, Gate, Latency
 from tests.support.fault_server import FaultServer
 from tests.support.redis_server import PROGRAM as SERVER
 from tests.support.redis_server import RedisServer
@@ -36,7 +35,8 @@ pytest.importorskip("redis", reason="the integrations session installs it")
 
 from redis.asyncio import Redis
 
-from replicate_async.integrations.redis import RedisLimiter, fetch_size, most_expected
+from replicate_async.integrations.redis import RedisLimiter
+from replicate_async.integrations.redis.limiter import fetch_size, most_expected
 
 PROGRAM: Final = Path(__file__).with_name("redis_process.py")
 
@@ -240,22 +240,6 @@ async def test_a_silence_of_redis_is_waited_for(store: RedisServer, key: str) ->
         store.thaw()
         await waiting
     await client.aclose()  # it was given, and is open still
-
-
-class Gate:
-    """A toxic that holds all pieces back while it is closed, and counts them."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
-        self.held = 0
-
-    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
-        del rng
-        async for piece in pieces:
-            self.held += not self.open.is_set()
-            await self.open.wait()
-            yield piece
 
 
 @pytest.mark.parametrize(

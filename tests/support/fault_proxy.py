@@ -159,6 +159,22 @@ class CorruptAt:
                 yield piece
 
 
+class Gate:
+    """Hold all pieces back while it is closed, and count them."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.held = 0
+
+    async def flow(self, pieces: Pieces, rng: random.Random) -> Pieces:
+        del rng
+        async for piece in pieces:
+            self.held += not self.open.is_set()
+            await self.open.wait()
+            yield piece
+
+
 async def _pieces(reader: asyncio.StreamReader) -> Pieces:
     while piece := await reader.read(65536):
         yield piece

@@ -14,26 +14,19 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from statistics import median
 from time import monotonic
-from typing import Any, Final, Self, cast
+from typing import Final, Self, cast
+
+from redis import exceptions
+from redis.asyncio import Redis
 
 from replicate_async.core.backoff import backoff
 from replicate_async.core.limits import Allowance, BucketName, Limits, allowance
 from replicate_async.core.rate_estimator import RESERVE
 from replicate_async.errors import ClientStateError, InvalidArgumentError, LimiterError
-
-try:
-    from redis import exceptions
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-except ImportError as _missing:
-    raise ImportError("This needs redis: pip install 'replicate-async[redis]'.") from _missing
-
-__all__ = ["RedisLimiter"]
+from replicate_async.integrations.redis.connection import ANSWER, Script, connect, load_script
 
 _log = logging.getLogger("replicate_async")
 
@@ -91,8 +84,6 @@ _MOST_TOGETHER: Final = 16
 _LONGEST_TRIP: Final = 1.0
 """Seconds of a round trip that permits are fetched ahead for; more is an outage."""
 
-_ANSWER: Final = 5.0
-"""Seconds that Redis has for an answer."""
 _FIRST_RETRY: Final = 0.05
 _LAST_RETRY: Final = 1.0
 _TRANSIENT: Final = (
@@ -219,9 +210,9 @@ class RedisLimiter:
             )
         self._outage_timeout = outage_timeout
         self._owns_client = isinstance(url_or_client, str)
-        self._redis = _connect(url_or_client)
-        self._take = _script(self._redis, _TAKE)
-        self._slow_down = _script(self._redis, _SLOW_DOWN)
+        self._redis = connect(url_or_client)
+        self._take = load_script(self._redis, _TAKE)
+        self._slow_down = load_script(self._redis, _SLOW_DOWN)
         limits = limits or Limits()
         kinds: tuple[BucketName, ...] = ("create", "get", "other")
         self._queues: dict[BucketName, _PermitQueue] = {
@@ -246,7 +237,7 @@ class RedisLimiter:
         for task in fetches:
             task.cancel()
         if self._reports:
-            await asyncio.wait(self._reports, timeout=_ANSWER)
+            await asyncio.wait(self._reports, timeout=ANSWER)
         for task in self._reports:
             task.cancel()
         if tasks := fetches | self._reports:
@@ -350,7 +341,7 @@ class RedisLimiter:
 
     async def _run(
         self,
-        script: Callable[..., Awaitable[object]],
+        script: Script,
         queue: _PermitQueue,
         arguments: tuple[float, ...],
     ) -> tuple[object, float]:
@@ -387,29 +378,3 @@ def _is_transient(error: exceptions.RedisError) -> bool:
     if isinstance(error, _REFUSED):
         return False
     return isinstance(error, _TRANSIENT) or str(error).startswith(_TRANSIENT_REPLIES)
-
-
-def _connect(given: str | Redis) -> Redis:
-    if isinstance(given, Redis):
-        return given
-    try:
-        # As below: its own types differ from release to release.
-        client: Redis = cast("Any", Redis).from_url(
-            given,
-            socket_timeout=_ANSWER,
-            socket_connect_timeout=_ANSWER,
-            retry=Retry(NoBackoff(), 0),  # `_run` retries
-        )
-    except (ValueError, AttributeError, TypeError):
-        pass
-    else:
-        return client
-    del given  # there may be a password in it, and tracebacks may be printed with their locals
-    raise InvalidArgumentError(
-        "RedisLimiter needs a URL with redis:, rediss: or unix:, or a redis.asyncio.Redis."
-    )
-
-
-def _script(redis: Redis, text: str) -> Callable[..., Awaitable[object]]:
-    script: Callable[..., Awaitable[object]] = cast("Any", redis).register_script(text)
-    return script

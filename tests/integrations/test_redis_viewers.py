@@ -1,0 +1,432 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import httpx
+import pytest
+
+from replicate_async import InvalidArgumentError, Replicate
+from replicate_async.core.sse import Parser
+from replicate_async.local import AsyncConcatenateIterator, LocalReplicate
+from replicate_async.web import ViewerStream
+from tests.runs.service import Run, Service, output
+from tests.support.embedded import until
+from tests.support.fault_proxy import FaultProxy, Gate
+from tests.support.ports import free_port
+from tests.support.redis_server import PROGRAM as SERVER
+from tests.support.redis_server import RedisServer
+from tests.support.replies import problem
+from tests.support.sentinel import TOKEN
+from tests.support.waiting import HANG
+from tests.web.example import listens
+
+pytest.importorskip("redis", reason="the integrations session installs it")
+
+from redis.asyncio import Redis
+
+from replicate_async.integrations.redis import RedisViewers
+
+PROGRAM: Final = Path(__file__).with_name("viewers_worker.py")
+ROOT: Final = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(SERVER is None, reason="needs redis-server, which .ci/run installs"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.name
+    return name
+
+
+def endless() -> Run:
+    return Run(output(["wait"])[:-1])
+
+
+class Workers:
+    """Processes with viewers of one prediction, "p", and of others that nothing streams."""
+
+    def __init__(self, service: Service, key: str, stack: AsyncExitStack) -> None:
+        self.service = service
+        self._key = key
+        self._stack = stack
+        self._names = count()
+
+    @property
+    def canceled(self) -> int:
+        return self.service.runs["p"].canceled
+
+    async def start(
+        self, url: str, *, grace_period: float = 0.05, lease: float = 2
+    ) -> RedisViewers:
+        client = await self._stack.enter_async_context(self.service.client())
+        viewers = RedisViewers(client, url, grace_period=grace_period, lease=lease, key=self._key)
+        return await self._stack.enter_async_context(viewers)
+
+    async def pass_grace_period(self, viewers: RedisViewers) -> None:
+        """Wait until a prediction is cancelled whose grace period began after all others."""
+        name = f"q{next(self._names)}"
+        run = self.service.runs[name] = endless()
+        async with self.service.client() as client:
+            viewers.track(await client.predictions.get(name))
+        await until(lambda: run.canceled)
+
+
+@pytest.fixture
+async def workers(key: str) -> AsyncIterator[Workers]:
+    service = Service(endless())
+    async with service.server, AsyncExitStack() as stack:
+        yield Workers(service, key, stack)
+
+
+@asynccontextmanager
+async def tab(viewers: RedisViewers) -> AsyncGenerator[ViewerStream]:
+    """Open a stream of "p", and read its first event."""
+    async with viewers.stream("p") as stream:
+        await anext(aiter(stream))
+        yield stream
+
+
+@asynccontextmanager
+async def connected(store: RedisServer) -> AsyncGenerator[Any]:
+    client: Any = cast("Any", Redis).from_url(store.url, decode_responses=True)
+    yield client
+    await client.aclose()
+
+
+async def until_streamed_by(store: RedisServer, key: str, number: int, name: str = "p") -> None:
+    """Wait until Redis knows of so many processes that stream a prediction."""
+    async with connected(store) as client, asyncio.timeout(HANG):
+        while True:
+            leases = await client.hget(f"{{{key}}}:viewers:leases", name)
+            if len(json.loads(leases or "{}")) == number:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def test_a_run_is_cancelled_once_when_no_worker_has_a_viewer(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    one, other = await workers.start(store.url), await workers.start(store.url)
+    async with tab(one):
+        async with tab(other):
+            await until_streamed_by(store, key, 2)
+        await workers.pass_grace_period(other)
+        assert workers.canceled == 0
+    await until(lambda: workers.canceled)
+    await workers.pass_grace_period(one)
+    await workers.pass_grace_period(other)
+    assert workers.canceled == 1
+
+
+async def test_a_tab_that_reloads_at_another_worker_keeps_the_run(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    one = await workers.start(store.url, grace_period=1)
+    other = await workers.start(store.url)
+    async with tab(one):
+        await until_streamed_by(store, key, 1)
+    async with tab(other):
+        await workers.pass_grace_period(one)
+        assert workers.canceled == 0
+    await until(lambda: workers.canceled)
+
+
+async def test_a_tracked_run_without_viewers_is_cancelled(
+    store: RedisServer, workers: Workers
+) -> None:
+    await workers.pass_grace_period(await workers.start(store.url))
+
+
+async def test_a_worker_that_is_cut_off_has_viewers_until_its_lease_ends(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    other = await workers.start(store.url, lease=1)
+    async with AsyncExitStack() as way:
+        proxy = await way.enter_async_context(FaultProxy(store.port))
+        cut_off = await workers.start(f"redis://127.0.0.1:{proxy.port}", lease=1)
+        async with tab(cut_off):
+            await until_streamed_by(store, key, 1)
+            await way.aclose()
+            await until(lambda: workers.canceled)
+    await workers.pass_grace_period(other)
+    assert workers.canceled == 1
+
+
+async def test_a_restarted_redis_learns_of_the_viewers_again(
+    tmp_path: Path, workers: Workers, key: str
+) -> None:
+    with RedisServer(tmp_path) as store:
+        one, other = await workers.start(store.url), await workers.start(store.url)
+        async with tab(one):
+            async with tab(other):
+                await until_streamed_by(store, key, 2)
+                store.kill()
+                store.start()
+                await until_streamed_by(store, key, 2)
+            await workers.pass_grace_period(other)
+            assert workers.canceled == 0
+        await until(lambda: workers.canceled)
+
+
+@pytest.mark.slow
+async def test_a_redis_that_stands_still_ends_no_lease(
+    tmp_path: Path, workers: Workers, key: str
+) -> None:
+    gate = Gate()
+    with RedisServer(tmp_path) as store:
+        one = await workers.start(store.url, lease=4)
+        async with FaultProxy(store.port, upstream=[gate]) as proxy:
+            late = await workers.start(f"redis://127.0.0.1:{proxy.port}", lease=4)
+            async with tab(late):
+                async with tab(one):
+                    await until_streamed_by(store, key, 2)
+                    store.freeze()
+                    gate.open.clear()
+                await asyncio.sleep(5)  # longer than the lease
+                store.thaw()
+                await until_streamed_by(store, key, 1)
+                await asyncio.sleep(0.2)  # longer than the grace period
+                gate.open.set()
+                await workers.pass_grace_period(one)
+                assert workers.canceled == 0
+            await until(lambda: workers.canceled)
+
+
+@pytest.mark.slow
+async def test_a_call_that_reaches_redis_late_ends_no_lease(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    gate = Gate()
+    other = await workers.start(store.url)
+    async with FaultProxy(store.port, upstream=[gate]) as proxy:
+        far = await workers.start(f"redis://127.0.0.1:{proxy.port}", lease=60)
+        async with tab(far):
+            await until_streamed_by(store, key, 1)
+            gate.open.clear()
+        await until(lambda: gate.held)  # that the tab is gone
+        proxy.upstream = []
+        async with tab(far):
+            await until(lambda: proxy.accepted > 1)  # the call is given up, and the next one sent
+            await workers.pass_grace_period(far)
+            gate.open.set()
+            await asyncio.sleep(0.5)
+            await workers.pass_grace_period(other)
+            assert workers.canceled == 0
+
+
+async def test_without_redis_a_stream_goes_on_and_nothing_is_cancelled(workers: Workers) -> None:
+    words = ["Hello", " you"]
+    workers.service.runs["p"] = Run(output(words))
+    viewers = await workers.start(f"redis://127.0.0.1:{free_port()}")
+    async with tab(viewers):
+        pass
+    async with viewers.stream("p") as stream:
+        assert "".join([str(event) async for event in stream]) == "Hello you"
+    await viewers.aclose()
+    assert workers.canceled == 0
+
+
+async def test_closing_cancels_after_the_grace_period(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    viewers = await workers.start(store.url)
+    await workers.pass_grace_period(viewers)
+    async with tab(viewers):
+        await until_streamed_by(store, key, 1)
+    await viewers.aclose()
+    assert workers.canceled == 1
+
+
+async def test_closing_leaves_a_run_to_the_viewers_of_another_worker(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    one, other = await workers.start(store.url), await workers.start(store.url)
+    async with tab(other):
+        stream = one.stream("p")
+        await stream.__aenter__()
+        await until_streamed_by(store, key, 2)
+        await one.aclose()
+        await until_streamed_by(store, key, 1)
+        await workers.pass_grace_period(other)
+        assert workers.canceled == 0
+        await stream.aclose()
+
+
+async def test_a_run_whose_end_was_seen_is_forgotten(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    workers.service.runs["p"] = Run(output(["Hello"]))
+    viewers = await workers.start(store.url)
+    async with viewers.stream("p") as stream:
+        await until_streamed_by(store, key, 1)
+        assert [event async for event in stream]
+    await workers.pass_grace_period(viewers)
+    await viewers.aclose()
+    assert workers.canceled == 0
+    async with connected(store) as client:
+        assert await client.zcard(f"{{{key}}}:viewers") == 0
+        assert await client.hkeys(f"{{{key}}}:viewers:leases") == [""]
+
+
+@pytest.mark.slow
+async def test_a_cancel_that_fails_is_tried_again_by_another_worker(
+    store: RedisServer, workers: Workers
+) -> None:
+    run = workers.service.runs["p"]
+    run.cancels = problem(503)
+    one = await workers.start(store.url)
+    async with tab(one):
+        pass
+    await until(lambda: run.canceled)
+    await one.aclose()
+    tries, run.cancels = run.canceled, None
+    await workers.start(store.url)
+    await until(lambda: run.canceled > tries)
+
+
+async def test_keys_have_one_hash_tag_and_no_token(
+    store: RedisServer, workers: Workers, key: str
+) -> None:
+    viewers = await workers.start(store.url)
+    async with tab(viewers), connected(store) as client:
+        await until_streamed_by(store, key, 1)
+        keys = [each async for each in client.scan_iter(f"*{key}*")]
+        assert sorted(keys) == [f"{{{key}}}:viewers", f"{{{key}}}:viewers:leases"]
+        assert all([0 < await client.pttl(each) <= 86_400_000 for each in keys])
+        kept = [await client.zrange(keys[0], 0, -1)] if "leases" not in keys[0] else []
+        assert TOKEN not in str([keys, kept, await client.hgetall(f"{{{key}}}:viewers:leases")])
+
+
+@pytest.mark.parametrize(("grace_period", "lease"), [(3, 0), (-1, 30)])
+def test_times_out_of_range_are_refused(grace_period: float, lease: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="above 0"):
+        RedisViewers(Replicate(TOKEN), "redis://localhost", grace_period=grace_period, lease=lease)
+
+
+async def counting() -> AsyncConcatenateIterator[str]:
+    """Give a number now and then."""
+    for number in range(100_000):
+        yield f"{number} "
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def worker(store: RedisServer, key: str, server: LocalReplicate) -> AsyncGenerator[Worker]:
+    port = free_port()
+    environment = {"REPLICATE_API_TOKEN": server.api_token, "REPLICATE_BASE_URL": server.url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(PROGRAM), str(port), store.url, key, "5", "4"),
+        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        await listens(port)
+        yield Worker(f"http://127.0.0.1:{port}/runs", process)
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+class Worker(NamedTuple):
+    url: str
+    process: asyncio.subprocess.Process
+
+
+class Tab:
+    """A browser tab that streams a prediction, and goes on at another worker where it was."""
+
+    def __init__(self, prediction_id: str) -> None:
+        self._prediction_id = prediction_id
+        self._last_event_id = ""
+        self.text = ""
+
+    @asynccontextmanager
+    async def reading(self, worker: Worker) -> AsyncGenerator[Callable[[int], Awaitable[None]]]:
+        """Connect; yields a function that reads so many characters more, at least."""
+        url = f"{worker.url}/{self._prediction_id}/events"
+        headers = {"Last-Event-ID": self._last_event_id}
+        parser = Parser()
+        async with (
+            httpx.AsyncClient(timeout=HANG) as client,
+            client.stream("GET", url, headers=headers) as answer,
+        ):
+            pieces = answer.aiter_bytes()
+
+            async def read(characters: int) -> None:
+                goal = len(self.text) + characters
+                while len(self.text) < goal:
+                    for event in parser.feed(await anext(pieces)):
+                        self.text += event.data
+                        self._last_event_id = event.id
+
+            yield read
+
+    def assert_complete(self) -> None:
+        whole = "".join(f"{number} " for number in range(len(self.text)))
+        assert whole.startswith(self.text)
+
+
+async def create(worker: Worker) -> str:
+    async with httpx.AsyncClient(timeout=HANG) as client:
+        answer = await client.post(worker.url)
+        name: str = answer.json()["id"]
+        return name
+
+
+@pytest.mark.slow
+async def test_a_run_is_cancelled_when_the_last_tab_of_all_workers_is_gone(
+    store: RedisServer, key: str, server: LocalReplicate, client: Replicate
+) -> None:
+    server.model("acme/counting", official=True)(counting)
+
+    async def status(name: str) -> str:
+        return str((await client.predictions.get(name)).status)
+
+    async def until_canceled(name: str) -> None:
+        async with asyncio.timeout(HANG):
+            while await status(name) != "canceled":  # noqa: ASYNC110 - a browser sees no more
+                await asyncio.sleep(0.05)
+
+    async with worker(store, key, server) as one, worker(store, key, server) as other:
+        shared = await create(one)
+        alone = await create(one)
+        moves, stays, lost = Tab(shared), Tab(shared), Tab(alone)
+        async with AsyncExitStack() as killed, stays.reading(other) as read:
+            for each in (moves, lost):
+                await (await killed.enter_async_context(each.reading(one)))(20)
+            await read(20)
+            await until_streamed_by(store, key, 2, shared)
+            one.process.kill()
+            await one.process.wait()
+            await read(20)
+            async with moves.reading(other) as read_on:
+                await read_on(20)
+                await killed.aclose()
+                await read(20)
+                # The prediction of the tab that was lost with its worker ends with the lease.
+                await until_canceled(alone)
+                assert await status(shared) == "processing"
+                await read_on(200)
+            await until_canceled(await create(other))  # a grace period later
+            assert await status(shared) == "processing"
+            await read(200)
+        await until_canceled(shared)
+    moves.assert_complete()
+    stays.assert_complete()

@@ -160,7 +160,7 @@ def usechat(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the pages and llms.txt into docs/_build/html; a warning is an error."""
-    session.install("-e", ".[cli]", *group("docs"))
+    session.install("-e", ".[cli,otel]", *group("docs"))
     session.run("sphinx-build", "-nW", "--keep-going", "docs", "docs/_build/html")
 
 

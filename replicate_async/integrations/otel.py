@@ -63,7 +63,8 @@ class OpenTelemetry(Tracing):
 
     An exception of a span processor, propagator or meter is logged, and changes nothing.
 
-    Example:
+    Example::
+
         client = Replicate(hooks=Hooks(tracing=OpenTelemetry()))
 
     Args:
@@ -87,7 +88,14 @@ class OpenTelemetry(Tracing):
         return {}
 
     def request(self, operation: str, attempt: int, url: str, *, is_poll: bool) -> RequestSpan:
-        """Begin the span of an attempt; a poll has none, and is in the metrics only."""
+        """Begin the span of an attempt; a poll has none, and is in the metrics only.
+
+        Args:
+            operation: Method and path template.
+            attempt: Its number, from 1.
+            url: The URL, without query and token.
+            is_poll: Whether it is a poll, which is made for all waits.
+        """
         with _LOGGED:
             tracer = None if is_poll else self._tracer
             return _RequestSpan(tracer, self._meters, operation, attempt, url)
@@ -96,7 +104,14 @@ class OpenTelemetry(Tracing):
     def run(
         self, model: str | None, url: str, *, is_stream: bool, redact: Callable[[str], str]
     ) -> RunSpan:
-        """Begin the span of a run."""
+        """Begin the span of a run.
+
+        Args:
+            model: The model, if it is known.
+            url: The URL of the API.
+            is_stream: Whether the output is streamed.
+            redact: Removes the token from a text of the server.
+        """
         with _LOGGED:
             return _RunSpan(
                 *(self._tracer, self._meters, model, url), is_stream=is_stream, redact=redact
@@ -108,6 +123,14 @@ def with_trace(url: str) -> str:
     """Return the *url* of a webhook with the current trace context in its query.
 
     The service sends no headers of the caller's with a webhook. `trace_context` reads it again.
+
+    Example::
+
+        webhook = with_trace("https://example.com/webhook")
+        await client.predictions.create("owner/name", {"prompt": "Hi"}, webhook=webhook)
+
+    Args:
+        url: The URL of the webhook.
     """
     parts = urlsplit(url)
     query = "&".join(part for part in (parts.query, urlencode(_carrier())) if part)
@@ -119,6 +142,9 @@ def trace_context(url: str) -> context.Context:
 
     The signature of a webhook does not cover its URL: link to this context, or trust it, as with
     the headers of any request.
+
+    Args:
+        url: The URL that was called, with its query.
     """
     found = dict(parse_qsl(urlsplit(url).query))
     found.pop("baggage", None)

@@ -25,7 +25,7 @@ class ResultFile:
     """A file at *path*, which is written as *part* beside it and renamed when it is complete.
 
     The results of an earlier run stay until then. Nothing is written before the first row. Raises
-    `UsageError` for another format.
+    `UsageError` for another format, and for a folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,8 +34,10 @@ class ResultFile:
                 f"{path} ends in none of {', '.join(_FORMATS)}; 'replicate-async batch export' "
                 "writes others from the journal."
             )
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; give a file for the results.")
         self.path = path
-        self.part: Path = path.with_name(f"{path.name}.part")
+        self.part: Path = part_of(path)
         self.rows: int = 0
         """The number of rows written."""
         self.whole: bool = False
@@ -81,6 +83,11 @@ class ResultFile:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def part_of(path: Path) -> Path:
+    """Return where the results for *path* are until they are complete."""
+    return path.with_name(f"{path.name}.part")
 
 
 def row_of(result: BatchResult[Any]) -> Mapping[str, object]:

@@ -260,6 +260,49 @@ async def test_a_wrong_option_is_a_usage_error(
     assert await predictions(server) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "other"),
+    [
+        ("--output", "in.jsonl", "--input"),
+        ("--journal", "in.jsonl", "--input"),
+        ("--journal", "../batch/out.jsonl", "--output"),
+        ("--journal", "out.jsonl.part", "the results so far"),
+    ],
+)
+async def test_no_file_is_read_and_written_at_once(
+    server: LocalReplicate, tmp_path: Path, option: str, name: str, other: str
+) -> None:
+    folder = tmp_path / "batch"
+    folder.mkdir()
+    rows = rows_in(folder, 1)
+    whole = rows.read_bytes()
+    given = {"--input": f"{rows}", "--output": f"{folder / 'out.jsonl'}"} | {
+        option: f"{folder / name}"
+    }
+    flags = [part for pair in given.items() for part in pair]
+
+    ran = await run("batch", "replicate/hello-world", "text=a", *flags, "--map", "text=words",
+                    server=server)  # fmt: skip
+
+    assert ran.code == 2
+    assert option in ran.err
+    assert other in ran.err
+    assert rows.read_bytes() == whole
+    assert await predictions(server) == []
+
+
+async def test_a_folder_is_no_place_for_results(server: LocalReplicate, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.mkdir()
+
+    ran = await run("batch", "replicate/hello-world", "-i", f"{rows_in(tmp_path, 1)}", "-o",
+                    f"{out}", "--map", "text=words", server=server)  # fmt: skip
+
+    assert ran.code == 2
+    assert f"{out} is a folder" in ran.err
+    assert await predictions(server) == []
+
+
 async def test_a_dry_run_creates_nothing(server: LocalReplicate, tmp_path: Path) -> None:
     rows, out = rows_in(tmp_path, 3), tmp_path / "out.jsonl"
 

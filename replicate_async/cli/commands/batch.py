@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
@@ -27,7 +28,7 @@ from replicate_async.cli.options import (
     describe,
 )
 from replicate_async.cli.progress import BatchProgressLine
-from replicate_async.cli.result_file import ResultFile
+from replicate_async.cli.result_file import ResultFile, part_of
 from replicate_async.cli.signals import SIGNALS
 from replicate_async.cli.tables import Rows
 from replicate_async.runs.batch.batch import Batch
@@ -105,6 +106,9 @@ async def batch(
     results = None if dry_run else ResultFile(output)
     columns = read_map(map)
     where = journal or output.with_name(f"{output.name}.journal")
+    # Each of them is written while or after another is read.
+    _refuse_one_file({"--input": input, "--output": output, "--journal": where})
+    _refuse_one_file({"--input": input, "--journal": where, "the results so far": part_of(output)})
     limits = Limits() if rate is None else Limits(creates=_per_minute(rate))
     async with connect(options, limits=limits) as client:
         interface = await describe(client, model, options)
@@ -230,6 +234,14 @@ async def _collect(collector: _Collector, progress: BatchProgressLine, *, drain:
 
 def _key_of(given: object) -> str:
     return cast("KeyedInput", given).key
+
+
+def _refuse_one_file(files: Mapping[str, Path]) -> None:
+    """Raise `UsageError` if two of *files*, by their options, are the same file."""
+    names: dict[str, str] = {}
+    for name, path in files.items():
+        if (other := names.setdefault(os.path.realpath(path), name)) != name:
+            raise UsageError(f"{other} and {name} are both {path}; give each a file of its own.")
 
 
 def _per_minute(rate: str) -> float:

@@ -304,6 +304,17 @@ def read_only(journal: bytes) -> subprocess.CompletedProcess[str]:
     return done
 
 
+async def test_no_export_replaces_its_journal(journal: Journal, tmp_path: Path) -> None:
+    link = anyio.Path(tmp_path / "out.csv")
+    await link.symlink_to(tmp_path / "run.db")
+
+    for out in (tmp_path / "run.db", tmp_path / "in" / ".." / "run.db", Path(link)):
+        with pytest.raises(InvalidArgumentError, match="would replace the journal"):
+            export(tmp_path / "run.db", out, "csv")
+
+    assert status(tmp_path / "run.db").succeeded == 2
+
+
 async def test_a_file_that_is_no_journal_is_not_read(tmp_path: Path) -> None:
     await anyio.Path(tmp_path / "run.db").write_text("prompt\nA fox\n" * 100)
 

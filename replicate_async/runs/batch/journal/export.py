@@ -64,13 +64,15 @@ def export(
     bytes. The batch may be running; with *state* there are only the inputs of that state.
 
     Blocks. "parquet" needs pyarrow: ``pip install 'replicate-async[dataframe]' pyarrow``. Raises
-    `InvalidArgumentError` without it, for another format, and when there is no journal, and
-    `JournalError` when it cannot be read.
+    `InvalidArgumentError` without it, for another format, when there is no journal, and when *out*
+    is the journal, and `JournalError` when it cannot be read.
     """
     write = _WRITERS.get(format)
     if write is None:
         known = ", ".join(_WRITERS)
         raise InvalidArgumentError(f"format {format!r} is none of {known}: use one of them.")
+    if isinstance(out, str | os.PathLike) and os.path.realpath(out) == os.path.realpath(journal):
+        raise InvalidArgumentError(f"the table would replace the journal {out}: give another path.")
     written = 0
 
     def pages() -> Iterator[list[Record]]:

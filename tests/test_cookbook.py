@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import runpy
 import sys
 import wave
@@ -146,6 +148,21 @@ def test_webhooks_fill_a_queue(run: Run) -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_program_is_shorter_than_40_lines(program: Path) -> None:
     assert len(program.read_text().splitlines()) < 40
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_the_line_for_a_token_takes_the_place_of_the_embedded_server(program: Path) -> None:
+    lines = [line for line in program.read_text().splitlines() if "leave this line out" not in line]
+    source = re.sub(
+        r"async with \(  # with a token: (async with .+)\n(?: {8}.+\n)+    \):$",
+        r"\1",
+        "\n".join(lines),
+        flags=re.MULTILINE,
+    )
+
+    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    assert "client" in used
+    assert used.isdisjoint({"server", "LocalReplicate"})
 
 
 def test_each_program_has_a_page_that_shows_it() -> None:

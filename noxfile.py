@@ -115,7 +115,7 @@ def web(session: nox.Session) -> None:
 
 @nox.session
 def integrations(session: nox.Session) -> None:
-    """Try data frames, Parquet, Dask workers and a Redis server, which has to be installed."""
+    """Try data frames, Parquet, Dask, OpenTelemetry and a Redis server, to be installed before."""
     session.install("-e", ".[cli,test]", *group("integrations"))
     # Outside of their folder, these are skipped where the packages are missing.
     others = (

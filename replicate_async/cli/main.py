@@ -28,11 +28,18 @@ _FOR_TOKENS: Final = re.compile(r"token|api.?key|auth|bearer|secret|password", r
 _LONGEST_NAME: Final = 24
 """Characters of an unknown option or command that are shown; a longer one may be a token."""
 
+_STREAMS: Final = (
+    ("stdin", os.O_WRONLY, "r"),
+    ("stdout", os.O_RDONLY, "w"),
+    ("stderr", os.O_WRONLY, "w"),
+)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that *arguments* name and return its exit code."""
     # Log records of libraries are not output of a command; without a handler they are on stderr.
     logging.getLogger().addHandler(logging.NullHandler())
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
@@ -49,11 +56,29 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        with suppress(OSError, ValueError):  # else Python complains at its exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - a user of the command line gets no traceback
+        if isinstance(error, OSError):
+            _drop_output()
         return _fail(_message_of(error))
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that are closed, else a journal or a socket gets their numbers.
+
+    Reading and writing them fail as before; messages on stderr are lost.
+    """
+    for name, flags, mode in _STREAMS:
+        if getattr(sys, name) is None:
+            stream = os.fdopen(os.open(os.devnull, flags), mode, closefd=False)
+            setattr(sys, name, stream)
+
+
+def _drop_output() -> None:
+    """Drop text that stdout could not write; else Python complains at its exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _supervised(command: Coroutine[Any, Any, int | None]) -> int:

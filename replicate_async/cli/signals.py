@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
 from typing import Final
@@ -54,7 +54,8 @@ class StopSignals:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self.code:
             shown = _SHOW_CURSOR if sys.stderr.isatty() else ""
-            os.write(2, f"{shown}{self._last_words()}".encode(errors="replace"))
+            with suppress(OSError):  # the reader of stderr has gone
+                os.write(2, f"{shown}{self._last_words()}".encode(errors="replace"))
             os._exit(128 + number)
         self.code = 128 + number
         self._loop.call_soon_threadsafe(self._stop)

@@ -43,6 +43,7 @@ async def start(
     program: tuple[str, ...] = ("-m", "replicate_async"),
     stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     """Start the program; the caller waits for it."""
     return await asyncio.create_subprocess_exec(
@@ -52,7 +53,7 @@ async def start(
         env=env,
         stdin=stdin,
         stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
     )
 
 

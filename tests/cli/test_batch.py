@@ -241,6 +241,8 @@ async def test_a_terminal_shows_the_progress(server: LocalReplicate, tmp_path: P
     ("arguments", "said"),
     [
         (("--rate", "fast"), "--rate 'fast' is not a rate"),
+        (("--rate", "0"), "--rate '0' is not a rate"),
+        (("--rate", "nan/s"), "--rate 'nan/s' is not a rate"),
         (("--map", "text"), "--map 'text' is not input=column"),
         (("--output", "out.txt"), "ends in none of .jsonl"),
         (("--input", "none.jsonl"), "none.jsonl is not a file"),

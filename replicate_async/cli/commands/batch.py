@@ -109,7 +109,7 @@ async def batch(
     # Each of them is written while or after another is read.
     _refuse_one_file({"--input": input, "--output": output, "--journal": where})
     _refuse_one_file({"--input": input, "--journal": where, "the results so far": part_of(output)})
-    limits = Limits() if rate is None else Limits(creates=_per_minute(rate))
+    limits = Limits() if rate is None else _limits(rate)
     async with connect(options, limits=limits) as client:
         interface = await describe(client, model, options)
         fixed = read_inputs(inputs, interface)
@@ -244,10 +244,10 @@ def _refuse_one_file(files: Mapping[str, Path]) -> None:
             raise UsageError(f"{other} and {name} are both {path}; give each a file of its own.")
 
 
-def _per_minute(rate: str) -> float:
+def _limits(rate: str) -> Limits:
     number, _, per = rate.partition("/")
     try:
-        return float(number) * _PER[per.strip() or "min"]
+        return Limits(creates=float(number) * _PER[per.strip() or "min"])
     except (KeyError, ValueError):
         raise UsageError(f"--rate {rate!r} is not a rate; write 600/min, 10/s or 600.") from None
 

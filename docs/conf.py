@@ -32,7 +32,7 @@ autodoc_default_options = {
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 # The packages of extras that are services or heavy, so that a build needs none of them.
-autodoc_mock_imports = ["dask", "distributed", "redis"]
+autodoc_mock_imports = ["cloudpickle", "dask", "distributed", "redis"]
 # Names of other packages: their inventories are not at hand.
 nitpick_ignore_regex = [("py:.*", ".*")]
 

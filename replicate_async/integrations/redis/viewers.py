@@ -121,7 +121,8 @@ class RedisViewers(Viewers):
             any more; 30. Use the same in all processes.
         key: Names the account; "replicate".
 
-    Raises `InvalidArgumentError` for an argument that is out of range.
+    Raises:
+        InvalidArgumentError: An argument is out of range.
     """
 
     def __init__(

@@ -38,10 +38,8 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["narrow.css"]
+html_css_files = ["narrow.css", "tables.css"]
 html_title = f"replicate-async {release}"
-html_static_path = ["_static"]
-html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}

@@ -260,7 +260,7 @@ def read_hooks(given: Hooks | None) -> Hooks | None:
             f"hooks={shorten(given)} is a {type(given).__name__}; pass Hooks(...)."
         )
     tracing: object = Tracing() if given is None else given.tracing
-    if not isinstance(tracing, Tracing):
+    if not isinstance(tracing, Tracing):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
         raise InvalidArgumentError(
             f"tracing={shorten(tracing)} makes no spans; pass an object such as "
             "integrations.otel.OpenTelemetry()."

@@ -132,8 +132,9 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(named_objects()))
 def test_the_architecture_page_names_what_exists(name: str) -> None:
-    if name.startswith("integrations.dask"):
-        pytest.importorskip("distributed", reason="the integrations session installs it")
+    for start, package in (("integrations.dask", "distributed"), ("integrations.redis", "redis")):
+        if name.startswith(start):
+            pytest.importorskip(package, reason="the integrations session installs it")
     assert resolve_name(f"replicate_async.{name}")
 
 

@@ -106,6 +106,22 @@ async def test_a_prediction_that_ended_is_left_alone(client: Replicate) -> None:
     assert (await client.predictions.get(prediction)).status == "succeeded"
 
 
+@pytest.mark.virtual_clock
+async def test_a_prediction_whose_end_was_streamed_is_not_asked_to_cancel() -> None:
+    run = Run(output(["all"]), status="succeeded")
+    service = Service(run)
+    async with (
+        service.server,
+        service.client() as client,
+        Viewers(client, grace_period=1) as viewers,
+    ):
+        async with viewers.stream("p") as stream:
+            assert [str(event) async for event in stream if isinstance(event, OutputEvent)]
+        await asyncio.sleep(60)
+
+    assert run.canceled == 0
+
+
 async def test_closing_a_stream_twice_counts_once(client: Replicate) -> None:
     prediction = await silent(client)
     async with Viewers(client, grace_period=1000) as viewers:

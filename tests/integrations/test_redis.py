@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
@@ -44,18 +44,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(SERVER is None, reason="needs redis-server, which .ci/run installs"),
 ]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def key(request: pytest.FixtureRequest) -> str:
-    name: str = request.node.name
-    return name
 
 
 async def times(limiter: RedisLimiter, number: int) -> list[float]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -41,18 +41,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(SERVER is None, reason="needs redis-server, which .ci/run installs"),
 ]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def key(request: pytest.FixtureRequest) -> str:
-    name: str = request.node.name
-    return name
 
 
 def endless() -> Run:
@@ -229,6 +217,21 @@ async def test_a_call_that_reaches_redis_late_ends_no_lease(
             await asyncio.sleep(0.5)
             await workers.pass_grace_period(other)
             assert workers.canceled == 0
+
+
+async def test_a_change_that_redis_did_not_take_is_sent_again(
+    tmp_path: Path, workers: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RedisServer(tmp_path) as store:
+        viewers = await workers.start(store.url)
+        async with workers.service.client() as client:
+            prediction = await client.predictions.get("p")
+        await workers.pass_grace_period(viewers)
+        store.kill()
+        viewers.track(prediction)  # the next call has it, and fails
+        await until(lambda: "Redis does not answer" in caplog.text)
+        store.start()
+        await until(lambda: workers.canceled)
 
 
 async def test_without_redis_a_stream_goes_on_and_nothing_is_cancelled(workers: Workers) -> None:

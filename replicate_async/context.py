@@ -176,8 +176,8 @@ class ClientContext:
         """Return a coroutine that sends a request for *endpoint* and returns the decoded answer.
 
         *query*, *headers* and *body* are the endpoint's structs. *hold* is how many seconds beyond
-        the read timeout the API may keep silent. A poll is sent
-        once. *hooks* are called around each attempt.
+        the read timeout the API may keep silent. A poll is sent once. *hooks* are called around
+        each attempt.
 
         Raises `InvalidArgumentError` at once for an argument that cannot be sent. The coroutine
         raises `APIStatusError`, `APIConnectionError`, `AmbiguousCreateError`, `RedirectError` or

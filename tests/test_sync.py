@@ -70,7 +70,7 @@ def test_threads_of_a_flask_application_share_a_client() -> None:
 def test_django_views_run_a_model() -> None:
     pytest.importorskip("flask", reason=REASON)
     django = pytest.importorskip("django.test", reason=REASON)
-    settings = pytest.importorskip("django.conf").settings
+    settings = pytest.importorskip("django.conf", reason=REASON).settings
     if not settings.configured:
         settings.configure(ALLOWED_HOSTS=["testserver"])
     names: dict[str, Any] = {"__name__": "views"}

@@ -126,7 +126,7 @@ async def test_files_are_uploaded_and_downloaded_on_the_workers(
 ) -> None:
     @models.model("acme/where", official=True)
     def where(document: str) -> Path:
-        path = tmp_path / "where.txt"
+        path = tmp_path / f"{document.rpartition('/')[2]}.txt"  # two runs go at the same time
         path.write_text(document)
         return path
 

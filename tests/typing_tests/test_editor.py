@@ -17,6 +17,7 @@ import pytest
 
 from replicate_async import FileOutput, Replicate, Stream, save_all, webhooks
 from replicate_async.local import LocalReplicate
+from tests.interface.test_source import MODULE
 from tests.support.sentinel import TOKEN
 
 PROGRAM: Final = "pyright-langserver"
@@ -29,6 +30,7 @@ pytestmark = [
 SOURCE: Final = """\
 from replicate_async import FileOutput, Replicate, Stream, save_all, webhooks
 from replicate_async.local import LocalReplicate
+import sdxl
 
 async def main(
     client: Replicate, stream: Stream, file: FileOutput, server: LocalReplicate
@@ -36,6 +38,8 @@ async def main(
     prediction = await client.predictions.get("abc")
     prediction.status == ""
     prediction.
+    images = await client.run(sdxl.MODEL, sdxl.Input(prompt="A fox", scheduler=""))
+    images[0].
 """
 CLIENT: Final = Replicate(TOKEN)
 CALLS: Final[Mapping[str, Any]] = {
@@ -140,10 +144,12 @@ class LanguageServer:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageServer]:
+    folder = tmp_path_factory.mktemp("editor")
+    (folder / "sdxl.py").write_text(MODULE, encoding="utf-8")
     command = [PROGRAM, "--stdio"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            yield LanguageServer(process, tmp_path_factory.mktemp("editor"))
+            yield LanguageServer(process, folder)
         finally:
             process.kill()
 
@@ -181,3 +187,29 @@ def test_a_prediction_is_completed(server: LanguageServer) -> None:
     labels = {item["label"] for item in server.ask("completion", "prediction.", "\n")["items"]}
 
     assert {"status", "output", "logs", "done", "progress"} <= labels
+
+
+def test_the_input_of_a_generated_module_is_completed(server: LanguageServer) -> None:
+    line = "images = await client.run(sdxl.MODEL, sdxl.Input("
+    shown = server.ask("signatureHelp", line, 'prompt="A fox"')
+    before = line + 'prompt="A fox", scheduler="'
+    choices = server.ask("completion", before, '"))\n')["items"]
+
+    assert shown["signatures"][0]["label"] == (
+        "(*, prompt: str, width: int = 1024, "
+        "scheduler: Literal['DDIM', 'K_EULER'] = \"K_EULER\", seed: int | None = None) -> Input"
+    )
+    assert {item["label"] for item in choices} >= {'"DDIM"', '"K_EULER"'}
+
+
+def test_the_output_of_a_generated_module_is_completed(server: LanguageServer) -> None:
+    items = server.ask("completion", "images[0].", "\n")["items"]
+
+    assert {"read", "save", "url"} <= {item["label"] for item in items}
+
+
+def test_the_model_of_a_generated_module_shows_its_types(server: LanguageServer) -> None:
+    line = "images = await client.run(sdxl.MODEL"
+    shown = server.ask("hover", line[:-2], line[-2:])["contents"]["value"]
+
+    assert "MODEL: TypedModel[Input, Output]" in shown

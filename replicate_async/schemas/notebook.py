@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final, cast
 
 import msgspec
 
+from replicate_async.schemas.output import Progress
+
 _LONGEST: Final = 600
-_MOST_LINKS: Final = 16
+_MOST_FILES: Final = 16
 _SECONDS: Final = ("predict_time", "total_time", "time_to_first_token")
 _LONGEST_URL: Final = 2_000
+_LONGEST_DATA_URL: Final = 8_000_000
+"""Characters; a longer one would make the notebook slow to open, and is cut."""
+
+_LINK: Final = re.compile(r"https://[^\s?#]+[^\s]*")
+_SUFFIX: Final = re.compile(r"https://[^/\s?#]+/[^\s?#]*\.(\w+)(?:[?#]\S*)?")
+_DATA: Final = re.compile(r"data:(image|audio|video)/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]+=*")
+_TOKEN: Final = re.compile(r"r8_[A-Za-z0-9_-]{4,}")
+_KINDS: Final = {
+    **dict.fromkeys(("avif", "gif", "jpeg", "jpg", "png", "svg", "webp"), "image"),
+    **dict.fromkeys(("flac", "m4a", "mp3", "oga", "ogg", "opus", "wav"), "audio"),
+    **dict.fromkeys(("m4v", "mov", "mp4", "ogv", "webm"), "video"),
+}
+_SIZE: Final = 'style="max-width: 100%; max-height: 320px"'
+_TAGS: Final = {
+    # Scripts in image/svg+xml do not run within an <img>.
+    "image": f'<img src="{{}}" alt="" referrerpolicy="no-referrer" {_SIZE}>',
+    "audio": '<audio controls preload="none" src="{}"></audio>',
+    "video": f'<video controls preload="metadata" src="{{}}" {_SIZE}></video>',
+}
 
 
 def run_table(run: Mapping[str, Any]) -> str:
-    """Return the fields of *run* as an HTML table, with all text escaped and nothing loaded."""
+    """Return the fields of *run* as an HTML table that shows the files of its output.
+
+    All text is escaped, and what looks like an API token is hidden. The browser loads pictures and
+    the beginnings of videos from ``https`` and ``data`` URLs, and nothing else.
+    """
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'
         f'<td style="text-align: left">{value}</td></tr>'
         for name, value in _rows(run)
     )
-    return f"<table>{rows}</table>"
+    return _TOKEN.sub("[hidden]", f"<table>{rows}</table>")
 
 
 def _rows(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -29,6 +55,9 @@ def _rows(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if run["model"]:
         yield "model", escape(run["model"])
     yield "status", escape(run["status"])
+    if run["completed_at"] is None and (progress := Progress.parse(run["logs"])) is not None:
+        done = f"{progress.percentage:.0%} ({progress.current:,} of {progress.total:,})"
+        yield "progress", done
     if run["error"]:
         yield "error", escape(_cut(run["error"]))
     yield from _times(run)
@@ -54,31 +83,48 @@ def _times(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _output(output: object) -> str:
+    if isinstance(output, msgspec.Struct):
+        output = cast("object", msgspec.to_builtins(output))
     if isinstance(output, str):
-        return _link(output) if _is_link(output) else _text(output)
+        return _file(output) or _text(output)
     if isinstance(output, list):
         items = cast("list[object]", output)
-        if items and all(isinstance(item, str) and _is_link(item) for item in items):
-            links = [_link(str(item)) for item in items[:_MOST_LINKS]]
-            return "<br>".join(links + ["…"] * (len(items) > _MOST_LINKS))
-        if all(isinstance(item, str) for item in items):
-            return _text("".join(str(item) for item in items))
+        texts = [item for item in items if isinstance(item, str)]
+        if len(texts) == len(items):
+            return _files(texts) or _text("".join(texts))
+    if isinstance(output, Mapping):
+        values = cast("Mapping[object, object]", output)
+        if any(isinstance(value, str) and _file(value) for value in values.values()):
+            return "".join(_named(str(name), value) for name, value in values.items())
     if isinstance(output, list | Mapping):
         return _text(msgspec.json.encode(cast("object", output)).decode())
     return _text(str(output))
 
 
-def _is_link(text: str) -> bool:
-    return (
-        text.startswith("https://")
-        and len(text) <= _LONGEST_URL
-        and not any(map(str.isspace, text))
-    )
+def _named(name: str, value: object) -> str:
+    return "" if value is None else f"<div>{escape(_cut(name))}: {_output(value)}</div>"
 
 
-def _link(url: str) -> str:
-    address = escape(url)
-    return f'<a href="{address}" rel="noopener noreferrer">{escape(_cut(url))}</a>'
+def _files(texts: list[str]) -> str | None:
+    """Return the HTML of a list of files; None when it is not one."""
+    shown = [_file(text) for text in texts[:_MOST_FILES]]
+    files = [file for file in shown if file is not None]
+    if not files or len(files) < len(shown):
+        return None
+    return "<br>".join(files + ["…"] * (len(texts) > _MOST_FILES))
+
+
+def _file(text: str) -> str | None:
+    """Return the HTML of a URL of a file; None when it is not one."""
+    if text.startswith("data:"):
+        match = _DATA.fullmatch(text) if len(text) <= _LONGEST_DATA_URL else None
+        return match and _TAGS[match[1]].format(text)
+    if len(text) > _LONGEST_URL or _LINK.fullmatch(text) is None:
+        return None
+    address, suffix = escape(text), _SUFFIX.fullmatch(text)
+    link = f'<a href="{address}" rel="noopener noreferrer">{escape(_cut(text))}</a>'
+    kind = _KINDS.get(suffix[1].lower()) if suffix is not None else None
+    return link if kind is None else f"{_TAGS[kind].format(address)}<br>{link}"
 
 
 def _text(text: str) -> str:
@@ -86,4 +132,6 @@ def _text(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    # A token is hidden before the cut, which could leave the beginning of one.
+    shown = _TOKEN.sub("[hidden]", text[: 2 * _LONGEST])
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

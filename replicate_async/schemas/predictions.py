@@ -9,7 +9,6 @@ from msgspec import Meta, Struct, structs
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import is_terminal
-from replicate_async.schemas.notebook import run_table
 from replicate_async.schemas.output import Progress, decode_output, error_code
 from replicate_async.schemas.values import URL, Source, Status, Timestamp, WebhookEvent
 
@@ -76,6 +75,11 @@ class Run(Struct, frozen=True, kw_only=True, gc=False):
         error = f": {shorten(self.error)}" if self.error else ""
         return f"<{type(self).__name__} {self.id}{model} {self.status}{error}>"
 
+    def _repr_html_(self) -> str:
+        from replicate_async.schemas.notebook import run_table  # noqa: PLC0415 - in notebooks only
+
+        return run_table(structs.asdict(self))
+
     @property
     def error_code(self) -> str | None:
         """The code in the error, such as ``E1001`` (out of memory), or None."""
@@ -110,9 +114,6 @@ class Prediction(Run, frozen=True, kw_only=True, gc=False):
             msgspec.ValidationError: The output is not a *type*, or there is none.
         """
         return decode_output(self.output, type)
-
-    def _repr_html_(self) -> str:
-        return run_table(structs.asdict(self))
 
 
 class CreatePrediction(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
 from replicate_async import Prediction
+from replicate_async.schemas import Training
 from tests.support.replies import prediction
 
 
@@ -38,6 +40,7 @@ def test_a_notebook_shows_status_times_and_metrics() -> None:
         (["https://a.example/x"] * 20, "…"),
         ("https: the secure one", "<pre"),
         ("javascript:alert(1)", "<pre"),
+        ("https://user@a.example", '<a href="https://user@a.example"'),
         ({"a": [1, "<"]}, "{&quot;a&quot;:[1,&quot;&lt;&quot;]}"),
         ([1, 2], "[1,2]"),
         (0, ">0</pre>"),
@@ -54,3 +57,68 @@ def test_absent_fields_are_not_shown() -> None:
     assert "None" not in html
     assert "<th" in shown(error="it <broke>", status="failed")
     assert "it &lt;broke&gt;" in shown(error="it <broke>", status="failed")
+
+
+@pytest.mark.parametrize(
+    ("output", "tags"),
+    [
+        ("https://a.example/x.PNG?a=1&b=2", ["img", "a"]),
+        ("https://a.example/x.mp3", ["audio", "a"]),
+        (["https://a.example/x.webp", "https://a.example/y.mp4"], ["img", "a", "video", "a"]),
+        ({"text": "<i>", "sound": "https://a.example/x.wav"}, ["pre", "audio", "a"]),
+        ("data:image/png;base64,iVBORw0K", ["img"]),
+        ("data:audio/wav;base64,UklGRg==", ["audio"]),
+        (["https://a.example/x.png", "no file"], ["pre"]),
+        ("https://a.example.png", ["a"]),
+        ("https://a.example/x.pdf", ["a"]),
+        ("http://a.example/x.png", ["pre"]),
+        ("data:text/html;base64,PGI+", ["pre"]),
+        ('data:image/png;base64,"onerror=x', ["pre"]),
+        ("data:image/png;base64," + "A" * 8_000_000, ["pre"]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_files_of_an_output_are_shown_by_their_kind(output: object, tags: list[str]) -> None:
+    cell = shown(output=output).partition("output</th>")[2]
+
+    assert re.findall(r"<(img|audio|video|a|pre|i|b)\b", cell) == tags
+    assert len(cell) < 3_000
+
+
+def test_a_picture_is_loaded_without_a_referrer() -> None:
+    html = shown(output="https://a.example/x.png?a=1&b=2")
+
+    assert '<img src="https://a.example/x.png?a=1&amp;b=2"' in html
+    assert 'referrerpolicy="no-referrer"' in html
+
+
+def test_no_token_is_shown_in_full_or_in_part() -> None:
+    html = shown(
+        output=["https://a.example/x.png?token=r8_abcdefghijkl"],
+        error="x" * 595 + " r8_abcdefghijkl",
+        status="r8_abcdefghijkl",
+    )
+
+    assert "r8_" not in html
+    assert "[hidden]" in html
+
+
+def test_a_running_prediction_shows_its_progress() -> None:
+    logs = "loading\n 40%|████      | 4/10 [00:01<00:01,  8.0it/s]\n"
+
+    assert ">40% (4 of 10)</td>" in shown(status="processing", logs=logs, completed_at=None)
+    assert "40%" not in shown(logs=logs, completed_at="2026-03-16T12:00:05Z")
+
+
+def test_a_training_shows_its_version_and_weights() -> None:
+    made = {
+        "id": "t1",
+        "status": "succeeded",
+        "output": {"version": "a/<b>:1", "weights": "https://a.example/w.tar"},
+    }
+    html = msgspec.convert(made, Training)._repr_html_()  # pyright: ignore[reportPrivateUsage] - what a notebook calls
+
+    assert "<div>version: <pre" in html
+    assert "a/&lt;b&gt;:1" in html
+    assert '<a href="https://a.example/w.tar"' in html
+    assert "None" not in html

@@ -70,6 +70,10 @@ def test_each_model_has_its_own_version_and_a_description() -> None:
     assert [name for name, model in models.items() if model.trainable] == ["local/storyteller"]
 
 
+def test_servers_share_the_built_in_backends() -> None:
+    assert all(make() is make() for make in BUILTINS.values())
+
+
 async def test_hello_world_is_the_specifications_example() -> None:
     model = BUILTINS["replicate/hello-world"]()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -18,16 +19,9 @@ from replicate_async.local.builtins import (
 )
 from replicate_async.local.models.function import ModelFunction
 
+_MODULES: Final = (hello_world, echo, fail, frames, mandelbrot, slow, storyteller, thumbnail)
+
 BUILTINS: Final[Mapping[str, Callable[[], ModelFunction]]] = MappingProxyType(
-    {
-        hello_world.NAME: hello_world.model,
-        echo.NAME: echo.model,
-        fail.NAME: fail.model,
-        frames.NAME: frames.model,
-        mandelbrot.NAME: mandelbrot.model,
-        slow.NAME: slow.model,
-        storyteller.NAME: storyteller.model,
-        thumbnail.NAME: thumbnail.model,
-    }
+    {module.NAME: cache(module.model) for module in _MODULES}
 )
-"""The factory of each model, by its "owner/name"."""
+"""The backend of each model, by its "owner/name"; functions have no state, so servers share it."""

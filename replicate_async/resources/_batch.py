@@ -22,6 +22,7 @@ from replicate_async.context import ClientContext
 from replicate_async.core.api_clock import answered_at
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.hooks import RequestHooks
+from replicate_async.core.usage import Price
 from replicate_async.errors import (
     DecodeError,
     InvalidArgumentError,
@@ -133,6 +134,7 @@ def make_batch(
         input_schema=schema,
         check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,
+        price=_price_of(context.tracker.usage.prices, version, contract),
         start_span=partial(context.start_span, version),
     )
     return Batch(
@@ -142,6 +144,15 @@ def make_batch(
         api,
         context.batches,
     )
+
+
+def _price_of(
+    prices: Mapping[str, Price], ref: VersionRef, contract: Contract | None
+) -> Callable[[str | None], Price | None]:
+    """Return `BatchApi.price`; the price of a deployment comes before that of its model."""
+    model = ref.model if contract is None else contract.ref.model
+    of_all = prices.get(str(ref.deployment)) or prices.get(str(model))
+    return lambda named: of_all or prices.get(named or "")
 
 
 def _check_input(contract: Contract, key: Key, given: ItemInput) -> None:

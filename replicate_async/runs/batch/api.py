@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
+from replicate_async.core.usage import Price
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import RunSpan
@@ -60,5 +61,7 @@ class BatchApi:
     """Raise `InvalidArgumentError` for an input that the model is known not to take."""
     start_span: Callable[[], RunSpan] = RunSpan
     """Begin the span of an item."""
+    price: Callable[[str | None], Price | None] = lambda _: None
+    """Return the price of a prediction by the model that it names, None if there is none."""
     is_text: Callable[[Prediction], bool] = lambda _: False
     """Whether the model's schema is known to say that the output is one text in chunks."""

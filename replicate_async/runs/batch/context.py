@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replicate_async.runs.batch.api import BatchApi
+from replicate_async.runs.batch.budget import Budget
 from replicate_async.runs.batch.journal import Journal
 from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.options import BatchOptions
@@ -22,3 +23,4 @@ class BatchContext:
     claims: ClaimStore
     stop: StopSignal
     stats: BatchStats
+    budget: Budget

@@ -68,7 +68,7 @@ class ItemRunner:
 
     def __init__(self, batch: BatchContext, creator: Creator) -> None:
         self._options, self._api, self._journal = batch.options, batch.api, batch.journal
-        self._stop = batch.stop
+        self._stop, self._budget = batch.stop, batch.budget
         self._creator = creator
         self._finishing = asyncio.Semaphore(self._options.max_running)
         self.leaves_running: bool = False
@@ -122,6 +122,7 @@ class ItemRunner:
             if item.ended is None:
                 item.ended = await self._wait(item, created)
             span.seen(item.ended)
+            self._budget.count(item.ended)
             if not self._is_retried(item, item.ended):
                 return await self._complete(item, item.ended)
             await self._retry(item)
@@ -279,6 +280,8 @@ class ItemRunner:
             async with asyncio.timeout(CANCEL_WITHIN):
                 prediction_id = entry.prediction_id or ""
                 ended = check_run(await self._api.cancel(prediction_id), prediction_id)
+                if ended.done:
+                    self._budget.count(ended)
                 if ended.status not in ("succeeded", "failed"):
                     await item.record(entry.reset())
                 elif self._options.save_files is None:

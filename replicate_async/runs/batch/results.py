@@ -9,6 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 import msgspec
 
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.usage import ModelUsage
 from replicate_async.errors import AmbiguousCreateError, ReplicateError
 from replicate_async.files.values import Record
 from replicate_async.schemas import Prediction
@@ -91,7 +92,15 @@ class _Counts(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """Since the batch began, until it ended."""
     predict_seconds: float
-    """Seconds that the models ran for items that have ended, without items replayed."""
+    """Seconds that the models ran, by *usage*."""
+    usage: ModelUsage
+    """What the predictions used that ended in this run, failed and repeated ones too, without the
+    results that come from the journal. Its ``cost`` is None where the model has no price."""
+
+    @property
+    def cost(self) -> float | None:
+        """What these predictions cost, by the ``prices`` of the client; None without a price."""
+        return self.usage.cost
 
     @property
     def done(self) -> int:
@@ -138,7 +147,7 @@ class BatchSummary(_Counts, frozen=True, kw_only=True):
                 parts.append(f"{count:,} {name}")
         return (
             f"{', '.join(parts)} in {self.seconds:.1f} s ({self.throughput:.1f} items/s, "
-            f"{self.predict_seconds:.1f} predict seconds)"
+            f"{self.usage})"
         )
 
 

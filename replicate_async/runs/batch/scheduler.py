@@ -16,6 +16,7 @@ from replicate_async.errors import (
     ReplicateError,
 )
 from replicate_async.runs.batch.api import BatchApi
+from replicate_async.runs.batch.budget import Budget
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
@@ -163,7 +164,8 @@ class BatchScheduler:
 
     async def _run_items(self, journal: Journal) -> None:
         options, claims = self._options, ClaimStore()
-        batch = BatchContext(options, self._api, journal, claims, self._stop, self.stats)
+        budget = Budget(self._api.price, self.stats)
+        batch = BatchContext(options, self._api, journal, claims, self._stop, self.stats, budget)
         if options.dry_run:
             # What `prepare` would make of an input is not known.
             checks = options.prepare is None

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from replicate_async.core.usage import ModelUsage
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 
 _WINDOW: Final = 30.0
@@ -32,7 +33,7 @@ class BatchStats:
     planned: int = 0
     running: int = 0
     reconciling: int = 0
-    predict_seconds: float = 0.0
+    usage: ModelUsage = field(default_factory=ModelUsage)
     began: float | None = None
     ended: float | None = None
     requests: int = 0
@@ -51,7 +52,6 @@ class BatchStats:
         if replayed:
             self.replayed += 1
             return
-        self.predict_seconds += result.predict_seconds
         now = self.clock()
         if self._recent and now - self._recent[-1][0] < 1:
             last, number = self._recent[-1]
@@ -60,6 +60,11 @@ class BatchStats:
             self._recent.append((now, 1))
         while now - self._recent[0][0] > _WINDOW:
             self._recent.popleft()
+
+    @property
+    def predict_seconds(self) -> float:
+        """Seconds that the models ran."""
+        return self.usage.predict_seconds
 
     @property
     def done(self) -> int:

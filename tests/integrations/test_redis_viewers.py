@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
 
-import httpx
 import pytest
 
 from replicate_async import InvalidArgumentError, Replicate
-from replicate_async.core.sse import Parser
-from replicate_async.local import AsyncConcatenateIterator, LocalReplicate
 from replicate_async.web import ViewerStream
 from tests.runs.service import Run, Service, output
 from tests.support.embedded import until
@@ -25,17 +18,11 @@ from tests.support.redis_server import PROGRAM as SERVER
 from tests.support.redis_server import RedisServer
 from tests.support.replies import problem
 from tests.support.sentinel import TOKEN
-from tests.support.waiting import HANG
-from tests.web.example import listens
 
 pytest.importorskip("redis", reason="the integrations session installs it")
 
-from redis.asyncio import Redis
-
 from replicate_async.integrations.redis import RedisViewers
-
-PROGRAM: Final = Path(__file__).with_name("viewers_worker.py")
-ROOT: Final = Path(__file__).parents[2]
+from tests.integrations.viewers_state import connected, until_streamed_by
 
 pytestmark = [
     pytest.mark.anyio,
@@ -89,23 +76,6 @@ async def tab(viewers: RedisViewers) -> AsyncGenerator[ViewerStream]:
     async with viewers.stream("p") as stream:
         await anext(aiter(stream))
         yield stream
-
-
-@asynccontextmanager
-async def connected(store: RedisServer) -> AsyncGenerator[Any]:
-    client: Any = cast("Any", Redis).from_url(store.url, decode_responses=True)
-    yield client
-    await client.aclose()
-
-
-async def until_streamed_by(store: RedisServer, key: str, number: int, name: str = "p") -> None:
-    """Wait until Redis knows of so many processes that stream a prediction."""
-    async with connected(store) as client, asyncio.timeout(HANG):
-        while True:
-            leases = await client.hget(f"{{{key}}}:viewers:leases", name)
-            if len(json.loads(leases or "{}")) == number:
-                return
-            await asyncio.sleep(0.005)
 
 
 async def test_a_run_is_cancelled_once_when_no_worker_has_a_viewer(
@@ -321,115 +291,3 @@ async def test_keys_have_one_hash_tag_and_no_token(
 def test_times_out_of_range_are_refused(grace_period: float, lease: float) -> None:
     with pytest.raises(InvalidArgumentError, match="above 0"):
         RedisViewers(Replicate(TOKEN), "redis://localhost", grace_period=grace_period, lease=lease)
-
-
-async def counting() -> AsyncConcatenateIterator[str]:
-    """Give a number now and then."""
-    for number in range(100_000):
-        yield f"{number} "
-        await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def worker(store: RedisServer, key: str, server: LocalReplicate) -> AsyncGenerator[Worker]:
-    port = free_port()
-    environment = {"REPLICATE_API_TOKEN": server.api_token, "REPLICATE_BASE_URL": server.url}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(PROGRAM), str(port), store.url, key, "5", "4"),
-        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        await listens(port)
-        yield Worker(f"http://127.0.0.1:{port}/runs", process)
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-
-
-class Worker(NamedTuple):
-    url: str
-    process: asyncio.subprocess.Process
-
-
-class Tab:
-    """A browser tab that streams a prediction, and goes on at another worker where it was."""
-
-    def __init__(self, prediction_id: str) -> None:
-        self._prediction_id = prediction_id
-        self._last_event_id = ""
-        self.text = ""
-
-    @asynccontextmanager
-    async def reading(self, worker: Worker) -> AsyncGenerator[Callable[[int], Awaitable[None]]]:
-        """Connect; yields a function that reads so many characters more, at least."""
-        url = f"{worker.url}/{self._prediction_id}/events"
-        headers = {"Last-Event-ID": self._last_event_id}
-        parser = Parser()
-        async with (
-            httpx.AsyncClient(timeout=HANG) as client,
-            client.stream("GET", url, headers=headers) as answer,
-        ):
-            pieces = answer.aiter_bytes()
-
-            async def read(characters: int) -> None:
-                goal = len(self.text) + characters
-                while len(self.text) < goal:
-                    for event in parser.feed(await anext(pieces)):
-                        self.text += event.data
-                        self._last_event_id = event.id
-
-            yield read
-
-    def assert_complete(self) -> None:
-        whole = "".join(f"{number} " for number in range(len(self.text)))
-        assert whole.startswith(self.text)
-
-
-async def create(worker: Worker) -> str:
-    async with httpx.AsyncClient(timeout=HANG) as client:
-        answer = await client.post(worker.url)
-        name: str = answer.json()["id"]
-        return name
-
-
-@pytest.mark.slow
-async def test_a_run_is_cancelled_when_the_last_tab_of_all_workers_is_gone(
-    store: RedisServer, key: str, server: LocalReplicate, client: Replicate
-) -> None:
-    server.model("acme/counting", official=True)(counting)
-
-    async def status(name: str) -> str:
-        return str((await client.predictions.get(name)).status)
-
-    async def until_canceled(name: str) -> None:
-        async with asyncio.timeout(HANG):
-            while await status(name) != "canceled":  # noqa: ASYNC110 - a browser sees no more
-                await asyncio.sleep(0.05)
-
-    async with worker(store, key, server) as one, worker(store, key, server) as other:
-        shared = await create(one)
-        alone = await create(one)
-        moves, stays, lost = Tab(shared), Tab(shared), Tab(alone)
-        async with AsyncExitStack() as killed, stays.reading(other) as read:
-            for each in (moves, lost):
-                await (await killed.enter_async_context(each.reading(one)))(20)
-            await read(20)
-            await until_streamed_by(store, key, 2, shared)
-            one.process.kill()
-            await one.process.wait()
-            await read(20)
-            async with moves.reading(other) as read_on:
-                await read_on(20)
-                await killed.aclose()
-                await read(20)
-                # The prediction of the tab that was lost with its worker ends with the lease.
-                await until_canceled(alone)
-                assert await status(shared) == "processing"
-                await read_on(200)
-            await until_canceled(await create(other))  # a grace period later
-            assert await status(shared) == "processing"
-            await read(200)
-        await until_canceled(shared)
-    moves.assert_complete()
-    stays.assert_complete()

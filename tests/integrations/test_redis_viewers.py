@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
@@ -12,12 +13,13 @@ from replicate_async import InvalidArgumentError, Replicate
 from replicate_async.web import ViewerStream
 from tests.runs.service import Run, Service, output
 from tests.support.embedded import until
-from tests.support.fault_proxy import FaultProxy, Gate
+from tests.support.fault_proxy import FaultProxy, Gate, Latency
 from tests.support.ports import free_port
 from tests.support.redis_server import PROGRAM as SERVER
 from tests.support.redis_server import RedisServer
 from tests.support.replies import problem
 from tests.support.sentinel import TOKEN
+from tests.support.waiting import HANG
 
 pytest.importorskip("redis", reason="the integrations session installs it")
 
@@ -141,6 +143,57 @@ async def test_a_restarted_redis_learns_of_the_viewers_again(
             await workers.pass_grace_period(other)
             assert workers.canceled == 0
         await until(lambda: workers.canceled)
+
+
+async def test_a_restarted_redis_cancels_nothing_before_workers_return(
+    tmp_path: Path, workers: Workers, key: str
+) -> None:
+    with RedisServer(tmp_path) as store:
+        one = await workers.start(store.url, lease=240)
+        other = await workers.start(store.url, lease=240)
+        async with tab(other), connected(store) as redis, workers.service.client() as client:
+            async with tab(one):
+                await until_streamed_by(store, key, 2)
+                store.kill()
+                store.start()
+            workers.service.runs["q"] = endless()
+            prediction = await client.predictions.get("q")
+            due, now, hold = None, 0, 0
+            async with asyncio.timeout(HANG):
+                while due is None or now < due + 500:
+                    one.track(prediction)  # each is a call, in which the clock moves on
+                    due = await redis.zscore(f"{{{key}}}:viewers", "p")
+                    state = await redis.hget(f"{{{key}}}:viewers:leases", "")
+                    _, now, hold = json.loads(state or "[0, 0, 0]")
+            assert hold > now  # or else the tab at the other worker would be known again
+            assert workers.canceled == 0
+
+
+@pytest.mark.slow
+async def test_a_restarted_redis_waits_for_a_worker_far_away(
+    tmp_path: Path, workers: Workers, key: str
+) -> None:
+    way = [Latency(0.2)]
+    with RedisServer(tmp_path) as store:
+        near = await workers.start(store.url, lease=12)
+        async with (
+            FaultProxy(store.port, upstream=way, downstream=way) as proxy,
+            connected(store) as redis,
+        ):
+            far = await workers.start(f"redis://127.0.0.1:{proxy.port}", lease=12)
+            async with tab(far):
+                await until_streamed_by(store, key, 1)
+                lease = await redis.hget(f"{{{key}}}:viewers:leases", "p")
+                async with asyncio.timeout(HANG):
+                    while await redis.hget(f"{{{key}}}:viewers:leases", "p") == lease:  # noqa: ASYNC110 - Redis signals nothing
+                        await asyncio.sleep(0.005)
+                store.kill()  # the next renewal is as late as it can be
+                store.start()
+                async with workers.service.client() as client:
+                    near.track(await client.predictions.get("p"))
+                await workers.pass_grace_period(near)
+                assert workers.canceled == 0
+            await until(lambda: workers.canceled)
 
 
 @pytest.mark.slow

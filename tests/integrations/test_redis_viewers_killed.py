@@ -104,18 +104,20 @@ async def create(worker: Worker) -> str:
         return name
 
 
+async def status(client: Replicate, name: str) -> str:
+    return str((await client.predictions.get(name)).status)
+
+
+async def until_canceled(client: Replicate, name: str) -> None:
+    async with asyncio.timeout(HANG):
+        while await status(client, name) != "canceled":  # noqa: ASYNC110 - a browser sees no more
+            await asyncio.sleep(0.05)
+
+
 async def test_a_run_is_cancelled_when_the_last_tab_of_all_workers_is_gone(
     store: RedisServer, key: str, server: LocalReplicate, client: Replicate
 ) -> None:
     server.model("acme/counting", official=True)(counting)
-
-    async def status(name: str) -> str:
-        return str((await client.predictions.get(name)).status)
-
-    async def until_canceled(name: str) -> None:
-        async with asyncio.timeout(HANG):
-            while await status(name) != "canceled":  # noqa: ASYNC110 - a browser sees no more
-                await asyncio.sleep(0.05)
 
     async with worker(store, key, server) as one, worker(store, key, server) as other:
         shared = await create(one)
@@ -134,12 +136,48 @@ async def test_a_run_is_cancelled_when_the_last_tab_of_all_workers_is_gone(
                 await killed.aclose()
                 await read(20)
                 # The prediction of the tab that was lost with its worker ends with the lease.
-                await until_canceled(alone)
-                assert await status(shared) == "processing"
+                await until_canceled(client, alone)
+                assert await status(client, shared) == "processing"
                 await read_on(200)
-            await until_canceled(await create(other))  # a grace period later
-            assert await status(shared) == "processing"
+            await until_canceled(client, await create(other))  # a grace period later
+            assert await status(client, shared) == "processing"
             await read(200)
-        await until_canceled(shared)
+        await until_canceled(client, shared)
+    moves.assert_complete()
+    stays.assert_complete()
+
+
+@pytest.mark.parametrize("outage", ["silent", "restarted"])
+async def test_a_worker_is_killed_before_an_outage_of_redis(
+    tmp_path: Path, key: str, server: LocalReplicate, client: Replicate, outage: str
+) -> None:
+    server.model("acme/counting", official=True)(counting)
+    with RedisServer(tmp_path) as store:
+        async with worker(store, key, server) as one, worker(store, key, server) as other:
+            shared, alone = await create(one), await create(one)
+            moves, stays, lost = Tab(shared), Tab(shared), Tab(alone)
+            async with AsyncExitStack() as killed, stays.reading(other) as read:
+                for each in (moves, lost):
+                    await (await killed.enter_async_context(each.reading(one)))(20)
+                await read(20)
+                await until_streamed_by(store, key, 2, shared)
+                one.process.kill()
+                await one.process.wait()
+                if outage == "restarted":
+                    store.kill()
+                    store.start()
+                else:
+                    store.freeze()
+                    await asyncio.sleep(4.5)  # longer than a lease
+                    store.thaw()
+                await killed.aclose()
+                async with moves.reading(other) as read_on:
+                    await read_on(20)
+                await until_canceled(client, await create(other))
+                if outage == "silent":  # a restarted Redis has forgotten it
+                    await until_canceled(client, alone)
+                assert await status(client, shared) == "processing"
+                await read(20)
+            await until_canceled(client, shared)
     moves.assert_complete()
     stays.assert_complete()

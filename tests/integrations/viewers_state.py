@@ -17,8 +17,10 @@ from tests.support.waiting import HANG
 @asynccontextmanager
 async def connected(store: RedisServer) -> AsyncGenerator[Any]:
     client: Any = cast("Any", Redis).from_url(store.url, decode_responses=True)
-    yield client
-    await client.aclose()
+    try:
+        yield client
+    finally:
+        await client.aclose()
 
 
 async def until_streamed_by(store: RedisServer, key: str, number: int, name: str = "p") -> None:

@@ -41,9 +41,10 @@ _FORGET: Final[_Change] = "forget"
 
 # Arguments: the process; lease, grace period and retry in milliseconds; the number of this call;
 # and pairs of a change and a prediction. Times are of a clock that stands still while no process
-# reaches Redis, so that no lease ends in an outage; no prediction is cancelled for a quarter of a
-# lease after one, in which processes return. A lease is its end and the number of the call that
-# renewed it: a Redis that stood still may run an earlier call later, which must not end it.
+# reaches Redis, so that no lease ends in an outage; no prediction is cancelled for half a lease
+# after one: processes return with their next renewal, a quarter of a lease and some round trips
+# later. A lease is its end and the number of the call that renewed it: a Redis that stood still may
+# run an earlier call later, which must not end it.
 _SYNC: Final = """
 local time = redis.call('TIME')
 local real = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -51,7 +52,7 @@ local lease, grace, retry = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[
 local process, call = ARGV[1], tonumber(ARGV[5])
 local last, now, hold = unpack(cjson.decode(redis.call('HGET', KEYS[2], '') or '[0,0,0]'))
 if real - last > lease / 2 then
-    hold = now + lease / 4
+    hold = now + lease / 2
 else
     now = now + math.max(0, real - last)
 end

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import inspect
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from replicate_async import (
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.batch.results import BatchResult
 from tests.integrations.dask_cluster import MODEL, created, double, finish, prepare, rows
+from tests.support.embedded import until
+from tests.support.waiting import HANG
 
 INSTALLED = "the integrations session installs it"
 distributed: Any = pytest.importorskip("distributed", reason=INSTALLED)
@@ -363,6 +367,35 @@ async def test_tasks_have_names_and_run_where_they_may(
         key, priority = result.value
         assert key.startswith(f"finish-{result.key}-")
         assert priority == -1  # before prepare, which has 0
+
+
+async def test_a_worker_that_joins_later_takes_calls_that_wait(
+    models: LocalReplicate, client: Replicate, dask: Any, tmp_path: Path
+) -> None:
+    first = set((await dask.scheduler.identity())["workers"])
+    begun, joined = tmp_path / "begun", tmp_path / "joined"
+
+    def where(row: dict[str, int]) -> dict[str, int]:
+        begun.touch()
+        if distributed.get_worker().address not in first:
+            joined.touch()
+        while not joined.exists():
+            time.sleep(0.01)
+        return {"number": row["id"]}
+
+    async def join() -> None:
+        await until(begun.exists)
+        dask.cluster.scale(3)
+
+    joining = asyncio.create_task(join())
+    try:
+        async with asyncio.timeout(HANG):
+            found = await results_of(run_on_dask(client, MODEL, rows(40), prepare=where))
+            await joining
+    finally:
+        joined.touch()  # lets the threads of a failed test end
+
+    assert [result.output for result in found] == [str(2 * each) for each in range(40)]
 
 
 async def test_a_client_that_waits_is_iterated_with_async_for(client: Replicate, dask: Any) -> None:

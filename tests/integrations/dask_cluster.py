@@ -27,6 +27,8 @@ ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = Path(__file__).parent / "dask_program.py"
 MODEL: Final = "acme/double"
 FILES: Final = "acme/write"
+ENDS_WITHIN: Final = 15.0
+"""Seconds in which a worker whose scheduler is gone ends by itself; then it is killed."""
 
 
 async def double(number: int, delay_ms: int = 20) -> str:
@@ -130,14 +132,16 @@ class Processes:
         self._scheduler = await self._run("scheduler", *options)
 
     async def add_worker(self) -> None:
-        """Start one more worker."""
+        """Start one more worker; it ends if it finds no scheduler for a minute."""
         name = f"worker-{next(self._names)}"
         options = ("--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-        self.workers[name] = await self._run("worker", self.address, *options)
+        ends = ("--death-timeout", "60")
+        self.workers[name] = await self._run("worker", self.address, *options, *ends)
 
     async def replace(self, name: str) -> None:
         """Wait for the end of a worker, and start one in its place."""
-        await self.workers.pop(name).wait()
+        await self.workers[name].wait()
+        del self.workers[name]  # until here, `close` kills it
         await self.add_worker()
 
     async def restart(self) -> None:
@@ -152,15 +156,19 @@ class Processes:
         self._scheduler.kill()
         await self._scheduler.wait()
         await self._start_scheduler()
-        for name in list(self.workers):
+        ended = asyncio.gather(*(worker.wait() for worker in self.workers.values()))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended, ENDS_WITHIN)
+        for name, worker in list(self.workers.items()):
+            # It stands still, or had not joined yet and now joins the new scheduler.
+            _kill_process(worker)
             await self.replace(name)
 
     async def close(self) -> None:
         """Kill everything."""
         for process in [self._scheduler, *self.workers.values()]:
             if process is not None:
-                with suppress(ProcessLookupError):
-                    process.kill()
+                _kill_process(process)
                 await process.wait()
         self.workers.clear()
 
@@ -175,6 +183,11 @@ class Processes:
             env=self.env,
             cwd=ROOT,
         )
+
+
+def _kill_process(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 @asynccontextmanager

@@ -115,6 +115,20 @@ async def test_what_a_cluster_loses_costs_nothing_twice(
     await assert_all(server, tmp_path, values)
 
 
+async def test_a_worker_that_outlives_its_scheduler_is_ended(
+    server: LocalReplicate, cluster: Processes
+) -> None:
+    await cluster.up()
+    stopped = next(iter(cluster.workers.values()))
+    stop([stopped])
+
+    async with asyncio.timeout(HANG):
+        await cluster.replace_scheduler()
+        await cluster.up()
+
+    assert stopped.returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("how", [[], ["plain"]], ids=["async", "plain"])
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_driver_that_is_lost_goes_on_at_once(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -12,12 +11,8 @@ import msgspec
 
 from replicate_async import BatchResult
 from replicate_async.cli.errors import UsageError
-from replicate_async.runs.batch.cells import as_text
+from replicate_async.runs.batch.cells import COLUMNS, as_text, row_of
 
-COLUMNS: Final = (
-    "key", "index", "status", "output", "error", "prediction_id", "files", "attempts",
-    "predict_seconds", "input",
-)  # fmt: skip
 _FORMATS: Final = (".jsonl", ".ndjson", ".csv")
 
 
@@ -88,20 +83,3 @@ class ResultFile:
 def part_of(path: Path) -> Path:
     """Return where the results for *path* are until they are complete."""
     return path.with_name(f"{path.name}.part")
-
-
-def row_of(result: BatchResult[Any]) -> Mapping[str, object]:
-    """Return *result* as a row, by column."""
-    prediction = result.prediction
-    return {
-        "key": result.key,
-        "index": result.index,
-        "status": "uncreated" if prediction is None else prediction.status,
-        "output": result.output,
-        "error": None if result.error is None else str(result.error),
-        "prediction_id": None if prediction is None else prediction.id,
-        "files": [str(path) for path in result.files],
-        "attempts": result.attempts,
-        "predict_seconds": result.predict_seconds,
-        "input": result.input,
-    }

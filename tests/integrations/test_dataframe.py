@@ -4,14 +4,16 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replicate_async import InvalidArgumentError
-from replicate_async.integrations.dataframe import rows, with_results
+from replicate_async import BatchResult, FileOutput, InvalidArgumentError, Replicate
+from replicate_async.integrations.dataframe import rows, to_frame, with_results
+from replicate_async.local import LocalReplicate
 from replicate_async.resources._dataframe import Rows, is_dataframe
-from replicate_async.runs.batch.cells import as_text
+from replicate_async.runs.batch.cells import COLUMNS, as_text, row_of
 
 pytest.importorskip("narwhals", reason="the integrations session installs it")
 np = pytest.importorskip("numpy", reason="the integrations session installs it")
@@ -172,3 +174,95 @@ def test_a_cell_holds_text() -> None:
     assert as_text([]) == "[]"
     assert as_text([1, "b"]) == '[1,"b"]'
     assert as_text(float("nan")) == "null"
+    assert as_text(date(2026, 1, 1)) == "2026-01-01"
+    assert as_text(Path('a "b".png')) == 'a "b".png'
+
+
+@dataclass
+class Picture:
+    """An input that is no mapping."""
+
+    subject: str
+    seed: int | None = None
+
+
+KINDS: list[type[Any]] = [pl.DataFrame, pd.DataFrame, pa.Table]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("into", KINDS, ids=lambda kind: str(kind.__module__).partition(".")[0])
+async def test_results_become_a_flat_table(
+    server: LocalReplicate, client: Replicate, into: type[Any]
+) -> None:
+    @server.model("acme/labels")
+    async def label(subject: str, seed: int = 0) -> dict[str, Any]:
+        if subject == "bad":
+            raise ValueError("out of labels")
+        return {"label": subject.upper(), "score": seed / 2, "boxes": [1, 2]}
+
+    inputs = [{"subject": "cat"}, {"subject": "bad"}, Picture("dog", 3)]
+    results = [result async for result in client.batch("acme/labels", inputs, ordered=True)]
+    made = to_frame(results, into)
+
+    assert type(made) is into
+    got = list(rows(made))
+    assert list(got[0]) == [
+        *("key", "index", "ok", "status", "output", "error", "prediction_id", "files"),
+        *("attempts", "predict_seconds", "created_at", "started_at", "completed_at"),
+        *("input.subject", "input.seed", "output.label", "output.score", "output.boxes"),
+    ]
+    assert [row["ok"] for row in got] == [True, False, True]
+    assert [row["status"] for row in got] == ["succeeded", "failed", "succeeded"]
+    assert [row["input.subject"] for row in got] == ["cat", "bad", "dog"]
+    assert [row["input.seed"] for row in got] == [None, None, 3]
+    assert [row["output.label"] for row in got] == ["CAT", None, "DOG"]
+    assert [row["output.score"] for row in got] == [0.0, None, 1.5]
+    assert [row["output.boxes"] for row in got] == ["[1,2]", None, "[1,2]"]
+    assert got[0]["output"] == '{"label":"CAT","score":0.0,"boxes":[1,2]}'
+    assert got[1]["output"] is None
+    assert "out of labels" in str(got[1]["error"])
+    for row, result in zip(got, results, strict=True):
+        assert result.prediction is not None
+        assert row["completed_at"] == result.prediction.completed_at
+        # The other columns are those of the command line's file of results.
+        same = set(COLUMNS) - {"input", "output", "files"}
+        assert {name: row[name] for name in same} == {
+            name: value for name, value in row_of(result).items() if name in same
+        }
+
+
+@pytest.mark.parametrize("into", KINDS, ids=lambda kind: str(kind.__module__).partition(".")[0])
+def test_a_table_without_results_has_the_columns(into: type[Any]) -> None:
+    made = to_frame([], into)
+
+    assert list(rows(made)) == []
+    assert "predict_seconds" in (made.column_names if into is pa.Table else made.columns)
+
+
+def test_a_cell_of_a_table_is_a_number_or_text() -> None:
+    url = FileOutput("https://a.example/x.png")
+    inputs: list[dict[str, object]] = [
+        {"large": 2**70, "mixed": 1, "flag": True, "image": b"12345", "many": [b"1"]},
+        {"large": 1, "mixed": "a", "flag": None, "file": Path("a.png"), "url": url},
+    ]
+    results = [
+        BatchResult(key="k", index=index, input=given, output=["a", "b"], is_text=True)
+        for index, given in enumerate(inputs)
+    ]
+    made = to_frame(results, pl.DataFrame)
+
+    assert made["output"].to_list() == ["ab", "ab"]
+    assert made["status"].to_list() == ["uncreated", "uncreated"]
+    assert made["created_at"].to_list() == [None, None]
+    assert made["input.large"].to_list() == [str(2**70), "1"]
+    assert made["input.mixed"].to_list() == ["1", "a"]
+    assert made["input.flag"].to_list() == [True, None]
+    assert made["input.image"].to_list() == ["5 bytes", None]
+    assert made["input.many"].to_list() == ['["1 bytes"]', None]
+    assert made["input.file"].to_list() == [None, "a.png"]
+    assert made["input.url"].to_list() == [None, "https://a.example/x.png"]
+
+
+def test_a_table_of_another_class_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"give polars\.DataFrame"):
+        to_frame([], dict)

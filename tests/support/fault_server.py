@@ -238,7 +238,8 @@ async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ending
 def reset(writer: asyncio.StreamWriter) -> None:
     """Drop the connection so that the peer sees a reset and not an orderly end."""
     peer: socket.socket = writer.get_extra_info("socket")
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if peer.fileno() >= 0:  # else it is closed already
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

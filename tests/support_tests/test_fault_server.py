@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.support.fault_server import FaultServer, Stranger, script
+from tests.support.fault_server import FaultServer, Stranger, reset, script
 from tests.support.replies import json_answer, prediction, service
 from tests.support.waiting import HANG
 from tests.support.wire import Answer, Ending, Request
@@ -60,6 +60,15 @@ async def test_a_reset_is_seen_as_a_reset_after_the_bytes_sent() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+async def test_a_connection_that_is_closed_already_can_be_reset() -> None:
+    async with FaultServer(script(Answer())) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.transport.abort()
+        await writer.wait_closed()
+
+        reset(writer)
 
 
 async def test_a_hang_lasts_until_the_client_leaves() -> None:

@@ -29,7 +29,7 @@ from replicate_async.interface.names import (
     literal,
     python_names,
 )
-from replicate_async.interface.read import COMPONENTS, Schema, listed, mapping
+from replicate_async.interface.read import COMPONENTS, Schema, listed, mapping, required_names
 from replicate_async.interface.validation import in_order
 
 Role: TypeAlias = Literal["input", "output", "wire"]
@@ -278,7 +278,7 @@ class HintBuilder:
         while name != TOP and (own in self._structs or own in self._field_names or is_taken(own)):
             own += "_"
         self._structs[own] = (schema, None)  # so that no struct in it has the same name
-        required = listed(schema.get("required"))
+        required = required_names(schema)
         fields: list[Field] = []
         for field, (key, part) in zip(names, properties, strict=True):
             hint = self.hint(part, key or "Field")

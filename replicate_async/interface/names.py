@@ -41,13 +41,15 @@ def _requoted(found: re.Match[str], quote: str) -> str:
 
 def python_names(keys: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     """Return a distinct identifier for each of *keys*, most often the key itself."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    endings: dict[str, int] = {}  # tried once each, or thousands that are alike would take long
     for key in keys:
-        name = identifier(key)
+        plain = name = identifier(key)
         while name in names or name in taken or is_taken(name):
-            name += "_"
-        names.append(name)
-    return names
+            number = endings[plain] = endings.get(plain, 1) + 1
+            name = f"{plain}_" if number == 2 else f"{plain}_{number}"
+        names[name] = None
+    return list(names)
 
 
 def identifier(key: str) -> str:

@@ -29,6 +29,11 @@ def listed(value: object) -> Sequence[Any]:
     return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType] - of anything
 
 
+def required_names(schema: Schema) -> frozenset[str]:
+    """Return the names that *schema* requires."""
+    return frozenset(name for name in listed(schema.get("required")) if isinstance(name, str))
+
+
 def resolve(schema: Schema, components: Schema) -> Schema:
     """Return *schema* with its references followed, and without its null alternative."""
     for _ in range(_LONGEST_CHAIN):
@@ -97,7 +102,7 @@ class Interface:
         if "Input" not in components:
             return cls(ref, None, output, components, shape)
         schema = resolve(mapping(components["Input"]), components)
-        required = listed(schema.get("required"))
+        required = required_names(schema)
         fields = [
             InputField(name, resolve(mapping(part), components), components, name in required)
             for name, part in mapping(schema.get("properties")).items()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -24,6 +25,10 @@ from replicate_async.interface.validation import check
 _LONGEST_VALUE: Final = 60
 _LONGEST_DEFAULT: Final = 40
 _MOST_LISTED: Final = 12
+_MOST_LINES: Final = 20
+_MOST_COMPARED: Final = 1000
+"""Names that are compared with a wrong one, which takes 0.1 ms for each."""
+_MORE: Final = "More of it is wrong."
 _DEEPEST: Final = 16
 _CUTOFF: Final = 0.6
 _JSON: Final = (str, int, float, type(None))
@@ -51,13 +56,14 @@ class Refusal:
     fields: tuple[InvalidField, ...]
     """As the API's own 422 names them; unknown names, which the API ignores, come first."""
     lines: tuple[str, ...]
-    """A sentence about each input that is wrong."""
+    """A sentence about each input that is wrong, of the first 20."""
 
     def message(self, ref: str) -> str:
         """Return the sentences as the message of an error about the model *ref*."""
         if len(self.lines) == 1:
             return f"{ref}: {self.lines[0]}"
-        return "\n  ".join((f"{len(self.lines)} inputs of {ref} are wrong:", *self.lines))
+        count = "Inputs" if self.lines[-1] == _MORE else f"{len(self.lines)} inputs"
+        return "\n  ".join((f"{count} of {ref} are wrong:", *self.lines))
 
 
 def refuse(
@@ -84,11 +90,17 @@ def refuse(
         for name in names
     ]
     found = check(with_urls(values), schema, interface.components)
-    fields = [field for field in found if field not in mistaken]
+    told = set(mistaken)
+    fields = [field for field in found if field not in told]
     if not names and not fields:
         return None
-    lines = [unknown_input(name, interface.inputs) for name in names]
-    lines += _Lines(interface, values, frozenset(secrets)).of(fields, names)
+    known = interface.inputs
+    sentences = _Lines(interface, values, frozenset(secrets)).of(fields, names)
+    # Each takes time by the size of input and schema: all of thousands would hold the event loop.
+    lines = list(
+        islice(chain((unknown_input(name, known) for name in names), sentences), _MOST_LINES + 1)
+    )
+    lines[_MOST_LINES:] = [_MORE for _ in lines[_MOST_LINES:]]
     return Refusal((*mistaken, *fields), tuple(lines))
 
 
@@ -120,6 +132,8 @@ def near(given: str, known: Collection[str]) -> str | None:
     lower = {each.lower(): each for each in known}
     if given.lower() in lower:
         return lower[given.lower()]
+    if len(known) > _MOST_COMPARED:
+        return None
     if found := get_close_matches(given, known, 1, _CUTOFF):
         return found[0]
     found = get_close_matches(given.lower(), lower, 1, _CUTOFF)
@@ -167,6 +181,7 @@ class _Lines:
         An input that is missing because its name has the wrong case is among the *unknown* ones.
         """
         renamed = {name.lower() for name in unknown}
+        explained = _parents_of(fields)
         told: set[str] = set()
         for field in fields:
             path = field.field.removeprefix("input").removeprefix(".")
@@ -175,16 +190,9 @@ class _Lines:
                 place = self._part(self._find(path), name)
                 if path or name.lower() not in renamed:
                     yield f"{place.name} is required: {self._takes(place)}."
-            elif path not in told and not self._is_explained(field, fields):
+            elif path not in told and not (field.type in _COMBINED and field.field in explained):
                 told.add(path)
                 yield f"{self._sentence(self._find(path), field)}"
-
-    def _is_explained(self, field: InvalidField, fields: Sequence[InvalidField]) -> bool:
-        """Whether *field* only says that no alternative fits, and another one says why."""
-        inner = f"{field.field}."
-        return field.type in _COMBINED and any(
-            each.type not in _COMBINED and each.field.startswith(inner) for each in fields
-        )
 
     def _find(self, path: str) -> _Place:
         """Return the part at *path*, which joins names and indexes with points."""
@@ -266,6 +274,16 @@ class _Lines:
 
     def _takes(self, place: _Place) -> str:
         return takes(place.schema, self.interface.components)
+
+
+def _parents_of(fields: Iterable[InvalidField]) -> set[str]:
+    """Return the paths around the parts of which *fields* say why they are refused."""
+    parents: set[str] = set()
+    for field in fields:
+        path = "" if field.type in _COMBINED else field.field
+        while path := path.rpartition(".")[0]:
+            parents.add(path)
+    return parents
 
 
 def _no_choice(place: _Place, choices: Sequence[object], default: str) -> str:

@@ -20,7 +20,7 @@ from replicate_async.interface.hints import (
 )
 from replicate_async.interface.layout import flat
 from replicate_async.interface.names import is_encodable, is_text, python_names
-from replicate_async.interface.read import Interface, Schema, listed, mapping, resolve
+from replicate_async.interface.read import Interface, Schema, mapping, required_names, resolve
 from replicate_async.interface.validation import check, in_order
 
 INPUT: Final = "Input"
@@ -70,8 +70,7 @@ def quick_struct(interface: Interface) -> type[msgspec.Struct] | None:
     schema = resolve(mapping(components.get(INPUT)), components)
     fields = input_fields(components, INPUT, "wire")
     unchecked = any(not word.startswith("x-") for word in schema.keys() - _OBJECT)
-    keys = [field.key for field in fields]
-    unnamed = any(key not in keys for key in listed(schema.get("required")))
+    unnamed = not required_names(schema) <= {field.key for field in fields}
     other = schema.get("type", "object") != "object"
     if unchecked or unnamed or other or not all(field.hint.exact for field in fields):
         return None
@@ -87,7 +86,7 @@ def output_hint(builder: HintBuilder) -> Hint:
 def input_fields(components: Schema, component: str, role: Role = "input") -> list[Field]:
     """Return the fields of a struct of *component*, in the order of a form."""
     schema = resolve(mapping(components.get(component)), components)
-    required = listed(schema.get("required"))
+    required = required_names(schema)
     properties = [
         (key, part)
         for key, part in _ordered(mapping(schema.get("properties")), components)

@@ -299,3 +299,25 @@ def test_near_misses_are_only_looked_for_after_a_fault() -> None:
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_of_many_wrong_values_the_first_have_a_sentence() -> None:
+    fields = {f"input_{number}": {"type": "string"} for number in range(2000)}
+    found = refusal(dict.fromkeys(fields, 1), interface_of(fields))
+
+    assert len(found.fields) == len(fields)
+    assert found.lines[0] == "input_0=1 is an int; it takes a string."
+    assert len(found.lines) == 21
+    message = found.message("a/b").splitlines()
+    assert (message[0], message[-1].strip()) == ("Inputs of a/b are wrong:", "More of it is wrong.")
+
+
+def test_a_wrong_name_is_not_compared_with_thousands() -> None:
+    known = {f"input_{number}": {"type": "string"} for number in range(2000)}
+
+    assert refusal({"input_x": "a"}, interface_of(known)).lines == (
+        "input_x: there is no such input; it takes 2000 inputs.",
+    )
+    assert refusal({"INPUT_7": "a"}, interface_of(known)).lines == (
+        "INPUT_7: there is no such input; did you mean input_7?",
+    )

@@ -16,7 +16,7 @@ from replicate_async.core.limits import Limiter, Limits
 from replicate_async.core.origin import Base, check_host_name
 from replicate_async.core.retry import Retry
 from replicate_async.core.timeout import Timeout
-from replicate_async.core.token import Token
+from replicate_async.core.token import Token, secret_words
 from replicate_async.core.usage import Price
 from replicate_async.core.version import __version__
 from replicate_async.errors import InvalidArgumentError
@@ -113,7 +113,8 @@ def _header_flaw(given: object) -> str | None:
         lower = name.lower()
         flaw = "cannot be set: it is given twice" if lower in seen else _flaw_of(lower, value)
         if flaw is not None:
-            return f": {name} {flaw}"
+            shown = f"name {len(seen) + 1}" if secret_words(name) else name
+            return f": {shown} {flaw}"
         seen.add(lower)
     return None
 

@@ -20,6 +20,10 @@ _SHORTEST: Final = 8
 
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
+_SECRET_WORD: Final = re.compile(
+    r"(?=[\w.~-]*[0-9])(?=[\w.~-]*[a-z])[\w.~-]{16,}", re.ASCII | re.IGNORECASE
+)
+
 _FLAWS: Final = tuple(
     (re.compile(pattern, re.ASCII | re.IGNORECASE), flaw)
     for pattern, flaw in (
@@ -62,6 +66,11 @@ _ESCAPES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ("&", unescape),  # of HTML
     ("\0", _narrow),
 )
+
+
+def secret_words(text: str) -> list[str]:
+    """Return the words of *text* that may be secrets: long ones of letters and digits."""
+    return _SECRET_WORD.findall(text)
 
 
 class Token:

@@ -11,6 +11,8 @@ from tests.cli.program import Ran, ended, environment, run, start
 from tests.support.ports import free_port
 from tests.support.sentinel import TOKEN, assert_silent
 
+KEY = "sk-live-51abcdef23456789"
+
 pytestmark = pytest.mark.anyio
 
 
@@ -69,4 +71,30 @@ async def test_headers_that_are_no_object_are_refused() -> None:
 
     assert ran.code == 2
     assert "REPLICATE_HEADERS is no JSON object" in " ".join(ran.err.split())
+    assert_silent(ran.out + ran.err, "the output")
+
+
+async def test_a_key_in_the_path_of_the_base_url_is_hidden(server: LocalReplicate) -> None:
+    async with LocalGateway(server, prefix=f"/v1/{KEY}/replicate") as gateway:
+        headers = json.dumps(dict(gateway.headers))
+        given = {"REPLICATE_BASE_URL": gateway.url, "REPLICATE_HEADERS": headers}
+        works = await check(env=environment(server) | given)
+        given["REPLICATE_BASE_URL"] = gateway.url.replace("/replicate", "/nothing")
+        fails = await check("--json", env=environment(server) | given)
+
+    assert (works.code, works.err) == (0, "")
+    assert "/v1/[hidden]/replicate" in works.out
+    assert (fails.code, json.loads(fails.out)["found"]["account"]) == (1, "failed")
+    assert KEY not in works.out + works.err + fails.out + fails.err
+
+
+@pytest.mark.parametrize(("value", "code"), [("from a clipboard", 0), ("", 1)])
+async def test_a_key_for_the_name_of_a_header_is_hidden(
+    server: LocalReplicate, value: str, code: int
+) -> None:
+    headers = {KEY: value, TOKEN: "pasted twice"}
+    ran = await check(env=environment(server) | {"REPLICATE_HEADERS": json.dumps(headers)})
+
+    assert ran.code == code, ran.err
+    assert KEY not in ran.out + ran.err
     assert_silent(ran.out + ran.err, "the output")

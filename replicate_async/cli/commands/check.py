@@ -22,6 +22,8 @@ from replicate_async.cli.console import note, write_card, write_json
 from replicate_async.cli.errors import FAILED, one_line, without_tokens
 from replicate_async.cli.options import DEFAULTS, Options, connect
 from replicate_async.context import context_of
+from replicate_async.core.origin import Base
+from replicate_async.core.token import Token, secret_words
 
 _PAGES: Final[Mapping[type[ReplicateError], str]] = {
     AuthenticationError: "set REPLICATE_API_TOKEN to a token of the account",
@@ -60,6 +62,9 @@ async def check(*, options: Options = DEFAULTS) -> None:
                     found[step.name] = "failed"
         found["limits"] = _limits(calls)
         found["clock"] = _clock(client)
+        hide = _hider(sender.token, sender.base)
+        found = {name: hide(text) for name, text in found.items()}
+        failed = {name: hide(text) for name, text in failed.items()}
     if options.json:
         write_json({"found": found, "failed": failed})
     else:
@@ -68,6 +73,22 @@ async def check(*, options: Options = DEFAULTS) -> None:
         note(f"error: {name}: {problem}")
     if failed:
         sys.exit(FAILED)
+
+
+def _hider(token: Token, base: Base) -> Callable[[str], str]:
+    """Return a function that hides the token in a text, and what may be a key of a gateway.
+
+    Such keys may be in the path of the base URL, or may be pasted as the name of a header.
+    """
+    keys = secret_words(" ".join((base.prefix, *token.header_names)))
+
+    def hide(text: str) -> str:
+        text = without_tokens(token.redact(text))
+        for key in keys:
+            text = text.replace(key, "[hidden]")
+        return text
+
+    return hide
 
 
 async def _account(client: Replicate) -> str:
@@ -126,7 +147,7 @@ def _advice(error: ReplicateError) -> str:
 
 
 def _shown(error: ReplicateError) -> str:
-    text = without_tokens(one_line(error))
+    text = one_line(error)
     if isinstance(error, APIStatusError) and error.request_id is not None:
         text = f"{text} Request {error.request_id}."
     return text

@@ -10,6 +10,7 @@ from PIL import Image
 
 from replicate_async.interface.types import OutputFile
 from replicate_async.local.builtins import BUILTINS
+from replicate_async.local.builtins.png import png
 from tests.local.recording import RecordingContext
 from tests.local.wire import Wire
 
@@ -100,8 +101,8 @@ async def test_a_jpeg_stays_a_jpeg_and_is_rotated_upright() -> None:
         (b"", "no picture that Pillow reads"),
         (b"GIF89a", "no picture that Pillow reads"),
         (encoded(Image.effect_noise((100, 100), 50))[:5000], "is damaged"),
-        (encoded(Image.new("1", (9000, 9000))), "more than 64,000,000 pixels"),
-        (encoded(Image.new("1", (15000, 15000))), "no picture that Pillow reads: Image size"),
+        (png(9000, 9000, []), "more than 64,000,000 pixels"),
+        (png(15000, 15000, []), "no picture that Pillow reads: Image size"),
     ],
     ids=["empty", "cut", "damaged", "large", "bomb"],
 )

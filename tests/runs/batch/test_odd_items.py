@@ -55,7 +55,7 @@ class Odd:
 
 def deep() -> object:
     value: object = 1
-    for _ in range(100_000):
+    for _ in range(20_000):
         value = [value]
     return value
 

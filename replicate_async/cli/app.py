@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import Final
+from typing import Any, Final
 
 from cyclopts import App, Parameter
-from cyclopts.config import Toml
+from cyclopts.config import Dict
 
+from replicate_async.cli import config
 from replicate_async.cli.commands import (
     account,
     batch,
@@ -23,10 +23,6 @@ from replicate_async.cli.commands import (
 )
 from replicate_async.core.version import __version__
 
-_CONFIG: Final = "~/.config/replicate-async/config.toml"
-"""Not in the working directory: a file of a project must not say where the token is sent."""
-
-
 _COMPLETION: Final = """Install the completion of commands and options in a shell.
 
 $ replicate-async completion --shell bash
@@ -38,6 +34,11 @@ def _shown_default(default: object) -> object:
     return None if default is False or default == () else default
 
 
+def _apply_defaults(*parsed: Any) -> None:
+    """Apply the file of defaults to the arguments of a command, which `App` calls this with."""
+    Dict(config.read(), source=config.path())(*parsed)
+
+
 def build() -> App:
     """Return the program with all its commands."""
     app = App(
@@ -47,7 +48,7 @@ def build() -> App:
         default_parameter=Parameter(negative=(), show_default=_shown_default),
         version_flags=["--version"],
         version=__version__,
-        config=Toml(os.environ.get("REPLICATE_CONFIG", _CONFIG)),
+        config=_apply_defaults,
     )
     app.command(run.run)
     app.command(run.stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -258,10 +259,10 @@ def _guess(pair: Pair) -> object:
 
 
 def _existing(name: str) -> Path:
-    path = Path(name).expanduser()
-    if not path.is_file():
+    path = os.path.expanduser(name)  # noqa: PTH111 - as below
+    if not os.path.isfile(path):  # noqa: PTH113 - a Path raises for a name that is too long
         raise ValueError(f"names a file that is not there: {shown(name)}")
-    return path
+    return Path(path)
 
 
 def _text_of(name: str) -> str:

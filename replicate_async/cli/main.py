@@ -16,9 +16,9 @@ from cyclopts import CycloptsError, UnknownCommandError, UnknownOptionError
 
 from replicate_async.cli.app import build
 from replicate_async.cli.console import note
-from replicate_async.cli.errors import FAILED, USAGE, CommandError
+from replicate_async.cli.errors import FAILED, CommandError, UsageError
 from replicate_async.cli.signals import SIGNALS, StopSignals
-from replicate_async.errors import ReplicateError
+from replicate_async.errors import InvalidArgumentError, ReplicateError
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
@@ -49,10 +49,6 @@ def run(arguments: Sequence[str]) -> int:
         )
         result: Any = command(*bound.args, **bound.kwargs)
         return asyncio.run(_supervised(result)) if inspect.iscoroutine(result) else 0
-    except CycloptsError as error:
-        return _fail(_readable(error, arguments), code=USAGE)
-    except CommandError as error:
-        return _fail(error, error.listing, error.code)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -61,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - a user of the command line gets no traceback
         if isinstance(error, OSError):
             _drop_output()
-        return _fail(_message_of(error))
+        return _fail(_explained(error, arguments))
 
 
 def _open_closed_streams() -> None:
@@ -97,21 +93,36 @@ async def _supervised(command: Coroutine[Any, Any, int | None]) -> int:
             raise
 
 
-def _fail(message: object, listing: str = "", code: int = FAILED) -> int:
-    """Print an error and return *code*."""
+def _fail(error: CommandError) -> int:
+    """Print *error* and return its exit code."""
     with suppress(OSError):
-        note(f"error: {message}")
-        if listing:
-            print(f"\n{listing}", file=sys.stderr)
-    return code
+        note(f"error: {error}")
+        if error.listing:
+            print(f"\n{error.listing}", file=sys.stderr)
+    return error.code
 
 
-def _message_of(error: Exception) -> object:
-    if isinstance(error, ReplicateError):
+def _explained(error: Exception, arguments: Sequence[str]) -> CommandError:
+    """Return *error* with the text and the exit code that the program has for it."""
+    if isinstance(error, CommandError):
         return error
-    if isinstance(error, OSError):
-        return error.strerror or error
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, CycloptsError):
+        return UsageError(_readable(error, arguments))
+    if isinstance(error, InvalidArgumentError):
+        return UsageError(str(error))
+    if isinstance(error, UnicodeEncodeError) and (argument := _not_utf8(arguments)):
+        return UsageError(f"{argument!a} is not UTF-8; write it in UTF-8.")
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}."
+    elif not isinstance(error, ReplicateError | OSError):
+        text = f"{type(error).__name__}: {text}"
+    return CommandError(text)
+
+
+def _not_utf8(arguments: Sequence[str]) -> str | None:
+    """Return the first argument with bytes that are not UTF-8, which only a path may have."""
+    return next((each for each in arguments if each != each.encode(errors="ignore").decode()), None)
 
 
 def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import msgspec
-from cyclopts import Parameter, validators
+from cyclopts import Parameter, Token, types, validators
 
 from replicate_async import Limits, NotFoundError, Replicate
 from replicate_async.cli.errors import CommandError, UsageError
 from replicate_async.context import context_of
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
+
+
+def expand_home(path: str) -> str:
+    """Return *path* with the home folder that it begins with; raises `ValueError` without one."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - a Path has no last slash
+    if expanded.startswith("~"):
+        home = path.partition("/")[0]
+        raise ValueError(f'"{home}" is the home of no user; write ./{path} if that is its name')
+    return expanded
+
+
+def _expanded(kind: type, tokens: Sequence[Token]) -> Any:
+    return kind(expand_home(tokens[0].value))
+
+
+_IN_HOME: Final = Parameter(converter=_expanded)
+# A shell leaves the ~ in --output=~/out as it is.
+FilePath = Annotated[types.File, _IN_HOME]
+ExistingFile = Annotated[types.ExistingFile, _IN_HOME]
+FolderPath = Annotated[types.Directory, _IN_HOME]
+AnyPath = Annotated[Path, _IN_HOME]
+Output = Annotated[str, Parameter(name=("--output", "-o"), converter=_expanded)]
 
 Model = Annotated[
     str, Parameter(name="model", help='"owner/name", "owner/name:version" or a version id.')

@@ -33,6 +33,8 @@ class ResultFile:
             raise UsageError(f"{path} is a folder; give a file for the results.")
         self.path = path
         self.part: Path = part_of(path)
+        if self.part.is_dir():
+            raise UsageError(f"{self.part} is a folder; results are written there: move it away.")
         self.rows: int = 0
         """The number of rows written."""
         self.whole: bool = False

@@ -47,5 +47,5 @@ async def test_match_key_needs_a_key(server: LocalReplicate, tmp_path: Path) -> 
     ran = await run("batch", "local/echo", "-i", f"{rows}", "-o", f"{tmp_path / 'out.jsonl'}",
                     "--match", "key", server=server)  # fmt: skip
 
-    assert ran.code == 1
+    assert ran.code == 2
     assert 'match="key" needs key=' in ran.err

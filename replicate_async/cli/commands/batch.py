@@ -14,13 +14,17 @@ from typing import Annotated, Final, Literal, cast
 import msgspec
 from cyclopts import App, Parameter, types
 
-from replicate_async import JournalLostError, Limits, ReplicateError
+from replicate_async import InvalidArgumentError, JournalLostError, Limits, ReplicateError
 from replicate_async.cli.console import note, terminal_width, wrapped, write_json, write_table
 from replicate_async.cli.errors import CommandError, UsageError
 from replicate_async.cli.input_rows import InputRows, KeyedInput, read_map
 from replicate_async.cli.inputs import read_inputs
 from replicate_async.cli.options import (
     DEFAULTS,
+    AnyPath,
+    ExistingFile,
+    FilePath,
+    FolderPath,
     InputArgument,
     Model,
     Options,
@@ -39,10 +43,8 @@ from replicate_async.runs.batch.journal.resolve import resolve_absent
 
 app: App = App(name="batch")
 
-JournalPath = Annotated[
-    types.ExistingFile, Parameter(name="journal", help="The journal of a batch.")
-]
-OutputPath = Annotated[Path, Parameter(name=("--output", "-o"))]
+JournalPath = Annotated[ExistingFile, Parameter(name="journal", help="The journal of a batch.")]
+OutputPath = Annotated[AnyPath, Parameter(name=("--output", "-o"))]
 
 _MOST_SHOWN: Final = 20
 _PER: Final[dict[str, float]] = {"s": 60, "min": 1, "h": 1 / 60}
@@ -59,15 +61,15 @@ async def batch(
     model: Model,
     /,
     *inputs: InputArgument,
-    input: Annotated[Path, Parameter(name=("--input", "-i"), allow_leading_hyphen=True)],
+    input: Annotated[AnyPath, Parameter(name=("--input", "-i"), allow_leading_hyphen=True)],
     output: OutputPath,
     map: tuple[str, ...] = (),
     key: str | None = None,
     match: Literal["input", "key"] = "input",
     concurrency: types.PositiveInt | None = None,
     rate: str | None = None,
-    journal: Path | None = None,
-    save_files: Path | None = None,
+    journal: FilePath | None = None,
+    save_files: FolderPath | None = None,
     retries: types.NonNegativeInt = 0,
     retry_failed: bool = False,
     max_seconds: types.NonNegativeFloat | None = None,
@@ -319,12 +321,15 @@ async def batch_resolve(
     """
     if (prediction is None) is not absent:
         raise UsageError("Give either --prediction ID or --absent.")
-    if prediction is None:
-        await resolve_absent(journal, key)
-        note(f"{key}: the next run creates it.")
-        return
-    async with connect(options) as client:
-        await client.resolve_batch_item(journal, key, prediction=prediction)
+    try:
+        if prediction is None:
+            await resolve_absent(journal, key)
+            note(f"{key}: the next run creates it.")
+            return
+        async with connect(options) as client:
+            await client.resolve_batch_item(journal, key, prediction=prediction)
+    except InvalidArgumentError as error:  # the journal or the API does not have what is named
+        raise CommandError(str(error)) from None
     note(f"{key}: the next run waits for prediction {prediction}.")
 
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from urllib.parse import urlencode, urlsplit
 
-from cyclopts import App, Parameter, types
+from cyclopts import App, Parameter
 from rich.filesize import decimal
 
 from replicate_async import File, Replicate, TargetExistsError
 from replicate_async.cli.console import clock, note, write, write_card, write_json
 from replicate_async.cli.errors import CommandError, UsageError
-from replicate_async.cli.options import DEFAULTS, Limit, Options, connect
+from replicate_async.cli.options import DEFAULTS, ExistingFile, Limit, Options, Output, connect
 from replicate_async.cli.output_files import save_file
 from replicate_async.cli.progress import FileProgress, MeteredFile
 from replicate_async.cli.records import show_list, show_record
@@ -27,6 +27,7 @@ app: App = App(name="files", help="Upload, list and delete files; download outpu
 
 FileId = Annotated[str, Parameter(name="id", help="The id of the file.")]
 _STDOUT: Final = "-"
+_SCHEMES: Final = {"http", "https", "data"}
 
 
 @app.command(name="list")
@@ -41,7 +42,7 @@ async def list_files(*, limit: Limit = 20, options: Options = DEFAULTS) -> None:
 
 @app.command(name="upload")
 async def upload_file(
-    path: types.ExistingFile,
+    path: ExistingFile,
     /,
     *,
     name: str | None = None,
@@ -100,7 +101,7 @@ async def download_file(
     source: Annotated[str, Parameter(name="url")],
     /,
     *,
-    output: Annotated[str, Parameter(name=("--output", "-o"), allow_leading_hyphen=True)] = ".",
+    output: Annotated[Output, Parameter(allow_leading_hyphen=True)] = ".",
     force: bool = False,
     owner: str | None = None,
     expiry: int | None = None,
@@ -171,7 +172,12 @@ def _url(client: Replicate, source: str, signed: dict[str, str | int | None]) ->
         )
     if given:
         raise UsageError("--owner, --expiry and --signature go with an id; a URL contains them.")
-    path = urlsplit(source).path
+    try:
+        scheme, _, path, *_ = urlsplit(source)
+    except ValueError:
+        scheme = path = ""
+    if scheme not in _SCHEMES:
+        raise UsageError(f"{source} is not a URL of a file; it begins with https://.")
     if "/v1/files/" in path and not path.endswith("/download"):
         raise UsageError(
             "This URL stands for an upload in an input, and returns what 'replicate-async files "

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from cyclopts import Parameter
@@ -32,6 +32,7 @@ from replicate_async.cli.options import (
     InputArgument,
     Model,
     Options,
+    Output,
     connect,
     describe,
 )
@@ -61,7 +62,7 @@ class RunOptions:
 
     logs: bool = False
     """Print the logs of the model, on stderr."""
-    output: Annotated[str | None, Parameter(name=("--output", "-o"))] = None
+    output: Output | None = None
     """Save files here: a folder, or a name with {index}, {name}, {stem}, {ext} or {id}."""
     force: bool = False
     """With --output: replace existing files."""

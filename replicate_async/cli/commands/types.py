@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from replicate_async import NotFoundError, Replicate
 from replicate_async.cli.console import note, write
 from replicate_async.cli.errors import FAILED, USAGE, CommandError, UsageError, one_line
-from replicate_async.cli.options import DEFAULTS, Options, connect
+from replicate_async.cli.options import DEFAULTS, AnyPath, Options, connect
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.interface import drift
 from replicate_async.interface.names import python_names
@@ -39,9 +39,9 @@ class Source(NamedTuple):
 
 async def types(
     *models: Annotated[str, Parameter(name="model")],
-    output: Path | None = None,
+    output: AnyPath | None = None,
     no_pin: bool = False,
-    schema: Path | None = None,
+    schema: AnyPath | None = None,
     check: bool = False,
     diff: bool = False,
     options: Options = DEFAULTS,
@@ -123,10 +123,7 @@ def _read_schema(path: Path) -> dict[str, Any]:
 
 
 def _parsed(ref: str) -> VersionRef:
-    try:
-        parsed = parse_version(ref, "model")
-    except InvalidArgumentError as error:
-        raise UsageError(str(error)) from None
+    parsed = parse_version(ref, "model")
     if parsed.model is None:
         raise UsageError(
             f"{ref} is a version without its model, which the API cannot look up: "
@@ -141,7 +138,10 @@ async def _write_all(
     targets = _targets(refs, output)
     for ref, target in zip(refs, targets, strict=True):
         found = await sources.find(ref, pinned=pinned)
-        source = module_source(found.ref, found.document, description=found.description)
+        try:
+            source = module_source(found.ref, found.document, description=found.description)
+        except InvalidArgumentError as error:  # of the model, not of the command
+            raise CommandError(str(error)) from None
         if target is None:
             write(source)
         else:

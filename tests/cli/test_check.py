@@ -88,7 +88,7 @@ async def test_a_key_in_the_path_of_the_base_url_is_hidden(server: LocalReplicat
     assert KEY not in works.out + works.err + fails.out + fails.err
 
 
-@pytest.mark.parametrize(("value", "code"), [("from a clipboard", 0), ("", 1)])
+@pytest.mark.parametrize(("value", "code"), [("from a clipboard", 0), ("", 2)])
 async def test_a_key_for_the_name_of_a_header_is_hidden(
     server: LocalReplicate, value: str, code: int
 ) -> None:

@@ -163,11 +163,12 @@ def ray(session: nox.Session) -> None:
     session.run("pytest", "-n", "0", "tests/integrations/check_ray.py", *session.posargs)
 
 
-@nox.session
+@nox.session(requires=["docs"])
 def browser(session: nox.Session) -> None:
-    """Drive the example pages with Chromium, which has to be installed; SCREENSHOTS is a folder."""
+    """Look at docs and example pages in Chromium, to be installed; SCREENSHOTS is a folder."""
     session.install("-e", ".[test]", *group("browser"))
-    session.run("pytest", "-n", "0", "tests/browser/check_pages.py", *session.posargs)
+    checks = ("tests/browser/check_docs.py", "tests/browser/check_pages.py")
+    session.run("pytest", "-n", "0", *checks, *session.posargs)
 
 
 @nox.session

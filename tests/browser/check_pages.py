@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
-from pathlib import Path
 from typing import Final
 
 import anyio
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from replicate_async import Prediction, Replicate
 from replicate_async.local import AsyncConcatenateIterator, LocalReplicate
+from tests.browser.chromium import chromium, picture
 from tests.support.fault_proxy import FaultProxy, LimitData
 from tests.web.example import FOLDER, example
 
 pytestmark = pytest.mark.anyio
 
 EXAMPLES: Final = ["fastapi_chat", "aiohttp_chat"]
-FLAGS: Final = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WORDS: Final = 100
 STORY: Final = "".join(f"word {count} \u201cwith\u201d  two\nlines; " for count in range(WORDS))
-PICTURES: Final = os.environ.get("SCREENSHOTS")
-"""A folder to leave pictures of the pages in."""
 
 # Notes when the text on the screen changes, and how long it is then.
 WATCH: Final = """
@@ -98,13 +84,8 @@ async def address(request: pytest.FixtureRequest, server: LocalReplicate) -> Asy
 
 @pytest.fixture
 async def browser() -> AsyncGenerator[Browser, None]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("needs chromium: apt-get install chromium")
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    async with chromium() as started:
         yield started
-        await started.close()
 
 
 @pytest.fixture
@@ -139,11 +120,6 @@ async def answer(page: Page) -> str:
 
 async def until_it_is_over(page: Page) -> None:
     await expect(page.locator("#stop")).to_be_hidden(timeout=15_000)
-
-
-async def picture(page: Page, name: str) -> None:
-    if PICTURES:
-        await page.screenshot(path=Path(PICTURES) / f"{name}.png")
 
 
 async def runs(client: Replicate) -> list[Prediction]:

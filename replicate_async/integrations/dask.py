@@ -85,6 +85,7 @@ class BatchArguments(TypedDict, total=False):
     save_files: str | os.PathLike[str] | None
     max_seconds: float | None
     max_predictions: int | None
+    max_cost: float | None
     dry_run: bool
     on_progress: Callable[[BatchProgress], object] | None
     cancel_after: Deadline

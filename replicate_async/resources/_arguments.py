@@ -74,6 +74,7 @@ class BatchArguments(_WebhookArguments, Generic[T], total=False):
     save_files: str | PathLike[str] | None
     max_seconds: float | None
     max_predictions: int | None
+    max_cost: float | None
     dry_run: bool
     finish: Callable[[BatchResult[T]], Awaitable[object]] | None
     on_progress: Callable[[BatchProgress], object] | None

@@ -71,6 +71,12 @@ def make_batch(
     context, version = calls.context, options.ref
     wait_options = WaitOptions(options.timeout, options.queue_timeout, options.poll)
     _check(options)
+    price = _price_of(context.tracker.usage.prices, version, contract)
+    if options.max_cost is not None and price(None) is None:
+        raise InvalidArgumentError(
+            f"max_cost= needs the price of {version.deployment or version.model or version}: give "
+            'prices={"owner/name": ...} to the client, and the model by its name.'
+        )
     events = check_events(options.webhook_events_filter)
     header = JournalHeader(
         model=options.model,
@@ -134,7 +140,7 @@ def make_batch(
         input_schema=schema,
         check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,
-        price=_price_of(context.tracker.usage.prices, version, contract),
+        price=price,
         start_span=partial(context.start_span, version),
     )
     return Batch(
@@ -222,11 +228,12 @@ def _check(options: BatchOptions) -> None:
     check_count("concurrency", options.concurrency, 1, 100_000)
     check_count("retries", options.retries, 0, 100)
     check_count("max_predictions", options.max_predictions, 0, 10**9)
-    seconds = cast("object", options.max_seconds)
-    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
-        raise InvalidArgumentError(
-            f"max_seconds={shorten(seconds)} must be a number of seconds, 0 or more."
-        )
+    for name, unit in (("max_seconds", " of seconds"), ("max_cost", "")):
+        limit = cast("object", getattr(options, name))
+        if limit is not None and not (isinstance(limit, int | float) and limit >= 0):
+            raise InvalidArgumentError(
+                f"{name}={shorten(limit)} must be a number{unit}, 0 or more."
+            )
     key = cast("object", options.key)
     if key is not None and not callable(key) and not (isinstance(key, str) and key):
         raise InvalidArgumentError(

@@ -299,6 +299,7 @@ class RunMethods:
         save_files: str | os.PathLike[str] | None = None,
         max_seconds: float | None = None,
         max_predictions: int | None = None,
+        max_cost: float | None = None,
         dry_run: bool = False,
         finish: Callable[[BatchResult[T]], Awaitable[object]] | None = None,
         on_progress: Callable[[BatchProgress], object] | None = None,
@@ -330,6 +331,7 @@ class RunMethods:
         save_files: str | os.PathLike[str] | None = None,
         max_seconds: float | None = None,
         max_predictions: int | None = None,
+        max_cost: float | None = None,
         dry_run: bool = False,
         prepare: Callable[[Any], Awaitable[Any]] | None = None,
         finish: Callable[[BatchResult[Any]], Awaitable[object]] | None = None,
@@ -383,6 +385,9 @@ class RunMethods:
                 digest of it where it is no plain lower-case name. Existing files stay.
             max_seconds: Create nothing after this many seconds; running predictions end.
             max_predictions: Create at most this many predictions.
+            max_cost: Create nothing that may cost more than this in all, by the ``prices`` of the
+                client; what the journal knows of earlier runs included. Predictions that run
+                count at the highest cost seen so far; the first runs alone.
             dry_run: Create nothing: compare each input with the model's schema. The ``summary``
                 says how many would be created. *prepare* and *finish* are not called, and inputs
                 to be prepared are not compared.
@@ -431,6 +436,7 @@ class RunMethods:
             save_files=save_files,
             max_seconds=max_seconds,
             max_predictions=max_predictions,
+            max_cost=max_cost,
             dry_run=dry_run,
             prepare=prepare,
             finish=finish,

@@ -1,31 +1,138 @@
-"""What the predictions of a batch used, and what they cost."""
+"""What the predictions of a batch used and cost, and how much may be spent."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from replicate_async.core.usage import Price, cost_of, usage_of
+from replicate_async.core.usage import ModelUsage, Price, cost_of, usage_of
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.batch.inputs import Item
+from replicate_async.runs.batch.journal import Journal, State
+from replicate_async.runs.batch.result_codec import StoredResult, read_stored
 from replicate_async.runs.batch.stats import BatchStats
+from replicate_async.runs.batch.stop_signal import NotStartedError, StopSignal
 from replicate_async.schemas import Prediction
+
+_ROUNDING: Final = 1 + 1e-9
+"""Three times 0.1 is more than 0.3 in floating point."""
+_MAY_RUN: Final = frozenset({State.INTENT, State.UNCERTAIN, State.CREATED})
 
 
 class Budget:
-    """Adds up what the predictions of a batch used that have ended."""
+    """Adds up the predictions that have ended, and holds creates back for *max_cost*.
 
-    def __init__(self, price: Callable[[str | None], Price | None], stats: BatchStats) -> None:
+    A prediction that may run counts at the highest cost that was seen. While none was seen, one
+    item runs at a time. An item for which there is no room waits until others cost less than that;
+    when nothing else runs, the batch is stopped.
+    """
+
+    def __init__(
+        self,
+        max_cost: float | None,
+        price: Callable[[str | None], Price | None],
+        stats: BatchStats,
+        stop: StopSignal,
+    ) -> None:
+        self.error: InvalidArgumentError | None = None
+        """Of a price; the batch was stopped because of it."""
+        if price(None) is not None:
+            stats.usage = ModelUsage(cost=0.0)
+        self._most = max_cost
         self._price = price
         self._stats = stats
+        self._stop = stop
+        self._spent = 0.0
+        self._highest = 0.0
+        self._running: set[str] = set()
+        """The keys of items whose prediction may run, or may be created next."""
+        self._held = 0
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
 
-    def count(self, ended: Prediction) -> None:
-        """Count a prediction that has ended."""
-        metrics = ended.metrics or {}
-        self._stats.usage += usage_of(metrics, self._cost(ended))
+    async def load(self, journal: Journal) -> None:
+        """Count what earlier runs of the batch have spent."""
+        if self._most is None:
+            return
+        async for entry in journal.entries():
+            if entry.state in _MAY_RUN:
+                self._running.add(entry.key)
+            elif entry.result is not None:
+                stored = read_stored(entry.result)
+                if stored.batch.refusal is None:  # else nothing was created
+                    self._spend(self._cost(stored, None))
+        if self.error is not None:
+            raise self.error
 
-    def _cost(self, ended: Prediction) -> float | None:
-        price = self._price(ended.model)
+    def count(self, item: Item, ended: Prediction) -> None:
+        """Count the prediction of *item*, which has ended."""
+        cost = self._cost(ended, ended.model)
+        self._stats.usage += usage_of(ended.metrics or {}, cost)
+        self._running.discard(item.key)
+        self._spend(cost)
+
+    async def reserve(self, item: Item) -> None:
+        """Wait until *item* may create; raises `NotStartedError` when it may not."""
+        if self._most is None:
+            return
+        self._running.discard(item.key)  # a create that was lost has not happened
+        self._held += 1
+        self._changed.set()
+        try:
+            item.permit.release()  # a prediction that is repeated may need it
+            async with self._turn:
+                while not self._has_room(self._most):
+                    await self._wait()
+                self._running.add(item.key)
+        finally:
+            self._held -= 1
+
+    def release(self, item: Item) -> None:
+        """Count *item* no more, which is over, unless its prediction may still run."""
+        if item.fault is None and item.entry.state not in _MAY_RUN:
+            self._running.discard(item.key)
+        self._changed.set()
+
+    async def _wait(self) -> None:
+        if self._nothing_runs:
+            self._stop.set("max_cost")
+        if self._stop.reason is not None:
+            raise NotStartedError
+        self._changed.clear()
+        await self._changed.wait()
+
+    @property
+    def _nothing_runs(self) -> bool:
+        """Whether all items that were begun are held."""
+        return self._stats.running == self._held
+
+    def _has_room(self, most: float) -> bool:
+        if self._highest == 0:
+            return self._nothing_runs and most > 0
+        return self._spent + (len(self._running) + 1) * self._highest <= most * _ROUNDING
+
+    def _spend(self, cost: float | None) -> None:
+        self._spent += cost or 0.0
+        self._highest = max(self._highest, cost or 0.0)
+        self._changed.set()
+
+    def _cost(self, ended: Prediction | StoredResult, model: str | None) -> float | None:
+        """Return the cost of a prediction, which is 0 where the price fails.
+
+        With *max_cost*, a price that fails for a success stops the batch. Others may lack metrics.
+        """
+        price = self._price(model)
         if price is None:
             return None
         try:
             return cost_of(price, ended.metrics or {})
-        except Exception:  # noqa: BLE001 - the user's function; the usage of the client logs it
+        except Exception as error:  # noqa: BLE001 - the user's function; the usage of the client logs it
+            if self._most is not None and ended.status == "succeeded" and self.error is None:
+                self.error = InvalidArgumentError(
+                    f"The price in prices= failed for metrics {ended.metrics}: "
+                    f"{type(error).__name__}: {error}. Without it, max_cost= cannot be kept."
+                )
+                self.error.__cause__ = error
+                self._stop.set("error")
             return 0.0

@@ -86,6 +86,7 @@ class Creator:
         """Create the prediction of *item*; None if it was found in the list, with its ID."""
         self._check(item)
         await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
+        await self._batch.budget.reserve(item)
         await self._prepare(item)
         while item.entry.state is State.PLANNED:
             await item.permit.acquire()

@@ -122,7 +122,7 @@ class ItemRunner:
             if item.ended is None:
                 item.ended = await self._wait(item, created)
             span.seen(item.ended)
-            self._budget.count(item.ended)
+            self._budget.count(item, item.ended)
             if not self._is_retried(item, item.ended):
                 return await self._complete(item, item.ended)
             await self._retry(item)
@@ -281,7 +281,7 @@ class ItemRunner:
                 prediction_id = entry.prediction_id or ""
                 ended = check_run(await self._api.cancel(prediction_id), prediction_id)
                 if ended.done:
-                    self._budget.count(ended)
+                    self._budget.count(item, ended)
                 if ended.status not in ("succeeded", "failed"):
                     await item.record(entry.reset())
                 elif self._options.save_files is None:

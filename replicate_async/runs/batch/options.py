@@ -60,6 +60,7 @@ class BatchOptions:
     save_files: str | os.PathLike[str] | None
     max_seconds: float | None
     max_predictions: int | None
+    max_cost: float | None
     dry_run: bool
     prepare: Callable[[Any], Awaitable[ItemInput]] | None
     finish: Callable[[BatchResult[Any]], Awaitable[object]] | None

@@ -30,19 +30,13 @@ class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refusal: Refusal | None = None
 
 
-class _Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The metric that a stored result keeps."""
-
-    predict_time: float | None = None
-
-
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
     """What tables and counts need of a stored result."""
 
     status: str | None = None
     output: msgspec.Raw = NULL
     error: msgspec.Raw = NULL
-    metrics: _Metrics | None = None
+    metrics: dict[str, Any] | None = None
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -51,7 +45,8 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def predict_seconds(self) -> float | None:
         """How long the model ran, if the metrics say so."""
-        return None if self.metrics is None else self.metrics.predict_time
+        seconds = (self.metrics or {}).get("predict_time")
+        return float(seconds) if isinstance(seconds, int | float) else None
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):

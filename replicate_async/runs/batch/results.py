@@ -136,8 +136,8 @@ class BatchSummary(_Counts, frozen=True, kw_only=True):
     throughput: float
     """Items that ended per second, without those replayed."""
     stopped: str | None
-    """Why it ended before its inputs did: "stop", "max_seconds", "max_predictions", "left" or
-    "error"; None when it came to their end."""
+    """Why it ended before its inputs did: "stop", "max_seconds", "max_predictions", "max_cost",
+    "left" or "error"; None when it came to their end."""
 
     def __str__(self) -> str:
         parts = [f"{self.ok:,} ok"]

@@ -68,6 +68,7 @@ class BatchScheduler:
         """The error that ended the batch before its inputs did."""
         self.task: asyncio.Task[None] | None = None
         self._stop = StopSignal(self._on_stop, options.max_predictions)
+        self._budget = Budget(options.max_cost, api.price, self.stats, self._stop)
         self._journal: Journal | None = None
         self._creator: Creator | None = None
         self._runner: ItemRunner | DryRunner | None = None
@@ -159,19 +160,21 @@ class BatchScheduler:
                 await self._creator.aclose()
         if not self._work.cancelled() and (error := self._work.exception()) is not None:
             raise error
-        if self._input_error is not None:
-            raise self._input_error
+        for error in (self._input_error, self._budget.error):
+            if error is not None:
+                raise error
 
     async def _run_items(self, journal: Journal) -> None:
         options, claims = self._options, ClaimStore()
-        budget = Budget(self._api.price, self.stats)
-        batch = BatchContext(options, self._api, journal, claims, self._stop, self.stats, budget)
+        shared = claims, self._stop, self.stats, self._budget
+        batch = BatchContext(options, self._api, journal, *shared)
         if options.dry_run:
             # What `prepare` would make of an input is not known.
             checks = options.prepare is None
             schema = await self._api.input_schema() if checks else None
             self._runner = DryRunner(schema, self._api.check if checks else None)
         else:
+            await self._budget.load(journal)
             creator = self._creator = Creator(batch)
             self._runner = ItemRunner(batch, creator)
             await creator.look_for_earlier()
@@ -218,6 +221,7 @@ class BatchScheduler:
                 outcome = Outcome(item.result(error=unexpected(item, error)))
         finally:
             self.stats.running -= 1
+            self._budget.release(item)
             item.permit.release()
             item.slot.release()
         if outcome is not None:

@@ -99,6 +99,7 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         save_files=None,
         max_seconds=None,
         max_predictions=None,
+        max_cost=None,
         dry_run=False,
         prepare=None,
         finish=None,

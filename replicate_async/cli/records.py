@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Annotated, Final, Protocol, TypeVar
 
 import msgspec
+from cyclopts import App, Parameter
 
 from replicate_async import NotFoundError, Prediction, Replicate, Training
 from replicate_async.cli.console import clock, note, write, write_card, write_json, write_table
 from replicate_async.cli.errors import CommandError
 from replicate_async.cli.inputs import shown
-from replicate_async.cli.options import Options, connect
+from replicate_async.cli.options import DEFAULTS, Limit, Options, connect
 
 T = TypeVar("T")
+R_co = TypeVar("R_co", bound=Prediction | Training, covariant=True)
 
-RUN_HEADER: Final = ("id", "model", "status", "created")
+RunId = Annotated[str, Parameter(name="id", help="The id that the API gave it.")]
+_RUN_HEADER: Final = ("id", "model", "status", "created")
+
+
+class _Runs(Protocol[R_co]):
+    """The predictions or the trainings of a client."""
+
+    def list(self) -> AsyncIterable[R_co]: ...
+    async def get(self, id: str, /) -> R_co: ...
+    async def cancel(self, id: str, /) -> R_co: ...
 
 
 async def show_list(
@@ -57,7 +68,30 @@ async def show_record(
         show(found)
 
 
-def show_run(run: Prediction | Training) -> None:
+def add_run_commands(
+    app: App, kind: str, example: str, runs: Callable[[Replicate], _Runs[R_co]]
+) -> None:
+    """Add the commands that list, show and cancel *runs*; *example* is an id."""
+
+    async def list_runs(*, limit: Limit = 20, options: Options = DEFAULTS) -> None:
+        await show_list(options, lambda client: runs(client).list(), limit, _RUN_HEADER, _run_row)
+
+    async def get_run(id: RunId, /, *, options: Options = DEFAULTS) -> None:
+        await show_record(options, f"{kind} {id}", lambda client: runs(client).get(id), _show_run)
+
+    async def cancel_run(id: RunId, /, *, options: Options = DEFAULTS) -> None:
+        await show_record(
+            options, f"{kind} {id}", lambda client: runs(client).cancel(id), _show_canceled
+        )
+
+    program = f"$ replicate-async {kind}s"
+    newest = f"List the {kind}s of the account, newest first.\n\n{program} list --limit 5"
+    app.command(list_runs, name="list", help=newest)
+    app.command(get_run, name="get", help=f"Show a {kind}.\n\n{program} get {example}")
+    app.command(cancel_run, name="cancel", help=f"Cancel a {kind}.\n\n{program} cancel {example}")
+
+
+def _show_run(run: Prediction | Training) -> None:
     """Print a prediction or a training as a card."""
     took = (run.metrics or {}).get("predict_time")
     write_card(
@@ -76,12 +110,12 @@ def show_run(run: Prediction | Training) -> None:
     )
 
 
-def run_row(run: Prediction | Training) -> Sequence[str]:
-    """Return the cells of `RUN_HEADER` for a prediction or a training."""
+def _run_row(run: Prediction | Training) -> Sequence[str]:
+    """Return the cells of a prediction or a training, under `_RUN_HEADER`."""
     return run.id, run.model or run.version or "", run.status, clock(run.created_at)
 
 
-def show_canceled(run: Prediction | Training) -> None:
+def _show_canceled(run: Prediction | Training) -> None:
     """Print that a run was canceled, or how it had ended before."""
     said = outcome_of_cancel(run)
     if run.done and run.status != "canceled":

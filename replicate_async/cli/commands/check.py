@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from replicate_async import (
-    APIConnectionError,
-    APIStatusError,
-    AuthenticationError,
-    NotFoundError,
-    Replicate,
-    ReplicateError,
-    ResponseEvent,
-    TLSError,
-    UntrustedURLError,
-)
+from replicate_async import Replicate, ReplicateError, ResponseEvent, errors
 from replicate_async.cli.console import note, write_card, write_json
 from replicate_async.cli.errors import FAILED, one_line, without_tokens
 from replicate_async.cli.options import DEFAULTS, Options, connect
@@ -26,40 +15,34 @@ from replicate_async.core.origin import Base
 from replicate_async.core.token import Token, secret_words
 
 _PAGES: Final[Mapping[type[ReplicateError], str]] = {
-    AuthenticationError: "set REPLICATE_API_TOKEN to a token of the account",
-    NotFoundError: "see docs/howto/gateway.md about paths of the base URL",
-    UntrustedURLError: "see docs/howto/gateway.md about links",
-    TLSError: "see docs/howto/proxy.md about certificates",
-    APIConnectionError: "see docs/howto/proxy.md about the way out",
+    errors.AuthenticationError: "set REPLICATE_API_TOKEN to a token of the account",
+    errors.NotFoundError: "see docs/howto/gateway.md about paths of the base URL",
+    errors.UntrustedURLError: "see docs/howto/gateway.md about links",
+    errors.TLSError: "see docs/howto/proxy.md about certificates",
+    errors.APIConnectionError: "see docs/howto/proxy.md about the way out",
     ReplicateError: "see docs/errors.md",
 }
 """What helps against an error, the first class that fits."""
 
 
-class _Step(NamedTuple):
-    name: str
-    call: Callable[[Replicate], Awaitable[str]]
-
-
-async def check(*, options: Options = DEFAULTS) -> None:
+async def check(*, options: Options = DEFAULTS) -> int:
     """Read the account, a listing and a version, and say what works; nothing is created.
 
     $ replicate-async check
     """
-    found: dict[str, str] = {}
     failed: dict[str, str] = {}
+    steps = {"account": _account, "listing": _listing, "version": _version}
     async with connect(options) as client:
         sender = context_of(client).sender
-        found["base"] = sender.base.url
-        found["way out"] = "direct"
-        found["auth"] = ", ".join(sorted(name.lower() for name in sender.token.fields))
+        auth = ", ".join(sorted(name.lower() for name in sender.token.fields))
+        found = {"base": sender.base.url, "way out": "direct", "auth": auth}
         with client.capture() as calls:
-            for step in _STEPS:
+            for name, step in steps.items():
                 try:
-                    found[step.name] = await step.call(client)
+                    found[name] = await step(client)
                 except ReplicateError as error:
-                    failed[step.name] = f"{_shown(error)} ({_advice(error)})"
-                    found[step.name] = "failed"
+                    failed[name] = _shown(error)
+                    found[name] = "failed"
         found["limits"] = _limits(calls)
         found["clock"] = _clock(client)
         hide = _hider(sender.token, sender.base)
@@ -71,8 +54,7 @@ async def check(*, options: Options = DEFAULTS) -> None:
         write_card(found)
     for name, problem in failed.items():
         note(f"error: {name}: {problem}")
-    if failed:
-        sys.exit(FAILED)
+    return FAILED if failed else 0
 
 
 def _hider(token: Token, base: Base) -> Callable[[str], str]:
@@ -115,17 +97,9 @@ async def _version(client: Replicate) -> str:
     return "no model has one"
 
 
-_STEPS: Final = (
-    _Step("account", _account),
-    _Step("listing", _listing),
-    _Step("version", _version),
-)
-
-
 def _limits(calls: list[ResponseEvent]) -> str:
-    remaining = [call.rate_limit_remaining for call in calls]
-    least = min((number for number in remaining if number is not None), default=None)
-    return "not said by the API" if least is None else f"{least} more requests at once"
+    left = [call.rate_limit_remaining for call in calls if call.rate_limit_remaining is not None]
+    return f"{min(left)} more requests at once" if left else "not said by the API"
 
 
 def _clock(client: Replicate) -> str:
@@ -142,12 +116,8 @@ def _clock(client: Replicate) -> str:
     return "agrees with the API's"
 
 
-def _advice(error: ReplicateError) -> str:
-    return next(advice for kind, advice in _PAGES.items() if isinstance(error, kind))
-
-
 def _shown(error: ReplicateError) -> str:
     text = one_line(error)
-    if isinstance(error, APIStatusError) and error.request_id is not None:
+    if isinstance(error, errors.APIStatusError) and error.request_id is not None:
         text = f"{text} Request {error.request_id}."
-    return text
+    return f"{text} ({next(page for kind, page in _PAGES.items() if isinstance(error, kind))})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import csv
+import json
 import os
 import re
 import threading
@@ -29,14 +30,8 @@ _LARGEST_CELL: Final = 2**31 - 1
 _DELIMITERS: Final = (",", "\t", ";")
 _QUOTED: Final = re.compile(r'"[^"]*"?')
 _PIECE: Final = 1 << 16
-_LONGEST_MARK: Final = 4
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_HEAD: Final = 4
+"""Bytes that the encoding is known by: of a mark, or of an ASCII character and zeros."""
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -64,14 +59,11 @@ class Rows:
         self.header: Sequence[str] | None = None
         """The columns of a CSV file, after its first row is read."""
         readers = {".csv": self._csv, ".parquet": self._parquet}
-        self._read: Callable[[], Iterator[Placed]] = readers.get(kind, self._json_lines)
+        self.placed: Final[Callable[[], Iterator[Placed]]] = readers.get(kind, self._json_lines)
+        """Yields each row with its place in the file."""
 
     def __iter__(self) -> Iterator[Row]:
-        return (row for _, row in self._read())
-
-    def placed(self) -> Iterator[Placed]:
-        """Yield each row with its place in the file."""
-        return self._read()
+        return (row for _, row in self.placed())
 
     async def arriving(self) -> AsyncIterator[Placed]:
         """Yield the rows of standard input as they arrive, each with its place."""
@@ -91,7 +83,7 @@ class Rows:
         number = 0
         with (
             self._decoding(lambda: number),
-            self._path.open(encoding=_encoding_of_file(self._path), newline="\n") as file,
+            self._path.open(encoding=_encoding_of(self._path), newline="\n") as file,
         ):
             for line in file:
                 number += 1
@@ -108,7 +100,7 @@ class Rows:
 
     def _csv(self) -> Iterator[Placed]:
         csv.field_size_limit(_LARGEST_CELL)
-        with self._path.open(encoding=_encoding_of_file(self._path), newline="") as file:
+        with self._path.open(encoding=_encoding_of(self._path), newline="") as file:
             with self._decoding(lambda: 0):
                 delimiter = _delimiter(file.readline())
             file.seek(0)
@@ -120,7 +112,8 @@ class Rows:
                 with self._decoding(lambda: reader.line_num):
                     for cells in reader:
                         if header is None:
-                            header = self.header = self._header(cells, place) if cells else None
+                            header = self.header = cells or None
+                            self._refuse_twice([name for name in cells if name], place)
                         elif any(cells[len(header) :]):
                             raise UsageError(
                                 f"{self.where(place)}: more cells than the header has."
@@ -132,10 +125,6 @@ class Rows:
                         place = f"line {reader.line_num + 1}"
             except csv.Error as error:
                 raise UsageError(f"{self.where(place)}: {error}.") from None
-
-    def _header(self, names: list[str], place: str) -> list[str]:
-        self._refuse_twice([name for name in names if name], place)
-        return names
 
     def _refuse_twice(self, names: Sequence[str], place: str) -> None:
         for name, count in Counter(names).items():
@@ -182,19 +171,9 @@ def _delimiter(header: str) -> str:
     return next((each for each in _DELIMITERS if each in unquoted), ",")
 
 
-def _encoding_of(head: bytes) -> str:
-    """Return the encoding of a table by its first four bytes: its mark, or UTF-8 without one."""
-    for mark, encoding in _MARKS:
-        if head.startswith(mark):
-            return encoding
-    if head[:1] == b"\0" and len(head) > 1:  # a table begins with an ASCII character
-        return "utf-16-be"
-    return "utf-16-le" if head[1:2] == b"\0" else "utf-8"
-
-
-def _encoding_of_file(path: Path) -> str:
+def _encoding_of(path: Path) -> str:
     with path.open("rb") as file:
-        return _encoding_of(file.read(_LONGEST_MARK))
+        return json.detect_encoding(file.read(_HEAD))
 
 
 class LineSplitter:
@@ -209,9 +188,9 @@ class LineSplitter:
         """Return the lines that end in *data*, without their line ends."""
         if self._decoder is None:
             data = self._head = self._head + data
-            if len(data) < _LONGEST_MARK and not final:
+            if len(data) < _HEAD and not final:
                 return []
-            self._decoder = codecs.getincrementaldecoder(_encoding_of(data))()
+            self._decoder = codecs.getincrementaldecoder(json.detect_encoding(data))()
         *lines, rest = self._decoder.decode(data, final).split("\n")
         if lines:
             lines[0] = "".join([*self._open, lines[0]])

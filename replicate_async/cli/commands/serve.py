@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib
 import os
+import pkgutil
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,6 +18,7 @@ from replicate_async.cli.errors import CommandError, UsageError
 if TYPE_CHECKING:
     from replicate_async.local import LocalReplicate
 
+_MODEL: Final = re.compile(r"([^=]+=)?[\w.]+:[\w.]+")
 _THIS_MACHINE: Final = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -48,13 +50,14 @@ async def serve(
     try:
         await server.start()
     except OSError as error:
-        raise _not_listening(host, port, error) from None
+        flaw = f"cannot listen at {host} port {port}: {error.strerror or error}."
+        if error.errno == errno.EADDRINUSE:
+            flaw = f"port {port} of {host} is in use; choose another with --port, or 0."
+        raise CommandError(flaw) from None
     try:
         _print_ready(server, added, own_token=not token, json=json)
         if host not in _THIS_MACHINE:
-            note(
-                f"warning: other machines may reach {host}, and tokens go there without encryption"
-            )
+            note(f"warning: other machines may reach {host}; tokens go there without encryption")
         await asyncio.Event().wait()
     finally:
         await server.close()
@@ -83,35 +86,26 @@ def _print_ready(server: LocalReplicate, added: list[str], *, own_token: bool, j
 
 def _add(server: LocalReplicate, argument: str) -> str:
     """Add the function that ``--model`` names; returns the model's name."""
-    ref, equals, path = argument.rpartition("=")
-    module_name, colon, name = path.partition(":")
-    if not (colon and module_name and name) or (equals and not ref):
+    if not _MODEL.fullmatch(argument):
         raise UsageError(
             f'--model {argument}: write "module:name", or "owner/model=module:name" to name it.'
         )
+    ref, _, path = argument.rpartition("=")
     if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path has strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
     try:
-        function: object = importlib.import_module(module_name)
-        for part in name.split("."):
-            function = getattr(function, part)
+        function: object = pkgutil.resolve_name(path)
     except (ImportError, AttributeError) as error:
         raise CommandError(f"--model {argument}: {error}.") from None
     except Exception as error:  # noqa: BLE001 - the module's own code may raise anything
-        raise CommandError(
-            f"--model {argument}: importing {module_name} raised {type(error).__name__}: {error}"
-        ) from None
+        said = f"importing {path} raised {type(error).__name__}: {error}"
+        raise CommandError(f"--model {argument}: {said}") from None
     if not callable(function):
         raise UsageError(f"--model {argument}: it is a {type(function).__name__}, not a function.")
-    ref = ref or f"{server.username}/{name.rpartition('.')[2].strip('_').replace('_', '-').lower()}"
+    name = path.rpartition(":")[2].rpartition(".")[2].strip("_").replace("_", "-").lower()
+    ref = ref or f"{server.username}/{name}"
     try:
         server.add_model(ref, function)
     except (TypeError, ValueError) as error:
         raise CommandError(f"--model {argument}: {error}") from None
     return ref
-
-
-def _not_listening(host: str, port: int, error: OSError) -> CommandError:
-    if error.errno == errno.EADDRINUSE:
-        return CommandError(f"port {port} of {host} is in use; choose another with --port, or 0.")
-    return CommandError(f"cannot listen at {host} port {port}: {error.strerror or error}.")

@@ -6,6 +6,14 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from replicate_async.local import ConcatenateIterator, Input, InputFile, LocalReplicate, OutputFile
+from tests.cli.program import FORKS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """End the process that the commands are forks of."""
+    yield
+    FORKS.close()
 
 
 def shapes(

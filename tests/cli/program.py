@@ -1,4 +1,4 @@
-"""Runs the command line as the program that it is."""
+"""Runs the command line as the program that it is, or in a fork of a process that imported it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replicate_async.local import LocalReplicate
+from tests.cli.forks import Forks
 
+FORKS = Forks()
 ROOT = Path(__file__).parents[2]
 
 
@@ -64,9 +66,17 @@ async def ended(process: asyncio.subprocess.Process) -> Ran:
     return Ran(process.returncode, out.decode(), err.decode())
 
 
+async def forked(*arguments: str, env: Mapping[str, str]) -> Ran:
+    """Run the program in a fork, where that is safe; on macOS it is a process of its own."""
+    if sys.platform != "linux":
+        return await ended(await start(*arguments, env=env))
+    code, out, err = await asyncio.to_thread(FORKS.run, arguments, env)
+    return Ran(code, out.decode(), err.decode())
+
+
 async def run(*arguments: str, server: LocalReplicate | None = None) -> Ran:
-    """Run the program; its output never has a token or a traceback."""
-    ran = await ended(await start(*arguments, env=environment(server)))
+    """Run the program in a fork; its output never has a token or a traceback."""
+    ran = await forked(*arguments, env=environment(server))
     assert server is None or server.api_token not in ran.out + ran.err
     assert "Traceback" not in ran.err
     return ran

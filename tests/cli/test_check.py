@@ -7,7 +7,7 @@ import json
 import pytest
 
 from replicate_async.local import LocalGateway, LocalReplicate
-from tests.cli.program import Ran, ended, environment, run, start
+from tests.cli.program import Ran, environment, forked, run
 from tests.support.ports import free_port
 from tests.support.sentinel import TOKEN, assert_silent
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def check(*arguments: str, env: dict[str, str]) -> Ran:
-    return await ended(await start("check", *arguments, env=env))
+    return await forked("check", *arguments, env=env)
 
 
 async def test_what_works_is_shown(server: LocalReplicate) -> None:

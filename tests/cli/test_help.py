@@ -14,7 +14,7 @@ from cyclopts import App
 from rich.console import Console
 
 from replicate_async.cli.app import build
-from tests.cli.program import ended, environment, run, start
+from tests.cli.program import environment, forked, run
 
 FRAME = "│╭╮╰╯─"
 
@@ -74,7 +74,7 @@ async def test_a_shell_completes_commands(tmp_path: Path) -> None:
     env = environment() | {"HOME": str(tmp_path)}
     script = tmp_path / "completion.bash"
     install = ("completion", "--shell", "bash", "--output", str(script))
-    installed = await ended(await start(*install, env=env))
+    installed = await forked(*install, env=env)
     lines = (
         f"source {script}",
         "COMP_WORDS=(replicate-async tra) COMP_CWORD=1",
@@ -98,9 +98,9 @@ async def test_defaults_are_read_from_a_file_of_the_user(
     config.write_text("[models.list]\nlimit = 2\nlocal = true\n")
     env = environment() | {"REPLICATE_CONFIG": str(config)}
 
-    listed = await ended(await start("models", "list", env=env))
+    listed = await forked("models", "list", env=env)
     config.write_text('[models.list]\nbase-url = "http://10.0.0.1"\nlimt = 3\n')
-    wrong = await ended(await start("models", "list", env=env))
+    wrong = await forked("models", "list", env=env)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[tool.replicate-async.models.list]\nlocal = true\n")
     unasked = await run("models", "list")

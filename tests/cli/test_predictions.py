@@ -8,7 +8,7 @@ import pytest
 
 from replicate_async import Replicate
 from replicate_async.local import LocalReplicate
-from tests.cli.program import ended, environment, run, start
+from tests.cli.program import ended, environment, forked, run, start
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +73,7 @@ async def test_a_wrong_command_is_one_line(arguments: tuple[str, ...], said: str
 async def test_an_api_that_is_not_there_is_one_line(server: LocalReplicate) -> None:
     env = environment(server) | {"REPLICATE_BASE_URL": "http://127.0.0.1:9"}
 
-    ran = await ended(await start("models", "get", "a/b", env=env))
+    ran = await forked("models", "get", "a/b", env=env)
 
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("error: ")

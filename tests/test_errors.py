@@ -350,20 +350,19 @@ def test_every_class_is_tried() -> None:
     assert EVERY.keys() == {cls.__name__ for cls in classes_below(ReplicateError)}
 
 
-@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("twin", TWINS)
-def test_an_error_survives_being_sent_elsewhere(name: str, twin: str) -> None:
-    error = EVERY[name]
-    error.add_note("seen on Monday")
-    if isinstance(error, AmbiguousCreateError):
-        error.sent_at = datetime(2026, 1, 1, tzinfo=UTC)
+def test_an_error_survives_being_sent_elsewhere(twin: str) -> None:
+    for error in EVERY.values():
+        error.add_note("seen on Monday")
+        if isinstance(error, AmbiguousCreateError):
+            error.sent_at = datetime(2026, 1, 1, tzinfo=UTC)
 
-    again = TWINS[twin](error)
+        again = TWINS[twin](error)
 
-    assert type(again) is type(error)
-    assert (str(again), again.args) == ("Message.", error.args)
-    assert vars(again) == vars(error)
-    assert again.__notes__ == error.__notes__
+        assert type(again) is type(error)
+        assert (str(again), again.args) == ("Message.", error.args)
+        assert vars(again) == vars(error)
+        assert again.__notes__ == error.__notes__
 
 
 def drawn_tree() -> Iterator[tuple[str, str]]:

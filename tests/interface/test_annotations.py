@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +13,7 @@ from replicate_async import FileInput, Secret
 from replicate_async.interface.annotations import AnnotationError, SchemaBuilder, input_schema
 from replicate_async.interface.read import Interface
 from replicate_async.interface.structs import input_struct
+from tests.support.schemas import case, load
 
 DATA: Final = Path(__file__).parent.parent / "data"
 SCHEMAS: Final = sorted([*DATA.glob("schemas/*.json"), *DATA.glob("cog/*.json")])
@@ -147,13 +147,14 @@ def default_of(each: msgspec.structs.FieldInfo) -> object:
     return each.default if factory is msgspec.NODEFAULT else factory()
 
 
-@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
-def test_a_struct_of_a_schema_has_that_schema(path: Path) -> None:
-    struct = input_struct(Interface.read("a/b", json.loads(path.read_text(encoding="utf-8"))))
-    builder = SchemaBuilder({Any: {}})
-    inputs = input_schema(builder.fields(struct, where="Input"), "Input")
-    document = {"components": {"schemas": {**builder.components, "Input": inputs}}}
+def test_a_struct_of_a_schema_has_that_schema() -> None:
+    for path in SCHEMAS:
+        with case(path):
+            struct = input_struct(Interface.read("a/b", load(path)))
+            builder = SchemaBuilder({Any: {}})
+            inputs = input_schema(builder.fields(struct, where="Input"), "Input")
+            document = {"components": {"schemas": {**builder.components, "Input": inputs}}}
 
-    again = input_struct(Interface.read("a/b", document))
+            again = input_struct(Interface.read("a/b", document))
 
-    assert described(again) == described(struct)
+            assert described(again) == described(struct)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -49,6 +51,16 @@ BROKEN = (
 )
 """Texts that code must not be made of."""
 NUMBERS = (0, 1, -1, 0.5, 1e300, 1e-7, 2**53 + 1, 2**63, -(2**70), 5.0, 10**18, True, float("inf"))
+
+
+@contextmanager
+def case(path: Path) -> Generator[None]:
+    """Name the schema in an error; a test of its own for each would cost more than what it does."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"the schema is {path.stem}")
+        raise
 
 
 def document(

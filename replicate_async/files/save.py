@@ -159,17 +159,31 @@ class _Writer:
             writing.result()
 
 
-def checked_path(path: object, argument: str) -> str:
-    """Return *path* as text; raises `InvalidArgumentError` if it is not a path."""
-    text = path
-    if isinstance(path, PathLike):
-        text = os.fspath(cast("PathLike[str]", path))
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidArgumentError(
-            f"{argument}={shorten(text)} is not a path: it must be a text, not empty and without "
-            "NUL; give a file or a folder."
-        )
-    return text
+def checked_path(path: object, argument: str, *, is_recorded: bool = False) -> str:
+    """Return *path* as text; raises `InvalidArgumentError` if it is not a path.
+
+    One that *is_recorded* must be UTF-8, which the names of files need not be.
+    """
+    text: object = None
+    with suppress(TypeError, UnicodeEncodeError):
+        text = os.fspath(cast("str | PathLike[str] | bytes", path))
+        if isinstance(text, str) and text and "\0" not in text:
+            _ = text.encode() if is_recorded else os.fsencode(text)
+            return text
+    raise InvalidArgumentError(
+        f"{argument}={shorten(text or path)} is not a path: it must be a text, not empty, valid "
+        "Unicode and without NUL; give a file or a folder."
+    )
+
+
+async def make_folder(path: str) -> None:
+    """Make the folder *path* if it is missing; raises `FileError` if no file can be put there."""
+    try:
+        await run_in_thread(_target, path, is_folder=True, overwrite=False)
+        if not await run_in_thread(os.access, path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _disk_error(error, Path(path)) from None
 
 
 def _target(path: str, *, is_folder: bool, overwrite: bool) -> tuple[Path, str | None]:

@@ -29,6 +29,7 @@ from replicate_async.errors import (
     NotFoundError,
 )
 from replicate_async.files.inputs import FileEncoding, encode_input, without_field
+from replicate_async.files.save import checked_path
 from replicate_async.refs import VersionRef
 from replicate_async.resources._dataframe import Rows, is_dataframe
 from replicate_async.resources._options import (
@@ -177,7 +178,7 @@ async def resolve_item(
     absent: bool,
 ) -> None:
     """Record what became of an uncertain create; ``client.resolve_batch_item`` describes it."""
-    path = _path("journal", journal)
+    path = checked_path(journal, "journal")
     if (prediction is None) is not absent:
         raise InvalidArgumentError(
             "give either prediction= or absent=True: what became of the create."
@@ -220,7 +221,8 @@ def _check(options: BatchOptions) -> None:
     check_on_exit(options.on_exit)
     for name in ("journal", "save_files"):
         if (path := getattr(options, name)) is not None:
-            _path(name, path)
+            # The journal names the files in the folder.
+            checked_path(path, name, is_recorded=name == "save_files" and bool(options.journal))
     check_choice("match", options.match, get_args(Match))
     if options.match == "key" and options.key is None:
         raise InvalidArgumentError('match="key" needs key=, which names each input.')
@@ -247,14 +249,6 @@ def _check(options: BatchOptions) -> None:
         function = getattr(options, name)
         if function is not None and not callable(function):
             raise InvalidArgumentError(f"{name}={shorten(function)} must be {of}.")
-
-
-def _path(argument: str, value: object) -> str:
-    shown = shorten(value)
-    path = os.fspath(cast("str", value)) if isinstance(value, str | os.PathLike) else ""
-    if not path:
-        raise InvalidArgumentError(f"{argument}={shown} must be a path.")
-    return path
 
 
 def _digest(*options: object) -> str:

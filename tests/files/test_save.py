@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -53,6 +54,21 @@ async def test_a_path_without_a_folder_is_in_the_current_one(
 
     assert await here().save("a.png") == Path("a.png")
     assert inside(tmp_path) == {"a.png": b"x"}
+
+
+class NumberedPath:
+    """An object that has a number for its path."""
+
+    def __fspath__(self) -> Any:
+        return 3
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "half \ud800", b"bytes", 3, NumberedPath()])
+async def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="is not a path: it must be a text"):
+        await here().save(path)
+    with pytest.raises(InvalidArgumentError, match="is not a path: it must be a text"):
+        await save_all([here()], path)
 
 
 async def test_an_existing_file_is_replaced_with_overwrite_only(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, Final
@@ -15,6 +16,7 @@ from replicate_async.errors import (
     JournalMismatchError,
     ReplicateError,
 )
+from replicate_async.files.save import make_folder
 from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.budget import Budget
 from replicate_async.runs.batch.context import BatchContext
@@ -175,6 +177,8 @@ class BatchScheduler:
             self._runner = DryRunner(schema, self._api.check if checks else None)
         else:
             await self._budget.load(journal)
+            if options.save_files is not None:  # before anything is paid for
+                await make_folder(os.fspath(options.save_files))
             creator = self._creator = Creator(batch)
             self._runner = ItemRunner(batch, creator)
             await creator.look_for_earlier()

@@ -203,16 +203,19 @@ async def test_a_key_that_is_no_name_of_a_file_leaves_the_others_alone(
     all_but_one_are_ok(results)
 
 
-async def test_a_folder_that_cannot_be_written_to_ends_the_batch(
-    client: Replicate, tmp_path: Path
+@pytest.mark.parametrize("name", ["a file", "n" * 300])
+async def test_a_folder_that_cannot_be_used_ends_the_batch_before_anything_is_created(
+    client: Replicate, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "out").write_text("a file")
+    (tmp_path / "a file").write_text("a file")
     given = [{"width": 16, "height": 16}] * COUNT
 
-    batch = client.batch("local/mandelbrot", given, save_files=tmp_path / "out")
-    _, error = await results_and_error(batch)
+    batch = client.batch("local/mandelbrot", given, save_files=tmp_path / name)
+    results, error = await results_and_error(batch)
 
     assert isinstance(error, FileError)
+    assert not results
+    assert not [created async for created in client.predictions.list()]
 
 
 @pytest.mark.parametrize(

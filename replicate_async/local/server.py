@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 import anyio
 
@@ -26,12 +26,16 @@ F = TypeVar("F", bound=Callable[..., object])
 InputT = TypeVar("InputT")
 ModelLike: TypeAlias = Callable[..., object] | ModelBackend
 """A function, a class with a method `predict`, or a backend."""
-Models: TypeAlias = (
-    Mapping[str, ModelLike]
-    | Mapping[TypedModel[Any, Any], ModelLike]
-    | Mapping[str | TypedModel[Any, Any], ModelLike]
-)
-"""Models by "owner/name", or by the typed model that each stands in for."""
+
+
+class Models(Protocol):
+    """Models by "owner/name", or by the typed model that each stands in for: a dict."""
+
+    # Of a union of mappings mypy infers no type for a literal, and their keys are invariant.
+    def items(self) -> Iterable[tuple[str | TypedModel[Any, Any], ModelLike]]:
+        """Return the pairs of names and models."""
+        ...
+
 
 _BUILTIN_COLLECTION = "built-in"
 # A wildcard address is not one to connect to, and a client refuses to send its token there.
@@ -86,7 +90,7 @@ class LocalReplicate:
         self._closed = False
         if builtins:
             self._add_builtins()
-        for ref, function in (models or {}).items():
+        for ref, function in () if models is None else models.items():
             self.add_model(cast("str", ref), function)  # or a TypedModel
 
     def __repr__(self) -> str:

@@ -27,6 +27,8 @@ from replicate_async import (
     Version,
     webhooks,
 )
+from replicate_async.local import LocalReplicate
+from tests.typed_models import writer
 
 
 async def runs(client: Replicate) -> None:
@@ -130,3 +132,23 @@ def misspelt_words(prediction: Prediction, event: StreamEvent) -> None:
     # An ignore that is not needed is an error: each of these is found by both checkers.
     _ = prediction.status == "suceeded"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison] - misspelt
     _ = event.event == "ouput"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison] - misspelt
+
+
+def caption(image: str) -> str:
+    return image
+
+
+async def embed(text: str, size: int = 3) -> list[float]:
+    return [float(len(text))] * size
+
+
+class Painter:
+    def predict(self, prompt: str) -> str:
+        return prompt
+
+
+def servers(painters: dict[str, type[Painter]]) -> None:
+    LocalReplicate(models={"acme/caption": caption, "acme/embed": embed, "acme/paint": Painter})
+    LocalReplicate(models={"acme/caption": caption, writer.MODEL: embed})
+    LocalReplicate(models=painters)
+    LocalReplicate(models={1: caption})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType] - names are text

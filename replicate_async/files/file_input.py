@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from replicate_async.files.output import FileOutput
     from replicate_async.schemas.files import File
 
-    FileInput: TypeAlias = (
+    _FileInput: TypeAlias = (
         str
         | bytes
         | bytearray
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
         | File
         | FileOutput
     )
-    """A file for a model: its bytes, a `Path`, an open file, an upload, an output, or a URL.
-
-    A `str` is a URL or a data URL, never a path.
-    """
 else:
     # msgspec takes no union of foreign classes; the schema of the annotation says what it is.
-    FileInput = Annotated[Any, Meta(extra_json_schema={"type": "string", "format": "uri"})]
+    _FileInput = Annotated[Any, Meta(extra_json_schema={"type": "string", "format": "uri"})]
+
+# Editors show the docstring of an alias that stands in no block.
+FileInput: TypeAlias = _FileInput
+"""A file for a model: its bytes, a `Path`, an open file, an upload, an output, or a URL.
+
+A `str` is a URL or a data URL, never a path.
+"""

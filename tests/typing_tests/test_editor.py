@@ -28,9 +28,17 @@ pytestmark = [
 ]
 
 SOURCE: Final = """\
-from replicate_async import FileOutput, Replicate, Stream, save_all, webhooks
+from replicate_async import FileInput, FileOutput, Replicate, Stream, save_all, webhooks
 from replicate_async.local import LocalReplicate
+from replicate_async.resources._options import Deadline, Wait
+from replicate_async.resources._prepared_input import Input
 import sdxl
+
+class Aliases:
+    deadline: Deadline
+    file: FileInput
+    input: Input
+    wait: Wait
 
 async def main(
     client: Replicate, stream: Stream, file: FileOutput, server: LocalReplicate
@@ -175,6 +183,24 @@ def test_the_last_signature_of_a_call_has_the_defaults(server: LanguageServer, n
     shown = server.ask("signatureHelp", f"{name}(", LINES[name][len(name) + 1 :])
 
     assert "= ..." not in shown["signatures"][-1]["label"]
+
+
+@pytest.mark.parametrize(
+    ("line", "type", "says"),
+    [
+        ("deadline: Deadline", "int | str | timedelta | None", "When the API cancels a run"),
+        ("file: FileInput", "str | bytes | ", "A `str` is a URL or a data URL, never a path"),
+        ("input: Input", "Mapping[str, object] | Struct | ", "by the names that its schema has"),
+        ("wait: Wait", "int | bool | None", "1 to 60 seconds, or True for 60"),
+    ],
+)
+def test_hover_shows_what_a_short_name_of_a_type_stands_for(
+    server: LanguageServer, line: str, type: str, says: str
+) -> None:
+    text: str = server.ask("hover", line[:-1], line[-1:] + "\n")["contents"]["value"]
+
+    assert f"(type) {line.partition(': ')[2]} = {type}" in text
+    assert says in text
 
 
 def test_a_status_is_completed(server: LanguageServer) -> None:

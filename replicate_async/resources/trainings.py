@@ -64,9 +64,9 @@ class Trainings(Resource):
     async def create(
         self,
         model: TypedModel[Any, Any],
+        input: msgspec.Struct,
         *,
         destination: str,
-        input: msgspec.Struct,
         **options: Unpack[TrainingArguments],
     ) -> Training: ...
 
@@ -74,9 +74,9 @@ class Trainings(Resource):
     async def create(
         self,
         model: str,
+        input: Input,
         *,
         destination: str,
-        input: Input,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
@@ -85,9 +85,9 @@ class Trainings(Resource):
     async def create(
         self,
         model: str | TypedModel[Any, Any],
+        input: Any,
         *,
         destination: str,
-        input: Any,
         webhook: str | None = None,
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
@@ -97,15 +97,15 @@ class Trainings(Resource):
         Example::
 
             training = await client.trainings.create(
-                "owner/trainer", destination="me/mine", input={"data": Path("data.zip")}
+                "owner/trainer", {"data": Path("data.zip")}, destination="me/mine"
             )
             training = await client.trainings.wait(training)
 
         Args:
             model: The version to start from, "owner/name:version", or a `TypedModel`, which checks
                 the input. Of "owner/name" the latest version is looked up.
-            destination: The model that gets the new version, "owner/name"; it exists and is yours.
             input: A mapping or a msgspec Struct, files included; see ``client.predictions.create``.
+            destination: The model that gets the new version, "owner/name"; it exists and is yours.
             webhook: An https URL that the API calls, by default at each output and at the end.
             webhook_events_filter: The events that it is called for: "start", "output", "logs",
                 "completed".

@@ -31,6 +31,21 @@ async def tales(client: Replicate) -> None:
     await client.models.create("dev/tales", visibility="private", hardware="cpu")
 
 
+async def test_the_input_may_come_by_position_as_that_of_a_prediction(client: Replicate) -> None:
+    made = await client.trainings.create(
+        "local/storyteller", {"text": TEXT}, destination="dev/tales"
+    )
+
+    assert made.input == {"text": TEXT}
+
+
+async def test_the_address_of_a_file_is_no_text_to_learn_from(client: Replicate) -> None:
+    ended = await client.trainings.wait(await train(client, text=TEXT.encode()))
+
+    assert ended.status == "failed"
+    assert "path.read_text()" in str(ended.error)
+
+
 async def test_a_training_makes_a_version_that_runs(client: Replicate) -> None:
     made = await train(client)
     assert made.status in {"starting", "processing"}

@@ -180,6 +180,8 @@ def train(
     text: Annotated[str, Input(min_length=1, description="The text to learn from")],
 ) -> Weights:
     """Learn which token follows which in a text."""
+    if text.startswith(("data:", "http://", "https://")) and len(text.split()) == 1:
+        raise ValueError("text is the address of a file; give its text: path.read_text().")
     tokens = tokenize(text)
     log(f"Learning from {len(tokens)} tokens")
     chain = Chain.learn(tokens, Progress(_TRAINING_STEPS))

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
@@ -36,7 +37,6 @@ pytest.importorskip("redis", reason="the integrations session installs it")
 from redis.asyncio import Redis
 
 from replicate_async.integrations.redis import RedisLimiter
-from replicate_async.integrations.redis.limiter import fetch_size, most_expected
 
 PROGRAM: Final = Path(__file__).with_name("redis_process.py")
 
@@ -230,25 +230,6 @@ async def test_a_silence_of_redis_is_waited_for(store: RedisServer, key: str) ->
     await client.aclose()  # it was given, and is open still
 
 
-@pytest.mark.parametrize(
-    ("interval", "trip", "size", "most"),
-    [
-        (0.1, 0.001, 1, 1),
-        (0.1, 0.3, 1, 4),
-        (0.1, 5.0, 3, 15),  # as one of a second
-        (10.0, 0.3, 1, 1),
-        (0.005, 0.001, 16, 16),
-        (0.001, 0.001, 16, 17),
-        (0.001, 0.3, 75, 450),
-    ],
-)
-def test_permits_are_fetched_ahead_for_a_round_trip(
-    interval: float, trip: float, size: int, most: int
-) -> None:
-    assert fetch_size(interval, trip) == size
-    assert most_expected(interval, trip) == most
-
-
 async def test_a_distant_redis_is_asked_again_before_it_answers(
     store: RedisServer, key: str
 ) -> None:
@@ -266,6 +247,36 @@ async def test_a_distant_redis_is_asked_again_before_it_answers(
         assert gate.held <= 5
         gate.open.set()
         await waiting
+
+
+@pytest.mark.slow
+async def test_a_near_and_a_distant_process_get_equal_shares(store: RedisServer, key: str) -> None:
+    counts = [0, 0]
+
+    async def take(limiter: RedisLimiter, number: int) -> None:
+        while True:
+            await limiter.acquire("create")
+            counts[number] += 1
+
+    async with AsyncExitStack() as stack:
+        tasks: list[asyncio.Task[None]] = []
+        for number, seconds in enumerate((0.0005, 0.15)):
+            way = [Latency(seconds)]
+            proxy = FaultProxy(store.port, upstream=way, downstream=way)
+            await stack.enter_async_context(proxy)
+            limiter = RedisLimiter(
+                f"redis://127.0.0.1:{proxy.port}", limits=Limits(creates=1200, burst=1), key=key
+            )
+            await stack.enter_async_context(limiter)
+            tasks += [asyncio.create_task(take(limiter, number)) for _ in range(30)]
+        await until(lambda: min(counts) >= 30)
+        before = list(counts)
+        await until(lambda: sum(counts) >= sum(before) + 120)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    near, distant = (count - start for count, start in zip(counts, before, strict=True))
+    assert 0.35 <= near / (near + distant) <= 0.65
 
 
 async def test_a_restarted_redis_gives_no_second_burst(store: RedisServer, key: str) -> None:

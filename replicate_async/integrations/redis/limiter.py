@@ -15,7 +15,6 @@ import math
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
 from time import monotonic
 from typing import Final, Self, cast
 
@@ -27,6 +26,7 @@ from replicate_async.core.limits import Allowance, BucketName, Limits, allowance
 from replicate_async.core.rate_estimator import RESERVE
 from replicate_async.errors import ClientStateError, InvalidArgumentError, LimiterError
 from replicate_async.integrations.redis.connection import ANSWER, Script, connect, load_script
+from replicate_async.integrations.redis.fetch_ahead import FetchAhead, fetch_size
 
 _log = logging.getLogger("replicate_async")
 
@@ -78,12 +78,6 @@ _SLOWER_FOR: Final = 60 * _US
 _SHORTEST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 60.0
 
-_TOGETHER: Final = 0.1
-"""Permits that are due within so many seconds are fetched together."""
-_MOST_TOGETHER: Final = 16
-_LONGEST_TRIP: Final = 1.0
-"""Seconds of a round trip that permits are fetched ahead for; more is an outage."""
-
 _FIRST_RETRY: Final = 0.05
 _LAST_RETRY: Final = 1.0
 _TRANSIENT: Final = (
@@ -99,23 +93,6 @@ _TRANSIENT_REPLIES: Final = ("BUSY ", "MISCONF ")
 """Errors of an overloaded Redis or of its full disk, for which redis-py has no classes."""
 
 
-def fetch_size(interval: float, trip: float) -> int:
-    """Return how many permits one fetch asks for: a tenth of a second's, or a quarter trip's.
-
-    *interval* is the time from one permit to the next, *trip* that of a round trip, in seconds.
-    """
-    together = min(_TOGETHER / interval, _MOST_TOGETHER)
-    return max(1, int(together), math.ceil(min(trip, _LONGEST_TRIP) / interval / 4))
-
-
-def most_expected(interval: float, trip: float) -> int:
-    """Return how many permits may be asked for and not given yet: those of one round trip.
-
-    With a quarter more, so that a trip that is a little longer costs no permit.
-    """
-    return fetch_size(interval, trip) + int(1.25 * min(trip, _LONGEST_TRIP) / interval)
-
-
 @dataclass(slots=True)
 class _PermitQueue:
     """The waiters of this process for one kind of permit, and the fetches for them."""
@@ -126,8 +103,7 @@ class _PermitQueue:
     fetches: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     expected: int = 0
     """Permits that are being fetched, or are not due yet."""
-    trips: deque[float] = field(default_factory=lambda: deque[float](maxlen=9))
-    """The last round trips in seconds. The first on a connection is far longer than the others."""
+    ahead: FetchAhead = field(default_factory=FetchAhead)
     slow_interval: float = 0.0
     """The interval that Redis named last."""
     paused_until: float = 0.0
@@ -139,6 +115,11 @@ class _PermitQueue:
         return 60 / (self.allowed.per_minute or 1)
 
     @property
+    def present_interval(self) -> float:
+        """The seconds from one permit to the next, as long as a 429 holds too."""
+        return max(self.interval, self.slow_interval)
+
+    @property
     def depth(self) -> float:
         """The seconds for which unused permits are kept."""
         return (self.allowed.opening - 1) * self.interval
@@ -148,12 +129,9 @@ class _PermitQueue:
         """How many permits the next fetch asks for, 0 if there is none."""
         while self.waiters and self.waiters[0].done():
             self.waiters.popleft()
-        interval = max(self.interval, self.slow_interval)
-        trip = median(self.trips) if self.trips else 0.0
-        size = fetch_size(interval, trip)
-        if self.expected + size > most_expected(interval, trip):
+        if not self.ahead.allows(monotonic(), self.expected, self.present_interval):
             return 0
-        return max(0, min(size, len(self.waiters) - self.expected))
+        return max(0, min(fetch_size(self.present_interval), len(self.waiters) - self.expected))
 
     def give(self) -> None:
         """Give a permit to the first waiter; without one it is lost."""
@@ -304,26 +282,39 @@ class RedisLimiter:
         """Fetch permits for the waiters, as many as may be expected."""
         while not self._closed and (number := queue.shortage):
             queue.expected += number
+            queue.ahead.sent(queue.present_interval, random.random())  # noqa: S311 - no secret
             task = asyncio.create_task(self._fetch(queue, number))
             queue.fetches.add(task)
             task.add_done_callback(queue.fetches.discard)
 
-    async def _fetch(self, queue: _PermitQueue, number: int) -> None:
-        """Fetch a *number* of permits, and give each when it is due."""
+    async def _ask(self, queue: _PermitQueue, number: int) -> tuple[float, float]:
+        """Fetch permits; return when the first is due, and the seconds from one to the next."""
         try:
             while (wait := queue.paused_until - monotonic()) > 0:  # noqa: ASYNC110 - it may grow
                 await asyncio.sleep(wait)
             unused = min(queue.depth, monotonic() - queue.given_at - queue.interval)
             times = (queue.interval * _US, queue.depth * _US, number, unused * _US)
             answer, trip = await self._run(self._take, queue, times)
-            queue.trips.append(trip)
-            first, interval = (int(each) / _US for each in cast("list[bytes]", answer))
-            queue.slow_interval = interval
-            due = monotonic() + first
+        except BaseException:
+            queue.ahead.failed()
+            raise
+        now = monotonic()
+        wait, interval = (int(each) / _US for each in cast("list[bytes]", answer))
+        queue.slow_interval = interval
+        queue.ahead.answered(now, trip, wait, number, interval)
+        if (early := queue.ahead.next_at - now) > 0:
+            asyncio.get_running_loop().call_later(early, self._start_fetches, queue)
+        return now + wait, interval
+
+    async def _fetch(self, queue: _PermitQueue, number: int) -> None:
+        """Fetch a *number* of permits, and give each when it is due."""
+        try:
+            due, interval = await self._ask(queue, number)
             while number:
                 if (wait := due - monotonic()) > 0:
                     await asyncio.sleep(wait)
                 if queue.paused_until > monotonic():
+                    queue.ahead.dropped()
                     return
                 number -= 1
                 queue.expected -= 1

@@ -52,6 +52,7 @@ from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_f
 from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.options import BatchOptions, OnError
 from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.repeats import check_retries
 from replicate_async.runs.streaming.stream import check_on_exit
 from replicate_async.runs.waiting.listed_run import ListedRun, decode
 from replicate_async.runs.waiting.wait_options import WaitOptions
@@ -228,7 +229,7 @@ def _check(options: BatchOptions) -> None:
         raise InvalidArgumentError('match="key" needs key=, which names each input.')
     check_choice("on_error", options.on_error, get_args(OnError))
     check_count("concurrency", options.concurrency, 1, 100_000)
-    check_count("retries", options.retries, 0, 100)
+    check_retries(options.retries)
     check_count("max_predictions", options.max_predictions, 0, 10**9)
     for name, unit in (("max_seconds", " of seconds"), ("max_cost", "")):
         limit = cast("object", getattr(options, name))

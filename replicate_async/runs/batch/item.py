@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from replicate_async.core.backoff import backoff
 from replicate_async.errors import (
     APIConnectionError,
     APIStatusError,
@@ -38,15 +37,11 @@ from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.batch.stop_signal import NotStartedError
+from replicate_async.runs.repeats import is_repeatable, pause_before
 from replicate_async.runs.run import CANCEL_WITHIN, error_of, give_up
 from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import RunSpan, traced
-
-_LONGEST_PAUSE: Final = 30.0
-
-# docs "reference/error-codes": failures of the service, not of the model.
-_RETRYABLE_CODES: Final = frozenset({"PA", "E6716", "E8367", "E8765", "E9243", "E9825", "E9828"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +163,14 @@ class ItemRunner:
 
     def _is_retried(self, item: Item, ended: Prediction) -> bool:
         """Whether another prediction follows one that failed because of the service."""
-        retryable = ended.status == "aborted" or (
-            ended.status == "failed" and ended.error_code in _RETRYABLE_CODES
-        )
-        return retryable and item.repeats < self._options.retries and self._stop.reason is None
+        may_repeat = item.repeats < self._options.retries and self._stop.reason is None
+        return may_repeat and is_repeatable(ended)
 
     async def _retry(self, item: Item) -> None:
         item.repeats += 1
         item.ended, item.counted = None, False
         await item.record(item.entry.reset())
-        await self._stop.sleep(
-            backoff(item.repeats, base=self._options.timeouts.retry, cap=_LONGEST_PAUSE)
-        )
+        await self._stop.sleep(pause_before(item.repeats, self._options.timeouts.retry))
 
     async def _complete(self, item: Item, ended: Prediction) -> Outcome:
         """Save, record and decode the output of a prediction that has ended."""

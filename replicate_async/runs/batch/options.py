@@ -14,6 +14,7 @@ from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
+from replicate_async.runs.repeats import FIRST_PAUSE
 from replicate_async.schemas import WebhookEvent
 
 OnError: TypeAlias = Literal["collect", "raise"]
@@ -39,7 +40,7 @@ class BatchTimeouts:
     settle: float = 30.0
     margin: float = 60.0
     outage: float = 600.0
-    retry: float = 1.0
+    retry: float = FIRST_PAUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -456,6 +456,7 @@ def wrong(**options: object) -> dict[str, object]:
     [
         (wrong(concurrency=0), "concurrency=0 is out of range"),
         (wrong(retries=-1), "retries=-1 is out of range"),
+        (wrong(retries=None), "retries=None is out of range"),
         (wrong(on_error="ignore"), "on_error='ignore' must be one of 'collect', 'raise'"),
         (wrong(on_exit="drain"), "on_exit='drain' must be"),
         (wrong(max_seconds="1h"), "max_seconds='1h' must be a number of seconds"),

@@ -325,7 +325,12 @@ class PaginationLoopError(ReplicateError):
 
 
 class PredictionError(ReplicateError):
-    """A run without an output; ``prediction`` is its last state."""
+    """A run without an output; ``prediction`` is its last state.
+
+    ``earlier`` has the failed predictions that were repeated before it, with ``run(retries=...)``.
+    """
+
+    earlier: tuple[Prediction, ...] = ()
 
     def __init__(self, message: str, *, prediction: Prediction) -> None:
         super().__init__(message)

@@ -45,6 +45,7 @@ class RunArguments(CreateArguments, total=False):
     """Those of ``run``, but for the type of the output."""
 
     delete_uploads: bool
+    retries: int
     timeout: float | None
     queue_timeout: float | None
     poll: Poll | None

@@ -31,7 +31,7 @@ class PredictionRequest:
     It can be sent to one endpoint after another; the files of its input are sent once.
     """
 
-    __slots__ = ("_context", "_events", "_headers", "_hooks", "_webhook", "input")
+    __slots__ = ("_context", "_events", "_headers", "_hooks", "_wait", "_webhook", "input")
 
     def __init__(
         self,
@@ -48,10 +48,15 @@ class PredictionRequest:
     ) -> None:
         self._context = context
         self._hooks = hooks
+        self._wait = wait
         self._headers = create_headers(wait, cancel_after)
         self._webhook = check_webhook(webhook)
         self._events = check_events(webhook_events_filter)
         self.input: PreparedInput = PreparedInput(context, input, file_encoding, contract)
+
+    def set_deadline(self, cancel_after: Deadline) -> None:
+        """Set when the API cancels the next prediction."""
+        self._headers = create_headers(self._wait, cancel_after)
 
     def create_at(
         self,

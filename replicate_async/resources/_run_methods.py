@@ -19,6 +19,7 @@ from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input
 from replicate_async.resources._running import check_type, output_type_of, run_prediction
 from replicate_async.resources._target import target_of
+from replicate_async.runs.repeats import check_retries
 from replicate_async.runs.run import cancel_after_hint, sync_wait_hint, sync_wait_within
 from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.waiting.wait_options import (
@@ -85,6 +86,7 @@ class RunMethods:
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
         delete_uploads: bool = False,
+        retries: int = 0,
         timeout: float | None = 35 * 60,
         queue_timeout: float | None = 60 * 60,
         poll: Poll | None = None,
@@ -104,6 +106,7 @@ class RunMethods:
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
         delete_uploads: bool = False,
+        retries: int = 0,
         timeout: float | None = PREDICTION_TIMEOUT,
         queue_timeout: float | None = PREDICTION_QUEUE_TIMEOUT,
         poll: Poll | None = None,
@@ -138,14 +141,18 @@ class RunMethods:
             file_encoding: How files in the input are sent; see ``predictions.create``.
             delete_uploads: Whether to delete the uploads of the input when the run has ended; they
                 expire after 24 hours otherwise.
+            retries: How often a prediction is repeated that was aborted, or failed because of the
+                service and not of the model; up to 100. Each repeat is a new prediction, which is
+                paid for too, with the whole *timeout*, *queue_timeout* and *cancel_after*.
             timeout: Seconds of work, 35 minutes by default; None for no limit.
             queue_timeout: Seconds before the work begins, 60 minutes by default; None for no limit.
             poll: How often the API is asked; by default as runs of the model took before.
-            on_update: A function or async function that is called with the created prediction and
+            on_update: A function or async function that is called with each created prediction and
                 each change of it. An exception that it raises ends the run.
 
         Raises:
-            PredictionFailed: The prediction failed (``.prediction``).
+            PredictionFailed: The prediction failed (``.prediction``), and with *retries* each one
+                before it (``.earlier``).
             PredictionCanceled: Something else canceled it.
             PredictionAborted: The API stopped it before it began.
             OutputRemovedError: It succeeded, and its output is removed already.
@@ -161,6 +168,8 @@ class RunMethods:
             type = output_type_of(target.contract, type, files=files)
         if type is not None:
             check_type(type)
+        if retries.__class__ is not int or retries:
+            check_retries(retries)
         options = WaitOptions(timeout, queue_timeout, poll, on_update)
         if wait is None and on_update is None:
             wait = sync_wait_hint(self._calls.context.tracker.durations, target.ref)
@@ -182,6 +191,8 @@ class RunMethods:
             type=type,
             files=files,
             delete_uploads=delete_uploads,
+            retries=retries,
+            renew=cancel_after is None,
         )
 
     @overload

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +14,8 @@ from replicate_async.files.find import Shape
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._target import Target
-from replicate_async.runs.run import run_to_end, wait_for_created
+from replicate_async.runs.repeats import repeated
+from replicate_async.runs.run import cancel_after_hint, error_of, run_to_end, wait_for_created
 from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import traced
@@ -28,16 +31,26 @@ async def run_prediction(
     type: type[Any] | None,
     files: bool,
     delete_uploads: bool,
+    retries: int,
+    renew: bool,
 ) -> Any:
-    """Create a prediction and return its output; raises what `run_to_end` raises."""
+    """Create a prediction and return its output; raises the error of one that has none.
+
+    With *renew*, a repeat has the deadline of the cancel scopes that is left then.
+    """
+    create = partial(calls.create, target.ref, request)
+    attempt = partial(
+        run_to_end,
+        partial(_renewed, request, create) if retries and renew else create,
+        lambda created: wait_for_created(calls.waits, created, options),
+        calls.cancel,
+    )
     with traced(calls.context.start_span(target.ref)) as span:
         await request.input.send()
         try:
-            prediction = await run_to_end(
-                calls.create(target.ref, request),
-                lambda created: wait_for_created(calls.waits, created, options),
-                calls.cancel,
-            )
+            prediction = await (repeated(attempt, retries, span.seen) if retries else attempt())
+            if (failed := error_of(prediction)) is not None:
+                raise failed
             span.seen(prediction)
         except AmbiguousCreateError:
             delete_uploads = False  # a prediction may exist that reads them
@@ -48,6 +61,13 @@ async def run_prediction(
     if type is not None:
         return decode_output(calls, prediction, type, target.contract)
     return calls.output(prediction) if files else prediction.output
+
+
+def _renewed(
+    request: PredictionRequest, create: Callable[[], Awaitable[Prediction]]
+) -> Awaitable[Prediction]:
+    request.set_deadline(cancel_after_hint())
+    return create()
 
 
 def check_type(type: object) -> None:

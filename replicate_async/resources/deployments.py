@@ -169,6 +169,7 @@ class Deployments(Resource):
         webhook_events_filter: Sequence[WebhookEvent] | None = None,
         file_encoding: FileEncoding = "auto",
         delete_uploads: bool = False,
+        retries: int = 0,
         timeout: float | None = 35 * 60,
         queue_timeout: float | None = 60 * 60,
         poll: Poll | None = None,

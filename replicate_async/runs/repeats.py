@@ -1,12 +1,15 @@
-"""Repeats of runs that failed because of the service: which, how often, after which pause."""
+"""Repeats of runs that failed because of the service: one rule for ``run`` and batches."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from replicate_async.core.backoff import backoff
 from replicate_async.core.endpoint import shorten
-from replicate_async.errors import InvalidArgumentError
+from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.runs.run import error_of
 from replicate_async.schemas import Prediction
 
 FIRST_PAUSE: Final = 1.0
@@ -34,3 +37,35 @@ def check_retries(retries: object) -> None:
         raise InvalidArgumentError(
             f"retries={shorten(retries)} is out of range; it is a whole number from 0 to {_MOST}."
         )
+
+
+async def repeated(
+    attempt: Callable[[], Awaitable[Prediction]],
+    retries: int,
+    on_failure: Callable[[Prediction], object],
+) -> Prediction:
+    """Await the end of *attempt*, and of at most *retries* more after failures of the service.
+
+    *on_failure* is called with each failed prediction that another attempt follows. Returns the one
+    that succeeded, else raises its error, which has those before it.
+    """
+    earlier: list[Prediction] = []
+    while True:
+        number = f"attempt {len(earlier) + 1} of {retries + 1}"
+        try:
+            ended = await attempt()
+        except ReplicateError as error:
+            if earlier:
+                ids = ", ".join(failed.id for failed in earlier)
+                error.add_note(f"It ended {number}; these predictions failed before it: {ids}.")
+            raise
+        if (failed := error_of(ended)) is None:
+            return ended
+        if len(earlier) == retries or not is_repeatable(ended):
+            if earlier:
+                failed.earlier = tuple(earlier)
+                failed.args = (f"{failed} ({number})",)
+            raise failed
+        on_failure(ended)
+        earlier.append(ended)
+        await asyncio.sleep(pause_before(len(earlier)))

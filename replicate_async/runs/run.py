@@ -39,27 +39,23 @@ Cancel = Callable[[str], Awaitable[Prediction]]
 
 
 async def run_to_end(
-    create: Awaitable[Prediction],
+    create: Callable[[], Awaitable[Prediction]],
     wait: Callable[[Prediction], Awaitable[Prediction]],
     cancel: Cancel,
 ) -> Prediction:
-    """Create a prediction, wait for it and return it succeeded.
+    """Create a prediction, wait for it and return it as it ended.
 
     When the task is cancelled or the wait times out, the prediction is cancelled too. It is not
-    when the API refused the polls: that says nothing about the run. Raises `PredictionFailed`,
-    `PredictionCanceled`, `PredictionAborted` or `OutputRemovedError`.
+    when the API refused the polls: that says nothing about the run.
     """
-    prediction = await create_or_cancel(create, cancel)
+    prediction = await create_or_cancel(create(), cancel)
     try:
-        prediction = await wait(prediction)
+        return await wait(prediction)
     except BaseException as error:
         ended = None if prediction.done else await give_up(cancel, prediction.id, error)
         if ended is None:
             raise
-        prediction = ended
-    if (failed := error_of(prediction)) is not None:
-        raise failed
-    return prediction
+        return ended
 
 
 def error_of(ended: Prediction) -> PredictionError | OutputRemovedError | None:

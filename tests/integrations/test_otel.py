@@ -236,6 +236,30 @@ class TestRuns:
         assert not span.events
         assert "failed as asked" not in telemetry.everything()
 
+    async def test_that_are_repeated_count_each_prediction(
+        self, server: LocalReplicate, client: Replicate, telemetry: Telemetry
+    ) -> None:
+        runs = 0
+
+        @server.model("acme/flaky", official=True)
+        async def flaky() -> str:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                raise RuntimeError("Prediction interrupted; please retry (code: PA)")
+            return "done"
+
+        await client.run("acme/flaky", {}, retries=1)
+
+        assert shape(telemetry) == ["generate_content acme/flaky", *[f"  {CREATE}"] * 2]
+        span = telemetry.spans[0]
+        assert span.status.status_code is StatusCode.UNSET
+        assert attributes(span)["replicate.prediction.status"] == "succeeded"
+        assert "error.type" not in attributes(span)
+        (duration,) = telemetry.points("gen_ai.client.operation.duration")
+        assert duration.count == 1
+        assert telemetry.points("replicate.client.predict.duration")[0].count == 2
+
     async def test_are_measured(self, client: Replicate, telemetry: Telemetry) -> None:
         for _ in range(2):
             await client.run("local/storyteller", {"prompt": "A fox"})

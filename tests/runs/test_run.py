@@ -402,7 +402,7 @@ async def test_a_wait_whose_polls_were_refused_does_not_cancel_the_run() -> None
         return made
 
     with pytest.raises(AuthenticationError, match="was not canceled") as caught:
-        await run_to_end(create(), wait, cancel)
+        await run_to_end(create, wait, cancel)
 
     assert caught.value.prediction is made
     assert not canceled

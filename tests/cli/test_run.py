@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.support.embedded import until
 from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
+
+INTERRUPTED: Final = "Prediction interrupted; please retry (code: PA)"
 
 
 async def first_prediction(client: Replicate) -> Prediction:
@@ -137,6 +140,71 @@ async def test_a_failed_run_is_one_line_after_its_output(server: LocalReplicate)
     assert streamed.err.endswith("no luck\n")
     assert json.loads(whole.out)["status"] == "failed"
     assert whole.err.startswith("error: prediction ")
+
+
+async def test_a_run_that_failed_by_chance_is_repeated_when_asked(server: LocalReplicate) -> None:
+    runs = 0
+
+    @server.model("acme/flaky", official=True)
+    async def flaky() -> str:
+        nonlocal runs
+        runs += 1
+        print(f"run {runs}")
+        if runs == 1:
+            raise RuntimeError(INTERRUPTED)
+        return "done"
+
+    command = ("run", "acme/flaky", "--retries", "1", "--logs")
+    ran = await ended(await start(*command, env=environment(server)))
+
+    assert (ran.code, ran.out) == (0, "done\n")
+    first, *_, said, second = ran.err.splitlines()  # the logs of the first have a traceback
+    assert (first, second) == ("run 1", "run 2")
+    assert re.fullmatch(
+        rf"prediction \w+ of acme/flaky ended as failed: {re.escape(INTERRUPTED)}; it is repeated",
+        said,
+    )
+
+
+async def test_the_last_failure_of_a_repeated_run_is_its_error(server: LocalReplicate) -> None:
+    failing = ("run", "local/fail", f"message={INTERRUPTED}", "--json")
+    repeated = await run(*failing, "--retries", "1", server=server)
+    once = await run(*failing, server=server)
+
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        listed = [made.id async for made in client.predictions.list()]
+    assert (repeated.code, once.code) == (1, 1)
+    assert [json.loads(ran.out)["id"] for ran in (once, repeated)] == listed[:2]
+    assert repeated.err.endswith("(attempt 2 of 2)\n")
+    assert len(listed) == 3
+
+
+async def test_ctrl_c_ends_the_repeats_of_a_run(server: LocalReplicate) -> None:
+    process = await start(
+        *("run", "local/fail", f"message={INTERRUPTED}", "--retries", "100"),
+        env=environment(server),
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(HANG):
+        said = await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        ran = await ended(process)
+
+    assert said.endswith(b"it is repeated\n")
+    assert (ran.code, ran.out) == (130, "")
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        assert all([made.done async for made in client.predictions.list()])
+
+
+@pytest.mark.parametrize("retries", ["-1", "many", "101"])
+async def test_a_wrong_number_of_repeats_creates_nothing(
+    server: LocalReplicate, retries: str
+) -> None:
+    ran = await run("run", "acme/spell", "word=a", f"--retries={retries}", server=server)
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    async with Replicate(server.api_token, base_url=server.url) as client:
+        assert not [made async for made in client.predictions.list()]
 
 
 async def test_logs_go_to_stderr_if_asked_for(server: LocalReplicate) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import Parameter, types
 
 from replicate_async import (
     FileOutput,
@@ -47,6 +48,7 @@ from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
+from replicate_async.runs.repeats import check_retries, repeated
 from replicate_async.runs.run import create_or_cancel, give_up
 from replicate_async.runs.streaming.events import (
     LogsEvent,
@@ -83,6 +85,7 @@ async def run(
     model: Model,
     /,
     *inputs: InputArgument,
+    retries: types.NonNegativeInt = 0,
     run_options: RunOptions = _DEFAULTS,
     options: Options = DEFAULTS,
 ) -> None:
@@ -91,25 +94,24 @@ async def run(
     Ctrl-C cancels the prediction. The token is read from REPLICATE_API_TOKEN.
 
     $ replicate-async run replicate/hello-world text=Alice --local
+
+    Args:
+        retries: How often a run that failed by chance is repeated; each repeat is paid for.
     """
+    check_retries(retries)
     saver = run_options.saver()
     async with connect(options) as client:
-        async with _started(client, model, inputs, run_options, options) as started:
-            logs = _Logs(started.progress)
-
-            def show(seen: Prediction) -> None:
-                if run_options.logs:
-                    logs.write(seen)
-                started.progress.show(seen)
-
-            prediction = await client.predictions.wait(started.prediction, on_update=show)
-            show(prediction)
-            started.progress.clear()
-            if options.json and (saver is None or prediction.status != "succeeded"):
+        async with _prepared(client, model, inputs, run_options, options) as prepared:
+            try:
+                attempt = partial(_run_once, prepared, logs=run_options.logs)
+                prediction = await repeated(attempt, retries, prepared.note_repeat)
+            except PredictionError as error:
+                if options.json:
+                    write_json(error.prediction)
+                raise
+            if options.json and saver is None:
                 write_json(prediction)
-            if prediction.status != "succeeded":
-                raise prediction_error(prediction)
-        interface = started.interface
+        interface = prepared.interface
         if saver is not None:
             result = PredictionCalls(context_of(client)).files.output(prediction, interface.shape)
             if options.json:
@@ -120,6 +122,22 @@ async def run(
         elif not options.json:
             write_output(prediction.output, joined=interface.is_text)
             _warn_of_loss(interface, options)
+
+
+async def _run_once(prepared: _Prepared, *, logs: bool) -> Prediction:
+    """Create the prediction, show how far it is, and return it as it ended."""
+    printed = _Logs(prepared.progress)
+
+    def show(seen: Prediction) -> None:
+        if logs:
+            printed.write(seen)
+        prepared.progress.show(seen)
+
+    async with prepared.started() as created:
+        prediction = await prepared.client.predictions.wait(created, on_update=show)
+        show(prediction)
+        prepared.progress.clear()
+        return prediction
 
 
 async def stream(
@@ -138,14 +156,15 @@ async def stream(
     saver = run_options.saver()
     async with (
         connect(options) as client,
-        _started(client, model, inputs, run_options, options) as started,
+        _prepared(client, model, inputs, run_options, options) as prepared,
+        prepared.started() as prediction,
     ):
-        prediction, progress = started.prediction, started.progress
-        printer = _Printer(progress, started.interface)
+        progress = prepared.progress
+        printer = _Printer(progress, prepared.interface)
         try:
             async with client.predictions.stream(prediction) as events:
                 async for event in events:
-                    path = await _saved(event, saver, started)
+                    path = await _saved(event, saver, prepared, prediction.id)
                     if options.json:
                         progress.clear()
                         write_json_line(_as_json(event) | path)
@@ -160,38 +179,62 @@ async def stream(
         finally:
             printer.end_line()
         if not options.json and saver is None:
-            _warn_of_loss(started.interface, options)
+            _warn_of_loss(prepared.interface, options)
 
 
-@dataclass(frozen=True)
-class _Started:
-    prediction: Prediction
+@dataclass
+class _Prepared:
+    """A prediction that can be created, once or more: its input is read and its files are sent."""
+
+    client: Replicate
+    create: Callable[[], Awaitable[Prediction]]
     interface: Interface
     progress: RunProgress
+    say: Callable[[str], object] = note
+
+    @asynccontextmanager
+    async def started(self) -> AsyncGenerator[Prediction]:
+        """Create the prediction; cancel it, and say so, if the block is left before its end."""
+        try:
+            prediction = await create_or_cancel(self.create(), self._cancel)
+        except UnprocessableEntityError as error:
+            raise _with_inputs(error, self.interface) from None
+        self.progress.show(prediction)
+        try:
+            yield prediction
+        except PredictionError:
+            raise
+        except BaseException as reason:
+            if isinstance(reason, BrokenPipeError):
+                self.say = str  # the user of a pipe that is closed wants to hear nothing
+            await give_up(self._cancel, prediction.id, reason)
+            raise
+
+    async def _cancel(self, prediction_id: str) -> Prediction:
+        self.progress.clear()
+        try:
+            canceled = await self.client.predictions.cancel(prediction_id)
+        except (ReplicateError, asyncio.CancelledError):
+            self.say(f"could not cancel prediction {prediction_id}; it may still run")
+            raise
+        self.say(outcome_of_cancel(canceled))
+        return canceled
+
+    def note_repeat(self, failed: Prediction) -> None:
+        """Say that another prediction follows one that failed."""
+        note(f"{prediction_error(failed)}; it is repeated")
 
 
 @asynccontextmanager
-async def _started(
+async def _prepared(
     client: Replicate,
     model: str,
     arguments: Sequence[str],
     run_options: RunOptions,
     options: Options,
-) -> AsyncGenerator[_Started]:
-    """Create the prediction; cancel it, and say so, if the block is left before its end."""
+) -> AsyncGenerator[_Prepared]:
+    """Read the schema of the model and the input, and send the files of the input."""
     with RunProgress() as progress:
-        say: Callable[[str], object] = note
-
-        async def cancel(prediction_id: str) -> Prediction:
-            progress.clear()
-            try:
-                canceled = await client.predictions.cancel(prediction_id)
-            except (ReplicateError, asyncio.CancelledError):
-                say(f"could not cancel prediction {prediction_id}; it may still run")
-                raise
-            say(outcome_of_cancel(canceled))
-            return canceled
-
         progress.update(description=model)
         interface = await describe(client, model, options)
         inputs = read_inputs(arguments, interface)
@@ -207,20 +250,10 @@ async def _started(
         try:
             # Before the create, which is not interrupted: its answer is needed to cancel the run.
             await request.input.send()
-            creating = PredictionCalls(context).create(parse_version(model), request)
-            prediction = await create_or_cancel(creating, cancel)
         except UnprocessableEntityError as error:
             raise _with_inputs(error, interface) from None
-        progress.show(prediction)
-        try:
-            yield _Started(prediction, interface, progress)
-        except PredictionError:
-            raise
-        except BaseException as reason:
-            if isinstance(reason, BrokenPipeError):
-                say = str  # the user of a pipe that is closed wants to hear nothing
-            await give_up(cancel, prediction.id, reason)
-            raise
+        create = partial(PredictionCalls(context).create, parse_version(model), request)
+        yield _Prepared(client, create, interface, progress)
 
 
 def _with_inputs(error: UnprocessableEntityError, interface: Interface) -> Exception:
@@ -279,13 +312,15 @@ class _Printer:
             write("\n")
 
 
-async def _saved(event: StreamEvent, saver: Saver | None, started: _Started) -> dict[str, str]:
+async def _saved(
+    event: StreamEvent, saver: Saver | None, prepared: _Prepared, prediction_id: str
+) -> dict[str, str]:
     """Save the file of *event*, if it has one; returns its path."""
     file = event.data if isinstance(event, OutputEvent) else None
     if saver is None or not isinstance(file, FileOutput):
         return {}
-    started.progress.clear()
-    [path] = await saver.save([file], started.prediction.id)
+    prepared.progress.clear()
+    [path] = await saver.save([file], prediction_id)
     return {"path": str(path)}
 
 

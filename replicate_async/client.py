@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -262,9 +262,10 @@ class Replicate(RunMethods):
 
     async def aclose(self) -> None:
         """End the running batches and close the connections; the client cannot be used again."""
-        for batch in list(self._context.batches):
-            await batch.aclose()
-        await self._context.sender.transport.aclose()
+        async with AsyncExitStack() as stack:  # each is closed, also when another is cancelled
+            stack.push_async_callback(self._context.sender.transport.aclose)
+            for batch in self._context.batches:
+                stack.push_async_callback(batch.aclose)
 
     def __repr__(self) -> str:
         sender = self._context.sender

@@ -64,7 +64,7 @@ PROSE: Final = PACKAGE / "local" / "builtins" / "tales.py"
 BUDGETS: Final = {
     "bound.py": 179,
     "cli": 2615,
-    "client.py": 180,
+    "client.py": 181,
     "context.py": 162,
     "core": 2348,
     "errors.py": 218,
@@ -73,7 +73,7 @@ BUDGETS: Final = {
     "local": 5630,
     "resources": 2425,
     "runs": 5631,
-    "transport": 1364,
+    "transport": 1366,
     "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -234,9 +234,11 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close the connections; the transport cannot be used after that."""
-        if self._public is not None:
-            await self._public.aclose()
-        await self._session.aclose()
+        try:
+            if self._public is not None:
+                await self._public.aclose()
+        finally:
+            await self._session.aclose()
 
     @property
     def state(self) -> str:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ import pytest
 
 from replicate_async import ClientStateError, Replicate, ReplicateError
 from tests.faults.calls import after, client_of
+from tests.files.hosts import hosted
 from tests.support.fault_server import FaultServer
 from tests.support.sentinel import TOKEN, caught
 from tests.support.waiting import HANG
@@ -129,6 +131,29 @@ async def test_closing_closes_every_connection() -> None:
             await asyncio.gather(*(client.account.get() for _ in range(20)))
             assert server.open_connections
         await server.until_idle()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("steps", range(1, 7))
+async def test_closing_that_is_cancelled_closes_every_connection(steps: int) -> None:
+    before = open_sessions()
+    async with hosted() as (file, server, _):
+        client = client_of(server)
+        with suppress(ReplicateError):
+            await client.account.get()
+        await file.with_client(client).read()
+        assert len(open_sessions()) == len(before) + 2
+        closing = asyncio.create_task(client.aclose())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+        assert open_sessions() <= before
+
+
+def open_sessions() -> set[aiohttp.ClientSession]:
+    found = [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientSession)]
+    return {session for session in found if not session.closed}
 
 
 @pytest.mark.anyio

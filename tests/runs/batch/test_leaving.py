@@ -92,6 +92,22 @@ async def breaking(client: Replicate) -> None:
         raise ZeroDivisionError
 
 
+async def test_a_client_whose_closing_is_cancelled_ends_all_its_batches(
+    api: BatchAPI, client: Replicate
+) -> None:
+    batches = [await batch_of(client).__aenter__() for _ in range(2)]
+    await until_running(api, 8)
+
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+
+    assert closing.cancelled()
+    assert all(" over, " in repr(batch) for batch in batches)
+    assert all(made.canceled for made in api.made)
+
+
 async def test_an_error_in_the_loop_ends_the_batch_too(api: BatchAPI, server: FaultServer) -> None:
     first_is_quick(api)
     async with client_of(server.url) as client:

@@ -13,8 +13,6 @@ from collections import deque
 from statistics import median_low
 from typing import Final
 
-__all__ = ["FetchAhead", "fetch_size"]
-
 _TOGETHER: Final = 0.1
 """Permits that are due within so many seconds are fetched together."""
 _MOST_TOGETHER: Final = 64

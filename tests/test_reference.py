@@ -28,7 +28,7 @@ ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = sorted((ROOT / "docs" / "reference").glob("*.md"))
 TEXT: Final = "\n".join(page.read_text() for page in PAGES)
 
-FIXED: Final = ("", ".hooks", ".local", ".resources", ".schemas", ".webhooks")
+FIXED: Final = ("", ".hooks", ".local", ".resources", ".schemas", ".tracing", ".webhooks")
 """Modules to import from; those of `web` and `integrations` are found by their `__all__`."""
 
 NOT_CALLED: Final = {

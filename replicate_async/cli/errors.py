@@ -32,6 +32,11 @@ class UsageError(CommandError):
     code = USAGE
 
 
+def is_utf8(argument: str) -> bool:
+    """Return whether *argument* was given in UTF-8, as all but the name of a file must be."""
+    return argument.encode(errors="ignore").decode() == argument
+
+
 def one_line(text: object) -> str:
     """Return *text* on one line, without control characters."""
     return " ".join(_CONTROL.sub(" ", str(text)).split())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Final, cast
 
 from replicate_async.cli.errors import UsageError
@@ -27,6 +29,7 @@ class KeyedInput(dict[str, object]):
         self.key: str = key
 
 
+@dataclass
 class InputRows:
     """The inputs for a model from *rows*.
 
@@ -35,30 +38,28 @@ class InputRows:
     a row; a column that is not an input is not sent. Raises `UsageError` with line and column.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        interface: Interface,
-        *,
-        columns: Mapping[str, str],
-        fixed: Mapping[str, object],
-        limit: int | None = None,
-        key: str | None = None,
-    ) -> None:
-        self._rows = rows
-        self._interface = interface
-        self._check = InputCheck(interface)
-        self._columns = columns
-        self._fixed = fixed
-        self._limit = limit
-        self._key = key
+    rows: Rows
+    interface: Interface
+    _: KW_ONLY
+    columns: Mapping[str, str]
+    fixed: Mapping[str, object]
+    limit: int | None = None
+    key: str | None = None
+
+    @cached_property
+    def _check(self) -> InputCheck:
+        return InputCheck(self.interface)
+
+    @cached_property
+    def _key_column(self) -> str:
+        return self.columns.get(cast("str", self.key), cast("str", self.key))
 
     def checked(self) -> InputRows | SizedInputRows:
         """Read and check all rows, and return these inputs with their number.
 
         Standard input can be read only once: its rows are checked as they are used.
         """
-        if self._rows.is_stdin:
+        if self.rows.is_stdin:
             return self
         seen, count = DigestSet(), 0
         for place, made in self._made():
@@ -67,7 +68,7 @@ class InputRows:
                 hashlib.sha256(made.key.encode(errors="replace")).digest()
             ):
                 raise UsageError(
-                    f"{self._rows.where(place, self._key_column())}: another row has the key "
+                    f"{self.rows.where(place, self._key_column)}: another row has the key "
                     f"{made.key!r} too; --key needs a column that tells the rows apart."
                 )
         return SizedInputRows(self, count)
@@ -78,89 +79,80 @@ class InputRows:
     async def __aiter__(self) -> AsyncIterator[Row]:
         """Yield the inputs of standard input as their rows arrive."""
         count = 0
-        if self._limit == 0:
+        if self.limit == 0:
             return
-        async for place, row in self._rows.arriving():
+        async for place, row in self.rows.arriving():
             yield self._input(place, row)
             count += 1
-            if count == self._limit:
+            if count == self.limit:
                 return
 
     def _made(self) -> Iterator[tuple[str, Row]]:
-        for number, (place, row) in enumerate(self._rows.placed()):
-            if number == self._limit:
+        for number, (place, row) in enumerate(self.rows.placed()):
+            if number == self.limit:
                 return
             yield place, self._input(place, row)
 
     def _input(self, place: str, row: Row) -> Row:
-        made = {**self._fixed, **self._named(place, row)}
+        made = {**self.fixed, **self._named(place, row)}
         if (refusal := refusal_of(made, self._check)) is not None:
             path = refusal.fields[0].field.removeprefix("input.")
             wrong = [name for name in made if path == name or path.startswith(f"{name}.")]
-            where = self._rows.where(place, *[self._columns.get(name, name) for name in wrong[:1]])
-            raise input_error(f"{where}: {' '.join(refusal.lines)}", self._interface)
-        if self._key is None:
-            return made
-        return KeyedInput(made, self._key_of(place, row, made))
+            where = self.rows.where(place, *[self.columns.get(name, name) for name in wrong[:1]])
+            raise input_error(f"{where}: {' '.join(refusal.lines)}", self.interface)
+        return made if self.key is None else KeyedInput(made, self._key_of(place, row, made))
 
     def _named(self, place: str, row: Row) -> Row:
-        if self._columns:
+        if self.columns:
             # A row of CSV has no empty cells; the header has their columns.
-            there = self._rows.header or row
-            lacking = [column for column in self._columns.values() if column not in there]
+            there = self.rows.header or row
+            lacking = [column for column in self.columns.values() if column not in there]
             if lacking:
                 raise self._no_column(place, there, lacking[0], "--map")
-            named = {name: row[column] for name, column in self._columns.items() if column in row}
+            named = {name: row[column] for name, column in self.columns.items() if column in row}
         else:
-            named = {name: cell for name, cell in row.items() if not self._only_names(name)}
+            only = self.key if self.key is not None and self._lacks(self.key) else None
+            named = {name: cell for name, cell in row.items() if name != only}
         return {name: self._value(place, name, cell) for name, cell in named.items()}
 
     def _value(self, place: str, name: str, cell: object) -> object:
-        column = self._columns.get(name, name)
+        column = self.columns.get(name, name)
         if not column:
             raise UsageError(
-                f"{self._rows.where(place)}: a column has a cell and no name in the header, as "
+                f"{self.rows.where(place)}: a column has a cell and no name in the header, as "
                 "when pandas writes its index; leave it out (index=False) or pick columns with "
                 "--map."
             )
         try:
-            if self._rows.typed:
-                return fit_value(name, cell, self._interface)
-            return read_value(name, cast("str", cell), self._interface)
+            if self.rows.typed:
+                return fit_value(name, cell, self.interface)
+            return read_value(name, cast("str", cell), self.interface)
         except UsageError as error:
-            known = self._interface.inputs
-            hint = ""
-            if known is not None and name not in known:
-                hint = " --map picks the columns to send, --key one that names the rows."
-            raise UsageError(
-                f"{self._rows.where(place, column)}: {error}{hint}", error.listing
-            ) from None
+            said = f"{self.rows.where(place, column)}: {error}"
+            if self._lacks(name):
+                said += " --map picks the columns to send, --key one that names the rows."
+            raise UsageError(said, error.listing) from None
 
-    def _only_names(self, column: str) -> bool:
-        """Return whether *column* is the key and not an input of the model."""
-        known = self._interface.inputs
-        return column == self._key and known is not None and column not in known
-
-    def _key_column(self) -> str:
-        key = cast("str", self._key)
-        return self._columns.get(key, key)
+    def _lacks(self, name: str) -> bool:
+        """Return whether the model has inputs, and none of this name."""
+        return self.interface.inputs is not None and name not in self.interface.inputs
 
     def _key_of(self, place: str, row: Row, made: Row) -> str:
-        column, known = self._key_column(), self._interface.inputs
-        is_input = known is not None and self._key in known and self._key in made
-        value = made[cast("str", self._key)] if is_input else row.get(column)
+        column, key = self._key_column, cast("str", self.key)
+        is_input = self.interface.inputs is not None and not self._lacks(key) and key in made
+        value = made[key] if is_input else row.get(column)
         if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
             value = int(value)  # a column of numbers with a gap
-        if value is None and column not in (there := self._rows.header or row):
+        if value is None and column not in (there := self.rows.header or row):
             raise self._no_column(place, there, column, "--key")
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise UsageError(
-                f"{self._rows.where(place, column)}: {value!r} is not a key; --key needs a text or "
+                f"{self.rows.where(place, column)}: {value!r} is not a key; --key needs a text or "
                 "a whole number in every row."
             )
         if len(str(value)) > LONGEST_KEY:
             raise UsageError(
-                f"{self._rows.where(place, column)}: a key of {len(str(value)):,} characters; the "
+                f"{self.rows.where(place, column)}: a key of {len(str(value)):,} characters; the "
                 f"most is {LONGEST_KEY}."
             )
         return str(value)
@@ -169,22 +161,22 @@ class InputRows:
         self, place: str, columns: Iterable[str], column: str, option: str
     ) -> UsageError:
         known = ", ".join(columns) or "none"
-        where = self._rows.where(place)
+        where = self.rows.where(place)
         return UsageError(f"{where} has no column {column!r} for {option}; its columns: {known}.")
 
 
+@dataclass(frozen=True)
 class SizedInputRows:
     """Inputs with a known number, for the estimate of the end."""
 
-    def __init__(self, inputs: InputRows, length: int) -> None:
-        self._inputs = inputs
-        self._length = length
+    inputs: InputRows
+    length: int
 
     def __iter__(self) -> Iterator[Row]:
-        return iter(self._inputs)
+        return iter(self.inputs)
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
 
 def read_map(pairs: Sequence[str]) -> dict[str, str]:

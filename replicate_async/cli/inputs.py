@@ -16,7 +16,7 @@ from typing import Final, Literal, cast
 import msgspec
 
 from replicate_async.cli.console import columns, terminal_width
-from replicate_async.cli.errors import UsageError, one_line
+from replicate_async.cli.errors import UsageError, is_utf8, one_line
 from replicate_async.files.inputs import encode_input
 from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import (
@@ -50,11 +50,8 @@ class Pair:
     @classmethod
     def parse(cls, argument: str) -> Pair:
         """Split *argument*; raises `UsageError` if it is neither."""
-        if not argument.isascii():
-            try:
-                argument.encode()
-            except UnicodeEncodeError:
-                raise UsageError(f"{argument!a} is not UTF-8; send it as key=@file.") from None
+        if not is_utf8(argument):
+            raise UsageError(f"{argument!a} is not UTF-8; send it as key=@file.")
         key, equals, value = argument.partition("=")
         if not equals or not key.strip(":"):
             raise UsageError(f"{argument!r} is not an input: {_SHAPE}.")

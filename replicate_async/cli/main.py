@@ -10,15 +10,16 @@ import re
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from itertools import filterfalse
 from typing import Any, Final
 
 from cyclopts import CycloptsError, UnknownCommandError, UnknownOptionError
 
 from replicate_async.cli.app import build
 from replicate_async.cli.console import note
-from replicate_async.cli.errors import FAILED, CommandError, UsageError
+from replicate_async.cli.errors import FAILED, CommandError, UsageError, is_utf8
 from replicate_async.cli.signals import SIGNALS, StopSignals
-from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.errors import InvalidArgumentError, ReplicateError, TargetExistsError
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
@@ -110,19 +111,16 @@ def _explained(error: Exception, arguments: Sequence[str]) -> CommandError:
         return UsageError(_readable(error, arguments))
     if isinstance(error, InvalidArgumentError):
         return UsageError(str(error))
-    if isinstance(error, UnicodeEncodeError) and (argument := _not_utf8(arguments)):
-        return UsageError(f"{argument!a} is not UTF-8; write it in UTF-8.")
+    if isinstance(error, UnicodeEncodeError) and (wrong := [*filterfalse(is_utf8, arguments)]):
+        return UsageError(f"{wrong[0]!a} is not UTF-8; write it in UTF-8.")
     text = str(error)
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, TargetExistsError):
+        text = f"{error.path} exists; --force replaces it."
+    elif isinstance(error, OSError) and error.strerror:
         text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}."
     elif not isinstance(error, ReplicateError | OSError):
         text = f"{type(error).__name__}: {text}"
     return CommandError(text)
-
-
-def _not_utf8(arguments: Sequence[str]) -> str | None:
-    """Return the first argument with bytes that are not UTF-8, which only a path may have."""
-    return next((each for each in arguments if each != each.encode(errors="ignore").decode()), None)
 
 
 def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:

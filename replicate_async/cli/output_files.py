@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, cast
 
-from replicate_async import FileOutput, SaveProgress, TargetExistsError, save_all
+from replicate_async import FileOutput, SaveProgress, save_all
 from replicate_async.cli.console import note, write, write_output
-from replicate_async.cli.errors import CommandError, UsageError
+from replicate_async.cli.errors import UsageError
 from replicate_async.cli.progress import FileProgress
 from replicate_async.files.names import split
 from replicate_async.files.save_all import files_in
@@ -43,20 +43,16 @@ class Saver:
         before = self._saved
         self._saved += len(files)
         title = files[0].name if len(files) == 1 else f"{len(files)} files"
-        try:
-            with FileProgress(title) as progress:
-                if self._pattern and not _FIELD.search(self._pattern) and self._saved == 1:
-                    path = await save_file(files[0], self._output, progress, force=self._force)
-                    return [path]
-                return await save_all(
-                    files,
-                    self._folder,
-                    overwrite=self._force,
-                    name=lambda at, given: self._name(before + at, given, prediction_id),
-                    on_progress=_Total(progress).show,
-                )
-        except TargetExistsError as error:
-            raise CommandError(f"{error.path} exists; --force replaces it.") from None
+        with FileProgress(title) as progress:
+            if self._pattern and not _FIELD.search(self._pattern) and self._saved == 1:
+                return [await save_file(files[0], self._output, progress, force=self._force)]
+            return await save_all(
+                files,
+                self._folder,
+                overwrite=self._force,
+                name=lambda at, given: self._name(before + at, given, prediction_id),
+                on_progress=_total(progress),
+            )
 
     async def save_output(self, output: object, prediction_id: str, *, joined: bool) -> None:
         """Save the files in *output*, and print it with their paths in their places."""
@@ -75,8 +71,7 @@ class Saver:
         if not self._pattern:
             return given
         stem, ext = split(given)
-        values = {"index": str(number), "name": given, "stem": stem, "ext": ext[1:]}
-        values["id"] = prediction_id
+        values = dict(zip(_FIELDS, (str(number), given, stem, ext[1:], prediction_id), strict=True))
         return _FIELD.sub(lambda match: values[match[1]], self._pattern)
 
 
@@ -87,21 +82,18 @@ async def save_file(file: FileOutput, path: str, progress: FileProgress, *, forc
     )
 
 
-class _Total:
-    """The bytes of several files as one number."""
+def _total(progress: FileProgress) -> Callable[[SaveProgress], None]:
+    """Return a function that shows the bytes of several files as one number."""
+    saved: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
-    def __init__(self, progress: FileProgress) -> None:
-        self._progress = progress
-        self._saved: dict[int, int] = {}
-        self._sizes: dict[int, int] = {}
+    def show(state: SaveProgress) -> None:
+        saved[id(state.file)] = state.saved
+        sizes[id(state.file)] = state.file.size or state.saved
+        total = sum(sizes.values()) if len(sizes) == state.files else None
+        progress.show(sum(saved.values()), total)
 
-    def show(self, progress: SaveProgress) -> None:
-        file = progress.file
-        self._saved[id(file)] = progress.saved
-        self._sizes[id(file)] = file.size or progress.saved
-        known = len(self._sizes) == progress.files
-        total = sum(self._sizes.values()) if known else None
-        self._progress.show(sum(self._saved.values()), total)
+    return show
 
 
 def _replaced(output: object, paths: Iterator[Path]) -> object:

@@ -13,9 +13,9 @@ from urllib.parse import urlencode, urlsplit
 from cyclopts import App, Parameter
 from rich.filesize import decimal
 
-from replicate_async import File, Replicate, TargetExistsError
+from replicate_async import File, Replicate
 from replicate_async.cli.console import clock, note, write, write_card, write_json
-from replicate_async.cli.errors import CommandError, UsageError
+from replicate_async.cli.errors import UsageError
 from replicate_async.cli.options import DEFAULTS, ExistingFile, Limit, Options, Output, connect
 from replicate_async.cli.output_files import save_file
 from replicate_async.cli.progress import FileProgress, MeteredFile
@@ -132,10 +132,7 @@ async def download_file(
             if output == _STDOUT:
                 await _print(file, progress)
                 return
-            try:
-                path = await save_file(file, output, progress, force=force)
-            except TargetExistsError:
-                raise CommandError(f"{output} exists; --force replaces it.") from None
+            path = await save_file(file, output, progress, force=force)
     if options.json:
         write_json({"path": str(path), "size": file.size, "content_type": file.content_type})
     else:

@@ -6,10 +6,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import IO, Final
 
 import msgspec
+from rich.console import Console
+from rich.text import Text
 
 from replicate_async.cli.errors import one_line, without_tokens
 
@@ -61,11 +65,10 @@ def write_output(output: object, *, joined: bool) -> None:
 
     With *joined*, a list of strings is one text.
     """
-    if parts := _texts(output):
-        if joined:
-            output = "".join(parts)
-        elif all(is_url(part) for part in parts):
-            output = "\n".join(parts)
+    with suppress(msgspec.ValidationError):
+        parts = msgspec.convert(output, list[str])
+        if parts and (joined or all(map(is_url, parts))):
+            output = ("" if joined else "\n").join(parts)
     if isinstance(output, str):
         write(output if output.endswith("\n") else f"{output}\n")
     elif output is not None:
@@ -75,13 +78,6 @@ def write_output(output: object, *, joined: bool) -> None:
 def is_url(text: str) -> bool:
     """Return whether a part of an output is a file rather than text."""
     return text.startswith(("http://", "https://", "data:")) and not any(map(str.isspace, text))
-
-
-def _texts(output: object) -> list[str]:
-    try:
-        return msgspec.convert(output, list[str])
-    except msgspec.ValidationError:
-        return []
 
 
 def write_card(fields: Mapping[str, object], *more: tuple[str, object]) -> None:
@@ -96,9 +92,6 @@ def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if not sys.stdout.isatty():
         write("".join("\t".join(row) + "\n" for row in rows))
         return
-    from rich.console import Console  # noqa: PLC0415 - slow to import, for terminals only
-    from rich.text import Text  # noqa: PLC0415 - as above
-
     console = Console()
     texts = [[Text(cell, style="dim") for cell in header]]
     texts += [[Text(cell, style=_STYLES.get(cell, "")) for cell in row] for row in rows]
@@ -131,14 +124,8 @@ def wrapped(text: str, width: int, first: str = "", other: str = "") -> list[str
     """Return *text* as lines of at most *width* unless that is 0; long words stay in one piece."""
     if not width:
         return [text]
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=first,
-        subsequent_indent=other,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+    return wrap(text, width, initial_indent=first, subsequent_indent=other)
 
 
 def clock(moment: datetime | None) -> str:

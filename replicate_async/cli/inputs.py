@@ -110,7 +110,7 @@ def _read(key: str, pairs: Sequence[Pair], interface: Interface) -> object:
     known = _known(key, interface)
     try:
         if known is None:
-            values = [_guess(pair) for pair in pairs]
+            values = [_typed(pair, {}, {}) for pair in pairs]
             return values[0] if len(values) == 1 else values
         if known.schema.get("type") == "array":
             return _array(pairs, known)
@@ -247,12 +247,6 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "array": partial(_json, kind=list),
     "string": str,
 }
-
-
-def _guess(pair: Pair) -> object:
-    if pair.form == "file":
-        return _existing(pair.value)
-    return _json(pair.value) if pair.form == "json" else _loose(pair.value)
 
 
 def _existing(name: str) -> Path:

@@ -123,23 +123,18 @@ async def describe(client: Replicate, model: str, options: Options) -> Interface
         return Interface.read(model, None)  # the API does not look up a version by its id alone
     name = str(parsed.model)
     try:
-        version = (
-            await client.models.versions.get(name, parsed.version)
-            if parsed.version is not None
-            else (await client.models.get(name)).latest_version
-        )
+        if parsed.version is None:
+            version = (await client.models.get(name)).latest_version
+        else:
+            version = await client.models.versions.get(name, parsed.version)
     except NotFoundError:
-        raise _unknown(model, options) from None
+        raise CommandError(
+            f"The embedded server has no model {model}; 'replicate-async models list --local' "
+            "lists its models."
+            if options.local
+            else f"There is no model {model}, or the token may not see it."
+        ) from None
     if version is None:
         return Interface.read(name, None)
     context_of(client).models.learn(version)  # else the client guesses which inputs are files
     return Interface.read(name, version.openapi_schema)
-
-
-def _unknown(model: str, options: Options) -> CommandError:
-    if options.local:
-        return CommandError(
-            f"The embedded server has no model {model}; "
-            "'replicate-async models list --local' lists its models."
-        )
-    return CommandError(f"There is no model {model}, or the token may not see it.")

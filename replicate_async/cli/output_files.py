@@ -71,8 +71,8 @@ class Saver:
         if not self._pattern:
             return given
         stem, ext = split(given)
-        values = dict(zip(_FIELDS, (str(number), given, stem, ext[1:], prediction_id), strict=True))
-        return _FIELD.sub(lambda match: values[match[1]], self._pattern)
+        values = (str(number), given, stem, ext[1:], prediction_id)
+        return _FIELD.sub(lambda match: values[_FIELDS.index(match[1])], self._pattern)
 
 
 async def save_file(file: FileOutput, path: str, progress: FileProgress, *, force: bool) -> Path:

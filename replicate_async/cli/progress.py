@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from rich import progress as bars
+from rich.console import Console
+from rich.table import Column
 
 from replicate_async import BatchProgress, BatchTimeouts, Prediction
 from replicate_async.cli.console import note, terminal_width
 from replicate_async.cli.errors import one_line
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
-    from rich.table import Column
 
 _WIDEST_BAR: Final = 24
 _WIDEST_NAME: Final = 40
@@ -36,11 +36,11 @@ class ProgressLine:
     Nothing is drawn where stderr is not a terminal. It can be updated from any thread.
     """
 
-    def __init__(self, columns: Callable[[int], list[ProgressColumn]]) -> None:
+    def __init__(self, columns: Callable[[int], list[bars.ProgressColumn]]) -> None:
         self.shown: bool = sys.stderr.isatty()
         self._columns = columns
         self._started = time.monotonic()
-        self._live: Progress | None = None
+        self._live: bars.Progress | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,10 +53,7 @@ class ProgressLine:
         if not self.shown:
             return
         if self._live is None:
-            from rich.console import Console  # noqa: PLC0415 - slow to import, for terminals only
-            from rich.progress import Progress  # noqa: PLC0415 - as above
-
-            self._live = Progress(
+            self._live = bars.Progress(
                 *self._columns(terminal_width(sys.stderr)),
                 console=Console(stderr=True),
                 transient=True,
@@ -156,10 +153,8 @@ def figures_of(progress: BatchProgress, creates: float | None) -> str:
     """Return the numbers of *progress* on one line."""
     limit = "" if creates is None else f" of {creates / 60:.3g}"
     parts = [f"{progress.ok:,} ok"]
-    for name in ("failed", "uncertain", "resumed", "running", "reconciling"):
-        count: int = getattr(progress, name)
-        if count:
-            parts.append(f"{count:,} {name}")
+    names = ("failed", "uncertain", "resumed", "running", "reconciling")
+    parts += [f"{count:,} {name}" for name in names if (count := getattr(progress, name))]
     parts.append(f"{progress.rate:.1f}{limit}/s")
     if progress.eta is not None:
         left = timedelta(seconds=round(progress.eta))
@@ -168,45 +163,36 @@ def figures_of(progress: BatchProgress, creates: float | None) -> str:
     return " · ".join(parts)
 
 
-def _run_columns(_width: int) -> list[ProgressColumn]:
-    from rich.progress import SpinnerColumn, TextColumn  # noqa: PLC0415 - for terminals only
-
+def _run_columns(_width: int) -> list[bars.ProgressColumn]:
     return [
-        SpinnerColumn("dots", style="cyan"),
-        TextColumn("{task.description}", style="dim", markup=False),
-        TextColumn("· {task.elapsed:.1f} s", style="dim"),
+        bars.SpinnerColumn("dots", style="cyan"),
+        bars.TextColumn("{task.description}", style="dim", markup=False),
+        bars.TextColumn("· {task.elapsed:.1f} s", style="dim"),
     ]
 
 
-def _file_columns(width: int) -> list[ProgressColumn]:
-    from rich import progress  # noqa: PLC0415 - for terminals only
-
+def _file_columns(width: int) -> list[bars.ProgressColumn]:
     bar = min(_WIDEST_BAR, width // 5)
     wide = width > _NARROW
     name = _cut(min(_WIDEST_NAME, width - bar - (38 if wide else 25)))
     return [
-        progress.TextColumn("{task.description}", markup=False, table_column=name),
-        progress.BarColumn(bar_width=bar),
-        progress.DownloadColumn(),
-        *([progress.TransferSpeedColumn()] if wide else []),
-        progress.TimeRemainingColumn(compact=True),
+        bars.TextColumn("{task.description}", markup=False, table_column=name),
+        bars.BarColumn(bar_width=bar),
+        bars.DownloadColumn(),
+        *([bars.TransferSpeedColumn()] if wide else []),
+        bars.TimeRemainingColumn(compact=True),
     ]
 
 
-def _batch_columns(width: int) -> list[ProgressColumn]:
-    from rich import progress  # noqa: PLC0415 - for terminals only
-
+def _batch_columns(width: int) -> list[bars.ProgressColumn]:
     bar = min(_WIDEST_BAR, width // 5)
-    figures = "{task.fields[figures]}"
     return [
-        progress.TaskProgressColumn(),
-        progress.BarColumn(bar_width=bar),
-        progress.TextColumn(figures, style="dim", table_column=_cut(width - bar - 6)),
+        bars.TaskProgressColumn(),
+        bars.BarColumn(bar_width=bar),
+        bars.TextColumn("{task.fields[figures]}", style="dim", table_column=_cut(width - bar - 6)),
     ]
 
 
 def _cut(width: int) -> Column:
     """Return a column that is cut at *width*, so that no other has to shrink."""
-    from rich.table import Column  # noqa: PLC0415 - for terminals only
-
     return Column(max_width=width, no_wrap=True, overflow="ellipsis")

@@ -44,10 +44,7 @@ async def show_list(
             found.append(item)
             if len(found) == limit:
                 break
-    if options.json:
-        write_json(found)
-    else:
-        write_table(header, [row(item) for item in found])
+    write_json(found) if options.json else write_table(header, [row(item) for item in found])
 
 
 async def show_record(
@@ -62,10 +59,7 @@ async def show_record(
             found = await call(client)
         except NotFoundError:
             raise CommandError(f"There is no {name}, or the token may not see it.") from None
-    if options.json:
-        write_json(found)
-    else:
-        show(found)
+    write_json(found) if options.json else show(found)
 
 
 def add_run_commands(
@@ -118,10 +112,7 @@ def _run_row(run: Prediction | Training) -> Sequence[str]:
 def _show_canceled(run: Prediction | Training) -> None:
     """Print that a run was canceled, or how it had ended before."""
     said = outcome_of_cancel(run)
-    if run.done and run.status != "canceled":
-        note(said)
-    else:
-        write(f"{said}\n")
+    write(f"{said}\n") if said.startswith("canceled") else note(said)
 
 
 def outcome_of_cancel(run: Prediction | Training) -> str:

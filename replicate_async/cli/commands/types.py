@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -71,45 +70,37 @@ async def types(
         raise UsageError("--check writes nothing: leave out --output and --no-pin.")
     if schema is not None and len(models) > 1:
         raise UsageError("--schema has the schema of one model; name one.")
-    async with _sources(options, schema) as sources:
+    document = None if schema is None else _read_schema(schema)
+    async with connect(options) if document is None else nullcontext() as client:
+        sources = _Sources(client, document)
         if check:
             return await _check_all([Path(name) for name in models], sources, diff=diff)
         await _write_all([_parsed(ref) for ref in models], sources, output, pinned=not no_pin)
         return 0
 
 
-class _Sources:
+class _Sources(NamedTuple):
     """Reads schemas from the API, or from one file."""
 
-    def __init__(self, client: Replicate | None, document: dict[str, Any] | None) -> None:
-        self._client = client
-        self._document = document
+    client: Replicate | None
+    document: dict[str, Any] | None
 
     async def find(self, ref: VersionRef, *, pinned: bool) -> Source:
         """Return where the types of *ref* come from; *pinned* adds the latest version to a name."""
-        if self._client is None:
-            return Source(str(ref), self._document)
+        if self.client is None:
+            return Source(str(ref), self.document)
         try:
-            model = await self._client.models.get(str(ref.model))
+            model = await self.client.models.get(str(ref.model))
             version = model.latest_version
-            latest = version.id if version is not None else None
+            latest = None if version is None else version.id
             if ref.version is not None and ref.version != latest:
-                version = await self._client.models.versions.get(str(ref.model), ref.version)
+                version = await self.client.models.versions.get(str(ref.model), ref.version)
         except NotFoundError:
             raise CommandError(f"There is no model {ref}, or the token may not see it.") from None
         if pinned and ref.version is None and version is not None and not model.is_official:
             ref = ref._replace(version=version.id)
         document = version.openapi_schema if version is not None else None
         return Source(str(ref), document, model.description, latest)
-
-
-@asynccontextmanager
-async def _sources(options: Options, schema: Path | None) -> AsyncGenerator[_Sources]:
-    if schema is not None:
-        yield _Sources(None, _read_schema(schema))
-        return
-    async with connect(options) as client:
-        yield _Sources(client, None)
 
 
 def _read_schema(path: Path) -> dict[str, Any]:
@@ -157,9 +148,8 @@ def _targets(refs: list[VersionRef], output: Path | None) -> list[Path | None]:
     if len(refs) == 1 and output.suffix == ".py" and not output.is_dir():
         return [output]
     names = [python_names([ref.model.name])[0] for ref in refs if ref.model is not None]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"Two of the models would be {name}.py; write one elsewhere.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"Two of the models would be {twice[0]}.py; write one elsewhere.")
     return [output / f"{name}.py" for name in names]
 
 
@@ -230,11 +220,6 @@ async def _is_current(path: Path, sources: _Sources, *, diff: bool) -> bool:
         return True
     write(one_line(f"{path}: {'; '.join(drift.changes(old, new))}") + "\n")
     if diff:
-        lines = difflib.unified_diff(
-            there.splitlines(keepends=True),
-            source.splitlines(keepends=True),
-            str(path),
-            f"{path} as it would be",
-        )
-        write("".join(lines))
+        before, after = (text.splitlines(keepends=True) for text in (there, source))
+        write("".join(difflib.unified_diff(before, after, str(path), f"{path} as it would be")))
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from cyclopts import Parameter, Token, types, validators
 from replicate_async import Limits, NotFoundError, Replicate
 from replicate_async.cli.errors import CommandError, UsageError
 from replicate_async.context import context_of
+from replicate_async.core.usage import Price
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_version
 
@@ -73,7 +74,12 @@ DEFAULTS: Final = Options()
 
 
 @asynccontextmanager
-async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGenerator[Replicate]:
+async def connect(
+    options: Options,
+    *,
+    limits: Limits | None = None,
+    prices: Mapping[str, Price] | None = None,
+) -> AsyncGenerator[Replicate]:
     """Open the client that *options* ask for; raises `UsageError` when a token is missing."""
     if options.local:
         if options.base_url is not None:
@@ -82,7 +88,9 @@ async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGen
 
         async with (
             LocalReplicate() as server,
-            Replicate(server.api_token, base_url=server.url, limits=limits) as client,
+            Replicate(
+                server.api_token, base_url=server.url, limits=limits, prices=prices
+            ) as client,
         ):
             yield client
         return
@@ -96,6 +104,7 @@ async def connect(options: Options, *, limits: Limits | None = None) -> AsyncGen
     async with Replicate(
         base_url=options.base_url,
         limits=limits,
+        prices=prices,
         headers=headers,
         auth="token" if token else "headers",
     ) as client:

@@ -160,6 +160,8 @@ def figures_of(progress: BatchProgress, creates: float | None) -> str:
         left = timedelta(seconds=round(progress.eta))
         parts.append(f"{str(left).removeprefix('0:')} left")
     parts.append(f"{progress.predict_seconds:,.1f} predict s")
+    if progress.cost is not None:
+        parts.append(f"cost {progress.cost:,.2f}")
     return " · ".join(parts)
 
 

@@ -19,6 +19,7 @@ from tests.cli.forks import Forks
 
 FORKS = Forks()
 ROOT = Path(__file__).parents[2]
+NO_CONFIG = ROOT / "no-config.toml"
 
 
 class Ran(NamedTuple):
@@ -27,13 +28,13 @@ class Ran(NamedTuple):
     err: str
 
 
-def environment(server: LocalReplicate | None = None) -> dict[str, str]:
+def environment(server: LocalReplicate | None = None, config: Path = NO_CONFIG) -> dict[str, str]:
     """Return the environment for a command that talks to *server*, or to no server."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("REPLICATE_")}
     # A command flushes its output itself; unbuffered streams would hide that it does not.
     kept.pop("PYTHONUNBUFFERED", None)
     kept |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    kept["REPLICATE_CONFIG"] = str(ROOT / "no-config.toml")
+    kept["REPLICATE_CONFIG"] = str(config)
     if server is not None:
         kept |= {"REPLICATE_BASE_URL": server.url, "REPLICATE_API_TOKEN": server.api_token}
     return kept
@@ -93,12 +94,16 @@ class Terminal:
 
     @classmethod
     async def start(
-        cls, *arguments: str, server: LocalReplicate | None = None, columns: int = 100
+        cls,
+        *arguments: str,
+        server: LocalReplicate | None = None,
+        columns: int = 100,
+        config: Path = NO_CONFIG,
     ) -> Terminal:
         """Start the program there."""
         terminal, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        env = environment(server) | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        env = environment(server, config) | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
         for name in ("NO_COLOR", "COLUMNS", "LINES", "CI"):
             env.pop(name, None)
         try:

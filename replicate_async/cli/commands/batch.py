@@ -15,6 +15,7 @@ import msgspec
 from cyclopts import App, Parameter, types
 
 from replicate_async import InvalidArgumentError, JournalLostError, Limits, ReplicateError
+from replicate_async.cli import config
 from replicate_async.cli.console import note, terminal_width, wrapped, write_json, write_table
 from replicate_async.cli.errors import CommandError, UsageError
 from replicate_async.cli.input_rows import InputRows, KeyedInput, read_map
@@ -35,6 +36,7 @@ from replicate_async.cli.progress import BatchProgressLine
 from replicate_async.cli.result_file import ResultFile, part_of
 from replicate_async.cli.signals import SIGNALS
 from replicate_async.cli.tables import Rows
+from replicate_async.refs import parse_version
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.journal.entry import State
 from replicate_async.runs.batch.journal.export import Format, export
@@ -74,6 +76,7 @@ async def batch(
     retry_failed: bool = False,
     max_seconds: types.NonNegativeFloat | None = None,
     max_predictions: types.NonNegativeInt | None = None,
+    max_cost: types.NonNegativeFloat | None = None,
     limit: types.NonNegativeInt | None = None,
     dry_run: bool = False,
     on_interrupt: Literal["drain", "cancel"] = "drain",
@@ -100,6 +103,8 @@ async def batch(
         retry_failed: Run again what failed in an earlier run.
         max_seconds: Stop creating after so many seconds.
         max_predictions: Stop creating after so many.
+        max_cost: Stop creating before all runs together cost more, by the prices in the file of
+            defaults.
         limit: Read the first rows only.
         dry_run: Check the inputs and count; create nothing.
         on_interrupt: Whether the first Ctrl-C waits for running predictions or cancels them.
@@ -112,7 +117,13 @@ async def batch(
     _refuse_one_file({"--input": input, "--output": output, "--journal": where})
     _refuse_one_file({"--input": input, "--journal": where, "the results so far": part_of(output)})
     limits = Limits() if rate is None else _limits(rate)
-    async with connect(options, limits=limits) as client:
+    prices = config.prices()
+    if max_cost is not None and str(parse_version(model).model) not in prices:
+        raise UsageError(
+            f"--max-cost needs the price of {model}: write it in {config.path()}, such as "
+            '[prices."owner/name"] and predict_time = 0.000225 below it.'
+        )
+    async with connect(options, limits=limits, prices=prices) as client:
         interface = await describe(client, model, options)
         fixed = read_inputs(inputs, interface)
         given = InputRows(rows, interface, columns=columns, fixed=fixed, limit=limit, key=key)
@@ -131,6 +142,7 @@ async def batch(
                 save_files=save_files,
                 max_seconds=max_seconds,
                 max_predictions=max_predictions,
+                max_cost=max_cost,
                 dry_run=dry_run,
                 on_progress=progress.show,
             )
@@ -178,7 +190,9 @@ class _Collector:
         if summary.done or summary.planned:
             note(str(summary))
             note(self.where())
-        if summary.stopped not in (None, "error"):
+        if summary.stopped == "max_cost":
+            note("To go on, give more: --max-cost counts what earlier runs have spent.")
+        elif summary.stopped not in (None, "error"):
             note(_resume(), wrap=False)  # to be pasted
 
     def where(self) -> str:
@@ -264,10 +278,11 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
 
     $ replicate-async batch status results.jsonl.journal
     """
-    found = await asyncio.to_thread(status, journal)
+    found = await asyncio.to_thread(status, journal, config.prices())
     if options.json:
         write_json(found)
         return
+    used = msgspec.structs.asdict(found.usage)
     rows = [
         ["model", found.header.model],
         ["succeeded", f"{found.succeeded:,}"],
@@ -278,6 +293,11 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
             if state is not State.DONE and (count or state is not State.FINISHED)
         ),
         ["predict_seconds", f"{found.predict_seconds:,.1f}"],
+        *(
+            [name, f"{used[name]:,}"]
+            for name in ("input_tokens", "output_tokens", "images", "cost")
+            if used[name]
+        ),
     ]
     if found.per_second is not None:
         rows.append(["per_second", f"{found.per_second:.1f}"])

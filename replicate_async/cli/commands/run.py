@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,7 @@ from replicate_async import (
     Replicate,
     UnprocessableEntityError,
 )
+from replicate_async.cli import config
 from replicate_async.cli.console import (
     is_url,
     note,
@@ -100,7 +102,7 @@ async def run(
     """
     check_retries(retries)
     saver = run_options.saver()
-    async with connect(options) as client:
+    async with _connected(options) as client:
         async with _prepared(client, model, inputs, run_options, options) as prepared:
             try:
                 attempt = partial(_run_once, prepared, logs=run_options.logs)
@@ -155,7 +157,7 @@ async def stream(
     """
     saver = run_options.saver()
     async with (
-        connect(options) as client,
+        _connected(options) as client,
         _prepared(client, model, inputs, run_options, options) as prepared,
         prepared.started() as prediction,
     ):
@@ -173,6 +175,9 @@ async def stream(
                         write(f"{path['path']}\n")
                     else:
                         printer.show(event, logs=run_options.logs)
+                if progress.shown:
+                    with suppress(ReplicateError):
+                        await events.final()  # it has the metrics, which no event has
             if run_options.logs and not printer.logged and not options.json:
                 # The API does not say that streams have logs, and most have none.
                 _Logs(progress).write(await client.predictions.get(prediction.id))
@@ -180,6 +185,18 @@ async def stream(
             printer.end_line()
         if not options.json and saver is None:
             _warn_of_loss(prepared.interface, options)
+
+
+@asynccontextmanager
+async def _connected(options: Options) -> AsyncGenerator[Replicate]:
+    """Open the client; print in the end what the run used where there is a terminal."""
+    async with connect(options, prices=config.prices()) as client:
+        try:
+            yield client
+        finally:
+            used = client.usage.total
+            if used.predictions and sys.stderr.isatty():
+                note(str(used))
 
 
 @dataclass

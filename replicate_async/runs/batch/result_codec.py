@@ -33,6 +33,8 @@ class _More(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
     """What tables and counts need of a stored result."""
 
+    model: str | None = None
+    version: str | None = None
     status: str | None = None
     output: msgspec.Raw = NULL
     error: msgspec.Raw = NULL

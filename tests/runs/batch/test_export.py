@@ -18,11 +18,12 @@ import anyio
 import msgspec
 import pytest
 
-from replicate_async.errors import InvalidArgumentError, JournalDamagedError
+from replicate_async.core.problem import Problem
+from replicate_async.errors import InvalidArgumentError, JournalDamagedError, status_error
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.export import COLUMNS, Format, export
 from replicate_async.runs.batch.journal.reader import read, status
-from replicate_async.runs.batch.result_codec import store
+from replicate_async.runs.batch.result_codec import store, store_refusal
 from replicate_async.schemas import Prediction, PredictionURLs
 from tests.runs.batch.journals import record
 
@@ -48,7 +49,7 @@ FAILED: Final = b'{"status":"failed","output":null,"error":"Out of paint"}'
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     """A journal that is in use."""
-    times = iter((100.0, 110.0, 120.0))
+    times = iter((100.0, 110.0, 120.0, 130.0))
     async with await Journal.open(tmp_path / "run.db", HEADER, clock=lambda: next(times)) as opened:
         await opened.plan([(index, f"key {index}", "d") for index in range(5)])
         for index, result in enumerate((PAINTED, TOLD, FAILED)):
@@ -89,6 +90,18 @@ async def test_status_says_how_far_a_running_batch_is(journal: Journal) -> None:
     assert seen.predict_seconds == 3.5
     assert (seen.began_at, seen.last_done_at) == (90.0, 120.0)
     assert seen.per_second == 0.1
+
+
+async def test_status_has_the_usage_and_the_cost_of_recorded_results(journal: Journal) -> None:
+    problem = Problem(status=422, title="", detail="no such n")
+    refusal = status_error(problem, operation="predictions.create", retry_after=None)
+    await record(journal, "key 4", "done", store_refusal(refusal))
+
+    unpriced = status(journal.path).usage
+    priced = status(journal.path, {"unknown": lambda metrics: metrics["predict_time"] * 2}).usage
+
+    assert (unpriced.predictions, unpriced.predict_seconds, unpriced.cost) == (3, 3.5, None)
+    assert priced.cost == 7.0
 
 
 async def test_status_of_a_batch_that_has_not_begun(tmp_path: Path) -> None:

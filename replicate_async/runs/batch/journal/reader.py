@@ -11,10 +11,12 @@ from typing import Final
 
 import msgspec
 
+from replicate_async.core.usage import ModelUsage, Price, UsageCounter
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import check, explained, read_header
 from replicate_async.runs.batch.journal.store import START, Place, Store
+from replicate_async.runs.batch.result_codec import read_stored
 
 _TALLY: Final = (
     "SELECT count(*), count(*) FILTER (WHERE status = 'succeeded'), min(done_at), max(done_at), "
@@ -35,6 +37,8 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Inputs that are done and have no output."""
     predict_seconds: float
     """The total run time of the models."""
+    usage: ModelUsage
+    """What the predictions used whose results are recorded."""
     began_at: float | None
     """When the first create that is remembered was sent, in seconds since 1970."""
     last_done_at: float | None
@@ -51,8 +55,12 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.counts.values())
 
 
-def status(path: str | os.PathLike[str]) -> JournalStatus:
+def status(
+    path: str | os.PathLike[str], prices: Mapping[str, Price] | None = None
+) -> JournalStatus:
     """Return the status of the batch of the journal at *path*; it may be running.
+
+    *prices* are functions of a run's metrics by "owner/name"; without one the cost is None.
 
     Blocks while it reads. Raises `JournalError` as `Journal.open` does, and `InvalidArgumentError`
     when there is none.
@@ -68,11 +76,20 @@ def status(path: str | os.PathLike[str]) -> JournalStatus:
             succeeded=succeeded,
             failed=done - succeeded,
             predict_seconds=seconds,
+            usage=_usage(db, UsageCounter(prices)),
             began_at=began,
             last_done_at=last,
             per_second=(done - 1) / (last - first) if done > 1 and last > first else None,
             undecided=[key for (key,) in db.execute(_UNDECIDED)],
         )
+
+
+def _usage(db: sqlite3.Connection, counter: UsageCounter) -> ModelUsage:
+    for row, result in db.execute("SELECT id, result FROM results"):
+        stored = read_stored(result)
+        if stored.batch.refusal is None:  # else there is no prediction
+            counter.count(str(row), stored)
+    return counter.usage().total
 
 
 def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[list[Entry]]:

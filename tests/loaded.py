@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parent.parent
 LOOPS: Final = 4
 FOLDERS: Final = (
     "cli",
-    "core",
+    "core/test_tasks.py",
     "faults",
     "files",
     "integrations",
@@ -26,6 +26,7 @@ FOLDERS: Final = (
     "runs",
     "support_tests",
     "web",
+    "test_sync.py",
     "test_webhooks.py",
 )
 

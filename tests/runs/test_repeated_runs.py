@@ -30,6 +30,7 @@ from replicate_async import (
 from replicate_async.errors import prediction_error
 from replicate_async.local import LocalReplicate
 from tests.runs.batch.api import MODEL, BatchAPI, Made, client_of
+from tests.support.cancel_sweep import cancel_sweep
 from tests.support.fault_server import FaultServer
 from tests.support.replies import problem
 
@@ -298,6 +299,29 @@ async def test_a_cancellation_of_a_repeat_cancels_its_prediction() -> None:
             await running
 
     assert [made.canceled for made in api.made] == [False, True]
+
+
+@pytest.mark.virtual_clock(settle=0.005)
+async def test_a_repeated_run_cancelled_anywhere_leaves_nothing_behind() -> None:
+    left: list[int] = []
+    created: list[int] = []
+
+    async def scenario() -> None:
+        api.outcome, before = ending(PA, PA, None), api.creates
+        async with client_of(server.url) as client:
+            try:
+                await client.run(MODEL, INPUT, retries=2, poll=SELDOM)
+            finally:
+                left.append(api.running())
+                created.append(api.creates - before)
+
+    api = BatchAPI(seconds=6.0)
+    async with api.server() as server:
+        found = await cancel_sweep(scenario, open_connections=lambda: server.open_connections)
+
+    found.assert_clean()
+    assert not any(left)
+    assert set(created) == {1, 2, 3}
 
 
 async def _use(client: Replicate, **options: Any) -> object:

@@ -18,8 +18,9 @@ _LONGEST_URL: Final = 2_000
 _LONGEST_DATA_URL: Final = 8_000_000
 """Characters; a longer one would make the notebook slow to open, and is cut."""
 
-_LINK: Final = re.compile(r"https://[^\s?#]+[^\s]*")
-_SUFFIX: Final = re.compile(r"https://[^/\s?#]+/[^\s?#]*\.(\w+)(?:[?#]\S*)?")
+_LINK: Final = re.compile(r"https?://[^\s?#]+[^\s]*")
+_SUFFIX: Final = re.compile(r"https?://[^/\s?#]+/[^\s?#]*\.(\w+)(?:[?#]\S*)?")
+_LOOPBACK: Final = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?/")
 _DATA: Final = re.compile(r"data:(image|audio|video)/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]+=*")
 _TOKEN: Final = re.compile(r"r8_[A-Za-z0-9_-]{4,}")
 _KINDS: Final = {
@@ -40,7 +41,8 @@ def run_table(run: Mapping[str, Any]) -> str:
     """Return the fields of *run* as an HTML table that shows the files of its output.
 
     All text is escaped, and what looks like an API token is hidden. The browser loads pictures and
-    the beginnings of videos from ``https`` and ``data`` URLs, and nothing else.
+    the beginnings of videos from ``https`` and ``data`` URLs, and from an embedded server those of
+    its own runs; nothing else.
     """
     rows = "".join(
         f'<tr><th style="text-align: left">{escape(name)}</th>'
@@ -69,7 +71,9 @@ def _rows(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             shown = f"{value:,.6g}" if isinstance(value, float) else str(value)
             yield name, escape(f"{_cut(shown)}{unit}")
     if run["output"] is not None:
-        yield "output", _output(run["output"])
+        # The output is the model's, and may name any address; the other URLs are the API's.
+        own = _LOOPBACK.match(run["urls"].get or "")
+        yield "output", _output(run["output"], ("https://", *([own[0]] if own else [])))
 
 
 def _times(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -82,44 +86,44 @@ def _times(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "ran", f"{max(0.0, (completed - started).total_seconds()):.1f} s"
 
 
-def _output(output: object) -> str:
+def _output(output: object, sources: tuple[str, ...]) -> str:
     if isinstance(output, msgspec.Struct):
         output = cast("object", msgspec.to_builtins(output))
     if isinstance(output, str):
-        return _file(output) or _text(output)
+        return _file(output, sources) or _text(output)
     if isinstance(output, list):
         items = cast("list[object]", output)
         texts = [item for item in items if isinstance(item, str)]
         if len(texts) == len(items):
-            return _files(texts) or _text("".join(texts))
+            return _files(texts, sources) or _text("".join(texts))
     if isinstance(output, Mapping):
         values = cast("Mapping[object, object]", output)
-        if any(isinstance(value, str) and _file(value) for value in values.values()):
-            return "".join(_named(str(name), value) for name, value in values.items())
+        if any(isinstance(value, str) and _file(value, sources) for value in values.values()):
+            return "".join(_named(str(name), value, sources) for name, value in values.items())
     if isinstance(output, list | Mapping):
         return _text(msgspec.json.encode(cast("object", output)).decode())
     return _text(str(output))
 
 
-def _named(name: str, value: object) -> str:
-    return "" if value is None else f"<div>{escape(_cut(name))}: {_output(value)}</div>"
+def _named(name: str, value: object, sources: tuple[str, ...]) -> str:
+    return "" if value is None else f"<div>{escape(_cut(name))}: {_output(value, sources)}</div>"
 
 
-def _files(texts: list[str]) -> str | None:
+def _files(texts: list[str], sources: tuple[str, ...]) -> str | None:
     """Return the HTML of a list of files; None when it is not one."""
-    shown = [_file(text) for text in texts[:_MOST_FILES]]
+    shown = [_file(text, sources) for text in texts[:_MOST_FILES]]
     files = [file for file in shown if file is not None]
     if not files or len(files) < len(shown):
         return None
     return "<br>".join(files + ["…"] * (len(texts) > _MOST_FILES))
 
 
-def _file(text: str) -> str | None:
-    """Return the HTML of a URL of a file; None when it is not one."""
+def _file(text: str, sources: tuple[str, ...]) -> str | None:
+    """Return the HTML of a URL of a file that begins as one of *sources*; None when it is none."""
     if text.startswith("data:"):
         match = _DATA.fullmatch(text) if len(text) <= _LONGEST_DATA_URL else None
         return match and _TAGS[match[1]].format(text)
-    if len(text) > _LONGEST_URL or _LINK.fullmatch(text) is None:
+    if not text.startswith(sources) or len(text) > _LONGEST_URL or not _LINK.fullmatch(text):
         return None
     address, suffix = escape(text), _SUFFIX.fullmatch(text)
     link = f'<a href="{address}" rel="noopener noreferrer">{escape(_cut(text))}</a>'

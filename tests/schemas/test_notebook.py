@@ -92,6 +92,16 @@ def test_a_picture_is_loaded_without_a_referrer() -> None:
     assert 'referrerpolicy="no-referrer"' in html
 
 
+def test_an_embedded_server_shows_its_own_files_and_others_none_of_this_machine() -> None:
+    local, other = "http://127.0.0.1:8080/", "http://127.0.0.1:80/"
+    mine = {"urls": {"get": f"{local}v1/predictions/abc"}}
+
+    assert f'<img src="{local}x.png"' in shown(output=f"{local}x.png", **mine)
+    assert "<img" not in shown(output=f"{other}x.png", **mine)
+    assert "<img" not in shown(output=f"{local}x.png")
+    assert "<img" not in shown(output="http://a.example/x.png", urls={"get": "http://a.example/"})
+
+
 def test_no_token_is_shown_in_full_or_in_part() -> None:
     html = shown(
         output=["https://a.example/x.png?token=r8_abcdefghijkl"],

@@ -87,6 +87,9 @@ class Creator:
         self._check(item)
         await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
         await self._batch.budget.reserve(item)
+        if item.entry.state is not State.PLANNED:  # not before: a stop keeps what has failed
+            item.ended = None
+            await item.record(item.entry.reset())
         await self._prepare(item)
         while item.entry.state is State.PLANNED:
             await item.permit.acquire()

@@ -85,20 +85,20 @@ class ItemRunner:
             raise
 
     async def _run(self, item: Item) -> Outcome:
+        failed: Outcome | None = None
         if item.fault is not None:
             raise ItemError(item.fault)
         if item.entry.state is not State.PLANNED:
             item.permit.release()
         if item.entry.state in (State.DONE, State.FINISHED):
-            replayed = self._replay(item, item.entry.result or b"")
-            if replayed.result.ok or not self._options.retry_failed:
-                return replayed
-            await item.record(item.entry.reset())
+            failed = self._replay(item, item.entry.result or b"")
+            if failed.result.ok or not self._options.retry_failed:
+                return failed
         elif item.entry.is_open:
             await self._creator.reconcile_earlier(item)
         with traced(self._api.start_span()) as span:
             try:
-                return await self._run_to_end(item, span)
+                return await self._run_to_end(item, span, failed)
             except ItemError as failed:
                 span.end(failed.error)
                 raise
@@ -106,11 +106,17 @@ class ItemRunner:
                 span.end()
                 raise
 
-    async def _run_to_end(self, item: Item, span: RunSpan) -> Outcome:
+    async def _run_to_end(self, item: Item, span: RunSpan, failed: Outcome | None) -> Outcome:
+        """Run *item*; *failed* is repeated, and is the outcome when the batch stops before that."""
         while True:
-            created = (
-                await self._creator.create(item) if item.entry.state is State.PLANNED else None
-            )
+            created: Prediction | None = None
+            if failed is not None or item.entry.state is State.PLANNED:
+                try:
+                    created = await self._creator.create(item)
+                except NotStartedError:
+                    if failed is None:
+                        raise
+                    return failed
             item.permit.release()
             if item.repeats == self._options.retries:
                 item.prepared = None
@@ -120,6 +126,7 @@ class ItemRunner:
             self._budget.count(item, item.ended)
             if not self._is_retried(item, item.ended):
                 return await self._complete(item, item.ended)
+            failed = Outcome(item.result(item.ended, error=error_of(item.ended)))
             await self._retry(item)
 
     def _replay(self, item: Item, stored: bytes) -> Outcome:
@@ -168,8 +175,7 @@ class ItemRunner:
 
     async def _retry(self, item: Item) -> None:
         item.repeats += 1
-        item.ended, item.counted = None, False
-        await item.record(item.entry.reset())
+        item.counted = False
         await self._stop.sleep(pause_before(item.repeats, self._options.timeouts.retry))
 
     async def _complete(self, item: Item, ended: Prediction) -> Outcome:

@@ -165,10 +165,40 @@ async def test_predictions_that_failed_and_were_repeated_are_paid() -> None:
 
     api = BatchAPI(outcome=fail)
 
-    batch, _, _ = await run(api, 3, 1, retries=100)
+    batch, results, _ = await run(api, 3, 1, retries=100)
 
     assert api.creates == batch.summary.usage.predictions == 4
     assert batch.summary.stopped == "max_cost"
+    assert sum(result.attempts for result in results) == 4
+    assert not any(result.ok for result in results)
+
+
+async def test_a_resume_repeats_a_failure_for_which_there_was_no_room(tmp_path: Path) -> None:
+    def first_fails(made: Made) -> None:
+        if not api.made:
+            made.status, made.error = "failed", "Prediction interrupted (code: PA)"
+
+    api, journal = BatchAPI(outcome=first_fails), tmp_path / "batch.db"
+    _, first, _ = await run(api, 1, 0.25, journal=journal, retries=1)
+    _, again, _ = await run(api, 1, 0.25, journal=journal, retries=1)
+    batch, more, _ = await run(api, 1, 0.5, journal=journal, retries=1)
+
+    assert [result.ok for result in (*first, *again, *more)] == [False, False, True]
+    assert (api.creates, batch.summary.stopped) == (2, None)
+
+
+async def test_failures_that_are_not_repeated_stay_in_the_journal(tmp_path: Path) -> None:
+    def fail(made: Made) -> None:
+        made.status, made.error = "failed", "no such n"
+
+    api, journal = BatchAPI(outcome=fail), tmp_path / "batch.db"
+    await run(api, 4, 1, journal=journal)
+    for _ in range(2):
+        _, results, _ = await run(api, 4, 1, journal=journal, retry_failed=True)
+        assert [result.error is not None for result in results] == [True] * len(results)
+        assert len(results) > 0
+
+    assert api.creates == 4
 
 
 async def test_only_items_with_room_are_prepared() -> None:

@@ -99,8 +99,8 @@ class ItemRunner:
         with traced(self._api.start_span()) as span:
             try:
                 return await self._run_to_end(item, span, failed)
-            except ItemError as failed:
-                span.end(failed.error)
+            except ItemError as ended:
+                span.end(ended.error)
                 raise
             except NotStartedError:
                 span.end()

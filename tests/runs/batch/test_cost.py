@@ -88,6 +88,14 @@ async def test_results_of_the_journal_are_not_paid_again(tmp_path: Path) -> None
     assert (summary.usage.predictions, summary.cost) == (2, 5.0)
 
 
+async def test_a_prediction_that_was_found_in_the_list_is_counted(tmp_path: Path) -> None:
+    api = BatchAPI(outcome=with_tokens, lose=lambda number: number == 2)
+
+    summary = await summary_of(api, 3, journal=tmp_path / "batch.db")
+
+    assert (summary.usage.predictions, summary.cost, api.creates) == (3, 7.5, 3)
+
+
 async def test_a_prediction_that_leaving_cancels_is_counted() -> None:
     def endless(made: Made) -> None:
         with_tokens(made)

@@ -52,11 +52,7 @@ from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.runs.repeats import check_retries, repeated
 from replicate_async.runs.run import create_or_cancel, give_up
-from replicate_async.runs.streaming.events import (
-    LogsEvent,
-    OutputEvent,
-    StreamEvent,
-)
+from replicate_async.runs.streaming.events import LogsEvent, OutputEvent, StreamEvent
 
 
 @Parameter(name="*")
@@ -106,7 +102,7 @@ async def run(
         async with _prepared(client, model, inputs, run_options, options) as prepared:
             try:
                 attempt = partial(_run_once, prepared, logs=run_options.logs)
-                prediction = await repeated(attempt, retries, prepared.note_repeat)
+                prediction = await repeated(attempt, retries, _note_repeat)
             except PredictionError as error:
                 if options.json:
                     write_json(error.prediction)
@@ -140,6 +136,10 @@ async def _run_once(prepared: _Prepared, *, logs: bool) -> Prediction:
         show(prediction)
         prepared.progress.clear()
         return prediction
+
+
+def _note_repeat(failed: Prediction) -> None:
+    note(f"{prediction_error(failed)}; it is repeated")
 
 
 async def stream(
@@ -237,10 +237,6 @@ class _Prepared:
         self.say(outcome_of_cancel(canceled))
         return canceled
 
-    def note_repeat(self, failed: Prediction) -> None:
-        """Say that another prediction follows one that failed."""
-        note(f"{prediction_error(failed)}; it is repeated")
-
 
 @asynccontextmanager
 async def _prepared(
@@ -291,12 +287,11 @@ class _Logs:
 
     def write(self, prediction: Prediction) -> None:
         """Write the logs of *prediction* that are not written yet."""
-        fresh = (prediction.logs or "")[self._printed :]
-        if fresh:
+        if fresh := (prediction.logs or "")[self._printed :]:
             self._progress.clear()
             self._printed += len(fresh)
-            whole = fresh.endswith("\n") or not prediction.done
-            write(fresh if whole else f"{fresh}\n", logs=True)
+            end = "\n" if prediction.done and not fresh.endswith("\n") else ""
+            write(f"{fresh}{end}", logs=True)
 
 
 class _Printer:
@@ -347,11 +342,5 @@ def _warn_of_loss(interface: Interface, options: Options) -> None:
 
 
 def _as_json(event: StreamEvent) -> dict[str, Any]:
-    known: dict[str, Any] = {"event": event.event, "id": event.id}
-    if event.event == "error":
-        return known | {"detail": event.detail}
-    if event.event == "done":
-        return known | {"reason": event.reason}
-    if event.event == "unknown":
-        return known | {"event": event.name, "data": event.data}
-    return known | {"data": str(event.data)}
+    fields: dict[str, Any] = msgspec.to_builtins(event, enc_hook=str)  # a file is its URL
+    return {"event": fields.pop("name", event.event), "id": event.id, **fields}

@@ -31,17 +31,12 @@ def write(text: str, *, logs: bool = False) -> None:
     stream.flush()
 
 
-def write_json(value: object) -> None:
+def write_json(value: object, *, line: bool = False) -> None:
     """Write *value* as a line of JSON, or as an indented document on a terminal."""
     encoded = msgspec.json.encode(value)
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not line:
         encoded = msgspec.json.format(encoded, indent=2)
     write(f"{encoded.decode()}\n")
-
-
-def write_json_line(value: object) -> None:
-    """Write *value* as a line of JSON, on a terminal too."""
-    write(f"{msgspec.json.encode(value).decode()}\n")
 
 
 def note(text: str, *, wrap: bool = True) -> None:

@@ -117,7 +117,8 @@ def _explained(error: Exception, arguments: Sequence[str]) -> CommandError:
     if isinstance(error, TargetExistsError):
         text = f"{error.path} exists; --force replaces it."
     elif isinstance(error, OSError) and error.strerror:
-        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}."
+        where = error.filename2 or error.filename  # of a rename, its target
+        text = error.strerror if where is None else f"{where}: {error.strerror}."
     elif not isinstance(error, ReplicateError | OSError):
         text = f"{type(error).__name__}: {text}"
     return CommandError(text)

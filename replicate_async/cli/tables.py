@@ -11,7 +11,8 @@ import re
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -220,21 +221,14 @@ async def _read_stdin() -> bytes:
     The thread is a daemon, and `sys.stdin` is left alone: neither delays the end of the program
     while a read blocks.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[bytes] = loop.create_future()
-
-    def settle(data: bytes, error: OSError | None) -> None:
-        if not future.done():
-            future.set_result(data) if error is None else future.set_exception(error)
+    future: Future[bytes] = Future()
+    future.set_running_or_notify_cancel()  # what waits for it is cancelled, the read is not
 
     def read() -> None:
-        data, error = b"", None
         try:
-            data = os.read(0, _PIECE)
-        except OSError as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, data, error)
+            future.set_result(os.read(0, _PIECE))
+        except OSError as error:
+            future.set_exception(error)
 
     threading.Thread(target=read, name="read-stdin", daemon=True).start()
-    return await future
+    return await asyncio.wrap_future(future)

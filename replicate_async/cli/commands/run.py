@@ -26,7 +26,6 @@ from replicate_async.cli.console import (
     note,
     write,
     write_json,
-    write_json_line,
     write_output,
 )
 from replicate_async.cli.inputs import input_error, read_inputs, refusal_of
@@ -169,7 +168,7 @@ async def stream(
                     path = await _saved(event, saver, prepared, prediction.id)
                     if options.json:
                         progress.clear()
-                        write_json_line(_as_json(event) | path)
+                        write_json(_as_json(event) | path, line=True)
                     elif path:
                         printer.end_line()
                         write(f"{path['path']}\n")

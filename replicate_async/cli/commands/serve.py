@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter, types
 
-from replicate_async.cli.console import note, write, write_json_line
+from replicate_async.cli.console import note, write, write_json
 from replicate_async.cli.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ async def serve(
 
 def _print_ready(server: LocalReplicate, added: list[str], *, own_token: bool, json: bool) -> None:
     if json:
-        write_json_line({"url": server.url, "api_token": server.api_token if own_token else None})
+        found = {"url": server.url, "api_token": server.api_token if own_token else None}
+        write_json(found, line=True)
         return
     # A token that was given may be in use elsewhere too.
     token = server.api_token if own_token else "(the one that you gave)"

@@ -39,7 +39,9 @@ FilePath = Annotated[types.File, _IN_HOME]
 ExistingFile = Annotated[types.ExistingFile, _IN_HOME]
 FolderPath = Annotated[types.Directory, _IN_HOME]
 AnyPath = Annotated[Path, _IN_HOME]
-Output = Annotated[str, Parameter(name=("--output", "-o"), converter=_expanded)]
+OutputPath = Annotated[AnyPath, Parameter(name=("--output", "-o"))]
+OutputText = Annotated[str, _IN_HOME, Parameter(name=("--output", "-o"))]
+"""An output whose last slash means a folder."""
 
 Model = Annotated[
     str, Parameter(name="model", help='"owner/name", "owner/name:version" or a version id.')

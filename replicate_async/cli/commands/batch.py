@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
 
@@ -29,6 +30,7 @@ from replicate_async.cli.options import (
     InputArgument,
     Model,
     Options,
+    OutputPath,
     connect,
     describe,
 )
@@ -46,7 +48,6 @@ from replicate_async.runs.batch.journal.resolve import resolve_absent
 app: App = App(name="batch")
 
 JournalPath = Annotated[ExistingFile, Parameter(name="journal", help="The journal of a batch.")]
-OutputPath = Annotated[AnyPath, Parameter(name=("--output", "-o"))]
 
 _MOST_SHOWN: Final = 20
 _PER: Final[dict[str, float]] = {"s": 60, "min": 1, "h": 1 / 60}
@@ -160,17 +161,15 @@ async def batch(
     return 0
 
 
+@dataclass
 class _Collector:
-    """Writes the results of a batch to a file; *file* is None in a dry run.
+    """Writes the results of a batch to a file; *file* is None in a dry run."""
 
-    *joined* is whether a list of strings in an output is one text.
-    """
-
-    def __init__(self, batch: Batch[object], file: ResultFile | None, *, joined: bool) -> None:
-        self.batch = batch
-        self.file = file
-        self._joined = joined
-        self._first_error: ReplicateError | None = None
+    batch: Batch[object]
+    file: ResultFile | None
+    joined: bool
+    """Whether a list of strings in an output is one text."""
+    first_error: ReplicateError | None = None
 
     async def run(self) -> None:
         """Write all results; the file gets its name unless the batch was interrupted."""
@@ -178,9 +177,9 @@ class _Collector:
         async with self.batch:
             with file or nullcontext():
                 async for result in self.batch:
-                    self._first_error = self._first_error or result.error
+                    self.first_error = self.first_error or result.error
                     if file is not None:
-                        await asyncio.to_thread(file.write, result, joined=self._joined)
+                        await asyncio.to_thread(file.write, result, joined=self.joined)
                 if file is not None and self.batch.summary.stopped != "stop":
                     await asyncio.to_thread(file.finish)
 
@@ -218,7 +217,7 @@ class _Collector:
             raise CommandError(
                 f"{summary.failed:,} of {summary.done:,} failed; the results say why. "
                 f"--retry-failed runs them again. The journal is {journal}. "
-                f"The first error: {self._first_error}"
+                f"The first error: {self.first_error}"
             )
 
 
@@ -282,22 +281,16 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
     if options.json:
         write_json(found)
         return
-    used = msgspec.structs.asdict(found.usage)
+    ended = [("succeeded", found.succeeded), ("failed", found.failed)]
+    left_out = {State.DONE} if found.counts.get(State.FINISHED) else {State.DONE, State.FINISHED}
+    names = ("input_tokens", "output_tokens", "images", "cost")
+    used = {name: getattr(found.usage, name) for name in names}
     rows = [
         ["model", found.header.model],
-        ["succeeded", f"{found.succeeded:,}"],
-        ["failed", f"{found.failed:,}"],
-        *(
-            [state, f"{count:,}"]
-            for state, count in found.counts.items()
-            if state is not State.DONE and (count or state is not State.FINISHED)
-        ),
+        *([name, f"{count:,}"] for name, count in ended),
+        *([name, f"{count:,}"] for name, count in found.counts.items() if name not in left_out),
         ["predict_seconds", f"{found.predict_seconds:,.1f}"],
-        *(
-            [name, f"{used[name]:,}"]
-            for name in ("input_tokens", "output_tokens", "images", "cost")
-            if used[name]
-        ),
+        *([name, f"{amount:,}"] for name, amount in used.items() if amount),
     ]
     if found.per_second is not None:
         rows.append(["per_second", f"{found.per_second:.1f}"])

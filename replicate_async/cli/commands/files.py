@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from replicate_async import File, Replicate
 from replicate_async.cli.console import clock, note, write, write_card, write_json
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.options import DEFAULTS, ExistingFile, Limit, Options, Output, connect
+from replicate_async.cli.options import DEFAULTS, ExistingFile, Limit, Options, OutputText, connect
 from replicate_async.cli.output_files import save_file
 from replicate_async.cli.progress import FileProgress, MeteredFile
 from replicate_async.cli.records import show_list, show_record
@@ -101,7 +101,7 @@ async def download_file(
     source: Annotated[str, Parameter(name="url")],
     /,
     *,
-    output: Annotated[Output, Parameter(allow_leading_hyphen=True)] = ".",
+    output: Annotated[OutputText, Parameter(allow_leading_hyphen=True)] = ".",
     force: bool = False,
     owner: str | None = None,
     expiry: int | None = None,

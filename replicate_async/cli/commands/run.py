@@ -34,7 +34,7 @@ from replicate_async.cli.options import (
     InputArgument,
     Model,
     Options,
-    Output,
+    OutputText,
     connect,
     describe,
 )
@@ -61,7 +61,7 @@ class RunOptions:
 
     logs: bool = False
     """Print the logs of the model, on stderr."""
-    output: Output | None = None
+    output: OutputText | None = None
     """Save files here: a folder, or a name with {index}, {name}, {stem}, {ext} or {id}."""
     force: bool = False
     """With --output: replace existing files."""

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from replicate_async import NotFoundError, Replicate
 from replicate_async.cli.console import note, write
 from replicate_async.cli.errors import FAILED, USAGE, CommandError, UsageError, one_line
-from replicate_async.cli.options import DEFAULTS, AnyPath, Options, connect
+from replicate_async.cli.options import DEFAULTS, AnyPath, Options, OutputPath, connect
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.interface import drift
 from replicate_async.interface.names import python_names
@@ -38,7 +38,7 @@ class Source(NamedTuple):
 
 async def types(
     *models: Annotated[str, Parameter(name="model")],
-    output: AnyPath | None = None,
+    output: OutputPath | None = None,
     no_pin: bool = False,
     schema: AnyPath | None = None,
     check: bool = False,

@@ -39,24 +39,24 @@ def _apply_defaults(*parsed: Any) -> None:
     Dict(config.read(), source=config.path())(*parsed)
 
 
+_PARAMETER: Final = Parameter(negative=(), show_default=_shown_default)
+
+
 def build() -> App:
     """Return the program with all its commands."""
     app = App(
         name="replicate-async",
         help="Run models through the Replicate API, or through an embedded server.",
         help_format="plaintext",
-        default_parameter=Parameter(negative=(), show_default=_shown_default),
+        default_parameter=_PARAMETER,
         version_flags=["--version"],
         version=__version__,
         config=_apply_defaults,
     )
-    app.command(run.run)
-    app.command(run.stream)
-    app.command(serve.serve)
-    app.command(account.account)
-    app.command(check.check)
-    app.command(types.types)
+    for command in (run.run, run.stream, serve.serve, account.account, check.check, types.types):
+        app.command(command)
     for group in (batch, predictions, trainings, models, deployments, files):
+        group.app.default_parameter = _PARAMETER  # the reference does not inherit it
         app.command(group.app)
     app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - **kwargs
         name="completion", help=_COMPLETION

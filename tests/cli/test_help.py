@@ -109,3 +109,11 @@ async def test_defaults_are_read_from_a_file_of_the_user(
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
     assert "limt" in wrong.err
     assert unasked.code == 2  # no token: a file of a project is not read
+
+
+def test_the_reference_shows_the_options_and_defaults_that_help_shows() -> None:
+    reference = build().generate_docs()
+
+    assert set(re.findall(r"--no-\w+", reference)) == {"--no-pin"}
+    assert "default: False" not in reference
+    assert "default: ()" not in reference

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import Ran, ended, environment, run, start
+from tests.cli.program import Ran, environment, forked, run
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +88,7 @@ async def test_a_home_folder_is_found_behind_an_equals_sign(
 ) -> None:
     env = environment() | {"HOME": str(tmp_path)}
 
-    saved = await ended(await start("run", *FRAMES, "--local", "--output=~/frames/", env=env))
+    saved = await forked("run", *FRAMES, "--local", "--output=~/frames/", env=env)
 
     assert saved.out == f"{tmp_path}/frames/frame-0.png\n"
 
@@ -123,8 +123,8 @@ async def test_a_broken_file_of_defaults_is_named(tmp_path: Path, kind: str) -> 
     where = other.get(kind, str(config))
 
     env = environment() | {"REPLICATE_CONFIG": where}
-    ran = await ended(await start("models", "list", "--local", env=env))
-    helped = await ended(await start("models", "list", "--help", env=env))
+    ran = await forked("models", "list", "--local", env=env)
+    helped = await forked("models", "list", "--help", env=env)
 
     assert is_usage_error(ran, where), ran
     assert "REPLICATE_CONFIG" in ran.err
@@ -136,6 +136,6 @@ async def test_a_broken_file_of_defaults_is_named(tmp_path: Path, kind: str) -> 
 async def test_an_empty_name_of_the_file_of_defaults_is_none(tmp_path: Path) -> None:
     env = environment() | {"REPLICATE_CONFIG": "", "HOME": str(tmp_path)}
 
-    ran = await ended(await start("models", "list", "--local", "--limit", "1", env=env))
+    ran = await forked("models", "list", "--local", "--limit", "1", env=env)
 
     assert ran.code == 0, ran.err

@@ -47,7 +47,6 @@ class Budget:
         self._highest = 0.0
         self._running: set[str] = set()
         """The keys of items whose prediction may run, or may be created next."""
-        self._held = 0
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -77,7 +76,7 @@ class Budget:
         if self._most is None:
             return
         self._running.discard(item.key)  # a create that was lost has not happened
-        self._held += 1
+        self._stats.running -= 1
         self._changed.set()
         try:
             item.permit.release()  # a prediction that is repeated may need it
@@ -86,7 +85,7 @@ class Budget:
                     await self._wait()
                 self._running.add(item.key)
         finally:
-            self._held -= 1
+            self._stats.running += 1
 
     def release(self, item: Item) -> None:
         """Count *item* no more, which is over, unless its prediction may still run."""
@@ -95,21 +94,16 @@ class Budget:
         self._changed.set()
 
     async def _wait(self) -> None:
-        if self._nothing_runs:
+        if self._stats.running == 0:
             self._stop.set("max_cost")
         if self._stop.reason is not None:
             raise NotStartedError
         self._changed.clear()
         await self._changed.wait()
 
-    @property
-    def _nothing_runs(self) -> bool:
-        """Whether all items that were begun are held."""
-        return self._stats.running == self._held
-
     def _has_room(self, most: float) -> bool:
         if self._highest == 0:
-            return self._nothing_runs and most > 0
+            return self._stats.running == 0 and most > 0
         return self._spent + (len(self._running) + 1) * self._highest <= most * _ROUNDING
 
     def _spend(self, cost: float | None) -> None:

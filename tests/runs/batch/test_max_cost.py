@@ -232,6 +232,7 @@ async def test_a_stop_ends_items_that_are_held(drain: bool) -> None:
         async with batch:
             await until(lambda: len(api.made) == 1)
             await asyncio.sleep(1)
+            assert batch.progress.running == 1
             batch.stop(drain=drain)
             [each async for each in batch]
 

@@ -138,6 +138,7 @@ async def test_a_deployment_has_the_price_under_its_own_name(paid: Replicate) ->
         max_instances=1,
     )
     batch = paid.deployments.batch("dev/adder", [{"a": 1}, {"a": 2}])
+    limited = paid.deployments.batch("dev/adder", [{"a": a} for a in range(9)], max_cost=1.5)
     of_the_model = paid.batch(f"dev/add:{model.latest_version.id}", [{"a": 1}])
     by_id = paid.batch(model.latest_version.id, [{"a": 1}])
 
@@ -145,5 +146,8 @@ async def test_a_deployment_has_the_price_under_its_own_name(paid: Replicate) ->
     assert [result.unwrap() async for result in of_the_model] == [2]
     assert [result.unwrap() async for result in by_id] == [2]
 
+    assert len([result.unwrap() async for result in limited]) == 3
+
     assert batch.summary.cost == 1.0
+    assert (limited.summary.cost, limited.summary.stopped) == (1.5, "max_cost")
     assert of_the_model.summary.cost == by_id.summary.cost == 0.25

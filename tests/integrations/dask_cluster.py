@@ -164,6 +164,13 @@ class Processes:
             _kill_process(worker)
             await self.replace(name)
 
+    async def pause_scheduler(self, seconds: float) -> None:
+        """Let the scheduler stand still for so long."""
+        assert self._scheduler is not None
+        self._scheduler.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self._scheduler.send_signal(signal.SIGCONT)
+
     async def close(self) -> None:
         """Kill everything."""
         for process in [self._scheduler, *self.workers.values()]:
@@ -267,6 +274,10 @@ async def _stop(cluster: Processes, _: Any) -> None:
     await stop_for(20, cluster)
 
 
+async def _pause(cluster: Processes, _: Any) -> None:
+    await cluster.pause_scheduler(20)
+
+
 async def _scheduler(cluster: Processes, _: Any) -> None:
     await cluster.replace_scheduler()
 
@@ -284,6 +295,7 @@ LOSSES: Final[Mapping[str, Callable[[Processes, Any], Awaitable[None]]]] = {
     "terminate": _terminate,
     "retire": _retire,
     "stop": _stop,
+    "pause": _pause,
     "scheduler": _scheduler,
     "restart": _restart,
     "add": _add,

@@ -1,15 +1,15 @@
 """Batches on a Dask cluster of processes: their rate, and losses of each kind.
 
-    python tests/soak/cluster.py [rate [ITEMS]] [kill | terminate | retire | stop | scheduler |
-        restart | add | driver | both] ...
+    python tests/soak/cluster.py [rate [ITEMS]] [kill | terminate | retire | stop | pause |
+        scheduler | restart | add | driver | both] ...
 
 Without arguments, all parts. `rate` runs 5,000 items, or so many, at a limit that takes a minute,
 in one process and through 4 workers; it fails below 0.95 of the limit or after one 429. In each
 other part, that much of the cluster is lost 10 times, at random moments: workers, the scheduler,
 both (`restart`), the driver, and driver, scheduler and workers together (`both`). After a loss of
-the driver the same call is made again at once. `stop` stops a worker for 100 s. A part fails if an
-item is created twice or lost, if keys, values or files are others than in one process, or if no
-result comes for 30 s.
+the driver the same call is made again at once. `stop` stops a worker for 100 s, `pause` the
+scheduler for 20 s. A part fails if an item is created twice or lost, if keys, values or files are
+others than in one process, or if no result comes for 30 s.
 """
 
 from __future__ import annotations

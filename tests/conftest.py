@@ -25,6 +25,9 @@ from tests.support.virtual_time import VirtualSocketLoop
 # How long an example takes says something of the machine alone.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+settings.register_profile("quick", settings.get_profile("tests"), max_examples=50)
+QUICK: Final = "not slow"
+"""The tests that run by default; a property has 50 examples there, and 100 in all other runs."""
 
 if sys.dont_write_bytecode:
     # Or each program that a test starts compiles the package again, which takes half its time.
@@ -41,6 +44,11 @@ _SOCKETS: Final = tuple(
 """Folders whose tests open sockets or start programs."""
 _LARGE: Final = 16
 """Cases of one test there that run by default, evenly spread; the others are slow."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples of a property are tried."""
+    settings.load_profile("quick" if config.getoption("markexpr") == QUICK else "tests")
 
 
 @pytest.fixture

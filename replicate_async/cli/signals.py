@@ -28,10 +28,8 @@ class StopSignals:
     @contextmanager
     def received(self, stop: Callable[[], object]) -> Generator[None]:
         """Receive the signals of the process in the block; the first calls *stop*."""
-        before = {
-            number: signal.signal(number, self._receive)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             with self.stopping(stop):
                 yield

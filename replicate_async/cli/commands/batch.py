@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, Literal
 
 import msgspec
 from cyclopts import App, Parameter, types
@@ -19,7 +20,7 @@ from replicate_async import InvalidArgumentError, JournalLostError, Limits, Repl
 from replicate_async.cli import config
 from replicate_async.cli.console import note, terminal_width, wrapped, write_json, write_table
 from replicate_async.cli.errors import CommandError, UsageError
-from replicate_async.cli.input_rows import InputRows, KeyedInput, read_map
+from replicate_async.cli.input_rows import InputRows, read_map
 from replicate_async.cli.inputs import read_inputs
 from replicate_async.cli.options import (
     DEFAULTS,
@@ -136,7 +137,7 @@ async def batch(
                 checked,
                 concurrency=concurrency,
                 journal=where,
-                key=None if key is None else _key_of,
+                key=None if key is None else attrgetter("key"),
                 match=match,
                 retries=retries,
                 retry_failed=retry_failed,
@@ -245,10 +246,6 @@ async def _collect(collector: _Collector, progress: BatchProgressLine, *, drain:
                 "nothing else holds these results."
             )
         raise
-
-
-def _key_of(given: object) -> str:
-    return cast("KeyedInput", given).key
 
 
 def _refuse_one_file(files: Mapping[str, Path]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -61,12 +60,11 @@ async def upload_file(
         type: Its media type; by default by its name.
     """
     filename = name or path.name
-    kind = type or mimetypes.guess_type(filename)[0]
     size = (await asyncio.to_thread(path.stat)).st_size
 
     async def upload(client: Replicate) -> File:
         with FileProgress(filename, size) as progress, MeteredFile(path, progress.show) as content:
-            return await client.files.create(content, filename=filename, type=kind)
+            return await client.files.create(content, filename=filename, type=type)
 
     await show_record(options, filename, upload, lambda file: write(f"{file.urls.get}\n"))
     if options.local:

@@ -65,6 +65,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
 
 
+def files_named(folder: Path, name: str) -> list[str]:
+    return sorted(path.name for path in folder.glob(f"*{name}*"))
+
+
 def rows_of_csv(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
 
@@ -261,6 +265,18 @@ async def test_an_export_that_fails_leaves_what_was_there(journal: Journal, tmp_
 
     assert await anyio.Path(out).read_text() == "earlier"
     assert sorted(os.listdir(tmp_path)) == before  # noqa: PTH208 - names are enough
+
+
+async def test_an_export_leaves_the_part_file_of_a_running_batch(
+    journal: Journal, tmp_path: Path
+) -> None:
+    part = tmp_path / "out.jsonl.part"
+    part.write_bytes(b"results so far")
+
+    export(journal.path, tmp_path / "out.jsonl")
+
+    assert part.read_bytes() == b"results so far"
+    assert files_named(tmp_path, "out.jsonl") == ["out.jsonl", "out.jsonl.part"]
 
 
 async def test_parquet_without_pyarrow_names_what_to_install(

@@ -170,9 +170,10 @@ def _target(out: str | os.PathLike[str] | IO[bytes]) -> Generator[IO[bytes]]:
         yield out
         return
     path = Path(out)
-    part = path.with_name(f"{path.name}.part")
+    # Not "name.part": a batch of the command line that is running may write that.
+    part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -96,7 +96,7 @@ def service(request: Request) -> Answer:
     A run that is waited for has ended when it is looked at for the third time.
     """
     base = f"http://{request.header('Host')}/v1"
-    left = {"ratelimit_remaining": "5999", "ratelimit_reset": "1"}
+    left = {"ratelimit_remaining": "59999999", "ratelimit_reset": "1"}
     if request.path == "/v1/burst":
         return replies.stream_answer(replies.events(*[("output", " word")] * BURST))
     if request.path == "/v1/drip":

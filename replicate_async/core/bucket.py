@@ -1,7 +1,7 @@
 """A token bucket with a queue: requests get their permits in order, at the bucket's rate.
 
-Unused permits are handed out at once. Answers change the rate (`core.rate_estimator`); the
-allowance that the server reports is never exceeded.
+Unused permits are handed out at once. Answers change the rate (`core.rate_estimator`, and beside
+other processes `core.fair_share`); the allowance that the server reports is never exceeded.
 
 A request has a place in the queue and not a time, so that a pause or a new rate moves all waiting
 requests. The functions are pure: the caller passes the time of a monotonic clock.
@@ -14,6 +14,7 @@ from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from replicate_async.core.fair_share import FairShare
 from replicate_async.core.rate_estimator import RESERVE, RateEstimator
 
 __all__ = ["TokenBucket", "usual_burst"]
@@ -55,6 +56,7 @@ class TokenBucket:
         "_depth",
         "_due",
         "_estimator",
+        "_fair",
         "_front",
         "_front_ends",
         "_gone",
@@ -74,6 +76,7 @@ class TokenBucket:
         self._burst = max(1, usual_burst(per_minute) if burst is None else burst)
         self._opening = self._burst if opening is None else min(opening, self._burst)
         self._estimator = RateEstimator(self._limit)
+        self._fair = FairShare(self._limit)
         self._interval = 1 / self._limit
         self._depth = (self._opening - 1) * self._interval + _INSTANT
         # When the next permit is due; in the past while there are unused ones.
@@ -92,7 +95,7 @@ class TokenBucket:
     @property
     def rate(self) -> float:
         """The present rate, in permits a second."""
-        return self._estimator.rate
+        return min(self._estimator.rate, self._fair.share * self._limit)
 
     def reserve(self, now: float) -> float:
         """Take a place in the queue; return the seconds until it is due, 0.0 for now."""
@@ -207,11 +210,19 @@ class TokenBucket:
         if not self._estimator.settled:
             self._learn(now, remaining)
         if remaining is not None and self._limit < math.inf:
+            if remaining < self._fair.plenty or self._fair.share < 1.0:
+                self._take_share(now, remaining)
             due = now - (remaining - 1) * self._interval
             if due > self._due:
                 # The API always says 1 and refills continuously; more is a fixed window.
                 due += min(reset, _LONGEST_PAUSE) if remaining < 1 and reset > 1 else 0.0
                 self._due = due
+
+    def _take_share(self, now: float, remaining: int) -> None:
+        before = self._fair.share
+        self._fair.observed(now, remaining)
+        if self._fair.share != before:
+            self._change(now)
 
     def _learn(self, now: float, remaining: int | None) -> None:
         estimator = self._estimator
@@ -254,8 +265,8 @@ class TokenBucket:
         """Apply the present rate, to waiting places as well."""
         estimator = self._estimator
         due = max(self._due, now - self._depth)
-        stretch = 1 / (estimator.rate * self._interval)
-        self._interval = 1 / estimator.rate
+        stretch = 1 / (self.rate * self._interval)
+        self._interval = 1 / self.rate
         if estimator.burst is not None:
             burst = min(estimator.burst, self._burst)
         elif estimator.rate >= self._limit:

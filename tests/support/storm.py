@@ -97,6 +97,7 @@ class Storm:
     draw: Callable[[], float] = field(default_factory=lambda: random.Random(1).random)
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(500))
     waits: list[float] = field(default_factory=list[float])
+    answered_at: list[float] = field(default_factory=list[float])
     jitter: float = 0.03
     given_up: int = 0
 
@@ -123,6 +124,7 @@ class Storm:
                 self.bucket.observed(world.now, remaining, 1.0)
                 self.budget.refund(paid)
                 self.waits.append(world.now - started)
+                self.answered_at.append(world.now)
                 return
             self.bucket.throttled(world.now, asked, *(self.server.named or (None, None)))
             failure = Failure("refused", retry_after=asked, throttled=True)

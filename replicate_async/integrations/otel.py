@@ -16,8 +16,10 @@ from time import monotonic, time_ns
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.usage import usage_of
 from replicate_async.core.version import __version__
+from replicate_async.errors import InvalidArgumentError
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import NO_SPAN, RequestSpan, RunSpan, Tracing
 
@@ -131,8 +133,16 @@ def with_trace(url: str) -> str:
 
     Args:
         url: The URL of the webhook.
+
+    Raises:
+        InvalidArgumentError: *url* is no URL.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except (AttributeError, ValueError):
+        raise InvalidArgumentError(
+            f"url={shorten(url)} is no URL; give that of a webhook."
+        ) from None
     query = "&".join(part for part in (parts.query, urlencode(_carrier())) if part)
     return parts._replace(query=query).geturl()
 
@@ -146,7 +156,10 @@ def trace_context(url: str) -> context.Context:
     Args:
         url: The URL that was called, with its query.
     """
-    found = dict(parse_qsl(urlsplit(url).query))
+    try:
+        found = dict(parse_qsl(urlsplit(url).query))
+    except ValueError:  # anyone can send such a Host
+        found = {}
     found.pop("baggage", None)
     return propagate.extract(found)
 
@@ -347,10 +360,11 @@ class _RunSpan(RunSpan):
                 found["error.type"] = kind
                 self._span.set_attribute("error.type", kind)
                 self._span.set_status(trace.StatusCode.ERROR)
-            ended, ended_ns = self._last or (monotonic(), None)
+            ended = self._last[0] if self._last else monotonic()
             with self.active():
                 self._meters.run_duration.record(ended - self._began, self._attributes | found)
-            self._span.end(ended_ns)
+        with _LOGGED:
+            self._span.end(self._last and self._last[1])
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ import pytest
 from replicate_async import (
     APIConnectionError,
     Hooks,
+    InvalidArgumentError,
     Limits,
     PredictionFailed,
     Replicate,
@@ -40,6 +41,7 @@ from tests.support.wire import Answer, Ending, Request
 pytest.importorskip("opentelemetry.sdk", reason="the integrations session installs it")
 
 from opentelemetry import baggage, context, trace
+from opentelemetry.metrics import NoOpHistogram, NoOpMeter, NoOpMeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -457,6 +459,12 @@ class TestPropagation:
         assert (hooked.trace_id, hooked.span_id) == (asked.trace_id, asked.span_id)
         assert with_trace("https://app.example/hook") == "https://app.example/hook"
 
+    @pytest.mark.parametrize("url", ["http://[::1/hook", "https://[evil]x/?traceparent=1"])
+    async def test_is_not_in_what_is_no_url(self, url: str) -> None:
+        assert not trace_context(url)
+        with pytest.raises(InvalidArgumentError, match="is no URL; give that of a webhook"):
+            with_trace(url)
+
 
 class BrokenProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:  # noqa: ARG002 - as any processor has it
@@ -480,6 +488,34 @@ async def test_an_exception_of_telemetry_loses_no_answer(
             assert [result.ok async for result in batch] == [True]
 
     assert "OpenTelemetry raised an exception" in caplog.text
+
+
+class BrokenHistogram(NoOpHistogram):
+    def record(self, *_: Any, **__: Any) -> None:
+        raise ValueError(self.__class__.__name__)
+
+
+class BrokenMeter(NoOpMeter):
+    def create_histogram(self, name: str, *_: Any, **__: Any) -> NoOpHistogram:
+        return BrokenHistogram(name)
+
+
+class BrokenMeters(NoOpMeterProvider):
+    def get_meter(self, name: str, *_: Any, **__: Any) -> NoOpMeter:
+        return BrokenMeter(name)
+
+
+async def test_an_exception_of_a_meter_loses_no_span(
+    server: LocalReplicate, telemetry: Telemetry
+) -> None:
+    provider = telemetry.tracer_provider
+    tracing = OpenTelemetry(tracer_provider=provider, meter_provider=BrokenMeters())
+    hooks = Hooks(tracing=tracing)
+    async with Replicate(server.api_token, base_url=server.url, hooks=hooks) as client:
+        assert await client.run("local/echo", {"value": 1})
+
+    names = [span.name for span in telemetry.spans]
+    assert names == ["generate_content local/echo", CREATE]
 
 
 async def test_without_an_sdk_nothing_is_sent_and_nothing_breaks() -> None:

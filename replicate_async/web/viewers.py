@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from replicate_async.client import Replicate
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.run import cancel_quietly
 from replicate_async.runs.streaming.events import DoneEvent, StreamEvent
 from replicate_async.runs.streaming.stream import Stream
@@ -18,6 +20,15 @@ from replicate_async.web.resume import ResumePoint
 
 GRACE_PERIOD: Final = 3.0
 """Seconds that a page may take to reconnect."""
+_DAY: Final = 86_400
+
+
+def check_seconds(name: str, seconds: object, least: float = 0.0) -> None:
+    """Raise `InvalidArgumentError` unless *seconds* is a number from *least* to a day."""
+    if not isinstance(seconds, int | float) or not least <= seconds <= _DAY:
+        raise InvalidArgumentError(
+            f"{name}={shorten(seconds)} must be a number of seconds from {least:g} to {_DAY:,}."
+        )
 
 
 class Viewers:
@@ -31,10 +42,14 @@ class Viewers:
 
     Args:
         client: The client that made the predictions; it is not closed.
-        grace_period: Seconds that a page may take to reconnect; 3.
+        grace_period: Seconds that a page may take to reconnect, up to a day; 3.
+
+    Raises:
+        InvalidArgumentError: *grace_period* is out of range.
     """
 
     def __init__(self, client: Replicate, *, grace_period: float = GRACE_PERIOD) -> None:
+        check_seconds("grace_period", grace_period)
         self._client = client
         self._grace_period = grace_period
         self._viewers: Counter[str] = Counter()

@@ -37,6 +37,7 @@ pytest.importorskip("redis", reason="the integrations session installs it")
 from redis.asyncio import Redis
 
 from replicate_async.integrations.redis import RedisLimiter
+from tests.integrations.viewers_state import connected, until_named
 
 PROGRAM: Final = Path(__file__).with_name("redis_process.py")
 
@@ -356,6 +357,22 @@ async def test_waiting_requests_fail_when_it_is_closed(store: RedisServer, key: 
     with pytest.raises(ClientStateError, match="closed"):
         await limiter.acquire("create")
     limiter.on_rate_limited("create", 1.0)
+
+
+async def test_closing_that_is_cancelled_closes_the_connections(
+    store: RedisServer, key: str
+) -> None:
+    limiter = RedisLimiter(f"{store.url}?client_name=closing", key=key)
+    async with connected(store) as other:
+        await limiter.acquire("create")
+        limiter.on_rate_limited("create", 0.0)
+        closing = asyncio.create_task(limiter.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+
+        assert closing.cancelled()
+        await until_named(other, "closing", 0)
 
 
 def test_one_limiter_is_not_for_two_event_loops(store: RedisServer, key: str) -> None:

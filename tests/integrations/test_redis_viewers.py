@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from tests.support.waiting import HANG
 pytest.importorskip("redis", reason="the integrations session installs it")
 
 from replicate_async.integrations.redis import RedisViewers
-from tests.integrations.viewers_state import connected, until_streamed_by
+from tests.integrations.viewers_state import connected, until_named, until_streamed_by
 
 pytestmark = [
     pytest.mark.anyio,
@@ -340,7 +342,27 @@ async def test_keys_have_one_hash_tag_and_no_token(
         assert TOKEN not in str([keys, kept, await client.hgetall(f"{{{key}}}:viewers:leases")])
 
 
-@pytest.mark.parametrize(("grace_period", "lease"), [(3, 0), (-1, 30)])
-def test_times_out_of_range_are_refused(grace_period: float, lease: float) -> None:
-    with pytest.raises(InvalidArgumentError, match="above 0"):
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8])
+async def test_closing_that_is_cancelled_closes_the_connections(
+    store: RedisServer, workers: Workers, steps: int
+) -> None:
+    async with workers.service.client() as client, connected(store) as other:
+        viewers = RedisViewers(client, f"{store.url}?client_name=closing")
+        async with viewers.stream("p"):
+            await until_named(other, "closing", 1)
+        closing = asyncio.create_task(viewers.aclose())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+
+        await until_named(other, "closing", 0)
+
+
+@pytest.mark.parametrize(
+    ("grace_period", "lease"),
+    [(3, 0), (-1, 30), (math.nan, 30), (3, 1e300), (1e6, 30), ("3", 30), (3, None)],
+)
+def test_times_out_of_range_are_refused(grace_period: Any, lease: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="must be a number of seconds from 0"):
         RedisViewers(Replicate(TOKEN), "redis://localhost", grace_period=grace_period, lease=lease)

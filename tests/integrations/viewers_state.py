@@ -23,6 +23,13 @@ async def connected(store: RedisServer) -> AsyncGenerator[Any]:
         await client.aclose()
 
 
+async def until_named(client: Any, name: str, number: int) -> None:
+    """Wait until *number* connections to the server of *client* have a *name*."""
+    async with asyncio.timeout(HANG):
+        while [each["name"] for each in await client.client_list()].count(name) != number:  # noqa: ASYNC110 - the server signals nothing
+            await asyncio.sleep(0.002)
+
+
 async def until_streamed_by(store: RedisServer, key: str, number: int, name: str = "p") -> None:
     """Wait until Redis knows of so many processes that stream a prediction."""
     async with connected(store) as client, asyncio.timeout(HANG):

@@ -3,10 +3,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from typing import Any
 
 import pytest
 
-from replicate_async import ClientStateError, NotFoundError, OutputEvent, Prediction, Replicate
+from replicate_async import (
+    ClientStateError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutputEvent,
+    Prediction,
+    Replicate,
+)
 from replicate_async.web import ResumePoint, Viewers, ViewerStream, resume_point, to_sse
 from tests.runs.service import Run, Service, output
 from tests.support.replies import PREDICTION_ID
@@ -200,3 +208,9 @@ async def test_a_browser_whose_stream_is_refused_is_no_viewer(client: Replicate)
             await viewers.stream("no-such-prediction").__aenter__()
 
     assert (await client.predictions.get(prediction)).status == "canceled"
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "3", None])
+def test_a_grace_period_out_of_range_is_refused(seconds: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"grace_period=.* must be a number of seconds"):
+        Viewers(Replicate(TOKEN), grace_period=seconds)

@@ -214,14 +214,16 @@ class RedisLimiter:
         fetches = {task for queue in self._queues.values() for task in queue.fetches}
         for task in fetches:
             task.cancel()
-        if self._reports:
-            await asyncio.wait(self._reports, timeout=ANSWER)
-        for task in self._reports:
-            task.cancel()
-        if tasks := fetches | self._reports:
-            await asyncio.wait(tasks)
-        if self._owns_client:
-            await self._redis.aclose()
+        try:
+            if self._reports:
+                await asyncio.wait(self._reports, timeout=ANSWER)
+        finally:
+            for task in self._reports:
+                task.cancel()
+            if tasks := fetches | self._reports:
+                await asyncio.wait(tasks)
+            if self._owns_client:
+                await self._redis.aclose()
 
     async def acquire(self, kind: BucketName) -> None:
         """Wait until one more request may be sent.

@@ -23,14 +23,13 @@ from replicate_async.core.backoff import backoff
 from replicate_async.core.tasks import run_within
 from replicate_async.errors import (
     BadRequestError,
-    InvalidArgumentError,
     NotFoundError,
     ReplicateError,
     UnprocessableEntityError,
 )
 from replicate_async.integrations.redis.connection import ANSWER, connect, load_script
 from replicate_async.runs.run import CANCEL_WITHIN
-from replicate_async.web.viewers import GRACE_PERIOD, Viewers
+from replicate_async.web.viewers import GRACE_PERIOD, Viewers, check_seconds
 
 _log = logging.getLogger("replicate_async")
 
@@ -95,6 +94,7 @@ return answer
 _GONE: Final = (BadRequestError, NotFoundError, UnprocessableEntityError)
 """Errors after which another cancel of the same prediction is of no use."""
 _LEASE: Final = 30.0
+_LEAST_LEASE: Final = 0.1
 _RENEWALS: Final = 4
 """How often a lease is renewed in its time."""
 _RETRY: Final = 2 * CANCEL_WITHIN
@@ -119,7 +119,7 @@ class RedisViewers(Viewers):
             which stays open.
         grace_period: Seconds that a page may take to reconnect, to any process; 3.
         lease: Seconds after which a process that neither closed nor reached Redis has no viewers
-            any more; 30. Use the same in all processes.
+            any more, from 0.1; 30. Use the same in all processes.
         key: Names the account; "replicate".
 
     Raises:
@@ -135,11 +135,7 @@ class RedisViewers(Viewers):
         lease: float = _LEASE,
         key: str = "replicate",
     ) -> None:
-        if not (0 <= grace_period < math.inf and 0 < lease < math.inf):
-            raise InvalidArgumentError(
-                f"grace_period={grace_period}, lease={lease}: use numbers of seconds, and a lease "
-                "above 0."
-            )
+        check_seconds("lease", lease, _LEAST_LEASE)
         super().__init__(client, grace_period=grace_period)
         self._lease = lease
         self._owns_redis = isinstance(url_or_client, str)
@@ -165,20 +161,29 @@ class RedisViewers(Viewers):
         for prediction_id in self._viewers:
             self._changes[prediction_id] = _LEAVE
         self._viewers.clear()
-        if self._syncing is not None:
-            self._changed.set()
-            await asyncio.wait({self._syncing}, timeout=ANSWER + _LAST_RETRY)
-            self._syncing.cancel()
-            await asyncio.wait({self._syncing})
-            with suppress(exceptions.RedisError, OSError):
+        try:
+            if self._syncing is not None:
+                await self._end(self._syncing)
+        finally:
+            if self._syncing is not None:
+                self._syncing.cancel()
+                await asyncio.wait({self._syncing})
+            if self._owns_redis:
+                await self._redis.aclose()
+
+    async def _end(self, syncing: asyncio.Task[None]) -> None:
+        """Send the last changes, and cancel predictions at the end of their grace period."""
+        self._changed.set()
+        await asyncio.wait({syncing}, timeout=ANSWER + _LAST_RETRY)
+        syncing.cancel()
+        await asyncio.wait({syncing})
+        with suppress(exceptions.RedisError, OSError):
+            await self._sync()
+            await asyncio.sleep(max(0.0, self._grace_ends - monotonic()))
+            await self._sync()
+            if self._cancelling:
+                await asyncio.wait(self._cancelling)
                 await self._sync()
-                await asyncio.sleep(max(0.0, self._grace_ends - monotonic()))
-                await self._sync()
-                if self._cancelling:
-                    await asyncio.wait(self._cancelling)
-                    await self._sync()
-        if self._owns_redis:
-            await self._redis.aclose()
 
     def _first_joined(self, prediction_id: str) -> None:
         self._change(prediction_id, _VIEW)

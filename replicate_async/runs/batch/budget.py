@@ -47,6 +47,8 @@ class Budget:
         self._highest = 0.0
         self._running: set[str] = set()
         """The keys of items whose prediction may run, or may be created next."""
+        self._earlier: frozenset[str] = frozenset()
+        """Those of them that an earlier run has created."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -61,6 +63,7 @@ class Budget:
                 stored = read_stored(entry.result)
                 if stored.batch.refusal is None:  # else nothing was created
                     self._spend(self._cost(stored, None))
+        self._earlier = frozenset(self._running)
         if self.error is not None:
             raise self.error
 
@@ -103,7 +106,7 @@ class Budget:
 
     def _has_room(self, most: float) -> bool:
         if self._highest == 0:
-            return self._stats.running == 0 and most > 0
+            return self._running <= self._earlier and self._stats.running == 0 and most > 0
         return self._spent + (len(self._running) + 1) * self._highest <= most * _ROUNDING
 
     def _spend(self, cost: float | None) -> None:

@@ -152,11 +152,18 @@ class ItemRunner:
         if created is not None and created.done:
             return created
         prediction_id = item.entry.prediction_id or ""
+
+        async def cancel(prediction_id: str) -> Prediction:
+            answer = await self._api.cancel(prediction_id)
+            if answer.done and answer.status not in ("succeeded", "failed"):
+                self._budget.count(item, answer)
+            return answer
+
         try:
             return await self._api.wait(prediction_id)
         except WaitTimeout as error:
             error.last = error.last or created
-            ended = await give_up(self._api.cancel, prediction_id, error)
+            ended = await give_up(cancel, prediction_id, error)
             if ended is not None:
                 return ended
             last = error.last if isinstance(error.last, Prediction) else created

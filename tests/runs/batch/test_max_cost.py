@@ -281,6 +281,26 @@ async def test_a_price_that_raises_loses_no_result_of_those_that_run(tmp_path: P
     assert (again, type(refused)) == ([], InvalidArgumentError)
 
 
+@pytest.mark.virtual_clock
+async def test_predictions_that_time_out_are_paid() -> None:
+    api = BatchAPI(seconds=500)
+
+    batch, results, _ = await run(api, 30, 1, timeout=5, poll=COARSE)
+
+    assert len(results) == api.creates == batch.summary.usage.predictions == 4
+    assert (batch.summary.stopped, batch.summary.cost) == ("max_cost", 1.0)
+    assert all(made.canceled for made in api.made)
+
+
+async def test_a_lost_create_counts_though_no_cost_is_known() -> None:
+    api = BatchAPI(lose=lambda number: number <= 6)
+
+    batch, results, _ = await run(api, 30, 1)
+
+    assert [result.uncertain for result in results] == [True]
+    assert (api.creates, batch.summary.stopped) == (1, "max_cost")
+
+
 async def test_a_failure_without_the_metrics_of_a_price_is_free() -> None:
     def outcome(made: Made) -> None:
         made.status, made.shown = "failed", {"metrics": None}

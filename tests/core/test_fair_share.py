@@ -31,7 +31,8 @@ def between(moments: Sequence[float], begin: float, end: float) -> int:
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("creates", "burst"), [(600, 600), pytest.param(600, 20, marks=pytest.mark.slow), (60, 60)]
+    ("creates", "burst"),
+    [(600, 600), pytest.param(600, 20, marks=pytest.mark.slow), (60, 60), (30, 30)],
 )
 @pytest.mark.parametrize(
     "begins", [(0, 0), (0, 120), (0, 0, 0), (0, 60, 120), (0, 0, 120, 120)], ids=str

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
@@ -158,6 +158,10 @@ def read_base(
 ) -> Base:
     """Return *given*, REPLICATE_BASE_URL or `DEFAULT_BASE_URL` as a `Base`."""
     hosts = read_hosts(trusted_hosts)
+    if not isinstance(allow_insecure, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
+        raise InvalidArgumentError(  # "no" would send the token unencrypted
+            f"allow_insecure={shorten(allow_insecure)} must be True or False."
+        )
     name, url = "base_url", given
     if url is None:
         name = "REPLICATE_BASE_URL"
@@ -175,10 +179,9 @@ def read_base(
 
 def read_hosts(given: Collection[str]) -> tuple[str, ...]:
     """Return the host names *given*, in lower case."""
-    if isinstance(given, str):
-        raise InvalidArgumentError(
-            f"trusted_hosts={shorten(given)} is one string; give a list of names."
-        )
+    hosts = cast("object", given)
+    if isinstance(given, str) or not isinstance(hosts, Iterable):
+        raise InvalidArgumentError(f"trusted_hosts={shorten(given)} is no list; give one of names.")
     names: list[str] = []
     for name in given:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
@@ -271,9 +274,13 @@ def read_hooks(given: Hooks | None) -> Hooks | None:
 
 def read_prices(given: Mapping[str, Price] | None) -> Mapping[str, Price]:
     """Return the prices *given*, functions by "owner/name"."""
-    prices: Mapping[str, object] = given or {}
-    for model, price in prices.items():
-        if not callable(price) or "/" not in model:
+    prices = cast("object", {} if given is None else given)
+    if not isinstance(prices, Mapping):
+        raise InvalidArgumentError(
+            f'prices={shorten(prices)} is no mapping; give functions by "owner/name".'
+        )
+    for model, price in cast("Mapping[object, object]", prices).items():
+        if not callable(price) or not isinstance(model, str) or "/" not in model:
             raise InvalidArgumentError(
                 f"prices[{shorten(model)}]={shorten(price)}: give a function of a run's metrics "
                 'for an "owner/name".'

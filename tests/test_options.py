@@ -174,6 +174,21 @@ def test_a_trusted_host_is_a_name(name: str) -> None:
         Replicate(TOKEN, trusted_hosts=[name])
 
 
-def test_trusted_hosts_are_a_list() -> None:
-    with pytest.raises(InvalidArgumentError, match="one string"):
-        Replicate(TOKEN, trusted_hosts="files.example")
+@pytest.mark.parametrize("hosts", ["files.example", None, 3])
+def test_trusted_hosts_are_a_list(hosts: Any) -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"trusted_hosts=.* is no list; give one of names"
+    ):
+        Replicate(TOKEN, trusted_hosts=hosts)
+
+
+@pytest.mark.parametrize("prices", [3, "acme/echo", [], {3: len}, {"acme/echo": 3}, {"echo": len}])
+def test_prices_are_functions_by_model(prices: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^prices.*: give|is no mapping; give"):
+        Replicate(TOKEN, prices=prices)
+
+
+@pytest.mark.parametrize("value", ["no", "false", 0, 1, None])
+def test_allow_insecure_is_no_text_that_counts_as_true(value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"allow_insecure=.* must be True or False"):
+        Replicate(TOKEN, base_url="http://api.example.com", allow_insecure=value)

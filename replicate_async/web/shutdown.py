@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Final, Self
 
 from replicate_async.web.read_ahead import ReadAhead
+from replicate_async.web.viewers import check_seconds
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _Handler = Callable[[int, FrameType | None], object]
@@ -26,10 +27,14 @@ class StreamShutdown:
     A browser that reads server-sent events reconnects, and goes on where it was.
 
     Args:
-        grace_period: Seconds that an open stream may go on after `stop`.
+        grace_period: Seconds that an open stream may go on after `stop`, up to a day.
+
+    Raises:
+        InvalidArgumentError: *grace_period* is out of range.
     """
 
     def __init__(self, *, grace_period: float = 1.0) -> None:
+        check_seconds("grace_period", grace_period)
         self._grace_period = grace_period
         self._open: set[ReadAhead] = set()
         self._stopped = False

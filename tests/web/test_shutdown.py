@@ -9,12 +9,12 @@ import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import pytest
 
-from replicate_async import Replicate
+from replicate_async import InvalidArgumentError, Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.runs.streaming.events import OutputEvent
 from replicate_async.web import StreamShutdown, to_sse, to_text, to_ui_message_stream
@@ -118,7 +118,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI, Request
 
-from replicate_async import Replicate
+from replicate_async import InvalidArgumentError, Replicate
 from replicate_async.web import StreamShutdown
 from replicate_async.web.starlette import SSEResponse
 
@@ -183,3 +183,9 @@ async def test_an_app_with_open_tabs_stops_after_sigterm(
     assert b"Application shutdown complete" in said, said.decode()
     assert b"Traceback" not in said
     assert [run.status for run in await runs(client)] == ["canceled"] * TABS
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "1"])
+def test_a_grace_period_out_of_range_is_refused(seconds: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"grace_period=.* must be a number of seconds"):
+        StreamShutdown(grace_period=seconds)

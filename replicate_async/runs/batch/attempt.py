@@ -9,6 +9,7 @@ from typing import Any
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.inputs import Item
+from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from replicate_async.runs.batch.stop_signal import NotStartedError
@@ -45,6 +46,9 @@ class CreateAttempt(RequestHooks):
         self._batch.stop.count(self._item)
         self._recorded = self._batch.claims.creating()
         try:
+            if self._item.entry.state is not State.PLANNED:  # not before: a stop keeps the failure
+                await self._item.record(self._item.entry.reset())
+                self._item.ended = None
             earliest = self._batch.api.clock.earliest()
             intent = self._item.entry.intent(time(), earliest, self._input)
             await self._batch.journal.record(intent)

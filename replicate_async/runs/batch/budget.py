@@ -92,7 +92,8 @@ class Budget:
 
     def release(self, item: Item) -> None:
         """Count *item* no more, which is over, unless its prediction may still run."""
-        if item.fault is None and item.entry.state not in _MAY_RUN:
+        over = item.ended is not None or item.entry.state not in _MAY_RUN
+        if item.fault is None and over:
             self._running.discard(item.key)
         self._changed.set()
 

@@ -87,11 +87,8 @@ class Creator:
         self._check(item)
         await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
         await self._batch.budget.reserve(item)
-        if item.entry.state is not State.PLANNED:  # not before: a stop keeps what has failed
-            item.ended = None
-            await item.record(item.entry.reset())
         await self._prepare(item)
-        while item.entry.state is State.PLANNED:
+        while True:
             await item.permit.acquire()
             await self._learn_time()
             try:
@@ -104,7 +101,8 @@ class Creator:
             except AmbiguousCreateError as error:
                 item.permit.release()
                 await self._reconcile_lost(item, error)
-        return None
+                if item.entry.state is not State.PLANNED:
+                    return None
 
     def _check(self, item: Item) -> None:
         """Refuse an input that the model does not take, unless ``prepare`` makes another of it."""
@@ -261,7 +259,7 @@ class Creator:
         self._first_worked = True
         self._breaker.succeeded()
         self._stop.discount(item)
-        if isinstance(error, APIStatusError):
+        if isinstance(error, APIStatusError) and item.entry.state is State.PLANNED:
             await item.record(item.entry.done(store_refusal(error)))
         raise ItemError(error)
 

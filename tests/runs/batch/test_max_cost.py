@@ -10,14 +10,24 @@ from typing import Any, Final
 
 import pytest
 
-from replicate_async import Batch, BatchResult, InvalidArgumentError, Limits, Poll, Replicate
+from replicate_async import (
+    Batch,
+    BatchResult,
+    InvalidArgumentError,
+    Limits,
+    Poll,
+    Replicate,
+    UnprocessableEntityError,
+)
 from replicate_async.core.usage import Price
 from replicate_async.local import LocalReplicate
+from replicate_async.runs.batch.journal.reader import status
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, Made
 from tests.runs.batch.collecting import results_and_error
 from tests.support.embedded import until
 from tests.support.replies import problem
 from tests.support.sentinel import TOKEN
+from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -299,6 +309,43 @@ async def test_a_lost_create_counts_though_no_cost_is_known() -> None:
 
     assert [result.uncertain for result in results] == [True]
     assert (api.creates, batch.summary.stopped) == (1, "max_cost")
+
+
+async def test_failures_whose_repeat_was_not_sent_stay_in_the_journal(tmp_path: Path) -> None:
+    def fail(made: Made) -> None:
+        made.status, made.error = "failed", "no such n"
+
+    api, journal = BatchAPI(outcome=fail), tmp_path / "batch.db"
+    await run(api, 40, 10, journal=journal)
+    for _ in range(3):
+        await run(api, 40, 100, journal=journal, retry_failed=True, max_predictions=1)
+        assert status(journal).failed == 40
+
+    batch, _, _ = await run(api, 41, 10, journal=journal)
+    assert (api.creates, batch.summary.stopped) == (43, "max_cost")
+
+
+async def test_a_failure_whose_repeat_cannot_be_uploaded_stays_in_the_journal(
+    tmp_path: Path,
+) -> None:
+    def fail(made: Made) -> None:
+        made.status, made.error = "failed", "no such n"
+
+    class NoUploads(BatchAPI):
+        def _answer(self, request: Request) -> Answer:
+            return problem(422) if request.path == "/v1/files" else super()._answer(request)
+
+    api, journal, picture = NoUploads(outcome=fail), tmp_path / "batch.db", tmp_path / "a.png"
+    picture.write_bytes(b"not really")
+    inputs = [{"image": picture}]
+    await run(api, 1, 1, inputs=inputs, journal=journal)
+
+    _, (result,), error = await run(
+        api, 1, 1, inputs=inputs, journal=journal, retry_failed=True, file_encoding="upload"
+    )
+
+    assert (type(result.error), error) == (UnprocessableEntityError, None)
+    assert status(journal).usage.predictions == api.creates == 1
 
 
 async def test_a_failure_without_the_metrics_of_a_price_is_free() -> None:

@@ -221,7 +221,7 @@ def read_proxy(given: str | None) -> str | None:
 
 def read_trust_env(given: bool, session: aiohttp.ClientSession | None) -> bool:  # noqa: FBT001 - the argument itself
     """Return *given*, whether to use the proxies of the environment."""
-    if given and session is not None and not session.trust_env:
+    if given and not getattr(session, "trust_env", True):
         raise InvalidArgumentError(
             "trust_env=True does not reach into session=; make it with "
             "aiohttp.ClientSession(trust_env=True), or leave session= out."

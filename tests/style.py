@@ -73,7 +73,7 @@ BUDGETS: Final = {
     "local": 5630,
     "resources": 2425,
     "runs": 5662,
-    "transport": 1366,
+    "transport": 1378,
     "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -182,6 +182,13 @@ def test_trusted_hosts_are_a_list(hosts: Any) -> None:
         Replicate(TOKEN, trusted_hosts=hosts)
 
 
+@pytest.mark.parametrize("trust_env", [False, True])
+def test_a_session_is_one_of_aiohttp(trust_env: bool) -> None:
+    session: Any = "https://proxy.example"
+    with pytest.raises(InvalidArgumentError, match=r"is a str; it must be an aiohttp\."):
+        Replicate(TOKEN, session=session, trust_env=trust_env)
+
+
 @pytest.mark.parametrize("prices", [3, "acme/echo", [], {3: len}, {"acme/echo": 3}, {"echo": len}])
 def test_prices_are_functions_by_model(prices: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^prices.*: give|is no mapping; give"):

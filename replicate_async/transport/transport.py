@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.multipart import Multipart
 from replicate_async.core.origin import Base
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.token import Token
-from replicate_async.errors import APIConnectionError, ClientStateError, DecodeError
+from replicate_async.errors import (
+    APIConnectionError,
+    ClientStateError,
+    DecodeError,
+    InvalidArgumentError,
+)
 from replicate_async.transport.byte_stream import ByteStream
 from replicate_async.transport.connections import (
     SESSION_CLOSED,
@@ -68,6 +74,12 @@ class Transport:
         public_of: Base | None = None,
         beside: aiohttp.ClientSession | None = None,
     ) -> None:
+        given = cast("object", session)
+        if given is not None and not isinstance(given, aiohttp.ClientSession):
+            raise InvalidArgumentError(
+                f"session={shorten(given)} is a {type(given).__name__}; it must be an "
+                "aiohttp.ClientSession."
+            )
         self._given = session
         self._callers = session or beside
         self._counts_pool = self._callers is None

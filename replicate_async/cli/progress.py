@@ -17,6 +17,7 @@ from rich.table import Column
 from replicate_async import BatchProgress, BatchTimeouts, Prediction
 from replicate_async.cli.console import note, terminal_width
 from replicate_async.cli.errors import one_line
+from replicate_async.core.usage import cost_text
 
 _WIDEST_BAR: Final = 24
 _WIDEST_NAME: Final = 40
@@ -161,7 +162,7 @@ def figures_of(progress: BatchProgress, creates: float | None) -> str:
         parts.append(f"{str(left).removeprefix('0:')} left")
     parts.append(f"{progress.predict_seconds:,.1f} predict s")
     if progress.cost is not None:
-        parts.append(f"cost {progress.cost:,.2f}")
+        parts.append(f"cost {cost_text(progress.cost)}")
     return " · ".join(parts)
 
 

@@ -59,8 +59,13 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
         }
         parts += [f"{count:,} {name}" for name, count in counts.items() if count]
         if self.cost is not None:
-            parts.append(f"cost {self.cost:,.2f}" if self.cost >= 1 else f"cost {self.cost:.3g}")
+            parts.append(f"cost {cost_text(self.cost)}")
         return ", ".join(parts)
+
+
+def cost_text(cost: float) -> str:
+    """Return *cost* as a text: two decimals from 1 up, three digits below."""
+    return f"{cost:,.2f}" if cost >= 1 else f"{cost:.3g}"
 
 
 def usage_of(metrics: Mapping[str, Any], cost: float | None = None) -> ModelUsage:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from replicate_async.cli.progress import figures_of
+from replicate_async.core.usage import ModelUsage
 from replicate_async.local import LocalReplicate
+from replicate_async.runs.batch.stats import BatchStats
 from tests.cli.program import Ran, Terminal, environment, forked, run
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +53,24 @@ async def batch(config: Path, rows: Path, server: LocalReplicate, *options: str)
     )
 
 
+async def test_a_sum_of_small_costs_has_three_digits(
+    config: Path, rows: Path, server: LocalReplicate
+) -> None:
+    write(config, PRICES.replace("run = 0.5", "run = 0.0001"))
+
+    ran = await batch(config, rows, server, "--max-cost", "0.00035")
+    status = await priced(config, "batch", "status", f"{rows.with_name('out.jsonl')}.journal")
+
+    assert "cost 0.0003)" in ran.err
+    assert "cost\t0.0003\n" in status.out
+
+
+def test_the_progress_of_a_batch_shows_small_costs() -> None:
+    stats = BatchStats(lambda: 0.0, usage=ModelUsage(cost=0.00012))
+
+    assert figures_of(stats.progress(), None).endswith(" · cost 0.00012")
+
+
 async def test_a_batch_stops_at_a_cost_that_all_runs_share(
     config: Path, rows: Path, server: LocalReplicate
 ) -> None:
@@ -69,7 +90,7 @@ async def test_a_batch_stops_at_a_cost_that_all_runs_share(
     assert "cost 0)" in again.err
     assert json.loads(more.out)["usage"]["cost"] == 1.0
     assert json.loads(more.out)["stopped"] is None
-    assert "cost\t2.5\n" in status.out
+    assert "cost\t2.50\n" in status.out
     assert json.loads(as_json.out)["usage"]["predictions"] == 5
 
 

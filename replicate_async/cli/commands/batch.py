@@ -39,6 +39,7 @@ from replicate_async.cli.progress import BatchProgressLine
 from replicate_async.cli.result_file import ResultFile, part_of
 from replicate_async.cli.signals import SIGNALS
 from replicate_async.cli.tables import Rows
+from replicate_async.core.usage import cost_text
 from replicate_async.refs import parse_version
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.journal.entry import State
@@ -280,7 +281,7 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
         return
     ended = [("succeeded", found.succeeded), ("failed", found.failed)]
     left_out = {State.DONE} if found.counts.get(State.FINISHED) else {State.DONE, State.FINISHED}
-    names = ("input_tokens", "output_tokens", "images", "cost")
+    names = ("input_tokens", "output_tokens", "images")
     used = {name: getattr(found.usage, name) for name in names}
     rows = [
         ["model", found.header.model],
@@ -289,6 +290,8 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
         ["predict_seconds", f"{found.predict_seconds:,.1f}"],
         *([name, f"{amount:,}"] for name, amount in used.items() if amount),
     ]
+    if cost := found.usage.cost:
+        rows.append(["cost", cost_text(cost)])
     if found.per_second is not None:
         rows.append(["per_second", f"{found.per_second:.1f}"])
     write_table(["", str(journal)], rows)

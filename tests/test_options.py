@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from replicate_async import InvalidArgumentError, Replicate
+from replicate_async import InvalidArgumentError, Limits, Poll, Replicate, Retry, Timeout
 from replicate_async.context import context_of
 from tests.support.sentinel import TOKEN, assert_clean
 
@@ -187,6 +188,14 @@ def test_a_session_is_one_of_aiohttp(trust_env: bool) -> None:
     session: Any = "https://proxy.example"
     with pytest.raises(InvalidArgumentError, match=r"is a str; it must be an aiohttp\."):
         Replicate(TOKEN, session=session, trust_env=trust_env)
+
+
+@pytest.mark.parametrize("kind", [Limits, Retry, Timeout, Poll])
+@pytest.mark.parametrize("value", ["3", b"", [], math.nan, -1])
+def test_no_number_is_refused_with_its_value(kind: Any, value: Any) -> None:
+    for field in set(kind.__struct_fields__) - {"enabled"}:
+        with pytest.raises(ValueError, match=re.escape(f"{kind.__name__}({field}={value!r}): use")):
+            kind(**{field: value})
 
 
 @pytest.mark.parametrize("prices", [3, "acme/echo", [], {3: len}, {"acme/echo": 3}, {"echo": len}])

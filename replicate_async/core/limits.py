@@ -47,15 +47,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("creates", "gets", "others"):
-            rate: float | None = getattr(self, name)
-            if rate is not None and not 0 < rate < math.inf:
+            rate: object = getattr(self, name)
+            if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
                 raise ValueError(
-                    f"Limits({name}={rate}): use a number above 0, or None for no limit."
+                    f"Limits({name}={rate!r}): use a number above 0, or None for no limit."
                 )
-        if self.burst is not None and self.burst < 1:
-            raise ValueError(f"Limits(burst={self.burst}): use 1 or more, or None.")
-        if self.connects < 1:
-            raise ValueError(f"Limits(connects={self.connects}): use 1 or more.")
+        for name, none in (("burst", ", or None"), ("connects", "")):
+            count: object = getattr(self, name)
+            if not ((isinstance(count, int | float) and count >= 1) or (none and count is None)):
+                raise ValueError(f"Limits({name}={count!r}): use 1 or more{none}.")
 
 
 class Allowance(NamedTuple):

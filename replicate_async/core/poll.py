@@ -9,7 +9,7 @@ second is seen to end within about a quarter of a second.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -46,13 +46,15 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     processing: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.first < math.inf:
-            raise ValueError(f"Poll(first={self.first}): use a finite number of seconds above 0.")
-        for name, longest in (("starting", self.starting), ("processing", self.processing)):
-            if not self.first <= longest < math.inf:
+        first = cast("object", self.first)
+        if not (isinstance(first, int | float) and 0 < first < math.inf):
+            raise ValueError(f"Poll(first={first!r}): use a finite number of seconds above 0.")
+        for name in ("starting", "processing"):
+            longest: object = getattr(self, name)
+            if not (isinstance(longest, int | float) and first <= longest < math.inf):
                 raise ValueError(
-                    f"Poll({name}={longest}): use a finite number of seconds, "
-                    f"{self.first} (first) or more."
+                    f"Poll({name}={longest!r}): use a finite number of seconds, "
+                    f"{first} (first) or more."
                 )
 
     def delay(self, status: str, elapsed_in_status: float, attempt: int, jitter: float) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -70,18 +70,20 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     budget: int = 500
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
+        attempts = cast("object", self.attempts)
+        if not (isinstance(attempts, int | float) and attempts >= 1):
             raise ValueError(
-                f"Retry(attempts={self.attempts}): use 1 to send each request once, or more."
+                f"Retry(attempts={attempts!r}): use 1 to send each request once, or more."
             )
         for name in ("base", "cap", "throttle_base", "max_wait"):
-            seconds: float = getattr(self, name)
-            if not 0 <= seconds < math.inf:
+            seconds: object = getattr(self, name)
+            if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf):
                 raise ValueError(
-                    f"Retry({name}={seconds}): use a finite number of seconds, 0 or more."
+                    f"Retry({name}={seconds!r}): use a finite number of seconds, 0 or more."
                 )
-        if self.budget < 0:
-            raise ValueError(f"Retry(budget={self.budget}): use 0 to never repeat, or more.")
+        budget = cast("object", self.budget)
+        if not (isinstance(budget, int | float) and budget >= 0):
+            raise ValueError(f"Retry(budget={budget!r}): use 0 to never repeat, or more.")
 
     def delay(
         self, attempt: int, failure: Failure, *, repeatable: bool, jitter: float

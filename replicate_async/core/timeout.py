@@ -28,6 +28,6 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            seconds: float = getattr(self, name)
-            if not 0 < seconds < math.inf:
-                raise ValueError(f"Timeout({name}={seconds}): use a number of seconds above 0.")
+            seconds: object = getattr(self, name)
+            if not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
+                raise ValueError(f"Timeout({name}={seconds!r}): use a number of seconds above 0.")

@@ -34,6 +34,8 @@ class Budget:
         price: Callable[[str | None], Price | None],
         stats: BatchStats,
         stop: StopSignal,
+        *,
+        ordered: bool,
     ) -> None:
         self.error: InvalidArgumentError | None = None
         """Of a price; the batch was stopped because of it."""
@@ -49,6 +51,11 @@ class Budget:
         """The keys of items whose prediction may run, or may be created next."""
         self._earlier: frozenset[str] = frozenset()
         """Those of them that an earlier run has created."""
+        self._last = -1
+        """Where the last item is that an earlier run has started."""
+        self._ordered = ordered
+        self.skipped = False
+        """Whether an item before that one had no room."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -57,6 +64,8 @@ class Budget:
         if self._most is None:
             return
         async for entry in journal.entries():
+            if entry.state is not State.PLANNED:
+                self._last = max(self._last, entry.index)
             if entry.state in _MAY_RUN:
                 self._running.add(entry.key)
             elif entry.result is not None:
@@ -85,7 +94,7 @@ class Budget:
             item.permit.release()  # a prediction that is repeated may need it
             async with self._turn:
                 while not self._has_room(self._most):
-                    await self._wait()
+                    await self._wait(item)
                 self._running.add(item.key)
         finally:
             self._stats.running += 1
@@ -97,8 +106,11 @@ class Budget:
             self._running.discard(item.key)
         self._changed.set()
 
-    async def _wait(self) -> None:
+    async def _wait(self, item: Item) -> None:
         if self._stats.running == 0:
+            if item.index < self._last and not self._ordered:  # what is paid is handed over
+                self.skipped = True
+                raise NotStartedError
             self._stop.set("max_cost")
         if self._stop.reason is not None:
             raise NotStartedError

@@ -70,7 +70,9 @@ class BatchScheduler:
         """The error that ended the batch before its inputs did."""
         self.task: asyncio.Task[None] | None = None
         self._stop = StopSignal(self._on_stop, options.max_predictions)
-        self._budget = Budget(options.max_cost, api.price, self.stats, self._stop)
+        self._budget = Budget(
+            options.max_cost, api.price, self.stats, self._stop, ordered=options.ordered
+        )
         self._journal: Journal | None = None
         self._creator: Creator | None = None
         self._runner: ItemRunner | DryRunner | None = None
@@ -193,6 +195,8 @@ class BatchScheduler:
             async with asyncio.TaskGroup() as group:
                 dispatch = self._dispatch(reader, self._runner, group)
                 self._dispatcher = group.create_task(dispatch)
+            if self._budget.skipped:
+                self._stop.set("max_cost")
 
     async def _dispatch(
         self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup

@@ -158,6 +158,27 @@ async def test_predictions_of_an_earlier_run_count_before_they_are_read(tmp_path
     assert batch.summary.stopped == "max_cost"
 
 
+@pytest.mark.virtual_clock
+async def test_what_earlier_runs_have_paid_is_handed_over_though_an_item_has_no_room(
+    tmp_path: Path,
+) -> None:
+    async def leave(batch: Batch[Any]) -> None:
+        async with batch:
+            await until(lambda: len(api.made) == 42)
+
+    api, journal = BatchAPI(seconds=5), tmp_path / "batch.db"
+    inputs = [{"n": number} for number in range(43)]
+    options: dict[str, Any] = {"journal": journal, "poll": COARSE}
+    await run(api, 40, 10, **options)
+    await run(api, 42, 20, using=leave, on_exit="continue", **options)
+    inputs[0] = {"n": 99}
+
+    batch, results, error = await run(api, 43, 10.5, inputs=inputs, concurrency=1, **options)
+
+    assert (error, batch.summary.stopped, api.creates) == (None, "max_cost", 42)
+    assert [result.index for result in results] == list(range(1, 42))
+
+
 async def test_refused_inputs_cost_nothing_now_and_in_a_resume(tmp_path: Path) -> None:
     api, journal = BatchAPI(), tmp_path / "batch.db"
     api.refuse = lambda number: problem(422, "no such n") if number <= 3 else None

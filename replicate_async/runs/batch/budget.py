@@ -54,7 +54,7 @@ class Budget:
         self._last = -1
         """Where the last item is that an earlier run has started."""
         self._ordered = ordered
-        self.skipped = False
+        self.skipped: bool = False
         """Whether an item before that one had no room."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()

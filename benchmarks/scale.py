@@ -324,7 +324,7 @@ def what_it_costs(costs: Costs) -> str:
         ("journal", f"{costs.journal:,.0f} bytes", f"{costs.journal * A_DAY / 1e9:.1f} GB"),
         (
             "its commits",
-            f"{CHANGES} of {costs.commit * 1e3:.1f} ms",
+            f"{CHANGES} of {costs.commit * 1e3:.2f} ms",
             f"{CHANGES * rate:.0f} a second at most, {CHANGES * rate * costs.commit:.0%} busy",
         ),
         (

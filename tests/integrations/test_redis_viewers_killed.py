@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -104,6 +104,17 @@ async def create(worker: Worker) -> str:
         return name
 
 
+async def read_and_kill(
+    worker: Worker, tabs: Iterable[Tab], stack: AsyncExitStack, ready: Awaitable[None]
+) -> None:
+    """Read *tabs* at *worker*, and kill it when *ready*; they are open until *stack* is closed."""
+    for tab in tabs:
+        await (await stack.enter_async_context(tab.reading(worker)))(20)
+    await ready
+    worker.process.kill()
+    await worker.process.wait()
+
+
 async def status(client: Replicate, name: str) -> str:
     return str((await client.predictions.get(name)).status)
 
@@ -124,12 +135,9 @@ async def test_a_run_is_cancelled_when_the_last_tab_of_all_workers_is_gone(
         alone = await create(one)
         moves, stays, lost = Tab(shared), Tab(shared), Tab(alone)
         async with AsyncExitStack() as killed, stays.reading(other) as read:
-            for each in (moves, lost):
-                await (await killed.enter_async_context(each.reading(one)))(20)
             await read(20)
-            await until_streamed_by(store, key, 2, shared)
-            one.process.kill()
-            await one.process.wait()
+            both = until_streamed_by(store, key, 2, shared)
+            await read_and_kill(one, (moves, lost), killed, both)
             await read(20)
             async with moves.reading(other) as read_on:
                 await read_on(20)
@@ -157,12 +165,9 @@ async def test_a_worker_is_killed_before_an_outage_of_redis(
             shared, alone = await create(one), await create(one)
             moves, stays, lost = Tab(shared), Tab(shared), Tab(alone)
             async with AsyncExitStack() as killed, stays.reading(other) as read:
-                for each in (moves, lost):
-                    await (await killed.enter_async_context(each.reading(one)))(20)
                 await read(20)
-                await until_streamed_by(store, key, 2, shared)
-                one.process.kill()
-                await one.process.wait()
+                both = until_streamed_by(store, key, 2, shared)
+                await read_and_kill(one, (moves, lost), killed, both)
                 if outage == "restarted":
                     store.kill()
                     store.start()

@@ -51,6 +51,10 @@ def costing(cost: Callable[[int], float]) -> Callable[[Made], None]:
     return outcome
 
 
+def fail(made: Made) -> None:
+    made.status, made.error = "failed", "no such n"
+
+
 async def run(
     api: BatchAPI,
     count: int,
@@ -219,9 +223,6 @@ async def test_a_resume_repeats_a_failure_for_which_there_was_no_room(tmp_path: 
 
 
 async def test_failures_that_are_not_repeated_stay_in_the_journal(tmp_path: Path) -> None:
-    def fail(made: Made) -> None:
-        made.status, made.error = "failed", "no such n"
-
     api, journal = BatchAPI(outcome=fail), tmp_path / "batch.db"
     await run(api, 4, 1, journal=journal)
     for _ in range(2):
@@ -333,9 +334,6 @@ async def test_a_lost_create_counts_though_no_cost_is_known() -> None:
 
 
 async def test_failures_whose_repeat_was_not_sent_stay_in_the_journal(tmp_path: Path) -> None:
-    def fail(made: Made) -> None:
-        made.status, made.error = "failed", "no such n"
-
     api, journal = BatchAPI(outcome=fail), tmp_path / "batch.db"
     await run(api, 40, 10, journal=journal)
     for _ in range(3):
@@ -349,9 +347,6 @@ async def test_failures_whose_repeat_was_not_sent_stay_in_the_journal(tmp_path: 
 async def test_a_failure_whose_repeat_cannot_be_uploaded_stays_in_the_journal(
     tmp_path: Path,
 ) -> None:
-    def fail(made: Made) -> None:
-        made.status, made.error = "failed", "no such n"
-
     class NoUploads(BatchAPI):
         def _answer(self, request: Request) -> Answer:
             return problem(422) if request.path == "/v1/files" else super()._answer(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Final, cast
 
 import msgspec
@@ -32,12 +31,12 @@ def digest(model: str, given: ItemInput, *, read: bool) -> bytes | None:
     `InvalidArgumentError` for what has no digest.
     """
     draft = canonical_input(given)
+    if not read and any(_takes_long(slot.value) for slot in draft.slots):
+        return None
     values: object = draft.values
     if draft.slots:
-        if not read and any(_takes_long(slot.value) for slot in draft.slots):
-            return None
-        prints = {slot: _fingerprint(slot, slot.place) for slot in draft.slots}
-        values = _with_files(values, prints.__getitem__)
+        prints = {slot: _fingerprint(slot) for slot in draft.slots}
+        values = map_leaves(values, lambda leaf: prints.get(cast("FileSlot", leaf), leaf))
     try:
         canonical = msgspec.json.encode(values, order="deterministic")
     except (TypeError, ValueError, RecursionError) as error:
@@ -52,19 +51,11 @@ def _takes_long(file: object) -> bool:
     return not isinstance(file, File | FileOutput)
 
 
-def _fingerprint(slot: FileSlot, place: str) -> object:
+def _fingerprint(slot: FileSlot) -> object:
     """Return plain values in place of a file, for a digest."""
-    value = slot.value
-    if isinstance(value, File):
-        return value.urls.get
-    if isinstance(value, FileOutput):  # of another run
-        return value.url
-    return source_of(value, place).fingerprint(LARGEST_HASHED)
-
-
-def _with_files(values: object, stand_in: Callable[[FileSlot], object]) -> dict[str, object]:
-    """Return *values* with *stand_in* applied to each file slot."""
-    changed = map_leaves(
-        values, lambda leaf: stand_in(leaf) if isinstance(leaf, FileSlot) else leaf
-    )
-    return cast("dict[str, object]", changed)
+    file = slot.value
+    if isinstance(file, File):
+        return file.urls.get
+    if isinstance(file, FileOutput):  # of another run
+        return file.url
+    return source_of(file, slot.place).fingerprint(LARGEST_HASHED)

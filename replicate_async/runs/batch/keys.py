@@ -69,23 +69,26 @@ class KeyAssigner:
         if own is not None and not _is_text(own):
             fault = InvalidArgumentError(f"input {index} has the key {own!r}, which is no text.")
             return KeyedInput(index, f"invalid-{index}", "", item, fault)
-        if not self._exact:
-            return KeyedInput(index, own or str(index), "", item, None)
         try:
-            found = await self._digest(item)
-        except InvalidArgumentError as error:
-            return KeyedInput(index, own or f"invalid-{index}", "", item, error)
-        except Exception as error:  # noqa: BLE001 - raised by a value of this one input
-            fault = InvalidArgumentError(
-                f"input {index} cannot be read: {type(error).__name__}: {error}."
-            )
-            fault.__cause__ = error
+            found = await self._digest(item, index)
+        except InvalidArgumentError as fault:
             return KeyedInput(index, own or f"invalid-{index}", "", item, fault)
-        return KeyedInput(index, own or self._numbered(found), found.hex()[:32], item, None)
+        key = own or (self._numbered(found) if found else str(index))
+        return KeyedInput(index, key, found.hex()[:32], item, None)
 
-    async def _digest(self, item: ItemInput) -> bytes:
-        found = digest(self._model, item, read=False)
-        return found or cast("bytes", await asyncio.to_thread(digest, self._model, item, read=True))
+    async def _digest(self, item: ItemInput, index: int) -> bytes:
+        """Return the digest of an input, or nothing unless digests are *exact*."""
+        if not self._exact:
+            return b""
+        try:
+            found = digest(self._model, item, read=False)
+            return found or await asyncio.to_thread(digest, self._model, item, read=True) or b""
+        except InvalidArgumentError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"input {index} cannot be read: {type(error).__name__}: {error}."
+            ) from error
 
     def _numbered(self, found: bytes) -> str:
         if self._seen.add(found):

@@ -38,20 +38,17 @@ class Array:
 
 @given(st.lists(st.binary(min_size=8, max_size=8), max_size=2000))
 def test_a_digest_set_is_a_set(values: list[bytes]) -> None:
-    digests, known = DigestSet(), set[int]()
+    digests, known = DigestSet(), set[bytes]()
     for value in values:
-        number = int.from_bytes(value, "little") or 1
-        assert digests.add(value) == (number not in known)
-        known.add(number)
-    assert len(digests) == len(known)
+        assert digests.add(value) == (value not in known)
+        known.add(value)
 
 
-def test_a_digest_set_grows() -> None:
+def test_a_digest_set_of_many() -> None:
     seen = DigestSet()
-    digests = [hashlib.sha256(str(number).encode()).digest() for number in range(5000)]
+    digests = [hashlib.sha256(str(number).encode()).digest() for number in range(20_000)]
     assert all(seen.add(each) for each in digests)
     assert not any(seen.add(each) for each in digests)
-    assert len(seen) == 5000
 
 
 def test_digests_ignore_the_order_of_names_and_what_is_none() -> None:

@@ -233,7 +233,8 @@ class Replicate(RunMethods):
     def usage(self) -> Usage:
         """What the runs used that this client saw end, by model: a snapshot.
 
-        Each run counts once, failed ones too. A stream counts when its ``final()`` is read.
+        Each run counts once, failed and canceled ones too. A stream counts when its ``final()``
+        is read.
 
         Example::
 

@@ -30,9 +30,9 @@ from replicate_async.resources.endpoints import (
 from replicate_async.runs.streaming.reader import StreamDeps
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.watch import PredictionWaits
-from replicate_async.schemas import ListPredictions, Page, Prediction, Version
+from replicate_async.schemas import ListPredictions, Page, Prediction, Training, Version
 
-T = TypeVar("T")
+AnyRun = TypeVar("AnyRun", Prediction, Training)
 
 
 class PredictionCalls:
@@ -60,9 +60,10 @@ class PredictionCalls:
         """Fetch a prediction (predictions.get)."""
         return self.context.call(PREDICTIONS_GET, {"prediction_id": prediction_id})
 
-    def cancel(self, prediction_id: str) -> Awaitable[Prediction]:
-        """Cancel a prediction (predictions.cancel)."""
-        return self.context.call(PREDICTIONS_CANCEL, {"prediction_id": prediction_id})
+    async def cancel(self, prediction_id: str) -> Prediction:
+        """Cancel a prediction (predictions.cancel), and record its end."""
+        path = {"prediction_id": prediction_id}
+        return self.recorded(await self.context.call(PREDICTIONS_CANCEL, path))
 
     def _poll(self, prediction_id: str) -> Awaitable[Prediction]:
         # One try: a wait repeats its polls itself, and leaves the retry budget to other requests.
@@ -96,11 +97,14 @@ class PredictionCalls:
             request.input, lambda: self._create(model, request, look_up=look_up)
         )
 
-    def recorded(self, created: Prediction) -> Prediction:
-        """Return *created*, whose end is recorded if it has ended already; no wait will see it."""
-        if created.status != "starting" and created.done:
-            self.context.tracker.record_end(created)
-        return created
+    def recorded(self, answer: AnyRun) -> AnyRun:
+        """Return *answer*, the run of a create or cancel, whose end is recorded if it has ended.
+
+        No wait may see it.
+        """
+        if answer.status != "starting" and answer.done:
+            self.context.tracker.record_end(answer)
+        return answer
 
     async def _create(
         self, ref: VersionRef, request: PredictionRequest, *, look_up: bool

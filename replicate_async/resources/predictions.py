@@ -20,7 +20,6 @@ from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input
 from replicate_async.resources._target import target_of
 from replicate_async.resources.endpoints import (
-    PREDICTIONS_CANCEL,
     PREDICTIONS_GET,
     PREDICTIONS_LIST,
 )
@@ -166,9 +165,7 @@ class Predictions(Resource):
         Raises:
             NotFoundError: The prediction is unknown.
         """
-        return await self._context.call(
-            PREDICTIONS_CANCEL, {"prediction_id": run_id(self._context, prediction_id)}
-        )
+        return await self._calls.cancel(run_id(self._context, prediction_id))
 
     async def wait(
         self,

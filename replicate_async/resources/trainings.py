@@ -164,9 +164,8 @@ class Trainings(Resource):
         Raises:
             NotFoundError: The training is unknown.
         """
-        return await self._context.call(
-            TRAININGS_CANCEL, {"training_id": run_id(self._context, training_id)}
-        )
+        path = {"training_id": run_id(self._context, training_id)}
+        return self._calls.recorded(await self._context.call(TRAININGS_CANCEL, path))
 
     async def wait(
         self,

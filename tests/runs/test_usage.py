@@ -11,9 +11,12 @@ import pytest
 from replicate_async import (
     InvalidArgumentError,
     ModelUsage,
+    Poll,
+    Prediction,
     PredictionFailed,
     Replicate,
     Training,
+    WaitTimeout,
 )
 from replicate_async.core.usage import UsageCounter
 from replicate_async.local import LocalReplicate
@@ -80,6 +83,52 @@ async def test_a_run_that_was_summed_up_is_not_counted_again(client: Replicate) 
     await client.predictions.wait(held.id)
 
     assert client.usage["acme/half"].predictions == 1
+
+
+async def test_a_canceled_run_counts_with_the_time_that_it_ran(client: Replicate) -> None:
+    began = asyncio.Event()
+
+    def started(seen: Prediction) -> None:
+        if seen.status == "processing":
+            began.set()
+
+    running = asyncio.create_task(
+        client.run("local/slow", {"seconds": 60}, on_update=started, poll=Poll(first=0.01))
+    )
+    await began.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert client.usage["local/slow"].predictions == 1
+    assert client.usage["local/slow"].predict_seconds > 0
+
+
+@pytest.mark.parametrize("way", ["timeout", "stream", "cancel", "training"])
+async def test_each_way_of_canceling_a_run_counts_it_once(client: Replicate, way: str) -> None:
+    slow, given = "local/slow", {"seconds": 60}
+    if way == "timeout":
+        with pytest.raises(WaitTimeout):
+            await client.run(slow, given, timeout=0.05, queue_timeout=0.05)
+    elif way == "stream":
+        async with client.stream(slow, given):
+            pass
+    elif way == "cancel":
+        waiting = asyncio.create_task(
+            client.predictions.wait(run := await client.predictions.create(slow, given))
+        )
+        for _ in range(2):
+            await client.predictions.cancel(run)
+        await waiting
+    else:
+        mine = f"{(await client.account.get()).username}/mine"
+        await client.models.create(mine, visibility="private", hardware="cpu")
+        training = await client.trainings.create(
+            "local/storyteller", {"text": "A fox. " * 900}, destination=mine
+        )
+        await client.trainings.cancel(training)
+
+    assert client.usage.total.predictions == 1
 
 
 async def test_another_token_has_a_usage_of_its_own(client: Replicate) -> None:

@@ -34,16 +34,18 @@ def _shown_default(default: object) -> object:
     return None if default is False or default == () else default
 
 
-def _apply_defaults(*parsed: Any) -> None:
-    """Apply the file of defaults to the arguments of a command, which `App` calls this with."""
-    Dict(config.read(), source=config.path())(*parsed)
-
-
 _PARAMETER: Final = Parameter(negative=(), show_default=_shown_default)
 
 
 def build() -> App:
     """Return the program with all its commands."""
+
+    def apply_defaults(*parsed: Any) -> None:
+        """Apply the file of defaults to the arguments of a command, which `App` passes."""
+        defaults = config.read()
+        config.check(defaults, app)
+        Dict(defaults, source=config.path())(*parsed)
+
     app = App(
         name="replicate-async",
         help="Run models through the Replicate API, or through an embedded server.",
@@ -51,7 +53,7 @@ def build() -> App:
         default_parameter=_PARAMETER,
         version_flags=["--version"],
         version=__version__,
-        config=_apply_defaults,
+        config=apply_defaults,
     )
     for command in (run.run, run.stream, serve.serve, account.account, check.check, types.types):
         app.command(command)

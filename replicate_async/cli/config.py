@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
+from cyclopts import App
 
 from replicate_async.cli.errors import UsageError
 from replicate_async.cli.options import expand_home
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.usage import Price
+from replicate_async.interface.refusal import near
 
 _PATH: Final = "~/.config/replicate-async/config.toml"
 """Not in the working directory: a file of a project must not say where the token is sent."""
+_PRICES: Final = "prices"
+"""The table that is not of a command."""
 
 _UnitPrices: TypeAlias = dict[str, Annotated[float, msgspec.Meta(ge=0)]]
 _Prices: TypeAlias = dict[Annotated[str, msgspec.Meta(pattern="./.")], _UnitPrices]
@@ -48,10 +53,45 @@ def read() -> dict[str, Any]:
     )
 
 
+def check(defaults: Mapping[str, Any], app: App) -> None:
+    """Raise `UsageError` for a table or option in the file that *app*, the program, has not."""
+    _check_table({name: defaults[name] for name in defaults if name != _PRICES}, app)
+
+
+def _check_table(table: Mapping[str, Any], app: App, *commands: str) -> None:
+    known = [name for name in app if not name.startswith("-")]
+    options = [] if app.default_command is None else _options(app)
+    for key, value in table.items():
+        if key in known and isinstance(value, dict):
+            _check_table(cast("dict[str, Any]", value), app[key], *commands, key)
+        elif key in known:
+            where = ".".join((*commands, key))
+            raise UsageError(f"{path()}: {key} is a command: write its options below [{where}].")
+        elif key.replace("_", "-") not in options:
+            raise UsageError(_unknown(key, commands, [*options, *known]))
+
+
+def _options(command: App) -> list[str]:
+    names = [name for one in command.assemble_argument_collection() for name in one.names]
+    return [name[2:] for name in names if name.startswith("--") and not name.startswith("--no-")]
+
+
+def _unknown(key: str, commands: Sequence[str], known: Sequence[str]) -> str:
+    """Return the sentence about a *key* that the table of some *commands* does not take."""
+    if commands:
+        where, takes = f"[{'.'.join(commands)}] in {path()}", "it takes"
+    else:
+        where, takes = path(), "its tables are"
+        known = [*known, _PRICES]
+    meant = near(key.replace("_", "-"), known)
+    advice = f"{takes} {', '.join(known)}." if meant is None else f"did you mean {meant}?"
+    return f"{where} has {shorten(key)}, which is unknown; {advice}"
+
+
 def prices() -> dict[str, Price]:
     """Return the prices of the file, by model; raises `UsageError`."""
     try:
-        given = msgspec.convert(read().get("prices", {}), _Prices)
+        given = msgspec.convert(read().get(_PRICES, {}), _Prices)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"{path()}: [prices] is wrong: {error}. A model has a number for each metric, such as "

@@ -50,14 +50,15 @@ class Pair:
     @classmethod
     def parse(cls, argument: str) -> Pair:
         """Split *argument*; raises `UsageError` if it is neither."""
-        if not is_utf8(argument):
-            raise UsageError(f"{argument!a} is not UTF-8; send it as key=@file.")
         key, equals, value = argument.partition("=")
+        is_file = value.startswith("@") and len(value) > 1 and not key.endswith(":")
+        if not is_utf8(key if is_file else argument):  # the name of a file may have any bytes
+            raise UsageError(f"{argument!a} is not UTF-8; send it as key=@file.")
         if not equals or not key.strip(":"):
             raise UsageError(f"{argument!r} is not an input: {_SHAPE}.")
         if key.endswith(":"):
             return cls(key[:-1], value, "json")
-        if value.startswith("@") and len(value) > 1:
+        if is_file:
             return cls(key, value[1:], "file")
         return cls(key, value, "text")
 

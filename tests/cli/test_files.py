@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import anyio
@@ -41,6 +42,20 @@ async def url(server: LocalReplicate) -> str:
 
     async with Replicate(server.api_token, base_url=server.url) as client:
         return str(await client.run("acme/make", {}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a name is any bytes on Linux")
+async def test_a_file_whose_name_is_not_utf_8_is_uploaded(
+    server: LocalReplicate, tmp_path: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    await anyio.Path(path).write_bytes(DATA)
+
+    uploaded = await run("files", "upload", str(path), server=server)
+    listed = await run("files", "list", server=server)
+
+    assert (uploaded.code, uploaded.err) == (0, "")
+    assert listed.out.rstrip().endswith("caf_.txt")
 
 
 async def test_a_file_is_uploaded_listed_shown_used_and_deleted(

@@ -111,6 +111,44 @@ async def test_defaults_are_read_from_a_file_of_the_user(
     assert unasked.code == 2  # no token: a file of a project is not read
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        ("[bach]\nrate = 3", "{} has 'bach', which is unknown; did you mean batch?"),
+        ("local = true", "{} has 'local', which is unknown; its tables are run, stream, "),
+        ("[batch]\nrat = 3", "[batch] in {} has 'rat', which is unknown; did you mean rate?"),
+        (
+            "[models.lst]\nlimit = 2",
+            "[models] in {} has 'lst', which is unknown; did you mean list",
+        ),
+        ("[run]\nmodel = 'a/b'", "[run] in {} has 'model', which is unknown; it takes retries, "),
+        ("batch = 3", "{}: batch is a command: write its options below [batch]."),
+    ],
+)
+async def test_a_default_of_no_command_is_a_usage_error_of_every_command(
+    tmp_path: Path, text: str, flaw: str
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(text)
+
+    ran = await forked("account", "--local", env=environment(config=config))
+
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: {flaw.format(config)}")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.anyio
+async def test_defaults_may_be_written_with_underscores_beside_prices(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[batch]\nmax_cost = 1\n[batch.status]\njson = true\n[prices."a/b"]\nrun = 1')
+
+    ran = await forked("account", "--local", env=environment(config=config))
+
+    assert (ran.code, ran.err) == (0, "")
+
+
 def test_the_reference_shows_the_options_and_defaults_that_help_shows() -> None:
     reference = build().generate_docs()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,8 @@ def test_a_value_is_what_the_schema_says(arguments: list[str], inputs: dict[str,
         pytest.param(["wole=1"], "wole: there is no such input; did you mean whole?", id="unknown"),
         pytest.param(["text=@no/such"], "text names a file that is not there: no/such.", id="file"),
         pytest.param(["text=\udcff"], "'text=\\udcff' is not UTF-8;", id="bytes"),
+        pytest.param(["\udcff=@x"], "'\\udcff=@x' is not UTF-8;", id="bytes in a key"),
+        pytest.param(["text=@\udcff"], "text names a file that is not there", id="bytes in a name"),
     ],
 )
 def test_a_wrong_value_is_one_line(arguments: list[str], said: str) -> None:
@@ -125,6 +129,16 @@ def test_a_file_is_text_where_text_is_taken_and_a_file_elsewhere(tmp_path: Path)
     inputs = read_inputs([f"text=@{path}", f"files=@{path}"], INTERFACE)
 
     assert inputs == {"text": "Es war einmal ein Bär", "files": [path]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a name is any bytes on Linux")
+def test_the_name_of_a_file_need_not_be_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text("a latte", encoding="utf-8")
+
+    inputs = read_inputs([f"text=@{path}", f"files=@{path}"], INTERFACE)
+
+    assert inputs == {"text": "a latte", "files": [path]}
 
 
 def test_without_a_schema_json_is_decoded(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from replicate_async.cli.progress import FileProgress, MeteredFile
 from replicate_async.cli.records import show_list, show_record
 from replicate_async.context import context_of
 from replicate_async.files.output import FileOutput
+from replicate_async.files.uploads import sendable_name
 
 app: App = App(name="files", help="Upload, list and delete files; download outputs.")
 
@@ -59,7 +60,7 @@ async def upload_file(
         name: Its name; by default that of the path.
         type: Its media type; by default by its name.
     """
-    filename = name or path.name
+    filename = name or sendable_name(path.name)
     size = (await asyncio.to_thread(path.stat)).st_size
 
     async def upload(client: Replicate) -> File:

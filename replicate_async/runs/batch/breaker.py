@@ -18,8 +18,9 @@ _LONGEST_PAUSE: Final = 60.0
 class CircuitBreaker:
     """Lets creates through while they work; after 5 failures in a row, one probe at a time.
 
-    Probes leave after 1, 2, 4 and up to 60 seconds, until one succeeds. *timeout* is the number of
-    seconds of failures after which `gave_up` is true.
+    Probes leave after 1, 2, 4 and up to 60 seconds, until one succeeds. Until the first success of
+    all, creates go one at a time too, without pauses. *timeout* is the number of seconds of
+    failures after which `gave_up` is true.
     """
 
     def __init__(
@@ -43,6 +44,10 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         """Whether creates are held back."""
         return self._failures >= _TOLERATED
+
+    @property
+    def _one_at_a_time(self) -> bool:
+        return self.is_open or not self.ever_succeeded
 
     @property
     def gave_up(self) -> bool:
@@ -70,11 +75,12 @@ class CircuitBreaker:
     @asynccontextmanager
     async def attempt(self) -> AsyncGenerator[None]:
         """Wait until a create may be tried, and run the body with it."""
-        if self.is_open:
+        if self._one_at_a_time:
             async with self._turn:
-                if self.is_open:
-                    await self._sleep(max(0.0, self._closed_until - self._clock()))
-                    self._probing = True
+                if self._one_at_a_time:
+                    if self.is_open:
+                        await self._sleep(max(0.0, self._closed_until - self._clock()))
+                    self._probing = self.is_open
                     try:
                         yield
                     finally:

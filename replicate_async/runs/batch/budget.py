@@ -91,7 +91,6 @@ class Budget:
         self._stats.running -= 1
         self._changed.set()
         try:
-            item.permit.release()  # a prediction that is repeated may need it
             async with self._turn:
                 while not self._has_room(self._most):
                     await self._wait(item)
@@ -101,8 +100,7 @@ class Budget:
 
     def release(self, item: Item) -> None:
         """Count *item* no more, which is over, unless its prediction may still run."""
-        over = item.ended is not None or item.entry.state not in _MAY_RUN
-        if item.fault is None and over:
+        if item.entry.state not in _MAY_RUN:
             self._running.discard(item.key)
         self._changed.set()
 

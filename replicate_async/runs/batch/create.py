@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from time import monotonic
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.endpoint import shorten
@@ -44,6 +44,10 @@ from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.batch.stop_signal import NotStartedError
 from replicate_async.schemas import Prediction
 
+MAX_CREATING: Final = 32
+"""Creates under way at a time. More are not faster at the API's limits, and each is one to look for
+when the process is killed."""
+
 
 class _NotCreated(Exception):  # noqa: N818 - a step of the flow
     """A create that certainly made nothing, and may be tried again."""
@@ -62,9 +66,7 @@ class Creator:
         self._reconciler = Reconciler(batch)
         self._stop = batch.stop
         self._breaker = CircuitBreaker(monotonic, batch.stop.sleep, batch.options.timeouts.outage)
-        self._first = asyncio.Lock()
-        self._first_worked = False
-        self._looking_up = asyncio.Lock()
+        self._permits = asyncio.Semaphore(MAX_CREATING)
         self._time_asked = False
         self._input_names: Collection[str] | None = None
         """The inputs of the model by its schema, once it was looked up."""
@@ -85,21 +87,19 @@ class Creator:
     async def create(self, item: Item) -> Prediction | None:
         """Create the prediction of *item*; None if it was found in the list, with its ID."""
         self._check(item)
-        await self._as_sent(item.input)  # may look up the model's inputs, which no intent waits for
         await self._batch.budget.reserve(item)
         await self._prepare(item)
         while True:
-            await item.permit.acquire()
-            await self._learn_time()
             try:
-                async with self._breaker.attempt(), self._first_alone():
+                # The first create goes alone: it may show that the model needs a version.
+                async with self._permits, self._breaker.attempt():
+                    await self._learn_time()
                     if not self._stop.allows(item):
                         raise NotStartedError
                     return await self._attempt(item)
             except _NotCreated:
                 continue
             except AmbiguousCreateError as error:
-                item.permit.release()
                 await self._reconcile_lost(item, error)
                 if item.entry.state is not State.PLANNED:
                     return None
@@ -121,9 +121,8 @@ class Creator:
         name = self._options.key
         if not isinstance(name, str):
             return given
-        async with self._looking_up:
-            if self._input_names is None:
-                self._input_names = await self._model_inputs()
+        if self._input_names is None:
+            self._input_names = await self._model_inputs()
         unknown = self._input_names and name not in self._input_names
         return without_field(given, name) if unknown else given
 
@@ -157,28 +156,11 @@ class Creator:
 
     async def _learn_time(self) -> None:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
-        if self._api.clock.known or not self._journal.persistent:
+        if self._time_asked or self._api.clock.known or not self._journal.persistent:
             return
-        async with self._looking_up:
-            if not self._time_asked:
-                with suppress(ReplicateError):  # without it, a lost create stays uncertain
-                    await self._api.learn_time()
-                self._time_asked = True
-
-    @asynccontextmanager
-    async def _first_alone(self) -> AsyncGenerator[None]:
-        """Let the first create go alone: it may show that the model needs a version."""
-        if not self._is_runnable():
-            async with self._first:
-                if not self._is_runnable():
-                    yield
-                    return
-        yield
-
-    def _is_runnable(self) -> bool:
-        """Whether the model is known to run, with a version or without."""
-        named = self._options.ref.version or self._journal.header.latest_version
-        return self._first_worked or named is not None
+        self._time_asked = True
+        with suppress(ReplicateError):  # without it, a lost create stays uncertain
+            await self._api.learn_time()
 
     async def _attempt(self, item: Item) -> Prediction:
         """Send one create, and sort its errors."""
@@ -223,7 +205,6 @@ class Creator:
         except ReplicateError:
             await attempt.withdraw()
             raise
-        self._first_worked = True
         self._breaker.succeeded()
         await self._record_created(item, prediction)
         return prediction
@@ -256,7 +237,6 @@ class Creator:
             raise _NotCreated
         if is_fatal(error) or isinstance(error, NotFoundError) or blames_version(error):
             return
-        self._first_worked = True
         self._breaker.succeeded()
         self._stop.discount(item)
         if isinstance(error, APIStatusError) and item.entry.state is State.PLANNED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from replicate_async.errors import InvalidArgumentError
@@ -27,10 +28,8 @@ class DryRunner:
         self._schema_check = InputCheck(Interface.read("", schema))
         self._check = check
 
-    async def run(self, item: Item) -> Outcome:
+    async def run(self, item: Item, _: ExitStack) -> Outcome:
         """Return what the journal has of *item*, or whether its input is valid."""
-        if item.fault is not None:
-            return Outcome(item.result(error=item.fault))
         if item.entry.result is not None:
             kept = replay(item.entry.result)
             output = None if kept.prediction is None or kept.error else kept.prediction.output

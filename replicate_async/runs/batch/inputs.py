@@ -63,38 +63,12 @@ async def _steps(given: Iterable[ItemInput]) -> AsyncGenerator[ItemInput]:
         yield each
 
 
-class Permit:
-    """One of a number of permits; an item holds it once at most."""
-
-    __slots__ = ("_held", "_permits")
-
-    def __init__(self, permits: asyncio.Semaphore) -> None:
-        self._permits = permits
-        self._held = False
-
-    async def acquire(self) -> None:
-        """Wait for the permit, unless it is held."""
-        if not self._held:
-            await self._permits.acquire()
-            self._held = True
-
-    def release(self) -> None:
-        """Let another item have the permit, if it is held."""
-        if self._held:
-            self._held = False
-            self._permits.release()
-
-
 @dataclass(slots=True, eq=False)
 class Item(KeyedInput):
     """An input on its way to a result, and its entry in the journal."""
 
     entry: Entry
     journal: Journal
-    permit: Permit
-    """Held while its create is under way."""
-    slot: Permit
-    """Held from its beginning until its prediction has ended."""
     resumed: bool = False
     """Whether an earlier run had started it."""
     ended: Prediction | None = None
@@ -143,14 +117,11 @@ class InputReader:
         journal: Journal,
         claims: ClaimStore,
         keys: KeyAssigner,
-        limits: tuple[asyncio.Semaphore, asyncio.Semaphore],
     ) -> None:
         self._source = source
         self._keys = keys
         self._journal = journal
         self._claims = claims
-        self._limits = limits
-        """Of creates under way, and of predictions that run."""
         self._queue: asyncio.Queue[KeyedInput | None] = asyncio.Queue(_AHEAD)
         self._count = 0
         self._error: BaseException | None = None
@@ -199,8 +170,7 @@ class InputReader:
             entry = Entry(key=keyed.key, digest=keyed.digest, index=keyed.index)
         resumed = entry.state is not State.PLANNED
         known = keyed.index, keyed.key, keyed.digest, keyed.input, keyed.fault
-        permit, slot = map(Permit, self._limits)
-        return Item(*known, entry, self._journal, permit, slot, resumed=resumed)
+        return Item(*known, entry, self._journal, resumed=resumed)
 
     async def _read(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,14 @@ class ItemRunner:
         self.leaves_running: bool = False
         """Whether predictions run on when their items are cancelled."""
 
-    async def run(self, item: Item) -> Outcome | None:
+    async def run(self, item: Item, slot: ExitStack) -> Outcome | None:
         """Run *item* and return its outcome, None if the batch stopped before its create.
 
-        Raises errors that every other item would meet too.
+        *slot* is closed when its prediction has ended. Raises errors that every other item would
+        meet too.
         """
         try:
-            return await self._finish(item, await self._run(item))
+            return await self._finish(item, await self._run(item), slot)
         except NotStartedError:
             return None
         except ItemError as failed:
@@ -86,10 +88,6 @@ class ItemRunner:
 
     async def _run(self, item: Item) -> Outcome:
         failed: Outcome | None = None
-        if item.fault is not None:
-            raise ItemError(item.fault)
-        if item.entry.state is not State.PLANNED:
-            item.permit.release()
         if item.entry.state in (State.DONE, State.FINISHED):
             failed = self._replay(item, item.entry.result or b"")
             if failed.result.ok or not self._options.retry_failed:
@@ -117,7 +115,6 @@ class ItemRunner:
                     if failed is None:
                         raise
                     return failed
-            item.permit.release()
             if item.repeats == self._options.retries:
                 item.prepared = None
             if item.ended is None:
@@ -242,7 +239,7 @@ class ItemRunner:
 
     # What the user does with a result.
 
-    async def _finish(self, item: Item, outcome: Outcome) -> Outcome:
+    async def _finish(self, item: Item, outcome: Outcome, slot: ExitStack) -> Outcome:
         """Call ``finish`` with the result of a success, unless an earlier call has returned."""
         finish, result = self._options.finish, outcome.result
         ended = result.prediction
@@ -250,7 +247,7 @@ class ItemRunner:
             return outcome
         try:
             async with self._finishing:
-                item.slot.release()  # not before: results that wait for this are bounded
+                slot.close()  # not before: results that wait for this are bounded
                 value = await call(finish, result)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - of the user's function
             # A batch that ends cancels it; its prediction is handed over all the same.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from time import monotonic
 from typing import Any, Final
 
@@ -34,10 +34,6 @@ from replicate_async.runs.batch.results import BatchSummary
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.runs.batch.stop_signal import StopSignal
 
-MAX_CREATING: Final = 32
-"""Creates under way at a time. More are not faster at the API's limits, and each is one to look for
-when the process is killed."""
-
 _READY: Final = 64
 """Results that may wait to be taken before no more items start."""
 _AHEAD: Final = 4
@@ -51,8 +47,8 @@ _TICK: Final = 1.0
 class BatchScheduler:
     """One run of a batch, in a task of its own.
 
-    A dispatcher starts a task for each item, once there is room for its result, a slot of
-    *concurrency* and a permit to create. The results go to `results`.
+    A dispatcher starts a task for each item, once there is room for its result and a slot of
+    *concurrency*. The results go to `results`.
     """
 
     def __init__(
@@ -78,6 +74,7 @@ class BatchScheduler:
         self._runner: ItemRunner | DryRunner | None = None
         self._work: asyncio.Task[None] | None = None
         self._dispatcher: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(running)
         self._items: set[asyncio.Task[None]] = set()
         self._hurrying: asyncio.TimerHandle | None = None
         self._input_error: Exception | None = None
@@ -189,8 +186,7 @@ class BatchScheduler:
             options.key,
             exact=options.journal is not None and options.match == "input",
         )
-        limits = asyncio.Semaphore(MAX_CREATING), asyncio.Semaphore(options.max_running)
-        reader = InputReader(self._source, journal, claims, keys, limits)
+        reader = InputReader(self._source, journal, claims, keys)
         if self._stop.reason is None:
             async with asyncio.TaskGroup() as group:
                 dispatch = self._dispatch(reader, self._runner, group)
@@ -206,9 +202,10 @@ class BatchScheduler:
             async with aclosing(reader.items()) as items:
                 async for item in items:
                     await self.results.wait_for_room(item.index)
-                    await item.slot.acquire()
-                    if self._options.prepare is None:  # else after it
-                        await item.permit.acquire()
+                    if item.fault is not None:
+                        self._add(Outcome(item.result(error=item.fault)))
+                        continue
+                    await self._slots.acquire()
                     task = group.create_task(self._run_item(item, runner), name=item.key)
                     self._items.add(task)
                     task.add_done_callback(self._items.discard)
@@ -218,20 +215,20 @@ class BatchScheduler:
             self._input_error = error
 
     async def _run_item(self, item: Item, runner: ItemRunner | DryRunner) -> None:
-        self.stats.running += 1
         outcome: Outcome | None = None
-        try:
-            outcome = await runner.run(item)
-        except Exception as error:  # noqa: BLE001 - sorted here
-            if isinstance(error, ReplicateError | MemoryError) or is_disk_full(error):
-                self._fail(error)
-            else:
-                outcome = Outcome(item.result(error=unexpected(item, error)))
-        finally:
-            self.stats.running -= 1
-            self._budget.release(item)
-            item.permit.release()
-            item.slot.release()
+        with ExitStack() as slot:
+            slot.callback(self._slots.release)
+            self.stats.running += 1
+            try:
+                outcome = await runner.run(item, slot)
+            except Exception as error:  # noqa: BLE001 - sorted here
+                if isinstance(error, ReplicateError | MemoryError) or is_disk_full(error):
+                    self._fail(error)
+                else:
+                    outcome = Outcome(item.result(error=unexpected(item, error)))
+            finally:
+                self.stats.running -= 1
+                self._budget.release(item)
         if outcome is not None:
             self._add(outcome)
 

@@ -61,3 +61,25 @@ async def test_a_cancelled_probe_lets_the_next_one_leave() -> None:
     await asyncio.wait({probing})
     breaker.succeeded()
     await probe()
+
+
+async def test_creates_go_one_at_a_time_until_one_has_succeeded() -> None:
+    breaker = CircuitBreaker(lambda: 0.0, asyncio.sleep, 100.0)
+    under_way = most = 0
+
+    async def create(number: int) -> None:
+        nonlocal under_way, most
+        async with breaker.attempt():
+            under_way += 1
+            most = max(most, under_way)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            under_way -= 1
+            if number == 2:
+                assert most == 1
+                breaker.succeeded()
+            elif number < 2:
+                breaker.failed()
+
+    await asyncio.gather(*map(create, range(9)))
+    assert most == 6

@@ -287,7 +287,7 @@ async def batch_status(journal: JournalPath, /, *, options: Options = DEFAULTS) 
         ["model", found.header.model],
         *([name, f"{count:,}"] for name, count in ended),
         *([name, f"{count:,}"] for name, count in found.counts.items() if name not in left_out),
-        ["predict_seconds", f"{found.predict_seconds:,.1f}"],
+        ["predict_seconds", f"{found.usage.predict_seconds:,.1f}"],
         *([name, f"{amount:,}"] for name, amount in used.items() if amount),
     ]
     if cost := found.usage.cost:

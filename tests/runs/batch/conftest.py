@@ -18,5 +18,5 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def journal(path: Path) -> AsyncIterator[Journal]:
-    async with await Journal.open(path, HEADER, clock=lambda: 1000.0) as opened:
+    async with await Journal.open(path, HEADER) as opened:
         yield opened

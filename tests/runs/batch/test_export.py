@@ -49,13 +49,12 @@ FAILED: Final = b'{"status":"failed","output":null,"error":"Out of paint"}'
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     """A journal that is in use."""
-    times = iter((100.0, 110.0, 120.0, 130.0))
-    async with await Journal.open(tmp_path / "run.db", HEADER, clock=lambda: next(times)) as opened:
+    async with await Journal.open(tmp_path / "run.db", HEADER) as opened:
         await opened.plan([(index, f"key {index}", "d") for index in range(5)])
         for index, result in enumerate((PAINTED, TOLD, FAILED)):
             await record(opened, f"key {index}", "intent", 90.0 + index)
             await record(opened, f"key {index}", "created", f"p{index}")
-            await record(opened, f"key {index}", "done", result)
+            await record(opened, f"key {index}", "done", result, 100.0 + 10 * index)
         await record(opened, "key 1", "finished", b'{"words":2}')
         await record(opened, "key 3", "intent", 95.0)
         yield opened
@@ -91,7 +90,7 @@ async def test_status_says_how_far_a_running_batch_is(journal: Journal) -> None:
         "uncertain": 0,
     }
     assert (seen.total, seen.succeeded, seen.failed) == (5, 2, 1)
-    assert seen.predict_seconds == 3.5
+    assert seen.usage.predict_seconds == 3.5
     assert (seen.began_at, seen.last_done_at) == (90.0, 120.0)
     assert seen.per_second == 0.1
 
@@ -113,7 +112,7 @@ async def test_status_of_a_batch_that_has_not_begun(tmp_path: Path) -> None:
 
     seen = status(tmp_path / "run.db")
 
-    assert (seen.total, seen.succeeded, seen.failed, seen.predict_seconds) == (0, 0, 0, 0.0)
+    assert (seen.total, seen.succeeded, seen.failed, seen.usage.predict_seconds) == (0, 0, 0, 0.0)
     assert (seen.began_at, seen.last_done_at, seen.per_second) == (None, None, None)
 
 

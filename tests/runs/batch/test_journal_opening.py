@@ -215,9 +215,9 @@ async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
     [
         "UPDATE items SET prediction_id = 'other' WHERE key = 'key 1'",
         "UPDATE items SET state = 'planned' WHERE key = 'key 1'",
-        "UPDATE results SET result = CAST('{}' AS BLOB)",
-        "UPDATE results SET value = CAST('{}' AS BLOB)",
-        "DELETE FROM results",
+        "UPDATE contents SET result = CAST('{}' AS BLOB)",
+        "UPDATE contents SET value = CAST('{}' AS BLOB)",
+        "DELETE FROM contents",
     ],
 )
 async def test_a_row_that_was_changed_is_noticed_and_ends_it(path: Path, statement: str) -> None:

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """The format of the file that this version reads and writes."""
 
 
@@ -36,7 +36,6 @@ class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     options: str = ""
     sdk: str = ""
-    format: int = FORMAT
     created_at: float = msgspec.field(default_factory=time.time)
     latest_version: str | None = None
 
@@ -86,6 +85,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The list of predictions of this time of the API's clock shows the create if it happened;
     None until a list was read."""
     prediction_id: str | None = None
+    done_at: float | None = None
+    """When its result was recorded: seconds since 1970."""
     sent: bytes | None = None
     """The input of an open create (see `lost_creates.sent_input`), None if it has the token."""
     result: bytes | None = None
@@ -126,9 +127,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Return the entry of a create of which the list of predictions did not tell."""
         return msgspec.structs.replace(self, state=State.UNCERTAIN, window_end=window_end)
 
-    def done(self, result: bytes) -> Entry:
-        """Return the entry with its result, the JSON of a prediction that has ended."""
-        return msgspec.structs.replace(self, state=State.DONE, result=result)
+    def done(self, result: bytes, at: float | None = None) -> Entry:
+        """Return the entry with its result, the JSON of a prediction that has ended.
+
+        *at* is now, in seconds since 1970, unless it is given.
+        """
+        done_at = time.time() if at is None else at
+        return msgspec.structs.replace(self, state=State.DONE, done_at=done_at, result=result)
 
     def finished(self, value: bytes | None = None) -> Entry:
         """Return the entry once ``finish`` has returned; *value* is the JSON of what it did."""

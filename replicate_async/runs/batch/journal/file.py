@@ -6,7 +6,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,6 @@ from replicate_async.errors import (
     InvalidArgumentError,
     JournalDamagedError,
     JournalError,
-    JournalLostError,
     JournalMismatchError,
     JournalTooNewError,
     JournalWriteError,
@@ -25,7 +24,7 @@ from replicate_async.errors import (
 from replicate_async.files.part_file import sync_folder
 from replicate_async.runs.batch.journal.entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal.lock import Lock
-from replicate_async.runs.batch.journal.store import SCHEMA, DamagedRowError, Store
+from replicate_async.runs.batch.journal.store import SCHEMA, DamagedError, Store
 from replicate_async.runs.batch.journal.watch import JournalWatch
 
 APPLICATION: Final = 0x52_41_4A_31
@@ -36,28 +35,19 @@ MEMORY: Final = Path(":memory:")
 
 _BUSY: Final = 5.0  # seconds to wait while another program reads the file
 _HELD: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_ABOUT_VALUES: Final = (
-    sqlite3.DataError,
-    sqlite3.IntegrityError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-)
-_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""The last is that of tables or columns that are not there."""
+_OF_ONE_CALL: Final = (ReplicateError, OverflowError, UnicodeEncodeError, sqlite3.DataError)
+"""Errors of a call, or of one of its values. Any other error ends the journal."""
 
 Work = Callable[[Store], Any]
 """A change or a query of the entries."""
 
 
 class JournalFile:
-    """An open journal. One thread makes it, uses it and closes it.
+    """An open journal. One thread makes it, uses it and closes it."""
 
-    *clock* returns the seconds since 1970 at which a result is recorded.
-    """
-
-    def __init__(
-        self, path: Path, header: JournalHeader | None, *, create: bool, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, path: Path, header: JournalHeader | None, *, create: bool) -> None:
         """Open the journal at *path*; one that is missing is made with *header* if *create*."""
         self._path = path
         self._watch: JournalWatch | None = None
@@ -73,72 +63,55 @@ class JournalFile:
             self._db = db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
             opened.callback(db.close)
             if self.lock is None:
-                _fill(db, header or JournalHeader(model=""))
+                self.header: JournalHeader = header or JournalHeader(model="")
+                _fill(db, self.header)
             else:
-                _check_all(path, db, has_log=has_log)
+                self.header = check(path, db)
+                _check_run(path, self.header, header or self.header)
                 _set_up(path, db)
-            self.header: JournalHeader = read_header(path, db)
-            if self.lock is not None:
-                _check_header(path, self.header, header or self.header)
+                _check_whole(path, db, has_log=has_log)
                 # Writes the log again, whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._watch = JournalWatch(path, self.lock)
-            self._store = Store(db, clock, persistent=self.lock is not None)
+            self._store = Store(db, persistent=self.lock is not None)
             self._opened = opened.pop_all()
         _open_files.add(self)
 
     def commit(self, works: Sequence[Work]) -> list[object]:
-        """Carry out *works* in one commit; return the value, or the exception, of each.
+        """Carry out *works* in one commit; return the value, or the exception, of each."""
+        if self.broken is None:
+            try:
+                return self._commit(works)
+            except Exception as error:  # noqa: BLE001 - raised by the calls
+                self.broken = failure(self._path, error)
+        # A new error for each: they are raised in different tasks.
+        return [type(self.broken)(str(self.broken)) for _ in works]
 
-        The files are checked before, so that nothing is written into those of another run, and
-        after: a run that takes a lost lock after that sees the intents of this commit.
-        """
-        if self._watch is None or self.broken is not None:
-            return self._transact(works)
-        try:
+    def _commit(self, works: Sequence[Work]) -> list[object]:
+        # The files are checked before, so that nothing is written into those of another run, and
+        # after: a run that takes a lost lock after that sees the intents of this commit.
+        if self._watch is not None:
             self._watch.check(written=False)
-            outcomes = self._transact(works)
+        self._db.execute("BEGIN")
+        try:
+            outcomes = [work(self._store) for work in works]
+        except _OF_ONE_CALL as error:
+            self._db.execute("ROLLBACK")
+            if len(works) > 1:  # each is committed alone
+                return [outcome for work in works for outcome in self._commit([work])]
+            if isinstance(error, ReplicateError):
+                return [error]
+            return [InvalidArgumentError(f"the journal cannot keep a value: {error}")]
+        self._db.execute("COMMIT")
+        if self._watch is not None:
             self._watch.check(written=True)
-        except JournalLostError as error:
-            self.broken = error
-            return self._refuse(works)
         return outcomes
 
     def close(self) -> None:
-        """Close the file, and release its lock."""
+        """Close the file and release the lock."""
         _open_files.discard(self)
         with explained(self._path):
             self._opened.close()
-
-    def _transact(self, works: Sequence[Work]) -> list[object]:
-        if self.broken is not None:
-            return self._refuse(works)
-        try:
-            self._db.execute("BEGIN")
-            outcomes = [self._carry_out(work) for work in works]
-            self._db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - sorted below, and raised by the calls
-            with suppress(sqlite3.Error):
-                self._db.rollback()
-            if _is_fatal(error):
-                self.broken = failure(self._path, error)
-                return self._refuse(works)
-            if len(works) == 1:
-                return [_plain(error)]
-            # One of them cannot be carried out: each is committed alone.
-            return [outcome for work in works for outcome in self._transact([work])]
-        return outcomes
-
-    def _carry_out(self, work: Work) -> object:
-        try:
-            return work(self._store)
-        except ReplicateError as error:  # it has changed nothing
-            return error
-
-    def _refuse(self, works: Sequence[Work]) -> list[object]:
-        broken = self.broken or JournalWriteError(str(self._path))
-        # A new error for each: they are raised in different tasks.
-        return [type(broken)(str(broken)) for _ in works]
 
 
 _open_files: Final[set[JournalFile]] = set()
@@ -167,14 +140,10 @@ def _make_if_missing(path: Path, header: JournalHeader | None, *, create: bool) 
             f"{path} is gone, and {log.name} beside it is not: restore the one, or delete the "
             "other to start again."
         )
-    _create(path, header)
-
-
-def _create(path: Path, header: JournalHeader) -> None:
     # The file gets its name when it is complete and on disk.
     unfinished = path.with_name(f"{path.name}.new")
-    for left in _family(unfinished):
-        left.unlink(missing_ok=True)
+    for end in ("", "-wal", "-shm", "-journal"):
+        path.with_name(f"{unfinished.name}{end}").unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(unfinished, isolation_level=None)) as db:
         db.execute("PRAGMA fullfsync = ON")
@@ -196,6 +165,8 @@ def _fill(db: sqlite3.Connection, header: JournalHeader) -> None:
 
 
 def _set_up(path: Path, db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
     db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the platter
     db.execute("PRAGMA checkpoint_fullfsync = ON")
     db.execute("PRAGMA secure_delete = ON")  # of inputs, which may hold secrets
@@ -209,23 +180,20 @@ def _set_up(path: Path, db: sqlite3.Connection) -> None:
         )
 
 
-def _check_all(path: Path, db: sqlite3.Connection, *, has_log: bool) -> None:
-    """Raise `JournalDamagedError` for a file that is not as it was written."""
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA cell_size_check = ON")
-    check(path, db)
+def _check_whole(path: Path, db: sqlite3.Connection, *, has_log: bool) -> None:
+    """Raise `DamagedError` for a file that is not as it was written."""
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (size,) = db.execute("PRAGMA page_size").fetchone()
     if not has_log and path.stat().st_size < pages * size:
-        raise JournalDamagedError(damage(path, "its end is missing"))
-    # Results may be large: their checksums are compared when they are read.
+        raise DamagedError("its end is missing")
+    # Results may be large: checksums are compared when entries are read.
     (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
     if said != "ok":
-        raise JournalDamagedError(damage(path, " ".join(said.split())))
+        raise DamagedError(" ".join(said.split()))
 
 
-def check(path: Path, db: sqlite3.Connection) -> None:
-    """Refuse a file that is empty, no journal, or of another format."""
+def check(path: Path, db: sqlite3.Connection) -> JournalHeader:
+    """Return the header; refuses a file that is empty, no journal, or of another format."""
     if not path.stat().st_size:
         raise JournalDamagedError(
             f"{path} is empty, and a journal never is. Delete it to start a new one."
@@ -245,17 +213,13 @@ def check(path: Path, db: sqlite3.Connection) -> None:
             f"format {FORMAT} only. Resume the run with the version that began it, or begin a new "
             "journal with the inputs that it has not done."
         )
-
-
-def read_header(path: Path, db: sqlite3.Connection) -> JournalHeader:
-    """Return the header of a journal."""
     said, crc = db.execute("SELECT json, crc FROM header").fetchone() or (b"", None)
     if zlib.crc32(said) != crc:
-        raise JournalDamagedError(damage(path, "its header is not as it was written"))
+        raise DamagedError("its header is not as it was written")
     return msgspec.json.decode(said, type=JournalHeader)
 
 
-def _check_header(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
+def _check_run(path: Path, found: JournalHeader, wanted: JournalHeader) -> None:
     """Raise `JournalMismatchError` for a journal of another run."""
     for name in ("model", "version", "options"):
         there, given = getattr(found, name), getattr(wanted, name)
@@ -271,22 +235,27 @@ def explained(path: Path) -> Generator[None]:
     """Raise errors of SQLite and of the system as a `JournalError` about *path*."""
     try:
         yield
-    except (sqlite3.Error, DamagedRowError) as error:
+    except (sqlite3.Error, DamagedError, OSError) as error:
         raise failure(path, error) from error
-    except OSError as error:
-        raise JournalWriteError(
-            f"{path} cannot be used: {error.strerror or error}. Check that its folder is there and "
-            "may be written to."
-        ) from error
 
 
 def failure(path: Path, error: Exception) -> JournalError:
     """Return the `JournalError` for an *error* of the journal at *path*."""
-    if isinstance(error, DamagedRowError):
-        return JournalDamagedError(damage(path, str(error)))
+    if isinstance(error, JournalError):
+        return error
+    if isinstance(error, OSError):
+        return JournalWriteError(
+            f"{path} cannot be used: {error.strerror or error}. Check that its folder is there and "
+            "may be written to."
+        )
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGED:
-        return JournalDamagedError(damage(path, str(error)))
+    if isinstance(error, sqlite3.OperationalError) and not code:  # text that is no UTF-8
+        error = DamagedError(error)
+    if isinstance(error, DamagedError) or code in _DAMAGED:
+        return JournalDamagedError(
+            f"{path} is damaged: {error}. Restore it from a copy. Without one, look up in the list "
+            "of predictions what has run before you start a new journal."
+        )
     if code in _HELD:
         return JournalWriteError(
             f"{path} is held by another program: {error}. What was committed is safe. Close that "
@@ -299,29 +268,5 @@ def failure(path: Path, error: Exception) -> JournalError:
     )
 
 
-def damage(path: Path, said: str) -> str:
-    """Return the message for a damaged journal."""
-    return (
-        f"{path} is damaged: {said}. Restore it from a copy. Without one, look up in the list of "
-        "predictions what has run before you start a new journal."
-    )
-
-
 def _log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
-
-
-def _family(path: Path) -> list[Path]:
-    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
-
-
-def _is_fatal(error: Exception) -> bool:
-    """Whether *error* ends the journal; an error about the values of one call does not."""
-    fatal = isinstance(error, sqlite3.Error | DamagedRowError | MemoryError)
-    return fatal and not isinstance(error, _ABOUT_VALUES)
-
-
-def _plain(error: Exception) -> Exception:
-    if isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError):
-        return InvalidArgumentError(f"the journal cannot keep a value: {error}")
-    return error

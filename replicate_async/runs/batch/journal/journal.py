@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import msgspec
 
@@ -26,10 +25,8 @@ from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import MEMORY, JournalFile, Work
 from replicate_async.runs.batch.journal.store import START, Place, Store
 
+P = ParamSpec("P")
 T = TypeVar("T")
-
-_GROUP: Final = 1_000
-"""The most calls in one commit, so that the first of them does not wait long."""
 
 
 class Journal:
@@ -70,13 +67,11 @@ class Journal:
         header: JournalHeader | None = None,
         *,
         create: bool = True,
-        clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the journal at *path*, or make it if it is missing and *create* is true.
 
         Without a *header*, it may be of any run, and is not made.
-        Without a path it is in memory, and forgets entries that are done. *clock* returns the
-        seconds since 1970 at which a result is recorded.
+        Without a path it is in memory, and forgets entries that are done.
 
         Raises:
             JournalLockedError: another run has it open.
@@ -92,7 +87,7 @@ class Journal:
                 raise InvalidArgumentError("journal is empty: give the path of a file.")
             where = Path(os.path.realpath(path))  # noqa: ASYNC240 - looks at the names, not at data
         thread = futures.ThreadPoolExecutor(1, f"journal {where.name}")
-        opening = thread.submit(JournalFile, where, header, create=create, clock=clock)
+        opening = thread.submit(JournalFile, where, header, create=create)
         try:
             file = await asyncio.wrap_future(opening)
         except BaseException:
@@ -114,8 +109,7 @@ class Journal:
         `JournalMismatchError`, and adds nothing, when a key is known with another digest. An empty
         digest is that of any input.
         """
-        given = list(items)
-        return await self._call(lambda store: store.plan(given))
+        return await self._call(Store.plan, list(items))
 
     async def record(self, entry: Entry) -> None:
         """Write *entry*, which an `Entry` method made of the current one.
@@ -125,29 +119,28 @@ class Journal:
         stored one (see `TRANSITIONS`).
         """
         try:
-            await self._call(lambda store: store.record(entry))
+            await self._call(Store.record, entry)
         except JournalLostError:
             if entry.state not in (State.CREATED, State.DONE, State.FINISHED):
                 raise
         except asyncio.CancelledError:
             if entry.state is State.INTENT and self._closing is None:
-                self._call(lambda store: store.take_back(entry)).cancel()
+                self._call(Store.take_back, entry).cancel()
             raise
 
     async def set_latest_version(self, version: str) -> None:
         """Record the version that the model was found to have, for later runs."""
         header = msgspec.structs.replace(self.header, latest_version=version)
-        await self._call(lambda store: store.set_header(header))
+        await self._call(Store.set_header, header)
         self.header = header
 
     async def claimed(self, ids: Iterable[str]) -> set[str]:
         """Return those of the prediction *ids* that belong or belonged to an entry."""
-        given = list(ids)
-        return await self._call(lambda store: store.claimed(given))
+        return await self._call(Store.claimed, list(ids))
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of *key*, or None."""
-        return await self._call(lambda store: store.get(key))
+        return await self._call(Store.get, key)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Yield the entries, or those in *state*, in index order, read a few megabytes at a time.
@@ -156,16 +149,13 @@ class Journal:
         """
         place: Place | None = START
         while place is not None:
-            entries, place = await self._page(place, state)
+            entries, place = await self._call(Store.page, place, state)
             for entry in entries:
                 yield entry
 
-    async def _page(self, after: Place, state: State | None) -> tuple[list[Entry], Place | None]:
-        return await self._call(lambda store: store.page(after, state))
-
     async def counts(self) -> Mapping[State, int]:
         """Return how many entries there are of each state."""
-        return await self._call(lambda store: store.counts())
+        return await self._call(Store.counts)
 
     async def aclose(self) -> None:
         """Finish all calls, close the file and release the lock; can be called again.
@@ -194,14 +184,17 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal {str(self.path)!r}{'' if self._closing is None else ' (closed)'}>"
 
-    def _call(self, work: Callable[[Store], T]) -> asyncio.Future[T]:
-        """Queue *work* for the next commit, and return the future of its value."""
+    def _call(
+        self, method: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Queue a call for the next commit, and return the future of its value."""
         self._check_place()
         if self._closing is not None:
             raise ClientStateError(f"{self.path} is closed: open the journal again.")
         future = self._loop.create_future()
-        self._calls.append((work, future))
-        self._thread.submit(_commit, self._file, self._calls, self._loop)
+        self._calls.append((lambda store: method(store, *args, **kwargs), future))
+        if len(self._calls) == 1:  # else the commit of the first takes all
+            self._thread.submit(_commit, self._file, self._calls, self._loop)
         return future
 
     def _close(self) -> futures.Future[None]:
@@ -228,7 +221,9 @@ def _commit(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     """Commit the *calls* that have arrived. An earlier job may have committed all of them."""
-    group = [calls.popleft() for _ in range(min(len(calls), _GROUP))]
+    group: list[tuple[Work, asyncio.Future[Any]]] = []
+    while calls:  # until there are none: the next one that arrives has a job of its own
+        group.append(calls.popleft())
     if group:
         outcomes = file.commit([work for work, _ in group])
         with suppress(RuntimeError):  # the event loop is closed

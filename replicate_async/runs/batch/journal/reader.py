@@ -14,16 +14,13 @@ import msgspec
 from replicate_async.core.usage import ModelUsage, Price, UsageCounter
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
-from replicate_async.runs.batch.journal.file import check, explained, read_header
+from replicate_async.runs.batch.journal.file import check, explained
 from replicate_async.runs.batch.journal.store import START, Place, Store
 from replicate_async.runs.batch.result_codec import read_stored
 
-_TALLY: Final = (
-    "SELECT count(*), count(*) FILTER (WHERE status = 'succeeded'), min(done_at), max(done_at), "
-    "total(predict_time) FROM results"
-)
-
-_UNDECIDED: Final = "SELECT key FROM items WHERE state = 'uncertain' ORDER BY idx, id"
+_TIMES: Final = "SELECT min(intent_at), min(done_at), max(done_at) FROM items"
+_RESULTS: Final = "SELECT id, result FROM contents WHERE result IS NOT NULL"
+_UNDECIDED: Final = "SELECT key FROM items WHERE state = 'uncertain' ORDER BY \"index\", id"
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +32,6 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int
     failed: int
     """Inputs that are done and have no output."""
-    predict_seconds: float
-    """The total run time of the models."""
     usage: ModelUsage
     """What the predictions used whose results are recorded."""
     began_at: float | None
@@ -65,31 +60,28 @@ def status(
     Blocks while it reads. Raises `JournalError` as `Journal.open` does, and `InvalidArgumentError`
     when there is none.
     """
-    with _reading(path) as (where, db):
+    with _reading(path) as (header, db):
         db.execute("BEGIN")  # one moment for all of it
-        header = read_header(where, db)
-        done, succeeded, first, last, seconds = db.execute(_TALLY).fetchone()
-        (began,) = db.execute("SELECT min(intent_at) FROM items").fetchone()
+        began, first, last = db.execute(_TIMES).fetchone()
+        done = succeeded = 0
+        used = UsageCounter(prices)
+        for row, result in db.execute(_RESULTS):
+            stored = read_stored(result)
+            done += 1
+            succeeded += stored.status == "succeeded"
+            if stored.batch.refusal is None:  # else there is no prediction
+                used.count(str(row), stored)
         return JournalStatus(
             header=header,
             counts=Store(db).counts(),
             succeeded=succeeded,
             failed=done - succeeded,
-            predict_seconds=seconds,
-            usage=_usage(db, UsageCounter(prices)),
+            usage=used.usage().total,
             began_at=began,
             last_done_at=last,
             per_second=(done - 1) / (last - first) if done > 1 and last > first else None,
             undecided=[key for (key,) in db.execute(_UNDECIDED)],
         )
-
-
-def _usage(db: sqlite3.Connection, counter: UsageCounter) -> ModelUsage:
-    for row, result in db.execute("SELECT id, result FROM results"):
-        stored = read_stored(result)
-        if stored.batch.refusal is None:  # else there is no prediction
-            counter.count(str(row), stored)
-    return counter.usage().total
 
 
 def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[list[Entry]]:
@@ -106,13 +98,12 @@ def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[l
 
 
 @contextmanager
-def _reading(path: str | os.PathLike[str]) -> Generator[tuple[Path, sqlite3.Connection]]:
+def _reading(path: str | os.PathLike[str]) -> Generator[tuple[JournalHeader, sqlite3.Connection]]:
     where = Path(os.path.realpath(path))
     if not where.is_file():
         raise InvalidArgumentError(f"there is no journal at {where}: check the path.")
     with explained(where), closing(_connect(where)) as db:
-        check(where, db)
-        yield where, db
+        yield check(where, db), db
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -26,7 +26,7 @@ from replicate_async.core.limits import Limiter, Limits, RateLimiters
 from replicate_async.core.retry import Retry, RetryBudget
 from replicate_async.core.timeout import Timeout
 from replicate_async.core.usage import Price, Usage
-from replicate_async.files.output import FileSource
+from replicate_async.files.opener import FileOpener
 from replicate_async.hooks import Hooks, ResponseEvent
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._run_methods import RunMethods
@@ -164,8 +164,8 @@ class Replicate(RunMethods):
         self.webhooks: Webhooks = Webhooks(context)
 
     @property
-    def _file_source(self) -> FileSource:
-        return self._calls.files
+    def _file_opener(self) -> FileOpener:
+        return self._calls.files.opener
 
     def with_options(
         self,

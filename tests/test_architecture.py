@@ -235,9 +235,25 @@ def test_importing_the_package_loads_nothing_before_it_is_asked_for() -> None:
 def test_the_client_class_loads_neither_http_libraries_nor_what_batches_need() -> None:
     loaded = loaded_by("from replicate_async import Replicate")
 
-    unneeded = {"aiohttp", "httpx", "httpx_sse", "sqlite3", "csv", "email", "importlib.metadata"}
-    assert unneeded.isdisjoint(loaded)
+    unneeded = {"aiohttp", "anyio", "httpx", "httpx_sse", "sqlite3", "csv", "email", "html"}
+    assert {*unneeded, "importlib.metadata"}.isdisjoint(loaded)
     assert not any(name.startswith("replicate_async.runs.batch") for name in loaded)
+
+
+def test_a_client_does_not_load_what_only_files_streams_and_webhooks_need() -> None:
+    loaded = loaded_by("from replicate_async import Replicate; Replicate('r8_0123456789')")
+
+    assert {"anyio", "fractions", "hmac", "html", "sqlite3"}.isdisjoint(loaded)
+    ours = {name.removeprefix("replicate_async.") for name in loaded}
+    assert {each for each in ours if each.startswith(("files.", "runs.streaming", "webhooks"))} == {
+        "files.contents",
+        "files.data_url",
+        "files.file_source",
+        "files.find",
+        "files.inputs",
+        "files.opener",
+        "files.values",
+    }
 
 
 def test_the_client_class_does_not_load_what_reads_schemas() -> None:

@@ -7,7 +7,6 @@ one readable line; no function raises.
 
 from __future__ import annotations
 
-import html
 import math
 import re
 import unicodedata
@@ -187,6 +186,8 @@ def _page(text: str) -> str:
     opened = lower.find(">", start) if (start := lower.find("<title")) >= 0 else -1
     end = lower.find("</title", opened)
     inner = text[opened + 1 : end][: 4 * _LONGEST] if 0 <= opened < end else ""
+    import html  # noqa: PLC0415 - 2 ms for its table of names; seldom needed
+
     title = _line(" ".join(html.unescape(inner).split()))
     return _line(f"an HTML page titled '{title}'" if title else "an HTML page without a title")
 

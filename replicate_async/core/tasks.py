@@ -1,20 +1,30 @@
 """Waits that a cancellation of the waiting task does not end early.
 
 asyncio and anyio are imported here, as the one exception in `core/`: the functions wait for
-futures and do no I/O.
+futures and do no I/O. anyio takes 10 ms to import and is used only if the program has imported it:
+until then there is no cancel scope.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
-
-from anyio import CancelScope
 
 __all__ = ["run_within", "wait_uncancelled"]
 
 T = TypeVar("T")
+
+
+def _shield() -> AbstractContextManager[object]:
+    """Return a context that cancellations by anyio scopes do not enter."""
+    if "anyio" not in sys.modules:
+        return nullcontext()
+    from anyio import CancelScope  # noqa: PLC0415 - see above
+
+    return CancelScope(shield=True)
 
 
 async def wait_uncancelled(
@@ -32,7 +42,7 @@ async def wait_uncancelled(
     deadline = None if seconds is None else loop.time() + seconds
     cancelled: asyncio.CancelledError | None = None
     # An anyio scope cancels at each turn of the loop until it is left; asyncio cancels once.
-    with CancelScope(shield=True):
+    with _shield():
         while not future.done():
             left = None if deadline is None else deadline - loop.time()
             if left is not None and left <= 0:

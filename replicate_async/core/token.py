@@ -6,7 +6,6 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from html import unescape
 from typing import Final, NamedTuple, NoReturn
 from urllib.parse import quote, unquote
 
@@ -54,6 +53,12 @@ def _unescaped(text: str) -> str:
     )
 
 
+def _unescaped_html(text: str) -> str:
+    import html  # noqa: PLC0415 - 2 ms for its table of names; seldom needed
+
+    return html.unescape(text)
+
+
 def _narrow(text: str) -> str:
     """Return *text* of two bytes a character as text of one."""
     return text.replace("\0", "")
@@ -63,7 +68,7 @@ _ESCAPED_TWICE: Final = 2
 _ESCAPES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ("\\", _unescaped),  # of JSON and source code
     ("%", unquote),
-    ("&", unescape),  # of HTML
+    ("&", _unescaped_html),
     ("\0", _narrow),
 )
 

@@ -1,30 +1,37 @@
-"""Recognizing files among the values of an input, and finding the source of each."""
+"""Recognizing files among the values of an input."""
 
 from __future__ import annotations
 
-import io
 import os
-import re
+import sys
 from collections.abc import AsyncIterable
-from pathlib import Path
-from typing import BinaryIO, Final, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
-from anyio import AsyncFile
 
-from replicate_async.core.endpoint import shorten
-from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.images import Image, ImageSource, is_image
-from replicate_async.files.media import OCTET_STREAM
-from replicate_async.files.readers import (
-    AsyncReadable,
-    read_async,
-    read_pipe,
-    reads_async,
-    translated_errors,
-)
-from replicate_async.files.sources import Memory, OneShotSource, OpenFile, PathSource, Source
+class AsyncReadable(Protocol):
+    """An object with an async ``read``, such as `asyncio.StreamReader` or a file of aiofiles."""
 
-_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
+    async def read(self, n: int = -1, /) -> bytes:
+        """Return at most *n* bytes, nothing at the end."""
+        ...
+
+
+class Image(Protocol):
+    """An image of Pillow."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
+    @property
+    def mode(self) -> str:
+        """The kind of its pixels, such as "RGB"."""
+        ...
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Write the image to a file."""
+        ...
 
 
 class FormFile(Protocol):
@@ -83,74 +90,8 @@ def form_file(value: object) -> object:
     return None
 
 
-def source_of(value: object, where: str) -> Source:
-    """Return the source that reads *value*; *where* names the argument in error messages.
-
-    Raises `InvalidArgumentError` for a value that cannot be read. Nothing is read yet.
-    """
-    with translated_errors(where):
-        return _source_of(value, where)
-
-
-def _source_of(value: object, where: str) -> Source:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return Memory(cast("bytes | bytearray | memoryview", value), where)
-    if isinstance(value, os.PathLike):
-        path = Path(os.fsdecode(cast("os.PathLike[str]", value)))
-        return PathSource(path, f"{where}={str(path)!r}")
-    if isinstance(value, AsyncFile):
-        return _source_of(cast("AsyncFile[bytes]", value).wrapped, where)
-    if (held := form_file(value)) is not None:
-        return _of_form_file(value, held, where)
-    return _of_other(value, where, f"{where}={shorten(value)}")
-
-
-def _of_other(value: object, where: str, label: str) -> Source:
-    if is_image(value):
-        return ImageSource(cast("Image", value), label)
-    if isinstance(value, io.TextIOBase):
-        raise InvalidArgumentError(f"{label} is open in text mode; open it with 'rb'.")
-    if reads_async(value):
-        return OneShotSource(
-            read_async(cast("AsyncReadable", value), label), label, _name_of(value)
-        )
-    if isinstance(value, AsyncIterable):
-        return OneShotSource(cast("AsyncIterable[object]", value), where)
-    if _is_open_file(value):
-        return _of_open_file(cast("BinaryIO", value), label)
-    raise InvalidArgumentError(
-        f"{label} is a {type(value).__name__}; give bytes, a Path, a file opened with 'rb', or an "
-        "async iterator of bytes."
-    )
-
-
-def _of_form_file(value: object, held: object, where: str) -> Source:
-    source = _source_of(held, where)
-    filename: object = getattr(value, "filename", None)
-    # Some browsers send a whole path.
-    source.name = re.split(r"[\\/]", filename)[-1] or None if isinstance(filename, str) else None
-    stated: object = getattr(value, "content_type", None)
-    found = _MEDIA_TYPE.match(stated) if isinstance(stated, str) else None
-    source.type = found.group() if found and found.group() != OCTET_STREAM else None
-    return source
-
-
-def _is_open_file(value: object) -> bool:
-    methods = ("read", "readable", "seekable", "seek", "tell")
-    return all(hasattr(value, name) for name in methods)
-
-
-def _of_open_file(file: BinaryIO, label: str) -> Source:
-    with translated_errors(label):
-        readable, seekable = file.readable(), file.seekable()
-    if not readable:
-        raise InvalidArgumentError(f"{label} is open for writing only; open it with 'rb'.")
-    if seekable:
-        return OpenFile(file, label, _name_of(file))
-    return OneShotSource(read_pipe(file, label), label, _name_of(file))
-
-
-def _name_of(file: object) -> str | None:
-    """Return the last part of the name of *file*; a file descriptor is not a name."""
-    name: object = getattr(file, "name", None)
-    return Path(name).name or None if isinstance(name, str) else None
+def is_image(value: object) -> bool:
+    """Return whether *value* is an image of Pillow, which only a caller imports."""
+    module = sys.modules.get("PIL.Image")
+    kind = getattr(module, "Image", None)
+    return isinstance(kind, type) and isinstance(value, kind)

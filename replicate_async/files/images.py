@@ -1,45 +1,20 @@
-"""Images of Pillow as files; Pillow is not imported here, only used if the caller did."""
+"""Images of Pillow as files."""
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from io import BytesIO
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from anyio import to_thread
 
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.files.contents import Image
 from replicate_async.files.readers import translated_errors
 from replicate_async.files.sources import FileHead, Memory
 
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 _NOT_FOR_PNG: Final = frozenset({"F", "I"})
-
-
-class Image(Protocol):
-    """An image of Pillow."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        ...
-
-    @property
-    def mode(self) -> str:
-        """The kind of its pixels, such as "RGB"."""
-        ...
-
-    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """Write the image to a file."""
-        ...
-
-
-def is_image(value: object) -> bool:
-    """Return whether *value* is an image of Pillow."""
-    module = sys.modules.get("PIL.Image")
-    kind = getattr(module, "Image", None)
-    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def _png_mode(mode: str) -> str:

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import FieldInfo
@@ -20,18 +20,19 @@ from replicate_async.core.endpoint import shorten
 from replicate_async.core.secret import Secret
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import form_file, is_file
-from replicate_async.files.media import describe
-from replicate_async.files.output import FileOutput
-from replicate_async.files.readers import reason_of
 from replicate_async.files.values import (
     Record,
     UnsendableError,
     converted,
     fields_of,
     has_fields,
+    reason_of,
     scalar,
 )
 from replicate_async.schemas import File
+
+if TYPE_CHECKING:
+    from replicate_async.files.output import FileOutput
 
 FileEncoding: TypeAlias = Literal["auto", "upload", "data-url"]
 """How the files of an input are sent: depending on their size, always or never uploaded."""
@@ -45,6 +46,8 @@ MAX_IN_DATA_URLS: Final = 10_000_000
 
 LARGEST_UPLOAD: Final = 100_000_000
 """Bytes of a file that the API takes as an upload at most."""
+LONGEST_FILENAME: Final = 255
+"""Bytes of UTF-8 that the name of an upload may have."""
 
 _SCALARS: Final[frozenset[type]] = frozenset({int, bool, type(None)})
 _SCALAR_CLASSES: Final = (str, int, float)
@@ -305,6 +308,8 @@ class _Encoder:
 
     def _other(self, value: object) -> object:
         """Encode a value that is neither a scalar nor a plain list or dict."""
+        from replicate_async.files.output import FileOutput  # noqa: PLC0415 - seldom in an input
+
         if isinstance(value, _BYTES):
             return self._bytes(cast("bytes | bytearray | memoryview", value))
         if isinstance(value, File | FileOutput):
@@ -341,6 +346,8 @@ class _Encoder:
         small = size <= LARGEST_DATA_URL and self.inlined + size <= MAX_IN_DATA_URLS
         if self.encoding == "upload" or not small:
             return self._slot(value)
+        from replicate_async.files.media import describe  # noqa: PLC0415 - for files only
+
         self._files += 1
         self.inlined += size
         content = bytes(value)

@@ -4,76 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 from replicate_async.core.endpoint import shorten
-from replicate_async.core.origin import Base
 from replicate_async.errors import ClientStateError, FileError, FileTooLargeError, NotFoundError
 from replicate_async.files import data_url
-from replicate_async.files.download import Download, OpenFile, Piece
-from replicate_async.files.find import Place, Shape, at, strings_in, wrapped
+from replicate_async.files.download import Download, Piece
+from replicate_async.files.find import Place, at
 from replicate_async.files.names import (
     name_in_disposition,
     name_in_url,
     safe_name,
     with_suffix,
 )
-from replicate_async.files.notebook import mimebundle
+from replicate_async.files.opener import FileOpener
 from replicate_async.files.save import checked_path, save_file
-from replicate_async.schemas import Prediction
-from replicate_async.schemas.output import decode_output
-
-T = TypeVar("T")
-
-
-class FileSource(NamedTuple):
-    """How output files are opened, and looked up again when their URL has expired."""
-
-    open: OpenFile
-    get: Callable[[str], Awaitable[Prediction]]
-    base: Base
-
-    def file(self, url: str, prediction_id: str, place: Place | None) -> FileOutput:
-        """Return the file at *url*, and at *place* in the output of a prediction."""
-        return FileOutput._made_by(self, url, prediction_id, place)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - not for callers
-
-    def output(self, prediction: Prediction, shape: Shape | None) -> Any:
-        """Return the output of *prediction* with its files as `FileOutput`."""
-
-        def wrap(url: str, place: Place) -> FileOutput:
-            return self.file(url, prediction.id, place)
-
-        return wrapped(prediction.output, self.base, shape, wrap)
-
-    def output_as(self, prediction: Prediction, type: type[T], shape: Shape | None = None) -> T:
-        """Return the output of *prediction* as a *type*, which may contain `FileOutput`.
-
-        The *shape* decides whether a list of strings is one text; without it `decode_output` does.
-        """
-        places: dict[str, Place] | None = None
-
-        def hook(wanted: object, found: object) -> FileOutput:
-            nonlocal places
-            if wanted is not FileOutput or not isinstance(found, str):
-                raise TypeError(f"{found.__class__.__name__} is no {shorten(wanted)}")
-            if places is None:
-                places = dict(strings_in(prediction.output))
-            return self.file(found, prediction.id, places.get(found))
-
-        is_text = None if shape is None else shape.is_text
-        return decode_output(prediction.output, type, hook, is_text=is_text)
 
 
 class FileClient(Protocol):
     """A client that files can be fetched with: `replicate_async.Replicate`."""
 
     @property
-    def _file_source(self) -> FileSource: ...
+    def _file_opener(self) -> FileOpener: ...
 
 
 class FileOutput:
@@ -105,7 +62,7 @@ class FileOutput:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._source: FileSource | None = None
+        self._source: FileOpener | None = None
         self._prediction_id: str | None = None
         self._place: Place | None = None
         self._data: bytes | None = None
@@ -115,7 +72,7 @@ class FileOutput:
 
     @classmethod
     def _made_by(
-        cls, source: FileSource, url: str, prediction_id: str, place: Place | None
+        cls, source: FileOpener, url: str, prediction_id: str, place: Place | None
     ) -> Self:
         file = cls(url)
         file._source, file._prediction_id, file._place = source, prediction_id, place
@@ -127,7 +84,7 @@ class FileOutput:
         Args:
             client: The client, which is not closed.
         """
-        self._source = client._file_source  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see FileClient
+        self._source = client._file_opener  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see FileClient
         return self
 
     @property
@@ -296,6 +253,8 @@ class FileOutput:
         return f"<FileOutput {shorten(self._url[:200].partition('?')[0])}{size}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from replicate_async.files.notebook import mimebundle  # noqa: PLC0415 - in notebooks only
+
         del include, exclude  # a notebook chooses from the whole bundle
         return mimebundle(self._url, self.name, self.content_type, self._data, repr(self))
 

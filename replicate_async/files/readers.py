@@ -5,34 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from inspect import iscoroutinefunction
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, cast
 
 from anyio import to_thread
 
 from replicate_async.errors import InvalidArgumentError, ReplicateError
+from replicate_async.files.contents import AsyncReadable
+from replicate_async.files.values import reason_of
 
 CHUNK_SIZE: Final = 1024 * 1024
 """Bytes that are read at once."""
-
-_LONGEST_REASON: Final = 200
-
-
-class AsyncReadable(Protocol):
-    """An object with an async ``read``, such as `asyncio.StreamReader` or a file of aiofiles."""
-
-    async def read(self, n: int = -1, /) -> bytes:
-        """Return at most *n* bytes, nothing at the end."""
-        ...
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the type and the message of *error* in one line, cut if it is long."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - a broken __str__ of the caller's own exception
-        text = ""
-    text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def unreadable(label: str, error: Exception) -> InvalidArgumentError:

@@ -11,11 +11,11 @@ from anyio import create_task_group
 
 from replicate_async.core.tasks import run_within
 from replicate_async.errors import InvalidArgumentError, ReplicateError
-from replicate_async.files.contents import source_of
 from replicate_async.files.inputs import (
     LARGEST_DATA_URL,
     LARGEST_FORCED_DATA_URL,
     LARGEST_UPLOAD,
+    LONGEST_FILENAME,
     MAX_IN_DATA_URLS,
     EncodedInput,
     FileSlot,
@@ -23,6 +23,7 @@ from replicate_async.files.inputs import (
 )
 from replicate_async.files.media import describe
 from replicate_async.files.names import shortened
+from replicate_async.files.source_of import source_of
 from replicate_async.files.sources import FileHead, Source
 from replicate_async.schemas import File
 
@@ -30,8 +31,6 @@ CONCURRENCY: Final = 4
 """Uploads of one input at a time."""
 DELETE_WITHIN: Final = 5.0
 """Seconds that deleting uploads may take."""
-LONGEST_FILENAME: Final = 255
-"""Bytes of UTF-8."""
 
 _INLINE_LIMIT: Final = {"auto": LARGEST_DATA_URL, "data-url": LARGEST_FORCED_DATA_URL, "upload": -1}
 

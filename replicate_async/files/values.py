@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
 from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeAlias, cast
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from replicate_async.core.endpoint import exact
 
 _LONGEST_INTEGER: Final = 300
 """Digits of a `Decimal` that is sent as an integer."""
+_LONGEST_REASON: Final = 200
 _FILES: Final = "give a file as bytes, a Path, an open file or an async iterator of bytes"
 _MISSING: Final = "; write None, or leave it out."
 
@@ -179,7 +179,7 @@ def _decimal(value: Decimal) -> object:
     return int(value)
 
 
-def _fraction(value: Fraction) -> object:
+def _fraction(value: numbers.Rational) -> object:
     return value.numerator if value.denominator == 1 else float(value)
 
 
@@ -243,7 +243,6 @@ _BY_NAME: Final[Mapping[str, Callable[[Any], object]]] = {
 }
 _BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (Decimal, _decimal),
-    (Fraction, _fraction),
     (timedelta, _DURATION),
     (date, _iso_format),
     (time, _iso_format),
@@ -251,7 +250,18 @@ _BY_CLASS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (UserString, str),
     (msgspec.Raw, msgspec.json.decode),
     (numbers.Integral, int),
+    (numbers.Rational, _fraction),
     (numbers.Real, float),
 )
 _METHODS: Final = ("tolist", "to_list", "to_pylist", "as_py")
 """Methods that return plain values: NumPy, PyTorch, pandas and array; Polars; PyArrow (two)."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the type and the message of *error* in one line, cut if it is long."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - a broken __str__ of the caller's own exception
+        text = ""
+    text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw
 
 from replicate_async.context import ClientContext
 from replicate_async.core.hooks import RequestHooks
+from replicate_async.core.poll import Poll
 from replicate_async.core.problem import blames_version
 from replicate_async.errors import NotFoundError, UnprocessableEntityError
+from replicate_async.files.file_source import FileSource
 from replicate_async.files.find import output_shape
-from replicate_async.files.output import FileSource
+from replicate_async.files.opener import FileOpener
 from replicate_async.refs import ModelRef, VersionRef
 from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_request import PredictionRequest
@@ -27,10 +30,12 @@ from replicate_async.resources.endpoints import (
     PREDICTIONS_GET,
     PREDICTIONS_LIST_RAW,
 )
-from replicate_async.runs.streaming.reader import StreamDeps
 from replicate_async.runs.waiting.run_api import RunApi
 from replicate_async.runs.waiting.watch import PredictionWaits
 from replicate_async.schemas import ListPredictions, Page, Prediction, Training, Version
+
+if TYPE_CHECKING:
+    from replicate_async.runs.streaming.stream import OnExit, Stream
 
 AnyRun = TypeVar("AnyRun", Prediction, Training)
 
@@ -38,7 +43,7 @@ AnyRun = TypeVar("AnyRun", Prediction, Training)
 class PredictionCalls:
     """The requests about predictions of one client, and what waits, streams and files need."""
 
-    __slots__ = ("context", "files", "stream_deps", "waits")
+    __slots__ = ("context", "files", "waits")
 
     def __init__(self, context: ClientContext) -> None:
         self.context: ClientContext = context
@@ -46,15 +51,7 @@ class PredictionCalls:
             context.tracker,
             RunApi("prediction", Prediction, self._poll, self._page, context.redact, windowed=True),
         )
-        self.files: FileSource = FileSource(context.open_file, self.get, context.base)
-        self.stream_deps: StreamDeps = StreamDeps(
-            context.open_stream,
-            self.get,
-            self.cancel,
-            self.waits,
-            self.files,
-            context.redact,
-        )
+        self.files: FileSource = FileSource(FileOpener(context.open_file, self.get), context.base)
 
     def get(self, prediction_id: str) -> Awaitable[Prediction]:
         """Fetch a prediction (predictions.get)."""
@@ -105,6 +102,40 @@ class PredictionCalls:
         if answer.status != "starting" and answer.done:
             self.context.tracker.record_end(answer)
         return answer
+
+    def stream(
+        self,
+        run: Callable[[], Awaitable[Prediction]],
+        *,
+        ref: VersionRef | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        on_exit: OnExit,
+        poll: Poll | None,
+        last_event_id: str = "",
+        received: int | None = None,
+    ) -> Stream:
+        """Return the stream of the prediction that *run* creates or fetches, after *prepare*."""
+        from replicate_async.runs.streaming.reader import (  # noqa: PLC0415 - for streams only
+            StreamDeps,
+        )
+        from replicate_async.runs.streaming.stream import (  # noqa: PLC0415 - for streams only
+            Stream,
+            check_on_exit,
+        )
+
+        context = self.context
+        return Stream(
+            StreamDeps(
+                context.open_stream, self.get, self.cancel, self.waits, self.files, context.redact
+            ),
+            run,
+            prepare=prepare,
+            start_span=partial(context.start_span, ref, is_stream=True),
+            on_exit=check_on_exit(on_exit),
+            last_event_id=last_event_id,
+            received=received,
+            poll=poll,
+        )
 
     async def _create(
         self, ref: VersionRef, request: PredictionRequest, *, look_up: bool

@@ -13,7 +13,6 @@ from replicate_async.errors import (
     UnprocessableEntityError,
 )
 from replicate_async.files.inputs import FileEncoding, encode_input
-from replicate_async.files.uploads import delete_quietly, send_files
 from replicate_async.files.values import Record
 from replicate_async.resources._options import check_choice
 from replicate_async.resources._uploads import Uploads
@@ -65,6 +64,8 @@ class PreparedInput:
     async def send(self) -> None:
         """Send the files that are not sent yet."""
         if self._encoded.slots:
+            from replicate_async.files.uploads import send_files  # noqa: PLC0415 - for files only
+
             self._sent += await send_files(self._encoded, self._uploads)
 
     def explain(self, error: ReplicateError) -> None:
@@ -75,7 +76,10 @@ class PreparedInput:
     async def delete_uploads(self) -> None:
         """Delete the uploads, within a few seconds; a failure is ignored."""
         sent, self._sent = self._sent, []
-        await delete_quietly(self._uploads, sent)
+        if sent:
+            from replicate_async.files.uploads import delete_quietly  # noqa: PLC0415 - as above
+
+            await delete_quietly(self._uploads, sent)
 
     @asynccontextmanager
     async def sent(self, *, delete: bool) -> AsyncGenerator[None]:

@@ -8,7 +8,6 @@ names with every argument and its default, which is what an editor shows.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from replicate_async.core.poll import Poll
@@ -21,7 +20,6 @@ from replicate_async.resources._running import check_type, output_type_of, run_p
 from replicate_async.resources._target import target_of
 from replicate_async.runs.repeats import check_retries
 from replicate_async.runs.run import cancel_after_hint, sync_wait_hint, sync_wait_within
-from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.waiting.wait_options import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from replicate_async.runs.batch.keys import Key, Match
     from replicate_async.runs.batch.options import BatchTimeouts, OnError
     from replicate_async.runs.batch.results import BatchProgress, BatchResult, ItemInput
+    from replicate_async.runs.streaming.stream import OnExit, Stream
 
     InputT = TypeVar("InputT")
     OutputT = TypeVar("OutputT")
@@ -263,12 +262,11 @@ class RunMethods:
             file_encoding=file_encoding,
             contract=target.contract,
         )
-        return Stream(
-            self._calls.stream_deps,
+        return self._calls.stream(
             lambda: self._calls.create(target.ref, request),
+            ref=target.ref,
             prepare=request.input.send,
-            start_span=partial(self._calls.context.start_span, target.ref, is_stream=True),
-            on_exit=check_on_exit(on_exit),
+            on_exit=on_exit,
             poll=poll,
         )
 

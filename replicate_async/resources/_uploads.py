@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from replicate_async.context import ClientContext
 from replicate_async.core.multipart import Multipart, Part
-from replicate_async.files.sources import Source
 from replicate_async.resources.endpoints import (
     FILES_CREATE,
     FILES_CREATE_REPEATABLE,
     FILES_DELETE,
 )
 from replicate_async.schemas import File
+
+if TYPE_CHECKING:
+    from replicate_async.files.sources import Source
 
 _SLOWEST_UPLOAD: Final = 200_000
 """Bytes a second; the API is silent while an upload is on its way to it."""

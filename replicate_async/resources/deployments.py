@@ -24,7 +24,6 @@ from replicate_async.resources.endpoints import (
     DEPLOYMENTS_LIST,
     DEPLOYMENTS_UPDATE,
 )
-from replicate_async.runs.streaming.stream import Stream
 from replicate_async.runs.waiting.wait_options import OnUpdate
 from replicate_async.schemas import (
     CreateDeployment,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     )
     from replicate_async.runs.batch.batch import Batch
     from replicate_async.runs.batch.results import ItemInput
+    from replicate_async.runs.streaming.stream import Stream
 
     InputT = TypeVar("InputT")
     OutputT = TypeVar("OutputT")

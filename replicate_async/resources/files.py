@@ -10,10 +10,13 @@ import msgspec
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.multipart import Part
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.contents import FileContent, source_of
-from replicate_async.files.inputs import LARGEST_UPLOAD, encode_json, is_record
-from replicate_async.files.media import describe
-from replicate_async.files.uploads import LONGEST_FILENAME, sendable_name
+from replicate_async.files.contents import FileContent
+from replicate_async.files.inputs import (
+    LARGEST_UPLOAD,
+    LONGEST_FILENAME,
+    encode_json,
+    is_record,
+)
 from replicate_async.files.values import Record
 from replicate_async.resources._base import Resource
 from replicate_async.resources._paginator import Paginator
@@ -64,6 +67,10 @@ class Files(Resource):
             InvalidArgumentError: The content cannot be read, or is larger than *max_size*.
             ContentTooLargeError: The API refuses the size.
         """
+        from replicate_async.files.media import describe  # noqa: PLC0415 - for files only
+        from replicate_async.files.source_of import source_of  # noqa: PLC0415 - for files only
+        from replicate_async.files.uploads import sendable_name  # noqa: PLC0415 - for files only
+
         if filename:
             _check_filename(filename)
         if type:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.resources._base import Resource, run_id
-from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
 from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_calls import PredictionCalls
@@ -23,7 +21,6 @@ from replicate_async.resources.endpoints import (
     PREDICTIONS_GET,
     PREDICTIONS_LIST,
 )
-from replicate_async.runs.streaming.stream import OnExit, Stream, check_on_exit
 from replicate_async.runs.waiting.wait_options import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
@@ -33,12 +30,13 @@ from replicate_async.runs.waiting.wait_options import (
 from replicate_async.runs.waiting.watch import RunUpdates
 from replicate_async.schemas import ListPredictions, Prediction, WebhookEvent
 from replicate_async.typed import TypedModel
-from replicate_async.webhooks import Headers, Secret
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from replicate_async.resources._arguments import CreateArguments
+    from replicate_async.runs.streaming.stream import OnExit, Stream
+    from replicate_async.webhooks import Headers, Secret
 
 InputT = TypeVar("InputT")
 
@@ -258,6 +256,10 @@ class Predictions(Resource):
         Raises:
             WebhookVerificationError: The request is not signed with the secret; no wait is woken.
         """
+        from replicate_async.resources._handle_webhook import (  # noqa: PLC0415 - for webhooks only
+            handle_webhook,
+        )
+
         return await handle_webhook(self._context, body, headers, secret, Prediction)
 
     def stream(
@@ -296,11 +298,9 @@ class Predictions(Resource):
         async def known() -> Prediction:
             return await self.get(prediction_id) if isinstance(prediction, str) else prediction
 
-        return Stream(
-            self._calls.stream_deps,
+        return self._calls.stream(
             known,
-            start_span=partial(self._context.start_span, None, is_stream=True),
-            on_exit=check_on_exit(on_exit),
+            on_exit=on_exit,
             last_event_id=last_event_id or "",
             received=received,
             poll=poll,

@@ -15,7 +15,6 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_model
 from replicate_async.resources._base import Resource, run_id
-from replicate_async.resources._handle_webhook import handle_webhook
 from replicate_async.resources._options import check_events, check_webhook
 from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_calls import PredictionCalls
@@ -38,12 +37,12 @@ from replicate_async.runs.waiting.wait_options import (
 from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from replicate_async.schemas import CreateTraining, Page, Training, WebhookEvent
 from replicate_async.typed import TypedModel
-from replicate_async.webhooks import Headers, Secret
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from replicate_async.resources._arguments import TrainingArguments
+    from replicate_async.webhooks import Headers, Secret
 
 
 class Trainings(Resource):
@@ -239,6 +238,10 @@ class Trainings(Resource):
         Raises:
             WebhookVerificationError: The request is not signed with the secret; no wait is woken.
         """
+        from replicate_async.resources._handle_webhook import (  # noqa: PLC0415 - for webhooks only
+            handle_webhook,
+        )
+
         return await handle_webhook(self._context, body, headers, secret, Training)
 
     async def _page(self, _after: datetime | None, _before: datetime | None) -> Page[Raw]:

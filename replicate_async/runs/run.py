@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import ceil, inf
 from typing import Final
-
-import anyio
 
 from replicate_async.core.durations import Durations
 from replicate_async.core.tasks import run_within
@@ -180,6 +179,10 @@ def cancel_after_hint() -> int | None:
     None without a deadline, and for one that the API does not take (more than 24 hours). Deadlines
     of `asyncio.timeout` are invisible here.
     """
+    if "anyio" not in sys.modules:  # it takes 10 ms to import; until then there is no scope
+        return None
+    import anyio  # noqa: PLC0415 - see above
+
     deadline = anyio.current_effective_deadline()
     if deadline in (-inf, inf):
         return None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from replicate_async.core.tasks import run_within, wait_uncancelled
+from replicate_async.runs.run import cancel_after_hint
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
 
@@ -138,3 +140,17 @@ async def test_a_cancel_goes_before_what_the_work_comes_to(
     del task
     gc.collect()
     assert complaints == []
+
+
+async def test_a_program_without_anyio_has_no_scopes_and_the_same_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "anyio")
+    future = asyncio.ensure_future(answer(10))
+
+    task = await cancelled_at(1, wait_uncancelled(future))
+
+    assert task.cancelled()
+    assert future.result() == "done"
+    assert cancel_after_hint() is None
+    assert "anyio" not in sys.modules

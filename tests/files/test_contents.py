@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from replicate_async import File, InvalidArgumentError, Replicate
-from replicate_async.files.contents import source_of
 from replicate_async.files.readers import CHUNK_SIZE
+from replicate_async.files.source_of import source_of
 from replicate_async.files.sources import Source
 from replicate_async.local import InputFile, LocalReplicate
 

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from replicate_async import InvalidArgumentError
-from replicate_async.files.contents import source_of
 from replicate_async.files.readers import CHUNK_SIZE
+from replicate_async.files.source_of import source_of
 from replicate_async.files.sources import Source
 from replicate_async.files.uploads import sendable_name
 

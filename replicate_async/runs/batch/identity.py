@@ -8,9 +8,10 @@ from typing import Final, cast
 import msgspec
 
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.files.contents import FilePlaceholder, source_of
+from replicate_async.files.contents import FilePlaceholder
 from replicate_async.files.inputs import FileSlot, canonical_input
 from replicate_async.files.output import FileOutput
+from replicate_async.files.source_of import source_of
 from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import File

@@ -11,8 +11,7 @@ from typing import Final, Literal, TypeAlias, cast
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.files.inputs import field_of, is_record
-from replicate_async.files.readers import reason_of
-from replicate_async.files.values import scalar
+from replicate_async.files.values import reason_of, scalar
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.results import ItemInput

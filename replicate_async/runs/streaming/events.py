@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from replicate_async.core.sse import Event
-from replicate_async.files.output import FileOutput
+
+if TYPE_CHECKING:
+    from replicate_async.files.output import FileOutput
 
 
 class _Event(Struct, frozen=True, gc=False):

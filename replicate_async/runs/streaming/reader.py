@@ -20,8 +20,8 @@ from replicate_async.errors import (
     StreamResponseError,
     prediction_error,
 )
+from replicate_async.files.file_source import FileSource
 from replicate_async.files.find import is_file_url, is_url
-from replicate_async.files.output import FileSource
 from replicate_async.runs.streaming.connection import ByteStream, EventSource, Open
 from replicate_async.runs.streaming.event_batch import EventBatch, MixedBatch, OutputBatch
 from replicate_async.runs.streaming.events import (

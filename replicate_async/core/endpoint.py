@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from functools import cached_property
 from numbers import Integral, Real
@@ -75,8 +74,7 @@ _EXACT: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
 _ENCODE: Final = msgspec.json.Encoder(enc_hook=exact)
 
 
-@dataclass(frozen=True)
-class Endpoint(Generic[R]):
+class Endpoint(msgspec.Struct, Generic[R], frozen=True, dict=True):
     """One operation of the API."""
 
     method: Method
@@ -84,7 +82,6 @@ class Endpoint(Generic[R]):
     """Path template below ``/v1``, such as ``/predictions/{prediction_id}``."""
     returns: type[R]
     """Type of the answer's body; `str` is text, `bytes` a file, ``type(None)`` no body."""
-    _: KW_ONLY
     takes: type | None = None
     """Type of the request's body; `str` is plain text."""
     query: type[msgspec.Struct] | None = None

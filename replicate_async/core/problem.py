@@ -11,7 +11,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple, TypeGuard
@@ -66,8 +65,7 @@ class InvalidField(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """The content of an error answer."""
 
     status: int

@@ -10,7 +10,6 @@ The functions are pure: the caller passes the jitter, and sleeps.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -28,8 +27,7 @@ THROTTLING_COST: Final = 5
 _SPREAD: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """How an attempt failed.
 
     *retry_after* is the wait in seconds that the server asked for, if it did; *throttled* is true

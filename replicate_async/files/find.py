@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
+
+from msgspec import Struct, field
 
 from replicate_async.core.origin import Base, origin_of
 from replicate_async.files.data_url import is_base64
@@ -18,8 +19,7 @@ _LONGEST_CHAIN: Final = 8
 _SCHEMES: Final = ("https://", "http://", "data:")
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """The places of files in the output of a model, from its schema.
 
     `parts` has the shapes of properties by name, and the shape of list items under None.

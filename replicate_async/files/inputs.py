@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, MappingView, Reversible, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache, partial
 from math import isfinite
@@ -58,15 +57,14 @@ _TEXTS: Final[frozenset[type]] = frozenset({str})
 _FLOATS: Final[frozenset[type]] = frozenset({float})
 
 
-@dataclass(slots=True, eq=False)
-class FileSlot:
+class FileSlot(msgspec.Struct, eq=False):
     """A file in an input that waits to be sent: its value, its place, and the URL it will get."""
 
     value: object
     place: str
     """Where in the input the file is, or is first, such as ``input["image"]``."""
     url: str = ""
-    _holders: list[tuple[Any, object]] = field(default_factory=list["tuple[Any, object]"])
+    _holders: list[tuple[Any, object]] = msgspec.field(default_factory=list["tuple[Any, object]"])
 
     def held_by(self, container: dict[str, Any] | list[object], key: object) -> None:
         """Note that ``container[key]`` is this slot."""
@@ -78,8 +76,7 @@ class FileSlot:
             container[key] = self.url
 
 
-@dataclass(slots=True, eq=False)
-class EncodedInput:
+class EncodedInput(msgspec.Struct, eq=False):
     """An input as the API takes it, with slots in the places of files that are not sent yet."""
 
     values: dict[str, Any]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from replicate_async.core.endpoint import Endpoint
 from replicate_async.schemas import (

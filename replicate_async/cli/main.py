@@ -13,7 +13,13 @@ from contextlib import suppress
 from itertools import filterfalse
 from typing import Any, Final
 
-from cyclopts import CycloptsError, UnknownCommandError, UnknownOptionError
+from cyclopts import (
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from replicate_async.cli.app import build
 from replicate_async.cli.console import note
@@ -132,16 +138,25 @@ def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:
             "REPLICATE_API_TOKEN instead."
         )
     said = str(error).rstrip(".")
-    if isinstance(error, UnknownOptionError):
+    unknown = (error.unused_tokens or [""])[0]
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        name = name if name.startswith("-") else name.upper()
+        said = f"{name} needs a value" if name in arguments else f"{name} is missing"
+    elif isinstance(error, UnusedCliTokensError):
+        said = f'There is one argument too many: "{unknown}"'
+    elif isinstance(error, UnknownOptionError):
         said = said.partition("=")[0]
         short = re.match(r"Unknown option: -[^-]", said)  # "-tTOKEN" is one argument
         said = short[0] if short else said
     elif isinstance(error, UnknownCommandError):
-        unknown = (error.unused_tokens or [""])[0]
         said = said.replace(f'"{unknown}"', f'"{_name_in(unknown)}"')
+        if str(error).endswith("..."):  # of more commands, cyclopts lists the first eight
+            said = said.partition(" Available commands")[0].removesuffix(".")
         if unknown.startswith("-"):
             said = f"Unknown option: {_name_in(unknown)}"
-    return f"{said}; see 'replicate-async --help'."
+    command = " ".join(("replicate-async", *(error.command_chain or ())))
+    return f"{said}{' See' if said.endswith('?') else '; see'} '{command} --help'."
 
 
 def _name_in(argument: str) -> str:

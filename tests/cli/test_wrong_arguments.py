@@ -51,6 +51,25 @@ async def test_a_wrong_argument_is_a_usage_error(arguments: tuple[str, ...], sai
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ("rnu", 'Unknown command "rnu". Did you mean "run"? See \'replicate-async --help\'.'),
+        ("predictions show", 'Unknown command "show". Available commands: list, get, cancel; see '),
+        ("run", "MODEL is missing; see 'replicate-async run --help'."),
+        ("run a/b --retries", "--retries needs a value; see"),
+        ("run a/b --wiat=3", "Unknown option: --wiat; see 'replicate-async run --help'."),
+        ("batch a/b", "--input is missing; see 'replicate-async batch --help'."),
+        ("predictions get a b", 'There is one argument too many: "b"; see '),
+    ],
+)
+async def test_a_command_that_cannot_be_read_names_its_own_help(arguments: str, said: str) -> None:
+    ran = await run(*arguments.split())
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         (("--retries", "101"), "retries=101 is out of range"),
         (("--match", "key"), 'match="key" needs key='),
         (("--save-files", "in.jsonl"), '"in.jsonl" is a file'),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 from itertools import count
 from pathlib import Path
-from typing import Final
 
 from replicate_async.files.names import item_name, numbered, split
 from replicate_async.files.save_all import save_all
-
-_CHUNK: Final = 1 << 20
 
 
 async def save_item(output: object, folder: Path, key: str) -> list[Path]:
@@ -45,13 +43,9 @@ def _own(path: Path, wanted: str) -> Path:
 
 
 def _same_bytes(one: Path, other: Path) -> bool:
+    filecmp.clear_cache()  # it knows files by size and time
     try:
-        if one.is_symlink() or one.samefile(other) or one.stat().st_size != other.stat().st_size:
-            return False
-        with one.open("rb") as left, other.open("rb") as right:
-            while (chunk := left.read(_CHUNK)) == right.read(_CHUNK):
-                if not chunk:
-                    return True
-    except OSError:
-        pass  # not there any more, or not readable: it is not known to be the same
-    return False
+        is_other = not one.is_symlink() and not one.samefile(other)
+        return is_other and filecmp.cmp(one, other, shallow=False)
+    except OSError:  # not there any more, or not readable: it is not known to be the same
+        return False

@@ -7,9 +7,9 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, Literal, cast
+from typing import IO, Any, Final, Literal
 
 import msgspec
 
@@ -21,34 +21,15 @@ from replicate_async.runs.batch.result_codec import NULL, StoredResult, read_sto
 
 Format = Literal["jsonl", "csv", "parquet"]
 
+COLUMNS: Final[tuple[str, ...]] = (
+    "key", "index", "state", "status", "output", "error", "value", "prediction_id", "files",
+    "attempts", "predict_seconds", "created_at", "started_at", "completed_at",
+)  # fmt: skip
+_TYPES: Final = {"index": "int64", "attempts": "int64", "predict_seconds": "float64"}
+"""The types in Parquet of columns that are no text."""
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One input of a batch, as it is exported: a line of JSON, or a row.
-
-    ``status`` is the prediction's, None until it has ended; ``state`` is how far the batch came
-    with it; ``value`` is what ``finish`` returned. In CSV and Parquet, an output, error or value
-    that is not a string is JSON; a list that is one text in chunks by the model's schema is that
-    text.
-    """
-
-    key: str
-    index: int
-    state: State
-    status: str | None
-    output: msgspec.Raw
-    error: msgspec.Raw
-    value: msgspec.Raw
-    prediction_id: str | None
-    files: list[str]
-    attempts: int
-    predict_seconds: float | None
-    created_at: str | None
-    started_at: str | None
-    completed_at: str | None
-
-
-COLUMNS: Final = Record.__struct_fields__
-_PLAIN: Final = msgspec.json.Encoder().encode
+Row = dict[str, Any]
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def export(
@@ -59,6 +40,11 @@ def export(
     state: State | None = None,
 ) -> int:
     """Write the inputs of a *journal* to *out* in index order, and return how many they are.
+
+    ``status`` is the prediction's, None until it has ended; ``state`` is how far the batch came
+    with it; ``value`` is what ``finish`` returned. In CSV and Parquet, an output, error or value
+    that is not a string is JSON; a list that is one text in chunks by the model's schema is that
+    text.
 
     *out* is a path, which gets the whole table or is left as it was, or a file that is open for
     bytes. The batch may be running; with *state* there are only the inputs of that state.
@@ -75,10 +61,10 @@ def export(
         raise InvalidArgumentError(f"the table would replace the journal {out}: give another path.")
     written = 0
 
-    def pages() -> Iterator[list[Record]]:
+    def pages() -> Iterator[list[Row]]:
         nonlocal written
         for entries in read(journal, state):
-            yield [_record(entry, as_cells=format != "jsonl") for entry in entries]
+            yield [_row(entry, as_cells=format != "jsonl") for entry in entries]
             written += len(entries)
 
     with _target(out) as file:
@@ -86,47 +72,50 @@ def export(
     return written
 
 
-def _record(entry: Entry, *, as_cells: bool) -> Record:
+def _row(entry: Entry, *, as_cells: bool) -> Row:
+    """Return the row of an input, with the stored JSON as it is, or as texts and numbers."""
     result = StoredResult() if entry.result is None else read_stored(entry.result)
-    output = result.output
-    if as_cells and result.batch.is_text:
-        output = msgspec.Raw(_PLAIN(as_text(msgspec.json.decode(output), joined=True)))
-    return Record(
-        key=entry.key,
-        index=entry.index,
-        state=entry.state,
-        status=result.status,
-        output=output,
-        error=result.error,
-        value=NULL if entry.value is None else msgspec.Raw(entry.value),
-        prediction_id=entry.prediction_id,
-        files=result.batch.files,
-        attempts=entry.attempt,
-        predict_seconds=result.predict_seconds,
-        created_at=result.created_at,
-        started_at=result.started_at,
-        completed_at=result.completed_at,
-    )
+    row: Row = {
+        "key": entry.key,
+        "index": entry.index,
+        "state": entry.state,
+        "status": result.status,
+        "output": result.output,
+        "error": result.error,
+        "value": NULL if entry.value is None else msgspec.Raw(entry.value),
+        "prediction_id": entry.prediction_id,
+        "files": result.batch.files,
+        "attempts": entry.attempt,
+        "predict_seconds": result.predict_seconds,
+        "created_at": result.created_at,
+        "started_at": result.started_at,
+        "completed_at": result.completed_at,
+    }
+    if as_cells:
+        for name in ("output", "error", "value"):
+            joined = name == "output" and result.batch.is_text
+            row[name] = as_text(msgspec.json.decode(row[name]), joined=joined)
+        row["files"] = as_text(row["files"] or None)
+    return row
 
 
-def _write_jsonl(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
-    for records in pages:
-        for record in records:
-            file.write(_PLAIN(record) + b"\n")
+def _write_jsonl(file: IO[bytes], pages: Iterator[list[Row]]) -> None:
+    for page in pages:
+        file.writelines(_encode(row) + b"\n" for row in page)
 
 
-def _write_csv(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
+def _write_csv(file: IO[bytes], pages: Iterator[list[Row]]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
-        rows = csv.writer(text)
-        rows.writerow(COLUMNS)
-        for records in pages:
-            rows.writerows(map(_cells, records))
+        table: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS)
+        table.writeheader()
+        for page in pages:
+            table.writerows(page)
     finally:
         text.detach()  # the caller closes the file
 
 
-def _write_parquet(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
+def _write_parquet(file: IO[bytes], pages: Iterator[list[Row]]) -> None:
     try:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -135,33 +124,18 @@ def _write_parquet(file: IO[bytes], pages: Iterator[list[Record]]) -> None:
             "Parquet is written with pyarrow, which is not installed: "
             "pip install 'replicate-async[dataframe]' pyarrow, or use jsonl or csv."
         ) from None
-    types = {
-        "index": arrow.int64(),
-        "attempts": arrow.int64(),
-        "predict_seconds": arrow.float64(),
-    }
-    schema = arrow.schema([(name, types.get(name, arrow.string())) for name in COLUMNS])
+    types = [getattr(arrow, _TYPES.get(name, "string"))() for name in COLUMNS]
+    schema = arrow.schema(list(zip(COLUMNS, types, strict=True)))
     with parquet.ParquetWriter(file, schema) as writer:
-        for records in pages:
-            rows = [dict(zip(COLUMNS, _cells(record), strict=True)) for record in records]
-            writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
+        for page in pages:
+            writer.write_table(arrow.Table.from_pylist(page, schema=schema))
 
 
-_WRITERS: Final[dict[str, Callable[[IO[bytes], Iterator[list[Record]]], None]]] = {
+_WRITERS: Final[dict[str, Callable[[IO[bytes], Iterator[list[Row]]], None]]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "parquet": _write_parquet,
 }
-
-
-def _cells(record: Record) -> list[object]:
-    return [_cell(value) for value in msgspec.structs.astuple(record)]
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, msgspec.Raw):
-        return as_text(msgspec.json.decode(value))
-    return as_text(cast("list[object]", value) or None) if isinstance(value, list) else value
 
 
 @contextmanager
@@ -178,7 +152,5 @@ def _target(out: str | os.PathLike[str] | IO[bytes]) -> Generator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
+    finally:
+        part.unlink(missing_ok=True)

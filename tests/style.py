@@ -71,8 +71,8 @@ BUDGETS: Final = {
     "files": 2462,
     "interface": 2167,
     "local": 5630,
-    "resources": 2451,
-    "runs": 5531,
+    "resources": 2457,
+    "runs": 5483,
     "transport": 1378,
     "typed.py": 168,
 }

@@ -48,7 +48,7 @@ from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import JournalHeader
-from replicate_async.runs.batch.journal.resolve import resolve_absent, resolve_found
+from replicate_async.runs.batch.journal.resolve import resolve
 from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.options import BatchOptions, OnError
 from replicate_async.runs.batch.results import ItemInput
@@ -185,11 +185,17 @@ async def resolve_item(
         raise InvalidArgumentError(
             "give either prediction= or absent=True: what became of the create."
         )
-    if prediction is None:
-        await resolve_absent(path, key)
-        return
-    found = prediction.id if isinstance(prediction, Prediction) else prediction
-    await resolve_found(path, key, found, calls.get)
+    made = None
+    if prediction is not None:
+        made_id = prediction.id if isinstance(prediction, Prediction) else prediction
+        try:
+            made = await calls.get(made_id)
+        except NotFoundError:
+            raise InvalidArgumentError(
+                f"there is no prediction {made_id!r}, or this token may not see it: copy its id "
+                "from https://replicate.com/predictions."
+            ) from None
+    await resolve(path, key, made)
 
 
 class _WrittenAt(RequestHooks):

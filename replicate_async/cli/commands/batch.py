@@ -45,7 +45,7 @@ from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.journal.entry import State
 from replicate_async.runs.batch.journal.export import Format, export
 from replicate_async.runs.batch.journal.reader import status
-from replicate_async.runs.batch.journal.resolve import resolve_absent
+from replicate_async.runs.batch.journal.resolve import resolve
 
 app: App = App(name="batch")
 
@@ -336,7 +336,7 @@ async def batch_resolve(
         raise UsageError("Give either --prediction ID or --absent.")
     try:
         if prediction is None:
-            await resolve_absent(journal, key)
+            await resolve(journal, key, None)
             note(f"{key}: the next run creates it.")
             return
         async with connect(options) as client:

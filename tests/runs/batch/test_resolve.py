@@ -96,6 +96,8 @@ async def test_resolving_a_decided_item_is_refused(journal: Path) -> None:
     first, second, done = await undecided(api, journal)
     other = api.make({"n": 0})
     other.shown = {"model": "acme/other"}
+    deployed = api.make({"n": 0})
+    deployed.shown = {"deployment": "acme/prod"}
     async with api.server() as server, client_of(server.url) as client:
         before = await states(journal)
         cases: list[tuple[str, dict[str, Any], str]] = [
@@ -105,6 +107,7 @@ async def test_resolving_a_decided_item_is_refused(journal: Path) -> None:
             (first, {"prediction": api.made[2].id}, f"belongs to {done!r}"),
             (first, {"prediction": "nope"}, "there is no prediction 'nope'"),
             (first, {"prediction": other.id}, "is one of acme/other"),
+            (first, {"prediction": deployed.id}, "is one of acme/prod"),
             (first, {"prediction": ""}, "prediction"),
             (first, {}, "either prediction= or absent=True"),
             (first, {"prediction": "p", "absent": True}, "either prediction= or absent=True"),

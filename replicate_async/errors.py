@@ -550,7 +550,8 @@ def ambiguous_connection_error(error: APIConnectionError, operation: str) -> Amb
     """Return the error for a create *operation* whose answer *error* kept away."""
     timed_out = isinstance(error, APITimeoutError)
     cls = AmbiguousTimeoutError if timed_out else AmbiguousConnectionError
-    return cls(f"{operation}: {error} {AMBIGUOUS_ADVICE}")
+    said = str(error).replace("; try again.", ".")  # not a create
+    return cls(f"{operation}: {said} {AMBIGUOUS_ADVICE}")
 
 
 _AMBIGUOUS: dict[type[APIStatusError], type[APIStatusError]] = {

@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from replicate_async.errors import InvalidArgumentError
+from replicate_async.interface.refusal import near
+from replicate_async.resources.endpoints import ENDPOINTS
+
 MARK: Final = "replicate-local-fault"
 EVERYTHING: Final = "*"
 PROBLEM_JSON: Final = "application/problem+json"
+_OPERATIONS: Final = (*ENDPOINTS, "streams", "delivery", EVERYTHING)
 
 
 @dataclass
@@ -95,7 +100,16 @@ class Faults:
             reset: Whether the connection is reset rather than closed.
             perform: Whether the operation is carried out; unless given, it is when the answer is
                 cut, and is not when it is replaced.
+
+        Raises:
+            InvalidArgumentError: There is no such operation.
         """
+        if operation not in _OPERATIONS:
+            meant = near(operation, _OPERATIONS) or "predictions.create"
+            raise InvalidArgumentError(
+                f'operation={operation!r} is unknown; give an operationId such as "{meant}", or '
+                '"streams", "delivery" or "*".'
+            )
         fault = Fault(
             operation=operation,
             left=times,

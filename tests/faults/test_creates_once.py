@@ -105,6 +105,7 @@ async def test_a_create_whose_answer_is_lost_is_not_sent_again(name: str, failur
 
         assert (server.creations, len(server.connections)) == (1, 1), point
         assert found.error.may_have_been_created
+        assert "try again" not in str(found.error), point
         assert isinstance(found.error.sent_at, datetime)
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from replicate_async import InvalidArgumentError
 from tests.local.wire import Wire, header
 
 pytestmark = pytest.mark.anyio
@@ -139,3 +140,8 @@ async def test_faults_can_be_cleared(wire: Wire) -> None:
     wire.server.faults.clear()
 
     assert (await wire.ask("GET", "/account")).status == 200
+
+
+async def test_an_unknown_operation_is_refused_and_the_nearest_named(wire: Wire) -> None:
+    with pytest.raises(InvalidArgumentError, match=r'is unknown; give .* "predictions\.create"'):
+        wire.server.faults.add("predictions.crate", status=503)

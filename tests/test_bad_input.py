@@ -27,7 +27,7 @@ DEADLINE: Final = (
     "is not between 5 seconds and 24 hours; give seconds, a timedelta, or a string such as "
     '"90s", "5m" or "1h30m".'
 )
-WEBHOOK: Final = "which cannot be called; it must be an absolute https:// URL."
+WEBHOOK: Final = "it must be an absolute https:// URL, which the API can call."
 EVENTS: Final = "is not a list of start, output, logs, completed."
 SHOWN: Final = "give it as the API shows it."
 
@@ -220,15 +220,15 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     (
         create(webhook="http://example.com/hook?secret=hush"),
-        f"webhook is a URL of http://example.com, {WEBHOOK}",
+        f"webhook= begins with http://example.com; {WEBHOOK}",
     ),
-    (create(webhook="ftp://example.com"), f"webhook is a URL of ftp://example.com, {WEBHOOK}"),
-    (create(webhook=""), f"webhook is no whole URL, {WEBHOOK}"),
-    (create(webhook="/hook"), f"webhook is no whole URL, {WEBHOOK}"),
-    (create(webhook="https://"), f"webhook is no whole URL, {WEBHOOK}"),
-    (create(webhook="https://[::1"), f"webhook is no whole URL, {WEBHOOK}"),
-    (create(webhook="https://example.com/\n"), f"webhook is no whole URL, {WEBHOOK}"),
-    (create(webhook=5), f"webhook is no whole URL, {WEBHOOK}"),
+    (create(webhook="ftp://example.com"), f"webhook= begins with ftp://example.com; {WEBHOOK}"),
+    (create(webhook=""), f"webhook= is not a whole URL; {WEBHOOK}"),
+    (create(webhook="/hook"), f"webhook= is not a whole URL; {WEBHOOK}"),
+    (create(webhook="https://"), f"webhook= is not a whole URL; {WEBHOOK}"),
+    (create(webhook="https://[::1"), f"webhook= is not a whole URL; {WEBHOOK}"),
+    (create(webhook="https://example.com/\n"), f"webhook= is not a whole URL; {WEBHOOK}"),
+    (create(webhook=5), f"webhook= is not a whole URL; {WEBHOOK}"),
     (create(webhook_events_filter="start"), f"webhook_events_filter='start' {EVENTS}"),
     (create(webhook_events_filter=["begin"]), f"webhook_events_filter=['begin'] {EVENTS}"),
     (create(webhook_events_filter=5), f"webhook_events_filter=5 {EVENTS}"),
@@ -244,7 +244,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         lambda c: c.stream("acme/echo", {}, on_exit="stop").__aenter__(),
         'on_exit=\'stop\' must be "cancel" or "continue".',
     ),
-    (lambda c: c.stream("acme/echo", {}, webhook="x").__aenter__(), f"no whole URL, {WEBHOOK}"),
+    (lambda c: c.stream("acme/echo", {}, webhook="x").__aenter__(), f"not a whole URL; {WEBHOOK}"),
     (lambda c: c.run("acme/echo", {}, wait=0), f"wait=0 {WAIT}"),
     (
         lambda c: c.run("acme/echo", {}, type="str"),
@@ -264,8 +264,8 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         "input has the key 1; keys must be strings.",
     ),
     (given([{"b": {1: 2}}]), 'input["value"][0]["b"] has the key 1; keys must be strings.'),
-    (given(math.nan), 'input["value"] is nan, which JSON cannot say.'),
-    (given([1, {"b": -math.inf}]), 'input["value"][1]["b"] is -inf, which JSON cannot say.'),
+    (given(math.nan), 'input["value"] is nan, which JSON cannot hold.'),
+    (given([1, {"b": -math.inf}]), 'input["value"][1]["b"] is -inf, which JSON cannot hold.'),
     (given(Odd()), 'input["value"]: a value of type Odd cannot be sent as JSON; convert it to'),
     (given({"b": [1j]}), 'input["value"]["b"][0]: a value of type complex cannot be sent as JSON;'),
     (given("a\ud800"), "'a\\ud800' is not valid Unicode (surrogates not allowed); decode it"),
@@ -292,7 +292,7 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     ),
     (
         lambda c: c.trainings.create(f"a/b:{VERSION}", destination="a/c", input={"x": math.nan}),
-        'input["x"] is nan, which JSON cannot say.',
+        'input["x"] is nan, which JSON cannot hold.',
     ),
     # Models and deployments.
     (

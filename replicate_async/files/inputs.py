@@ -395,7 +395,7 @@ def _is_plain(items: Iterable[Any]) -> bool:
 def _checked(value: object) -> object:
     """Return a number or a text; raises `UnsendableError` if JSON cannot hold it."""
     if isinstance(value, float) and not isfinite(value):
-        raise UnsendableError(f" is {value}, which JSON cannot say.")
+        raise UnsendableError(f" is {value}, which JSON cannot hold.")
     if isinstance(value, str) and (problem := _bad_text(value)):
         raise UnsendableError(f"={shorten(value)} {problem}")
     return value

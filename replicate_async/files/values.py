@@ -171,7 +171,7 @@ def _refused(value: object, problem: str) -> UnsendableError:
 
 def _decimal(value: Decimal) -> object:
     if not value.is_finite():
-        raise UnsendableError(f" is {value}, which JSON cannot say.")
+        raise UnsendableError(f" is {value}, which JSON cannot hold.")
     if cast("int", value.as_tuple().exponent) < 0:
         return float(value)
     if value.adjusted() > _LONGEST_INTEGER:

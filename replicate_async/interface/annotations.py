@@ -258,7 +258,7 @@ class SchemaBuilder:
         except (TypeError, ValueError):
             wrong = None
         if wrong or wrong is None:
-            reason = wrong[0].description if wrong else "JSON cannot say it"
+            reason = wrong[0].description if wrong else "JSON cannot hold it"
             raise AnnotationError(f"{where}: the default {default!r} does not fit: {reason}")
         return value
 

@@ -134,7 +134,7 @@ def _fitted(default: object, part: Schema, hint: Hint, components: Schema) -> ob
     try:
         refused = check(default, part, components)
     except (OverflowError, UnicodeEncodeError):
-        return None  # a choice that JSON cannot say
+        return None  # a choice that JSON cannot hold
     if refused:
         return None
     for value in (default, _with_integers(default)):

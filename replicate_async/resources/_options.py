@@ -101,9 +101,9 @@ def check_webhook(url: str | None) -> str | None:
     ):
         return url
     # Only scheme and host are shown: the query of a webhook may hold a secret.
-    shown = f"a URL of {parts.scheme}://{host}" if parts is not None and host else "no whole URL"
+    shown = f"begins with {parts.scheme}://{host}" if parts and host else "is not a whole URL"
     raise InvalidArgumentError(
-        f"webhook is {shown}, which cannot be called; it must be an absolute https:// URL."
+        f"webhook= {shown}; it must be an absolute https:// URL, which the API can call."
     )
 
 

@@ -214,8 +214,8 @@ async def test_files_that_cannot_be_checked_are_named(
 
     assert ran.code == 2
     assert ran.err.splitlines() == [
-        f"error: {paths[0]}: is no module of 'replicate-async types'.",
-        f"error: {paths[1]}: is not Python.",
+        f"error: {paths[0]}: not a module that 'replicate-async types' wrote.",
+        f"error: {paths[1]}: not Python.",
         f"error: {paths[2]}: cannot be read: No such file or directory.",
     ]
 

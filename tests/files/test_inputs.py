@@ -200,7 +200,7 @@ def test_text_that_looks_like_a_path_or_a_url_stays_text() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": [1, math.nan]}, 'input["value"]["a"][1] is nan, which JSON cannot say.'),
+        ({"a": [1, math.nan]}, 'input["value"]["a"][1] is nan, which JSON cannot hold.'),
         ([{1: 2}], 'input["value"][0] has the key 1; keys must be strings.'),
         (Shot(1j), 'input["value"]["image"]: a value of type complex cannot be sent as JSON;'),
         (Row(object()), 'input["value"][1]: a value of type object cannot be sent as JSON;'),

@@ -259,7 +259,7 @@ class TestOutputs:
     @pytest.mark.parametrize(
         ("value", "words"),
         [
-            (float("nan"), "nan, which JSON cannot say"),
+            (float("nan"), "nan, which JSON cannot hold"),
             (b"png", "OutputFile"),
             (Secret("hunter2"), "must not hold a Secret"),
         ],

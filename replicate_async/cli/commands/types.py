@@ -199,7 +199,7 @@ def _read_module(path: Path) -> tuple[str, ast.Module]:
     except OSError as error:
         raise CommandError(f"cannot be read: {error.strerror}.") from None
     except (SyntaxError, ValueError, RecursionError):
-        raise CommandError("is not Python.") from None
+        raise CommandError("not Python.") from None
 
 
 async def _is_current(path: Path, sources: _Sources, *, diff: bool) -> bool:
@@ -207,7 +207,7 @@ async def _is_current(path: Path, sources: _Sources, *, diff: bool) -> bool:
     said = ast.get_docstring(old) or ""
     header = Header.read(said)
     if header is None:
-        raise CommandError("is no module of 'replicate-async types'.")
+        raise CommandError("not a module that 'replicate-async types' wrote.")
     ref = _parsed(header.ref)
     found = await sources.find(ref, pinned=False)
     # The description of a model may change at any time; its types are of a version.

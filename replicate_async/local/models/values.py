@@ -142,7 +142,7 @@ async def dump(value: object, run: RunHandle) -> Any:
         return await _save(value, run)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"the model's output holds {value}, which JSON cannot say")
+            raise ValueError(f"the model's output holds {value}, which JSON cannot hold")
         return value
     return await _dump_container(value, run)
 

@@ -97,6 +97,11 @@ class KeyAssigner:
 
     def _own_key(self, item: ItemInput, index: int) -> str:
         value = scalar(self._raw_key(item, index))
+        if value is None and isinstance(self._key, str):
+            raise InvalidArgumentError(
+                f"input {index} has no value in the field {shorten(self._key)}; key= must name a "
+                "field that every input has."
+            )
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise InvalidArgumentError(
                 f"input {index} has the key {shorten(value)}; key= must name a field, or be a "

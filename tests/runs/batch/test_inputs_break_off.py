@@ -102,7 +102,7 @@ def named_by_n(given: Any) -> str:
 UNNAMED: list[tuple[object, dict[str, Any], str]] = [
     ("two", {}, "input 3 is 'two', a str"),
     ({"n": 0}, {"key": "n"}, "input 3 has the key '0', which another has"),
-    ({"m": 0}, {"key": "n"}, "input 3 has the key None"),
+    ({"m": 0}, {"key": "n"}, "input 3 has no value in the field 'n'"),
     ({"m": 0}, {"key": named_by_n}, "'n'"),
 ]
 

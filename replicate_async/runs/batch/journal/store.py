@@ -122,7 +122,9 @@ class Store:
         if before.prediction_id not in (None, entry.prediction_id):
             self._db.execute("INSERT OR IGNORE INTO former VALUES (?)", (before.prediction_id,))
         self._write(msgspec.structs.replace(entry, index=before.index, digest=before.digest))
-        self._db.execute(_WRITE_CONTENTS, (entry.sent, entry.result, entry.value, entry.key))
+        contents = entry.sent, entry.result, entry.value
+        if contents != (before.sent, before.result, before.value):
+            self._db.execute(_WRITE_CONTENTS, (*contents, entry.key))
 
     def take_back(self, intent: Entry) -> None:
         """Reset the entry of a create that was not sent, if this *intent* of it is stored."""

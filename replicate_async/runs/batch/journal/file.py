@@ -25,7 +25,6 @@ from replicate_async.files.part_file import sync_folder
 from replicate_async.runs.batch.journal.entry import FORMAT, JournalHeader
 from replicate_async.runs.batch.journal.lock import Lock
 from replicate_async.runs.batch.journal.store import SCHEMA, DamagedError, Store
-from replicate_async.runs.batch.journal.watch import JournalWatch
 
 APPLICATION: Final = 0x52_41_4A_31
 """The SQLite application ID of a journal: "RAJ1"."""
@@ -50,7 +49,6 @@ class JournalFile:
     def __init__(self, path: Path, header: JournalHeader | None, *, create: bool) -> None:
         """Open the journal at *path*; one that is missing is made with *header* if *create*."""
         self._path = path
-        self._watch: JournalWatch | None = None
         self.broken: JournalError | None = None
         """The error that ended it: no later commit is made."""
         self.lock: Lock | None = None
@@ -72,7 +70,7 @@ class JournalFile:
                 _check_whole(path, db, has_log=has_log)
                 # Writes the log again, whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                self._watch = JournalWatch(path, self.lock)
+                self.lock.watch(path, _log_of(path))
             self._store = Store(db, persistent=self.lock is not None)
             self._opened = opened.pop_all()
         _open_files.add(self)
@@ -90,8 +88,8 @@ class JournalFile:
     def _commit(self, works: Sequence[Work]) -> list[object]:
         # The files are checked before, so that nothing is written into those of another run, and
         # after: a run that takes a lost lock after that sees the intents of this commit.
-        if self._watch is not None:
-            self._watch.check(written=False)
+        if self.lock is not None:
+            self.lock.check(written=False)
         self._db.execute("BEGIN")
         try:
             outcomes = [work(self._store) for work in works]
@@ -103,8 +101,8 @@ class JournalFile:
                 return [error]
             return [InvalidArgumentError(f"the journal cannot keep a value: {error}")]
         self._db.execute("COMMIT")
-        if self._watch is not None:
-            self._watch.check(written=True)
+        if self.lock is not None:
+            self.lock.check(written=True)
         return outcomes
 
     def close(self) -> None:

@@ -129,6 +129,22 @@ def test_changed_bytes_are_detected_or_have_no_effect(tmp_path: Path, whole: byt
         assert damage_of(path) == [], f"trial {trial}"
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [(b"digest 77", b"digest\xff77"), (b"window_end REAL", b"window_ent REAL")],
+    ids=["no UTF-8", "no such column"],
+)
+def test_damage_to_a_text_or_to_the_schema_is_called_damage(
+    tmp_path: Path, whole: bytes, written: bytes, found: bytes
+) -> None:
+    path = tmp_path / "run.db"
+    path.write_bytes(whole.replace(written, found))
+
+    assert damage_of(path) == []
+    with pytest.raises(JournalDamagedError, match="is damaged"):
+        list(read(path))
+
+
 def test_reading_notices_damage_too(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "run.db"
     path.write_bytes(whole.replace(b"p77", b"p78"))

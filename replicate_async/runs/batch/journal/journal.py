@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import msgspec
 
-from replicate_async.errors import ClientStateError, InvalidArgumentError, JournalLostError
+from replicate_async.errors import ClientStateError, JournalLostError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import MEMORY, JournalFile, Work
 from replicate_async.runs.batch.journal.store import START, Place, Store
@@ -81,11 +81,7 @@ class Journal:
             JournalWriteError: the disk fails.
             InvalidArgumentError: it is missing, and *create* is false.
         """
-        where = MEMORY
-        if path is not None:
-            if not os.fspath(path):
-                raise InvalidArgumentError("journal is empty: give the path of a file.")
-            where = Path(os.path.realpath(path))  # noqa: ASYNC240 - looks at the names, not at data
+        where = MEMORY if path is None else Path(os.path.realpath(path))  # noqa: ASYNC240 - looks at the names, not at data
         thread = futures.ThreadPoolExecutor(1, f"journal {where.name}")
         opening = thread.submit(JournalFile, where, header, create=create)
         try:

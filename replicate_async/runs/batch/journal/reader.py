@@ -44,11 +44,6 @@ class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     undecided: list[str] = []
     """The keys of uncertain inputs, in index order; see ``client.resolve_batch_item``."""
 
-    @property
-    def total(self) -> int:
-        """How many inputs there are."""
-        return sum(self.counts.values())
-
 
 def status(
     path: str | os.PathLike[str], prices: Mapping[str, Price] | None = None

@@ -34,6 +34,6 @@ HANDLERS: Mapping[str, Handler] = {
 
 if HANDLERS.keys() != ENDPOINTS.keys():
     raise RuntimeError(
-        "The embedded server must answer every operation and no other: "
-        f"{sorted(HANDLERS.keys() ^ ENDPOINTS.keys())}"
+        "each operation of ENDPOINTS, and no other, needs a handler in local/operations/: "
+        f"{', '.join(sorted(HANDLERS.keys() ^ ENDPOINTS.keys()))}"
     )

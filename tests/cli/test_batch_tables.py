@@ -132,7 +132,7 @@ async def test_a_cell_is_a_text_only_where_the_models_schema_says_so(
     rows.write_text(("word" if model == "acme/spell" else "text") + "\ncat-dog\n")
 
     ran = await run("batch", model, "-i", f"{rows}", "-o", f"{out}", server=server)
-    await asyncio.to_thread(export, f"{out}.journal", tmp_path / "all.csv", "csv")
+    await asyncio.to_thread(export, tmp_path / "out.csv.journal", tmp_path / "all.csv", "csv")
 
     assert ran.code == 0, ran.err
     for path in (out, tmp_path / "all.csv"):

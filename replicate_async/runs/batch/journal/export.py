@@ -6,8 +6,7 @@ import csv
 import importlib
 import io
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
@@ -15,7 +14,7 @@ import msgspec
 
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.cells import as_text
-from replicate_async.runs.batch.journal.entry import Entry, State
+from replicate_async.runs.batch.journal.entry import Entry
 from replicate_async.runs.batch.journal.reader import read
 from replicate_async.runs.batch.result_codec import NULL, StoredResult, read_stored
 
@@ -32,13 +31,7 @@ Row = dict[str, Any]
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def export(
-    journal: str | os.PathLike[str],
-    out: str | os.PathLike[str] | IO[bytes],
-    format: Format = "jsonl",
-    *,
-    state: State | None = None,
-) -> int:
+def export(journal: Path, out: Path, format: Format = "jsonl") -> int:
     """Write the inputs of a *journal* to *out* in index order, and return how many they are.
 
     ``status`` is the prediction's, None until it has ended; ``state`` is how far the batch came
@@ -46,29 +39,32 @@ def export(
     that is not a string is JSON; a list that is one text in chunks by the model's schema is that
     text.
 
-    *out* is a path, which gets the whole table or is left as it was, or a file that is open for
-    bytes. The batch may be running; with *state* there are only the inputs of that state.
+    The batch may be running. *out* gets the whole table, or is left as it was.
 
     Blocks. "parquet" needs pyarrow: ``pip install 'replicate-async[dataframe]' pyarrow``. Raises
-    `InvalidArgumentError` without it, for another format, when there is no journal, and when *out*
-    is the journal, and `JournalError` when it cannot be read.
+    `InvalidArgumentError` without it, when there is no journal, and when *out* is the journal, and
+    `JournalError` when it cannot be read.
     """
-    write = _WRITERS.get(format)
-    if write is None:
-        known = ", ".join(_WRITERS)
-        raise InvalidArgumentError(f"format {format!r} is none of {known}: use one of them.")
-    if isinstance(out, str | os.PathLike) and os.path.realpath(out) == os.path.realpath(journal):
+    if os.path.realpath(out) == os.path.realpath(journal):
         raise InvalidArgumentError(f"the table would replace the journal {out}: give another path.")
     written = 0
 
     def pages() -> Iterator[list[Row]]:
         nonlocal written
-        for entries in read(journal, state):
+        for entries in read(journal):
             yield [_row(entry, as_cells=format != "jsonl") for entry in entries]
             written += len(entries)
 
-    with _target(out) as file:
-        write(file, pages())
+    # Not "name.part": a batch of the command line that is running may write that.
+    part = out.with_name(f".{out.name}.{os.urandom(6).hex()}.part")
+    try:
+        with part.open("xb") as file:
+            _WRITERS[format](file, pages())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     return written
 
 
@@ -105,14 +101,12 @@ def _write_jsonl(file: IO[bytes], pages: Iterator[list[Row]]) -> None:
 
 
 def _write_csv(file: IO[bytes], pages: Iterator[list[Row]]) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    try:
-        table: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS)
-        table.writeheader()
-        for page in pages:
-            table.writerows(page)
-    finally:
-        text.detach()  # the caller closes the file
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    table: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS)
+    table.writeheader()
+    for page in pages:
+        table.writerows(page)
+    text.detach()  # which writes the rest, and leaves the file open
 
 
 def _write_parquet(file: IO[bytes], pages: Iterator[list[Row]]) -> None:
@@ -136,21 +130,3 @@ _WRITERS: Final[dict[str, Callable[[IO[bytes], Iterator[list[Row]]], None]]] = {
     "csv": _write_csv,
     "parquet": _write_parquet,
 }
-
-
-@contextmanager
-def _target(out: str | os.PathLike[str] | IO[bytes]) -> Generator[IO[bytes]]:
-    if not isinstance(out, str | os.PathLike):
-        yield out
-        return
-    path = Path(out)
-    # Not "name.part": a batch of the command line that is running may write that.
-    part = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

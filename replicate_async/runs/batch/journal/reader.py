@@ -79,7 +79,7 @@ def status(
         )
 
 
-def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[list[Entry]]:
+def read(path: str | os.PathLike[str]) -> Iterator[list[Entry]]:
     """Yield the entries of the journal at *path* in index order, a few megabytes at a time.
 
     An entry that a running batch changes meanwhile comes as it was or as it is. Blocks, and raises,
@@ -88,7 +88,7 @@ def read(path: str | os.PathLike[str], state: State | None = None) -> Iterator[l
     with _reading(path) as (_, db):
         place: Place | None = START
         while place is not None:
-            entries, place = Store(db).page(place, state)
+            entries, place = Store(db).page(place, None)
             yield entries
 
 

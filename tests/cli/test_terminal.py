@@ -90,7 +90,9 @@ async def test_ctrl_c_gives_the_terminal_back(server: LocalReplicate) -> None:
     terminal.process.send_signal(signal.SIGINT)
 
     assert await terminal.ended() == 130
-    assert "canceled prediction " in terminal.text.splitlines()[-1]
+    canceled, usage = terminal.text.splitlines()[-2:]
+    assert "canceled prediction " in canceled
+    assert usage.endswith("predict seconds")
     assert terminal.raw.rfind(SHOW_CURSOR) > terminal.raw.rfind(HIDE_CURSOR) >= 0
 
 

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from cyclopts.config import Dict
 
 from replicate_async.cli import config
-from replicate_async.cli.commands import (
-    account,
-    batch,
-    check,
-    deployments,
-    files,
-    models,
-    predictions,
-    run,
-    serve,
-    trainings,
-    types,
-)
+from replicate_async.cli.options import PARAMETER
 from replicate_async.core.version import __version__
+
+_COMMANDS: Final = (
+    "run:run",
+    "run:stream",
+    "serve:serve",
+    "account:account",
+    "check:check",
+    "types:types",
+    "batch:app",
+    "predictions:app",
+    "trainings:app",
+    "models:app",
+    "deployments:app",
+    "files:app",
+)
+"""The modules of the commands, which are imported when they are used, and the names in them."""
 
 _COMPLETION: Final = """Install the completion of commands and options in a shell.
 
 $ replicate-async completion --shell bash
 """
-
-
-def _shown_default(default: object) -> object:
-    """Return the default that help shows: not that of a flag or a list."""
-    return None if default is False or default == () else default
-
-
-_PARAMETER: Final = Parameter(negative=(), show_default=_shown_default)
 
 
 def build() -> App:
@@ -50,16 +46,15 @@ def build() -> App:
         name="replicate-async",
         help="Run models through the Replicate API, or through an embedded server.",
         help_format="plaintext",
-        default_parameter=_PARAMETER,
+        default_parameter=PARAMETER,
         version_flags=["--version"],
         version=__version__,
         config=apply_defaults,
     )
-    for command in (run.run, run.stream, serve.serve, account.account, check.check, types.types):
-        app.command(command)
-    for group in (batch, predictions, trainings, models, deployments, files):
-        group.app.default_parameter = _PARAMETER  # the reference does not inherit it
-        app.command(group.app)
+    for command in _COMMANDS:
+        module, name = command.split(":")
+        where = f"replicate_async.cli.commands.{command}"
+        app.command(where, name=module if name == "app" else name)
     app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - **kwargs
         name="completion", help=_COMPLETION
     )

@@ -33,6 +33,14 @@ def _expanded(kind: type, tokens: Sequence[Token]) -> Any:
     return kind(expand_home(tokens[0].value))
 
 
+def _shown_default(default: object) -> object:
+    """Return the default that help shows: not that of a flag or a list."""
+    return None if default is False or default == () else default
+
+
+PARAMETER: Final = Parameter(negative=(), show_default=_shown_default)
+"""What parameters of all commands have in common; the reference does not inherit it."""
+
 _IN_HOME: Final = Parameter(converter=_expanded)
 # A shell leaves the ~ in --output=~/out as it is.
 FilePath = Annotated[types.File, _IN_HOME]

@@ -92,6 +92,20 @@ async def test_without_the_extra_it_says_which_to_install() -> None:
     assert ran.err == "The command line needs an extra: pip install 'replicate-async[cli]'\n"
 
 
+async def test_a_command_loads_no_other() -> None:
+    program = (
+        "import sys; sys.argv[1:] = ['account', '--help']; import atexit;"
+        "import replicate_async.__main__ as m; atexit.register(lambda: print(*sys.modules)); m.main()"
+    )
+
+    ran = await ended(await start(env=environment(), program=("-c", program)))
+
+    commands = {
+        name for name in ran.out.split() if name.startswith("replicate_async.cli.commands.")
+    }
+    assert commands == {"replicate_async.cli.commands.account"}
+
+
 async def test_help_loads_no_http_library() -> None:
     program = (
         "import sys; sys.argv[1:] = ['--help']; import atexit, replicate_async.__main__ as m;"

@@ -24,6 +24,7 @@ from replicate_async.cli.input_rows import InputRows, read_map
 from replicate_async.cli.inputs import read_inputs
 from replicate_async.cli.options import (
     DEFAULTS,
+    PARAMETER,
     AnyPath,
     ExistingFile,
     FilePath,
@@ -47,7 +48,7 @@ from replicate_async.runs.batch.journal.export import Format, export
 from replicate_async.runs.batch.journal.reader import status
 from replicate_async.runs.batch.journal.resolve import resolve
 
-app: App = App(name="batch")
+app: App = App(name="batch", default_parameter=PARAMETER)
 
 JournalPath = Annotated[ExistingFile, Parameter(name="journal", help="The journal of a batch.")]
 

@@ -9,11 +9,15 @@ from cyclopts import App, Parameter
 
 from replicate_async import Deployment, Replicate
 from replicate_async.cli.console import clock, write, write_card
-from replicate_async.cli.options import DEFAULTS, Limit, Options
+from replicate_async.cli.options import DEFAULTS, PARAMETER, Limit, Options
 from replicate_async.cli.records import show_list, show_record
 from replicate_async.schemas.deployments import Release, ReleaseConfiguration
 
-app: App = App(name="deployments", help="Create, list, show, update and delete deployments.")
+app: App = App(
+    name="deployments",
+    help="Create, list, show, update and delete deployments.",
+    default_parameter=PARAMETER,
+)
 
 Name = Annotated[str, Parameter(name="deployment", help='"owner/name".')]
 _HEADER: Final = ("deployment", "hardware", "instances", "model")

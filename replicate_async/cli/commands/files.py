@@ -15,7 +15,15 @@ from rich.filesize import decimal
 from replicate_async import File, Replicate
 from replicate_async.cli.console import clock, note, write, write_card, write_json
 from replicate_async.cli.errors import UsageError
-from replicate_async.cli.options import DEFAULTS, ExistingFile, Limit, Options, OutputText, connect
+from replicate_async.cli.options import (
+    DEFAULTS,
+    PARAMETER,
+    ExistingFile,
+    Limit,
+    Options,
+    OutputText,
+    connect,
+)
 from replicate_async.cli.output_files import save_file
 from replicate_async.cli.progress import FileProgress, MeteredFile
 from replicate_async.cli.records import show_list, show_record
@@ -23,7 +31,11 @@ from replicate_async.context import context_of
 from replicate_async.files.output import FileOutput
 from replicate_async.files.uploads import sendable_name
 
-app: App = App(name="files", help="Upload, list and delete files; download outputs.")
+app: App = App(
+    name="files",
+    help="Upload, list and delete files; download outputs.",
+    default_parameter=PARAMETER,
+)
 
 FileId = Annotated[str, Parameter(name="id", help="The id of the file.")]
 _STDOUT: Final = "-"

@@ -11,12 +11,12 @@ from cyclopts import App
 from replicate_async import Model
 from replicate_async.cli.console import terminal_width, wrapped, write
 from replicate_async.cli.inputs import listing
-from replicate_async.cli.options import DEFAULTS, Limit, Options
+from replicate_async.cli.options import DEFAULTS, PARAMETER, Limit, Options
 from replicate_async.cli.records import show_list, show_record
 from replicate_async.interface.read import Interface
 from replicate_async.refs import parse_model
 
-app: App = App(name="models", help="List, show and search models.")
+app: App = App(name="models", help="List, show and search models.", default_parameter=PARAMETER)
 
 _HEADER: Final = ("model", "runs", "description")
 

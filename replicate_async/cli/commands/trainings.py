@@ -6,11 +6,13 @@ from cyclopts import App
 
 from replicate_async.cli.console import write
 from replicate_async.cli.inputs import read_inputs
-from replicate_async.cli.options import DEFAULTS, InputArgument, Options
+from replicate_async.cli.options import DEFAULTS, PARAMETER, InputArgument, Options
 from replicate_async.cli.records import add_run_commands, show_record
 from replicate_async.interface.read import Interface
 
-app: App = App(name="trainings", help="Create, list, show and cancel trainings.")
+app: App = App(
+    name="trainings", help="Create, list, show and cancel trainings.", default_parameter=PARAMETER
+)
 add_run_commands(app, "training", "zz4ibbonubfz7carwiefibzgga", lambda client: client.trainings)
 
 

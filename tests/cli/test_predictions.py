@@ -95,7 +95,8 @@ async def test_without_the_extra_it_says_which_to_install() -> None:
 async def test_a_command_loads_no_other() -> None:
     program = (
         "import sys; sys.argv[1:] = ['account', '--help']; import atexit;"
-        "import replicate_async.__main__ as m; atexit.register(lambda: print(*sys.modules)); m.main()"
+        "import replicate_async.__main__ as m;"
+        "atexit.register(lambda: print(*sys.modules)); m.main()"
     )
 
     ran = await ended(await start(env=environment(), program=("-c", program)))

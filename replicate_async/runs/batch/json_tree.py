@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import TypeAlias, cast
 
-__all__ = ["leaves", "map_leaves", "pairs"]
+__all__ = ["Path", "leaves", "map_leaves"]
+
+Path: TypeAlias = tuple[str | int, ...]
+"""The names and indexes that lead to a leaf."""
 
 
 def map_leaves(value: object, change: Callable[[object], object]) -> object:
@@ -18,22 +21,16 @@ def map_leaves(value: object, change: Callable[[object], object]) -> object:
     return change(value)
 
 
-def leaves(value: object) -> list[object]:
-    """Return the leaves of *value*."""
-    found: list[object] = []
-    map_leaves(value, found.append)
+def leaves(value: object, path: Path = ()) -> dict[Path, object]:
+    """Return the leaves of *value* by their paths."""
+    places: Iterable[tuple[str | int, object]]
+    if isinstance(value, dict):
+        places = cast("dict[str, object]", value).items()
+    elif isinstance(value, list):
+        places = enumerate(cast("list[object]", value))
+    else:
+        return {path: value}
+    found: dict[Path, object] = {}
+    for place, each in places:
+        found |= leaves(each, (*path, place))
     return found
-
-
-def pairs(left: object, right: object) -> Iterator[tuple[object, object]]:
-    """Yield both values, and then the pair of values in each place that both have."""
-    yield left, right
-    if isinstance(left, dict) and isinstance(right, dict):
-        one, other = cast("dict[str, object]", left), cast("dict[str, object]", right)
-        for name, value in one.items():
-            if name in other:
-                yield from pairs(value, other[name])
-    elif isinstance(left, list) and isinstance(right, list):
-        both = zip(cast("list[object]", left), cast("list[object]", right), strict=False)
-        for pair in both:
-            yield from pairs(*pair)

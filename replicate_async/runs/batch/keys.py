@@ -134,8 +134,4 @@ class KeyAssigner:
 
 def _is_text(key: str) -> bool:
     """Whether *key* can be stored and shown: half a surrogate pair cannot."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return key.encode(errors="ignore").decode() == key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 from weakref import WeakSet
@@ -15,9 +14,8 @@ _REMEMBERED: Final = 200
 
 
 class _Known(NamedTuple):
-    """A prediction of the batch, and the API's times between which it was created."""
+    """When a prediction of the batch was created, by two times of the API's clock, and of what."""
 
-    id: str
     begun: float
     known: float
     digest: str
@@ -31,7 +29,7 @@ class ClaimStore:
         """When the journal was opened: earlier runs had sent their last create by then."""
         self._open: WeakSet[asyncio.Event] = WeakSet()
         """Events of creates whose outcomes are not recorded."""
-        self._known: deque[_Known] = deque(maxlen=_REMEMBERED)
+        self._known: dict[str, _Known] = {}
 
     def creating(self) -> Callable[[], None]:
         """Register a create that is under way; call the result when its outcome is recorded."""
@@ -47,12 +45,16 @@ class ClaimStore:
     def remember(self, entry: Entry, known: float | None) -> None:
         """Remember the prediction of *entry*, which was there at the API's time *known*."""
         if entry.prediction_id is not None and entry.window_start is not None and known is not None:
-            self._known.append(_Known(entry.prediction_id, entry.window_start, known, entry.digest))
+            self._known[entry.prediction_id] = _Known(entry.window_start, known, entry.digest)
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
 
     def expected(self, since: float, until: float) -> set[str]:
         """Return the IDs that a list has to show between two times of the API's clock."""
-        return {each.id for each in self._known if since < each.begun and each.known < until}
+        known = self._known.items()
+        return {id for id, each in known if since < each.begun and each.known < until}
 
-    def digests(self) -> dict[str, str]:
-        """Return the digests of the inputs of remembered predictions, by ID."""
-        return {each.id: each.digest for each in self._known if each.digest}
+    def digest(self, id: str) -> str:
+        """Return the digest of the input of a remembered prediction; empty if there is none."""
+        known = self._known.get(id)
+        return known.digest if known else ""

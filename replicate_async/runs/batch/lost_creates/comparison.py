@@ -1,175 +1,160 @@
-"""Whether an input in the list of predictions certainly is, or is not, one that was sent.
+"""Whether an input in the list of predictions may be one that was sent.
 
-The API may show an input otherwise than it was sent: with a field dropped or added, text stripped,
-cut or normalised, numbers rounded or written as text, secrets hidden. A difference of such a
-kind proves nothing, and must not lead to a second create.
+The API may show an input otherwise than it was sent: with a field dropped or added, a text trimmed,
+cut or in another Unicode form, a number rounded or written as text, a secret hidden. A difference
+of such a kind proves nothing, and must not lead to a second create.
+
+Between two inputs of the batch, its other predictions help to tell: a list that shows a text of 100
+bytes as it was sent does not cut texts of the same field to 10.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from decimal import Decimal
-from typing import Final, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
-from replicate_async.runs.batch.identity import A_FILE
-from replicate_async.runs.batch.json_tree import map_leaves, pairs
-from replicate_async.runs.batch.lost_creates.sent_input import FileContent, content_of, is_data_url
+from replicate_async.runs.batch.json_tree import Path, leaves
+from replicate_async.runs.batch.lost_creates.sent_input import (
+    FileContent,
+    canonical,
+    content_of,
+    is_data_url,
+    normalize,
+)
 
-__all__ = ["comparable", "differs", "says_more"]
+__all__ = ["ComparedInput", "WholeFields", "may_be"]
 
-_HIDDEN: Final = re.compile(r"redacted|\*{3}|\A\*+\Z|•••", re.IGNORECASE)
+_HIDDEN: Final = re.compile(r"redacted|\*{3}|\u2022{3}|\A\**\Z")
 """What the API may show in place of a secret."""
 _CUT: Final = re.compile(
-    r"\.\.\.|\ufffd+|[\[(<][^\])>]{0,40}\b(?:truncated|cut|snip|omitted|more)\b[^\])>]{0,40}[\])>]"
+    r"\.{3,}|\ufffd+|[\[(<][^\])>]{0,40}\b(?:truncated|cut|snip|omitted|more)\b[^\])>]{0,40}[\])>]"
 )
 """What may stand in place of what was cut from a text; "…" is "..." in the form compared."""
 _NOT_SHOWN: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b-\u200f\u2060\ufeff]")
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_LONGEST_NUMBER: Final = 100  # characters
-_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", re.ASCII)
-_WORDS: Final = {"true": True, "false": False, "yes": True, "no": False, "null": None, "none": None}
+_UPLOADS: Final = re.compile(r"https?://[^?#\s]+/files/(?=[\w=-]+\Z)", re.ASCII)
+"""The beginning of the URL of an upload. The list may show an upload under another URL."""
 _FEWEST_DIGITS: Final = 3
-"""Digits that a number keeps at least when it is rounded to some."""
-_UPLOAD: Final = re.compile(r"https?://[^?#\s]+/files/[\w=-]+", re.ASCII)
-"""The URL of an upload. The list may show an upload under another URL."""
+"""Digits that a whole number keeps at least when it is rounded."""
 _SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it was made of
 
+_Value: TypeAlias = str | Decimal | FileContent | bool | None
+_Size: TypeAlias = tuple[int, ...]
 
-def comparable(normalized: object) -> object:
-    """Return a normalized input with its texts in one Unicode form, case and spacing.
 
-    A data URL becomes a `FileContent`, or `A_FILE` if it could not be decoded.
+class _Field(NamedTuple):
+    """A value of an input."""
+
+    value: _Value
+    """In the form in which it is compared; None for null and for what cannot be compared."""
+    kind: type
+    size: _Size
+    """Characters, bytes and lines of a text, or decimal places and digits of a number."""
+
+
+class ComparedInput:
+    """An input in the forms in which it is compared."""
+
+    __slots__ = ("canonical", "fields")
+
+    def __init__(self, values: object) -> None:
+        normalized = normalize(values)
+        self.canonical: bytes = canonical(normalized)
+        self.fields: dict[Path, _Field] = {
+            path: _field(leaf) for path, leaf in leaves(normalized).items()
+        }
+
+
+class WholeFields:
+    """The longest text and the finest number of each field that a list shows as it was sent."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[tuple[Path, type], _Size] = {}
+
+    def add(self, shown: ComparedInput) -> None:
+        """Add an input that the list shows as it was sent."""
+        for path, field in shown.fields.items():
+            known = self._sizes.get((path, field.kind), field.size)
+            self._sizes[path, field.kind] = _larger(known, field.size)
+
+    def has(self, path: Path, field: _Field) -> bool:
+        """Whether the list shows a field that is as long or as precise as it was sent."""
+        known = self._sizes.get((path, field.kind))
+        return known is not None and _larger(known, field.size) == known
+
+
+def _larger(left: _Size, right: _Size) -> _Size:
+    return tuple(map(max, left, right))
+
+
+def may_be(sent: ComparedInput, shown: ComparedInput, whole: WholeFields | None = None) -> bool:
+    """Whether the list may show *sent* as *shown*: no field that both have certainly differs.
+
+    With *whole*, it adds nothing to texts and numbers, and cuts and rounds no fields that it is
+    known to show whole.
     """
-    return map_leaves(normalized, _comparable_leaf)
+    for path, field in sent.fields.items():
+        if path in shown.fields:
+            value, other = field.value, shown.fields[path].value
+            shrinks = whole is None or not whole.has(path, field)
+            if not _may_be(value, other, shrinks=shrinks, grows=whole is None):
+                return False
+    return True
 
 
-def _comparable_leaf(leaf: object) -> object:
-    if not isinstance(leaf, str):
-        return leaf
-    return content_of(leaf) or A_FILE if is_data_url(leaf) else _text(leaf)
+def _may_be(sent: _Value, shown: _Value, *, shrinks: bool, grows: bool) -> bool:
+    """Whether one value may be shown as another in a list that shows less or more of it."""
+    if sent == shown:
+        return True
+    if isinstance(sent, str) and isinstance(shown, str):
+        begins = (shrinks and sent.startswith(shown)) or (grows and shown.startswith(sent))
+        return begins or _is_marked(sent, shown)
+    if isinstance(sent, Decimal) and isinstance(shown, Decimal):
+        return (shrinks and _is_rounded(sent, shown)) or (grows and _is_rounded(shown, sent))
+    if isinstance(sent, FileContent) and isinstance(shown, FileContent):
+        return shown.size < sent.size and sent.head.startswith(shown.head)
+    if isinstance(sent, str) and isinstance(shown, FileContent):
+        return not _UPLOADS.match(sent)  # the list may show a URL for bytes, but no bytes for one
+    return type(sent) is not type(shown)
 
 
-def differs(ours: object, shown: object) -> bool:
-    """Whether two `comparable` values certainly are two inputs: a field that both have differs."""
-    return any(_differs(*pair) for pair in pairs(ours, shown))
-
-
-def _differs(ours: object, shown: object) -> bool:
-    if ours is shown or A_FILE in (ours, shown) or None in (ours, shown):
+def _is_marked(sent: str, shown: str) -> bool:
+    """Whether *shown* may be *sent*, hidden or cut in a way that can be seen."""
+    uploads = _UPLOADS.match(sent)
+    if _HIDDEN.search(shown) or (uploads and not shown.startswith(uploads[0])):
+        return True
+    cuts = list(_CUT.finditer(shown))
+    if not cuts:
         return False
-    if isinstance(ours, FileContent) or isinstance(shown, FileContent):
-        return _files_differ(ours, shown)
-    if isinstance(ours, dict | list) or isinstance(shown, dict | list):
-        return False  # an object or a list may be shown as text
-    if isinstance(shown, str):
-        if isinstance(ours, str):
-            return ours != shown and _texts_differ(ours, shown)
-        if _HIDDEN.search(shown):
-            return False
-    return _values_differ(_value(ours), _value(shown))
-
-
-def _files_differ(ours: object, shown: object) -> bool:
-    """Whether both are files, and neither is the other one, cut."""
-    if not isinstance(ours, FileContent) or not isinstance(shown, FileContent):
-        # The list may show a URL for the bytes that were sent, but no bytes for an upload.
-        return isinstance(ours, str) and _UPLOAD.fullmatch(ours) is not None
-    is_cut = shown.size < ours.size and ours.head.startswith(shown.head)
-    return ours != shown and not is_cut
-
-
-def _is_neighbour(ours: str, shown: str) -> bool:
-    """Whether two URLs differ in their last part only, and neither is the other one, cut."""
-    left, right = (url.partition("?")[0].partition("#")[0] for url in (ours, shown))
-    if left.rpartition("/")[0] != right.rpartition("/")[0]:
-        return False
-    return not left.startswith(right) and not right.startswith(left)
-
-
-def says_more(ours: object, shown: object) -> bool:
-    """Whether *shown*, which does not differ, has more digits or text than *ours*."""
-    return any(_says_more(*pair) for pair in pairs(ours, shown))
-
-
-def _says_more(ours: object, shown: object) -> bool:
-    left, right = _value(ours), _value(shown)
-    if isinstance(ours, list) and isinstance(shown, list):
-        return len(cast("list[object]", shown)) > len(cast("list[object]", ours))
-    if isinstance(left, Decimal) and isinstance(right, Decimal):
-        return _places(right) > _places(left)
-    if isinstance(ours, str) and isinstance(shown, str):
-        return len(shown) > len(ours) and not (_CUT.search(shown) or _HIDDEN.search(shown))
-    return False
-
-
-def _text(text: str) -> str:
-    # Not composed: a text that was cut between a letter and its accent has to be a beginning.
-    text = _NOT_SHOWN.sub("", unicodedata.normalize("NFKD", text))
-    return " ".join(text.casefold().split()).strip("\"'")
-
-
-def _texts_differ(ours: str, shown: str) -> bool:
-    if _UPLOAD.fullmatch(ours):
-        return _is_neighbour(ours, shown)
-    shorter = min(len(ours), len(shown))
-    if ours[:shorter] == shown[:shorter] or _HIDDEN.search(shown):
-        return False
-    if cuts := list(_CUT.finditer(shown)):
-        begins, ends = shown[: cuts[0].start()].rstrip(), shown[cuts[-1].end() :].lstrip()
-        if ours.startswith(begins) and ours.endswith(ends):
-            return False
-    # "7" and "7.0", or a number that was written as text and rounded.
-    left, right = _value(ours), _value(shown)
-    return isinstance(left, str) or isinstance(right, str) or _values_differ(left, right)
-
-
-def _value(value: object) -> object:
-    """Return the number or boolean that a text contains, else *value*."""
-    if isinstance(value, str):
-        if len(value) <= _LONGEST_NUMBER and _GROUPED.fullmatch(value):
-            return Decimal(value.replace(",", ""))
-        if len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
-            return Decimal(value)
-        return _WORDS.get(value, value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return Decimal(repr(value)) if math.isfinite(value) else repr(value)
-
-
-def _values_differ(ours: object, shown: object) -> bool:
-    if ours is None or shown is None:
-        return False
-    if isinstance(ours, Decimal) and isinstance(shown, Decimal):
-        return _numbers_differ(ours, shown)
-    return ours != shown
-
-
-def _numbers_differ(ours: Decimal, shown: Decimal) -> bool:
-    """Whether neither number is the other one, rounded."""
-    if ours == shown:
-        return False
-    apart = abs(ours - shown)
-    if apart <= _SINGLE * max(abs(ours), abs(shown)):
-        return False
-    if _is_rounded(ours, shown) or _is_rounded(shown, ours):
-        return False
-    left, right = _places(ours), _places(shown)
-    return left == right or apart >= Decimal(1).scaleb(-min(left, right))
+    begins, ends = shown[: cuts[0].start()].rstrip(), shown[cuts[-1].end() :].lstrip()
+    return sent.startswith(begins) and sent.endswith(ends)
 
 
 def _is_rounded(number: Decimal, rounded: Decimal) -> bool:
-    """Whether *rounded* is *number* to some of its first digits, as 1234600 is of 1234567."""
-    digits = len(rounded.normalize().as_tuple().digits)
-    left_out = rounded.adjusted() - digits + 1
-    # Fewer digits are often a number of its own, and one of ten numbers ends in a zero.
-    if digits < _FEWEST_DIGITS or left_out < 2:
-        return False
-    return abs(number - rounded) <= Decimal(1).scaleb(left_out)
+    """Whether *rounded* may be *number*, rounded or cut to fewer digits."""
+    _, digits, exponent = rounded.as_tuple()
+    unit = cast("int", exponent)
+    # Of whole numbers, a zero at the end is a digit, and 1234600 may be 1234567.
+    if unit == 1 or (unit > 1 and len(digits) < _FEWEST_DIGITS):
+        unit = 0
+    apart = abs(number - rounded)
+    return apart < Decimal(1).scaleb(unit) or apart <= _SINGLE * max(abs(number), abs(rounded))
 
 
-def _places(number: Decimal) -> int:
-    """Return the number of decimal places."""
-    exponent = number.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+def _field(leaf: object) -> _Field:
+    if isinstance(leaf, str):
+        size = len(leaf), len(leaf.encode()), len(leaf.splitlines())
+        return _Field(content_of(leaf) if is_data_url(leaf) else _text(leaf), str, size)
+    if isinstance(leaf, bool) or not isinstance(leaf, int | float):
+        return _Field(leaf if isinstance(leaf, bool) else None, type(leaf), ())
+    number = Decimal(repr(leaf)).normalize()
+    _, digits, exponent = number.as_tuple()
+    return _Field(number, type(leaf), (-cast("int", exponent), len(digits)))
+
+
+def _text(text: str) -> str:
+    """Return a text in one Unicode form, case and spacing."""
+    # Not composed: a text that was cut between a letter and its accent has to be a beginning.
+    text = _NOT_SHOWN.sub("", unicodedata.normalize("NFKD", text))
+    return " ".join(text.casefold().split()).strip("\"'")

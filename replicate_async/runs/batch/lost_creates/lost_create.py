@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic, time
 
 import msgspec
 
-from replicate_async.core.api_clock import ApiClock, Moment, moment
+from replicate_async.core.api_clock import ApiClock, Moment
 from replicate_async.runs.batch.journal import Entry
-from replicate_async.runs.batch.lost_creates.matching import ComparedInput, Window
+from replicate_async.runs.batch.lost_creates.comparison import ComparedInput
 from replicate_async.runs.batch.options import BatchTimeouts
 from replicate_async.schemas import Prediction
 
@@ -44,6 +42,9 @@ class Undecided:
 
 Verdict = Found | Absent | Undecided
 
+Window = tuple[float, float]
+"""Two times of the API's clock, between which a create happened if it did."""
+
 
 class LostCreate:
     """A create whose outcome is not known, and the future of its verdict.
@@ -57,7 +58,9 @@ class LostCreate:
         self.entry: Entry = entry
         self.input: ComparedInput = ComparedInput(msgspec.json.decode(entry.sent or b"null"))
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.began_at: float = monotonic()
+        self.is_certain: bool = False
+        """Whether it is known what it made."""
+        self._window_end = entry.window_end
         self._lost_at = lost_at
         self._clock = clock
         self._timeouts = timeouts
@@ -67,14 +70,6 @@ class LostCreate:
         """Whether it is not decided."""
         return not self.verdict.done()
 
-    @property
-    def is_certain(self) -> bool:
-        """Whether it is known what it made."""
-        verdict = self.verdict
-        if not verdict.done() or verdict.cancelled() or verdict.exception():
-            return False
-        return not isinstance(verdict.result(), Undecided)
-
     def decide(self, verdict: Verdict | Exception) -> None:
         """Set the verdict, or an error in its place, if it is not decided."""
         if not self.is_open:
@@ -82,47 +77,36 @@ class LostCreate:
         if isinstance(verdict, Exception):
             self.verdict.set_exception(verdict)
             self.verdict.exception()  # its item may never start, and leave it unread
+            return
+        self.verdict.set_result(verdict)
+        if isinstance(verdict, Undecided):
+            self._window_end = verdict.window_end or self._window_end
         else:
-            self.verdict.set_result(verdict)
+            self.is_certain = True
 
     # When it happened, if it did.
 
     @property
     def window(self) -> Window:
         """The times between which its prediction was created."""
-        start, margin = self.entry.window_start, self._timeouts.margin
-        if start is None:
-            now, intent_at = self._clock.earliest(), self.entry.intent_at or 0.0
-            # This machine's clock may have been set since.
-            start = intent_at if now is None else now - (time() - intent_at)
-        return start - margin, (self.entry.window_end or math.inf) + margin
+        start = self.entry.window_start or self.entry.intent_at or 0.0
+        margin = self._timeouts.margin
+        return start - margin, (self._window_end or math.inf) + margin
 
     @property
-    def window_of_rival(self) -> Window:
-        """The same times for a create that is not looked for itself."""
-        return self.window[0], (self._end or math.inf) + self._timeouts.margin
-
-    @property
-    def _end(self) -> float | None:
+    def _proof_at(self) -> float | None:
         """The time from which a list shows its prediction if there is one; None if not known."""
-        if self.entry.window_end is not None:
-            return self.entry.window_end
+        if self._window_end is not None:
+            return self._window_end
         latest = self._clock.latest(self._lost_at)
         return None if latest is None else latest + self._timeouts.settle
 
-    def until_proof(self) -> float:
-        """Return the fewest seconds until a list can prove that it did not happen."""
-        return self._until_end(self._clock.latest, moment())
-
     def is_settled(self, began: Moment) -> bool:
         """Whether a reading that *began* then was late enough, by this machine's clock."""
-        return self._until_end(self._clock.earliest, began) <= 0
-
-    def _until_end(self, bound: Callable[[Moment], float | None], at: Moment) -> float:
-        end, now = self._end, bound(at)
-        if end is None or now is None:
-            return self._lost_at.awake + self._timeouts.settle - at.awake
-        return math.ceil(end) - now  # Date has whole seconds
+        proof_at, earliest = self._proof_at, self._clock.earliest(began)
+        if proof_at is None or earliest is None:
+            return began.awake - self._lost_at.awake >= self._timeouts.settle
+        return earliest >= math.ceil(proof_at)  # Date has whole seconds
 
     def flaw(self, written_at: float | None) -> str | None:
         """Return why a list of *written_at* does not show all that it may have made.
@@ -131,8 +115,8 @@ class LostCreate:
         """
         if self.entry.window_start is None:
             return "the API's time was not known when it was sent"
-        if written_at is None or self._end is None:
+        if written_at is None or self._proof_at is None:
             return "the list of predictions does not say when it was written, or a cache answered"
-        if written_at < self._end:
+        if written_at < self._proof_at:
             return "the list of predictions is an old one"
         return None

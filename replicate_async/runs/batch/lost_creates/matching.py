@@ -1,38 +1,22 @@
-"""Matching a lost create with the predictions in the list.
+"""Matching lost creates with the predictions in the list.
 
-A prediction of the same model and input, made in the window of the create, matches. A list may show
-an input otherwise than it was sent (see `comparison`): such a prediction may be the one, and rules
-out that there is none.
+A prediction of the same model and input, made in the window of the create, matches. Several creates
+of the same input are matched by count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.lost_creates.comparison import comparable, differs, says_more
-from replicate_async.runs.batch.lost_creates.faithful import FaithfulFields
-from replicate_async.runs.batch.lost_creates.sent_input import canonical, is_readable, normalize
+from replicate_async.runs.batch.lost_creates.comparison import ComparedInput, WholeFields, may_be
+from replicate_async.runs.batch.lost_creates.lost_create import LostCreate, Window
 from replicate_async.schemas import Prediction
 
 _HEX_LENGTH: Final = 64
-
-Window = tuple[float, float]
-"""Two times of the API's clock, between which a create happened if it did."""
-
-
-class ComparedInput:
-    """An input in the forms in which it is compared."""
-
-    __slots__ = ("canonical", "comparable", "is_readable", "normalized")
-
-    def __init__(self, values: object) -> None:
-        self.normalized: object = normalize(values)
-        self.canonical: bytes = canonical(self.normalized)
-        self.comparable: object = comparable(self.normalized)
-        self.is_readable: bool = is_readable(self.normalized)
 
 
 @dataclass(eq=False, slots=True)
@@ -42,34 +26,59 @@ class Candidate:
     id: str
     created_at: float | None
     input: ComparedInput
-    same_model: bool
-    """Whether it certainly is of the batch's model."""
-    readable: bool
-    """Whether its input is shown."""
+    is_clear: bool
+    """Whether its input is shown, and it certainly is of the batch's model."""
     ended: Prediction | None
     """The prediction, if it has ended, is of a wanted input and complete."""
 
-    def is_of(self, sent: ComparedInput) -> bool:
-        """Whether it certainly is of the input *sent* and of the model."""
-        is_certain = self.readable and self.same_model and sent.is_readable
-        return is_certain and sent.canonical == self.input.canonical
+    def is_of(self, lost: LostCreate) -> bool:
+        """Whether it has the input that *lost* sent, and the model."""
+        is_equal = self.is_clear and lost.input.canonical == self.input.canonical
+        return is_equal and self._is_within(lost.window)
 
-    def may_be_of(self, sent: ComparedInput) -> bool:
-        """Whether it is not certainly of another input than *sent*."""
-        return not self.readable or not differs(sent.comparable, self.input.comparable)
+    def may_be_of(self, lost: LostCreate, whole: WholeFields | None = None) -> bool:
+        """Whether *lost* may have made it, in a list that shows the fields *whole*."""
+        return self._is_within(lost.window) and may_be(lost.input, self.input, whole)
 
-    def may_show(self, sent: ComparedInput, faithful: FaithfulFields) -> bool:
-        """Whether it may be *sent* in a list that cuts texts and rounds numbers."""
-        ours, shown = sent.comparable, self.input.comparable
-        return (
-            not differs(ours, shown)
-            and not says_more(ours, shown)
-            and not faithful.rule_out(sent.normalized, self.input.normalized)
-        )
-
-    def is_within(self, window: Window) -> bool:
-        """Whether it was created in *window*, as far as is known."""
+    def _is_within(self, window: Window) -> bool:
         return self.created_at is None or window[0] <= self.created_at <= window[1]
+
+
+async def certain_matches(
+    creates: Iterable[LostCreate], candidates: Sequence[Candidate], whole: WholeFields
+) -> dict[LostCreate, Candidate]:
+    """Return the predictions that certainly belong to creates.
+
+    A list that cuts texts or rounds numbers shows one input like another, shorter one. So a match
+    is dropped if it may be that of a create without one, be it one that was undecided. It is
+    dropped, too, where more predictions have the input than creates of it were lost: another
+    process has made some of them.
+    """
+    found: dict[LostCreate, Candidate] = {}
+    rivals: list[LostCreate] = []
+    free = list(reversed(candidates))  # the oldest first
+    for lost in creates:
+        await asyncio.sleep(0)  # a long list and many lost creates take a while
+        match = next((each for each in free if each.is_of(lost)), None)
+        if match is None:
+            rivals.append(lost)
+        else:
+            found[lost] = match
+            free.remove(match)
+    for lost in list(found):
+        await asyncio.sleep(0)
+        if any(each.is_of(lost) for each in free):
+            rivals.append(lost)
+            del found[lost]
+    while rivals:
+        await asyncio.sleep(0)
+        rival = rivals.pop()
+        for lost, match in list(found.items()):
+            is_another = lost.input.canonical != rival.input.canonical
+            if is_another and match.may_be_of(rival, whole):
+                rivals.append(lost)
+                del found[lost]
+    return found
 
 
 def is_of_model(prediction: Prediction, wanted: VersionRef) -> Literal["yes", "perhaps", "no"]:
@@ -89,9 +98,9 @@ def is_of_model(prediction: Prediction, wanted: VersionRef) -> Literal["yes", "p
     return "perhaps" if hidden or prediction.model is None else "no"
 
 
-def describe(candidates: Sequence[Candidate], sent: ComparedInput) -> str:
-    """Return the reason of an undecided create of *sent* that may be one of *candidates*."""
-    equal = [each for each in candidates if each.is_of(sent)]
+def describe(candidates: Sequence[Candidate], lost: LostCreate) -> str:
+    """Return the reason of an undecided create that may have made one of *candidates*."""
+    equal = [each for each in candidates if each.is_of(lost)]
     ids = [each.id for each in equal or candidates]
     shown = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
     if equal:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -31,7 +30,7 @@ from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.journal import Entry, State
-from replicate_async.runs.batch.lost_creates.faithful import FaithfulFields
+from replicate_async.runs.batch.lost_creates.comparison import ComparedInput, WholeFields
 from replicate_async.runs.batch.lost_creates.lost_create import (
     Absent,
     Found,
@@ -41,7 +40,7 @@ from replicate_async.runs.batch.lost_creates.lost_create import (
 )
 from replicate_async.runs.batch.lost_creates.matching import (
     Candidate,
-    ComparedInput,
+    certain_matches,
     describe,
     is_of_model,
 )
@@ -52,7 +51,7 @@ _COLLECT: Final = 0.05
 _SHORTEST_PAUSE: Final = 0.25
 """Seconds between two readings at least."""
 _LONGEST_PAUSE: Final = 5.0
-"""Seconds between two readings at most: the prediction may be in the list by now."""
+"""Seconds between two readings at most: the list may show the prediction by now."""
 _OPEN_END: Final = 4_102_444_800.0
 """The end of a range without one, in 2100: not every stand-in for the API takes one end alone."""
 
@@ -66,7 +65,6 @@ class _Reading:
     """The API's time at which its oldest page was written; None when a page does not say."""
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     """Predictions that belong to no item, newest first."""
-    faithful: FaithfulFields = field(default_factory=FaithfulFields)
 
 
 class Reconciler:
@@ -78,11 +76,10 @@ class Reconciler:
         self._timeouts = batch.options.timeouts
         self._lost: dict[str, LostCreate] = {}
         """Creates that may have made any prediction that is like theirs, by key."""
+        self._whole = WholeFields()
         self._reader: asyncio.Task[None] | None = None
         self._hurried = False
         self._failing_since: float | None = None
-        self._failure: ReplicateError | None = None
-        """Why the list could not be read, until it is read again."""
 
     @property
     def _ref(self) -> VersionRef:
@@ -98,9 +95,7 @@ class Reconciler:
         """Look for the create of *entry*, which had been sent by *lost_at*."""
         lost = LostCreate(entry, lost_at, self._api.clock, self._timeouts)
         self._lost[entry.key] = lost
-        if self._failure is not None:
-            self._give_up(lost, self._failure)
-        if lost.is_open and (self._reader is None or self._reader.done()):
+        if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_until_decided())
         return lost
 
@@ -108,7 +103,7 @@ class Reconciler:
         """Return what became of the create of *entry*. A prediction that is found is recorded."""
         lost = self._lost.get(entry.key) or self.look_for(entry, lost_at)
         verdict = await lost.verdict
-        if not isinstance(verdict, Undecided):
+        if lost.is_certain:
             del self._lost[entry.key]
         return verdict
 
@@ -121,27 +116,24 @@ class Reconciler:
 
     async def _read_until_decided(self) -> None:
         pause, failures = _COLLECT, 0
+        between = max(_SHORTEST_PAUSE, min(self._timeouts.settle / 2, _LONGEST_PAUSE))
         try:
             while True:
                 await asyncio.sleep(pause)
-                self._failure = None
                 creates = self._open()
                 if not creates:
                     return
                 try:
-                    await self._decide_all(creates)
+                    await self._decide(creates, await self._read(creates))
                 except JournalError:
                     raise
                 except ReplicateError as error:
                     failures += 1
                     pause = backoff(failures, base=min(1.0, self._timeouts.settle / 2), cap=30.0)
-                    self._failure = error
-                    self._failing_since = self._failing_since or monotonic()
-                    for lost in self._open():
-                        self._give_up(lost, error)
+                    self._give_up(error)
                 else:
                     failures, self._failing_since = 0, None
-                    pause = self._pause()
+                    pause = between if self._open() else _COLLECT
         except Exception as error:  # noqa: BLE001 - it is raised by each item
             for lost in self._open():
                 lost.decide(error)
@@ -149,22 +141,18 @@ class Reconciler:
     def _open(self) -> list[LostCreate]:
         return [each for each in self._lost.values() if each.is_open]
 
-    def _pause(self) -> float:
-        """Return the seconds until another reading can tell more than the last."""
-        waits = [each.until_proof() for each in self._open()]
-        return min(max(_SHORTEST_PAUSE, min(waits)), _LONGEST_PAUSE) if waits else _COLLECT
-
-    def _give_up(self, lost: LostCreate, error: ReplicateError) -> None:
-        """Decide a create that does not wait until the list can be read.
+    def _give_up(self, error: ReplicateError) -> None:
+        """Decide the creates that do not wait until the list can be read.
 
         One that was uncertain in an earlier run already does not wait.
         """
-        failing = monotonic() - (self._failing_since or monotonic())
-        patient = lost.entry.state is State.INTENT and failing < self._timeouts.outage
-        if self._hurried or not patient or not is_transient(error):
-            lost.decide(Undecided(f"the list of predictions cannot be read ({error})"))
-
-    # Reading.
+        now = monotonic()
+        self._failing_since = self._failing_since or now
+        is_over = now - self._failing_since >= self._timeouts.outage
+        waits = not (self._hurried or is_over) and is_transient(error)
+        for lost in self._open():
+            if not (waits and lost.entry.state is State.INTENT):
+                lost.decide(Undecided(f"the list of predictions cannot be read ({error})"))
 
     async def _read(self, creates: list[LostCreate]) -> _Reading:
         """Read the list from before the first of the lost creates until now."""
@@ -176,7 +164,6 @@ class Reconciler:
         until = min(now - self._timeouts.settle, before - margin)
         expected = self._claims.expected(since, until)
         wanted = {each.input.canonical for each in creates}
-        digests = self._claims.digests()
         # From longer ago than needed: known predictions show whether the list is complete.
         async for page in self._api.pages(_date(since - margin), _date(min(before, _OPEN_END))):
             if page.written_at is None or reading.written_at is None:
@@ -187,8 +174,7 @@ class Reconciler:
             expected.difference_update(ids)
             claimed = await self._journal.claimed(ids)
             for listed in page.results:
-                if (known := digests.get(listed.prediction.id)) is not None:
-                    self._add_faithful(reading.faithful, listed.prediction, known)
+                self._learn_whole(listed.prediction)
                 if listed.prediction.id in claimed:
                     continue
                 if candidate := await self._candidate(listed, since, wanted):
@@ -197,11 +183,13 @@ class Reconciler:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
         return reading
 
-    def _add_faithful(self, faithful: FaithfulFields, shown: Prediction, known: str) -> None:
-        if isinstance(shown.input, dict):
+    def _learn_whole(self, shown: Prediction) -> None:
+        """Learn from a prediction of the batch what the list shows as it was sent."""
+        known = self._claims.digest(shown.id)
+        if known and isinstance(shown.input, dict):
             found = digest(self._options.model, shown.input, read=False)
             if found is not None and found.hex().startswith(known):
-                faithful.add(shown.input)
+                self._whole.add(ComparedInput(shown.input))
 
     async def _candidate(
         self, listed: Listed, since: float, wanted: set[bytes]
@@ -217,99 +205,40 @@ class Reconciler:
         of_model = is_of_model(prediction, self._ref)
         if of_model == "no":
             return None
-        shown = ComparedInput(prediction.input)
-        is_wanted = shown.canonical in wanted
+        is_shown = isinstance(prediction.input, dict) and not prediction.data_removed
+        shown = ComparedInput(prediction.input if is_shown else {})
+        is_wanted = is_shown and shown.canonical in wanted
         return Candidate(
             id=prediction.id,
             created_at=created_at,
             input=shown,
-            same_model=of_model == "yes",
-            readable=not prediction.data_removed and (bool(prediction.input) or is_wanted),
+            is_clear=is_shown and of_model == "yes",
             ended=prediction if listed.is_complete and prediction.done and is_wanted else None,
         )
 
-    # Deciding.
-
-    async def _decide_all(self, creates: list[LostCreate]) -> None:
-        reading = await self._read(creates)
+    async def _decide(self, creates: list[LostCreate], reading: _Reading) -> None:
         # Creates under way may be in the list, and are not claimed before they are recorded.
         await self._claims.under_way()
         claimed = await self._journal.claimed([each.id for each in reading.candidates])
         candidates = [each for each in reading.candidates if each.id not in claimed]
-        found, doubtful = await self._match(candidates, reading.faithful)
-        for lost, candidate in found.items():
+        uncertain = [each for each in self._lost.values() if not each.is_certain]
+        found = await certain_matches(uncertain, candidates, self._whole)
+        for lost, match in found.items():
             if lost.is_open:
-                candidates.remove(candidate)
-                await self._journal.record(lost.entry.created(candidate.id))
-                lost.decide(Found(candidate.id, candidate.ended))
+                candidates.remove(match)
+                await self._journal.record(lost.entry.created(match.id))
+                lost.decide(Found(match.id, match.ended))
         for lost in creates:
             await asyncio.sleep(0)  # a long list and many lost creates take a while
-            # A later reading may find the rivals of one in doubt elsewhere.
-            waits = not self._hurried and monotonic() - lost.began_at < self._timeouts.settle
-            if lost.is_open and not (waits and lost in doubtful):
-                self._decide(lost, reading, candidates)
-
-    async def _match(
-        self, candidates: list[Candidate], faithful: FaithfulFields
-    ) -> tuple[dict[LostCreate, Candidate], set[LostCreate]]:
-        """Return the predictions that certainly belong to creates, and creates in doubt.
-
-        A list that cuts texts or rounds numbers shows one input like another, shorter one. So a
-        match is dropped if it may be that of a create without one, be it one that was undecided.
-        It is dropped, too, where more predictions have the input than creates of it were lost:
-        another process has made some of them.
-        """
-        found: dict[LostCreate, Candidate] = {}
-        unmatched: list[LostCreate] = []
-        in_doubt: set[LostCreate] = set()
-        free = candidates[::-1]
-        for lost in [each for each in self._lost.values() if not each.is_certain]:
-            await asyncio.sleep(0)
-            window = lost.window
-            for candidate in free:
-                if candidate.is_of(lost.input) and candidate.is_within(window):
-                    found[lost] = candidate
-                    free.remove(candidate)
-                    break
+            flaw = lost.flaw(reading.written_at)
+            if flaw is not None and not lost.is_settled(reading.began):
+                continue  # a later list may show more
+            suspects = [each for each in candidates if each.may_be_of(lost)]
+            if suspects:
+                written_at = reading.written_at if flaw is None else None
+                lost.decide(Undecided(describe(suspects, lost), written_at))
             else:
-                unmatched.append(lost)
-        for lost in list(found):
-            await asyncio.sleep(0)
-            window = lost.window_of_rival
-            if any(each.is_of(lost.input) and each.is_within(window) for each in free):
-                del found[lost]
-                unmatched.append(lost)
-                in_doubt.add(lost)
-        while unmatched:
-            await asyncio.sleep(0)
-            rival = unmatched.pop()
-            window = rival.window_of_rival
-            doubtful = [
-                lost
-                for lost, candidate in found.items()
-                if lost.input.canonical != rival.input.canonical
-                and candidate.is_within(window)
-                and candidate.may_show(rival.input, faithful)
-            ]
-            for lost in doubtful:
-                del found[lost]
-            unmatched += doubtful
-            in_doubt.update(doubtful)
-        return found, in_doubt
-
-    def _decide(self, lost: LostCreate, reading: _Reading, candidates: Sequence[Candidate]) -> None:
-        """Decide a create that has no match, unless a later list can tell more."""
-        window = lost.window
-        suspects = [
-            each for each in candidates if each.is_within(window) and each.may_be_of(lost.input)
-        ]
-        flaw = lost.flaw(reading.written_at)
-        if flaw is None and not suspects:
-            lost.decide(Absent())
-        elif flaw is None:
-            lost.decide(Undecided(describe(suspects, lost.input), reading.written_at))
-        elif lost.is_settled(reading.began) or (suspects and self._hurried):
-            lost.decide(Undecided(describe(suspects, lost.input) if suspects else flaw))
+                lost.decide(Absent() if flaw is None else Undecided(flaw))
 
 
 def _date(seconds: float) -> datetime:

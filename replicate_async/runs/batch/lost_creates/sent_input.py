@@ -16,7 +16,7 @@ import msgspec
 
 from replicate_async.errors import FileError
 from replicate_async.files.data_url import decode
-from replicate_async.runs.batch.json_tree import leaves, map_leaves
+from replicate_async.runs.batch.json_tree import map_leaves
 
 _HEAD: Final = 1024
 """Bytes of a file that are kept, to tell a file that is cut from another one."""
@@ -49,11 +49,6 @@ def content_of(url: str) -> FileContent | None:
     """Return what is known of the file in a normalized data URL; None if it is not decodable."""
     found = _SHORT.fullmatch(url)
     return found and FileContent(found[1], int(found[2]), base64.b64decode(found[3]))
-
-
-def is_readable(normalized: object) -> bool:
-    """Whether no value is a data URL that could not be decoded, and may be cut."""
-    return all(content_of(each) is not None for each in leaves(normalized) if is_data_url(each))
 
 
 def is_data_url(leaf: object) -> TypeGuard[str]:

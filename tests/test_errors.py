@@ -154,6 +154,16 @@ MESSAGES: Final[list[tuple[int, bytes, type[APIStatusError], str, bool]]] = [
         False,
     ),
     (
+        422,
+        b'{"detail":"- input.image: Does not match format \'uri\'","status":422,"title":"Invalid"}',
+        UnprocessableEntityError,
+        (
+            "GET /x answered 422: Invalid: input.image: Does not match format 'uri'. Give the "
+            'input a URL, or a file of this machine as Path("...").'
+        ),
+        False,
+    ),
+    (
         429,
         b'{"detail":"Request was throttled. Your rate limit resets in ~30s."}',
         RateLimitError,

@@ -24,6 +24,9 @@ _ADVICE: Final[dict[int, str]] = {
     429: "Wait, then try again; Limits(...) paces requests on this side.",
 }
 
+_NO_URL: Final = "Does not match format 'uri'"
+_NO_URL_ADVICE: Final = 'Give the input a URL, or a file of this machine as Path("...").'
+
 _NOT_FOUND: Final = re.compile(r"not (be )?found|no such|^an HTML page", re.IGNORECASE)
 """Matches the text of a 404 that says no more than that."""
 
@@ -43,5 +46,7 @@ def refusal_message(
         if _NOT_FOUND.search(said):
             return f"There is no {missing}, or this token may not see it (404: {said})."
         return f"{said} (404, to a request about the {missing}). {advice}"
+    if status == 422 and _NO_URL in said:
+        advice = _NO_URL_ADVICE
     advice = AMBIGUOUS_ADVICE if ambiguous else advice
     return f"{operation} answered {status}: {said}. {advice}".rstrip()

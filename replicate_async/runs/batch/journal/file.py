@@ -251,8 +251,8 @@ def failure(path: Path, error: Exception) -> JournalError:
         error = DamagedError(error)
     if isinstance(error, DamagedError) or code in _DAMAGED:
         return JournalDamagedError(
-            f"{path} is damaged: {error}. Restore it from a copy. Without one, look up in the list "
-            "of predictions what has run before you start a new journal."
+            f"{path} is damaged, or is not a journal: {error}. Restore it from a copy. Without "
+            "one, look up in the list of predictions what has run before you start a new journal."
         )
     if code in _HELD:
         return JournalWriteError(

@@ -181,7 +181,9 @@ def read_hosts(given: Collection[str]) -> tuple[str, ...]:
     """Return the host names *given*, in lower case."""
     hosts = cast("object", given)
     if isinstance(given, str) or not isinstance(hosts, Iterable):
-        raise InvalidArgumentError(f"trusted_hosts={shorten(given)} is no list; give one of names.")
+        raise InvalidArgumentError(
+            f"trusted_hosts={shorten(given)} is not a list; give a list of names."
+        )
     names: list[str] = []
     for name in given:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers

@@ -178,7 +178,7 @@ def test_a_trusted_host_is_a_name(name: str) -> None:
 @pytest.mark.parametrize("hosts", ["files.example", None, 3])
 def test_trusted_hosts_are_a_list(hosts: Any) -> None:
     with pytest.raises(
-        InvalidArgumentError, match=r"trusted_hosts=.* is no list; give one of names"
+        InvalidArgumentError, match=r"trusted_hosts=.* is not a list; give a list of names"
     ):
         Replicate(TOKEN, trusted_hosts=hosts)
 

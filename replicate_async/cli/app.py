@@ -29,6 +29,9 @@ _COMMANDS: Final = (
 
 _COMPLETION: Final = """Install the completion of commands and options in a shell.
 
+It writes a file below the home folder and, unless the shell finds that by itself, a line into the
+startup file of the shell. It prints both.
+
 $ replicate-async completion --shell bash
 """
 

@@ -125,7 +125,7 @@ class InvalidInputError(InvalidArgumentError):
 
 
 class ClientStateError(ReplicateError, RuntimeError):
-    """The client is closed, or is used in a second event loop while its first one runs."""
+    """The client or another object is closed, or is used in a second event loop or out of order."""
 
 
 class APIConnectionError(ReplicateError, RequestDetails):

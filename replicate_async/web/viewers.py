@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from replicate_async.client import Replicate
 from replicate_async.core.endpoint import shorten
-from replicate_async.errors import InvalidArgumentError
+from replicate_async.errors import ClientStateError, InvalidArgumentError
 from replicate_async.runs.run import cancel_quietly
 from replicate_async.runs.streaming.events import DoneEvent, StreamEvent
 from replicate_async.runs.streaming.stream import Stream
@@ -55,6 +55,7 @@ class Viewers:
         self._viewers: Counter[str] = Counter()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,7 +68,11 @@ class Viewers:
 
         Args:
             prediction: A prediction that was just created.
+
+        Raises:
+            ClientStateError: The viewers are closed.
         """
+        self._check_open()
         if not prediction.done and not self._viewers[prediction.id]:
             self._last_left(prediction.id)
 
@@ -79,7 +84,11 @@ class Viewers:
         Args:
             prediction: The prediction, or its id.
             resume: Where the browser left off, from `resume_point`.
+
+        Raises:
+            ClientStateError: The viewers are closed.
         """
+        self._check_open()
         at = resume or ResumePoint("")
         stream = self._client.predictions.stream(
             prediction, last_event_id=at.last_event_id, received=at.chars_sent
@@ -89,11 +98,19 @@ class Viewers:
 
     async def aclose(self) -> None:
         """Cancel predictions without viewers at once, and wait for that."""
+        self._closed = True
         timers, self._timers = self._timers, {}
         for prediction_id, timer in timers.items():
             timer.cancel()
             self._cancel(prediction_id)
         await asyncio.gather(*self._cancelling)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientStateError(
+                "The viewers are closed, so that a prediction without any would not be cancelled; "
+                "close them when the server has ended its requests."
+            )
 
     def _joined(self, prediction_id: str) -> None:
         self._viewers[prediction_id] += 1

@@ -214,3 +214,14 @@ async def test_a_browser_whose_stream_is_refused_is_no_viewer(client: Replicate)
 def test_a_grace_period_out_of_range_is_refused(seconds: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"grace_period=.* must be a number of seconds"):
         Viewers(Replicate(TOKEN), grace_period=seconds)
+
+
+async def test_closed_viewers_say_so_and_leave_the_prediction_alone(client: Replicate) -> None:
+    prediction = await silent(client)
+    async with Viewers(client, grace_period=0) as viewers:
+        pass
+
+    with pytest.raises(ClientStateError, match="The viewers are closed"):
+        viewers.track(prediction)
+    with pytest.raises(ClientStateError, match="The viewers are closed"):
+        viewers.stream(prediction)

@@ -149,7 +149,6 @@ class RedisViewers(Viewers):
         self._renew_at = -math.inf
         self._grace_ends = -math.inf
         self._syncing: asyncio.Task[None] | None = None
-        self._closed = False
 
     async def __aenter__(self) -> Self:
         self._start()

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from replicate_async.arguments import check_instance
 from replicate_async.config import (
     Auth,
     read_auth,
@@ -317,4 +318,5 @@ class Replicate(RunMethods):
                 that was looked up; without one, files are the URLs of Replicate's delivery and of
                 the API, and data URLs. Other https URLs stay text.
         """
+        check_instance("prediction", prediction, Prediction)
         return self._calls.output(prediction, version)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
+from replicate_async.arguments import check_flags
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.limits import Limiter, Limits
 from replicate_async.core.origin import Base, check_host_name
@@ -158,10 +159,7 @@ def read_base(
 ) -> Base:
     """Return *given*, REPLICATE_BASE_URL or `DEFAULT_BASE_URL` as a `Base`."""
     hosts = read_hosts(trusted_hosts)
-    if not isinstance(allow_insecure, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped callers
-        raise InvalidArgumentError(  # "no" would send the token unencrypted
-            f"allow_insecure={shorten(allow_insecure)} must be True or False."
-        )
+    check_flags(allow_insecure=allow_insecure)
     name, url = "base_url", given
     if url is None:
         name = "REPLICATE_BASE_URL"
@@ -223,6 +221,7 @@ def read_proxy(given: str | None) -> str | None:
 
 def read_trust_env(given: bool, session: aiohttp.ClientSession | None) -> bool:  # noqa: FBT001 - the argument itself
     """Return *given*, whether to use the proxies of the environment."""
+    check_flags(trust_env=given)
     if given and not getattr(session, "trust_env", True):
         raise InvalidArgumentError(
             "trust_env=True does not reach into session=; make it with "

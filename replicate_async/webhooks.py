@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Final, Protocol, TypeAlias, cast, overload, runtime_checkable
 import msgspec
 
 from replicate_async.core import webhook
+from replicate_async.core.endpoint import shorten
+from replicate_async.core.numbers import is_number
 from replicate_async.errors import DecodeError, InvalidArgumentError, WebhookVerificationError
 from replicate_async.schemas import Prediction, Training, WebhookSecret, decode_leniently
 
@@ -236,6 +239,13 @@ def _verify(
     body: bytes, headers: Headers, secret: object, tolerance: float | None, now: float | None
 ) -> None:
     keys = _keys(secret)
+    if tolerance is not None and not is_number(tolerance, 0, math.inf):
+        raise InvalidArgumentError(
+            f"tolerance={shorten(tolerance)} must be a number of seconds, 0 or more, or None for "
+            "any age."
+        )
+    if now is not None and not is_number(now):
+        raise InvalidArgumentError(f"now={shorten(now)} must be a Unix time, in seconds.")
     values = _select(headers)
     for name in (_ID, _TIMESTAMP):
         # The application could read another one than the verified one.

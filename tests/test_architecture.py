@@ -17,14 +17,25 @@ import replicate_async
 
 PACKAGE = Path(__file__).parent.parent / "replicate_async"
 
-CLIENT_SIDE = {"core", "errors", "refs", "schemas", "files", "runs", "resources", "typed"}
+CLIENT_SIDE = {
+    "arguments",
+    "core",
+    "errors",
+    "refs",
+    "schemas",
+    "files",
+    "runs",
+    "resources",
+    "typed",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": {"core"},
+    "arguments": {"core", "errors"},
     "refs": {"core", "errors"},
     "schemas": {"core"},
     "webhooks": {"core", "errors", "schemas"},
-    "files": {"core", "errors", "refs", "schemas"},
+    "files": {"arguments", "core", "errors", "refs", "schemas"},
     "interface": {"core", "errors", "files", "schemas"},
     "runs": {"core", "errors", "refs", "schemas", "files", "interface", "tracing"},
     "context": {"core", "errors", "files", "refs", "runs", "schemas", "tracing", "transport"},
@@ -33,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracing": {"schemas"},
     "hooks": {"errors", "tracing"},
     "transport": {"core", "errors", "hooks", "schemas", "tracing"},
-    "config": {"core", "errors", "hooks", "tracing"},
+    "config": {"arguments", "core", "errors", "hooks", "tracing"},
     "bound": CLIENT_SIDE | {"interface"},
     "client": CLIENT_SIDE | {"bound", "config", "context", "hooks", "transport"},
     "__init__": CLIENT_SIDE | {"bound", "client", "webhooks"},

@@ -253,6 +253,17 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
             "as str, list[str] or a msgspec Struct."
         ),
     ),
+    (lambda c: c.run("acme/echo", {}, files="no"), "files='no' must be True or False."),
+    (
+        lambda c: c.run("acme/echo", {}, delete_uploads="no"),
+        "delete_uploads='no' must be True or False.",
+    ),
+    (
+        lambda c: c.predictions.stream("abc", last_event_id=b"1:0").__aenter__(),
+        "last_event_id=b'1:0' is not the id of an event as it came.",
+    ),
+    (lambda c: c.files.create(b"x", repeat="no"), "repeat='no' must be True or False."),
+    (lambda c: c.files.create(b"x", max_size="9"), "max_size='9' is out of range;"),
     # What to run it with.
     (
         lambda c: c.predictions.create("acme/echo", [1]),

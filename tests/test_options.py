@@ -95,6 +95,9 @@ def test_a_possible_token_is_accepted(token: str) -> None:
         ("retry", 3, "retry=3 is a int; pass Retry(...)."),
         ("limits", False, "limits=False is a bool; pass Limits(...)."),
         ("user_agent", 5, "user_agent=5 must be printable ASCII, such as 'my-app/1.0'."),
+        ("trust_env", "no", "trust_env='no' must be True or False."),
+        ("trust_env", None, "trust_env=None must be True or False."),
+        ("timeout", True, "timeout: Timeout(read=True): use a number of seconds above 0."),
     ],
 )
 def test_an_option_of_another_type_is_refused(argument: str, value: object, message: str) -> None:
@@ -196,6 +199,16 @@ def test_no_number_is_refused_with_its_value(kind: Any, value: Any) -> None:
     for field in set(kind.__struct_fields__) - {"enabled"}:
         with pytest.raises(ValueError, match=re.escape(f"{kind.__name__}({field}={value!r}): use")):
             kind(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument"),
+    [(Timeout, "connect"), (Retry, "attempts"), (Retry, "base"), (Limits, "creates"),
+     (Limits, "burst"), (Limits, "connects")],
+)  # fmt: skip
+def test_true_is_no_number(kind: Any, argument: str) -> None:
+    with pytest.raises(ValueError, match=rf"{argument}=True\): use "):
+        kind(**{argument: True})
 
 
 @pytest.mark.parametrize("prices", [3, "acme/echo", [], {3: len}, {"acme/echo": 3}, {"echo": len}])

@@ -395,3 +395,9 @@ def test_a_message_without_an_id_cannot_be_remembered() -> None:
 def test_a_dedupe_without_room_is_refused(max_ids: int, ttl: float) -> None:
     with pytest.raises(InvalidArgumentError):
         WebhookDedupe(max_ids=max_ids, ttl=ttl)
+
+
+@pytest.mark.parametrize("option", [{"tolerance": "300"}, {"tolerance": -1}, {"now": "1700000000"}])
+def test_a_time_that_is_no_number_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{next(iter(option))}="):
+        verify(b"{}", {}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", **option)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from replicate_async.core.bucket import TokenBucket, usual_burst
+from replicate_async.core.numbers import is_number
 from replicate_async.core.rate_estimator import RESERVE
 
 __all__ = ["Allowance", "BucketName", "Limiter", "Limits", "RateLimiters", "allowance"]
@@ -48,13 +48,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("creates", "gets", "others"):
             rate: object = getattr(self, name)
-            if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
+            if rate is not None and not (is_number(rate, 0) and rate):
                 raise ValueError(
                     f"Limits({name}={rate!r}): use a number above 0, or None for no limit."
                 )
         for name, none in (("burst", ", or None"), ("connects", "")):
             count: object = getattr(self, name)
-            if not ((isinstance(count, int | float) and count >= 1) or (none and count is None)):
+            if not ((is_number(count, 1)) or (none and count is None)):
                 raise ValueError(f"Limits({name}={count!r}): use 1 or more{none}.")
 
 

@@ -9,12 +9,12 @@ The functions are pure: the caller passes the jitter, and sleeps.
 
 from __future__ import annotations
 
-import math
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
 from replicate_async.core.backoff import backoff
+from replicate_async.core.numbers import is_number
 
 __all__ = ["Failure", "Phase", "Retry", "RetryBudget", "phase_of_status"]
 
@@ -69,18 +69,18 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         attempts = cast("object", self.attempts)
-        if not (isinstance(attempts, int | float) and attempts >= 1):
+        if not (is_number(attempts, 1)):
             raise ValueError(
                 f"Retry(attempts={attempts!r}): use 1 to send each request once, or more."
             )
         for name in ("base", "cap", "throttle_base", "max_wait"):
             seconds: object = getattr(self, name)
-            if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf):
+            if not (is_number(seconds, 0)):
                 raise ValueError(
                     f"Retry({name}={seconds!r}): use a finite number of seconds, 0 or more."
                 )
         budget = cast("object", self.budget)
-        if not (isinstance(budget, int | float) and budget >= 0):
+        if not (is_number(budget, 0)):
             raise ValueError(f"Retry(budget={budget!r}): use 0 to never repeat, or more.")
 
     def delay(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
+
+from replicate_async.core.numbers import is_number
 
 
 class Timeout(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,5 +29,5 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             seconds: object = getattr(self, name)
-            if not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
+            if not (is_number(seconds, 0) and seconds):
                 raise ValueError(f"Timeout({name}={seconds!r}): use a number of seconds above 0.")

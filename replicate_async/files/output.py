@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -11,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from replicate_async.arguments import check_count, check_flags
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import ClientStateError, FileError, FileTooLargeError, NotFoundError
 from replicate_async.files import data_url
@@ -160,6 +162,7 @@ class FileOutput:
         self, start: int = 0, validator: str = "", *, max_size: int | None = None
     ) -> AsyncGenerator[Piece]:
         """Yield the bytes that `read` has kept, that a data URL holds, or that are downloaded."""
+        check_count("max_size", max_size, 0, sys.maxsize)
         data = self._data
         if data is None and _is_data(self._url):
             data = await asyncio.to_thread(data_url.decode, self._url)
@@ -222,6 +225,7 @@ class FileOutput:
             OutputExpiredError: The file is gone.
             UntrustedURLError: The URL is not a public https one.
         """
+        check_flags(overwrite=overwrite)
 
         async def name() -> str:
             return safe_name(self.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NamedTuple, cast
 import msgspec
 from anyio import create_task_group
 
-from replicate_async.core.endpoint import shorten
+from replicate_async.arguments import check_count, check_flags
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.names import numbered, safe_name
 from replicate_async.files.output import FileOutput
@@ -74,8 +75,8 @@ async def save_all(
         raise InvalidArgumentError(
             "The output of a Prediction is URLs; pass client.parse_output(prediction)."
         )
-    if isinstance(concurrency, bool) or concurrency < 1:
-        raise InvalidArgumentError(f"concurrency={shorten(concurrency)} must be 1 or more.")
+    check_flags(overwrite=overwrite)
+    check_count("concurrency", concurrency, 1, sys.maxsize)
     place = checked_path(folder, "folder")
     files = list(files_in(output))
     paths: dict[int, Path] = {}

@@ -6,10 +6,12 @@ Each answer that a fault has changed carries the header `replicate-local-fault`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from replicate_async.arguments import check_count, check_flags, check_seconds
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.interface.refusal import near
 from replicate_async.resources.endpoints import ENDPOINTS
@@ -102,7 +104,7 @@ class Faults:
                 cut, and is not when it is replaced.
 
         Raises:
-            InvalidArgumentError: There is no such operation.
+            InvalidArgumentError: There is no such operation, or a number is out of range.
         """
         if operation not in _OPERATIONS:
             meant = near(operation, _OPERATIONS) or "predictions.create"
@@ -110,6 +112,14 @@ class Faults:
                 f'operation={operation!r} is unknown; give an operationId such as "{meant}", or '
                 '"streams", "delivery" or "*".'
             )
+        check_count("times", times, 1, sys.maxsize)
+        check_count("status", status, 200, 599)
+        for name, count in (("retry_after", retry_after), ("cut_after", cut_after)):
+            check_count(name, count, 0, sys.maxsize)
+        check_count("cut_after_events", cut_after_events, 0, sys.maxsize)
+        check_seconds("delay", delay)
+        check_seconds("pause", pause)
+        check_flags(omit_done=omit_done, reset=reset)
         fault = Fault(
             operation=operation,
             left=times,

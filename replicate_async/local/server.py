@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast, get_args, overload
 
 import anyio
 
+from replicate_async.arguments import (
+    check_choice,
+    check_count,
+    check_flags,
+    check_instance,
+    check_text,
+)
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError
 from replicate_async.local import ids
 from replicate_async.local.builtins import BUILTINS
 from replicate_async.local.faults import Faults
@@ -20,6 +30,7 @@ from replicate_async.local.runtime.webhook_sender import Attempt
 from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.records import NAME, VERSION_ID, Account, Collection, Model
+from replicate_async.schemas.models import Visibility
 from replicate_async.typed import TypedModel
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -78,8 +89,16 @@ class LocalReplicate:
         faults: Faults | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.settings: Settings = settings or Settings()
-        self.faults: Faults = faults or Faults()
+        check_text("host", host)
+        check_count("port", port, 0, 65_535)
+        check_flags(builtins=builtins)
+        _check_username(username)
+        self.settings: Settings = Settings() if settings is None else settings
+        self.faults: Faults = Faults() if faults is None else faults
+        check_instance("settings", self.settings, Settings)
+        check_instance("faults", self.faults, Faults)
+        if api_token is not None:
+            check_text("api_token", api_token)
         self.api_token: str = api_token or ids.api_token()
         self.username = username
         self._host = host
@@ -155,6 +174,7 @@ class LocalReplicate:
             AnnotationError: The annotations give no schema; it is a `TypeError`.
             ValueError: *ref* is not "owner/name".
         """
+        check_count("concurrency", concurrency, 1, sys.maxsize)
 
         def register(function: F) -> F:
             made = ModelFunction(
@@ -225,6 +245,8 @@ class LocalReplicate:
             ref, pinned, _ = ref.ref.partition(":")
             official = official or not pinned
         owner, name = _split(ref)
+        check_choice("visibility", visibility, get_args(Visibility))
+        check_flags(official=official, hidden=hidden)
         if not isinstance(model, ModelBackend):
             model = ModelFunction(model, name=ref, model=typed)
         backend: ModelBackend = model
@@ -255,6 +277,7 @@ class LocalReplicate:
             type: "user" or "organization".
             api_token: The token of the account; random unless given.
         """
+        _check_username(username)
         token = api_token or ids.api_token()
         account = Account(username=username, name=username.title(), type=type)
         self._services.store.add_account(account, token)
@@ -374,6 +397,13 @@ async def serve(
         if ready is not None:
             ready(server)
         await asyncio.Event().wait()
+
+
+def _check_username(name: object) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"username={shorten(name)} must be of lower-case letters, digits, dashes, dots and _."
+        )
 
 
 def _split(ref: str) -> tuple[str, str]:

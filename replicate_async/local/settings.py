@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias, get_type_hints
+
+import msgspec
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.errors import InvalidArgumentError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Size: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def _check_fields(settings: object) -> None:
+    """Raise `InvalidArgumentError` for a field of *settings* that is not of its type."""
+    kind = type(settings)
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        value: object = getattr(settings, name)
+        try:
+            msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            raise InvalidArgumentError(
+                f"{kind.__name__}({name}={shorten(value)}): {error}."
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -18,9 +40,12 @@ class RateLimits:
         other: Other calls; 3,000.
     """
 
-    create: int = 600
-    get: int = 60_000
-    other: int = 3_000
+    create: Size = 600
+    get: Size = 60_000
+    other: Size = 3_000
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
 
     @classmethod
     def off(cls) -> RateLimits:
@@ -34,53 +59,56 @@ class Settings:
 
     rate_limits: RateLimits = RateLimits()
     """Requests a minute, beyond which the answer is a 429."""
-    concurrency: int = 100
+    concurrency: Count = 100
     """Predictions of one version at once, and trainings; further ones stay ``starting``."""
-    run_timeout: float = 1800.0
+    run_timeout: Seconds = 1800.0
     """How long a run may take before it fails."""
-    data_retention: float = 3600.0
+    data_retention: Seconds = 3600.0
     """How long input, output, output files and logs of a finished run are kept."""
-    file_expiry: float = 24 * 3600.0
+    file_expiry: Seconds = 24 * 3600.0
     """How long an upload is kept."""
-    sync_wait_cap: float = 60.0
+    sync_wait_cap: Seconds = 60.0
     """The longest that ``Prefer: wait`` holds a request open."""
     sync_answer: Literal["succeeded", "processing"] = "succeeded"
     """Status of a run that ended within the wait: the service has answered with either."""
-    head_timeout: float = 10.0
+    head_timeout: Seconds = 10.0
     """How long the head of a request may take before its connection is closed."""
-    cancel_after_minimum: float = 5.0
+    cancel_after_minimum: Seconds = 5.0
     """The shortest ``Cancel-After`` that is accepted."""
-    cancel_after_maximum: float = 24 * 3600.0
+    cancel_after_maximum: Seconds = 24 * 3600.0
     """The longest ``Cancel-After`` that is accepted."""
     empty_output: Literal["nulls", "absent"] = "nulls"
     """Whether a fresh run shows an empty output as null, or leaves the key out as in 2023."""
-    timestamp_digits: int | None = None
+    timestamp_digits: Size | None = None
     """Fractional digits of every timestamp; None for 3 or 6, as the service's two halves differ."""
     stream_logs: bool = False
     """Whether streams carry ``logs`` events, which clients accept but the API does not document."""
-    stream_idle_timeout: float = 300.0
+    stream_idle_timeout: Seconds = 300.0
     """How long a stream may be silent before it is closed with nchan's 408 comment."""
-    stream_linger: float = 1.0
+    stream_linger: Seconds = 1.0
     """How long a stream stays open after its ``done``."""
-    webhook_throttle: float = 0.5
+    webhook_throttle: Seconds = 0.5
     """How long after a webhook for output or logs the next one is held back."""
-    webhook_timeout: float = 5.0
+    webhook_timeout: Seconds = 5.0
     """How long the receiver of a webhook may take to answer."""
-    webhook_retry_span: float = 60.0
+    webhook_retry_span: Seconds = 60.0
     """How long after completion the terminal webhook is still tried."""
     allow_hosts: tuple[str, ...] = LOOPBACK
     """Hosts that webhooks and file inputs may reach; "*" adds every public address."""
     host_names: tuple[str, ...] = ()
     """Further names by which clients may address the server in ``Host``."""
-    max_body: int = 20 * 1024 * 1024
+    max_body: Size = 20 * 1024 * 1024
     """The largest body of a request that is not an upload."""
-    max_file: int = 100 * 1000 * 1000
+    max_file: Size = 100 * 1000 * 1000
     """The size from which uploads, and file inputs from other hosts, are too large."""
-    max_models: int = 1000
+    max_models: Size = 1000
     """How many models clients may create."""
-    stored_files: int = 2 * 1000 * 1000 * 1000
+    stored_files: Size = 2 * 1000 * 1000 * 1000
     """Bytes of uploads, and of output files, that are kept; then the oldest is dropped."""
-    page_size: int = 100
+    page_size: Count = 100
     """Items on a page of a listing."""
-    model_page_size: int = 25
+    model_page_size: Count = 25
     """Items on a page of the listing of models."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast, get_args
 import msgspec
 from msgspec import Raw
 
+from replicate_async.arguments import check_choice, check_count
 from replicate_async.context import ClientContext
 from replicate_async.core.api_clock import answered_at
 from replicate_async.core.endpoint import shorten
@@ -32,13 +33,7 @@ from replicate_async.files.inputs import FileEncoding, encode_input, without_fie
 from replicate_async.files.save import checked_path
 from replicate_async.refs import VersionRef
 from replicate_async.resources._dataframe import Rows, is_dataframe
-from replicate_async.resources._options import (
-    check_choice,
-    check_count,
-    check_events,
-    check_webhook,
-    create_headers,
-)
+from replicate_async.resources._options import check_events, check_webhook, create_headers
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._running import as_type

@@ -131,33 +131,8 @@ def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def check_choice(argument: str, value: str | None, choices: Sequence[str]) -> None:
-    """Raise `InvalidArgumentError` unless *value* is None or one of *choices*."""
-    if value is not None and value not in choices:
-        raise InvalidArgumentError(
-            f"{argument}={shorten(value)} must be one of {', '.join(map(repr, choices))}."
-        )
-
-
-def check_text(argument: str, value: object) -> None:
-    """Raise `InvalidArgumentError` unless *value* is a string that is not blank."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidArgumentError(f"{argument}={shorten(value)} must be a string, and not empty.")
-
-
 def check_search(query: object) -> None:
     """Raise `InvalidArgumentError` unless *query* is a string that is not blank."""
     if not isinstance(query, str) or not query.strip():
         what = "is empty" if isinstance(query, str) else "is not a string"
         raise InvalidArgumentError(f"query={shorten(query)} {what}; say what to search for.")
-
-
-def check_count(argument: str, value: object, least: int, most: int) -> None:
-    """Raise `InvalidArgumentError` unless *value* is None or a whole number in the range."""
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidArgumentError(
-            f"{argument}={shorten(value)} is out of range; it is a whole number from {least} to "
-            f"{most}."
-        )

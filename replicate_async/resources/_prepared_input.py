@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, get_args
 
+from replicate_async.arguments import check_choice
 from replicate_async.context import ClientContext
 from replicate_async.errors import (
     AmbiguousCreateError,
@@ -14,7 +15,6 @@ from replicate_async.errors import (
 )
 from replicate_async.files.inputs import FileEncoding, encode_input
 from replicate_async.files.values import Record
-from replicate_async.resources._options import check_choice
 from replicate_async.resources._uploads import Uploads
 from replicate_async.schemas import File
 from replicate_async.typed import Contract

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from replicate_async.arguments import check_flags
 from replicate_async.core.poll import Poll
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.resources._options import Deadline, Wait
@@ -162,6 +163,8 @@ class RunMethods:
                 then the prediction goes on.
             AmbiguousCreateError: The create may have happened; it is never sent twice.
         """
+        if files is not True or delete_uploads is not False:
+            check_flags(files=files, delete_uploads=delete_uploads)
         target = target_of(model)
         if target.contract is not None:
             type = output_type_of(target.contract, type, files=files)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
+from replicate_async.arguments import check_count, check_text
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import check_name, parse_deployment, parse_model, parse_version_id
 from replicate_async.resources._base import Resource
-from replicate_async.resources._options import Deadline, Wait, check_count, check_text
+from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Final
 
 import msgspec
 
+from replicate_async.arguments import check_count, check_flags
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.multipart import Part
 from replicate_async.errors import InvalidArgumentError
@@ -71,6 +73,8 @@ class Files(Resource):
         from replicate_async.files.source_of import source_of  # noqa: PLC0415 - for files only
         from replicate_async.files.uploads import sendable_name  # noqa: PLC0415 - for files only
 
+        check_flags(repeat=repeat)
+        check_count("max_size", max_size, 0, sys.maxsize)
         if filename:
             _check_filename(filename)
         if type:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+from replicate_async.arguments import check_choice, check_text
 from replicate_async.context import ClientContext
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import parse_model, parse_version_id
 from replicate_async.resources._base import Resource
-from replicate_async.resources._options import (
-    Deadline,
-    Wait,
-    check_choice,
-    check_search,
-    check_text,
-)
+from replicate_async.resources._options import Deadline, Wait, check_search
 from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._prepared_input import Input, with_files

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from replicate_async.arguments import check_choice, check_count
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.resources._base import Resource, run_id
-from replicate_async.resources._options import Deadline, Wait, check_choice, check_count
+from replicate_async.resources._options import Deadline, Wait
 from replicate_async.resources._paginator import Paginator
 from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest

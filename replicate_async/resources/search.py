@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from replicate_async.arguments import check_count
 from replicate_async.context import ClientContext
-from replicate_async.resources._options import check_count, check_search
+from replicate_async.resources._options import check_search
 from replicate_async.resources.endpoints import SEARCH
 from replicate_async.schemas import SearchQuery, SearchResults
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
+from replicate_async.arguments import check_seconds
 from replicate_async.errors import ReplicateError
 from replicate_async.runs.streaming.events import StreamEvent
 from replicate_async.web.read_ahead import EventStream, ReadAhead
 from replicate_async.web.shutdown import StreamShutdown
 
 logger: logging.Logger = logging.getLogger("replicate_async.web")
+
+_SHORTEST_PING: Final = 0.01
 
 ErrorMessage: TypeAlias = Callable[[Exception], str]
 """Returns what a user reads about an error."""
@@ -49,7 +52,7 @@ class Encoder(Protocol):
         ...
 
 
-async def encode_stream(
+def encode_stream(
     stream: EventStream, encoder: Encoder, ping: float | None, shutdown: StreamShutdown | None
 ) -> AsyncGenerator[bytes, None]:
     """Yield *stream*, which has been entered, as bytes: all events that are ready in one piece.
@@ -57,6 +60,14 @@ async def encode_stream(
     After *ping* seconds without an event there is a heartbeat. An error is logged, and encoded as
     the last piece. The stream is not closed.
     """
+    if ping is not None:
+        check_seconds("ping", ping, _SHORTEST_PING)
+    return _encode(stream, encoder, ping, shutdown)
+
+
+async def _encode(
+    stream: EventStream, encoder: Encoder, ping: float | None, shutdown: StreamShutdown | None
+) -> AsyncGenerator[bytes, None]:
     events = ReadAhead(aiter(stream))
     try:
         with nullcontext() if shutdown is None else shutdown.ends(events):

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, Self
 
+from replicate_async.arguments import check_seconds
 from replicate_async.web.read_ahead import ReadAhead
-from replicate_async.web.viewers import check_seconds
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _Handler = Callable[[int, FrameType | None], object]

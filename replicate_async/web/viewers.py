@@ -9,9 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from replicate_async.arguments import check_seconds
 from replicate_async.client import Replicate
-from replicate_async.core.endpoint import shorten
-from replicate_async.errors import ClientStateError, InvalidArgumentError
+from replicate_async.errors import ClientStateError
 from replicate_async.runs.run import cancel_quietly
 from replicate_async.runs.streaming.events import DoneEvent, StreamEvent
 from replicate_async.runs.streaming.stream import Stream
@@ -20,15 +20,6 @@ from replicate_async.web.resume import ResumePoint
 
 GRACE_PERIOD: Final = 3.0
 """Seconds that a page may take to reconnect."""
-_DAY: Final = 86_400
-
-
-def check_seconds(name: str, seconds: object, least: float = 0.0) -> None:
-    """Raise `InvalidArgumentError` unless *seconds* is a number from *least* to a day."""
-    if not isinstance(seconds, int | float) or not least <= seconds <= _DAY:
-        raise InvalidArgumentError(
-            f"{name}={shorten(seconds)} must be a number of seconds from {least:g} to {_DAY:,}."
-        )
 
 
 class Viewers:

@@ -493,3 +493,11 @@ async def test_saving_a_large_file_does_not_block_the_event_loop(tmp_path: Path)
 
     assert saved.stat().st_size == len(data)
     assert turns > 20
+
+
+@pytest.mark.parametrize("options", [{"overwrite": "no"}, {"max_size": "9"}, {"max_size": True}])
+async def test_an_option_of_another_type_is_refused(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{next(iter(options))}="):
+        await here().save(tmp_path / "a.png", **options)

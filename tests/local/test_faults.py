@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
 from replicate_async import InvalidArgumentError
+from replicate_async.local import Faults
 from tests.local.wire import Wire, header
 
 pytestmark = pytest.mark.anyio
@@ -145,3 +147,22 @@ async def test_faults_can_be_cleared(wire: Wire) -> None:
 async def test_an_unknown_operation_is_refused_and_the_nearest_named(wire: Wire) -> None:
     with pytest.raises(InvalidArgumentError, match=r'is unknown; give .* "predictions\.create"'):
         wire.server.faults.add("predictions.crate", status=503)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"times": 0}, "times=0 is out of range; it is a whole number from 1 to "),
+        (
+            {"status": "503"},
+            "status='503' is out of range; it is a whole number from 200 to 599.",
+        ),
+        ({"delay": "1"}, "delay='1' must be a number of seconds from 0 to 86,400."),
+        ({"reset": "no"}, "reset='no' must be True or False."),
+    ],
+)
+def test_a_fault_that_could_never_happen_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        Faults().add("*", **options)
+
+    assert str(caught.value).startswith(message)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from replicate_async import (
     APIConnectionError,
     DoneEvent,
     ErrorEvent,
+    InvalidArgumentError,
     LogsEvent,
     OutputEvent,
     StreamEvent,
@@ -192,3 +194,9 @@ async def test_leaving_ends_the_reading() -> None:
     await asyncio.sleep(0)
 
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("ping", ["15", 0, True, -1])
+def test_a_ping_that_is_no_time_is_refused_before_the_response_begins(ping: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"ping=.* must be a number of seconds"):
+        to_sse(Script(), ping=ping)

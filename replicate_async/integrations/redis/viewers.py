@@ -18,6 +18,7 @@ from uuid import uuid4
 from redis import exceptions
 from redis.asyncio import Redis
 
+from replicate_async.arguments import check_seconds
 from replicate_async.client import Replicate
 from replicate_async.core.backoff import backoff
 from replicate_async.core.tasks import run_within
@@ -29,7 +30,7 @@ from replicate_async.errors import (
 )
 from replicate_async.integrations.redis.connection import ANSWER, connect, load_script
 from replicate_async.runs.run import CANCEL_WITHIN
-from replicate_async.web.viewers import GRACE_PERIOD, Viewers, check_seconds
+from replicate_async.web.viewers import GRACE_PERIOD, Viewers
 
 _log = logging.getLogger("replicate_async")
 

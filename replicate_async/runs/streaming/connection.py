@@ -92,9 +92,9 @@ def pause_before(empty: int, retry: int | None, jitter: float) -> float:
     return max(_SHORTEST_PAUSE, pause) if empty else pause
 
 
-def can_be_sent(event_id: str) -> bool:
+def can_be_sent(event_id: object) -> bool:
     """Return whether *event_id* may stand in a header."""
-    return all(char >= " " and char != "\x7f" for char in event_id)
+    return isinstance(event_id, str) and all(char >= " " and char != "\x7f" for char in event_id)
 
 
 class EventSource:

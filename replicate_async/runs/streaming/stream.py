@@ -64,7 +64,7 @@ class Stream:
     ) -> None:
         if not can_be_sent(last_event_id):
             raise InvalidArgumentError(
-                "last_event_id has control characters; pass the id of an event as it came."
+                f"last_event_id={last_event_id!r} is not the id of an event as it came."
             )
         self._deps = deps
         self._start: Callable[[], Awaitable[Prediction]] | None = start

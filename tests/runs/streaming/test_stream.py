@@ -405,5 +405,5 @@ async def test_a_stream_is_entered_once_and_read_inside() -> None:
 async def test_an_invalid_last_event_id_is_refused() -> None:
     service = Service(Run())
     async with service.server, service.client() as client:
-        with pytest.raises(InvalidArgumentError, match="control"):
+        with pytest.raises(InvalidArgumentError, match="not the id of an event"):
             client.predictions.stream("p", last_event_id="1\r\nX: y")

@@ -1,0 +1,60 @@
+"""Checks of arguments; each raises `InvalidArgumentError`, which names the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from replicate_async.core.endpoint import shorten
+from replicate_async.core.numbers import is_number
+from replicate_async.errors import InvalidArgumentError
+
+_DAY: Final = 86_400
+
+
+def check_flags(**flags: object) -> None:
+    """Check that each of *flags* is True or False: every text would count as true."""
+    for argument, value in flags.items():
+        if not isinstance(value, bool):
+            raise InvalidArgumentError(f"{argument}={shorten(value)} must be True or False.")
+
+
+def check_seconds(argument: str, value: object, least: float = 0.0) -> None:
+    """Check that *value* is a number of seconds from *least* to a day."""
+    if not is_number(value, least, _DAY):
+        raise InvalidArgumentError(
+            f"{argument}={shorten(value)} must be a number of seconds from {least:g} to {_DAY:,}."
+        )
+
+
+def check_count(argument: str, value: object, least: int, most: int) -> None:
+    """Check that *value* is None or a whole number in the range."""
+    if value is None:
+        return
+    if not isinstance(value, int) or not is_number(value, least, most):
+        raise InvalidArgumentError(
+            f"{argument}={shorten(value)} is out of range; it is a whole number from {least} to "
+            f"{most}."
+        )
+
+
+def check_choice(argument: str, value: str | None, choices: Sequence[str]) -> None:
+    """Check that *value* is None or one of *choices*."""
+    if value is not None and value not in choices:
+        raise InvalidArgumentError(
+            f"{argument}={shorten(value)} must be one of {', '.join(map(repr, choices))}."
+        )
+
+
+def check_text(argument: str, value: object) -> None:
+    """Check that *value* is a string that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgumentError(f"{argument}={shorten(value)} must be a string, and not empty.")
+
+
+def check_instance(argument: str, value: object, kind: type) -> None:
+    """Check that *value* is a *kind*."""
+    if not isinstance(value, kind):
+        raise InvalidArgumentError(
+            f"{argument}={shorten(value)} is a {type(value).__name__}; pass a {kind.__name__}."
+        )

@@ -1,0 +1,13 @@
+"""What counts as a number where an argument must be one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, TypeGuard
+
+_LARGEST: Final = sys.float_info.max
+
+
+def is_number(value: object, least: float = -_LARGEST, most: float = _LARGEST) -> TypeGuard[float]:
+    """Whether *value* is a number from *least* to *most*; neither True nor NaN is one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most

@@ -329,7 +329,7 @@ class _RunSpan(RunSpan):
         self._failure = None
         status = self._redact(run.status)
         self._span.set_attribute("replicate.prediction.status", status)
-        if status != "succeeded":
+        if status not in {"succeeded", "canceled"}:  # a stream that is left cancels its run
             self._failure = f"Prediction{status.capitalize()}"
         if run.error_code is not None:
             self._span.set_attribute("replicate.prediction.error_code", run.error_code)

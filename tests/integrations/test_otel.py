@@ -328,6 +328,20 @@ class TestStreams:
         (point,) = telemetry.points("gen_ai.client.operation.time_to_first_chunk")
         assert (point.count, point.sum) == (1, first)
 
+    async def test_that_are_left_show_what_was_paid_for(
+        self, client: Replicate, telemetry: Telemetry
+    ) -> None:
+        given = {"prompt": "A fox", "max_tokens": 10_000, "delay_ms": 10}
+        async with client.stream("local/storyteller", given) as stream:
+            assert await anext(stream.text())
+
+        assert stream.prediction.status == "canceled"
+        found = attributes(telemetry.named("generate_content local/storyteller")[0])
+        assert found["gen_ai.usage.input_tokens"] == 2
+        assert found["replicate.predict.duration"] > 0
+        assert found["replicate.prediction.status"] == "canceled"
+        assert "error.type" not in found
+
     async def test_have_no_attributes_of_the_secret_address(
         self, client: Replicate, telemetry: Telemetry
     ) -> None:

@@ -131,14 +131,16 @@ class Stream:
         reader.close()
         try:
             if self._on_exit == "cancel" and not reader.finished:
-                await self._cancel(reader.prediction.id, error)
+                await self._cancel(reader, error)
         finally:
             self._span.seen(reader.prediction)
             self._span.end(error)
 
-    async def _cancel(self, run_id: str, error: BaseException | None) -> None:
+    async def _cancel(self, reader: StreamReader, error: BaseException | None) -> None:
+        run_id = reader.prediction.id
         with self._span.active():
             answer = await cancel_quietly(self._deps.cancel, run_id)
+        reader.prediction = answer or reader.prediction
         if isinstance(error, WaitTimeout) and str(error).startswith(f"{run_id} "):
             add_outcome(error, run_id, answer)
 

@@ -30,7 +30,7 @@ from replicate_async.local.runtime.webhook_sender import Attempt
 from replicate_async.local.services import Services
 from replicate_async.local.settings import Settings
 from replicate_async.local.store.records import NAME, VERSION_ID, Account, Collection, Model
-from replicate_async.schemas.models import Visibility
+from replicate_async.schemas.values import Visibility
 from replicate_async.typed import TypedModel
 
 F = TypeVar("F", bound=Callable[..., object])

@@ -235,45 +235,44 @@ __all__ = [
     "save_all",
 ]
 
-# Each name is imported at its first use: a program that needs one error class, or a subcommand,
-# does not load the client. Modules that the others import come first.
-_HOMES = (
-    "errors",
-    "core.problem",
-    "schemas",
-    "core.limits",
-    "core.poll",
-    "core.retry",
-    "core.secret",
-    "core.timeout",
-    "core.usage",
-    "typed",
-    "hooks",
-    "client",
-    "files.file_input",
-    "files.inputs",
-    "files.output",
-    "files.save_all",
-    "resources._paginator",
-    "runs.streaming.events",
-    "runs.streaming.stream",
-    "runs.waiting.watch",
-    "runs.batch.batch",
-    "runs.batch.options",
-    "runs.batch.results",
-    "bound",
-)
+# Each name is imported at its first use, from its module here or else from `errors`: a program that
+# needs one error class, or a subcommand, does not load the client.
+_MODULES = {
+    "bound": "BoundModel",
+    "client": "Replicate",
+    "core.limits": "Limiter Limits",
+    "core.poll": "Poll",
+    "core.problem": "Problem",
+    "core.retry": "Retry",
+    "core.secret": "Secret",
+    "core.timeout": "Timeout",
+    "core.usage": "ModelUsage Usage",
+    "files.file_input": "FileInput",
+    "files.inputs": "FileEncoding",
+    "files.output": "FileOutput",
+    "files.save_all": "SaveProgress save_all",
+    "hooks": "Hooks RequestEvent ResponseEvent RetryEvent",
+    "resources._paginator": "Paginator",
+    "runs.batch.batch": "Batch",
+    "runs.batch.options": "BatchTimeouts",
+    "runs.batch.results": "BatchProgress BatchResult BatchSummary",
+    "runs.streaming.events": "DoneEvent ErrorEvent LogsEvent OutputEvent StreamEvent UnknownEvent",
+    "runs.streaming.stream": "Stream",
+    "runs.waiting.watch": "RunUpdates",
+    "schemas": "Account Collection CollectionItem Deployment File Hardware Model Page Prediction "
+    "Progress SearchResults Training Version WebhookSecret",
+    "typed": "TypedModel",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 if not TYPE_CHECKING:  # otherwise a type checker accepts any name
 
     def __getattr__(name: str) -> object:
         if name in __all__:
-            for home in _HOMES:
-                module = import_module(f"{__name__}.{home}")
-                if hasattr(module, name):
-                    globals()[name] = found = getattr(module, name)
-                    return found
+            module = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+            globals()[name] = found = getattr(module, name)
+            return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

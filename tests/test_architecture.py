@@ -282,8 +282,12 @@ def test_reading_a_schema_needs_neither_http_nor_an_event_loop() -> None:
     assert {"aiohttp", "anyio", "asyncio"}.isdisjoint(loaded)
 
 
-def test_an_error_can_be_named_without_loading_the_client() -> None:
-    assert "replicate_async.client" not in loaded_by("from replicate_async import RateLimitError")
+@pytest.mark.parametrize("name", ["RateLimitError", "Prediction", "FileOutput", "OutputEvent"])
+def test_a_name_can_be_imported_without_the_client_and_batches(name: str) -> None:
+    loaded = loaded_by(f"from replicate_async import {name}")
+
+    assert {"anyio", "aiohttp", "replicate_async.client"}.isdisjoint(loaded)
+    assert not any(each.startswith("replicate_async.runs.batch") for each in loaded)
 
 
 def test_names_are_what_their_modules_say_and_others_are_none() -> None:

@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from rich import progress as bars
 from rich.console import Console
 from rich.table import Column
 
-from replicate_async import BatchProgress, BatchTimeouts, Prediction
 from replicate_async.cli.console import note, terminal_width
 from replicate_async.cli.errors import one_line
 from replicate_async.core.usage import cost_text
+
+if TYPE_CHECKING:
+    from replicate_async import BatchProgress, Prediction
 
 _WIDEST_BAR: Final = 24
 _WIDEST_NAME: Final = 40
@@ -26,8 +28,8 @@ _LINE_EVERY: Final = 30.0
 """Seconds between two lines of a batch where stderr is not a terminal."""
 _RECONCILING: Final = (
     "Some creates were cut off before their answer came. They are looked for in the list of "
-    f"predictions; what is not there after {BatchTimeouts().settle:.0f} s is created again. All "
-    "else goes on meanwhile."
+    "predictions; what is not there after {settle:.0f} s is created again. All else goes on "
+    "meanwhile."
 )
 
 
@@ -139,8 +141,10 @@ class BatchProgressLine(ProgressLine):
     def show(self, progress: BatchProgress) -> None:
         """Show *progress*."""
         if progress.reconciling and not self._reconciling:
+            from replicate_async import BatchTimeouts  # noqa: PLC0415 - for batches only
+
             self._reconciling = True
-            self.note(_RECONCILING)
+            self.note(_RECONCILING.format(settle=BatchTimeouts().settle))
         if self.shown:
             figures = figures_of(progress, self._creates)
             self.update(total=progress.total, completed=progress.done, figures=figures)

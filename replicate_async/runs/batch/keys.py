@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError, ReplicateError
-from replicate_async.files.inputs import field_of, is_record
+from replicate_async.files.inputs import canonical_input, field_of, is_record
 from replicate_async.files.values import reason_of, scalar
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.identity import digest
@@ -80,8 +80,10 @@ class KeyAssigner:
         if not self._exact:
             return b""
         try:
-            found = digest(self._model, item, read=False)
-            return found or await asyncio.to_thread(digest, self._model, item, read=True) or b""
+            encoded = canonical_input(item)
+            if encoded.slots:
+                return await asyncio.to_thread(digest, self._model, encoded)
+            return digest(self._model, encoded)
         except InvalidArgumentError:
             raise
         except Exception as error:

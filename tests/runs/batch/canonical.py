@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from replicate_async.files.contents import FilePlaceholder
 from replicate_async.files.inputs import FileSlot, canonical_input
-from replicate_async.runs.batch.identity import A_FILE
+from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.results import ItemInput
+
+A_FILE: Final = FilePlaceholder()
+
+
+def digest_of(given: ItemInput, model: str = "m") -> bytes:
+    """Return the digest of an input of *model*."""
+    return digest(model, canonical_input(given))
 
 
 def fields(given: ItemInput) -> Any:

@@ -20,12 +20,11 @@ import pytest
 from replicate_async import FileOutput, InvalidArgumentError, Replicate
 from replicate_async.files.inputs import encode_input
 from replicate_async.local import LocalReplicate
-from replicate_async.runs.batch.identity import A_FILE, digest
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
 from replicate_async.runs.batch.lost_creates.sent_input import normalize
 from tests.runs.batch.api import MODEL, BatchAPI
-from tests.runs.batch.canonical import fields
+from tests.runs.batch.canonical import A_FILE, digest_of, fields
 from tests.runs.batch.journals import record
 from tests.runs.batch.resuming import run, sent_as
 
@@ -33,10 +32,10 @@ pytestmark = pytest.mark.anyio
 
 PROGRAM: Final = """
 import sys
-from replicate_async.files.inputs import encode_input
+from replicate_async.files.inputs import canonical_input, encode_input
 from replicate_async.runs.batch.identity import digest
 given = {"tags": {"alpha", "beta", "gamma", "delta", "eps", "zeta"}, "mixed": {1, "a", (2, "b")}}
-print(digest("m", given, read=False).hex(), encode_input(given).values)
+print(digest("m", canonical_input(given)).hex(), encode_input(given).values)
 """
 
 
@@ -82,19 +81,19 @@ DIFFERENT: list[tuple[object, object]] = [
 ]
 
 
-def digest_of(value: object) -> bytes | None:
-    return digest("m", {"value": [value]}, read=True)
+def digest_with(value: object) -> bytes:
+    return digest_of({"value": [value]})
 
 
 def test_equal_inputs_have_equal_digests_and_different_ones_do_not() -> None:
-    assert [pair for pair in EQUAL if digest_of(pair[0]) != digest_of(pair[1])] == []
-    assert [pair for pair in DIFFERENT if digest_of(pair[0]) == digest_of(pair[1])] == []
+    assert [pair for pair in EQUAL if digest_with(pair[0]) != digest_with(pair[1])] == []
+    assert [pair for pair in DIFFERENT if digest_with(pair[0]) == digest_with(pair[1])] == []
 
 
 def test_plain_inputs_keep_the_digests_that_journals_have() -> None:
     plain = {"b": [1, 2.5, True, None, {"z": "é", "a": -0.0}], "a": "text", "none": None}
 
-    assert digest("acme/echo", plain, read=False) == bytes.fromhex(
+    assert digest_of(plain, "acme/echo") == bytes.fromhex(
         "cf8ed0b29f23dc25fb4615cfa18af8ae32be273d447b5191b3277f7c1fa9b71d"
     )
 

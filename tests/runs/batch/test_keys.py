@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 
 from replicate_async import InvalidArgumentError
 from replicate_async.runs.batch.digest_set import DigestSet
-from replicate_async.runs.batch.identity import (
-    LARGEST_HASHED,
-    digest,
-)
+from replicate_async.runs.batch.identity import LARGEST_HASHED
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+from tests.runs.batch.canonical import digest_of
 
 pytestmark = pytest.mark.anyio
 
@@ -52,14 +50,12 @@ def test_a_digest_set_of_many() -> None:
 
 
 def test_digests_ignore_the_order_of_names_and_what_is_none() -> None:
-    assert digest("m", {"a": 1, "b": 2}, read=False) == digest(
-        "m", {"b": 2, "c": None, "a": 1}, read=False
-    )
-    assert digest("m", {"a": 1}, read=False) != digest("m", {"a": 2}, read=False)
-    assert digest("m", {"a": 1}, read=False) != digest("n", {"a": 1}, read=False)
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "c": None, "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+    assert digest_of({"a": 1}) != digest_of({"a": 1}, "n")
     struct, mapping = Prompt(the_prompt="x"), {"thePrompt": "x"}
-    assert digest("m", struct, read=False) == digest("m", mapping, read=False)
-    assert digest("m", {"a": Array()}, read=False) == digest("m", {"a": [1, 2]}, read=False)
+    assert digest_of(struct) == digest_of(mapping)
+    assert digest_of({"a": Array()}) == digest_of({"a": [1, 2]})
 
 
 def test_files_count_by_content_and_large_ones_by_size_and_time(tmp_path: Path) -> None:
@@ -69,16 +65,15 @@ def test_files_count_by_content_and_large_ones_by_size_and_time(tmp_path: Path) 
     with large.open("wb") as opened:
         opened.truncate(LARGEST_HASHED + 1)
 
-    assert digest("m", {"f": first}, read=False) is None
-    same = digest("m", {"f": first}, read=True)
-    assert same == digest("m", {"f": second}, read=True)
+    same = digest_of({"f": first})
+    assert same == digest_of({"f": second})
     memory = BytesIO(b"same")
-    assert digest("m", {"f": memory}, read=True) == same
+    assert digest_of({"f": memory}) == same
     assert memory.tell() == 0
-    before = digest("m", {"f": large}, read=True)
+    before = digest_of({"f": large})
     with large.open("ab") as opened:
         opened.write(b"more")
-    assert digest("m", {"f": large}, read=True) != before
+    assert digest_of({"f": large}) != before
 
 
 @pytest.mark.parametrize(
@@ -90,7 +85,7 @@ def test_files_count_by_content_and_large_ones_by_size_and_time(tmp_path: Path) 
 )
 def test_what_has_no_digest_is_refused(value: object, says: str) -> None:
     with pytest.raises(InvalidArgumentError, match=says):
-        digest("m", {"f": value}, read=True)
+        digest_of({"f": value})
 
 
 def test_a_stream_that_is_read_once_has_no_digest() -> None:
@@ -98,7 +93,7 @@ def test_a_stream_that_is_read_once_has_no_digest() -> None:
         yield b"x"
 
     with pytest.raises(InvalidArgumentError, match=r'input\["f"\] can be read only once'):
-        digest("m", {"f": once()}, read=True)
+        digest_of({"f": once()})
 
 
 async def test_keys_are_the_users_or_digests_with_a_number() -> None:

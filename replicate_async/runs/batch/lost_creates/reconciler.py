@@ -24,6 +24,7 @@ from typing import Final
 from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.backoff import backoff
 from replicate_async.errors import JournalError, ReplicateError
+from replicate_async.files.inputs import canonical_input
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.api import Listed
 from replicate_async.runs.batch.context import BatchContext
@@ -187,8 +188,8 @@ class Reconciler:
         """Learn from a prediction of the batch what the list shows as it was sent."""
         known = self._claims.digest(shown.id)
         if known and isinstance(shown.input, dict):
-            found = digest(self._options.model, shown.input, read=False)
-            if found is not None and found.hex().startswith(known):
+            found = digest(self._options.model, canonical_input(shown.input))
+            if found.hex().startswith(known):
                 self._whole.add(ComparedInput(shown.input))
 
     async def _candidate(

@@ -320,7 +320,7 @@ def what_it_costs(costs: Costs) -> str:
             f"{costs.replay * 1e3:.2f} ms",
             f"{costs.replay * A_DAY / 60:.1f} minutes",
         ),
-        ("its memory", "", f"{costs.memory / 1e6:.0f} MB, and 16 to 32 bytes a key"),
+        ("its memory", "", f"{costs.memory / 1e6:.0f} MB, and 12 bytes a key"),
         ("journal", f"{costs.journal:,.0f} bytes", f"{costs.journal * A_DAY / 1e9:.1f} GB"),
         (
             "its commits",

@@ -1,4 +1,4 @@
-"""A set of digests in about 10 bytes each; a `set` takes 70 to 100."""
+"""A set of digests in 12 bytes each, if there are many; a `set` takes 70 to 100."""
 
 from __future__ import annotations
 

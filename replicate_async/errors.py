@@ -398,7 +398,10 @@ class StreamError(ReplicateError):
 
     ``text`` is the output that had arrived; of a long one, the last 262,144 characters at least.
     ``received`` is how many characters had arrived in all, so ``text`` is whole if it has as many.
+    ``prediction`` is the last state of the run, which goes on.
     """
+
+    prediction: Prediction | None = None
 
     def __init__(self, message: str, *, text: str = "", received: int | None = None) -> None:
         super().__init__(message)

@@ -14,6 +14,7 @@ from replicate_async.errors import (
     APIStatusError,
     ClientStateError,
     DecodeError,
+    RedirectError,
     StreamError,
     StreamIncompleteError,
     StreamLimitError,
@@ -153,31 +154,37 @@ class StreamReader:
             self.batch = MixedBatch(self._next_events, self.batch.last_id)
             self._next_events = []
             return True
-        while not self.finished:
-            if self._reading:
-                raise ClientStateError("The stream is being read by another task; read it in one.")
-            self._reading = True
-            try:
-                source = self._source
-                events: Received
-                if source is None:
-                    events = await self._next_poll()
-                else:
-                    # Called directly: a coroutine between costs time for every event.
-                    events = await source.read() or await self._after_read(source)
-            except StreamResponseError as refusal:
-                events = await self._fetch_rest(refusal)
-            except StreamLimitError as error:
-                self._cursor.with_text(error)
-                raise
-            finally:
-                self._reading = False
-            if events:
-                self._set_batch(events)
-                if self._span is not None:
-                    has_output = isinstance(events, Outputs) or events[0].event == "output"
-                    self._span.received(has_output=has_output, is_last=self.finished)
-                return True
+        try:
+            while not self.finished:
+                if self._reading:
+                    raise ClientStateError(
+                        "The stream is being read by another task; read it in one."
+                    )
+                self._reading = True
+                try:
+                    source = self._source
+                    events: Received
+                    if source is None:
+                        events = await self._next_poll()
+                    else:
+                        # Called directly: a coroutine between costs time for every event.
+                        events = await source.read() or await self._after_read(source)
+                except StreamResponseError as refusal:
+                    events = await self._fetch_rest(refusal)
+                except StreamLimitError as error:
+                    self._cursor.with_text(error)
+                    raise
+                finally:
+                    self._reading = False
+                if events:
+                    self._set_batch(events)
+                    if self._span is not None:
+                        has_output = isinstance(events, Outputs) or events[0].event == "output"
+                        self._span.received(has_output=has_output, is_last=self.finished)
+                    return True
+        except (StreamError, APIConnectionError, RedirectError) as error:
+            error.prediction = self.prediction  # it runs on
+            raise
         await self._raise_failure()
         return False
 

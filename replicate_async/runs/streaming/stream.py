@@ -14,6 +14,7 @@ from replicate_async.runs.streaming.connection import can_be_sent
 from replicate_async.runs.streaming.event_batch import EventBatch
 from replicate_async.runs.streaming.events import StreamEvent
 from replicate_async.runs.streaming.reader import StreamDeps, StreamReader
+from replicate_async.runs.waiting.wait_errors import runs_on
 from replicate_async.runs.waiting.wait_options import (
     PREDICTION_QUEUE_TIMEOUT,
     PREDICTION_TIMEOUT,
@@ -47,7 +48,9 @@ class Stream:
     `PredictionFailed` after its last event, a canceled one `PredictionCanceled`.
 
     Leaving the block early closes the connection and, with ``on_exit="cancel"``, cancels the
-    prediction within 5 seconds. A slow reader slows the server down; memory stays bounded.
+    prediction within 5 seconds. After an error of the stream itself the prediction goes on:
+    ``predictions.wait(error.prediction)`` has its output. A slow reader slows the server down;
+    memory stays bounded.
     """
 
     def __init__(
@@ -130,7 +133,8 @@ class Stream:
             return
         reader.close()
         try:
-            if self._on_exit == "cancel" and not reader.finished:
+            is_needed = error is not None and runs_on(error, reader.prediction.id)
+            if self._on_exit == "cancel" and not (reader.finished or is_needed):
                 await self._cancel(reader, error)
         finally:
             self._span.seen(reader.prediction)

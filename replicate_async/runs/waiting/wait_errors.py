@@ -15,6 +15,7 @@ from replicate_async.errors import (
     PredictionGone,
     RedirectError,
     ReplicateError,
+    StreamError,
     TLSError,
     WaitTimeout,
 )
@@ -73,9 +74,18 @@ def refusal(error: Exception, run: TrackedRun) -> BaseException:
     return refused
 
 
+_ABOUT_REQUESTS: Final = (
+    APIStatusError,
+    APIConnectionError,
+    PredictionGone,
+    RedirectError,
+    StreamError,
+)
+
+
 def runs_on(error: BaseException, run_id: str) -> bool:
-    """Return whether *error* ended a wait for *run_id* because its polls were refused."""
-    if not isinstance(error, APIStatusError | APIConnectionError | RedirectError | PredictionGone):
+    """Return whether *error* says nothing about *run_id*: its polls or its stream were refused."""
+    if not isinstance(error, _ABOUT_REQUESTS):
         return False
     return error.prediction is not None and error.prediction.id == run_id
 

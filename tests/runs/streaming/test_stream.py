@@ -20,6 +20,7 @@ from replicate_async import (
     Replicate,
     StreamIncompleteError,
     StreamLimitError,
+    StreamResponseError,
     StreamRestartedError,
     Timeout,
 )
@@ -407,3 +408,21 @@ async def test_an_invalid_last_event_id_is_refused() -> None:
     async with service.server, service.client() as client:
         with pytest.raises(InvalidArgumentError, match="not the id of an event"):
             client.predictions.stream("p", last_event_id="1\r\nX: y")
+
+
+async def test_a_run_whose_stream_is_refused_goes_on() -> None:
+    run = Run(answers=lambda _number, _last: Answer(status=404))
+    service = Service(run)
+    async with service.server, service.client() as client:
+        with pytest.raises(StreamResponseError) as caught:
+            async with client.stream("acme/echo", {}) as stream:
+                await anext(stream.text())
+        assert run.canceled == 0
+
+        with pytest.raises(StreamResponseError):
+            async with client.stream("acme/echo", {}):
+                raise StreamResponseError("of another stream", status=404)
+        assert run.canceled == 1
+
+    assert caught.value.prediction is not None
+    assert caught.value.prediction.id == "p"

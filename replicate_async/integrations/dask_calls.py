@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from replicate_async.core.backoff import backoff
 from replicate_async.core.token import Token
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.integrations.dask_worker import dump, run_prepare
@@ -26,6 +27,8 @@ SILENT_AFTER: Final = 10.0
 LOST_AFTER: Final = 60.0
 """Seconds without an answer of the scheduler after which the batch ends."""
 _LOOK_EVERY: Final = 3.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
 
 
 class WorkerCalls:
@@ -122,7 +125,9 @@ class WorkerCalls:
         self, name: str, submit: Callable[[], Future[Any]], *, gather: bool = True
     ) -> Any:
         lost: BaseException | None = None
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            if attempt:  # a cluster that loses workers cancels tasks for a while, each at once
+                await asyncio.sleep(backoff(attempt, base=_FIRST_PAUSE, cap=_LONGEST_PAUSE))
             await self._connected()
             future = submit()
             getting = asyncio.create_task(_outcome(future, gather=gather))

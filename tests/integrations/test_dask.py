@@ -398,6 +398,26 @@ async def test_a_worker_that_joins_later_takes_calls_that_wait(
     assert [result.output for result in found] == [str(2 * each) for each in range(40)]
 
 
+async def test_a_cluster_that_cancels_tasks_for_a_while_loses_no_call(
+    models: LocalReplicate, client: Replicate, dask: Any
+) -> None:
+    async def cancel_all() -> None:
+        loop = asyncio.get_running_loop()
+        ends, canceled = loop.time() + 1.5, 0
+        while loop.time() < ends or not canceled:
+            futures = [distributed.Future(key, dask) for key in list(dask.futures)]
+            canceled += len(futures)
+            await dask.cancel(futures, force=True)
+            await asyncio.sleep(0.01)
+
+    canceling = asyncio.create_task(cancel_all())
+    async with asyncio.timeout(HANG):
+        found = await results_of(run_on_dask(client, MODEL, rows(3), prepare=prepare))
+        await canceling
+
+    assert [result.output for result in found] == ["0", "2", "4"]
+
+
 async def test_a_client_that_waits_is_iterated_with_async_for(client: Replicate, dask: Any) -> None:
     with pytest.raises(ClientStateError, match="async for"):
         iter(run_on_dask(client, MODEL, []))

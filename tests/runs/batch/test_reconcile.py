@@ -250,3 +250,21 @@ async def test_an_end_that_the_list_shows_whole_is_not_asked_for_again(
     assert result.prediction is not None
     assert result.prediction.id == found.id
     assert api.requests["GET predictions"] - api.requests["list"] == gets
+
+
+async def test_the_list_is_not_read_for_a_lost_create_whose_input_is_not_given(
+    journal: Path,
+) -> None:
+    await intents(journal, [{"n": 1}])
+    api = BatchAPI(seconds=0.5)
+    found = api.make({"n": 1})
+
+    (other,) = await run(api, [{"n": 2}], journal)
+    listed = api.requests["list"]
+    (ours,) = await run(api, [{"n": 1}], journal)
+
+    assert other.ok
+    assert listed == 1  # for the API's time
+    assert ours.prediction is not None
+    assert ours.prediction.id == found.id
+    assert api.creates == 1

@@ -93,16 +93,19 @@ class Reconciler:
         self._hurried = True
 
     def look_for(self, entry: Entry, lost_at: Moment) -> LostCreate:
-        """Look for the create of *entry*, which had been sent by *lost_at*."""
-        lost = LostCreate(entry, lost_at, self._api.clock, self._timeouts)
-        self._lost[entry.key] = lost
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.create_task(self._read_until_decided())
+        """Look for the create of *entry*, which had been sent by *lost_at*.
+
+        The list is not read before one is resolved: those of earlier runs are all known by then,
+        and each of them may have made what another one seems to have made.
+        """
+        lost = self._lost[entry.key] = LostCreate(entry, lost_at, self._api.clock, self._timeouts)
         return lost
 
     async def resolve(self, entry: Entry, lost_at: Moment) -> Verdict:
         """Return what became of the create of *entry*. A prediction that is found is recorded."""
         lost = self._lost.get(entry.key) or self.look_for(entry, lost_at)
+        if lost.is_open and (self._reader is None or self._reader.done()):
+            self._reader = asyncio.create_task(self._read_until_decided())
         verdict = await lost.verdict
         if lost.is_certain:
             del self._lost[entry.key]

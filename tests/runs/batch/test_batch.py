@@ -470,7 +470,7 @@ def wrong(**options: object) -> dict[str, object]:
         (wrong(save_files="\udcff", journal="a.db"), "save_files='\\udcff' is not a path"),
         (wrong(on_progress=3), "on_progress=3 must be a function"),
         (wrong(cancel_after=1), "cancel_after=1 is not between"),
-        (wrong(webhook="ftp://a"), "webhook is a URL of ftp"),
+        (wrong(webhook="ftp://a"), "webhook= begins with ftp:"),
         (wrong(model="acme"), "model='acme' is neither"),
         (wrong(inputs={"value": 1}), "is one input and not many"),
         (wrong(inputs=3), "inputs=3 is a int; it must be an iterable"),

@@ -103,7 +103,7 @@ class RequestDetails:
     case), and ``request_id`` the service's id of it, where there was an answer.
     """
 
-    attempts: int = 0
+    attempts: int = 1
     headers: Mapping[str, str] = MappingProxyType({})
     request_id: str | None = None
 

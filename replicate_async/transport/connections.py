@@ -18,7 +18,7 @@ from yarl import URL
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.origin import Base
 from replicate_async.errors import ClientStateError, InvalidArgumentError
-from replicate_async.transport.aiohttp_private import disable_retries, share_proxy
+from replicate_async.transport.aiohttp_private import disable_retries, pooled, share_proxy
 from replicate_async.transport.failures import InwardError
 
 # Shorter than servers keep idle connections, so that few creates meet one that is being closed.
@@ -73,6 +73,8 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> Connection:
+        if req.proxy is None and (connection := await pooled(self, req, traces)) is not None:
+            return connection
         # The timeout for connecting starts inside, when this request has its turn.
         async with self._turn:
             return await super().connect(req, traces, timeout)

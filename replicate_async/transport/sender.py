@@ -135,6 +135,8 @@ class RequestSender:
         `DecodeError`.
         """
         attempt = self._observed_attempt if is_observed(self.hooks) else self._attempt
+        if request.is_poll:
+            return attempt(request, 1)
         return self.repeat(partial(attempt, request), request)
 
     async def repeat(
@@ -178,11 +180,9 @@ class RequestSender:
 
     def _pause(self, number: int, failure: Failure, request: Request[Any] | None) -> float | None:
         """Pay for another attempt; return the seconds until it, or None if there is to be none."""
-        repeatable = True
-        if request is not None:
-            repeatable = request.endpoint.repeatable
-            if request.is_poll or not request.replayable:
-                return None
+        if request is not None and not request.replayable:
+            return None
+        repeatable = request is None or request.endpoint.repeatable
         jitter = random.random()  # noqa: S311 - jitter is no secret
         pause = self.retry.delay(number, failure, repeatable=repeatable, jitter=jitter)
         return pause if pause is not None and self.budget.spend(failure) else None
@@ -202,11 +202,13 @@ class RequestSender:
     async def _attempt(self, request: Request[R], number: int) -> R:
         """Make one attempt: permit, hooks, exchange, redirects and decoding."""
         url, hooks = f"{self.base.url}{request.target}", request.hooks
-        if (turn := self._permit(request.endpoint.bucket, first=number == 1)) is not None:
+        begun = monotonic()
+        if (turn := self._permit(request.endpoint.bucket, begun, first=number == 1)) is not None:
             await turn
+            begun = monotonic()
         if hooks is not None:
             await hooks.begin()
-        begun, sent_at = monotonic(), time()
+        sent_at = time()
         try:
             try:
                 response = await self._exchange(request, url)
@@ -225,11 +227,11 @@ class RequestSender:
                 await hooks.refused()
             raise
 
-    def _permit(self, kind: BucketName, *, first: bool) -> Awaitable[None] | None:
-        """Return a wait until one more request of this *kind* may be sent; None: it may now."""
+    def _permit(self, kind: BucketName, now: float, *, first: bool) -> Awaitable[None] | None:
+        """Return a wait until one more request of this *kind* may be sent; None: it may *now*."""
         if self.limiter is not None:
             return self.limiter.acquire(kind)
-        bucket, now = self.rate_limiters.buckets[kind], monotonic()
+        bucket = self.rate_limiters.buckets[kind]
         if first:
             wait, place = bucket.reserve(now), bucket.place
         else:

@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.connector import Connection
 
 from replicate_async.transport import aiohttp_private
 from tests.support.embedded import until
@@ -66,6 +68,28 @@ async def test_a_session_repeats_reads_until_it_is_told_not_to() -> None:
                     outcome = await second.read()
 
         assert outcome == (b"again" if repeats else b"")
+
+
+async def test_a_connection_in_the_pool_needs_no_turn_to_connect() -> None:
+    reused = list[bool]()
+
+    class Connector(aiohttp.TCPConnector):
+        async def connect(
+            self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+        ) -> Connection:
+            found = await aiohttp_private.pooled(self, req, traces)
+            reused.append(found is not None)
+            return found or await super().connect(req, traces, timeout)
+
+    async with (
+        FaultServer(script(Answer(body=b"x"))) as server,
+        aiohttp.ClientSession(connector=Connector()) as session,
+    ):
+        for _ in range(2):
+            async with session.get(server.url) as response:
+                assert await response.read() == b"x"
+
+    assert reused == [False, True]
 
 
 async def test_a_session_tells_its_event_loop() -> None:

@@ -66,14 +66,14 @@ BUDGETS: Final = {
     "cli": 2660,
     "client.py": 183,
     "context.py": 162,
-    "core": 2403,
+    "core": 2431,
     "errors.py": 220,
     "files": 2463,
     "interface": 2167,
     "local": 5691,
     "resources": 2457,
-    "runs": 5346,
-    "transport": 1378,
+    "runs": 5368,
+    "transport": 1387,
     "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

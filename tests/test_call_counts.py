@@ -42,15 +42,15 @@ BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
     "get": 51,
-    "create": 79,
-    "run": 169,
+    "create": 78,
+    "run": 162,
     "page of 100": 156,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 505,
-    "look, 100 waits": 51,
-    "look, 1,000 waits": 34,
+    "create and wait": 480,
+    "look, 100 waits": 50,
+    "look, 1,000 waits": 32,
 }
 LOOKS: Final = 3
 

@@ -72,10 +72,12 @@ class Durations:
     def _add(self, key: _Key, seconds: float) -> None:
         if not 0 <= seconds < _LONGEST:
             return
-        recent = self._recent.setdefault(key, _Recent())
+        recent = self._recent.get(key)
+        if recent is None:
+            recent = self._recent[key] = _Recent()
+            if len(self._recent) > _MOST:
+                self._recent.popitem(last=False)
         self._recent.move_to_end(key)
-        if len(self._recent) > _MOST:
-            self._recent.popitem(last=False)
         recent.add(seconds)
 
     def typical(self, model: str | None, version: str | None, *, queued: bool) -> Typical | None:

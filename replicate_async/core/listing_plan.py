@@ -78,6 +78,8 @@ class ListingPlan(Generic[R]):
         self._windowed = windowed
         self._interval = 1 / pages_per_second
         self._order: list[R] = []
+        self._unplaced: dict[R, None] = {}
+        """Runs that come into the order when a page may pay: quick runs never do."""
         self._page_size = float(_PAGE)
         self._hit_rate = float(_PAGE)
         """How many of the expected runs recent pages showed."""
@@ -93,27 +95,33 @@ class ListingPlan(Generic[R]):
             if run.created is not None and not run.confirmed:
                 self._skew = min(max(listed - run.created, self._skew * 0.9, _INSTANT), 1.0)
             run.created, run.confirmed = listed, True
-        if run.created is not None and run not in self:
-            insort(self._order, run, key=_place)
+        if run.created is not None and not run.placed:
+            self._unplaced[run] = None
 
     def discard(self, run: R) -> None:
         """Remove *run* if it is there."""
-        if run in self:
+        self._unplaced.pop(run, None)
+        if run.placed:
+            run.placed = False
             del self._order[self._index(run)]
 
-    def __contains__(self, run: R) -> bool:
-        at = self._index(run)
-        return at < len(self._order) and self._order[at] is run
+    def _place_new(self) -> None:
+        for run in self._unplaced:
+            insort(self._order, run, key=_place)
+            run.placed = True
+        self._unplaced.clear()
 
     def _index(self, run: R) -> int:
         return bisect_left(self._order, _place(run), key=_place)
 
     def plan(self, due: list[R], now: float) -> Plan[R]:
         """Divide the runs that are *due*, and mark those on pages as polled."""
-        plan = Plan[R]([], [], [])
-        if len(self._order) < _LEAST or now < self._off_until:
-            plan.singles.extend(due)
-            return plan
+        if len(self._order) + len(self._unplaced) < _LEAST or now < self._off_until:
+            return Plan(due, [], [])
+        if all(run.created is None for run in due):
+            return Plan(due, [], [])
+        self._place_new()
+        plan: Plan[R] = Plan([], [], [])
 
         def place(run: R) -> tuple[bool, float]:
             """Place runs that were deferred for long first, then the newest."""
@@ -147,7 +155,7 @@ class ListingPlan(Generic[R]):
 
     def _window(self, run: R, now: float) -> list[R]:
         """Return the runs that a page with *run* would show, placed where it shows the most."""
-        if run not in self or run.listed_from > now or run.passed_over >= _PASSED_OVER:
+        if not run.placed or run.listed_from > now or run.passed_over >= _PASSED_OVER:
             return []
         span = max(_LEAST, int(self._page_size))
         at, top = self._index(run), len(self._order) - 1

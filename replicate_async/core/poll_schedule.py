@@ -1,4 +1,4 @@
-"""When to poll each of many runs: a heap of due times, and the pause before the next poll.
+"""When to poll each of many runs: their due times, and the pause before the next poll.
 
 Nothing here reads a clock: the caller passes the time. Times of the API (*created*, *started*) are
 Unix times, all others are those of the caller's clock.
@@ -7,19 +7,15 @@ Unix times, all others are those of the caller's clock.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from heapq import heapify, heappop, heappush
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
+from replicate_async.core.due_heap import DueHeap
 from replicate_async.core.durations import Durations
 from replicate_async.core.poll import Poll
 
 __all__ = ["PollSchedule", "PolledRun"]
-
-_STALE: Final = 64
-"""Entries of removed runs that the heap may hold besides as many as there are runs."""
 
 _RIPE: Final = 0.7
 """The share of its pause after which a page that shows a run replaces the run's own poll."""
@@ -76,68 +72,34 @@ class PolledRun:
     """Pages in a row that ended before it."""
     listed_from: float = 0.0
     """When a page may be expected to show it."""
+    placed: bool = False
+    """Whether a `ListingPlan` has it in its place."""
 
 
 R = TypeVar("R", bound=PolledRun)
 
 
-class PollSchedule(Generic[R]):
-    """The next polls of all runs: a `heapq` with lazy deletion; *jitter* is uniform in [0, 1)."""
+class PollSchedule(DueHeap[R]):
+    """The next polls of all runs; *jitter* is uniform in [0, 1)."""
 
-    __slots__ = ("_durations", "_heap", "_jitter", "_offset", "_pushes", "_runs")
+    __slots__ = ("_durations", "_jitter", "_offset")
 
     def __init__(self, durations: Durations, jitter: Callable[[], float]) -> None:
+        super().__init__()
         self._durations = durations
         self._jitter = jitter
-        self._heap: list[tuple[float, int, R]] = []
-        self._runs = 0
-        self._pushes = 0
         self._offset = math.inf
 
-    def __len__(self) -> int:
-        return self._runs
-
-    def push(self, run: R, due: float) -> None:
-        """Schedule the next poll of *run* at *due*, and at no other time."""
-        if run.push_id:
-            self.discard(run)
-        self._runs += 1
-        self._pushes += 1
-        run.due, run.push_id, run.poll_sent_at = due, self._pushes, None
-        heappush(self._heap, (due, self._pushes, run))
+    def push(self, item: R, due: float) -> None:
+        """Schedule the next poll of a run at *due*, and at no other time."""
+        item.poll_sent_at = None
+        super().push(item, due)
 
     def push_next(self, run: R, now: float) -> None:
         """Schedule the next poll of *run* after its usual pause."""
         pause = self.pause(run, now)
         run.ripe_at = now + pause * _RIPE
         self.push(run, now + pause)
-
-    def discard(self, run: R) -> None:
-        """Remove *run* if it is scheduled."""
-        if run.push_id:
-            run.push_id = 0
-            self._runs -= 1
-            if len(self._heap) > 2 * self._runs + _STALE or not self._runs:
-                self._heap = [entry for entry in self._heap if entry[2].push_id == entry[1]]
-                heapify(self._heap)
-
-    def next_due(self) -> float:
-        """Return the earliest due time, infinity without runs."""
-        heap = self._heap
-        while heap and heap[0][2].push_id != heap[0][1]:
-            heappop(heap)
-        return heap[0][0] if heap else math.inf
-
-    def pop_due(self, now: float, limit: int = sys.maxsize) -> list[R]:
-        """Remove and return the first *limit* runs that are due at *now*, in order."""
-        heap, popped = self._heap, list[R]()
-        while heap and heap[0][0] <= now and len(popped) < limit:
-            _, push_id, run = heappop(heap)
-            if run.push_id == push_id:
-                run.push_id = 0
-                popped.append(run)
-        self._runs -= len(popped)
-        return popped
 
     def set_times(self, run: R, created: float | None, started: float | None, now: float) -> None:
         """Note when the API says that *run* was created and started."""

@@ -40,14 +40,14 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     """By the price of the model; None without one."""
 
     def __add__(self, other: ModelUsage) -> ModelUsage:
-        costs = [each for each in (self.cost, other.cost) if each is not None]
+        costs = self.cost, other.cost
         return ModelUsage(
             predictions=self.predictions + other.predictions,
             predict_seconds=self.predict_seconds + other.predict_seconds,
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             images=self.images + other.images,
-            cost=sum(costs) if costs else None,
+            cost=None if costs == (None, None) else sum(cost or 0.0 for cost in costs),
         )
 
     def __str__(self) -> str:
@@ -194,7 +194,7 @@ class UsageCounter:
 def _number(metrics: Mapping[str, Any], *names: str) -> float:
     """Return the first of the metrics *names* that is a number, else 0."""
     for name in names:
-        value = metrics.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
-            return value
+        value: Any = metrics.get(name)
+        if type(value) in {int, float} and 0 <= value < 1e15:
+            return float(value)
     return 0

@@ -61,9 +61,14 @@ class PreparedInput:
         """The input as JSON values; complete once its files are sent."""
         return self._encoded.values
 
+    @property
+    def has_files(self) -> bool:
+        """Whether there are files that are not sent yet."""
+        return bool(self._encoded.slots)
+
     async def send(self) -> None:
         """Send the files that are not sent yet."""
-        if self._encoded.slots:
+        if self.has_files:
             from replicate_async.files.uploads import send_files  # noqa: PLC0415 - for files only
 
             self._sent += await send_files(self._encoded, self._uploads)
@@ -102,7 +107,8 @@ class PreparedInput:
 
 async def with_files(input: PreparedInput, create: Callable[[], Awaitable[R]]) -> R:
     """Send the files of *input*, then *create*; delete the uploads if the create is refused."""
-    await input.send()
+    if input.has_files:
+        await input.send()
     try:
         return await create()
     except AmbiguousCreateError:

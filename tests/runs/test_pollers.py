@@ -15,7 +15,7 @@ import anyio
 import msgspec
 import pytest
 
-from replicate_async import Poll, Prediction, WaitTimeout
+from replicate_async import APIConnectionError, Poll, Prediction, WaitTimeout
 from replicate_async.runs.waiting.tracker import RunTracker
 from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.runs.waiting.watch import PredictionWaits
@@ -197,6 +197,27 @@ def test_a_request_that_cancels_itself_ends_no_wait() -> None:
         return await waits.wait(run.id, WaitOptions(), last=run)
 
     assert run_virtually(main()).status == "succeeded"
+
+
+def test_polls_that_are_queued_when_an_outage_begins_wait_for_its_end() -> None:
+    world, out = World(), True
+
+    async def get(name: str) -> Prediction:
+        await asyncio.sleep(0.05)
+        if out:
+            raise APIConnectionError("No network.")
+        return await world.api.get(name)
+
+    async def main() -> list[Prediction]:
+        nonlocal out
+        names = [world.api.create(20.0).id for _ in range(400)]  # more than are polled at a time
+        waits = PredictionWaits(world.tracker, replace(world.api.source(), get=get))
+        waiting = [asyncio.create_task(waits.wait(name, WaitOptions())) for name in names]
+        await asyncio.sleep(10.0)
+        out = False
+        return await asyncio.gather(*waiting)
+
+    assert {ended.status for ended in run_virtually(main())} == {"succeeded"}
 
 
 def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:

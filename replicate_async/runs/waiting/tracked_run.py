@@ -22,8 +22,7 @@ _UNANSWERED: Final = 30.0
 """Seconds without an answer that count neither as time in the queue nor as work."""
 
 
-@dataclass(slots=True, eq=False)
-class Subscription:
+class Subscription(msgspec.Struct, eq=False):
     """One wait for a run: for its end, or with *wants_updates* for its next change."""
 
     api: RunApi[Any]
@@ -37,8 +36,9 @@ class Subscription:
     run: TrackedRun | None = None
     """The run, kept between two changes: its pace goes on."""
     woken: asyncio.Future[AnyRun | None] | None = None
-    limit: asyncio.TimerHandle | None = None
-    """The timer of its time limit."""
+    due: float = 0.0
+    """When its time limit is to be checked."""
+    push_id: int = 0
 
     @property
     def key(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from msgspec import Raw
 
+from replicate_async.core.due_heap import DueHeap
 from replicate_async.core.durations import Durations
 from replicate_async.core.listing_plan import ListingPlan, PageRequest
 from replicate_async.core.poll_backoff import PollBackoff, PollFailure
@@ -26,6 +27,7 @@ from replicate_async.core.usage import UsageCounter
 from replicate_async.errors import NotFoundError
 from replicate_async.runs.waiting import wait_errors
 from replicate_async.runs.waiting.listed_run import ListedRun, RawPage, decode, moment, unix_time
+from replicate_async.runs.waiting.loop_timer import LoopTimer
 from replicate_async.runs.waiting.run_api import AnyRun, check_run, differ
 from replicate_async.runs.waiting.tracked_run import GRACE, Subscription, TrackedRun
 from replicate_async.runs.waiting.wait_options import combined
@@ -73,13 +75,13 @@ class RunTracker:
         self._runs = {}
         self._plans: dict[str, ListingPlan[TrackedRun]] = {}
         self._polls = PollSchedule[TrackedRun](self.durations, self._jitter)
+        self._limits = DueHeap[Subscription]()
         self._backoff = PollBackoff()
         self._queue = deque[TrackedRun]()
         self._tasks = set[asyncio.Task[None]]()
-        self._starting: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
-        self._ticked_at = -math.inf
+        self._timer = LoopTimer(self._on_timer)
+        self._limit_timer = LoopTimer(self._check_due_limits)
+        self._next_tick = -math.inf
 
     # Subscribers
 
@@ -121,14 +123,13 @@ class RunTracker:
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         """End a wait; a run without subscribers is polled no more."""
-        run, limit, subscription.woken = subscription.run, subscription.limit, None
-        if limit is not None:
-            limit.cancel()
+        run, subscription.woken = subscription.run, None
         if run is None or subscription not in run.subscribers:
             return
         run.subscribers.remove(subscription)
         if self._runs.get(run.key) is not run:
             return  # a wait of another loop
+        self._limits.discard(subscription)
         if run.subscribers:
             self._set_pace(run)
         else:
@@ -137,10 +138,11 @@ class RunTracker:
     def _track(self, subscription: Subscription, now: float) -> TrackedRun:
         """Begin to poll a run, at the pace that it had if *subscription* waited for it before."""
         run, key, api = subscription.run, subscription.key, subscription.api
-        listing = ListingPlan[TrackedRun](
-            windowed=api.windowed, pages_per_second=self._pages_per_second
-        )
-        plan = self._plans.setdefault(api.kind, listing)
+        if api.kind not in self._plans:
+            self._plans[api.kind] = ListingPlan(
+                windowed=api.windowed, pages_per_second=self._pages_per_second
+            )
+        plan = self._plans[api.kind]
         is_new = run is None
         if run is None:
             run = TrackedRun(key, now, api, subscription.run_id, subscription.known, plan)
@@ -162,6 +164,8 @@ class RunTracker:
         del self._runs[run.key]
         self._polls.discard(run)
         run.plan.discard(run)
+        for one in run.subscribers:
+            self._limits.discard(one)
         if run.polled_by is not None:
             run.polled_by.cancel()
             run.polled_by = None
@@ -171,7 +175,8 @@ class RunTracker:
             self._queue.clear()
             for task in self._tasks - {asyncio.current_task()}:
                 task.cancel()
-            self._cancel_timer()
+            self._timer.cancel()
+            self._limit_timer.cancel()
         elif self._backoff.paused:
             self._set_timer()
 
@@ -183,7 +188,7 @@ class RunTracker:
             run.poll, run.wants_updates = poll, wants_updates
             if run.poll_sent_at is None:
                 now = self._now()
-                self._push(run, min(run.due, now + self._polls.pause(run, now)))
+                self._polls.push(run, min(run.due, now + self._polls.pause(run, now)))
 
     def _fail(self, run: TrackedRun, error: Callable[[], BaseException]) -> None:
         for one in run.subscribers:
@@ -193,96 +198,82 @@ class RunTracker:
     # The timer
 
     def _set_timer(self) -> None:
-        at = self._backoff.next_at(self._polls.next_due())
-        if len(self._runs) > _MANY:
-            at = max(at, self._ticked_at + _TICK)
-        if at < self._timer_at:
-            self._cancel_timer()
-            self._timer, self._timer_at = self._call_at(at, self._on_timer), at
+        at = self._polls.next_due()
+        if self._backoff.paused:
+            at = self._backoff.next_at(at)
+        if at < self._timer.at:
+            self._timer.set(max(at, self._next_tick))
 
-    def _call_at(self, at: float, call: Callable[..., None], *args: object) -> asyncio.TimerHandle:
-        # An empty context: a timer that is canceled keeps that of its caller until it would be due.
-        return asyncio.get_running_loop().call_at(at, call, *args, context=Context())
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, math.inf
-
-    def _push(self, run: TrackedRun, due: float) -> None:
-        self._polls.push(run, due)
-        self._set_timer()
-
-    def _on_timer(self) -> None:
+    def _on_timer(self, now: float) -> None:
         """Poll the runs that are due, one by one or by pages of the listing."""
-        # Event loops call a little early; the time that was set counts as over.
-        now = self._ticked_at = max(self._now(), self._timer_at)
-        self._timer, self._timer_at = None, math.inf
+        self._next_tick = now + _TICK if len(self._runs) > _MANY else now
         due = self._polls.pop_due(now, self._backoff.allowed(now))
         if due and self._backoff.paused:
             self._backoff.probe = due[0]
-            self._submit(due.pop())
-        for plan in {run.plan for run in due}:
-            singles, requests, later = plan.plan([run for run in due if run.plan is plan], now)
-            for run in singles:
-                run.poll_sent_at = now
-            self._queue.extend(singles)
-            for request in requests:
+            self._submit(due.pop(), now)
+        for listing in self._plans.values():
+            plan = listing.plan([run for run in due if run.plan is listing], now)
+            for run in plan.singles:
+                self._submit(run, now)
+            for request in plan.pages:
                 for run in request.runs:
                     self._polls.discard(run)
                 self._start(self._poll_page(request))
-            for run in later:
-                self._polls.push(run, max(plan.next_page_at, now + _TICK))
-        self._start_poller()
+            for run in plan.later:
+                self._polls.push(run, max(listing.next_page_at, now + _TICK))
         self._set_timer()
 
     # Polls
 
-    def _submit(self, run: TrackedRun) -> None:
+    def _submit(self, run: TrackedRun, now: float) -> None:
         """Poll *run* by itself, as soon as a poller has time."""
-        self._polls.discard(run)
-        run.poll_sent_at = self._now()
+        if run.push_id:
+            self._polls.discard(run)
+        run.poll_sent_at = now
         self._queue.append(run)
         self._start_poller()
 
     def _start_poller(self) -> None:
-        # One after the other: if answers are there at once, the first poller does all the work.
-        if self._queue and self._starting is None and len(self._tasks) < _MOST_POLLERS:
-            self._starting = self._start(self._poll_queue())
+        if len(self._tasks) < _MOST_POLLERS:
+            self._start(self._poll_queue())
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # An empty context: that of the caller is not about the runs of others.
-        task = asyncio.get_running_loop().create_task(work, context=Context())
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        # An empty context: that of the caller is not about the runs of others. Not by the factory
+        # of the loop: an eager task would poll at once, before the timer is set.
+        task = asyncio.Task(work, loop=self._loop, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
-        return task
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._starting is task:
-            self._starting = None
-        self._start_poller()
+        if self._queue:
+            self._start_poller()
         if not task.cancelled():
             task.result()
 
     async def _poll_queue(self) -> None:
-        """Poll the queued runs, each by itself, until none is left."""
+        """Poll queued runs, each by itself, until none is left."""
         poller = asyncio.current_task()
-        await asyncio.sleep(0)  # a factory of eager tasks starts it within `_start_poller`
-        self._starting = None
         while self._queue:
             run = self._queue.popleft()
-            if self._starting is None:
-                self._start_poller()
-            if run.poll_sent_at is None or run.polled_by is not None:
-                continue  # a page or a webhook was quicker
-            if self._backoff.paused and self._backoff.probe is not run:
-                self._push(run, self._now())
-                continue
-            run.polled_by = poller
             await self._poll(run, poller)
+            if run.due >= self._timer.at:
+                continue
+            if run.push_id and run.due <= self._now() and not self._backoff.paused:
+                # It is due again: no timer, no other task and no turn of the loop for a quick run.
+                self._polls.discard(run)
+                run.poll_sent_at = run.due
+                self._queue.append(run)
+            else:
+                self._set_timer()
 
     async def _poll(self, run: TrackedRun, poller: asyncio.Task[Any] | None) -> None:
+        if run.poll_sent_at is None or run.polled_by is not None:
+            return  # a page or a webhook was quicker
+        if self._backoff.paused and self._backoff.probe is not run:
+            self._polls.push(run, self._now())
+            return
+        run.polled_by = poller
         try:
             state = check_run(await run.api.get(run.run_id), run.run_id)
         except Exception as error:  # noqa: BLE001 - ends the waits for this run, not the poller
@@ -320,7 +311,7 @@ class RunTracker:
                 if run.ripe_at > now:
                     self._polls.push(run, run.due)
                 elif run in alone:
-                    self._submit(run)
+                    self._submit(run, now)
                 else:
                     self._polls.push(run, now)
             self._set_timer()
@@ -337,6 +328,7 @@ class RunTracker:
         run = self._runs.get(key)
         if run is not None:
             self.apply(run, state)
+            self._set_timer()
         elif state.done:
             self._reported_ends[key] = None
             if len(self._reported_ends) > _ENDS_KEPT:
@@ -365,8 +357,6 @@ class RunTracker:
             self._wake_watchers(run)
         if run.grace_until is not None:
             self._check_limits(run)
-        if run.due < self._timer_at:
-            self._set_timer()
 
     def _end(self, run: TrackedRun, state: AnyRun) -> None:
         self.record_end(state)
@@ -410,7 +400,7 @@ class RunTracker:
         elif listed.is_complete and (state := decode(raw, run.api.returns)) is not None:
             self.apply(run, redact_run(state, run.api.redact))
         else:
-            self._submit(run)
+            self._submit(run, self._now())
 
     def _wake_watchers(self, run: TrackedRun) -> None:
         """Wake the subscribers that want the last change and do not know it."""
@@ -479,19 +469,26 @@ class RunTracker:
     # Time limits
 
     def _set_limit(self, one: Subscription, run: TrackedRun, at: float | None = None) -> None:
-        if one.limit is not None:
-            one.limit.cancel()
         at = run.limit_of(one)[0] if at is None else at
-        one.limit = None if at == math.inf else self._call_at(at, self._check_limit, one, run, at)
+        if at < (one.due if one.push_id else math.inf):  # a later one is set when this is checked
+            self._limits.push(one, at)
+            self._limit_timer.set(at)
+
+    def _check_due_limits(self, now: float) -> None:
+        for one in self._limits.pop_due(now):
+            self._check_limit(one, now)
+        self._limit_timer.set(self._limits.next_due())
 
     def _check_limits(self, run: TrackedRun) -> None:
         run.grace_until = None
         for one in run.subscribers:
-            self._check_limit(one, run, self._now())
+            self._check_limit(one, self._now())
 
-    def _check_limit(self, one: Subscription, run: TrackedRun, now: float) -> None:
+    def _check_limit(self, one: Subscription, now: float) -> None:
         """End a wait whose time is over, unless a poll under way may show the end of the run."""
-        now = max(self._now(), now)
+        run, now = one.run, max(self._now(), now)
+        if run is None:
+            return
         at, bound = run.limit_of(one)
         if at <= now and run.polled_at <= now and at < run.polled_at + GRACE:
             if run.grace_until is None:

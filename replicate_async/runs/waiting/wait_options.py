@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Final, TypeAlias, cast
+
+import msgspec
 
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
@@ -22,8 +23,7 @@ OnUpdate: TypeAlias = Callable[[RunT], object]
 """A function or an async function that is called with each change of a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitOptions:
+class WaitOptions(msgspec.Struct, frozen=True):
     """How long a wait lasts, how often it polls, and what it calls.
 
     None is no limit, the usual pace, and no function. Raises `InvalidArgumentError`.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
@@ -12,6 +15,7 @@ import pytest
 from replicate_async import PredictionFailed, Replicate
 from replicate_async.local import LocalReplicate, OutputFile, current_run, log
 from tests.local.wire import Wire
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -205,6 +209,51 @@ async def test_a_metric_of_a_subclass_is_a_number(
     await client.run("acme/measured")
     newest = await anext(aiter(client.predictions.list()))
     assert (newest.metrics or {})["loss"] == 0.5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
+async def test_a_pipe_is_no_output_file(
+    server: LocalReplicate, client: Replicate, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    @server.model("acme/pipe", official=True)
+    def give() -> Path:
+        return pipe
+
+    with pytest.raises(PredictionFailed, match="pipe is neither a file nor a folder"):
+        await client.run("acme/pipe", timeout=HANG)
+
+
+class Fraction(float):
+    """Is a number as NumPy's float64 is, whose class is a subclass too."""
+
+
+class Markup(str):
+    """Is a text as template engines return it."""
+
+    __slots__ = ()
+
+
+class Count(int):
+    """Is a whole number of a class of its own."""
+
+
+async def test_an_output_of_subclasses_is_plain_json(
+    server: LocalReplicate, client: Replicate
+) -> None:
+    @server.model("acme/scores", official=True)
+    def scores() -> dict[str, Any]:
+        return {"mean": Fraction(0.5), "all": [Count(2), Markup("b")]}
+
+    @server.model("acme/words", official=True)
+    def words() -> Iterator[str]:
+        yield Markup("Once")
+
+    assert await client.run("acme/scores") == {"mean": 0.5, "all": [2, "b"]}
+    assert await client.run("acme/words") == ["Once"]
+    assert len([run async for run in client.predictions.list()]) == 2
 
 
 class Lazy(dict[str, str]):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from replicate_async.core.endpoint import exact
 from replicate_async.interface.annotations import (
     LISTS,
     Field,
@@ -136,22 +137,31 @@ async def dump(value: object, run: RunHandle) -> Any:
         return await dump(cast("object", value.value), run)
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         raise ValueError("the model's output holds an integer of thousands of digits")
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str | int):
+        return exact(value)
     if isinstance(value, Path | InputFile | OutputFile):
         return await _save(value, run)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"the model's output holds {value}, which JSON cannot hold")
-        return value
+        return exact(value)  # NumPy's float64 is a subclass
     return await _dump_container(value, run)
 
 
 async def _save(file: Path | InputFile | OutputFile, run: RunHandle) -> str:
     if isinstance(file, Path):
+        await asyncio.to_thread(_check_regular, file)
         return await run.save(file, file.name, mimetypes.guess_type(file.name)[0])
     content = file.data if isinstance(file, OutputFile) else file.path or file.data
     return await run.save(content, file.name, file.content_type)
+
+
+def _check_regular(path: Path) -> None:
+    """Raise `ValueError` for a pipe or a device, which may have no end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"the model's output {path} is neither a file nor a folder")
 
 
 async def _dump_container(value: Any, run: RunHandle) -> Any:

@@ -42,13 +42,13 @@ BURST: Final = 1_000
 DRIP: Final = 25
 MOST: Final = {
     "get": 51,
-    "create": 78,
-    "run": 162,
+    "create": 76,
+    "run": 160,
     "page of 100": 156,
     "stream": 250,
     "burst": 1.4,
     "drip": 42,
-    "create and wait": 480,
+    "create and wait": 474,
     "look, 100 waits": 50,
     "look, 1,000 waits": 32,
 }

@@ -55,7 +55,9 @@ class DueHeap(Generic[T]):
         if item.push_id:
             item.push_id = 0
             self._count -= 1
-            if len(self._heap) > 2 * self._count + _STALE or not self._count:
+            if not self._count:
+                self._heap.clear()
+            elif len(self._heap) > 2 * self._count + _STALE:
                 self._heap = [entry for entry in self._heap if entry[2].push_id == entry[1]]
                 heapify(self._heap)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,17 +82,15 @@ class PredictionCalls:
         query = ListPredictions(created_after=after, created_before=before)
         return Paginator(self.context, PREDICTIONS_LIST_RAW, query=query, hooks=hooks).pages()
 
-    async def create(
+    def create(
         self, model: VersionRef, request: PredictionRequest, *, look_up: bool = True
-    ) -> Prediction:
+    ) -> Coroutine[Any, Any, Prediction]:
         """Create a prediction of *model*, which may be a deployment.
 
         With *look_up* the version of a community model is looked up; without, such a model raises
         `NotFoundError`.
         """
-        return await with_files(
-            request.input, lambda: self._create(model, request, look_up=look_up)
-        )
+        return with_files(request.input, lambda: self._create(model, request, look_up=look_up))
 
     def recorded(self, answer: AnyRun) -> AnyRun:
         """Return *answer*, the run of a create or cancel, whose end is recorded if it has ended.
@@ -137,17 +135,19 @@ class PredictionCalls:
             poll=poll,
         )
 
-    async def _create(
+    def _create(
         self, ref: VersionRef, request: PredictionRequest, *, look_up: bool
-    ) -> Prediction:
-        model = ref.model
+    ) -> Awaitable[Prediction]:
         if ref.deployment is not None:
             path = ref.deployment.path("deployment")
-            return await request.create_at(DEPLOYMENTS_PREDICTIONS_CREATE, path)
-        if model is None or ref.version is not None:
-            return await request.create_at(PREDICTIONS_CREATE, version=ref.version)
+            return request.create_at(DEPLOYMENTS_PREDICTIONS_CREATE, path)
+        if ref.model is None or ref.version is not None:
+            return request.create_at(PREDICTIONS_CREATE, version=ref.version)
         if not look_up:
-            return await request.create_at(MODELS_PREDICTIONS_CREATE, model.path("model"))
+            return request.create_at(MODELS_PREDICTIONS_CREATE, ref.model.path("model"))
+        return self._create_latest(ref.model, request)
+
+    async def _create_latest(self, model: ModelRef, request: PredictionRequest) -> Prediction:
         latest_versions = self.context.models.latest_versions
         cached = latest_versions.get(str(model))
         # Creating a second time is safe below: the first create was refused.

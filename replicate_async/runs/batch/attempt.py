@@ -8,11 +8,11 @@ from typing import Any
 
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.runs.batch.context import BatchContext
+from replicate_async.runs.batch.errors import NotStartedError
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
-from replicate_async.runs.batch.stop_signal import NotStartedError
 
 
 class CreateAttempt(RequestHooks):
@@ -24,10 +24,21 @@ class CreateAttempt(RequestHooks):
         self._input: bytes | None = None
         """The input as it is sent, by which a lost create is found in the list of predictions."""
         self._recorded: Callable[[], None] | None = None
-        self.version: str | None = batch.journal.header.latest_version
-        """The version to run, None for the batch's own model or version."""
-        self.sent: bool = False
+
+    @property
+    def is_sent(self) -> bool:
         """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
+        return self._recorded is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its prediction may exist, and is not known."""
+        return self.is_sent or self._item.entry.is_open
+
+    def check(self) -> None:
+        """Raise `NotStartedError` once the batch is stopped."""
+        if self._batch.stats.stopped is not None:
+            raise NotStartedError
 
     def sending(self, input: Mapping[str, Any], secrets: Collection[str]) -> None:
         """Keep the input as it is sent, without its secrets, unless the API token is in it."""
@@ -36,42 +47,30 @@ class CreateAttempt(RequestHooks):
             found = canonical(normalize(shown if secrets else input))
             self._input = None if self._batch.api.holds_token(found) else found
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether no attempt is under way and none may follow."""
-        return not self.sent and not self._batch.stop.allows(self._item)
-
     async def begin(self) -> None:
         """Record the intent of the attempt that is sent next."""
-        self._batch.stop.count(self._item)
+        item = self._item
+        if item.entry.state is not State.PLANNED:  # not before: a stop keeps the failure
+            await item.record(item.entry.reset())
+            item.ended = None
+        intent = item.entry.intent(time(), self._batch.api.clock.earliest(), self._input)
+        await self._batch.journal.record(intent)
+        item.entry = intent
         self._recorded = self._batch.claims.creating()
-        try:
-            if self._item.entry.state is not State.PLANNED:  # not before: a stop keeps the failure
-                await self._item.record(self._item.entry.reset())
-                self._item.ended = None
-            earliest = self._batch.api.clock.earliest()
-            intent = self._item.entry.intent(time(), earliest, self._input)
-            await self._batch.journal.record(intent)
-        except BaseException:
-            self.over()
-            raise
-        self._item.entry = intent
-        self.sent = True
 
     async def refused(self) -> None:
         """Withdraw the intent before another permit is waited for."""
         await self.withdraw()
-        if self.is_stopped:
-            raise NotStartedError
+        self.check()
 
     async def withdraw(self) -> None:
         """Reset the entry, if an intent is recorded: nothing was created."""
-        if self.sent:
+        if self._item.entry.state is State.INTENT:
             await self._item.record(self._item.entry.reset())
-            self.over()
+        self.over()
 
     def over(self) -> None:
         """Mark the outcome as recorded."""
-        self.sent = False
         if self._recorded is not None:
             self._recorded()
+            self._recorded = None

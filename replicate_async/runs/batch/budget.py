@@ -1,18 +1,20 @@
-"""What the predictions of a batch used and cost, and how much may be spent."""
+"""What the predictions of a batch used and cost, and how many may be created."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
 from replicate_async.core.usage import ModelUsage, Price, cost_of, usage_of
 from replicate_async.errors import InvalidArgumentError
+from replicate_async.runs.batch.errors import NotStartedError
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Journal, State
+from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.result_codec import StoredResult, read_stored
 from replicate_async.runs.batch.stats import BatchStats
-from replicate_async.runs.batch.stop_signal import NotStartedError, StopSignal
 from replicate_async.schemas import Prediction
 
 _ROUNDING: Final = 1 + 1e-9
@@ -21,27 +23,27 @@ _MAY_RUN: Final = frozenset({State.INTENT, State.UNCERTAIN, State.CREATED})
 
 
 class Budget:
-    """Adds up the predictions that have ended, and holds creates back for *max_cost*.
+    """Adds up the predictions that have ended, and keeps *max_predictions* and *max_cost*.
 
     A prediction that may run counts at the highest cost that was seen. While none was seen, one
-    item runs at a time. An item for which there is no room waits until others cost less than that;
-    when nothing else runs, the batch is stopped.
+    item runs at a time. An item for which there is no room waits until others cost less than that,
+    or get no prediction; when nothing else runs, *stop* is called with the name of the limit.
     """
 
     def __init__(
         self,
-        max_cost: float | None,
+        options: BatchOptions,
         price: Callable[[str | None], Price | None],
         stats: BatchStats,
-        stop: StopSignal,
-        *,
-        ordered: bool,
+        stop: Callable[[str, Exception | None], object],
     ) -> None:
-        self.error: InvalidArgumentError | None = None
-        """Of a price; the batch was stopped because of it."""
+        self.skipped: str | None = None
+        """The limit for which an item was skipped that precedes results of earlier runs."""
         if price(None) is not None:
             stats.usage = ModelUsage(cost=0.0)
-        self._most = max_cost
+        self._left = math.inf if options.max_predictions is None else options.max_predictions
+        """Predictions that may still be created."""
+        self._most = options.max_cost
         self._price = price
         self._stats = stats
         self._stop = stop
@@ -53,9 +55,6 @@ class Budget:
         """Those of them that an earlier run has created."""
         self._last = -1
         """Where the last item is that an earlier run has started."""
-        self._ordered = ordered
-        self.skipped: bool = False
-        """Whether an item before that one had no room."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -73,8 +72,6 @@ class Budget:
                 if stored.batch.refusal is None:  # else nothing was created
                     self._spend(self._cost(stored, None))
         self._earlier = frozenset(self._running)
-        if self.error is not None:
-            raise self.error
 
     def count(self, item: Item, ended: Prediction) -> None:
         """Count the prediction of *item*, which has ended."""
@@ -85,18 +82,23 @@ class Budget:
 
     async def reserve(self, item: Item) -> None:
         """Wait until *item* may create; raises `NotStartedError` when it may not."""
-        if self._most is None:
+        if self._most is None and self._left == math.inf:
             return
         self._running.discard(item.key)  # a create that was lost has not happened
         self._stats.running -= 1
         self._changed.set()
         try:
             async with self._turn:
-                while not self._has_room(self._most):
-                    await self._wait(item)
+                while (limit := self._reached()) is not None:
+                    await self._wait(item, limit)
+                self._left -= 1
                 self._running.add(item.key)
         finally:
             self._stats.running += 1
+
+    def give_back(self) -> None:
+        """Let another item create in place of one that certainly gets no prediction."""
+        self._left += 1
 
     def release(self, item: Item) -> None:
         """Count *item* no more, which is over, unless its prediction may still run."""
@@ -104,16 +106,23 @@ class Budget:
             self._running.discard(item.key)
         self._changed.set()
 
-    async def _wait(self, item: Item) -> None:
-        if self._stats.running == 0:
-            if item.index < self._last and not self._ordered:  # what is paid is handed over
-                self.skipped = True
-                raise NotStartedError
-            self._stop.set("max_cost")
-        if self._stop.reason is not None:
-            raise NotStartedError
-        self._changed.clear()
-        await self._changed.wait()
+    async def _wait(self, item: Item, limit: str) -> None:
+        """Wait until anything has changed; stop the batch when nothing can."""
+        if self._stats.running > 0:
+            self._changed.clear()
+            await self._changed.wait()
+            return
+        if item.index < self._last:  # what is paid is handed over
+            self.skipped = limit
+        else:
+            self._stop(limit, None)
+        raise NotStartedError
+
+    def _reached(self) -> str | None:
+        """Return the limit that another prediction would exceed."""
+        if self._left <= 0:
+            return "max_predictions"
+        return None if self._most is None or self._has_room(self._most) else "max_cost"
 
     def _has_room(self, most: float) -> bool:
         if self._highest == 0:
@@ -136,11 +145,11 @@ class Budget:
         try:
             return cost_of(price, ended.metrics or {})
         except Exception as error:  # noqa: BLE001 - the user's function; the usage of the client logs it
-            if self._most is not None and ended.status == "succeeded" and self.error is None:
-                self.error = InvalidArgumentError(
+            if self._most is not None and ended.status == "succeeded":
+                failed = InvalidArgumentError(
                     f"The price in prices= failed for metrics {ended.metrics}: "
                     f"{type(error).__name__}: {error}. Without it, max_cost= cannot be kept."
                 )
-                self.error.__cause__ = error
-                self._stop.set("error")
+                failed.__cause__ = error
+                self._stop("error", failed)
             return 0.0

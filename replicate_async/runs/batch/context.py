@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicate_async.runs.batch.api import BatchApi
@@ -10,7 +11,6 @@ from replicate_async.runs.batch.journal import Journal
 from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.stats import BatchStats
-from replicate_async.runs.batch.stop_signal import StopSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class BatchContext:
     api: BatchApi
     journal: Journal
     claims: ClaimStore
-    stop: StopSignal
     stats: BatchStats
     budget: Budget
+    stop: Callable[[str], object]
+    """Start no new items and send no more creates, for a reason."""

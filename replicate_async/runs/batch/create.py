@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, cast
@@ -27,6 +27,7 @@ from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import (
     MAX_LOST,
     ItemError,
+    NotStartedError,
     blames_version,
     broke_off,
     is_fatal,
@@ -41,16 +42,12 @@ from replicate_async.runs.batch.lost_creates.lost_create import Absent, Found
 from replicate_async.runs.batch.lost_creates.reconciler import Reconciler
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
-from replicate_async.runs.batch.stop_signal import NotStartedError
+from replicate_async.runs.repeats import pause_before
 from replicate_async.schemas import Prediction
 
 MAX_CREATING: Final = 32
 """Creates under way at a time. More are not faster at the API's limits, and each is one to look for
 when the process is killed."""
-
-
-class _NotCreated(Exception):  # noqa: N818 - a step of the flow
-    """A create that certainly made nothing, and may be tried again."""
 
 
 class Creator:
@@ -64,45 +61,69 @@ class Creator:
         self._batch = batch
         self._options, self._api, self._journal = batch.options, batch.api, batch.journal
         self._reconciler = Reconciler(batch)
-        self._stop = batch.stop
-        self._breaker = CircuitBreaker(monotonic, batch.stop.sleep, batch.options.timeouts.outage)
-        self._permits = asyncio.Semaphore(MAX_CREATING)
+        self._breaker = CircuitBreaker(monotonic, asyncio.sleep, batch.options.timeouts.outage)
+        self.permits: asyncio.Semaphore = asyncio.Semaphore(MAX_CREATING)
         self._time_asked = False
         self._input_names: Collection[str] | None = None
         """The inputs of the model by its schema, once it was looked up."""
-        self._unsent: dict[asyncio.Future[Any], Callable[[], bool]] = {}
-        """Calls of ``prepare`` and creates, and whether a stop cancels them."""
+        self._creating: dict[asyncio.Task[Any], CreateAttempt] = {}
 
     async def aclose(self) -> None:
         """Look for lost creates no more."""
         await self._reconciler.aclose()
 
     def on_stop(self) -> None:
-        """Cancel what comes before the sending of a create: the batch is stopped."""
+        """Cancel creates that are not sent: the batch is stopped."""
         self._reconciler.hurry()
-        for future, is_stopped in self._unsent.items():
-            if is_stopped():
-                future.cancel()
+        for task, attempt in self._creating.items():
+            if not attempt.is_open:
+                task.cancel()
 
-    async def create(self, item: Item) -> Prediction | None:
-        """Create the prediction of *item*; None if it was found in the list, with its ID."""
+    async def create(self, item: Item, repeats: int) -> Prediction | None:
+        """Create the prediction of *item*; None if it was found in the list, with its ID.
+
+        *repeats* is the number of its predictions that have failed. Raises `NotStartedError` when
+        the batch is stopped before.
+        """
+        attempt = CreateAttempt(self._batch, item)
+        attempt.check()
+        creating = asyncio.create_task(self._create(item, attempt, repeats))
+        self._creating[creating] = attempt
+        try:
+            # An answer that is under way is waited for, and recorded.
+            await wait_for(
+                creating,
+                on_cancel=lambda: attempt.is_sent or creating.cancelling() or creating.cancel(),
+            )
+        finally:
+            del self._creating[creating]
+        if creating.cancelled():  # by a stop; one that was sent, by other code
+            if item.entry.is_open:
+                raise ItemError(uncertain(item, "its create was cancelled", None))
+            raise NotStartedError
+        return creating.result()
+
+    async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> Prediction | None:
+        if repeats:
+            await asyncio.sleep(pause_before(repeats, self._options.timeouts.retry))
         self._check(item)
         await self._batch.budget.reserve(item)
-        await self._prepare(item)
+        given, lost = await self._prepare(item), 0
         while True:
+            attempt.check()
             try:
                 # The first create goes alone: it may show that the model needs a version.
-                async with self._permits, self._breaker.attempt():
-                    await self._learn_time()
-                    if not self._stop.allows(item):
-                        raise NotStartedError
-                    return await self._attempt(item)
-            except _NotCreated:
-                continue
+                async with self.permits, self._breaker.attempt():
+                    prediction = await self._send(item, given, attempt)
             except AmbiguousCreateError as error:
-                await self._reconcile_lost(item, error)
-                if item.entry.state is not State.PLANNED:
+                lost += 1
+                await self._handle_loss(item, error, lost)
+                if item.entry.state is State.CREATED:
                     return None
+            else:
+                if prediction is not None:
+                    self._batch.stats.retried += repeats > 0
+                    return prediction
 
     def _check(self, item: Item) -> None:
         """Refuse an input that the model does not take, unless ``prepare`` makes another of it."""
@@ -136,23 +157,21 @@ class Creator:
             found = cast("Any", found).get(name) if isinstance(found, Mapping) else None
         return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else ()
 
-    async def _prepare(self, item: Item) -> None:
-        """Make the input that is sent, once for all creates of *item*."""
-        prepare, task = self._options.prepare, asyncio.current_task()
-        if prepare is None or item.prepared is not None or task is None:
-            return
-        self._stop.count(item)
-        self._unsent[task] = lambda: not self._stop.allows(item)
-        try:
-            prepared = await call(prepare, item.input)
-            if not is_record(prepared):
-                raise TypeError(f"it returned {shorten(prepared)}, which is no input")  # noqa: TRY301 - an error of the function too
+    async def _prepare(self, item: Item) -> ItemInput:
+        """Return the input that is sent; ``prepare`` makes it once for all creates of *item*."""
+        prepare = self._options.prepare
+        if prepare is None:
+            return item.input
+        if item.prepared is None:
+            try:
+                prepared = await call(prepare, item.input)
+                if not is_record(prepared):
+                    raise TypeError(f"it returned {shorten(prepared)}, which is no input")  # noqa: TRY301 - an error of the function too
+            except Exception as error:  # noqa: BLE001 - raised by the user's function
+                self._batch.budget.give_back()
+                raise ItemError(prepare_failed(item, prepare, error)) from None
             item.prepared = prepared
-        except Exception as error:  # noqa: BLE001 - raised by the user's function
-            self._stop.discount(item)
-            raise ItemError(prepare_failed(item, prepare, error)) from None
-        finally:
-            del self._unsent[task]
+        return item.prepared
 
     async def _learn_time(self) -> None:
         """Learn the API's time before the first intent: a resume needs it to find lost creates."""
@@ -162,86 +181,64 @@ class Creator:
         with suppress(ReplicateError):  # without it, a lost create stays uncertain
             await self._api.learn_time()
 
-    async def _attempt(self, item: Item) -> Prediction:
-        """Send one create, and sort its errors."""
-        attempt = CreateAttempt(self._batch, item)
-        sent = await self._as_sent(item.model_input)
-        creating = asyncio.ensure_future(self._send(item, sent, attempt))
-        self._unsent[creating] = lambda: attempt.is_stopped
+    async def _send(
+        self, item: Item, given: ItemInput, attempt: CreateAttempt
+    ) -> Prediction | None:
+        """Send one create, with its intent and its outcome in the journal.
+
+        Returns None if it made nothing and may be sent again.
+        """
+        await self._learn_time()
+        sent, version = await self._as_sent(given), self._journal.header.latest_version
         try:
-            # An answer that is under way is waited for, and recorded.
-            await wait_for(creating, on_cancel=lambda: attempt.sent or creating.cancel())
-            if creating.cancelled():
-                # One that was sent is cancelled by other code, since `on_stop` leaves it.
-                cancelled = AmbiguousCreateError("the create was cancelled while it was under way")
-                raise cancelled if attempt.sent else NotStartedError()
-            return creating.result()
+            prediction = await self._api.create(sent, version, attempt)
+            self._breaker.succeeded()
+            await self._record_created(item, prediction)
+        except AmbiguousCreateError as error:
+            if isinstance(error, AmbiguousDecodeError) and error.prediction is not None:
+                # Its id cannot stand in a URL, so there is nothing to look or to wait for.
+                await self._record_created(item, error.prediction)
+                raise ItemError(error, error.prediction) from None
+            self._breaker.failed()
+            raise
         except NotStartedError:
             raise
-        except AmbiguousCreateError as error:
-            self._breaker.failed()
-            if not attempt.sent:
-                self._upload_lost(item, error)
-            raise
         except ReplicateError as error:
-            await self._not_created(item, error, attempt.version)
-            raise
-        finally:
-            del self._unsent[creating]
-            attempt.over()
-
-    async def _send(self, item: Item, sent: ItemInput, attempt: CreateAttempt) -> Prediction:
-        """Send one create, with its intent and its outcome in the journal."""
-        try:
-            prediction = await self._api.create(sent, attempt.version, attempt)
-        except AmbiguousDecodeError as error:
-            if error.prediction is None:
-                raise
-            # Its id cannot stand in a URL, so there is nothing to look for and nothing to wait for.
-            await self._record_created(item, error.prediction)
-            raise ItemError(error, error.prediction) from None
-        except AmbiguousCreateError:
-            raise
-        except ReplicateError:
             await attempt.withdraw()
-            raise
-        self._breaker.succeeded()
-        await self._record_created(item, prediction)
+            await self._handle_refusal(item, error, version)
+            return None
+        finally:
+            attempt.over()
         return prediction
 
     async def _record_created(self, item: Item, prediction: Prediction) -> None:
         self._batch.stats.created += 1
-        self._batch.stats.retried += item.repeats > 0
         created = item.entry.created(prediction.id)
         self._batch.claims.remember(created, self._api.clock.latest())
         await item.record(created)
 
-    def _upload_lost(self, item: Item, error: AmbiguousCreateError) -> None:
-        """Handle an upload that broke off: nothing was created."""
-        if self._breaker.gave_up:
-            raise error
-        item.lost += 1
-        if item.lost < MAX_LOST:
-            raise _NotCreated
-        raise ItemError(broke_off(item, "uploads of its files", error))
+    async def _handle_refusal(self, item: Item, error: ReplicateError, asked: str | None) -> None:
+        """Return if a create that made nothing may be sent again, else raise.
 
-    async def _not_created(self, item: Item, error: ReplicateError, version: str | None) -> None:
-        """Handle an error that certainly created nothing; return if it ends the batch."""
+        It was one of the version *asked*, None without one.
+        """
         if is_transient(error):
             self._breaker.failed()
             unreachable = isinstance(error, APIConnectionError | LimiterError)
-            if (unreachable and not self._breaker.ever_succeeded) or self._breaker.gave_up:
+            hopeless = unreachable and not self._breaker.ever_succeeded
+            if not hopeless and not self._breaker.gave_up:
                 return
-            raise _NotCreated
-        if isinstance(error, NotFoundError) and await self._find_version(version):
-            raise _NotCreated
-        if is_fatal(error) or isinstance(error, NotFoundError) or blames_version(error):
-            return
-        self._breaker.succeeded()
-        self._stop.discount(item)
-        if isinstance(error, APIStatusError) and item.entry.state is State.PLANNED:
-            await item.record(item.entry.done(store_refusal(error)))
-        raise ItemError(error)
+        elif isinstance(error, NotFoundError):
+            if await self._find_version(asked):
+                return
+        elif not is_fatal(error) and not blames_version(error):
+            self._breaker.succeeded()
+            self._batch.budget.give_back()
+            if isinstance(error, APIStatusError) and item.entry.state is State.PLANNED:
+                await item.record(item.entry.done(store_refusal(error)))
+            raise ItemError(error)
+        self._batch.stop("error")  # before other creates go on
+        raise error
 
     async def _find_version(self, asked: str | None) -> bool:
         """Look up the version of a model that cannot be run without one, once for all items."""
@@ -269,17 +266,21 @@ class Creator:
         """Look for a create that an earlier run may have sent."""
         await self._reconcile(item, self._batch.claims.opened, None)
 
-    async def _reconcile_lost(self, item: Item, error: AmbiguousCreateError) -> None:
-        """Find out whether a create happened whose answer was lost."""
+    async def _handle_loss(self, item: Item, error: AmbiguousCreateError, lost: int) -> None:
+        """Find out whether a create happened whose answer was lost; return if it is known.
+
+        It is one of *lost* creates and uploads of *item* that broke off.
+        """
         if self._breaker.gave_up:
             raise error  # its intent stays, and a resume looks for it
-        if not self._journal.persistent:
-            raise ItemError(error)
-        await self._reconcile(item, moment(), error)
-        if item.entry.state is State.PLANNED:
-            item.lost += 1
-            if item.lost == MAX_LOST:
-                raise ItemError(broke_off(item, "creates", error))
+        what = "uploads of its files"  # nothing was created
+        if item.entry.is_open:
+            if not self._journal.persistent:
+                raise ItemError(error)
+            await self._reconcile(item, moment(), error)
+            what = "creates"
+        if lost == MAX_LOST and item.entry.state is not State.CREATED:
+            raise ItemError(broke_off(item, what, error))
 
     async def _reconcile(
         self, item: Item, lost_at: Moment, cause: AmbiguousCreateError | None
@@ -300,6 +301,6 @@ class Creator:
             await item.record(entry.reset())
         else:
             is_news = entry.state is State.INTENT or entry.window_end is None
-            if self._stop.reason is None and is_news:
+            if self._batch.stats.stopped is None and is_news:
                 await item.record(entry.uncertain(verdict.window_end))
             raise ItemError(uncertain(item, verdict.reason, cause))

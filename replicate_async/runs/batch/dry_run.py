@@ -9,9 +9,8 @@ from typing import Any
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import canonical_input
 from replicate_async.runs.batch.inputs import Item
-from replicate_async.runs.batch.item import Outcome
 from replicate_async.runs.batch.result_codec import replay
-from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.batch.results import BatchResult, ItemInput
 
 
 class DryRunner:
@@ -28,26 +27,27 @@ class DryRunner:
         self._schema_check = InputCheck(Interface.read("", schema))
         self._check = check
 
-    async def run(self, item: Item, _: ExitStack) -> Outcome:
+    async def run(self, item: Item, _: ExitStack) -> BatchResult[Any]:
         """Return what the journal has of *item*, or whether its input is valid."""
+        item.replayed = item.resumed
         if item.entry.result is not None:
             kept = replay(item.entry.result)
             output = None if kept.prediction is None or kept.error else kept.prediction.output
-            found = item.result(
+            return item.result(
                 prediction=kept.prediction, output=output, error=kept.error, files=kept.files
             )
-            return Outcome(found, replayed=True)
         if item.resumed:
-            return Outcome(item.result(), replayed=True)
+            return item.result()
         try:
             if self._check is not None:
                 self._check(item.input)
             # A model ignores names that it does not have.
             refusal = self._schema_check.refusal(canonical_input(item.input), unknown=False)
         except InvalidArgumentError as error:
-            return Outcome(item.result(error=error))
-        if refusal is not None:
-            problem = " ".join(refusal.lines)
-            invalid = InvalidArgumentError(f"input {item.index} ({item.key}): {problem}")
-            return Outcome(item.result(error=invalid))
-        return Outcome(item.result(), planned=True)
+            return item.result(error=error)
+        if refusal is None:
+            return item.result()
+        problem = " ".join(refusal.lines)
+        return item.result(
+            error=InvalidArgumentError(f"input {item.index} ({item.key}): {problem}")
+        )

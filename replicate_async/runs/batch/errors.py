@@ -55,6 +55,13 @@ _OF_ONE_FILE: Final = {
 """Error numbers that are about one file, in a folder that takes others."""
 
 
+class NotStartedError(ReplicateError):
+    """Ends an item without a result: the batch was stopped before its create was sent.
+
+    It is never raised to users.
+    """
+
+
 class ItemError(Exception):
     """Ends an item with an error; the other items go on."""
 

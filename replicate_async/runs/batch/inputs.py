@@ -73,19 +73,10 @@ class Item(KeyedInput):
     """Whether an earlier run had started it."""
     ended: Prediction | None = None
     """Its prediction, once it has ended."""
-    counted: bool = False
-    """Whether it counts as one of ``max_predictions``."""
-    repeats: int = 0
-    """Predictions that were made after a failed one."""
-    lost: int = 0
-    """Creates and uploads that broke off and made nothing."""
     prepared: ItemInput | None = None
     """What ``prepare`` returned for it, until no create can follow."""
-
-    @property
-    def model_input(self) -> ItemInput:
-        """The input that is sent: as it was prepared, or as it was given."""
-        return self.input if self.prepared is None else self.prepared
+    replayed: bool = False
+    """Whether its result is from the journal."""
 
     async def record(self, entry: Entry) -> None:
         """Write *entry*, which is the item's from now on."""

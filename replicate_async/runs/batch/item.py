@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.errors import (
     ItemError,
+    NotStartedError,
     ends_every_wait,
     finish_failed,
     is_disk_full,
@@ -37,23 +37,11 @@ from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
-from replicate_async.runs.batch.stop_signal import NotStartedError
-from replicate_async.runs.repeats import is_repeatable, pause_before
+from replicate_async.runs.repeats import is_repeatable
 from replicate_async.runs.run import CANCEL_WITHIN, error_of, give_up
 from replicate_async.runs.waiting.run_api import check_run
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import RunSpan, traced
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of an item that was run, replayed from the journal, or planned in a dry run."""
-
-    result: BatchResult[Any]
-    replayed: bool = False
-    finished: bool = False
-    """Whether ``finish`` has returned for it."""
-    planned: bool = False
 
 
 class ItemRunner:
@@ -64,33 +52,32 @@ class ItemRunner:
 
     def __init__(self, batch: BatchContext, creator: Creator) -> None:
         self._options, self._api, self._journal = batch.options, batch.api, batch.journal
-        self._stop, self._budget = batch.stop, batch.budget
+        self._stats, self._budget = batch.stats, batch.budget
         self._creator = creator
         self._finishing = asyncio.Semaphore(self._options.max_running)
-        self.leaves_running: bool = False
-        """Whether predictions run on when their items are cancelled."""
 
-    async def run(self, item: Item, slot: ExitStack) -> Outcome | None:
-        """Run *item* and return its outcome, None if the batch stopped before its create.
+    async def run(self, item: Item, slot: ExitStack) -> BatchResult[Any] | None:
+        """Run *item* and return its result, None if the batch stopped before its create.
 
         *slot* is closed when its prediction has ended. Raises errors that every other item would
         meet too.
         """
         try:
-            return await self._finish(item, await self._run(item), slot)
+            return await self._finish(item, await self._predict(item), slot)
         except NotStartedError:
             return None
         except ItemError as failed:
-            return Outcome(item.result(failed.prediction, error=failed.error))
+            return item.result(failed.prediction, error=failed.error)
         except asyncio.CancelledError:
             await self._leave(item)
             raise
 
-    async def _run(self, item: Item) -> Outcome:
-        failed: Outcome | None = None
-        if item.entry.state in (State.DONE, State.FINISHED):
-            failed = self._replay(item, item.entry.result or b"")
-            if failed.result.ok or not self._options.retry_failed:
+    async def _predict(self, item: Item) -> BatchResult[Any]:
+        failed: BatchResult[Any] | None = None
+        if item.entry.result is not None:
+            failed = self._replay(item, item.entry.result)
+            if failed.ok or not self._options.retry_failed:
+                item.replayed = True
                 return failed
         elif item.entry.is_open:
             await self._creator.reconcile_earlier(item)
@@ -104,43 +91,49 @@ class ItemRunner:
                 span.end()
                 raise
 
-    async def _run_to_end(self, item: Item, span: RunSpan, failed: Outcome | None) -> Outcome:
-        """Run *item*; *failed* is repeated, and is the outcome when the batch stops before that."""
+    async def _run_to_end(
+        self, item: Item, span: RunSpan, failed: BatchResult[Any] | None
+    ) -> BatchResult[Any]:
+        """Run *item*; *failed* is repeated, and is the result when the batch stops before that."""
+        repeats = 0
         while True:
             created: Prediction | None = None
             if failed is not None or item.entry.state is State.PLANNED:
                 try:
-                    created = await self._creator.create(item)
+                    created = await self._creator.create(item, repeats)
                 except NotStartedError:
                     if failed is None:
                         raise
+                    item.replayed = repeats == 0
                     return failed
-            if item.repeats == self._options.retries:
+            may_repeat = repeats < self._options.retries
+            if not may_repeat:
                 item.prepared = None
             if item.ended is None:
                 item.ended = await self._wait(item, created)
-            span.seen(item.ended)
-            self._budget.count(item, item.ended)
-            if not self._is_retried(item, item.ended):
-                return await self._complete(item, item.ended)
-            failed = Outcome(item.result(item.ended, error=error_of(item.ended)))
-            await self._retry(item)
+            ended = item.ended
+            span.seen(ended)
+            self._budget.count(item, ended)
+            if not may_repeat or self._stats.stopped is not None or not is_repeatable(ended):
+                return await self._complete(item, ended)
+            failed = item.result(ended, error=error_of(ended))
+            repeats += 1
 
-    def _replay(self, item: Item, stored: bytes) -> Outcome:
+    def _replay(self, item: Item, stored: bytes) -> BatchResult[Any]:
         kept = replay(stored)
         prediction, error = kept.prediction, kept.error
         output = None
         if prediction is not None and error is None:
             output, error = self._decode(prediction)
-        result = item.result(
+        value = item.entry.value
+        return item.result(
             prediction,
             output=output,
             is_text=kept.is_text,
             error=error,
             files=kept.files,
-            value=None if (value := item.entry.value) is None else msgspec.json.decode(value),
+            value=None if value is None else msgspec.json.decode(value),
         )
-        return Outcome(result, replayed=True, finished=item.entry.state is State.FINISHED)
 
     # Waiting, and what comes after.
 
@@ -168,21 +161,11 @@ class ItemRunner:
         except ReplicateError as error:
             last = _last_seen(error, created)
             if ends_every_wait(error):
-                self.leaves_running = True  # the predictions are all right
+                self._stats.leaves_running = True  # the predictions are all right
                 raise
             raise ItemError(error, last) from None
 
-    def _is_retried(self, item: Item, ended: Prediction) -> bool:
-        """Whether another prediction follows one that failed because of the service."""
-        may_repeat = item.repeats < self._options.retries and self._stop.reason is None
-        return may_repeat and is_repeatable(ended)
-
-    async def _retry(self, item: Item) -> None:
-        item.repeats += 1
-        item.counted = False
-        await self._stop.sleep(pause_before(item.repeats, self._options.timeouts.retry))
-
-    async def _complete(self, item: Item, ended: Prediction) -> Outcome:
+    async def _complete(self, item: Item, ended: Prediction) -> BatchResult[Any]:
         """Save, record and decode the output of a prediction that has ended."""
         error: ReplicateError | None = error_of(ended)
         files: tuple[Path, ...] = ()
@@ -193,8 +176,9 @@ class ItemRunner:
         output: object = None
         if error is None:
             output, error = self._decode(ended)
-        shown = {"output": output, "is_text": is_text, "files": files}
-        return Outcome(item.result(ended, error=error or unkept, **shown))
+        return item.result(
+            ended, output=output, is_text=is_text, error=error or unkept, files=files
+        )
 
     async def _save(self, item: Item, ended: Prediction, folder: Path) -> tuple[Path, ...]:
         """Save the output's files. After an error the item is not done: a resume tries again."""
@@ -225,26 +209,29 @@ class ItemRunner:
     def _decode(self, prediction: Prediction) -> tuple[object, ReplicateError | None]:
         try:
             return self._api.output(prediction), None
-        except msgspec.ValidationError as error:
-            said = str(error)
-        except ReplicateError as error:
-            return None, error
         except MemoryError:
             raise
+        except ReplicateError as error:
+            return None, error
         except Exception as error:  # noqa: BLE001 - raised by the type that the user gave
-            said = f"{type(error).__name__}: {error}"
+            invalid = isinstance(error, msgspec.ValidationError)
+            said = str(error) if invalid else f"{type(error).__name__}: {error}"
         undecodable = DecodeError(f"{prediction.id}: {said}")
         undecodable.prediction = prediction
         return None, undecodable
 
     # What the user does with a result.
 
-    async def _finish(self, item: Item, outcome: Outcome, slot: ExitStack) -> Outcome:
+    async def _finish(
+        self, item: Item, result: BatchResult[Any], slot: ExitStack
+    ) -> BatchResult[Any]:
         """Call ``finish`` with the result of a success, unless an earlier call has returned."""
-        finish, result = self._options.finish, outcome.result
-        ended = result.prediction
-        if finish is None or outcome.finished or result.error is not None or ended is None:
-            return outcome
+        finish, ended = self._options.finish, result.prediction
+        if item.entry.state is State.FINISHED:
+            self._stats.finished += 1
+            return result
+        if finish is None or result.error is not None or ended is None:
+            return result
         try:
             async with self._finishing:
                 slot.close()  # not before: results that wait for this are bounded
@@ -252,27 +239,21 @@ class ItemRunner:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - of the user's function
             # A batch that ends cancels it; its prediction is handed over all the same.
             failed = finish_failed(item, finish, error, ended)
-            result = msgspec.structs.replace(result, output=None, error=failed)
-            return replace(outcome, result=result)
-        await self._record_finished(item, value)
-        result = msgspec.structs.replace(result, value=value)
-        return replace(outcome, result=result, finished=True)
-
-    async def _record_finished(self, item: Item, value: object) -> None:
-        """Record that ``finish`` has returned, with its *value* if that is plain JSON."""
-        if not self._journal.persistent:
-            return  # it has forgotten the item
-        kept = _plain_json(value)
-        try:
-            await item.record(item.entry.finished(kept))
-        except InvalidArgumentError:  # larger than SQLite takes
-            await item.record(item.entry.finished())
+            return msgspec.structs.replace(result, output=None, error=failed)
+        if self._journal.persistent:  # else it has forgotten the item
+            kept = _plain_json(value)
+            try:
+                await item.record(item.entry.finished(kept))
+            except InvalidArgumentError:  # larger than SQLite takes
+                await item.record(item.entry.finished())
+        self._stats.finished += 1
+        return msgspec.structs.replace(result, value=value)
 
     # Cancelled items.
 
     async def _leave(self, item: Item) -> None:
         """Cancel the prediction of a cancelled item, unless it is to run on."""
-        if self._options.on_exit == "continue" or self.leaves_running:
+        if self._options.on_exit == "continue" or self._stats.leaves_running:
             return
         entry = item.entry
         if entry.state is not State.CREATED or item.ended is not None:

@@ -22,12 +22,12 @@ class ResultQueue(Generic[T]):
         self._room = room
         self._ordered = ordered
         self._ready: deque[BatchResult[T]] = deque()
-        self._early: dict[int, BatchResult[T]] = {}
+        self._early: dict[int, BatchResult[T] | None] = {}
+        """Results by their places, which follow those of others that are not there yet."""
         self._next = 0
         self._closed = False
         self._error: BaseException | None = None
-        self._added = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._early)
@@ -40,25 +40,22 @@ class ResultQueue(Generic[T]):
     async def wait_for_room(self, index: int) -> None:
         """Wait until the item at *index* may start."""
         while not self.has_room(index):
-            self._taken.clear()
-            await self._taken.wait()
+            await self._change()
 
-    def put(self, result: BatchResult[T]) -> None:
-        """Add the result of an item."""
-        if not self._ordered:
-            self._ready.append(result)
-        else:
-            self._early[result.index] = result
-            while (following := self._early.pop(self._next, None)) is not None:
-                self._ready.append(following)
-                self._next += 1
-        self._added.set()
+    def put(self, index: int, result: BatchResult[T] | None) -> None:
+        """Add the result of the item at *index*, None if it has none."""
+        self._early[index if self._ordered else self._next] = result
+        while self._next in self._early:
+            self._append(self._early.pop(self._next))
+            self._next += 1
+        self._changed.set()
 
     def close(self, error: BaseException | None = None) -> None:
         """Add no more results; `get` raises *error* after the last one."""
-        self._ready.extend(self._early.pop(index) for index in sorted(self._early))
+        for index in sorted(self._early):
+            self._append(self._early.pop(index))
         self._closed, self._error = True, error
-        self._added.set()
+        self._changed.set()
 
     async def get(self) -> BatchResult[T] | None:
         """Return the next result, or None after the last; raises the error of `close` once."""
@@ -68,8 +65,14 @@ class ResultQueue(Generic[T]):
                 if error is not None:
                     raise error
                 return None
-            self._added.clear()
-            await self._added.wait()
-        result = self._ready.popleft()
-        self._taken.set()
-        return result
+            await self._change()
+        self._changed.set()
+        return self._ready.popleft()
+
+    def _append(self, result: BatchResult[T] | None) -> None:
+        if result is not None:
+            self._ready.append(result)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

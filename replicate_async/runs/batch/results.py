@@ -112,7 +112,8 @@ class BatchProgress(_Counts, frozen=True, kw_only=True):
     """The progress of a batch; the argument of *on_progress*."""
 
     running: int
-    """Items that were begun and have not ended, without those that wait for *max_cost*."""
+    """Items that were begun and have not ended, without those that wait for *max_cost* or
+    *max_predictions*."""
     reconciling: int = 0
     """Items among these whose create broke off, and which are looked for in the list of
     predictions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from time import monotonic
 from typing import Any, Final
@@ -24,15 +25,14 @@ from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.dry_run import DryRunner
 from replicate_async.runs.batch.errors import is_disk_full, unexpected
 from replicate_async.runs.batch.inputs import InputReader, Item, Source
-from replicate_async.runs.batch.item import ItemRunner, Outcome
+from replicate_async.runs.batch.item import ItemRunner
 from replicate_async.runs.batch.journal import Journal, JournalHeader
 from replicate_async.runs.batch.keys import KeyAssigner
 from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.result_queue import ResultQueue
-from replicate_async.runs.batch.results import BatchSummary
+from replicate_async.runs.batch.results import BatchResult, BatchSummary
 from replicate_async.runs.batch.stats import BatchStats
-from replicate_async.runs.batch.stop_signal import StopSignal
 
 _READY: Final = 64
 """Results that may wait to be taken before no more items start."""
@@ -65,22 +65,16 @@ class BatchScheduler:
         self.error: Exception | None = None
         """The error that ended the batch before its inputs did."""
         self.task: asyncio.Task[None] | None = None
-        self._stop = StopSignal(self._on_stop, options.max_predictions)
-        self._budget = Budget(
-            options.max_cost, api.price, self.stats, self._stop, ordered=options.ordered
-        )
-        self._journal: Journal | None = None
+        self._budget = Budget(options, api.price, self.stats, self._stop_starting)
         self._creator: Creator | None = None
-        self._runner: ItemRunner | DryRunner | None = None
-        self._work: asyncio.Task[None] | None = None
-        self._dispatcher: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(running)
+        self._dispatcher: asyncio.Task[None] | None = None
         self._items: set[asyncio.Task[None]] = set()
-        self._hurrying: asyncio.TimerHandle | None = None
-        self._input_error: Exception | None = None
-        """The error of the inputs; it is raised when all items that were read have ended."""
+        self._timers: list[asyncio.TimerHandle] = []
+        self._is_left = False
+        self._late_error: Exception | None = None
+        """The error of the inputs or a price; it is raised when items that run have ended."""
         self._requests_before = 0
-        self._requests: int | None = None
         self._reported = 0.0
 
     def start(self, running: set[BatchScheduler]) -> None:
@@ -91,42 +85,42 @@ class BatchScheduler:
 
     def stop(self, *, drain: bool, reason: str) -> None:
         """Start no new items; unless *drain*, cancel those that run."""
-        self._stop.set(reason)
-        if not drain and self._work is not None and not self._work.done():
-            self._work.cancel()
-            if self._hurrying is None:
-                loop = asyncio.get_running_loop()
-                self._hurrying = loop.call_later(_CLOSES_WITHIN, self._hurry)
+        self._stop_starting(reason)
+        if not drain and self.task is not None and not self._is_left:
+            self._is_left = True
+            # Not at once: `aclose` that is cancelled as it begins would cancel the tasks twice.
+            asyncio.get_running_loop().call_soon(self._cancel)
+            self._call_later(_CLOSES_WITHIN, self._cancel)
 
     async def aclose(self) -> None:
         """Cancel what runs, and wait until everything is closed, even if this is cancelled."""
         if self.task is None:
             return
-        if self._requests is None:  # it has not ended by itself
+        if self.stats.ended is None:
             self.stop(drain=False, reason="left")
-        await wait_uncancelled(self.task, on_cancel=self._hurry)
+        await wait_uncancelled(self.task, on_cancel=self._cancel)
 
     def summary(self) -> BatchSummary:
         """Return the summary of the batch so far."""
-        requests = self._requests
-        if requests is None:
-            started = self.stats.began is not None
-            requests = self._api.requests() - self._requests_before if started else 0
-        return self.stats.summary(requests=requests, stopped=self._stop.reason)
+        if self.stats.began is not None and self.stats.ended is None:
+            self.stats.requests = self._api.requests() - self._requests_before
+        return self.stats.summary()
 
     async def _run(self) -> None:
-        self.stats.began = monotonic()
         self._requests_before = self._api.requests()
+        self.stats.began = monotonic()
         try:
-            self._journal = await self._open_journal()
-            async with self._journal:
-                await self._run_all(self._journal)
+            async with await self._open_journal() as journal:
+                await self._run_items(journal)
+        except asyncio.CancelledError:  # as at the end of `asyncio.run`
+            self._stop_starting("left")
+            raise
         except Exception as error:  # noqa: BLE001 - it is raised by the iteration
             self.error = self.error or error
-            self._stop.set("error")
+            self._stop_starting("error")
         finally:
+            self.summary()  # counts the requests
             self.stats.ended = monotonic()
-            self._requests = self._api.requests() - self._requests_before
             self._report(at_once=True)
             if isinstance(self.error, ReplicateError):
                 self.error.add_note(self._note(self.error))
@@ -141,106 +135,103 @@ class BatchScheduler:
                 return await Journal.open(None, self._header)
             raise
 
-    async def _run_all(self, journal: Journal) -> None:
-        loop = asyncio.get_running_loop()
-        limit = self._options.max_seconds
-        timer = None if limit is None else loop.call_later(limit, self._stop.set, "max_seconds")
+    async def _run_items(self, journal: Journal) -> None:
+        """Run all items in tasks of one group; the dispatcher, which starts them, is one too."""
+        if self.stats.stopped is not None:
+            return
+        batch = BatchContext(
+            options=self._options,
+            api=self._api,
+            journal=journal,
+            claims=ClaimStore(),
+            stats=self.stats,
+            budget=self._budget,
+            stop=self._stop_starting,
+        )
+        self._creator = Creator(batch)
+        if self._options.max_seconds is not None:
+            self._call_later(self._options.max_seconds, self._stop_starting, "max_seconds")
         ticker = asyncio.create_task(self._tick())
-        self._work = asyncio.create_task(self._run_items(journal))
         try:
-            await asyncio.wait({self._work})
+            async with asyncio.TaskGroup() as group:
+                dispatch = self._dispatch(batch, self._creator, group)
+                self._dispatcher = group.create_task(dispatch)
         finally:
             ticker.cancel()
-            if not self._work.done():  # this task was cancelled, as at the end of `asyncio.run`
-                self.stop(drain=False, reason="left")
-                await asyncio.wait({self._work})
-            for handle in (timer, self._hurrying):
-                if handle is not None:
-                    handle.cancel()
-            if self._creator is not None:
-                await self._creator.aclose()
-        if not self._work.cancelled() and (error := self._work.exception()) is not None:
-            raise error
-        for error in (self._input_error, self._budget.error):
-            if error is not None:
-                raise error
-
-    async def _run_items(self, journal: Journal) -> None:
-        options, claims = self._options, ClaimStore()
-        shared = claims, self._stop, self.stats, self._budget
-        batch = BatchContext(options, self._api, journal, *shared)
-        if options.dry_run:
-            # What `prepare` would make of an input is not known.
-            checks = options.prepare is None
-            schema = await self._api.input_schema() if checks else None
-            self._runner = DryRunner(schema, self._api.check if checks else None)
-        else:
-            await self._budget.load(journal)
-            if options.save_files is not None:  # before anything is paid for
-                await make_folder(os.fspath(options.save_files))
-            creator = self._creator = Creator(batch)
-            self._runner = ItemRunner(batch, creator)
-            await creator.look_for_earlier()
-        keys = KeyAssigner(
-            options.model,
-            options.key,
-            exact=options.journal is not None and options.match == "input",
-        )
-        reader = InputReader(self._source, journal, claims, keys)
-        if self._stop.reason is None:
-            async with asyncio.TaskGroup() as group:
-                dispatch = self._dispatch(reader, self._runner, group)
-                self._dispatcher = group.create_task(dispatch)
-            if self._budget.skipped:
-                self._stop.set("max_cost")
+            for timer in self._timers:
+                timer.cancel()
+            await self._creator.aclose()
+        if self._budget.skipped is not None:
+            self._stop_starting(self._budget.skipped)
+        if self._late_error is not None:
+            raise self._late_error
 
     async def _dispatch(
-        self, reader: InputReader, runner: ItemRunner | DryRunner, group: asyncio.TaskGroup
+        self, batch: BatchContext, creator: Creator, group: asyncio.TaskGroup
     ) -> None:
         """Start a task for each item."""
         try:
+            runner = await self._make_runner(batch, creator)
+            exact = self._options.journal is not None and self._options.match == "input"
+            keys = KeyAssigner(self._options.model, self._options.key, exact=exact)
+            reader = InputReader(self._source, batch.journal, batch.claims, keys)
             async with aclosing(reader.items()) as items:
                 async for item in items:
                     await self.results.wait_for_room(item.index)
                     if item.fault is not None:
-                        self._add(Outcome(item.result(error=item.fault)))
+                        self._add(item, item.result(error=item.fault))
                         continue
                     await self._slots.acquire()
+                    async with creator.permits:
+                        pass  # with 1,000 tasks that wait for one, an item takes 25 % more CPU
                     task = group.create_task(self._run_item(item, runner), name=item.key)
                     self._items.add(task)
                     task.add_done_callback(self._items.discard)
         except JournalError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - the user's own; it is raised in the end
-            self._input_error = error
+        except Exception as error:  # noqa: BLE001 - most often the user's own; it is raised in the end
+            self._late_error = self._late_error or error
+
+    async def _make_runner(self, batch: BatchContext, creator: Creator) -> ItemRunner | DryRunner:
+        options = self._options
+        if options.dry_run:
+            # What `prepare` would make of an input is not known.
+            checks = options.prepare is None
+            schema = await self._api.input_schema() if checks else None
+            return DryRunner(schema, self._api.check if checks else None)
+        await self._budget.load(batch.journal)
+        if options.save_files is not None:  # before anything is paid for
+            await make_folder(os.fspath(options.save_files))
+        await creator.look_for_earlier()
+        return ItemRunner(batch, creator)
 
     async def _run_item(self, item: Item, runner: ItemRunner | DryRunner) -> None:
-        outcome: Outcome | None = None
+        result: BatchResult[Any] | None = None
         with ExitStack() as slot:
             slot.callback(self._slots.release)
             self.stats.running += 1
             try:
-                outcome = await runner.run(item, slot)
+                result = await runner.run(item, slot)
             except Exception as error:  # noqa: BLE001 - sorted here
                 if isinstance(error, ReplicateError | MemoryError) or is_disk_full(error):
                     self._fail(error)
                 else:
-                    outcome = Outcome(item.result(error=unexpected(item, error)))
+                    result = item.result(error=unexpected(item, error))
             finally:
                 self.stats.running -= 1
                 self._budget.release(item)
-        if outcome is not None:
-            self._add(outcome)
+        self._add(item, result)
 
-    def _add(self, outcome: Outcome) -> None:
-        if outcome.planned:
+    def _add(self, item: Item, result: BatchResult[Any] | None) -> None:
+        self.results.put(item.index, result)
+        if result is None:
+            return
+        if self._options.dry_run and result.ok and not item.resumed:
             self.stats.planned += 1
         else:
-            self.stats.finished += outcome.finished
-            self.stats.count(outcome.result, replayed=outcome.replayed)
-        self.results.put(outcome.result)
-        if not outcome.result.ok and self._options.on_error == "raise":
-            self._stop.set("error")
+            self.stats.count(result, replayed=item.replayed)
+        if not result.ok and self._options.on_error == "raise":
+            self._stop_starting("error")
         self._report()
 
     def _fail(self, error: Exception) -> None:
@@ -250,25 +241,32 @@ class BatchScheduler:
         """
         self.error = self.error or error
         drain = isinstance(error, JournalLostError | JournalMismatchError)
-        if not drain and isinstance(self._runner, ItemRunner) and self._journal is not None:
-            self._runner.leaves_running |= self._journal.persistent
+        if not drain and self._options.journal is not None:
+            self.stats.leaves_running = True
         self.stop(drain=drain, reason="error")
 
-    def _on_stop(self) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.cancel()
-        if self._creator is not None:
-            self._creator.on_stop()
+    def _stop_starting(self, reason: str, error: Exception | None = None) -> None:
+        """Start no new items, and send no more creates; *error* is raised in the end."""
+        self._late_error = self._late_error or error
+        if self.stats.stopped is None:
+            self.stats.stopped = reason
+            if self._dispatcher is not None:
+                self._dispatcher.cancel()
+            if self._creator is not None:
+                self._creator.on_stop()
 
-    def _hurry(self) -> None:
-        """Cancel the remaining tasks once more; they stop waiting for answers."""
+    def _cancel(self) -> None:
+        """Cancel all tasks; a second time, they stop waiting for answers."""
         for task in (self._dispatcher, *self._items):
             if task is not None:
                 task.cancel()
 
+    def _call_later(self, seconds: float, function: Callable[..., object], *arguments: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(seconds, function, *arguments))
+
     def _note(self, error: ReplicateError) -> str:
-        persistent = self._journal is not None and self._journal.persistent
-        resumes = persistent and not isinstance(error, JournalLostError)
+        resumes = self._options.journal is not None and not isinstance(error, JournalLostError)
         again = "Run it again with the same journal to go on." if resumes else ""
         return f"The batch stopped after {self.stats.done} items. {again}".rstrip()
 

@@ -38,6 +38,9 @@ class BatchStats:
     ended: float | None = None
     requests: int = 0
     stopped: str | None = None
+    """Why no new items start; the first reason counts."""
+    leaves_running: bool = False
+    """Whether predictions run on when their items are cancelled."""
     _recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
 
     def count(self, result: BatchResult[Any], *, replayed: bool) -> None:
@@ -100,9 +103,8 @@ class BatchStats:
         """Return the progress of the batch."""
         return msgspec.convert(self, BatchProgress, from_attributes=True)
 
-    def summary(self, *, requests: int, stopped: str | None) -> BatchSummary:
+    def summary(self) -> BatchSummary:
         """Return the summary of the batch so far."""
-        self.requests, self.stopped = requests, stopped
         return msgspec.convert(self, BatchSummary, from_attributes=True)
 
     @property

@@ -349,6 +349,15 @@ async def test_max_predictions_limits_creates() -> None:
     assert batch.summary.stopped == "max_predictions"
 
 
+async def test_refused_inputs_leave_their_places_to_others() -> None:
+    api = BatchAPI(refuse=lambda number: problem(422) if number <= 3 else None)
+
+    results = await collect(api, 100, max_predictions=2)
+
+    assert [result.ok for result in results].count(True) == len(api.made) == 2
+    assert len(results) == api.creates == 5
+
+
 @pytest.mark.virtual_clock
 async def test_max_seconds_ends_creating() -> None:
     api = BatchAPI(seconds=0.02)

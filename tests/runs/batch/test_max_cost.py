@@ -162,9 +162,10 @@ async def test_predictions_of_an_earlier_run_count_before_they_are_read(tmp_path
     assert batch.summary.stopped == "max_cost"
 
 
+@pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.virtual_clock
 async def test_what_earlier_runs_have_paid_is_handed_over_though_an_item_has_no_room(
-    tmp_path: Path,
+    tmp_path: Path, ordered: bool
 ) -> None:
     async def leave(batch: Batch[Any]) -> None:
         async with batch:
@@ -177,7 +178,8 @@ async def test_what_earlier_runs_have_paid_is_handed_over_though_an_item_has_no_
     await run(api, 42, 20, using=leave, on_exit="continue", **options)
     inputs[0] = {"n": 99}
 
-    batch, results, error = await run(api, 43, 10.5, inputs=inputs, concurrency=1, **options)
+    options |= {"concurrency": 1, "ordered": ordered}
+    batch, results, error = await run(api, 43, 10.5, inputs=inputs, **options)
 
     assert (error, batch.summary.stopped, api.creates) == (None, "max_cost", 42)
     assert [result.index for result in results] == list(range(1, 42))

@@ -49,6 +49,11 @@ def _of_other(value: object, where: str, label: str) -> Source:
         return ImageSource(cast("Image", value), label)
     if isinstance(value, io.TextIOBase):
         raise InvalidArgumentError(f"{label} is open in text mode; open it with 'rb'.")
+    if getattr(value, "ag_frame", "") is None:  # of an async generator
+        raise InvalidArgumentError(
+            f"{where}: the generator was read to its end before, so that nothing would be sent; "
+            "call its function again."
+        )
     if reads_async(value):
         return OneShotSource(
             read_async(cast("AsyncReadable", value), label), label, _name_of(value)

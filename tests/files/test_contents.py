@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,20 @@ async def test_a_file_at_its_end_is_refused(
         close = getattr(each, "close", None)
         if close is not None and isinstance(closed := close(), Awaitable):
             await closed
+
+
+@pytest.mark.parametrize("way", ["create", "upload"])
+async def test_a_generator_that_was_read_to_its_end_is_refused(client: Replicate, way: str) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 300_000
+
+    send, create = client.files.create, partial(client.predictions.create, MODEL)
+    given = chunks()
+    await create({"file": given})
+
+    with pytest.raises(InvalidArgumentError, match="read to its end before"):
+        await (send(given) if way == "upload" else create({"file": given}))
+    assert len(await uploads(client)) == 1
 
 
 async def test_an_empty_buffer_that_was_written_to_is_sent(client: Replicate) -> None:

@@ -41,14 +41,16 @@ def test_an_item_that_is_removed_does_not_come() -> None:
 
 def test_items_that_are_removed_early_are_dropped_long_before_they_are_due() -> None:
     heap = DueHeap[Item]()
-    kept, removed = Item(), list[weakref.ref[Item]]()
+    kept = Item()
     heap.push(kept, 1.0)
-    for _ in range(1_000):
+
+    def removed_item() -> weakref.ref[Item]:
         item = Item()
         heap.push(item, 3600.0)
         heap.discard(item)
-        removed.append(weakref.ref(item))
-    del item
+        return weakref.ref(item)
+
+    removed = [removed_item() for _ in range(1_000)]
     gc.collect()
 
     assert sum(each() is not None for each in removed) <= 66

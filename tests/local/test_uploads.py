@@ -185,6 +185,11 @@ async def test_a_file_of_another_account_is_no_input(wire: Wire) -> None:
             "multipart/form-data; boundary=x",
             201,
         ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="content\0"\r\n\r\nhello\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+            400,
+        ),
     ],
 )
 async def test_invalid_forms_are_refused(wire: Wire, body: bytes, kind: str, status: int) -> None:
@@ -364,6 +369,21 @@ async def test_a_form_inside_a_form_is_refused(wire: Wire) -> None:
     answer = await wire.ask("POST", "/files", data=body, headers=kind)
 
     assert (answer.status, "form itself" in answer.json["detail"]) == (400, True)
+
+
+async def test_a_name_and_a_type_that_are_no_unicode_are_replaced(wire: Wire) -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="content"; filename="caf\xe9.txt"\r\n'
+        b"Content-Type: text/\xff\r\n\r\nhello\r\n--x--\r\n"
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    stored = (await wire.ask("POST", "/files", data=body, headers=kind)).json
+    listed = (await wire.ask("GET", "/files")).json["results"]
+
+    assert (stored["name"], stored["content_type"]) == ("caf\ufffd.txt", "text/\ufffd")
+    assert listed == [stored]
+    assert await wire.finish("local/echo", {"value": stored["urls"]["get"]})
 
 
 async def test_a_model_gets_name_and_type_of_an_upload(wire: Wire) -> None:

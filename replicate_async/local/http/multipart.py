@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from replicate_async.local.http.errors import JSON, Problem, problem
 from replicate_async.local.store.blobs import BlobWriter
+from replicate_async.schemas import without_surrogates
 
 _FIELD_LIMIT: Final = 64 * 1024
 _MOST_PARTS: Final = 100
@@ -22,9 +24,9 @@ class UploadForm:
 
     fields: dict[str, str] = field(default_factory=dict[str, str])
     """The fields ``filename``, ``type`` and ``metadata``, as far as they are there."""
-    filename: str | None = None
+    filename: str = ""
     """The name in the part with the file."""
-    content_type: str | None = None
+    content_type: str = ""
     complete: bool = False
     """Whether there was a file."""
 
@@ -62,6 +64,8 @@ async def read_form(request: web.Request, incoming: BlobWriter, limit: int) -> U
                 await _read_part(part, form, incoming, limit)
     except (ValueError, AssertionError, web.RequestPayloadError) as error:
         raise problem(400, f"The form is malformed: {error}") from None
+    except HttpProcessingError:
+        raise problem(400, "The form is malformed: a part has an invalid header") from None
     return form
 
 
@@ -89,8 +93,8 @@ async def _read_file(
         await incoming.write(chunk)
         if incoming.size >= limit:
             raise _too_large(limit)
-    form.filename = part.filename
-    form.content_type = part.headers.get("Content-Type")
+    form.filename = without_surrogates(part.filename or "")
+    form.content_type = without_surrogates(part.headers.get("Content-Type", ""))
     form.complete = True
 
 

@@ -97,11 +97,17 @@ class Creator:
             )
         finally:
             del self._creating[creating]
-        if creating.cancelled():  # by a stop; one that was sent, by other code
-            if item.entry.is_open:
-                raise ItemError(uncertain(item, "its create was cancelled", None))
+        if not creating.cancelled():
+            return creating.result()
+        if not item.entry.is_open:  # by a stop
             raise NotStartedError
-        return creating.result()
+        # By other code: a stop leaves one that was sent.
+        lost = AmbiguousCreateError("the create was cancelled while it was under way")
+        await self._handle_loss(item, lost, 1)
+        if item.entry.state is State.CREATED:
+            return None
+        self._batch.budget.give_back()
+        return await self.create(item, repeats)
 
     async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> Prediction | None:
         if repeats:

@@ -268,3 +268,24 @@ async def test_the_list_is_not_read_for_a_lost_create_whose_input_is_not_given(
     assert ours.prediction is not None
     assert ours.prediction.id == found.id
     assert api.creates == 1
+
+
+@pytest.mark.parametrize("event", ["received", "acted"])
+async def test_a_create_that_other_code_cancels_is_looked_for(journal: Path, event: str) -> None:
+    """Its prediction is found; before the API has acted, there is none and another is created."""
+    ours = asyncio.all_tasks()
+
+    def cancel(seen: str, number: int) -> None:
+        if (seen, number) == (event, 1):
+            for task in asyncio.all_tasks() - ours:
+                if "Creator._create" in repr(task.get_coro()):
+                    task.cancel()
+        if (seen, number, event) == ("received", 1, "received"):
+            raise ConnectionResetError
+
+    api = BatchAPI(seen=cancel)
+
+    (result,) = await run(api, [{"n": 1}], journal)
+
+    assert result.ok, result.error
+    assert len(api.made) == 1

@@ -182,7 +182,8 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
 def _head(status: str, length: int, more: str = "") -> bytes:
     return (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
-        "ratelimit-remaining: 59999\r\nratelimit-reset: 1\r\nServer: bench\r\n"
+        # The limits that the client is given, as the API says them to an account of such limits.
+        "ratelimit-remaining: 59999999\r\nratelimit-reset: 1\r\nServer: bench\r\n"
         f"Date: Mon, 05 Jan 2026 10:00:00 GMT\r\nVary: Cookie, origin\r\n{more}\r\n"
     ).encode()
 

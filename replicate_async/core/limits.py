@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -54,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 )
         for name, none in (("burst", ", or None"), ("connects", "")):
             count: object = getattr(self, name)
-            if not ((is_number(count, 1)) or (none and count is None)):
+            if not (is_number(count, 1, math.inf) or (none and count is None)):
                 raise ValueError(f"Limits({name}={count!r}): use 1 or more{none}.")
 
 

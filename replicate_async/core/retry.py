@@ -9,6 +9,7 @@ The functions are pure: the caller passes the jitter, and sleeps.
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -69,18 +70,18 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         attempts = cast("object", self.attempts)
-        if not (is_number(attempts, 1)):
+        if not is_number(attempts, 1, math.inf):
             raise ValueError(
                 f"Retry(attempts={attempts!r}): use 1 to send each request once, or more."
             )
         for name in ("base", "cap", "throttle_base", "max_wait"):
             seconds: object = getattr(self, name)
-            if not (is_number(seconds, 0)):
+            if not is_number(seconds, 0):
                 raise ValueError(
                     f"Retry({name}={seconds!r}): use a finite number of seconds, 0 or more."
                 )
         budget = cast("object", self.budget)
-        if not (is_number(budget, 0)):
+        if not is_number(budget, 0, math.inf):
             raise ValueError(f"Retry(budget={budget!r}): use 0 to never repeat, or more.")
 
     def delay(

@@ -4,6 +4,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,11 @@ def test_a_create_is_never_repeated_after_an_ambiguous_failure(
     policy = Retry(attempts=attempts)
     failure = Failure("ambiguous", retry_after=1.0)
     assert policy.delay(attempt, failure, repeatable=False, jitter=jitter) is None
+
+
+def test_attempts_and_budget_may_be_without_end() -> None:
+    policy = Retry(attempts=cast("int", math.inf), budget=cast("int", math.inf))
+    assert policy.delay(10**9, NOT_SENT, repeatable=True, jitter=0.5) is not None
 
 
 def test_the_last_attempt_is_final() -> None:

@@ -24,6 +24,8 @@ class CreateAttempt(RequestHooks):
         self._input: bytes | None = None
         """The input as it is sent, by which a lost create is found in the list of predictions."""
         self._recorded: Callable[[], None] | None = None
+        self.is_refused: bool = False
+        """Whether the API has refused it, and the refusal may not be recorded yet."""
 
     @property
     def is_sent(self) -> bool:
@@ -32,8 +34,8 @@ class CreateAttempt(RequestHooks):
 
     @property
     def is_open(self) -> bool:
-        """Whether its prediction may exist, and is not known."""
-        return self.is_sent or self._item.entry.is_open
+        """Whether its outcome is not recorded, so that a stop waits for it."""
+        return self.is_sent or self.is_refused or self._item.entry.is_open
 
     def check(self) -> None:
         """Raise `NotStartedError` once the batch is stopped."""

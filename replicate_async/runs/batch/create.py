@@ -210,8 +210,10 @@ class Creator:
         except NotStartedError:
             raise
         except ReplicateError as error:
+            attempt.is_refused = True
             await attempt.withdraw()
             await self._handle_refusal(item, error, version)
+            attempt.is_refused = False
             return None
         finally:
             attempt.over()

@@ -11,7 +11,13 @@ from typing import Any
 import anyio
 import pytest
 
-from replicate_async import Batch, ClientStateError, Limits, Replicate
+from replicate_async import (
+    Batch,
+    ClientStateError,
+    Limits,
+    Replicate,
+    UnprocessableEntityError,
+)
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.reader import status
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
@@ -181,6 +187,23 @@ async def test_stop_drains_what_runs(api: BatchAPI, client: Replicate) -> None:
     assert all(result.ok for result in results)
     assert batch.summary.stopped == "stop"
     assert not any(made.canceled for made in api.made)
+
+
+async def test_a_stop_leaves_no_refusal_that_is_recorded_and_not_handed_over(
+    api: BatchAPI, client: Replicate, tmp_path: Path
+) -> None:
+    api.refuse = lambda _: problem(422)
+    for count in range(1, 11):
+        path = tmp_path / f"{count}.db"
+        batch = batch_of(client, 40, concurrency=40, journal=path)
+        handed_over = 0
+        async for result in batch:
+            assert isinstance(result.error, UnprocessableEntityError)
+            handed_over += 1
+            if handed_over == count:
+                batch.stop()
+
+        assert status(path).failed == handed_over == batch.summary.failed >= count
 
 
 async def test_stop_without_drain_ends_the_loop_at_once(api: BatchAPI, client: Replicate) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
@@ -251,12 +251,14 @@ async def test_a_value_that_cannot_be_stored_fails_only_its_own_call(journal: Jo
         journal.record(planned[0].intent(1.0)),
         journal.plan([(2**70, "far", "d")]),
         journal.plan([(0, "\ud800", "d")]),
+        journal.record(cast("Entry", None)),
         journal.record(planned[1].intent(2.0)),
         return_exceptions=True,
     )
 
     assert outcomes[0] is None
-    assert outcomes[3] is None
+    assert outcomes[4] is None
+    assert isinstance(outcomes[3], AttributeError)
     for refused in outcomes[1:3]:
         assert isinstance(refused, InvalidArgumentError)
     assert [entry.key for entry in await entries(journal, State.INTENT)] == ["key 0", "key 1"]

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from replicate_async.errors import (
     JournalMismatchError,
     JournalTooNewError,
     JournalWriteError,
-    ReplicateError,
 )
 from replicate_async.files.part_file import sync_folder
 from replicate_async.runs.batch.journal.entry import FORMAT, JournalHeader
@@ -36,8 +35,8 @@ _BUSY: Final = 5.0  # seconds to wait while another program reads the file
 _HELD: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 """The last is that of tables or columns that are not there."""
-_OF_ONE_CALL: Final = (ReplicateError, OverflowError, UnicodeEncodeError, sqlite3.DataError)
-"""Errors of a call, or of one of its values. Any other error ends the journal."""
+_ENDS_JOURNAL: Final = (sqlite3.Error, DamagedError, OSError, MemoryError)
+"""Errors that end the journal, but for `sqlite3.DataError`. Others are of one call."""
 
 Work = Callable[[Store], Any]
 """A change or a query of the entries."""
@@ -93,13 +92,17 @@ class JournalFile:
         self._db.execute("BEGIN")
         try:
             outcomes = [work(self._store) for work in works]
-        except _OF_ONE_CALL as error:
-            self._db.execute("ROLLBACK")
+        except Exception as error:
+            with suppress(sqlite3.Error):  # it may be rolled back already, as on a full disk
+                self._db.execute("ROLLBACK")
+            is_of_value = isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError)
+            if isinstance(error, _ENDS_JOURNAL) and not is_of_value:
+                raise
             if len(works) > 1:  # each is committed alone
                 return [outcome for work in works for outcome in self._commit([work])]
-            if isinstance(error, ReplicateError):
-                return [error]
-            return [InvalidArgumentError(f"the journal cannot keep a value: {error}")]
+            if is_of_value:
+                return [InvalidArgumentError(f"the journal cannot keep a value: {error}")]
+            return [error]
         self._db.execute("COMMIT")
         if self.lock is not None:
             self.lock.check(written=True)

@@ -47,6 +47,7 @@ def certainly_another(ours: object, shown: object, whole: object = None) -> bool
         ({"a": PROMPT}, {"a": "This prompt was redacted."}),
         ({"a": UPLOAD}, {"a": UPLOAD + "?signature=abc"}),
         ({"a": UPLOAD}, {"a": "https://replicate.delivery/abc"}),
+        ({"a": UPLOAD}, {"a": "https://api.replicate.com/v1/files/signed/xyz"}),
         ({"a": 7}, {"a": "7.0"}),
         ({"a": 7}, {"a": 7.25}),
         ({"a": 1}, {}),

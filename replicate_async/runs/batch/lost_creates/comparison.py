@@ -33,8 +33,8 @@ _CUT: Final = re.compile(
 )
 """What may stand in place of what was cut from a text; "…" is "..." in the form compared."""
 _NOT_SHOWN: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b-\u200f\u2060\ufeff]")
-_UPLOADS: Final = re.compile(r"https?://[^?#\s]+/files/(?=[\w=-]+\Z)", re.ASCII)
-"""The beginning of the URL of an upload. The list may show an upload under another URL."""
+_UPLOAD: Final = re.compile(r"(https?://[^?#\s]+/files)/([\w=-]+)", re.ASCII)
+"""The URL of an upload, which the list may show under another URL."""
 _FEWEST_DIGITS: Final = 3
 """Digits that a whole number keeps at least when it is rounded."""
 _SINGLE: Final = Decimal("1e-7")  # a float of 32 bits is this near to what it was made of
@@ -115,14 +115,24 @@ def _may_be(sent: _Value, shown: _Value, *, shrinks: bool, grows: bool) -> bool:
     if isinstance(sent, FileContent) and isinstance(shown, FileContent):
         return shown.size < sent.size and sent.head.startswith(shown.head)
     if isinstance(sent, str) and isinstance(shown, FileContent):
-        return not _UPLOADS.match(sent)  # the list may show a URL for bytes, but no bytes for one
+        # The list may show a URL for bytes, but no bytes for the URL of an upload.
+        return not _UPLOAD.fullmatch(sent)
     return type(sent) is not type(shown)
+
+
+def _is_moved(sent: str, shown: str) -> bool:
+    """Whether *sent* is the URL of an upload, and *shown* is not that of another one beside it."""
+    if (upload := _UPLOAD.fullmatch(sent)) is None:
+        return False
+    other = _UPLOAD.match(shown)
+    if other is None or other[1] != upload[1]:
+        return True
+    return shown[other.end() :].startswith("/") or other[2].startswith(upload[2])
 
 
 def _is_marked(sent: str, shown: str) -> bool:
     """Whether *shown* may be *sent*, hidden or cut in a way that can be seen."""
-    uploads = _UPLOADS.match(sent)
-    if _HIDDEN.search(shown) or (uploads and not shown.startswith(uploads[0])):
+    if _HIDDEN.search(shown) or _is_moved(sent, shown):
         return True
     cuts = list(_CUT.finditer(shown))
     if not cuts:

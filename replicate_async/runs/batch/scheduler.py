@@ -89,7 +89,9 @@ class BatchScheduler:
         if not drain and self.task is not None and not self._is_left:
             self._is_left = True
             # Not at once: `aclose` that is cancelled as it begins would cancel the tasks twice.
-            asyncio.get_running_loop().call_soon(self._cancel)
+            # The end of `asyncio.run` has cancelled them already.
+            if not self.task.cancelling():
+                asyncio.get_running_loop().call_soon(self._cancel)
             self._call_later(_CLOSES_WITHIN, self._cancel)
 
     async def aclose(self) -> None:
@@ -119,6 +121,8 @@ class BatchScheduler:
             self.error = self.error or error
             self._stop_starting("error")
         finally:
+            for timer in self._timers:
+                timer.cancel()
             self.summary()  # counts the requests
             self.stats.ended = monotonic()
             self._report(at_once=True)
@@ -158,8 +162,6 @@ class BatchScheduler:
                 self._dispatcher = group.create_task(dispatch)
         finally:
             ticker.cancel()
-            for timer in self._timers:
-                timer.cancel()
             await self._creator.aclose()
         if self._budget.skipped is not None:
             self._stop_starting(self._budget.skipped)

@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Final, get_origin
+from typing import Final, get_origin, get_type_hints
 
+import msgspec
 import pytest
 
 import replicate_async
@@ -163,3 +164,11 @@ async def test_what_a_client_makes_completes_to_public_names_only(name: str) -> 
 
     assert type(made).__name__ == name
     assert shown(made) == {each for each in names if not each.startswith("_")}
+
+
+def test_the_types_of_the_fields_of_public_structs_can_be_read() -> None:
+    found = [getattr(replicate_async, name) for name in replicate_async.__all__]
+    structs = [one for one in found if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+    assert replicate_async.OutputEvent in structs
+    for struct in structs:
+        assert get_type_hints(struct), struct

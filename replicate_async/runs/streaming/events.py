@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from replicate_async.core.sse import Event
-
-if TYPE_CHECKING:
-    from replicate_async.files.output import FileOutput
+from replicate_async.files.output import FileOutput
 
 
 class _Event(Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from replicate_async import (
     InvalidArgumentError,
     Limits,
     NotFoundError,
+    Poll,
     Prediction,
     PredictionError,
     PredictionFailed,
@@ -53,6 +54,15 @@ async def test_every_change_is_seen_once_and_the_end_last(service: Service) -> N
         ("processing", True, ["a"]),
         ("succeeded", True, ["a", "b"]),
     ]
+
+
+async def test_every_change_is_seen_by_polls_that_are_due_at_once(service: Service) -> None:
+    at_once = Poll(first=1e-6, starting=1e-6, processing=1e-6)
+    async with service.client() as client:
+        seen = [run.status async for run in client.predictions.watch("abc", poll=at_once)]
+
+    assert seen == ["starting", "processing", "processing", "processing", "succeeded"]
+    assert service.asked("abc") == len(STATES)
 
 
 async def test_progress_is_that_of_the_last_bar_on_a_line_that_is_overwritten(

@@ -259,8 +259,10 @@ class RunTracker:
             await self._poll(run, poller)
             if run.due >= self._timer.at:
                 continue
-            if run.push_id and run.due <= self._now() and not self._backoff.paused:
+            go_on = run.push_id and not run.wants_updates and not self._backoff.paused
+            if go_on and run.due <= self._now():
                 # It is due again: no timer, no other task and no turn of the loop for a quick run.
+                # Not if a subscriber has an update to take first: it would cancel this poll.
                 self._polls.discard(run)
                 run.poll_sent_at = run.due
                 self._queue.append(run)

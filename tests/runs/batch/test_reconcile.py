@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -10,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate_async import (
-    AmbiguousCreateError,
-)
+from replicate_async import AmbiguousCreateError, BatchResult, Retry
 from replicate_async.runs.batch.journal import State
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.resuming import Input, intents, run, states
@@ -219,6 +218,32 @@ async def test_an_unreadable_list_leaves_it_undecided_and_a_later_one_decides(
     assert found.ok
     assert found.resumed
     assert api.creates == 1
+
+
+async def test_a_list_that_failed_long_ago_does_not_hasten_a_later_verdict(journal: Path) -> None:
+    timeouts = replace(SOON, settle=0.02, outage=0.1)
+    ended = asyncio.Event()
+    api = BatchAPI(lose=lambda number: number in {1, 3})
+    at_start, broken = None, [problem(404), problem(503)]
+    answers = iter([at_start, *broken])
+    api.listing = lambda found: next(answers, None) or found
+
+    async def inputs() -> AsyncIterator[Input]:
+        for number in (1, 2, 3):
+            yield {"n": number}
+            await ended.wait()
+            ended.clear()
+            await asyncio.sleep(timeouts.outage)
+
+    async with api.server() as server, client_of(server.url, retry=Retry(attempts=1)) as client:
+        batch = client.batch(MODEL, inputs(), journal=journal, poll=QUICK, batch_timeouts=timeouts)
+        results: list[BatchResult[Any]] = []
+        async for result in batch:
+            results.append(result)
+            ended.set()
+
+    assert [result.uncertain for result in results] == [True, False, False]
+    assert results[2].ok, results[2].error
 
 
 async def test_an_undecided_create_that_did_not_happen_is_sent_when_that_is_known(

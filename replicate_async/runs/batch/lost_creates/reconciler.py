@@ -119,7 +119,7 @@ class Reconciler:
             await asyncio.wait({reader})
 
     async def _read_until_decided(self) -> None:
-        pause, failures = _COLLECT, 0
+        pause, failures, self._failing_since = _COLLECT, 0, None
         between = max(_SHORTEST_PAUSE, min(self._timeouts.settle / 2, _LONGEST_PAUSE))
         try:
             while True:

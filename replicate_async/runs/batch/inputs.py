@@ -21,7 +21,7 @@ import msgspec
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import InvalidArgumentError, ReplicateError
 from replicate_async.runs.batch.journal import Entry, Journal, State
-from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+from replicate_async.runs.batch.keys import KeyAssigner
 from replicate_async.runs.batch.lost_creates.claims import ClaimStore
 from replicate_async.runs.batch.results import BatchResult, ItemInput
 from replicate_async.schemas import Prediction
@@ -64,10 +64,14 @@ async def _steps(given: Iterable[ItemInput]) -> AsyncGenerator[ItemInput]:
 
 
 @dataclass(slots=True, eq=False)
-class Item(KeyedInput):
+class Item:
     """An input on its way to a result, and its entry in the journal."""
 
     entry: Entry
+    input: ItemInput
+    """As it was given."""
+    fault: InvalidArgumentError | None
+    """Why it cannot be sent."""
     journal: Journal
     resumed: bool = False
     """Whether an earlier run had started it."""
@@ -77,6 +81,16 @@ class Item(KeyedInput):
     """What ``prepare`` returned for it, until no create can follow."""
     replayed: bool = False
     """Whether its result is from the journal."""
+
+    @property
+    def key(self) -> str:
+        """Its name in the journal."""
+        return self.entry.key
+
+    @property
+    def index(self) -> int:
+        """The place of the input, from 0."""
+        return self.entry.index
 
     async def record(self, entry: Entry) -> None:
         """Write *entry*, which is the item's from now on."""
@@ -113,9 +127,7 @@ class InputReader:
         self._keys = keys
         self._journal = journal
         self._claims = claims
-        self._queue: asyncio.Queue[KeyedInput | None] = asyncio.Queue(_AHEAD)
-        self._count = 0
-        self._error: BaseException | None = None
+        self._queue: asyncio.Queue[Item | None] = asyncio.Queue(_AHEAD)
 
     async def items(self) -> AsyncGenerator[Item]:
         """Yield the items in the order of the inputs; then raise what reading the inputs raised.
@@ -127,10 +139,11 @@ class InputReader:
             more = True
             while more:
                 group, more = await self._next_group()
-                for item in await self._plan(group):
+                await self._plan(group)
+                for item in group:
                     yield item
-            if self._error is not None:
-                raise self._error
+            if (error := await reading) is not None:
+                raise error
         finally:
             reading.cancel()
             await asyncio.wait({reading})
@@ -138,38 +151,31 @@ class InputReader:
             if close is not None:
                 await close()
 
-    async def _next_group(self) -> tuple[list[KeyedInput], bool]:
-        """Wait for an input; return it with those that were read, and whether more may come."""
-        keyed = await self._queue.get()
-        group: list[KeyedInput] = []
-        while keyed is not None:
-            group.append(keyed)
-            if self._queue.empty():
-                return group, True
-            keyed = self._queue.get_nowait()
-        return group, False
+    async def _next_group(self) -> tuple[list[Item], bool]:
+        """Wait for an item; return it with those that were read, and whether more may come."""
+        group = [await self._queue.get()]
+        while not self._queue.empty():
+            group.append(self._queue.get_nowait())
+        return [item for item in group if item is not None], group[-1] is not None
 
-    async def _plan(self, group: list[KeyedInput]) -> list[Item]:
-        valid = [(each.index, each.key, each.digest) for each in group if each.fault is None]
-        entries = {entry.key: entry for entry in await self._journal.plan(valid)}
-        for entry in entries.values():
+    async def _plan(self, group: list[Item]) -> None:
+        """Give the items of *group* their entries in the journal."""
+        valid = [item for item in group if item.fault is None]
+        new = [(item.index, item.key, item.entry.digest) for item in valid]
+        for item, entry in zip(valid, await self._journal.plan(new), strict=True):
+            item.entry = entry
+            item.resumed = entry.state is not State.PLANNED
             self._claims.remember(entry, entry.window_start)
-        return [self._item(keyed, entries.get(keyed.key)) for keyed in group]
 
-    def _item(self, keyed: KeyedInput, entry: Entry | None) -> Item:
-        if entry is None or keyed.fault is not None:
-            entry = Entry(key=keyed.key, digest=keyed.digest, index=keyed.index)
-        resumed = entry.state is not State.PLANNED
-        known = keyed.index, keyed.key, keyed.digest, keyed.input, keyed.fault
-        return Item(*known, entry, self._journal, resumed=resumed)
-
-    async def _read(self) -> None:
+    async def _read(self) -> BaseException | None:
+        """Queue an item for each input, and None after the last; return what ended them early."""
+        error: BaseException | None = None
+        count, turn = 0, monotonic()
         try:
-            turn = monotonic()
             async for given in self._source.inputs:
-                keyed = await self._keys.assign(given)
-                await self._queue.put(keyed)
-                self._count += 1
+                entry, fault = await self._keys.assign(given)
+                await self._queue.put(Item(entry, given, fault, self._journal))
+                count += 1
                 if monotonic() - turn > _TURN:
                     await asyncio.sleep(0)
                     turn = monotonic()
@@ -177,10 +183,11 @@ class InputReader:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._error = ReplicateError(
-                f"Reading the inputs was cancelled after {self._count} inputs: the iterator itself "
+            error = ReplicateError(
+                f"Reading the inputs was cancelled after {count} inputs: the iterator itself "
                 "raised CancelledError. See what cancels it."
             )
-        except BaseException as error:  # noqa: BLE001 - it is raised after the items
-            self._error = error
+        except BaseException as raised:  # noqa: BLE001 - it is raised after the items
+            error = raised
         await self._queue.put(None)
+        return error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final, Literal, TypeAlias, cast
 
 from replicate_async.core.endpoint import shorten
@@ -14,6 +14,7 @@ from replicate_async.files.inputs import canonical_input, field_of, is_record
 from replicate_async.files.values import reason_of, scalar
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.identity import digest
+from replicate_async.runs.batch.journal import Entry
 from replicate_async.runs.batch.results import ItemInput
 
 Key: TypeAlias = str | Callable[[ItemInput], str | int] | None
@@ -23,20 +24,6 @@ Match: TypeAlias = Literal["input", "key"]
 """What identifies an item in a journal: its input, or its key alone."""
 
 LONGEST_KEY: Final = 500
-
-
-@dataclass(slots=True, eq=False)
-class KeyedInput:
-    """An input with its key."""
-
-    index: int
-    """The place of the input, from 0."""
-    key: str
-    digest: str
-    input: ItemInput
-    """As it was given."""
-    fault: InvalidArgumentError | None
-    """Why it cannot be sent."""
 
 
 class KeyAssigner:
@@ -54,8 +41,11 @@ class KeyAssigner:
         self._repeated: dict[bytes, int] = {}
         self._next = 0
 
-    async def assign(self, given: object) -> KeyedInput:
-        """Return *given* with its key; raises `InvalidArgumentError` if it cannot have one."""
+    async def assign(self, given: object) -> tuple[Entry, InvalidArgumentError | None]:
+        """Return a new entry for *given*, and why it cannot be sent, None if it can.
+
+        Raises `InvalidArgumentError` if it cannot have a key.
+        """
         index = self._next
         self._next += 1
         if not is_record(given):
@@ -67,29 +57,23 @@ class KeyAssigner:
         own = None if self._key is None else self._own_key(item, index)
         if own is not None and not _is_text(own):
             fault = InvalidArgumentError(f"input {index} has the key {own!r}, which is no text.")
-            return KeyedInput(index, f"invalid-{index}", "", item, fault)
+            return Entry(key=f"invalid-{index}", digest="", index=index), fault
         try:
             found = await self._digest(item, index)
         except InvalidArgumentError as fault:
-            return KeyedInput(index, own or f"invalid-{index}", "", item, fault)
+            return Entry(key=own or f"invalid-{index}", digest="", index=index), fault
         key = own or (self._numbered(found) if found else str(index))
-        return KeyedInput(index, key, found.hex()[:32], item, None)
+        return Entry(key=key, digest=found.hex()[:32], index=index), None
 
     async def _digest(self, item: ItemInput, index: int) -> bytes:
         """Return the digest of an input, or nothing unless digests are *exact*."""
         if not self._exact:
             return b""
-        try:
+        with _explained(f"input {index} cannot be read"):
             encoded = canonical_input(item)
             if encoded.slots:
                 return await asyncio.to_thread(digest, self._model, encoded)
             return digest(self._model, encoded)
-        except InvalidArgumentError:
-            raise
-        except Exception as error:
-            raise InvalidArgumentError(
-                f"input {index} cannot be read: {type(error).__name__}: {error}."
-            ) from error
 
     def _numbered(self, found: bytes) -> str:
         if self._seen.add(found):
@@ -124,14 +108,19 @@ class KeyAssigner:
     def _raw_key(self, item: ItemInput, index: int) -> object:
         if not callable(self._key):
             return field_of(item, cast("str", self._key))
-        try:
+        with _explained(f"key= failed for input {index}"):
             return self._key(item)
-        except ReplicateError:
-            raise
-        except Exception as error:
-            raise InvalidArgumentError(
-                f"key= failed for input {index}: {reason_of(error)}."
-            ) from error
+
+
+@contextmanager
+def _explained(problem: str) -> Generator[None]:
+    """Raise an error of the caller's own objects as `InvalidArgumentError`."""
+    try:
+        yield
+    except ReplicateError:
+        raise
+    except Exception as error:
+        raise InvalidArgumentError(f"{problem}: {reason_of(error)}.") from error
 
 
 def _is_text(key: str) -> bool:

@@ -47,7 +47,7 @@ async def intents(
     *sent* are the inputs as the API got them, if they are not as they were given.
     """
     namer = KeyAssigner(MODEL, None, exact=True)
-    named = [await namer.assign(each) for each in given]
+    named = [(await namer.assign(each))[0] for each in given]
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
         for each, as_sent in zip(named, sent or given, strict=True):

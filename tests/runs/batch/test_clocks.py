@@ -62,7 +62,7 @@ async def test_a_create_that_did_not_happen_is_sent_again_with_a_wrong_clock(
 
 async def intent_at(journal: Path, given: Input, *, local: float, start: float | None) -> None:
     """Leave the intent of a process that was killed, with the times that it wrote down."""
-    named = await KeyAssigner(MODEL, None, exact=True).assign(given)
+    named, _ = await KeyAssigner(MODEL, None, exact=True).assign(given)
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(0, named.key, named.digest)])
         await record(opened, named.key, "intent", local, start, sent_as(given))

@@ -16,7 +16,7 @@ from replicate_async import InvalidArgumentError
 from replicate_async.runs.batch.digest_set import DigestSet
 from replicate_async.runs.batch.identity import LARGEST_HASHED
 from replicate_async.runs.batch.inputs import open_source
-from replicate_async.runs.batch.keys import KeyAssigner, KeyedInput
+from replicate_async.runs.batch.keys import KeyAssigner
 from tests.runs.batch.canonical import digest_of
 
 pytestmark = pytest.mark.anyio
@@ -98,7 +98,7 @@ def test_a_stream_that_is_read_once_has_no_digest() -> None:
 
 async def test_keys_are_the_users_or_digests_with_a_number() -> None:
     async def keys(assigner: KeyAssigner, *given: object) -> list[str]:
-        return [(await assigner.assign(each)).key for each in given]
+        return [(await assigner.assign(each))[0].key for each in given]
 
     digests = await keys(KeyAssigner("m", None, exact=True), {"a": 1}, {"a": 2}, {"a": 1}, {"a": 1})
     assert digests[2:] == [f"{digests[0]}-2", f"{digests[0]}-3"]
@@ -110,8 +110,8 @@ async def test_keys_are_the_users_or_digests_with_a_number() -> None:
     assert await keys(KeyAssigner("m", None, exact=False), {"a": 1}, {"a": 1}) == ["0", "1"]
     with pytest.raises(InvalidArgumentError, match="a key of 600 characters"):
         await keys(KeyAssigner("m", "id", exact=False), {"id": "x" * 600})
-    invalid: KeyedInput = await KeyAssigner("m", None, exact=True).assign({"a": object()})
-    assert (invalid.key, type(invalid.fault)) == ("invalid-0", InvalidArgumentError)
+    entry, fault = await KeyAssigner("m", None, exact=True).assign({"a": object()})
+    assert (entry.key, type(fault)) == ("invalid-0", InvalidArgumentError)
 
 
 async def test_sources_are_lists_iterators_and_async_iterators() -> None:

@@ -41,11 +41,11 @@ def signed(count: int, signature: str, **more: object) -> list[dict[str, Any]]:
 async def intents(journal: Path, given: list[dict[str, Any]]) -> None:
     """Leave a journal as a process does that is killed between an intent and its answer."""
     namer = KeyAssigner(MODEL, "id", exact=False)
-    named = [await namer.assign(each) for each in given]
+    named = [(await namer.assign(each))[0] for each in given]
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
-        for each in named:
-            sent = sent_as(each.input)
+        for each, values in zip(named, given, strict=True):
+            sent = sent_as(values)
             await record(opened, each.key, "intent", time() - 0.5, time() - 0.5, sent)
 
 
@@ -121,7 +121,7 @@ async def test_a_lost_create_is_looked_for_by_the_values_that_it_was_sent_with(
 async def test_a_lost_create_of_a_journal_that_compared_inputs_is_found(journal: Path) -> None:
     api = BatchAPI()
     given = signed(1, "one")
-    named = await KeyAssigner(MODEL, "id", exact=True).assign(given[0])
+    named, _ = await KeyAssigner(MODEL, "id", exact=True).assign(given[0])
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await opened.plan([(named.index, named.key, named.digest)])
         sent = sent_as(given[0])

@@ -77,7 +77,7 @@ async def test_an_intent_that_a_killed_run_left_can_be_decided_too(journal: Path
     await intents(journal, GIVEN)
     api.make(GIVEN[0])
     namer = KeyAssigner(MODEL, None, exact=True)
-    keys = [(await namer.assign(each)).key for each in GIVEN]
+    keys = [(await namer.assign(each))[0].key for each in GIVEN]
     async with api.server() as server, client_of(server.url) as client:
         await client.resolve_batch_item(journal, keys[0], prediction=api.made[0].id)
         await client.resolve_batch_item(journal, keys[1], absent=True)

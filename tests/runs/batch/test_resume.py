@@ -174,11 +174,11 @@ async def test_a_version_is_told_from_other_versions(journal: Path) -> None:
     ref = f"{MODEL}:{version}"
     given: list[Input] = [{"n": 1}, {"n": 2}, {"n": 3}]
     namer = KeyAssigner(ref, None, exact=True)
-    named = [await namer.assign(each) for each in given]
+    named = [(await namer.assign(each))[0] for each in given]
     async with await Journal.open(journal, JournalHeader(model=ref, version=version)) as opened:
         await opened.plan([(each.index, each.key, each.digest) for each in named])
-        for each in named:
-            await record(opened, each.key, "intent", time(), time(), sent_as(each.input))
+        for each, values in zip(named, given, strict=True):
+            await record(opened, each.key, "intent", time(), time(), sent_as(values))
     api = BatchAPI()
     mine, other, hidden = (api.make({"n": number}) for number in (1, 2, 3))
     mine.shown, other.shown = {"version": version}, {"version": "6" * 64}
@@ -232,7 +232,7 @@ async def test_the_first_prediction_of_a_retry_is_not_taken_for_the_second(journ
 
     api = BatchAPI(outcome=aborted)
     await run(api, [{"n": 1}], journal, retries=1)
-    key = (await KeyAssigner(MODEL, None, exact=True).assign({"n": 1})).key
+    key = (await KeyAssigner(MODEL, None, exact=True).assign({"n": 1}))[0].key
     async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
         await record(opened, key, "reset")
         await record(opened, key, "intent", time() - 1, time() - 1, sent_as({"n": 1}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,15 +28,15 @@ def check_seconds(argument: str, value: object, least: float = 0.0) -> None:
         )
 
 
-def check_count(argument: str, value: object, least: int, most: int) -> None:
-    """Check that *value* is None or a whole number in the range."""
-    if value is None:
+def check_count(
+    argument: str, value: object, least: int, most: int, *, optional: bool = True
+) -> None:
+    """Check that *value* is an int in the range, or None if it is *optional*."""
+    if value is None and optional:
         return
     if not isinstance(value, int) or not is_number(value, least, most):
-        raise InvalidArgumentError(
-            f"{argument}={shorten(value)} is out of range; it is a whole number from {least} to "
-            f"{most}."
-        )
+        limits = f" from {least} to {most}" if most < sys.maxsize else f", {least} or more"
+        raise InvalidArgumentError(f"{argument}={shorten(value)} must be an int{limits}.")
 
 
 def check_choice(argument: str, value: str | None, choices: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
@@ -11,6 +12,7 @@ from typing import Final, Protocol, TypeAlias, cast, overload, runtime_checkable
 
 import msgspec
 
+from replicate_async.arguments import check_count
 from replicate_async.core import webhook
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.numbers import is_number
@@ -179,8 +181,9 @@ class WebhookDedupe:
         ttl: float = 660,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if max_ids < 1 or not ttl > 0:
-            raise InvalidArgumentError("max_ids must be at least 1 and ttl more than 0 seconds.")
+        check_count("max_ids", max_ids, 1, sys.maxsize, optional=False)
+        if not (is_number(ttl, 0, math.inf) and ttl):
+            raise InvalidArgumentError(f"ttl={shorten(ttl)} must be a number of seconds above 0.")
         self._max_ids = max_ids
         self._ttl = ttl
         self._clock = clock

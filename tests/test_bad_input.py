@@ -263,7 +263,11 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
         "last_event_id=b'1:0' is not the id of an event as it came.",
     ),
     (lambda c: c.files.create(b"x", repeat="no"), "repeat='no' must be True or False."),
-    (lambda c: c.files.create(b"x", max_size="9"), "max_size='9' is out of range;"),
+    (lambda c: c.files.create(b"x", max_size="9"), "max_size='9' must be an int, 0 or more."),
+    (
+        lambda c: c.files.create(b"x", max_size=1e6),
+        "max_size=1000000.0 must be an int, 0 or more.",
+    ),
     # What to run it with.
     (
         lambda c: c.predictions.create("acme/echo", [1]),
@@ -335,16 +339,16 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     (deploy(version=CUT), f"version='{CUT}' has a version id of 63 characters;"),
     (
         deploy(min_instances=6),
-        "min_instances=6 is out of range; it is a whole number from 0 to 5.",
+        "min_instances=6 must be an int from 0 to 5.",
     ),
     (
         deploy(max_instances=21),
-        "max_instances=21 is out of range; it is a whole number from 0 to 20.",
+        "max_instances=21 must be an int from 0 to 20.",
     ),
-    (deploy(min_instances=-1), "min_instances=-1 is out of range"),
-    (deploy(min_instances=0.5), "min_instances=0.5 is out of range"),
-    (deploy(min_instances=True), "min_instances=True is out of range"),
-    (deploy(min_instances="1"), "min_instances='1' is out of range"),
+    (deploy(min_instances=-1), "min_instances=-1 must be an int"),
+    (deploy(min_instances=0.5), "min_instances=0.5 must be an int"),
+    (deploy(min_instances=True), "min_instances=True must be an int"),
+    (deploy(min_instances="1"), "min_instances='1' must be an int"),
     (
         deploy(min_instances=2),
         "min_instances=2 is more than max_instances=1; lower one.",
@@ -370,9 +374,9 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     (lambda c: c.search(5), "query=5 is not a string; say what to search for."),
     (lambda c: first(c.models.search(None)), "query=None is not a string; say what to search for."),
     (lambda c: c.search("\ud800"), "is not valid Unicode"),
-    (lambda c: c.search("x", limit=0), "limit=0 is out of range; it is a whole number from 1 to"),
-    (lambda c: c.search("x", limit=51), "limit=51 is out of range"),
-    (lambda c: c.search("x", limit="5"), "limit='5' is out of range"),
+    (lambda c: c.search("x", limit=0), "limit=0 must be an int from 1 to"),
+    (lambda c: c.search("x", limit=51), "limit=51 must be an int"),
+    (lambda c: c.search("x", limit="5"), "limit='5' must be an int"),
     # Files.
     (
         lambda c: c.files.create("words"),

@@ -11,3 +11,14 @@ _LARGEST: Final = sys.float_info.max
 def is_number(value: object, least: float = -_LARGEST, most: float = _LARGEST) -> TypeGuard[float]:
     """Whether *value* is a number from *least* to *most*; neither True nor NaN is one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def check_seconds(options: object, *fields: str) -> None:
+    """Raise `ValueError` for a field of *options* that is no number of seconds, 0 or more."""
+    for field in fields:
+        value: object = getattr(options, field)
+        if not is_number(value, 0):
+            raise ValueError(
+                f"{type(options).__name__}({field}={value!r}): use a finite number of seconds, "
+                "0 or more."
+            )

@@ -8,10 +8,11 @@ second is seen to end within about a quarter of a second.
 
 from __future__ import annotations
 
-import math
 from typing import Final, cast
 
 import msgspec
+
+from replicate_async.core.numbers import is_number
 
 __all__ = ["TERMINAL", "Poll", "is_terminal"]
 
@@ -47,11 +48,11 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         first = cast("object", self.first)
-        if not (isinstance(first, int | float) and 0 < first < math.inf):
+        if not (is_number(first, 0) and first):
             raise ValueError(f"Poll(first={first!r}): use a finite number of seconds above 0.")
         for name in ("starting", "processing"):
             longest: object = getattr(self, name)
-            if not (isinstance(longest, int | float) and first <= longest < math.inf):
+            if not is_number(longest, first):
                 raise ValueError(
                     f"Poll({name}={longest!r}): use a finite number of seconds, "
                     f"{first} (first) or more."

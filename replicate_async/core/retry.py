@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 
 from replicate_async.core.backoff import backoff
-from replicate_async.core.numbers import is_number
+from replicate_async.core.numbers import check_seconds, is_number
 
 __all__ = ["Failure", "Phase", "Retry", "RetryBudget", "phase_of_status"]
 
@@ -74,12 +74,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"Retry(attempts={attempts!r}): use 1 to send each request once, or more."
             )
-        for name in ("base", "cap", "throttle_base", "max_wait"):
-            seconds: object = getattr(self, name)
-            if not is_number(seconds, 0):
-                raise ValueError(
-                    f"Retry({name}={seconds!r}): use a finite number of seconds, 0 or more."
-                )
+        check_seconds(self, "base", "cap", "throttle_base", "max_wait")
         budget = cast("object", self.budget)
         if not is_number(budget, 0, math.inf):
             raise ValueError(f"Retry(budget={budget!r}): use 0 to never repeat, or more.")

@@ -76,7 +76,7 @@ async def save_all(
             "The output of a Prediction is URLs; pass client.parse_output(prediction)."
         )
     check_flags(overwrite=overwrite)
-    check_count("concurrency", concurrency, 1, sys.maxsize)
+    check_count("concurrency", concurrency, 1, sys.maxsize, optional=False)
     place = checked_path(folder, "folder")
     files = list(files_in(output))
     paths: dict[int, Path] = {}

@@ -112,7 +112,7 @@ class Faults:
                 f'operation={operation!r} is unknown; give an operationId such as "{meant}", or '
                 '"streams", "delivery" or "*".'
             )
-        check_count("times", times, 1, sys.maxsize)
+        check_count("times", times, 1, sys.maxsize, optional=False)
         check_count("status", status, 200, 599)
         for name, count in (("retry_after", retry_after), ("cut_after", cut_after)):
             check_count(name, count, 0, sys.maxsize)

@@ -90,7 +90,7 @@ class LocalReplicate:
         settings: Settings | None = None,
     ) -> None:
         check_text("host", host)
-        check_count("port", port, 0, 65_535)
+        check_count("port", port, 0, 65_535, optional=False)
         check_flags(builtins=builtins)
         _check_username(username)
         self.settings: Settings = Settings() if settings is None else settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import (
     AsyncGenerator,
@@ -18,11 +19,12 @@ from typing import Any, TypeVar, cast, get_args
 import msgspec
 from msgspec import Raw
 
-from replicate_async.arguments import check_choice, check_count
+from replicate_async.arguments import check_choice, check_count, check_flags, check_instance
 from replicate_async.context import ClientContext
 from replicate_async.core.api_clock import answered_at
 from replicate_async.core.endpoint import shorten
 from replicate_async.core.hooks import RequestHooks
+from replicate_async.core.numbers import is_number
 from replicate_async.core.usage import Price
 from replicate_async.errors import (
     DecodeError,
@@ -45,7 +47,7 @@ from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.journal.resolve import resolve
 from replicate_async.runs.batch.keys import Key, Match
-from replicate_async.runs.batch.options import BatchOptions, OnError
+from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnError
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.repeats import check_retries
 from replicate_async.runs.streaming.stream import check_on_exit
@@ -230,12 +232,14 @@ def _check(options: BatchOptions) -> None:
     if options.match == "key" and options.key is None:
         raise InvalidArgumentError('match="key" needs key=, which names each input.')
     check_choice("on_error", options.on_error, get_args(OnError))
+    check_flags(ordered=options.ordered, retry_failed=options.retry_failed, dry_run=options.dry_run)
+    check_instance("batch_timeouts", options.timeouts, BatchTimeouts)
     check_count("concurrency", options.concurrency, 1, 100_000)
     check_retries(options.retries)
     check_count("max_predictions", options.max_predictions, 0, 10**9)
     for name, unit in (("max_seconds", " of seconds"), ("max_cost", "")):
         limit = cast("object", getattr(options, name))
-        if limit is not None and not (isinstance(limit, int | float) and limit >= 0):
+        if limit is not None and not is_number(limit, 0, math.inf):
             raise InvalidArgumentError(
                 f"{name}={shorten(limit)} must be a number{unit}, 0 or more."
             )

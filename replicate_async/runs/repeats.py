@@ -34,9 +34,7 @@ def pause_before(repeat: int, first: float = FIRST_PAUSE) -> float:
 def check_retries(retries: object) -> None:
     """Raise `InvalidArgumentError` unless *retries* is a number of repeats."""
     if type(retries) is not int or not 0 <= retries <= _MOST:
-        raise InvalidArgumentError(
-            f"retries={shorten(retries)} is out of range; it is a whole number from 0 to {_MOST}."
-        )
+        raise InvalidArgumentError(f"retries={shorten(retries)} must be an int from 0 to {_MOST}.")
 
 
 async def repeated(

@@ -19,6 +19,7 @@ from typing import Final
 
 from aiohttp import web
 
+from replicate_async.arguments import check_seconds
 from replicate_async.errors import ReplicateError
 from replicate_async.web.ai_sdk import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
 from replicate_async.web.disconnect import enter, run_until_disconnect
@@ -150,6 +151,8 @@ async def _send(
     headers: Mapping[str, str],
     send_timeout: float | None,
 ) -> web.StreamResponse:
+    if send_timeout is not None:
+        check_seconds("send_timeout", send_timeout)
     response = web.StreamResponse(headers=headers)
     if request.method == "HEAD":
         # `add_get` routes it here, and it must not run a model.

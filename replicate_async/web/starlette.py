@@ -18,6 +18,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from replicate_async.arguments import check_seconds
 from replicate_async.errors import ReplicateError
 from replicate_async.web.ai_sdk import UI_MESSAGE_STREAM_HEADERS, to_ui_message_stream
 from replicate_async.web.disconnect import enter, run_until_disconnect
@@ -57,6 +58,8 @@ class _StreamResponse(Response):
         background: BackgroundTask | None,
         send_timeout: float | None,
     ) -> None:
+        if send_timeout is not None:
+            check_seconds("send_timeout", send_timeout)
         # The base class would make a body and its length, which are not known yet.
         self.status_code = status_code
         self.background = background

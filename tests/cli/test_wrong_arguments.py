@@ -70,7 +70,7 @@ async def test_a_command_that_cannot_be_read_names_its_own_help(arguments: str, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--retries", "101"), "retries=101 is out of range"),
+        (("--retries", "101"), "retries=101 must be an int"),
         (("--match", "key"), 'match="key" needs key='),
         (("--save-files", "in.jsonl"), '"in.jsonl" is a file'),
         (("--journal", HOME), NO_HOME),

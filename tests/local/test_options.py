@@ -16,8 +16,8 @@ from replicate_async.local import LocalReplicate, RateLimits, Settings
     ("argument", "value", "said"),
     [
         ("host", None, "host=None must be a string, and not empty."),
-        ("port", "80", "port='80' is out of range; it is a whole number from 0 to 65535."),
-        ("port", 65536, "port=65536 is out of range; it is a whole number from 0 to 65535."),
+        ("port", "80", "port='80' must be an int from 0 to 65535."),
+        ("port", 65536, "port=65536 must be an int from 0 to 65535."),
         ("api_token", 5, "api_token=5 must be a string, and not empty."),
         ("username", "a b", "username='a b' must be of lower-case letters, digits, "),
         ("builtins", "no", "builtins='no' must be True or False."),
@@ -64,7 +64,7 @@ def test_a_setting_may_be_infinite_and_a_rate_limit_not_negative() -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "said"),
     [
-        ("concurrency", "2", "concurrency='2' is out of range; it is a whole number from 1 to "),
+        ("concurrency", "2", "concurrency='2' must be an int, 1 or more."),
         ("visibility", "secret", "visibility='secret' must be one of 'public', 'private'."),
         ("official", "no", "official='no' must be True or False."),
         ("hidden", "no", "hidden='no' must be True or False."),

@@ -22,7 +22,9 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from replicate_async.core.backoff import backoff
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.limits import Allowance, BucketName, Limits, allowance
+from replicate_async.core.numbers import is_number
 from replicate_async.core.rate_estimator import RESERVE
 from replicate_async.errors import ClientStateError, InvalidArgumentError, LimiterError
 from replicate_async.integrations.redis.connection import ANSWER, Script, connect, load_script
@@ -182,9 +184,9 @@ class RedisLimiter:
         key: str = "replicate",
         outage_timeout: float = 600.0,
     ) -> None:
-        if not 0 <= outage_timeout < math.inf:
+        if not is_number(outage_timeout, 0):
             raise InvalidArgumentError(
-                f"outage_timeout={outage_timeout}: use a number of seconds, 0 or more."
+                f"outage_timeout={shorten(outage_timeout)} must be a number of seconds, 0 or more."
             )
         self._outage_timeout = outage_timeout
         self._owns_client = isinstance(url_or_client, str)

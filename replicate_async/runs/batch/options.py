@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
+from replicate_async.core.numbers import check_seconds
 from replicate_async.core.poll import Poll
 from replicate_async.files.inputs import FileEncoding
 from replicate_async.refs import VersionRef
@@ -35,12 +36,18 @@ class BatchTimeouts:
         outage: While the API is out, before a batch is stopped and before an item is called
             uncertain; 600.
         retry: Before the first repeat of a failed prediction; 1. Twice as long before the next.
+
+    Raises:
+        ValueError: A value is negative or not finite.
     """
 
     settle: float = 30.0
     margin: float = 60.0
     outage: float = 600.0
     retry: float = FIRST_PAUSE
+
+    def __post_init__(self) -> None:
+        check_seconds(self, "settle", "margin", "outage", "retry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

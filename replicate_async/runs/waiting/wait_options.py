@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from replicate_async.core.numbers import is_number
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.waiting.run_api import RunT
@@ -40,7 +42,7 @@ class WaitOptions(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for argument in ("timeout", "queue_timeout"):
             value: object = getattr(self, argument)
-            if value is not None and not (isinstance(value, int | float) and value >= 0):
+            if value is not None and not is_number(value, 0, math.inf):
                 raise InvalidArgumentError(
                     f"{argument}={value!r} must be a number of seconds, 0 or more, or None for no "
                     "limit."

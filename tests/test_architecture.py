@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": {"core", "errors"},
     "refs": {"core", "errors"},
     "schemas": {"core"},
-    "webhooks": {"core", "errors", "schemas"},
+    "webhooks": {"arguments", "core", "errors", "schemas"},
     "files": {"arguments", "core", "errors", "refs", "schemas"},
     "interface": {"core", "errors", "files", "schemas"},
     "runs": {"core", "errors", "refs", "schemas", "files", "interface", "tracing"},

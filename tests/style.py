@@ -71,8 +71,8 @@ BUDGETS: Final = {
     "files": 2468,
     "interface": 2167,
     "local": 5702,
-    "resources": 2457,
-    "runs": 5320,
+    "resources": 2447,
+    "runs": 5302,
     "transport": 1387,
     "typed.py": 168,
 }

@@ -40,7 +40,7 @@ from replicate_async.resources._prediction_calls import PredictionCalls
 from replicate_async.resources._prediction_request import PredictionRequest
 from replicate_async.resources._running import as_type
 from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
-from replicate_async.runs.batch.api import BatchApi, Listed, ListedPage
+from replicate_async.runs.batch.api import BatchApi, ListedPage
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.item_files import save_item
@@ -51,7 +51,7 @@ from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnEr
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.repeats import check_retries
 from replicate_async.runs.streaming.stream import check_on_exit
-from replicate_async.runs.waiting.listed_run import ListedRun, decode
+from replicate_async.runs.waiting.listed_run import decode
 from replicate_async.runs.waiting.wait_options import WaitOptions
 from replicate_async.schemas import Prediction
 from replicate_async.schemas.redaction import redact_run
@@ -139,7 +139,6 @@ def make_batch(
         input_schema=schema,
         check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,
-        record_end=context.tracker.record_end,
         price=price,
         start_span=partial(context.start_span, version),
     )
@@ -214,11 +213,11 @@ async def _pages(
         yield ListedPage(listed, written_at.time)
 
 
-def _listed(item: Raw, redact: Callable[[str], str]) -> Listed:
-    found, shown = decode(item, Prediction), decode(item, ListedRun)
-    if found is None or shown is None:
+def _listed(item: Raw, redact: Callable[[str], str]) -> Prediction:
+    found = decode(item, Prediction)
+    if found is None:
         raise DecodeError("the list of predictions shows one that cannot be read")
-    return Listed(redact_run(found, redact), shown.is_complete)
+    return redact_run(found, redact)
 
 
 def _check(options: BatchOptions) -> None:

@@ -16,17 +16,10 @@ from replicate_async.schemas import Prediction
 from replicate_async.tracing import RunSpan
 
 
-class Listed(NamedTuple):
-    """A prediction as the list shows it, and whether predictions.get would show no more."""
-
-    prediction: Prediction
-    is_complete: bool
-
-
 class ListedPage(NamedTuple):
     """A page of the list of predictions, and when the API wrote it if it says so."""
 
-    results: Sequence[Listed]
+    results: Sequence[Prediction]
     written_at: float | None
 
 
@@ -61,8 +54,6 @@ class BatchApi:
     """Raise `InvalidArgumentError` for an input that the model is known not to take."""
     start_span: Callable[[], RunSpan] = RunSpan
     """Begin the span of an item."""
-    record_end: Callable[[Prediction], object] = lambda _: None
-    """Record a prediction that has ended and that no wait sees, in the usage of the client."""
     price: Callable[[str | None], Price | None] = lambda _: None
     """Return the price of a prediction by the model that it names, None if there is none."""
     is_text: Callable[[Prediction], bool] = lambda _: False

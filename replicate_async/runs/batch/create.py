@@ -302,9 +302,6 @@ class Creator:
             self._batch.stats.reconciling -= 1
         if isinstance(verdict, Found):
             item.entry = entry.created(verdict.prediction_id)  # recorded by the reconciler
-            item.ended = verdict.ended
-            if item.ended is not None:
-                self._api.record_end(item.ended)
         elif isinstance(verdict, Absent):
             await item.record(entry.reset())
         else:

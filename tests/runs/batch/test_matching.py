@@ -97,7 +97,7 @@ def lost_create(given: Input) -> LostCreate:
 
 
 def candidate(name: str, shown: Any) -> Candidate:
-    return Candidate(name, 5.0, ComparedInput(shown), is_clear=bool(shown), ended=None)
+    return Candidate(name, 5.0, ComparedInput(shown), is_clear=bool(shown))
 
 
 async def outcomes(how: Callable[[Input], Any], random: Random, *, alike: bool) -> None:

@@ -15,15 +15,13 @@ from replicate_async.core.api_clock import ApiClock, Moment
 from replicate_async.runs.batch.journal import Entry
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput
 from replicate_async.runs.batch.options import BatchTimeouts
-from replicate_async.schemas import Prediction
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The prediction that the create made, with its end if the list shows that."""
+    """The prediction that the create made."""
 
     prediction_id: str
-    ended: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)

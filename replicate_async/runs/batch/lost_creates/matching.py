@@ -28,8 +28,6 @@ class Candidate:
     input: ComparedInput
     is_clear: bool
     """Whether its input is shown, and it certainly is of the batch's model."""
-    ended: Prediction | None
-    """The prediction, if it has ended, is of a wanted input and complete."""
 
     def is_of(self, lost: LostCreate) -> bool:
         """Whether it has the input that *lost* sent, and the model."""

@@ -26,7 +26,6 @@ from replicate_async.core.backoff import backoff
 from replicate_async.errors import JournalError, ReplicateError
 from replicate_async.files.inputs import canonical_input
 from replicate_async.refs import VersionRef
-from replicate_async.runs.batch.api import Listed
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.identity import digest
@@ -167,21 +166,20 @@ class Reconciler:
         now = self._api.clock.earliest(reading.began) or since
         until = min(now - self._timeouts.settle, before - margin)
         expected = self._claims.expected(since, until)
-        wanted = {each.input.canonical for each in creates}
         # From longer ago than needed: known predictions show whether the list is complete.
         async for page in self._api.pages(_date(since - margin), _date(min(before, _OPEN_END))):
             if page.written_at is None or reading.written_at is None:
                 reading.written_at = None
             else:
                 reading.written_at = min(reading.written_at, page.written_at)
-            ids = [each.prediction.id for each in page.results]
+            ids = [each.id for each in page.results]
             expected.difference_update(ids)
             claimed = await self._journal.claimed(ids)
             for listed in page.results:
-                self._learn_whole(listed.prediction)
-                if listed.prediction.id in claimed:
+                self._learn_whole(listed)
+                if listed.id in claimed:
                     continue
-                if candidate := await self._candidate(listed, since, wanted):
+                if candidate := await self._candidate(listed, since):
                     reading.candidates.append(candidate)
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
@@ -195,11 +193,8 @@ class Reconciler:
             if found.hex().startswith(known):
                 self._whole.add(ComparedInput(shown.input))
 
-    async def _candidate(
-        self, listed: Listed, since: float, wanted: set[bytes]
-    ) -> Candidate | None:
+    async def _candidate(self, prediction: Prediction, since: float) -> Candidate | None:
         """Return a prediction that may be the result of a lost create, None for others."""
-        prediction = listed.prediction
         created = prediction.created_at
         created_at = None if created is None else created.timestamp()
         if created_at is not None and created_at < since:
@@ -210,14 +205,11 @@ class Reconciler:
         if of_model == "no":
             return None
         is_shown = isinstance(prediction.input, dict) and not prediction.data_removed
-        shown = ComparedInput(prediction.input if is_shown else {})
-        is_wanted = is_shown and shown.canonical in wanted
         return Candidate(
             id=prediction.id,
             created_at=created_at,
-            input=shown,
+            input=ComparedInput(prediction.input if is_shown else {}),
             is_clear=is_shown and of_model == "yes",
-            ended=prediction if listed.is_complete and prediction.done and is_wanted else None,
         )
 
     async def _decide(self, creates: list[LostCreate], reading: _Reading) -> None:
@@ -231,7 +223,7 @@ class Reconciler:
             if lost.is_open:
                 candidates.remove(match)
                 await self._journal.record(lost.entry.created(match.id))
-                lost.decide(Found(match.id, match.ended))
+                lost.decide(Found(match.id))
         for lost in creates:
             await asyncio.sleep(0)  # a long list and many lost creates take a while
             flaw = lost.flaw(reading.written_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 # Values that storage services send with bytes that are not encoded.
@@ -11,25 +11,28 @@ _PLAIN: Final = frozenset(
     {"", "identity", "aws-chunked", "none", "null", "utf-8", "utf8", "binary", "7bit", "8bit"}
 )
 _ALIASES: Final = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
-DECODED_BY_AIOHTTP: Final = frozenset({"gzip", "deflate", "br", "zstd"})
-"""Encodings that aiohttp decodes, when the header is exactly one of them in any case."""
+KNOWN: Final = frozenset({"gzip", "deflate"})
+"""The encodings that a `Decompressor` reads."""
 
 _STEP: Final = 256 * 1024
 _GZIP: Final = b"\x1f\x8b"
 
 
-def content_encoding(header: str) -> str:
-    """Return the encodings in *header* that change the bytes; empty for none."""
-    names = (name.strip().lower() for name in header.split(","))
-    return ", ".join(_ALIASES.get(name, name) for name in names if name not in _PLAIN)
+def content_encodings(headers: Sequence[str]) -> list[str]:
+    """Return the encodings in the *headers* that change the bytes, in their order."""
+    names = (name.strip().lower() for name in ",".join(headers).split(","))
+    return [_ALIASES.get(name, name) for name in names if name not in _PLAIN]
 
 
-class Gunzip:
-    """Decompresses the gzip members that *read* returns, at most 256 KiB at a time."""
+class Decompressor:
+    """Decompresses the gzip or deflate that *read* returns, at most 256 KiB at a time.
+
+    The file may have several gzip members. aiohttp takes one that breaks off for complete.
+    """
 
     def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
         self._read = read
-        self._member = zlib.decompressobj(wbits=31)
+        self._member = zlib.decompressobj(wbits=47)  # either of the two
         self._input: bytes = b""
 
     async def read(self) -> bytes:

@@ -18,7 +18,7 @@ from replicate_async.errors import (
     TLSError,
     TruncatedBodyError,
 )
-from replicate_async.files.content_encoding import DECODED_BY_AIOHTTP, Gunzip, content_encoding
+from replicate_async.files.content_encoding import KNOWN, Decompressor, content_encodings
 
 MAX_DECOMPRESSED: Final = 64 * 1024 * 1024
 """Bytes of a decompressed file, unless *max_size* is given."""
@@ -47,11 +47,6 @@ class FileStream(Protocol):
     @property
     def encodings(self) -> Sequence[str]:
         """The Content-Encoding headers."""
-        ...
-
-    @property
-    def encoding_read(self) -> str:
-        """The Content-Encoding that the HTTP library reads, and decodes if it can."""
         ...
 
     async def read(self) -> bytes:
@@ -105,8 +100,8 @@ class Download:
         self._furthest = start
         self._skip = 0
         self._failures = 0
-        self._encoded = False
-        self._gunzip: Gunzip | None = None
+        self._encodings: list[str] = []
+        self._decompressor: Decompressor | None = None
         self._finished = False
         self._validator = validator  # empty if the file cannot be resumed
         self.size: int | None = None
@@ -136,11 +131,12 @@ class Download:
 
     async def _next(self, stream: FileStream) -> Piece:
         try:
-            data = await (stream if self._gunzip is None else self._gunzip).read()
+            data = await (self._decompressor or stream).read()
         except EOFError:
-            raise TruncatedBodyError(f"{self._shown_url} broke off within its gzip data.") from None
+            problem = f"broke off within its {self._encodings[0]} data."
+            raise TruncatedBodyError(f"{self._shown_url} {problem}") from None
         except zlib.error as error:
-            problem = f"comes as gzip that cannot be read: {error}."
+            problem = f"comes as {self._encodings[0]} that cannot be read: {error}."
             raise FileError(f"{self._shown_url} {problem}") from None
         if not data:
             if self._skip or (self.size is not None and self._position < self.size):
@@ -194,21 +190,19 @@ class Download:
             self.size = start  # the whole file was downloaded before
             self._finished = True
             return True
-        lines = list(stream.encodings)
-        by_aiohttp = stream.encoding_read.strip().lower() in DECODED_BY_AIOHTTP
-        if by_aiohttp:
-            lines.remove(stream.encoding_read)
-        encoding = content_encoding(",".join(lines))
-        self._encoded = by_aiohttp or encoding != ""
-        self._gunzip = Gunzip(stream.read) if encoding == "gzip" else None
+        self._encodings = content_encodings(stream.encodings)
         if stream.status in {206, 416} and not self._is_continuation(stream, span, start):
             return False
         if stream.status not in {200, 206}:
             raise FileError(
                 f"{self._shown_url} cannot be fetched: its host answered {stream.status}."
             )
-        if encoding and self._gunzip is None:
-            raise FileError(f"{self._shown_url} comes in the unknown encoding {shorten(encoding)}.")
+        self._decompressor = None
+        for encoding in self._encodings:
+            if encoding not in KNOWN:
+                problem = f"comes in the unknown encoding {shorten(encoding)}."
+                raise FileError(f"{self._shown_url} {problem}")
+            self._decompressor = Decompressor((self._decompressor or stream).read)
         self._skip = 0
         if stream.status == 200:
             etag = headers.get("ETag", "")
@@ -216,13 +210,13 @@ class Download:
                 self._skip = self._position
             else:
                 self._position = 0
-            self._validator = etag if _STRONG.fullmatch(etag) and not self._encoded else ""
+            self._validator = etag if _STRONG.fullmatch(etag) and not self._encodings else ""
         self._read_headers(stream, span)
         self._stream = stream
         return True
 
     def _is_continuation(self, stream: FileStream, span: re.Match[str] | None, start: int) -> bool:
-        if stream.status != 206 or span is None or self._encoded:
+        if stream.status != 206 or span is None or self._encodings:
             return False
         etag = stream.headers.get("ETag", self._validator)
         return span[1] == str(start) and etag == (self._validator or etag)
@@ -235,19 +229,19 @@ class Download:
         self.size = None
         if stream.status == 206 and span is not None:
             self.size = None if span[3] == "*" else int(span[3])
-        elif length.isascii() and length.isdecimal() and not self._encoded:
+        elif length.isascii() and length.isdecimal() and not self._encodings:
             self.size = int(length)
         if self.size is not None:
             self._check_size(self.size)
 
     def _check_size(self, size: int) -> None:
         limit = self._max_size
-        if limit is None and self._encoded:
+        if limit is None and self._encodings:
             limit = MAX_DECOMPRESSED
         if limit is not None and size > limit:
             raise FileTooLargeError(
                 f"{self._shown_url} is larger than {limit:,} bytes"
-                f"{' once it is decompressed' if self._encoded else ''}; max_size= allows more."
+                f"{' once it is decompressed' if self._encodings else ''}; max_size= allows more."
             )
 
     async def _pause(self, error: APIConnectionError) -> None:

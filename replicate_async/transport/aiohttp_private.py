@@ -7,11 +7,10 @@ aiohttp drops one of the names.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Any
 
 import aiohttp
-from aiohttp import http_parser
 from aiohttp.connector import Connection
 
 
@@ -42,15 +41,6 @@ def share_proxy(given: aiohttp.ClientSession, session: aiohttp.ClientSession) ->
     """Give *session* the proxy of *given*; no public name has it."""
     for name in ("_default_proxy", "_default_proxy_auth"):
         setattr(session, name, getattr(given, name, None))
-
-
-def encoding_read(lines: Sequence[str]) -> str:
-    """Return which of several lines of Content-Encoding aiohttp obeys.
-
-    Its parser in C reads the last of them, that in Python the first.
-    """
-    at = 0 if http_parser.HttpResponseParser is http_parser.HttpResponseParserPy else -1
-    return lines[at] if lines else ""
 
 
 def stop_read_timer(response: aiohttp.ClientResponse) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from replicate_async.transport.aiohttp_private import encoding_read, stop_read_timer, unread
+from replicate_async.transport.aiohttp_private import stop_read_timer, unread
 from replicate_async.transport.failures import NETWORK_ERRORS, translated, unexpected
 
 
@@ -29,7 +29,6 @@ class ByteStream:
         "_silent",
         "_timer",
         "_waiting_since",
-        "encoding_read",
         "encodings",
         "headers",
         "limit",
@@ -57,7 +56,6 @@ class ByteStream:
         headers = _redacted(response.headers, redact)
         self.headers: Mapping[str, str] = headers
         self.encodings: list[str] = headers.getall("Content-Encoding", [])
-        self.encoding_read: str = encoding_read(self.encodings)
         stop_read_timer(response)
         self._timer = self._look_after(limit)
 

@@ -140,6 +140,7 @@ async def _fetch(
             attached=attached,
             timeout=timeout,
             silence=timeout.read if is_file else timeout.stream,
+            decompress=not is_file,
         )
 
     def refused(redirect: ByteStream) -> RedirectError:

@@ -177,12 +177,15 @@ class Transport:
         attached: bool,
         timeout: Timeout,
         silence: float,
+        decompress: bool,
     ) -> ByteStream:
         """Send a GET and return the answer, to be read as it comes.
 
         *attached* says whether *token* goes along; it is redacted in what the server says, which
-        may be silent for *silence* seconds at a time.
+        may be silent for *silence* seconds at a time. *decompress* has aiohttp undo the
+        Content-Encoding.
         """
+        settings: dict[str, Any] = {**self._settings, "auto_decompress": decompress}
 
         async def exchange() -> ByteStream:
             session = self._session.ready() or await self._session.open()
@@ -191,7 +194,7 @@ class Transport:
                 timeout=timeouts(timeout.connect, silence, counts_pool=self._counts_pool),
                 allow_redirects=False,
                 **self._headers(fields, token if attached else None),
-                **self._settings,
+                **settings,
             )
             return ByteStream(response, silence, token.redact)
 

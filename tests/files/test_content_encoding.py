@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from replicate_async import FileError, FileTooLargeError, TruncatedBodyError
-from replicate_async.files.content_encoding import Gunzip
+from replicate_async import FileError, FileOutput, FileTooLargeError, Replicate, TruncatedBodyError
+from replicate_async.files.content_encoding import Decompressor
 from tests.files.hosts import CONTENT, Host, hosted, names_in
 from tests.files.ways import save
-from tests.support.sentinel import caught
+from tests.support.fault_server import FaultServer
+from tests.support.sentinel import TOKEN, caught
+from tests.support.wire import Answer, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -26,8 +29,8 @@ async def test_gzip_members_may_be_cut_anywhere() -> None:
         async def read(left: list[bytes] = pieces) -> bytes:
             return left.pop(0)
 
-        gunzip, found = Gunzip(read), b""
-        while data := await gunzip.read():
+        decompressor, found = Decompressor(read), b""
+        while data := await decompressor.read():
             found += data
         assert found == b"onetwo", cut
 
@@ -56,6 +59,7 @@ async def test_x_gzip_is_decompressed(said: str, tmp_path: Path) -> None:
         (("x-gzip", ""), 1),
         (("aws-chunked", "utf-8"), 0),
         (("gzip", "gzip"), 2),
+        (("gzip, x-gzip",), 2),
     ],
 )
 async def test_lines_of_content_encoding_count_together(
@@ -80,12 +84,30 @@ async def test_a_line_that_names_an_unknown_encoding_is_an_error(said: tuple[str
     assert "the unknown encoding" in str(raised.error)
 
 
-async def test_truncated_gzip_is_an_error() -> None:
-    packed = gzip.compress(CONTENT)[:-9]
-    headers = (("Content-Encoding", "x-gzip"),)
-    async with hosted(Host(content=packed, headers=headers, etag=None)) as (file, *_):
+@pytest.mark.parametrize(("said", "cut"), [("gzip", 1), ("gzip", 9), ("x-gzip", 9), ("deflate", 1)])
+async def test_compressed_bytes_without_their_end_are_an_error(
+    said: str, cut: int, tmp_path: Path
+) -> None:
+    packed = zlib.compress(CONTENT) if said == "deflate" else gzip.compress(CONTENT)
+    headers = (("Content-Encoding", said),)
+    async with hosted(Host(content=packed[:-cut], headers=headers, etag=None)) as (file, *_):
         with caught(TruncatedBodyError):
-            await file.read()
+            await save(file, tmp_path)
+
+    assert not names_in(tmp_path)
+
+
+async def test_a_file_whose_compressed_bytes_break_off_is_fetched_again(tmp_path: Path) -> None:
+    packed = gzip.compress(CONTENT)
+    whole = Host(content=packed, headers=(("Content-Encoding", "gzip"),))
+    bodies = [packed[:200_000], packed[:-1], packed]
+
+    def answer(request: Request) -> Answer:
+        return replace(whole(request), body=bodies.pop(0))
+
+    async with FaultServer(answer) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/out/picture.png").with_client(client)
+        assert await save(file, tmp_path) == CONTENT
 
 
 async def test_invalid_gzip_is_an_error() -> None:

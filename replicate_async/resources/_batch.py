@@ -108,8 +108,8 @@ def make_batch(
     async def latest_version() -> str | None:
         return None if version.model is None else await calls.latest_version(version.model)
 
-    async def wait(prediction_id: str) -> Prediction:
-        return await calls.waits.wait(prediction_id, wait_options)
+    async def wait(prediction_id: str, last: Prediction | None) -> Prediction:
+        return await calls.waits.wait(prediction_id, wait_options, last=last)
 
     async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
         return await save_item(calls.output(prediction), folder, key)

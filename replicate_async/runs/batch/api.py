@@ -33,7 +33,8 @@ class BatchApi:
     """Look up the version of a model that cannot be run without one; None if it has none."""
     learn_time: Callable[[], Awaitable[object]]
     """Send any request, so that the clock is known."""
-    wait: Callable[[str], Awaitable[Prediction]]
+    wait: Callable[[str, Prediction | None], Awaitable[Prediction]]
+    """Wait for the end of a prediction, whose state is known or not."""
     get: Callable[[str], Awaitable[Prediction]]
     cancel: Callable[[str], Awaitable[Prediction]]
     pages: Callable[[datetime, datetime], AsyncIterable[ListedPage]]

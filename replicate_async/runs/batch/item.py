@@ -10,14 +10,11 @@ from typing import Any
 import msgspec
 
 from replicate_async.errors import (
-    APIConnectionError,
-    APIStatusError,
     ClientStateError,
     DecodeError,
     FileError,
     InvalidArgumentError,
     JournalError,
-    RedirectError,
     ReplicateError,
     WaitTimeout,
 )
@@ -150,20 +147,17 @@ class ItemRunner:
             return answer
 
         try:
-            return await self._api.wait(prediction_id)
+            return await self._api.wait(prediction_id, created)
         except WaitTimeout as error:
-            error.last = error.last or created
             ended = await give_up(cancel, prediction_id, error)
             if ended is not None:
                 return ended
-            last = error.last if isinstance(error.last, Prediction) else created
-            raise ItemError(error, last) from None
+            raise ItemError(error, getattr(error, "prediction", None)) from None
         except ReplicateError as error:
-            last = _last_seen(error, created)
             if ends_every_wait(error):
                 self._stats.leaves_running = True  # the predictions are all right
                 raise
-            raise ItemError(error, last) from None
+            raise ItemError(error, getattr(error, "prediction", created)) from None
 
     async def _complete(self, item: Item, ended: Prediction) -> BatchResult[Any]:
         """Save, record and decode the output of a prediction that has ended."""
@@ -280,13 +274,3 @@ def _plain_json(value: object) -> bytes | None:
         return encoded if msgspec.json.decode(encoded) == value else None
     except Exception:  # noqa: BLE001 - an object of the user's that cannot be encoded or compared
         return None
-
-
-def _last_seen(error: ReplicateError, created: Prediction | None) -> Prediction | None:
-    """Return the last state of the prediction whose wait ended with *error*."""
-    last: object = getattr(error, "prediction", None)
-    if isinstance(last, Prediction):
-        return last
-    if isinstance(error, APIStatusError | APIConnectionError | RedirectError):
-        error.prediction = created
-    return created

@@ -21,6 +21,17 @@ async def collect(api: BatchAPI, count: int, **options: Any) -> list[BatchResult
         return [result async for result in batch]
 
 
+@pytest.mark.virtual_clock
+async def test_a_prediction_is_not_fetched_right_after_its_create() -> None:
+    api = BatchAPI(seconds=5.0)
+    async with api.server() as server, client_of(server.url) as client:
+        batch = client.batch(MODEL, [{"n": number} for number in range(100)])
+        results = [result async for result in batch]
+
+    assert all(result.ok for result in results)
+    assert api.requests["GET predictions"] < 100  # most are answered by pages of the list
+
+
 @pytest.mark.slow  # half a minute of refusals
 async def test_a_token_revoked_while_waiting_ends_the_batch_and_cancels_nothing() -> None:
     api = BatchAPI(seconds=0.05, getting=lambda _: problem(401))
@@ -57,7 +68,7 @@ async def test_one_poll_that_fails_ends_neither_its_item_nor_the_batch(status: i
         return problem(status)
 
     api.getting = once
-    results = await collect(api, 4)
+    results = await collect(api, 4, concurrency=1)  # by itself, and not by a page of the list
 
     assert failed
     assert sorted(result.index for result in results if result.ok) == [0, 1, 2, 3]

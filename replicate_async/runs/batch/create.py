@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from time import monotonic
-from typing import Any, Final, cast
+from time import monotonic, time
+from typing import Any, Final
 
 from replicate_async.core.api_clock import Moment, moment
 from replicate_async.core.endpoint import shorten
+from replicate_async.core.hooks import RequestHooks
 from replicate_async.errors import (
     AmbiguousCreateError,
     AmbiguousDecodeError,
@@ -21,7 +22,7 @@ from replicate_async.errors import (
     ReplicateError,
 )
 from replicate_async.files.inputs import is_record, without_field
-from replicate_async.runs.batch.attempt import CreateAttempt
+from replicate_async.interface.read import Interface
 from replicate_async.runs.batch.breaker import CircuitBreaker
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import (
@@ -38,8 +39,10 @@ from replicate_async.runs.batch.errors import (
 from replicate_async.runs.batch.functions import call, wait_for
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
+from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.lost_creates.lost_create import Absent, Found
 from replicate_async.runs.batch.lost_creates.reconciler import Reconciler
+from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.repeats import pause_before
@@ -48,6 +51,69 @@ from replicate_async.schemas import Prediction
 MAX_CREATING: Final = 32
 """Creates under way at a time. More are not faster at the API's limits, and each is one to look for
 when the process is killed."""
+
+
+class CreateAttempt(RequestHooks):
+    """Records an intent for each attempt: after its permit is there, and before it is sent."""
+
+    def __init__(self, batch: BatchContext, item: Item) -> None:
+        self._batch = batch
+        self._item = item
+        self._input: bytes | None = None
+        """The input as it is sent, by which a lost create is found in the list of predictions."""
+        self._recorded: Callable[[], None] | None = None
+        self.is_refused: bool = False
+        """Whether the API has refused it, and the refusal may not be recorded yet."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether an attempt is being sent, or was sent and its outcome is not recorded."""
+        return self._recorded is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its outcome is not recorded, so that a stop waits for it."""
+        return self.is_sent or self.is_refused or self._item.entry.is_open
+
+    def check(self) -> None:
+        """Raise `NotStartedError` once the batch is stopped."""
+        if self._batch.stats.stopped is not None:
+            raise NotStartedError
+
+    def sending(self, input: Mapping[str, Any], secrets: Collection[str]) -> None:
+        """Keep the input as it is sent, without its secrets, unless the API token is in it."""
+        if self._batch.journal.persistent:
+            shown = map_leaves(input, lambda leaf: None if leaf in secrets else leaf)
+            found = canonical(normalize(shown if secrets else input))
+            self._input = None if self._batch.api.holds_token(found) else found
+
+    async def begin(self) -> None:
+        """Record the intent of the attempt that is sent next."""
+        item = self._item
+        if item.entry.state is not State.PLANNED:  # not before: a stop keeps the failure
+            await item.record(item.entry.reset())
+            item.prediction = None
+        intent = item.entry.intent(time(), self._batch.api.clock.earliest(), self._input)
+        await self._batch.journal.record(intent)
+        item.entry = intent
+        self._recorded = self._batch.claims.creating()
+
+    async def refused(self) -> None:
+        """Withdraw the intent before another permit is waited for."""
+        await self.withdraw()
+        self.check()
+
+    async def withdraw(self) -> None:
+        """Reset the entry, if an intent is recorded: nothing was created."""
+        if self._item.entry.state is State.INTENT:
+            await self._item.record(self._item.entry.reset())
+        self.over()
+
+    def over(self) -> None:
+        """Mark the outcome as recorded."""
+        if self._recorded is not None:
+            self._recorded()
+            self._recorded = None
 
 
 class Creator:
@@ -79,37 +145,37 @@ class Creator:
             if not attempt.is_open:
                 task.cancel()
 
-    async def create(self, item: Item, repeats: int) -> Prediction | None:
-        """Create the prediction of *item*; None if it was found in the list, with its ID.
+    async def create(self, item: Item, repeats: int) -> bool:
+        """Create the prediction of *item*, or find it in the list; False if the batch is stopped.
 
-        *repeats* is the number of its predictions that have failed. Raises `NotStartedError` when
-        the batch is stopped before.
+        *repeats* is the number of its predictions that have failed.
         """
         attempt = CreateAttempt(self._batch, item)
-        attempt.check()
         creating = asyncio.create_task(self._create(item, attempt, repeats))
         self._creating[creating] = attempt
+        creating.add_done_callback(self._creating.pop)
+        # An answer that is under way is waited for, and recorded.
+        await wait_for(
+            creating,
+            on_cancel=lambda: attempt.is_sent or creating.cancelling() or creating.cancel(),
+        )
+        if creating.cancelled():
+            if not item.entry.is_open:  # by a stop
+                return False
+            # By other code: a stop leaves one that was sent.
+            lost = AmbiguousCreateError("the create was cancelled while it was under way")
+            if await self._is_found(item, lost, 1):
+                return True
+            self._batch.budget.give_back()
+            return await self.create(item, repeats)
         try:
-            # An answer that is under way is waited for, and recorded.
-            await wait_for(
-                creating,
-                on_cancel=lambda: attempt.is_sent or creating.cancelling() or creating.cancel(),
-            )
-        finally:
-            del self._creating[creating]
-        if not creating.cancelled():
-            return creating.result()
-        if not item.entry.is_open:  # by a stop
-            raise NotStartedError
-        # By other code: a stop leaves one that was sent.
-        lost = AmbiguousCreateError("the create was cancelled while it was under way")
-        await self._handle_loss(item, lost, 1)
-        if item.entry.state is State.CREATED:
-            return None
-        self._batch.budget.give_back()
-        return await self.create(item, repeats)
+            creating.result()
+        except NotStartedError:
+            return False
+        return True
 
-    async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> Prediction | None:
+    async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> None:
+        attempt.check()
         if repeats:
             await asyncio.sleep(pause_before(repeats, self._options.timeouts.retry))
         self._check(item)
@@ -120,16 +186,13 @@ class Creator:
             try:
                 # The first create goes alone: it may show that the model needs a version.
                 async with self.permits, self._breaker.attempt():
-                    prediction = await self._send(item, given, attempt)
+                    if await self._send(item, given, attempt):
+                        self._batch.stats.retried += repeats > 0
+                        return
             except AmbiguousCreateError as error:
                 lost += 1
-                await self._handle_loss(item, error, lost)
-                if item.entry.state is State.CREATED:
-                    return None
-            else:
-                if prediction is not None:
-                    self._batch.stats.retried += repeats > 0
-                    return prediction
+                if await self._is_found(item, error, lost):
+                    return
 
     def _check(self, item: Item) -> None:
         """Refuse an input that the model does not take, unless ``prepare`` makes another of it."""
@@ -156,12 +219,10 @@ class Creator:
     async def _model_inputs(self) -> Collection[str]:
         """Return the names of the model's inputs by its schema; none if there is no schema."""
         try:
-            found: Any = await self._api.input_schema()
+            document = await self._api.input_schema()
         except NotFoundError:
             return ()  # the create has a better error
-        for name in ("components", "schemas", "Input", "properties"):
-            found = cast("Any", found).get(name) if isinstance(found, Mapping) else None
-        return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else ()
+        return Interface.read("", document).inputs or ()
 
     async def _prepare(self, item: Item) -> ItemInput:
         """Return the input that is sent; ``prepare`` makes it once for all creates of *item*."""
@@ -187,12 +248,10 @@ class Creator:
         with suppress(ReplicateError):  # without it, a lost create stays uncertain
             await self._api.learn_time()
 
-    async def _send(
-        self, item: Item, given: ItemInput, attempt: CreateAttempt
-    ) -> Prediction | None:
+    async def _send(self, item: Item, given: ItemInput, attempt: CreateAttempt) -> bool:
         """Send one create, with its intent and its outcome in the journal.
 
-        Returns None if it made nothing and may be sent again.
+        Returns False if it made nothing and may be sent again.
         """
         await self._learn_time()
         sent, version = await self._as_sent(given), self._journal.header.latest_version
@@ -204,22 +263,21 @@ class Creator:
             if isinstance(error, AmbiguousDecodeError) and error.prediction is not None:
                 # Its id cannot stand in a URL, so there is nothing to look or to wait for.
                 await self._record_created(item, error.prediction)
-                raise ItemError(error, error.prediction) from None
+                raise ItemError(error) from None
             self._breaker.failed()
-            raise
-        except NotStartedError:
             raise
         except ReplicateError as error:
             attempt.is_refused = True
             await attempt.withdraw()
             await self._handle_refusal(item, error, version)
             attempt.is_refused = False
-            return None
+            return False
         finally:
             attempt.over()
-        return prediction
+        return True
 
     async def _record_created(self, item: Item, prediction: Prediction) -> None:
+        item.prediction = prediction
         self._batch.stats.created += 1
         created = item.entry.created(prediction.id)
         self._batch.claims.remember(created, self._api.clock.latest())
@@ -274,8 +332,8 @@ class Creator:
         """Look for a create that an earlier run may have sent."""
         await self._reconcile(item, self._batch.claims.opened, None)
 
-    async def _handle_loss(self, item: Item, error: AmbiguousCreateError, lost: int) -> None:
-        """Find out whether a create happened whose answer was lost; return if it is known.
+    async def _is_found(self, item: Item, error: AmbiguousCreateError, lost: int) -> bool:
+        """Whether the create whose answer was lost has made a prediction; raises if not known.
 
         It is one of *lost* creates and uploads of *item* that broke off.
         """
@@ -286,9 +344,12 @@ class Creator:
             if not self._journal.persistent:
                 raise ItemError(error)
             await self._reconcile(item, moment(), error)
+            if item.entry.state is State.CREATED:
+                return True
             what = "creates"
-        if lost == MAX_LOST and item.entry.state is not State.CREATED:
+        if lost == MAX_LOST:
             raise ItemError(broke_off(item, what, error))
+        return False
 
     async def _reconcile(
         self, item: Item, lost_at: Moment, cause: AmbiguousCreateError | None

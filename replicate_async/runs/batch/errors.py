@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from replicate_async.core.problem import blames_version as problem_blames_version
 from replicate_async.errors import (
     AmbiguousCreateError,
@@ -16,6 +18,7 @@ from replicate_async.errors import (
     APIStatusError,
     AuthenticationError,
     ClientStateError,
+    DecodeError,
     FileError,
     FinishError,
     InvalidArgumentError,
@@ -55,20 +58,16 @@ _OF_ONE_FILE: Final = {
 """Error numbers that are about one file, in a folder that takes others."""
 
 
-class NotStartedError(ReplicateError):
-    """Ends an item without a result: the batch was stopped before its create was sent.
-
-    It is never raised to users.
-    """
+class NotStartedError(Exception):
+    """Ends a create before it is sent: the batch is stopped."""
 
 
 class ItemError(Exception):
     """Ends an item with an error; the other items go on."""
 
-    def __init__(self, error: ReplicateError, prediction: Prediction | None = None) -> None:
+    def __init__(self, error: ReplicateError) -> None:
         super().__init__(str(error))
         self.error: ReplicateError = error
-        self.prediction = prediction
 
 
 def is_transient(error: ReplicateError) -> bool:
@@ -163,6 +162,17 @@ def finish_failed(
         "batch again with it to call finish again."
     )
     return _caused(found, error)
+
+
+def undecodable(prediction: Prediction, error: Exception) -> ReplicateError:
+    """Return the error of a *prediction* whose output could not be decoded."""
+    if isinstance(error, ReplicateError):
+        return error
+    is_invalid = isinstance(error, msgspec.ValidationError)
+    said = str(error) if is_invalid else f"{type(error).__name__}: {error}"
+    found = DecodeError(f"{prediction.id}: {said}")
+    found.prediction = prediction
+    return found
 
 
 def unexpected(item: Item, error: Exception) -> ReplicateError:

@@ -75,8 +75,8 @@ class Item:
     journal: Journal
     resumed: bool = False
     """Whether an earlier run had started it."""
-    ended: Prediction | None = None
-    """Its prediction, once it has ended."""
+    prediction: Prediction | None = None
+    """The last known state of its prediction."""
     prepared: ItemInput | None = None
     """What ``prepare`` returned for it, until no create can follow."""
     replayed: bool = False

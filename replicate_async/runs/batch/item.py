@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import msgspec
 
 from replicate_async.errors import (
     ClientStateError,
-    DecodeError,
     FileError,
     InvalidArgumentError,
     JournalError,
@@ -22,11 +22,11 @@ from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
 from replicate_async.runs.batch.errors import (
     ItemError,
-    NotStartedError,
     ends_every_wait,
     finish_failed,
     is_disk_full,
     is_of_one_file,
+    undecodable,
     unexpected,
 )
 from replicate_async.runs.batch.functions import call
@@ -35,8 +35,7 @@ from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store
 from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.repeats import is_repeatable
-from replicate_async.runs.run import CANCEL_WITHIN, error_of, give_up
-from replicate_async.runs.waiting.run_api import check_run
+from replicate_async.runs.run import cancel_quietly, error_of, give_up
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import RunSpan, traced
 
@@ -60,16 +59,15 @@ class ItemRunner:
         meet too.
         """
         try:
-            return await self._finish(item, await self._predict(item), slot)
-        except NotStartedError:
-            return None
+            result = await self._predict(item)
+            return None if result is None else await self._finish(item, result, slot)
         except ItemError as failed:
-            return item.result(failed.prediction, error=failed.error)
+            return item.result(item.prediction, error=failed.error)
         except asyncio.CancelledError:
             await self._leave(item)
             raise
 
-    async def _predict(self, item: Item) -> BatchResult[Any]:
+    async def _predict(self, item: Item) -> BatchResult[Any] | None:
         failed: BatchResult[Any] | None = None
         if item.entry.result is not None:
             failed = self._replay(item, item.entry.result)
@@ -84,31 +82,23 @@ class ItemRunner:
             except ItemError as ended:
                 span.end(ended.error)
                 raise
-            except NotStartedError:
-                span.end()
-                raise
 
     async def _run_to_end(
         self, item: Item, span: RunSpan, failed: BatchResult[Any] | None
-    ) -> BatchResult[Any]:
+    ) -> BatchResult[Any] | None:
         """Run *item*; *failed* is repeated, and is the result when the batch stops before that."""
         repeats = 0
         while True:
-            created: Prediction | None = None
-            if failed is not None or item.entry.state is State.PLANNED:
-                try:
-                    created = await self._creator.create(item, repeats)
-                except NotStartedError:
-                    if failed is None:
-                        raise
-                    item.replayed = repeats == 0
-                    return failed
+            is_planned = failed is not None or item.entry.state is State.PLANNED
+            if is_planned and not await self._creator.create(item, repeats):
+                item.replayed = repeats == 0
+                return failed
             may_repeat = repeats < self._options.retries
             if not may_repeat:
                 item.prepared = None
-            if item.ended is None:
-                item.ended = await self._wait(item, created)
-            ended = item.ended
+            ended = item.prediction
+            if ended is None or not ended.done:
+                ended = item.prediction = await self._wait(item)
             span.seen(ended)
             self._budget.count(item, ended)
             if not may_repeat or self._stats.stopped is not None or not is_repeatable(ended):
@@ -116,63 +106,44 @@ class ItemRunner:
             failed = item.result(ended, error=error_of(ended))
             repeats += 1
 
-    def _replay(self, item: Item, stored: bytes) -> BatchResult[Any]:
-        kept = replay(stored)
-        prediction, error = kept.prediction, kept.error
-        output = None
-        if prediction is not None and error is None:
-            output, error = self._decode(prediction)
-        value = item.entry.value
-        return item.result(
-            prediction,
-            output=output,
-            is_text=kept.is_text,
-            error=error,
-            files=kept.files,
-            value=None if value is None else msgspec.json.decode(value),
-        )
-
-    # Waiting, and what comes after.
-
-    async def _wait(self, item: Item, created: Prediction | None) -> Prediction:
+    async def _wait(self, item: Item) -> Prediction:
         """Wait for the end of the prediction of *item*."""
-        if created is not None and created.done:
-            return created
         prediction_id = item.entry.prediction_id or ""
-
-        async def cancel(prediction_id: str) -> Prediction:
-            answer = await self._api.cancel(prediction_id)
-            if answer.done and answer.status not in ("succeeded", "failed"):
-                self._budget.count(item, answer)
-            return answer
-
         try:
-            return await self._api.wait(prediction_id, created)
-        except WaitTimeout as error:
-            ended = await give_up(cancel, prediction_id, error)
-            if ended is not None:
-                return ended
-            raise ItemError(error, getattr(error, "prediction", None)) from None
+            return await self._api.wait(prediction_id, item.prediction)
         except ReplicateError as error:
             if ends_every_wait(error):
                 self._stats.leaves_running = True  # the predictions are all right
                 raise
-            raise ItemError(error, getattr(error, "prediction", created)) from None
+            if isinstance(error, WaitTimeout):
+                ended = await give_up(partial(self._cancel, item), prediction_id, error)
+                if ended is not None:
+                    return ended
+            item.prediction = getattr(error, "prediction", None) or item.prediction
+            raise ItemError(error) from None
+
+    async def _cancel(self, item: Item, prediction_id: str) -> Prediction:
+        """Cancel a prediction, and count what it used unless its result follows."""
+        answer = await self._api.cancel(prediction_id)
+        if answer.done and not _has_result(answer):
+            self._budget.count(item, answer)
+        return answer
 
     async def _complete(self, item: Item, ended: Prediction) -> BatchResult[Any]:
         """Save, record and decode the output of a prediction that has ended."""
-        error: ReplicateError | None = error_of(ended)
         files: tuple[Path, ...] = ()
-        if error is None and self._options.save_files is not None:
+        if self._options.save_files is not None and error_of(ended) is None:
             files = await self._save(item, ended, Path(self._options.save_files))
         is_text = self._api.is_text(ended)
-        unkept = await self._record_done(item, ended, files, is_text=is_text)
-        output: object = None
-        if error is None:
-            output, error = self._decode(ended)
-        return item.result(
-            ended, output=output, is_text=is_text, error=error or unkept, files=files
-        )
+        try:
+            kept = self._journal.persistent
+            result = store(ended, files, is_text=is_text) if kept else b""
+            await item.record(item.entry.done(result))
+        except (JournalError, ClientStateError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - raised by a value of this one result
+            raise ItemError(unexpected(item, error)) from None
+        return self._result(item, ended, is_text=is_text, files=files)
 
     async def _save(self, item: Item, ended: Prediction, folder: Path) -> tuple[Path, ...]:
         """Save the output's files. After an error the item is not done: a resume tries again."""
@@ -184,35 +155,32 @@ class ItemRunner:
             if isinstance(error, FileError) and not is_of_one_file(error, folder):
                 raise  # the disk fails for all items
             known = error if isinstance(error, ReplicateError) else unexpected(item, error)
-            raise ItemError(known, ended) from None
+            raise ItemError(known) from None
 
-    async def _record_done(
-        self, item: Item, ended: Prediction, files: tuple[Path, ...], *, is_text: bool
-    ) -> ReplicateError | None:
-        """Record that *item* is done; return the error of a result that the journal cannot hold."""
-        try:
-            kept = self._journal.persistent
-            result = store(ended, files, is_text=is_text) if kept else b""
-            await item.record(item.entry.done(result))
-        except (JournalError, ClientStateError, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001 - raised by a value of this one result
-            return unexpected(item, error)
-        return None
+    def _replay(self, item: Item, stored: bytes) -> BatchResult[Any]:
+        kept, value = replay(stored), item.entry.value
+        if kept.prediction is None:
+            return item.result(error=kept.error)
+        return self._result(
+            item,
+            kept.prediction,
+            is_text=kept.is_text,
+            files=kept.files,
+            value=None if value is None else msgspec.json.decode(value),
+        )
 
-    def _decode(self, prediction: Prediction) -> tuple[object, ReplicateError | None]:
-        try:
-            return self._api.output(prediction), None
-        except MemoryError:
-            raise
-        except ReplicateError as error:
-            return None, error
-        except Exception as error:  # noqa: BLE001 - raised by the type that the user gave
-            invalid = isinstance(error, msgspec.ValidationError)
-            said = str(error) if invalid else f"{type(error).__name__}: {error}"
-        undecodable = DecodeError(f"{prediction.id}: {said}")
-        undecodable.prediction = prediction
-        return None, undecodable
+    def _result(self, item: Item, ended: Prediction, **more: Any) -> BatchResult[Any]:
+        """Return the result of *item*, with the output of its prediction or an error."""
+        output: object = None
+        error: ReplicateError | None = error_of(ended)
+        if error is None:
+            try:
+                output = self._api.output(ended)
+            except MemoryError:
+                raise
+            except Exception as raised:  # noqa: BLE001 - also by the type that the user gave
+                error = undecodable(ended, raised)
+        return item.result(ended, output=output, error=error, **more)
 
     # What the user does with a result.
 
@@ -249,22 +217,25 @@ class ItemRunner:
         """Cancel the prediction of a cancelled item, unless it is to run on."""
         if self._options.on_exit == "continue" or self._stats.leaves_running:
             return
-        entry = item.entry
-        if entry.state is not State.CREATED or item.ended is not None:
+        entry, known = item.entry, item.prediction
+        if entry.state is not State.CREATED or (known is not None and known.done):
             return
-        try:
-            async with asyncio.timeout(CANCEL_WITHIN):
-                prediction_id = entry.prediction_id or ""
-                ended = check_run(await self._api.cancel(prediction_id), prediction_id)
-                if ended.done:
-                    self._budget.count(item, ended)
-                if ended.status not in ("succeeded", "failed"):
-                    await item.record(entry.reset())
-                elif self._options.save_files is None:
-                    result = store(ended, is_text=self._api.is_text(ended))
-                    await item.record(entry.done(result))
-        except (ReplicateError, TimeoutError):
-            pass  # it must not hide why the batch is left; a resume finds the prediction
+        answer = await cancel_quietly(partial(self._cancel, item), entry.prediction_id or "")
+        with suppress(ReplicateError):  # it must not hide why the batch is left
+            if answer is None:
+                return  # a resume finds the prediction
+            if not _has_result(answer):
+                await item.record(entry.reset())
+                return
+            self._budget.count(item, answer)
+            if self._options.save_files is None:
+                result = store(answer, is_text=self._api.is_text(answer))
+                await item.record(entry.done(result))
+
+
+def _has_result(answer: Prediction) -> bool:
+    """Whether a prediction had ended before it was cancelled."""
+    return answer.status in ("succeeded", "failed")
 
 
 def _plain_json(value: object) -> bytes | None:

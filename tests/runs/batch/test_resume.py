@@ -257,9 +257,10 @@ async def test_output_that_is_gone_is_an_error_and_not_run_again(journal: Path) 
     api.made[0].ends_at = 0.0
     api.made[0].shown = {"output": None, "data_removed": True, "input": {}}
 
-    (result,) = await run(api, [{"n": 1}], journal)
+    first, again = [await run(api, [{"n": 1}], journal) for _ in range(2)]
 
-    assert isinstance(result.error, OutputRemovedError)
+    assert isinstance(first[0].error, OutputRemovedError)
+    assert isinstance(again[0].error, OutputRemovedError)
     assert api.creates == 1
 
 

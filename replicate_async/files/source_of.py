@@ -16,6 +16,7 @@ from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.contents import AsyncReadable, Image, form_file, is_image
 from replicate_async.files.images import ImageSource
 from replicate_async.files.media import OCTET_STREAM
+from replicate_async.files.output import FileOutput
 from replicate_async.files.readers import read_async, read_pipe, reads_async, translated_errors
 from replicate_async.files.sources import Memory, OneShotSource, OpenFile, PathSource, Source
 
@@ -54,6 +55,8 @@ def _of_other(value: object, where: str, label: str) -> Source:
             f"{where}: the generator was read to its end before, so that nothing would be sent; "
             "call its function again."
         )
+    if isinstance(value, FileOutput):
+        return OneShotSource(value, label, value.name)
     if reads_async(value):
         return OneShotSource(
             read_async(cast("AsyncReadable", value), label), label, _name_of(value)

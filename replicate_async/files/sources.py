@@ -314,7 +314,13 @@ class OpenFile(Source):
             # No seek where none is needed: a compressed file would start again from its top.
             if self._file.tell() != self._start + position:
                 self._file.seek(self._start + position)
-            return bytes(checked(self._file.read(limit), self.label))
+            data = bytearray()
+            while len(data) < limit:
+                piece = checked(self._file.read(limit - len(data)), self.label)
+                if not piece:
+                    break
+                data += piece
+            return bytes(data)
 
     def _check_position(self) -> None:
         """Refuse a file that stands at its end, unless it is empty."""

@@ -55,7 +55,8 @@ class Files(Resource):
 
         Args:
             content: Bytes, a path, a file opened for reading bytes (read from its position, which
-                stays), an async iterator of bytes, an upload of a web framework or a Pillow image.
+                stays), an async iterator of bytes, an output file, an upload of a web framework or
+                a Pillow image.
             filename: The name, at most 255 bytes; by default that of the path.
             type: The media type; by default by the name or the first bytes.
             metadata: A mapping that is kept with the file.

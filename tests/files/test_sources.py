@@ -123,6 +123,27 @@ async def test_a_compressed_file_is_sent_decompressed(tmp_path: Path) -> None:
         assert await read(source) == LONG
 
 
+class Trickle(io.BytesIO):
+    """Gives at most 7 bytes a read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(7 if size is None or size < 0 else min(size, 7))
+
+
+@pytest.mark.parametrize("content", [LONG, b"more than 7 bytes"])
+async def test_a_file_that_gives_few_bytes_a_read_is_sent_in_whole_chunks(content: bytes) -> None:
+    source = source_of(Trickle(content), "content")
+
+    head = await source.read_head(1000)
+    async with source.open() as reading:
+        first = await reading.read()
+
+    assert head.is_complete is (len(content) <= 1000)
+    assert content.startswith(head.data)
+    assert first == content[:CHUNK_SIZE]
+    assert await read(source) == content
+
+
 async def test_one_open_file_can_be_read_twice_at_once(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(100)

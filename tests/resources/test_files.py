@@ -14,6 +14,7 @@ from replicate_async import (
     AmbiguousCreateError,
     ContentTooLargeError,
     File,
+    FileOutput,
     InvalidArgumentError,
     NotFoundError,
     Replicate,
@@ -140,6 +141,15 @@ async def test_a_file_can_be_an_input(client: Replicate) -> None:
     said = await client.run("local/echo", {"value": {"file": file}}, files=False)
 
     assert said == {"file": file.urls.get}
+
+
+async def test_an_output_file_can_be_uploaded(server: LocalReplicate, client: Replicate) -> None:
+    output = await client.run("local/mandelbrot", {}, type=FileOutput)
+
+    file = await client.files.create(output)
+
+    assert (file.name, file.content_type) == (output.name, "image/png")
+    assert await content_of(server, client, file) == await output.read()
 
 
 async def test_files_are_listed_and_deleted(client: Replicate) -> None:

@@ -147,8 +147,15 @@ async def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_made_twice(
     server: LocalReplicate, tmp_path: Path
 ) -> None:
     rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    rows.write_text("".join(f'{{"seconds": {1 + at / 1000}}}\n' for at in range(4)))
-    command = ("batch", "local/slow", "-i", f"{rows}", "-o", f"{out}", "--concurrency", "2")
+    rows.write_text("".join(f'{{"number": {at}}}\n' for at in range(4)))
+    gate = asyncio.Event()
+
+    async def gated(number: int) -> int:
+        await gate.wait()
+        return number
+
+    server.add_model("acme/gated", gated)
+    command = ("batch", "acme/gated", "-i", f"{rows}", "-o", f"{out}", "--concurrency", "2")
     process = await start(*command, env=environment(server))
     await until_running(server, 2)
 
@@ -157,13 +164,14 @@ async def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_made_twice(
         assert line
     process.send_signal(signal.SIGINT)
     ran = await ended(process)
+    gate.set()
     again = await run(*command, server=server)
 
     assert ran.code == 130
     assert "To resume: " in ran.err
     assert again.code == 0, again.err
     made = [prediction.input or {} for prediction in await predictions(server)]
-    assert sorted(given["seconds"] for given in made) == [1, 1.001, 1.002, 1.003]
+    assert sorted(given["number"] for given in made) == [0, 1, 2, 3]
 
 
 async def test_results_are_replaced_by_whole_ones_only(

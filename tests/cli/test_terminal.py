@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from replicate_async import Replicate
 from replicate_async.local import ConcatenateIterator, LocalReplicate
+from replicate_async.local.builtins.progress import Progress
 from tests.cli.program import Terminal, run
 
 pytestmark = pytest.mark.anyio
@@ -49,14 +51,21 @@ async def test_json_is_indented(server: LocalReplicate) -> None:
 
 
 async def test_a_line_shows_the_progress_of_a_run_and_is_removed(server: LocalReplicate) -> None:
-    terminal = await Terminal.start(
-        "run", "local/slow", "seconds=2", "steps=4", "--logs", server=server
-    )
+    shown = asyncio.Event()
+
+    @server.model("acme/steps", official=True)
+    async def steps() -> str:
+        Progress(4).advance()
+        await shown.wait()
+        return "done"
+
+    terminal = await Terminal.start("run", "acme/steps", "--logs", server=server)
+    await terminal.until("acme/steps · processing")
+    await terminal.until(" 25%|")
+    shown.set()
 
     assert await terminal.ended() == 0
-    assert "local/slow · processing" in terminal.text
-    assert re.search(r"\d%\|", terminal.text)
-    assert terminal.text.splitlines()[-2] == "waited 2 seconds in 4 steps"
+    assert terminal.text.splitlines()[-2] == "done"
     assert terminal.raw.rfind(SHOW_CURSOR) > terminal.raw.rfind(HIDE_CURSOR) >= 0
 
 

@@ -63,7 +63,8 @@ async def test_a_refusal_holds_back_every_task() -> None:
     seen = Recorder(problem(429, Retry_After="0.3"))
     async with FaultServer(seen) as server, client_of(server) as client:
         refused = asyncio.create_task(create(client))
-        await until(lambda: create_delay(client) > 0)
+        # On a machine that stood still, the refusal may be over.
+        await until(lambda: create_delay(client) > 0 or len(seen.times) > 1)
         await create(client, 5)
         await refused
 
@@ -119,14 +120,14 @@ async def test_a_copy_for_another_account_is_not_held_back(
 
 
 async def test_a_limit_that_is_known_is_used_without_a_refusal() -> None:
-    # More of a burst than is used: a slow machine brings together what left apart.
+    # More of a burst than is used, and no bound: a slow machine brings together what left apart.
     tokens, filled = 60.0, time.monotonic()
     refused = 0
 
     def bucket(_request: Request) -> Answer:
         nonlocal tokens, filled, refused
         now = time.monotonic()
-        tokens, filled = min(60.0, tokens + (now - filled) * 100), now
+        tokens, filled = tokens + (now - filled) * 100, now
         if tokens < 1:
             refused += 1
             return problem(429, Retry_After="1")

@@ -130,15 +130,15 @@ async def test_a_pause_holds_back_every_process(store: RedisServer, key: str) ->
 async def test_a_pause_drops_the_permits_that_were_fetched_ahead(
     store: RedisServer, key: str
 ) -> None:
-    # The first of them is due in a second: the pause comes before that on a slow machine too.
-    limits = Limits(creates=60, burst=1)
+    # The first of them is due in 2 s: the pause comes before that on a slow machine too.
+    limits = Limits(creates=30, burst=1)
     async with RedisLimiter(store.url, limits=limits, key=key) as limiter:
         await limiter.acquire("create")
-        waiting = asyncio.create_task(times(limiter, 2))
+        waiting = asyncio.create_task(times(limiter, 1))
         await asyncio.sleep(0.1)
-        limiter.on_rate_limited("create", 2.0)
+        limiter.on_rate_limited("create", 3.0)
         waits = await waiting
-    assert waits[0] >= 2.0
+    assert waits[0] >= 3.0
 
 
 async def test_a_rate_that_is_named_holds_for_every_process(store: RedisServer, key: str) -> None:
@@ -245,7 +245,8 @@ async def test_a_distant_redis_is_asked_again_before_it_answers(
         waiting = asyncio.create_task(times(limiter, 30))
         await until(lambda: gate.held >= 3)
         await asyncio.sleep(0.5)
-        assert gate.held <= 5
+        # 5 for the trip of 0.3 s; on a machine that stood still, those of the longest, a second.
+        assert gate.held <= 14
         gate.open.set()
         await waiting
 

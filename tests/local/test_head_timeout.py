@@ -11,7 +11,7 @@ from replicate_async import Replicate, Retry
 from replicate_async.local import LocalReplicate, Settings
 from tests.support.waiting import HANG
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
 
 HEAD = b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n"
 

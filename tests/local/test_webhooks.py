@@ -77,6 +77,7 @@ async def test_the_webhook_of_an_end_is_signed(wire: Wire, receiver: Receiver) -
     assert (receiver.bodies[0]["status"], receiver.bodies[0]["output"]) == ("failed", None)
 
 
+@pytest.mark.virtual_clock
 async def test_output_and_completed_are_sent_by_default(
     server: LocalReplicate, wire: Wire, receiver: Receiver, gate: Gate
 ) -> None:

@@ -157,6 +157,7 @@ async def test_a_browser_that_reconnects_after_the_stream_expired_gets_the_rest(
     assert [event.data for event in got] == [" you", "!", "{}"]
 
 
+@pytest.mark.virtual_clock
 async def test_a_browser_that_is_back_before_the_api_answers_keeps_it_running() -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
     cancels = 0

@@ -142,7 +142,7 @@ def opens(path: Path) -> list[str]:
 
     async def resume() -> None:
         async with await Journal.open(path, HEADER) as journal:
-            await journal.counts()
+            await journal.plan([])
 
     try:
         asyncio.run(resume())

@@ -54,7 +54,7 @@ async def write(path: Path, number: int, say: Say) -> None:
         ends = await asyncio.gather(*workers, return_exceptions=True)
         broken = [end for end in ends if end is not None]
         if broken:
-            for end in (*broken, *await asyncio.gather(journal.counts(), return_exceptions=True)):
+            for end in (*broken, *await asyncio.gather(journal.plan([]), return_exceptions=True)):
                 say(f"error {type(end).__name__}: {end}")
             raise broken[0]
     say("end")

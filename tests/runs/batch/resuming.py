@@ -12,6 +12,7 @@ from replicate_async import (
 from replicate_async.files.inputs import encode_input
 from replicate_async.files.values import Record
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
+from replicate_async.runs.batch.journal.reader import status
 from replicate_async.runs.batch.keys import KeyAssigner
 from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
@@ -56,5 +57,5 @@ async def intents(
 
 
 async def states(journal: Path) -> dict[State, int]:
-    async with await Journal.open(journal, JournalHeader(model=MODEL)) as opened:
-        return {state: count for state, count in (await opened.counts()).items() if count}
+    async with await Journal.open(journal, JournalHeader(model=MODEL)):  # which is closed
+        return {state: count for state, count in status(journal).counts.items() if count}

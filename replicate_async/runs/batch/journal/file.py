@@ -6,7 +6,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,12 +89,11 @@ class JournalFile:
         # after: a run that takes a lost lock after that sees the intents of this commit.
         if self.lock is not None:
             self.lock.check(written=False)
-        self._db.execute("BEGIN")
         try:
-            outcomes = [work(self._store) for work in works]
+            with self._db:  # commits, or rolls back after an error
+                self._db.execute("BEGIN")
+                outcomes = [work(self._store) for work in works]
         except Exception as error:
-            with suppress(sqlite3.Error):  # it may be rolled back already, as on a full disk
-                self._db.execute("ROLLBACK")
             is_of_value = isinstance(error, OverflowError | UnicodeEncodeError | sqlite3.DataError)
             if isinstance(error, _ENDS_JOURNAL) and not is_of_value:
                 raise
@@ -103,7 +102,6 @@ class JournalFile:
             if is_of_value:
                 return [InvalidArgumentError(f"the journal cannot keep a value: {error}")]
             return [error]
-        self._db.execute("COMMIT")
         if self.lock is not None:
             self.lock.check(written=True)
         return outcomes

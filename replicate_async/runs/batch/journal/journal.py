@@ -12,7 +12,7 @@ import asyncio
 import os
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ import msgspec
 from replicate_async.errors import ClientStateError, JournalLostError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import MEMORY, JournalFile, Work
-from replicate_async.runs.batch.journal.store import START, Place, Store
+from replicate_async.runs.batch.journal.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,15 +143,11 @@ class Journal:
 
         An entry that changes meanwhile comes as it was or as it is.
         """
-        place: Place | None = START
-        while place is not None:
-            entries, place = await self._call(Store.page, place, state)
-            for entry in entries:
+        last: Entry | None = None
+        while page := await self._call(Store.page, last, state):
+            for entry in page:
                 yield entry
-
-    async def counts(self) -> Mapping[State, int]:
-        """Return how many entries there are of each state."""
-        return await self._call(Store.counts)
+            last = page[-1]
 
     async def aclose(self) -> None:
         """Finish all calls, close the file and release the lock; can be called again.

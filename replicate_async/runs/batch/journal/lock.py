@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -81,16 +81,14 @@ class Lock:
     def _acquire(self, journal: Path) -> int:
         while True:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
+            with ExitStack() as opened:
+                opened.callback(os.close, descriptor)
                 if not _locked(descriptor):
                     _refuse(journal, descriptor)
                 if self._is_current(descriptor):
                     _sign(descriptor)
+                    opened.pop_all()
                     return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
 
     def _is_current(self, descriptor: int) -> bool:
         """Whether the file still has its name: its last owner may have removed it."""

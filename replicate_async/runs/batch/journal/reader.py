@@ -15,9 +15,10 @@ from replicate_async.core.usage import ModelUsage, Price, UsageCounter
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.runs.batch.journal.entry import Entry, JournalHeader, State
 from replicate_async.runs.batch.journal.file import check, explained
-from replicate_async.runs.batch.journal.store import START, Place, Store
+from replicate_async.runs.batch.journal.store import Store
 from replicate_async.runs.batch.result_codec import read_stored
 
+_COUNTS: Final = "SELECT state, count(*) FROM items GROUP BY state"
 _TIMES: Final = "SELECT min(intent_at), min(done_at), max(done_at) FROM items"
 _RESULTS: Final = "SELECT id, result FROM contents WHERE result IS NOT NULL"
 _UNDECIDED: Final = "SELECT key FROM items WHERE state = 'uncertain' ORDER BY \"index\", id"
@@ -68,7 +69,7 @@ def status(
                 used.count(str(row), stored)
         return JournalStatus(
             header=header,
-            counts=Store(db).counts(),
+            counts=dict.fromkeys(State, 0) | {State(state): n for state, n in db.execute(_COUNTS)},
             succeeded=succeeded,
             failed=done - succeeded,
             usage=used.usage().total,
@@ -86,10 +87,10 @@ def read(path: str | os.PathLike[str]) -> Iterator[list[Entry]]:
     as `status` does.
     """
     with _reading(path) as (_, db):
-        place: Place | None = START
-        while place is not None:
-            entries, place = Store(db).page(place, None)
+        last: Entry | None = None
+        while entries := Store(db).page(last):
             yield entries
+            last = entries[-1]
 
 
 @contextmanager

@@ -43,7 +43,7 @@ _CONTENTS: Final = 3
 _COLUMNS: Final = [f'"{name}"' for name in _FIELDS]
 _STORED: Final = _COLUMNS[:-_CONTENTS]
 _SELECT: Final = (
-    f"SELECT items.id, crc, {', '.join(_COLUMNS)} "  # noqa: S608 - names of ours
+    f"SELECT crc, {', '.join(_COLUMNS)} "  # noqa: S608 - names of ours
     "FROM items LEFT JOIN contents ON contents.id = items.id"
 )
 _WRITE: Final = (
@@ -53,8 +53,7 @@ _WRITE: Final = (
 )
 _WRITE_CONTENTS: Final = "REPLACE INTO contents SELECT id, ?, ?, ? FROM items WHERE key = ?"
 _PAGE: Final = (
-    f'{_SELECT} WHERE ("index", items.id) > (?, ?) AND state = coalesce(?, state) '
-    'ORDER BY "index", items.id'
+    f'{_SELECT} WHERE ("index", key) > (?, ?) AND state = coalesce(?, state) ORDER BY "index", key'
 )
 _CLAIMED: Final = (
     "SELECT prediction_id FROM items WHERE prediction_id = ?1 "
@@ -62,11 +61,6 @@ _CLAIMED: Final = (
 )
 _PAGE_ROWS: Final = 500
 _PAGE_BYTES: Final = 4 * 2**20
-
-Place = tuple[int, int]
-"""An index and a row: where a page ends."""
-START: Final[Place] = (-(2**63), 0)
-"""The place before the first entry."""
 
 
 class DamagedError(Exception):
@@ -150,26 +144,21 @@ class Store:
         values = (content, zlib.crc32(content))
         self._db.execute("INSERT OR REPLACE INTO header VALUES (1, ?, ?)", values)
 
-    def page(self, after: Place, state: State | None) -> tuple[list[Entry], Place | None]:
-        """Return entries after a place, in index order, and the place where they end.
+    def page(self, after: Entry | None, state: State | None = None) -> list[Entry]:
+        """Return the entries that follow *after*, or the first ones, in index order.
 
-        There are as many as a few megabytes hold. The place is None when there are no more.
+        There are as many as a few megabytes hold; none when there are no more.
         """
         entries: list[Entry] = []
         size = 0
-        for row in self._db.execute(_PAGE, (*after, state)):
+        place = (-1, "") if after is None else (after.index, after.key)
+        for row in self._db.execute(_PAGE, (*place, state)):
             entry = _entry(row)
             entries.append(entry)
             size += len(entry.result or b"")
             if len(entries) == _PAGE_ROWS or size >= _PAGE_BYTES:
-                return entries, (entry.index, row[0])
-        return entries, None
-
-    def counts(self) -> dict[State, int]:
-        """Return how many entries there are of each state."""
-        query = "SELECT state, count(*) FROM items GROUP BY state"
-        found = {State(state): number for state, number in self._db.execute(query)}
-        return {state: found.get(state, 0) for state in State}
+                break
+        return entries
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -185,7 +174,7 @@ def _checksum(values: Sequence[Any]) -> int:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     """Return the entry of a row of `_SELECT`; raises `DamagedError`."""
-    _, crc, *values = row
+    crc, *values = row
     if _checksum(values) != crc:
         raise DamagedError(f"the entry of {values[0]!r} is not as it was written")
     fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))

@@ -73,7 +73,7 @@ BUDGETS: Final = {
     "local": 5702,
     "resources": 2447,
     "runs": 5246,
-    "transport": 1384,
+    "transport": 1386,
     "typed.py": 168,
 }
 """The most lines of code in each part, without blank lines, comments and docstrings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
@@ -17,9 +18,9 @@ from replicate_async.core.problem import parse
 from replicate_async.errors import NotFoundError, status_error
 from replicate_async.runs.waiting.listed_run import RawPage
 from replicate_async.runs.waiting.wait_options import WaitOptions
-from replicate_async.runs.waiting.watch import PredictionWaits
+from replicate_async.runs.waiting.watch import PredictionWaits, RunUpdates
 from tests.runs.world import World
-from tests.support.virtual_time import run_virtually
+from tests.support.virtual_time import VirtualLoop, run_virtually
 from tests.support.waiting import HANG
 
 
@@ -428,3 +429,32 @@ def test_waits_end_at_their_times_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert 0.4 <= runner.run(main()) < HANG
+
+
+def test_a_watch_that_a_stopped_loop_left_keeps_its_limit_in_the_next() -> None:
+    """The first loop stops while the next change is awaited, and cancels nothing."""
+    world = World()
+
+    async def begin() -> tuple[RunUpdates[Prediction], Coroutine[Any, Any, Prediction]]:
+        run = world.api.create(1000.0)
+        updates = world.waits.watch(run.id, WaitOptions(timeout=60.0), last=run)
+        assert (await anext(updates)).status == "processing"
+        left = updates.__anext__()
+        left.send(None)
+        return updates, left
+
+    async def go_on(
+        updates: RunUpdates[Prediction], left: Coroutine[Any, Any, Prediction]
+    ) -> float:
+        await world.run(1.0)
+        left.close()
+        with pytest.raises(WaitTimeout):
+            await anext(updates)
+        return asyncio.get_running_loop().time()
+
+    loop = VirtualLoop()
+    begun = loop.run_until_complete(begin())
+    loop.close()
+
+    assert 160 < run_virtually(go_on(*begun)) < 170
+    assert len(world.tracker) == 0

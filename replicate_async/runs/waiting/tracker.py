@@ -72,6 +72,10 @@ class RunTracker:
     def _use(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._now = loop.time
+        for run in self._runs.values():  # their places are in the heaps of the loop before
+            run.push_id, run.poll_sent_at, run.polled_by = 0, None, None
+            for one in run.subscribers:
+                one.push_id = 0
         self._runs = {}
         self._plans: dict[str, ListingPlan[TrackedRun]] = {}
         self._polls = PollSchedule[TrackedRun](self.durations, self._jitter)

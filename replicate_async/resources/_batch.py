@@ -49,6 +49,7 @@ from replicate_async.runs.batch.journal.resolve import resolve
 from replicate_async.runs.batch.keys import Key, Match
 from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts, OnError
 from replicate_async.runs.batch.results import ItemInput
+from replicate_async.runs.batch.scheduler import BatchScheduler
 from replicate_async.runs.repeats import check_retries
 from replicate_async.runs.streaming.stream import check_on_exit
 from replicate_async.runs.waiting.listed_run import decode
@@ -142,13 +143,8 @@ def make_batch(
         price=price,
         start_span=partial(context.start_span, version),
     )
-    return Batch(
-        open_source(Rows(inputs) if is_dataframe(inputs) else inputs),
-        options,
-        header,
-        api,
-        context.batches,
-    )
+    source = open_source(Rows(inputs) if is_dataframe(inputs) else inputs)
+    return Batch(BatchScheduler(source, options, header, api, context.batches))
 
 
 def _price_of(

@@ -7,10 +7,6 @@ import os
 from typing import Generic, Self, TypeVar
 
 from replicate_async.errors import ClientStateError, JournalLostError
-from replicate_async.runs.batch.api import BatchApi
-from replicate_async.runs.batch.inputs import Source
-from replicate_async.runs.batch.journal import JournalHeader
-from replicate_async.runs.batch.options import BatchOptions
 from replicate_async.runs.batch.results import BatchProgress, BatchResult, BatchSummary
 from replicate_async.runs.batch.scheduler import BatchScheduler
 
@@ -29,17 +25,8 @@ class Batch(Generic[T]):
     happened; a ``break`` out of a loop without one ends the batch in the background.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        options: BatchOptions,
-        header: JournalHeader,
-        api: BatchApi,
-        running: set[BatchScheduler],
-    ) -> None:
-        self._options = options
-        self._running = running
-        self._scheduler = BatchScheduler(source, options, header, api)
+    def __init__(self, scheduler: BatchScheduler) -> None:
+        self._scheduler = scheduler
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __aiter__(self) -> Self:
@@ -55,7 +42,7 @@ class Batch(Generic[T]):
         if result is None:
             await scheduler.aclose()
             raise StopAsyncIteration
-        if result.error is not None and self._options.on_error == "raise":
+        if result.error is not None and scheduler.options.on_error == "raise":
             await scheduler.aclose()
             raise result.error
         return result
@@ -102,7 +89,7 @@ class Batch(Generic[T]):
     @property
     def how_to_resume(self) -> str:
         """A sentence that says how to resume the batch."""
-        journal = self._options.journal
+        journal = self._scheduler.options.journal
         if journal is None:
             return (
                 "The batch has no journal, so it cannot be resumed: pass journal='batch.db' next "
@@ -116,24 +103,21 @@ class Batch(Generic[T]):
     def _begin(self) -> BatchScheduler:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._scheduler.start(self._running)
+            self._scheduler.start()
         elif self._loop is not asyncio.get_running_loop():
             raise ClientStateError("A batch belongs to the event loop that it began in.")
         return self._scheduler
 
     def __del__(self) -> None:
-        scheduler: BatchScheduler | None = getattr(self, "_scheduler", None)
-        loop = self._loop if scheduler is not None else None
-        if scheduler is None or loop is None or scheduler.task is None or scheduler.task.done():
-            return
-        if not loop.is_closed():
+        scheduler, loop = self._scheduler, self._loop
+        if loop is not None and not loop.is_closed() and scheduler.stats.ended is None:
             # The results cannot be taken any more; this may be any thread.
             loop.call_soon_threadsafe(lambda: scheduler.stop(drain=False, reason="left"))
 
     def __repr__(self) -> str:
         scheduler = self._scheduler
+        model = scheduler.options.model
         if scheduler.task is None:
-            return f"<Batch {self._options.model} not begun>"
-        done = scheduler.stats.done
+            return f"<Batch {model} not begun>"
         state = "over" if scheduler.task.done() else "running"
-        return f"<Batch {self._options.model} {state}, {done} done>"
+        return f"<Batch {model} {state}, {scheduler.stats.done} done>"

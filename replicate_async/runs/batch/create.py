@@ -29,7 +29,6 @@ from replicate_async.runs.batch.errors import (
     MAX_LOST,
     ItemError,
     NotStartedError,
-    blames_version,
     broke_off,
     is_fatal,
     is_transient,
@@ -297,7 +296,7 @@ class Creator:
         elif isinstance(error, NotFoundError):
             if await self._find_version(asked):
                 return
-        elif not is_fatal(error) and not blames_version(error):
+        elif not is_fatal(error):
             self._breaker.succeeded()
             self._batch.budget.give_back()
             if isinstance(error, APIStatusError) and item.entry.state is State.PLANNED:

@@ -11,17 +11,15 @@ from typing import Final
 
 import msgspec
 
-from replicate_async.core.problem import blames_version as problem_blames_version
+from replicate_async.core.problem import blames_version
 from replicate_async.errors import (
     AmbiguousCreateError,
     APIConnectionError,
-    APIStatusError,
     AuthenticationError,
     ClientStateError,
     DecodeError,
     FileError,
     FinishError,
-    InvalidArgumentError,
     JournalError,
     LimiterError,
     OutputExpiredError,
@@ -34,6 +32,7 @@ from replicate_async.errors import (
     ReplicateError,
     ServerError,
     TLSError,
+    UnprocessableEntityError,
     UntrustedURLError,
 )
 from replicate_async.runs.batch.inputs import Item
@@ -78,8 +77,10 @@ def is_transient(error: ReplicateError) -> bool:
 
 def is_fatal(error: ReplicateError) -> bool:
     """Whether every other create would fail in the same way."""
-    of_account = isinstance(error, PaymentRequiredError | PermissionDeniedError | JournalError)
-    return of_account or ends_every_wait(error)
+    of_all = isinstance(error, PaymentRequiredError | PermissionDeniedError | JournalError)
+    # A 422 may be about the version and not about the input.
+    of_version = isinstance(error, UnprocessableEntityError) and blames_version(error.problem)
+    return of_all or of_version or ends_every_wait(error)
 
 
 def ends_every_wait(error: ReplicateError) -> bool:
@@ -91,13 +92,6 @@ def ends_every_wait(error: ReplicateError) -> bool:
         error,
         AuthenticationError | TLSError | RedirectError | UntrustedURLError | ClientStateError,
     )
-
-
-def blames_version(error: ReplicateError) -> bool:
-    """Whether a 422 is about the version and not about the input."""
-    if isinstance(error, InvalidArgumentError) or not isinstance(error, APIStatusError):
-        return False
-    return problem_blames_version(error.problem)
 
 
 def uncertain(item: Item, reason: str, cause: AmbiguousCreateError | None) -> AmbiguousCreateError:

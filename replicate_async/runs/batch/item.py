@@ -20,6 +20,7 @@ from replicate_async.errors import (
 )
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
+from replicate_async.runs.batch.dry_run import DryCheck
 from replicate_async.runs.batch.errors import (
     ItemError,
     ends_every_wait,
@@ -46,10 +47,13 @@ class ItemRunner:
     Each change of an item is in the journal before the next step begins.
     """
 
-    def __init__(self, batch: BatchContext, creator: Creator) -> None:
+    def __init__(
+        self, batch: BatchContext, creator: Creator, dry_check: DryCheck | None = None
+    ) -> None:
         self._options, self._api, self._journal = batch.options, batch.api, batch.journal
         self._stats, self._budget = batch.stats, batch.budget
         self._creator = creator
+        self._dry_check = dry_check
         self._finishing = asyncio.Semaphore(self._options.max_running)
 
     async def run(self, item: Item, slot: ExitStack) -> BatchResult[Any] | None:
@@ -58,6 +62,8 @@ class ItemRunner:
         *slot* is closed when its prediction has ended. Raises errors that every other item would
         meet too.
         """
+        if self._dry_check is not None:
+            return self._dry_run(item, self._dry_check)
         try:
             result = await self._predict(item)
             return None if result is None else await self._finish(item, result, slot)
@@ -66,6 +72,13 @@ class ItemRunner:
         except asyncio.CancelledError:
             await self._leave(item)
             raise
+
+    def _dry_run(self, item: Item, check: DryCheck) -> BatchResult[Any]:
+        """Return what the journal has of *item*, or whether its input is valid."""
+        item.replayed = item.resumed
+        if item.entry.result is not None:
+            return self._replay(item, item.entry.result)
+        return item.result(error=None if item.resumed else check.error(item))
 
     async def _predict(self, item: Item) -> BatchResult[Any] | None:
         failed: BatchResult[Any] | None = None

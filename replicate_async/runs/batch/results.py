@@ -9,7 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 import msgspec
 
 from replicate_async.core.endpoint import shorten
-from replicate_async.core.usage import ModelUsage
+from replicate_async.core.usage import ModelUsage, usage_of
 from replicate_async.errors import AmbiguousCreateError, ReplicateError
 from replicate_async.files.values import Record
 from replicate_async.schemas import Prediction
@@ -73,7 +73,8 @@ class BatchResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     @property
     def predict_seconds(self) -> float:
         """The seconds that the model ran for the prediction; they are billed."""
-        return predict_seconds(self.prediction)
+        metrics = None if self.prediction is None else self.prediction.metrics
+        return usage_of(metrics or {}).predict_seconds
 
 
 class _Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,10 +151,3 @@ class BatchSummary(_Counts, frozen=True, kw_only=True):
             f"{', '.join(parts)} in {self.seconds:.1f} s ({self.throughput:.1f} items/s, "
             f"{self.usage})"
         )
-
-
-def predict_seconds(prediction: Prediction | None) -> float:
-    """Return how long the model ran, by the prediction's metrics; 0.0 when they do not say."""
-    metrics = prediction.metrics if prediction is not None else None
-    value = (metrics or {}).get("predict_time")
-    return float(value) if isinstance(value, int | float) else 0.0

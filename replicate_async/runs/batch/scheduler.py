@@ -22,7 +22,7 @@ from replicate_async.runs.batch.api import BatchApi
 from replicate_async.runs.batch.budget import Budget
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.create import Creator
-from replicate_async.runs.batch.dry_run import DryRunner
+from replicate_async.runs.batch.dry_run import DryCheck
 from replicate_async.runs.batch.errors import is_disk_full, unexpected
 from replicate_async.runs.batch.inputs import InputReader, Item, Source
 from replicate_async.runs.batch.item import ItemRunner
@@ -52,14 +52,19 @@ class BatchScheduler:
     """
 
     def __init__(
-        self, source: Source, options: BatchOptions, header: JournalHeader, api: BatchApi
+        self,
+        source: Source,
+        options: BatchOptions,
+        header: JournalHeader,
+        api: BatchApi,
+        running: set[BatchScheduler],
     ) -> None:
+        self.options: BatchOptions = options
         self._source = source
-        self._options = options
         self._header = header
         self._api = api
-        running = options.max_running
-        room = max(_READY, _AHEAD * running) if options.ordered else _READY
+        self._running = running
+        room = max(_READY, _AHEAD * options.max_running) if options.ordered else _READY
         self.results: ResultQueue[Any] = ResultQueue(room=room, ordered=options.ordered)
         self.stats: BatchStats = BatchStats(monotonic, total=source.total)
         self.error: Exception | None = None
@@ -67,7 +72,7 @@ class BatchScheduler:
         self.task: asyncio.Task[None] | None = None
         self._budget = Budget(options, api.price, self.stats, self._stop_starting)
         self._creator: Creator | None = None
-        self._slots = asyncio.Semaphore(running)
+        self._slots = asyncio.Semaphore(options.max_running)
         self._dispatcher: asyncio.Task[None] | None = None
         self._items: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
@@ -77,11 +82,11 @@ class BatchScheduler:
         self._requests_before = 0
         self._reported = 0.0
 
-    def start(self, running: set[BatchScheduler]) -> None:
+    def start(self) -> None:
         """Start the task; the scheduler is in *running* until everything is closed."""
-        running.add(self)
+        self._running.add(self)
         self.task = asyncio.create_task(self._run())
-        self.task.add_done_callback(lambda _: running.discard(self))
+        self.task.add_done_callback(lambda _: self._running.discard(self))
 
     def stop(self, *, drain: bool, reason: str) -> None:
         """Start no new items; unless *drain*, cancel those that run."""
@@ -131,7 +136,7 @@ class BatchScheduler:
             self.results.close(self.error)
 
     async def _open_journal(self) -> Journal:
-        path, dry_run = self._options.journal, self._options.dry_run
+        path, dry_run = self.options.journal, self.options.dry_run
         try:
             return await Journal.open(path, self._header, create=not dry_run)
         except InvalidArgumentError:
@@ -144,7 +149,7 @@ class BatchScheduler:
         if self.stats.stopped is not None:
             return
         batch = BatchContext(
-            options=self._options,
+            options=self.options,
             api=self._api,
             journal=journal,
             claims=ClaimStore(),
@@ -153,8 +158,8 @@ class BatchScheduler:
             stop=self._stop_starting,
         )
         self._creator = Creator(batch)
-        if self._options.max_seconds is not None:
-            self._call_later(self._options.max_seconds, self._stop_starting, "max_seconds")
+        if self.options.max_seconds is not None:
+            self._call_later(self.options.max_seconds, self._stop_starting, "max_seconds")
         ticker = asyncio.create_task(self._tick())
         try:
             async with asyncio.TaskGroup() as group:
@@ -174,8 +179,8 @@ class BatchScheduler:
         """Start a task for each item."""
         try:
             runner = await self._make_runner(batch, creator)
-            exact = self._options.journal is not None and self._options.match == "input"
-            keys = KeyAssigner(self._options.model, self._options.key, exact=exact)
+            exact = self.options.journal is not None and self.options.match == "input"
+            keys = KeyAssigner(self.options.model, self.options.key, exact=exact)
             reader = InputReader(self._source, batch.journal, batch.claims, keys)
             async with aclosing(reader.items()) as items:
                 async for item in items:
@@ -194,20 +199,21 @@ class BatchScheduler:
         except Exception as error:  # noqa: BLE001 - most often the user's own; it is raised in the end
             self._late_error = self._late_error or error
 
-    async def _make_runner(self, batch: BatchContext, creator: Creator) -> ItemRunner | DryRunner:
-        options = self._options
+    async def _make_runner(self, batch: BatchContext, creator: Creator) -> ItemRunner:
+        options = self.options
         if options.dry_run:
             # What `prepare` would make of an input is not known.
             checks = options.prepare is None
             schema = await self._api.input_schema() if checks else None
-            return DryRunner(schema, self._api.check if checks else None)
+            check = self._api.check if checks else None
+            return ItemRunner(batch, creator, DryCheck(schema, check))
         await self._budget.load(batch.journal)
         if options.save_files is not None:  # before anything is paid for
             await make_folder(os.fspath(options.save_files))
         await creator.look_for_earlier()
         return ItemRunner(batch, creator)
 
-    async def _run_item(self, item: Item, runner: ItemRunner | DryRunner) -> None:
+    async def _run_item(self, item: Item, runner: ItemRunner) -> None:
         result: BatchResult[Any] | None = None
         with ExitStack() as slot:
             slot.callback(self._slots.release)
@@ -228,11 +234,11 @@ class BatchScheduler:
         self.results.put(item.index, result)
         if result is None:
             return
-        if self._options.dry_run and result.ok and not item.resumed:
+        if self.options.dry_run and result.ok and not item.resumed:
             self.stats.planned += 1
         else:
             self.stats.count(result, replayed=item.replayed)
-        if not result.ok and self._options.on_error == "raise":
+        if not result.ok and self.options.on_error == "raise":
             self._stop_starting("error")
         self._report()
 
@@ -243,7 +249,7 @@ class BatchScheduler:
         """
         self.error = self.error or error
         drain = isinstance(error, JournalLostError | JournalMismatchError)
-        if not drain and self._options.journal is not None:
+        if not drain and self.options.journal is not None:
             self.stats.leaves_running = True
         self.stop(drain=drain, reason="error")
 
@@ -268,7 +274,7 @@ class BatchScheduler:
         self._timers.append(loop.call_later(seconds, function, *arguments))
 
     def _note(self, error: ReplicateError) -> str:
-        resumes = self._options.journal is not None and not isinstance(error, JournalLostError)
+        resumes = self.options.journal is not None and not isinstance(error, JournalLostError)
         again = "Run it again with the same journal to go on." if resumes else ""
         return f"The batch stopped after {self.stats.done} items. {again}".rstrip()
 
@@ -279,12 +285,12 @@ class BatchScheduler:
             await asyncio.sleep(_TICK)
 
     def _report(self, *, at_once: bool = False) -> None:
-        if self._options.on_progress is None:
+        if self.options.on_progress is None:
             return
         now = monotonic()
         if at_once or now - self._reported >= _PROGRESS_EVERY:
             self._reported = now
             try:
-                self._options.on_progress(self.stats.progress())
+                self.options.on_progress(self.stats.progress())
             except Exception as error:  # noqa: BLE001 - the user's own; the iteration raises it
                 self._fail(error)

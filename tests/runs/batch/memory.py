@@ -21,6 +21,7 @@ from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
 from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.options import BatchOptions, BatchTimeouts
+from replicate_async.runs.batch.scheduler import BatchScheduler
 from replicate_async.schemas import Prediction, PredictionURLs
 
 
@@ -117,7 +118,8 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
     before = 0
     began = monotonic()
     seen = 0
-    async for result in Batch[Any](open_source(inputs(count)), options, header, calls, set()):
+    scheduler = BatchScheduler(open_source(inputs(count)), options, header, calls, set())
+    async for result in Batch[Any](scheduler):
         assert result.index == seen
         assert result.ok
         seen += 1

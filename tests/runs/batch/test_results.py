@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from replicate_async.runs.batch.result_queue import ResultQueue
-from replicate_async.runs.batch.results import BatchResult, predict_seconds
+from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.batch.stats import BatchStats
 from replicate_async.schemas import Prediction
 
@@ -53,9 +53,8 @@ def test_rates_look_back_half_a_minute() -> None:
 
 
 def test_seconds_of_predicting_are_read_from_the_metrics() -> None:
-    assert predict_seconds(None) == 0.0
+    assert result(0).predict_seconds == 0.0
     made = msgspec.convert(
         {"id": "a", "status": "succeeded", "urls": {}, "metrics": {"predict_time": 2}}, Prediction
     )
-    assert predict_seconds(made) == 2.0
     assert BatchResult[int](key="", index=0, input={}, prediction=made).predict_seconds == 2.0

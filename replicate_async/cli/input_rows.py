@@ -13,8 +13,7 @@ from replicate_async.cli.inputs import fit_value, input_error, read_value, refus
 from replicate_async.cli.tables import Row, Rows
 from replicate_async.interface.input_check import InputCheck
 from replicate_async.interface.read import Interface
-from replicate_async.runs.batch.digest_set import DigestSet
-from replicate_async.runs.batch.keys import LONGEST_KEY
+from replicate_async.runs.batch.keys import LONGEST_KEY, DigestSet
 
 _WHOLE: Final = 2**53  # floats hold whole numbers exactly up to here
 

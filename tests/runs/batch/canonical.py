@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from replicate_async.files.contents import FilePlaceholder
 from replicate_async.files.inputs import FileSlot, canonical_input
-from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.json_tree import map_leaves
+from replicate_async.runs.batch.keys import digest
 from replicate_async.runs.batch.results import ItemInput
 
 A_FILE: Final = FilePlaceholder()

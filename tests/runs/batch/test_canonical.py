@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 PROGRAM: Final = """
 import sys
 from replicate_async.files.inputs import canonical_input, encode_input
-from replicate_async.runs.batch.identity import digest
+from replicate_async.runs.batch.keys import digest
 given = {"tags": {"alpha", "beta", "gamma", "delta", "eps", "zeta"}, "mixed": {1, "a", (2, "b")}}
 print(digest("m", canonical_input(given)).hex(), encode_input(given).values)
 """

@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_async import InvalidArgumentError
-from replicate_async.runs.batch.digest_set import DigestSet
-from replicate_async.runs.batch.identity import LARGEST_HASHED
 from replicate_async.runs.batch.inputs import open_source
-from replicate_async.runs.batch.keys import KeyAssigner
+from replicate_async.runs.batch.keys import LARGEST_HASHED, DigestSet, KeyAssigner
 from tests.runs.batch.canonical import digest_of
 
 pytestmark = pytest.mark.anyio

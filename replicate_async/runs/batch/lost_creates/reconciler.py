@@ -28,8 +28,8 @@ from replicate_async.files.inputs import canonical_input
 from replicate_async.refs import VersionRef
 from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import is_transient
-from replicate_async.runs.batch.identity import digest
 from replicate_async.runs.batch.journal import Entry, State
+from replicate_async.runs.batch.keys import digest
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput, WholeFields
 from replicate_async.runs.batch.lost_creates.lost_create import (
     Absent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias, cast
 
 __all__ = ["Path", "leaves", "map_leaves"]
@@ -21,16 +21,15 @@ def map_leaves(value: object, change: Callable[[object], object]) -> object:
     return change(value)
 
 
-def leaves(value: object, path: Path = ()) -> dict[Path, object]:
-    """Return the leaves of *value* by their paths."""
+def leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
+    """Yield each leaf of *value* with its path."""
     places: Iterable[tuple[str | int, object]]
     if isinstance(value, dict):
         places = cast("dict[str, object]", value).items()
     elif isinstance(value, list):
         places = enumerate(cast("list[object]", value))
     else:
-        return {path: value}
-    found: dict[Path, object] = {}
+        yield path, value
+        return
     for place, each in places:
-        found |= leaves(each, (*path, place))
-    return found
+        yield from leaves(each, (*path, place))

@@ -62,7 +62,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(items=ITEMS)
     def plan(self, items: list[tuple[int, str, str]]) -> None:
-        new, seen = dict(self.expected), set[str]()
+        new, returned = dict(self.expected), list[Entry]()
         for index, key, digest in items:
             known = new.get(key)
             if known is None:
@@ -73,12 +73,12 @@ class JournalMachine(RuleBasedStateMachine):
                 except JournalMismatchError:
                     return
                 raise AssertionError("another input was taken for the same")
-            elif key not in seen:
+            else:
                 new[key] = msgspec.structs.replace(known, index=index)
-            seen.add(key)
+            returned.append(new[key])
         planned = self.run(self.journal.plan(items))
         self.expected = new
-        assert planned == [new[key] for _, key, _ in items]
+        assert planned == returned
 
     @rule(
         key=KEYS,

@@ -100,7 +100,7 @@ class Journal:
     async def plan(self, items: Sequence[tuple[int, str, str]]) -> list[Entry]:
         """Add the *items* (index, key, digest) that are missing, and return all in their order.
 
-        A known item moves to its new index; of a key that comes twice, the first index counts.
+        A known item moves to its new index.
         Entries that are done come with their results: plan a few hundred at a time. Raises
         `JournalMismatchError`, and adds nothing, when a key is known with another digest. An empty
         digest is that of any input.

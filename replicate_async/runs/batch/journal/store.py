@@ -82,22 +82,21 @@ class Store:
 
         An empty digest is that of any input.
         """
-        planned: dict[str, Entry] = {}
+        planned: list[Entry] = []
         for index, key, digest in items:
-            known = planned.get(key) or self.get(key)
-            entry = known or Entry(key=key, digest=digest, index=index)
-            if digest and entry.digest != digest:
+            known = self.get(key)
+            if known is not None and digest and known.digest != digest:
                 raise JournalMismatchError(
                     f"the journal knows {key!r} with another input. Use another journal for other "
                     "inputs, or other keys for them; when values differ at each run, as signed "
                     'URLs do, use match="key" so that the key alone counts.'
                 )
-            if key not in planned:
-                entry = msgspec.structs.replace(entry, index=index, digest=digest)
-                planned[key] = entry
-                if entry != known:
-                    self._write(entry)
-        return [planned[key] for _, key, _ in items]
+            entry = known or Entry(key=key, digest=digest, index=index)
+            entry = msgspec.structs.replace(entry, index=index, digest=digest)
+            if entry != known:
+                self._write(entry)
+            planned.append(entry)
+        return planned
 
     def record(self, entry: Entry) -> None:
         """Store *entry*, if its state may follow the stored one.

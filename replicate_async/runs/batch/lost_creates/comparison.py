@@ -61,9 +61,7 @@ class ComparedInput:
     def __init__(self, values: object) -> None:
         normalized = normalize(values)
         self.canonical: bytes = canonical(normalized)
-        self.fields: dict[Path, _Field] = {
-            path: _field(leaf) for path, leaf in leaves(normalized).items()
-        }
+        self.fields: dict[Path, _Field] = {path: _field(leaf) for path, leaf in leaves(normalized)}
 
 
 class WholeFields:

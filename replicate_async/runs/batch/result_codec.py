@@ -61,8 +61,9 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a list in the output is one text in chunks."""
 
 
-_decode_prediction = msgspec.json.Decoder(Prediction).decode
-_decode_stored = msgspec.json.Decoder(StoredResult).decode
+_decode_prediction: Final = msgspec.json.Decoder(Prediction).decode
+read_stored: Final = msgspec.json.Decoder(StoredResult).decode
+"""Return what tables and counts need of what `store` or `store_refusal` made."""
 
 
 def store(prediction: Prediction, files: Sequence[Path] = (), *, is_text: bool = False) -> bytes:
@@ -71,12 +72,12 @@ def store(prediction: Prediction, files: Sequence[Path] = (), *, is_text: bool =
     *is_text* is whether a list in its output is one text in chunks. The input is left out: inputs
     are given again at every resume.
     """
-    shown: dict[str, Any] = msgspec.to_builtins(prediction)
-    for name in ("input", "webhook", "webhook_events_filter"):
-        shown.pop(name, None)
-    if prediction.status == "succeeded":
-        shown.pop("logs", None)
-    shown = {name: value for name, value in shown.items() if value is not None}
+    logs = None if prediction.status == "succeeded" else prediction.logs
+    kept = msgspec.structs.replace(
+        prediction, input=None, logs=logs, webhook=None, webhook_events_filter=None
+    )
+    fields: dict[str, Any] = msgspec.to_builtins(kept)
+    shown = {name: value for name, value in fields.items() if value is not None}
     if files or is_text:
         shown["batch"] = _More(files=[str(path) for path in files], is_text=is_text)
     return msgspec.json.encode(shown)
@@ -89,18 +90,9 @@ def store_refusal(error: APIStatusError) -> bytes:
     return msgspec.json.encode({**shown, "batch": _More(refusal=refusal)})
 
 
-def read_stored(result: bytes) -> StoredResult:
-    """Return what tables and counts need; a result of another program is the output."""
-    try:
-        return _decode_stored(result)
-    except msgspec.DecodeError:
-        text = result.decode(errors="replace")
-        return StoredResult(output=msgspec.Raw(msgspec.json.encode(text)))
-
-
 def replay(result: bytes) -> Replay:
     """Return what `store` or `store_refusal` made JSON of."""
-    more = _decode_stored(result).batch
+    more = read_stored(result).batch
     refusal = more.refusal
     if refusal is not None:
         error = status_error(refusal.problem, operation=refusal.operation, retry_after=None)

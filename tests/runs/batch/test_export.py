@@ -215,18 +215,6 @@ async def test_an_empty_journal_can_be_exported(tmp_path: Path, format: Format) 
     assert export(tmp_path / "run.db", tmp_path / "out", format) == 0
 
 
-async def test_a_result_that_is_not_a_prediction_is_exported_as_it_is(
-    journal: Journal, tmp_path: Path
-) -> None:
-    await record(journal, "key 0", "reset")
-    await journal.aclose()
-    async with await Journal.open(journal.path, HEADER) as again:
-        await record(again, "key 0", "done", b"\xff plain")
-        export(journal.path, tmp_path / "out.jsonl")
-
-    assert lines(tmp_path / "out.jsonl")[0]["output"] == "\ufffd plain"
-
-
 @pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
 async def test_an_export_of_nothing_leaves_nothing(tmp_path: Path, format: Format) -> None:
     if format == "parquet":

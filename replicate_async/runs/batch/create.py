@@ -39,7 +39,7 @@ from replicate_async.runs.batch.functions import call, wait_for
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.json_tree import map_leaves
-from replicate_async.runs.batch.lost_creates.lost_create import Absent, Found
+from replicate_async.runs.batch.lost_creates.lost_create import UndecidedError
 from replicate_async.runs.batch.lost_creates.reconciler import Reconciler
 from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
 from replicate_async.runs.batch.result_codec import store_refusal
@@ -357,15 +357,15 @@ class Creator:
         entry = item.entry
         self._batch.stats.reconciling += 1
         try:
-            verdict = await self._reconciler.resolve(entry, lost_at)
-        finally:
-            self._batch.stats.reconciling -= 1
-        if isinstance(verdict, Found):
-            item.entry = entry.created(verdict.prediction_id)  # recorded by the reconciler
-        elif isinstance(verdict, Absent):
-            await item.record(entry.reset())
-        else:
+            prediction_id = await self._reconciler.resolve(entry, lost_at)
+        except UndecidedError as undecided:
             is_news = entry.state is State.INTENT or entry.window_end is None
             if self._batch.stats.stopped is None and is_news:
-                await item.record(entry.uncertain(verdict.window_end))
-            raise ItemError(uncertain(item, verdict.reason, cause))
+                await item.record(entry.uncertain(undecided.window_end))
+            raise ItemError(uncertain(item, undecided.reason, cause)) from None
+        finally:
+            self._batch.stats.reconciling -= 1
+        if prediction_id is None:
+            await item.record(entry.reset())
+        else:
+            item.entry = entry.created(prediction_id)  # recorded by the reconciler

@@ -1,4 +1,4 @@
-"""A create whose outcome is not known: its input, its times, and the verdicts about it.
+"""A create whose outcome is not known: its input, its times, and the verdict about it.
 
 All times are those of the API's clock, as far as its answers show it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
 
 import msgspec
 
@@ -17,28 +16,17 @@ from replicate_async.runs.batch.lost_creates.comparison import ComparedInput
 from replicate_async.runs.batch.options import BatchTimeouts
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The prediction that the create made."""
+class UndecidedError(Exception):
+    """The list of predictions does not show whether a create happened, for a *reason*.
 
-    prediction_id: str
+    *window_end* is the API's time of a list that shows the prediction if there is one.
+    """
 
+    def __init__(self, reason: str, window_end: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason: str = reason
+        self.window_end: float | None = window_end
 
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The create made no prediction, and may be sent again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undecided:
-    """The list of predictions does not show whether the create happened."""
-
-    reason: str
-    window_end: float | None = None
-    """The API's time of a list that shows the prediction if there is one, if one was read."""
-
-
-Verdict = Found | Absent | Undecided
 
 Window = tuple[float, float]
 """Two times of the API's clock, between which a create happened if it did."""
@@ -55,7 +43,8 @@ class LostCreate:
     ) -> None:
         self.entry: Entry = entry
         self.input: ComparedInput = ComparedInput(msgspec.json.decode(entry.sent or b"null"))
-        self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.verdict: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        """The ID of the prediction that it made, or None if it made none."""
         self.is_certain: bool = False
         """Whether it is known what it made."""
         self._window_end = entry.window_end
@@ -68,19 +57,19 @@ class LostCreate:
         """Whether it is not decided."""
         return not self.verdict.done()
 
-    def decide(self, verdict: Verdict | Exception) -> None:
-        """Set the verdict, or an error in its place, if it is not decided."""
-        if not self.is_open:
-            return
-        if isinstance(verdict, Exception):
-            self.verdict.set_exception(verdict)
-            self.verdict.exception()  # its item may never start, and leave it unread
-            return
-        self.verdict.set_result(verdict)
-        if isinstance(verdict, Undecided):
-            self._window_end = verdict.window_end or self._window_end
-        else:
+    def decide(self, prediction_id: str | None) -> None:
+        """Set the verdict, if it is not decided."""
+        if self.is_open:
+            self.verdict.set_result(prediction_id)
             self.is_certain = True
+
+    def fail(self, error: Exception) -> None:
+        """Set an error in place of the verdict, if it is not decided."""
+        if self.is_open:
+            self.verdict.set_exception(error)
+            self.verdict.exception()  # its item may never start, and leave it unread
+            if isinstance(error, UndecidedError):
+                self._window_end = error.window_end or self._window_end
 
     # When it happened, if it did.
 

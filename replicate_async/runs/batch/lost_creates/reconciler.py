@@ -31,13 +31,7 @@ from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.keys import digest
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput, WholeFields
-from replicate_async.runs.batch.lost_creates.lost_create import (
-    Absent,
-    Found,
-    LostCreate,
-    Undecided,
-    Verdict,
-)
+from replicate_async.runs.batch.lost_creates.lost_create import LostCreate, UndecidedError
 from replicate_async.runs.batch.lost_creates.matching import (
     Candidate,
     certain_matches,
@@ -99,15 +93,17 @@ class Reconciler:
         lost = self._lost[entry.key] = LostCreate(entry, lost_at, self._api.clock, self._timeouts)
         return lost
 
-    async def resolve(self, entry: Entry, lost_at: Moment) -> Verdict:
-        """Return what became of the create of *entry*. A prediction that is found is recorded."""
+    async def resolve(self, entry: Entry, lost_at: Moment) -> str | None:
+        """Return the ID of the prediction that the create of *entry* made, None if it made none.
+
+        A prediction that is found is recorded. Raises `UndecidedError`.
+        """
         lost = self._lost.get(entry.key) or self.look_for(entry, lost_at)
         if lost.is_open and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read_until_decided())
-        verdict = await lost.verdict
-        if lost.is_certain:
-            del self._lost[entry.key]
-        return verdict
+        prediction_id = await lost.verdict
+        del self._lost[entry.key]
+        return prediction_id
 
     async def aclose(self) -> None:
         """Stop reading the list; it decides nothing more."""
@@ -136,7 +132,7 @@ class Reconciler:
                     pause, failures = between, 0
         except Exception as error:  # noqa: BLE001 - it is raised by each item
             for lost in self._open():
-                lost.decide(error)
+                lost.fail(error)
 
     def _open(self) -> list[LostCreate]:
         return [each for each in self._lost.values() if each.is_open]
@@ -150,7 +146,7 @@ class Reconciler:
         waits = not (self._hurried or is_over) and is_transient(error)
         for lost in self._open():
             if not (waits and lost.entry.state is State.INTENT):
-                lost.decide(Undecided(f"the list of predictions cannot be read ({error})"))
+                lost.fail(UndecidedError(f"the list of predictions cannot be read ({error})"))
 
     async def _read(self, creates: list[LostCreate]) -> _Reading:
         """Read the list from before the first of the lost creates until now."""
@@ -218,7 +214,7 @@ class Reconciler:
             if lost.is_open:
                 candidates.remove(match)
                 await self._journal.record(lost.entry.created(match.id))
-                lost.decide(Found(match.id))
+                lost.decide(match.id)
         for lost in creates:
             await asyncio.sleep(0)  # a long list and many lost creates take a while
             flaw = lost.flaw(reading.written_at)
@@ -227,9 +223,11 @@ class Reconciler:
             suspects = [each for each in candidates if each.may_be_of(lost)]
             if suspects:
                 written_at = reading.written_at if flaw is None else None
-                lost.decide(Undecided(describe(suspects, lost), written_at))
+                lost.fail(UndecidedError(describe(suspects, lost), written_at))
+            elif flaw is not None:
+                lost.fail(UndecidedError(flaw))
             else:
-                lost.decide(Absent() if flaw is None else Undecided(flaw))
+                lost.decide(None)
 
 
 def _date(seconds: float) -> datetime:

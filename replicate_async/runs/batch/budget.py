@@ -9,7 +9,6 @@ from typing import Final
 
 from replicate_async.core.usage import ModelUsage, Price, cost_of, usage_of
 from replicate_async.errors import InvalidArgumentError
-from replicate_async.runs.batch.errors import NotStartedError
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import Journal, State
 from replicate_async.runs.batch.options import BatchOptions
@@ -81,9 +80,7 @@ class Budget:
         self._spend(cost)
 
     async def reserve(self, item: Item) -> None:
-        """Wait until *item* may create; raises `NotStartedError` when it may not."""
-        if self._most is None and self._left == math.inf:
-            return
+        """Wait until *item* may create; raises `CancelledError` when it may not."""
         self._running.discard(item.key)  # a create that was lost has not happened
         self._stats.running -= 1
         self._changed.set()
@@ -116,7 +113,7 @@ class Budget:
             self.skipped = limit
         else:
             self._stop(limit, None)
-        raise NotStartedError
+        raise asyncio.CancelledError
 
     def _reached(self) -> str | None:
         """Return the limit that another prediction would exceed."""

@@ -28,7 +28,6 @@ from replicate_async.runs.batch.context import BatchContext
 from replicate_async.runs.batch.errors import (
     MAX_LOST,
     ItemError,
-    NotStartedError,
     broke_off,
     is_fatal,
     is_transient,
@@ -75,9 +74,9 @@ class CreateAttempt(RequestHooks):
         return self.is_sent or self.is_refused or self._item.entry.is_open
 
     def check(self) -> None:
-        """Raise `NotStartedError` once the batch is stopped."""
+        """Raise `CancelledError` once the batch is stopped, as a stop meanwhile does."""
         if self._batch.stats.stopped is not None:
-            raise NotStartedError
+            raise asyncio.CancelledError
 
     def sending(self, input: Mapping[str, Any], secrets: Collection[str]) -> None:
         """Keep the input as it is sent, without its secrets, unless the API token is in it."""
@@ -158,20 +157,17 @@ class Creator:
             creating,
             on_cancel=lambda: attempt.is_sent or creating.cancelling() or creating.cancel(),
         )
-        if creating.cancelled():
-            if not item.entry.is_open:  # by a stop
-                return False
-            # By other code: a stop leaves one that was sent.
-            lost = AmbiguousCreateError("the create was cancelled while it was under way")
-            if await self._is_found(item, lost, 1):
-                return True
-            self._batch.budget.give_back()
-            return await self.create(item, repeats)
-        try:
+        if not creating.cancelled():
             creating.result()
-        except NotStartedError:
+            return True
+        if not item.entry.is_open:  # by a stop
             return False
-        return True
+        # By other code: a stop leaves one that was sent.
+        lost = AmbiguousCreateError("the create was cancelled while it was under way")
+        if await self._is_found(item, lost, 1):
+            return True
+        self._batch.budget.give_back()
+        return await self.create(item, repeats)
 
     async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> None:
         attempt.check()

@@ -57,10 +57,6 @@ _OF_ONE_FILE: Final = {
 """Error numbers that are about one file, in a folder that takes others."""
 
 
-class NotStartedError(Exception):
-    """Ends a create before it is sent: the batch is stopped."""
-
-
 class ItemError(Exception):
     """Ends an item with an error; the other items go on."""
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from replicate_async.core.tasks import wait_uncancelled
 from replicate_async.errors import (
-    InvalidArgumentError,
     JournalError,
     JournalLostError,
     JournalMismatchError,
@@ -137,12 +136,9 @@ class BatchScheduler:
 
     async def _open_journal(self) -> Journal:
         path, dry_run = self.options.journal, self.options.dry_run
-        try:
-            return await Journal.open(path, self._header, create=not dry_run)
-        except InvalidArgumentError:
-            if path and dry_run:  # there is none yet: all would be created
-                return await Journal.open(None, self._header)
-            raise
+        if dry_run and path and not await asyncio.to_thread(os.path.exists, path):
+            path = None  # all would be created
+        return await Journal.open(path, self._header, create=not dry_run)
 
     async def _run_items(self, journal: Journal) -> None:
         """Run all items in tasks of one group; the dispatcher, which starts them, is one too."""

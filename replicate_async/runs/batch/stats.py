@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -41,7 +40,8 @@ class BatchStats:
     """Why no new items start; the first reason counts."""
     leaves_running: bool = False
     """Whether predictions run on when their items are cancelled."""
-    _recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+    _recent: dict[int, int] = field(default_factory=dict[int, int])
+    """How many items ended in each second, of the last in which any did."""
 
     def count(self, result: BatchResult[Any], *, replayed: bool) -> None:
         """Count the *result* of an item; *replayed* is one that the journal had."""
@@ -55,14 +55,10 @@ class BatchStats:
         if replayed:
             self.replayed += 1
             return
-        now = self.clock()
-        if self._recent and now - self._recent[-1][0] < 1:
-            last, number = self._recent[-1]
-            self._recent[-1] = (last, number + 1)
-        else:
-            self._recent.append((now, 1))
-        while now - self._recent[0][0] > _WINDOW:
-            self._recent.popleft()
+        second = int(self.clock())
+        self._recent[second] = self._recent.get(second, 0) + 1
+        if len(self._recent) > _WINDOW:
+            del self._recent[next(iter(self._recent))]
 
     @property
     def predict_seconds(self) -> float:
@@ -87,7 +83,7 @@ class BatchStats:
         if not self._recent or self.began is None:
             return 0.0
         now = self.clock()
-        recent = sum(number for at, number in self._recent if now - at <= _WINDOW)
+        recent = sum(number for at, number in self._recent.items() if now - at <= _WINDOW)
         return recent / min(_WINDOW, max(now - self.began, 1e-3))
 
     @property

@@ -11,10 +11,8 @@ from typing import Any
 import msgspec
 
 from replicate_async.errors import (
-    ClientStateError,
     FileError,
     InvalidArgumentError,
-    JournalError,
     ReplicateError,
     WaitTimeout,
 )
@@ -25,7 +23,6 @@ from replicate_async.runs.batch.errors import (
     ItemError,
     ends_every_wait,
     finish_failed,
-    is_disk_full,
     is_of_one_file,
     undecodable,
     unexpected,
@@ -148,13 +145,11 @@ class ItemRunner:
         if self._options.save_files is not None and error_of(ended) is None:
             files = await self._save(item, ended, Path(self._options.save_files))
         is_text = self._api.is_text(ended)
+        kept = self._journal.persistent
+        result = store(ended, files, is_text=is_text) if kept else b""
         try:
-            kept = self._journal.persistent
-            result = store(ended, files, is_text=is_text) if kept else b""
             await item.record(item.entry.done(result))
-        except (JournalError, ClientStateError, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001 - raised by a value of this one result
+        except InvalidArgumentError as error:  # larger than SQLite takes
             raise ItemError(unexpected(item, error)) from None
         return self._result(item, ended, is_text=is_text, files=files)
 
@@ -162,13 +157,10 @@ class ItemRunner:
         """Save the output's files. After an error the item is not done: a resume tries again."""
         try:
             return tuple(await self._api.save(ended, folder, item.key))
-        except Exception as error:
-            if is_disk_full(error) or isinstance(error, MemoryError):
-                raise
+        except ReplicateError as error:
             if isinstance(error, FileError) and not is_of_one_file(error, folder):
                 raise  # the disk fails for all items
-            known = error if isinstance(error, ReplicateError) else unexpected(item, error)
-            raise ItemError(known) from None
+            raise ItemError(error) from None
 
     def _replay(self, item: Item, stored: bytes) -> BatchResult[Any]:
         kept, value = replay(stored), item.entry.value

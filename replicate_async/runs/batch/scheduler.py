@@ -220,7 +220,7 @@ class BatchScheduler:
                 if isinstance(error, ReplicateError | MemoryError) or is_disk_full(error):
                     self._fail(error)
                 else:
-                    result = item.result(error=unexpected(item, error))
+                    result = item.result(item.prediction, error=unexpected(item, error))
             finally:
                 self.stats.running -= 1
                 self._budget.release(item)

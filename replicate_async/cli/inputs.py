@@ -253,7 +253,8 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 def _existing(name: str) -> Path:
     path = os.path.expanduser(name)  # noqa: PTH111 - as below
     if not os.path.isfile(path):  # noqa: PTH113 - a Path raises for a name that is too long
-        raise ValueError(f"names a file that is not there: {shown(name)}")
+        kind = "a folder" if os.path.isdir(path) else "a file that is not there"  # noqa: PTH112
+        raise ValueError(f"names {kind}: {shown(name)}")
     return Path(path)
 
 

@@ -147,7 +147,7 @@ def _readable(error: CycloptsError, arguments: Sequence[str]) -> str:
         said = f'There is one argument too many: "{unknown}"'
     elif isinstance(error, UnknownOptionError):
         said = said.partition("=")[0]
-        short = re.match(r"Unknown option: -[^-]", said)  # "-tTOKEN" is one argument
+        short = re.match(r"Unknown option: -[^-.]", said)  # "-tTOKEN" is one argument
         said = short[0] if short else said
     elif isinstance(error, UnknownCommandError):
         said = said.replace(f'"{unknown}"', f'"{_name_in(unknown)}"')

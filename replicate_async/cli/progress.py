@@ -122,7 +122,8 @@ class MeteredFile(io.FileIO):
     def read(self, size: int | None = -1) -> bytes:
         """Read up to *size* bytes, or all that are left."""
         data = super().read(-1 if size is None else size) or b""
-        self._report(self.tell())
+        if self.seekable():
+            self._report(self.tell())
         return data
 
 

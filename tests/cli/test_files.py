@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import anyio
@@ -56,6 +57,17 @@ async def test_a_file_whose_name_is_not_utf_8_is_uploaded(
 
     assert (uploaded.code, uploaded.err) == (0, "")
     assert listed.out.rstrip().endswith("caf_.txt")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/stdin there")
+async def test_a_pipe_is_uploaded(server: LocalReplicate) -> None:
+    upload = await start(
+        "files", "upload", "/dev/stdin", "--json", env=environment(server), stdin=PIPE
+    )
+    out, err = await upload.communicate(DATA)
+
+    assert err == b""
+    assert json.loads(out)["size"] == len(DATA)
 
 
 async def test_a_file_is_uploaded_listed_shown_used_and_deleted(

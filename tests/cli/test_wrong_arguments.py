@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ async def test_a_wrong_argument_is_a_usage_error(arguments: tuple[str, ...], sai
         ("run", "MODEL is missing; see 'replicate-async run --help'."),
         ("run a/b --retries", "--retries needs a value; see"),
         ("run a/b --wiat=3", "Unknown option: --wiat; see 'replicate-async run --help'."),
+        ("batch a/b -", "Unknown option: -. Did you mean -o? See "),
         ("batch a/b", "--input is missing; see 'replicate-async batch --help'."),
         ("predictions get a b", 'There is one argument too many: "b"; see '),
     ],
@@ -119,6 +121,13 @@ async def test_a_failure_of_the_system_names_the_file(tmp_path: Path) -> None:
 
     assert ran.code == 1
     assert ran.err.startswith(f"error: {tmp_path}/file: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that takes no files")
+async def test_a_module_that_cannot_be_written_is_named() -> None:
+    ran = await run("types", "local/echo", "--local", "--output", "/proc/x.py")
+
+    assert (ran.code, ran.err) == (1, "error: /proc/x.py: No such file or directory.\n")
 
 
 BROKEN = {

@@ -163,10 +163,12 @@ def _write(path: Path, source: str) -> None:
         if there.strip() and _header(there) is None:
             raise UsageError(f"{path} is no generated module; give another --output.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{os.getpid()}.part")  # no longer than the name
     try:
         part.write_text(source, encoding="utf-8", newline="\n")
         part.replace(path)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}.") from None
     finally:
         part.unlink(missing_ok=True)
     note(f"wrote {path}")

@@ -41,21 +41,17 @@ class Source(NamedTuple):
 
 def open_source(given: object) -> Source:
     """Return *given* as a source; raises `InvalidArgumentError` if it is not iterable."""
-    value: object = given  # without the types that the next line would narrow it to
-    if isinstance(given, Mapping | str | bytes | msgspec.Struct):
+    value: object = given  # without the types that the next lines would narrow it to
+    is_one = isinstance(given, Mapping | str | bytes | msgspec.Struct)
+    if is_one or not isinstance(given, AsyncIterable | Iterable):
         raise InvalidArgumentError(
-            f"inputs={shorten(value)} is one input and not many; pass a list of inputs such as "
-            '[{"prompt": "..."}], or an iterator over them.'
+            f"inputs={shorten(value)} is a {type(value).__name__} and not many inputs: pass a list "
+            'such as [{"prompt": "..."}], a generator, or an asynchronous iterator.'
         )
     total = len(given) if isinstance(given, Sized) else None
     if isinstance(given, AsyncIterable):
         return Source(aiter(cast("AsyncIterable[ItemInput]", given)), total)
-    if isinstance(given, Iterable):
-        return Source(_steps(cast("Iterable[ItemInput]", given)), total)
-    raise InvalidArgumentError(
-        f"inputs={shorten(given)} is a {type(given).__name__}; it must be an iterable of inputs "
-        "such as a list, a generator, or an asynchronous iterator."
-    )
+    return Source(_steps(cast("Iterable[ItemInput]", given)), total)
 
 
 async def _steps(given: Iterable[ItemInput]) -> AsyncGenerator[ItemInput]:

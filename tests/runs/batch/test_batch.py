@@ -483,8 +483,8 @@ def wrong(**options: object) -> dict[str, object]:
         (wrong(cancel_after=1), "cancel_after=1 is not between"),
         (wrong(webhook="ftp://a"), "webhook= begins with ftp:"),
         (wrong(model="acme"), "model='acme' is neither"),
-        (wrong(inputs={"value": 1}), "is one input and not many"),
-        (wrong(inputs=3), "inputs=3 is a int; it must be an iterable"),
+        (wrong(inputs={"value": 1}), "is a dict and not many inputs"),
+        (wrong(inputs=3), "inputs=3 is a int and not many inputs"),
     ],
 )
 async def test_invalid_arguments_are_refused(

@@ -143,7 +143,6 @@ async def test_a_folder_that_is_not_there_is_named(path: Path) -> None:
 
 async def test_remains_of_a_crashed_creation_are_removed(path: Path) -> None:
     path.with_name("run.db.new").write_bytes(b"half")
-    path.with_name("run.db.new-wal").write_bytes(b"half")
 
     async with await Journal.open(path, HEADER) as journal:
         await journal.plan(ITEMS)

@@ -140,8 +140,7 @@ def _make_if_missing(path: Path, header: JournalHeader | None, *, create: bool) 
         )
     # The file gets its name when it is complete and on disk.
     unfinished = path.with_name(f"{path.name}.new")
-    for end in ("", "-wal", "-shm", "-journal"):
-        path.with_name(f"{unfinished.name}{end}").unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(unfinished, isolation_level=None)) as db:
         db.execute("PRAGMA fullfsync = ON")

@@ -93,10 +93,9 @@ class Lock:
     def _is_current(self, descriptor: int) -> bool:
         """Whether the file still has its name: its last owner may have removed it."""
         try:
-            there = self._path.stat()
+            return os.path.samestat(self._path.stat(), os.fstat(descriptor))
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, os.fstat(descriptor))
 
     def release(self) -> None:
         """Release the lock, and remove its file unless another process has replaced it."""

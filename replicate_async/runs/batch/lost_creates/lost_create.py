@@ -95,14 +95,14 @@ class LostCreate:
             return began.awake - self._lost_at.awake >= self._timeouts.settle
         return earliest >= math.ceil(proof_at)  # Date has whole seconds
 
-    def flaw(self, written_at: float | None) -> str | None:
+    def flaw(self, written_at: float) -> str | None:
         """Return why a list of *written_at* does not show all that it may have made.
 
-        None if it does.
+        None if it does. *written_at* is 0 when the list does not say.
         """
         if self.entry.window_start is None:
             return "the API's time was not known when it was sent"
-        if written_at is None or self._proof_at is None:
+        if not written_at or self._proof_at is None:
             return "the list of predictions does not say when it was written, or a cache answered"
         if written_at < self._proof_at:
             return "the list of predictions is an old one"

@@ -55,8 +55,8 @@ class _Reading:
     """One reading of the list."""
 
     began: Moment
-    written_at: float | None = math.inf
-    """The API's time at which its oldest page was written; None when a page does not say."""
+    written_at: float = math.inf
+    """The API's time at which its oldest page was written; 0 when a page does not say."""
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     """Predictions that belong to no item, newest first."""
 
@@ -159,10 +159,7 @@ class Reconciler:
         expected = self._claims.expected(since, until)
         # From longer ago than needed: known predictions show whether the list is complete.
         async for page in self._api.pages(_date(since - margin), _date(min(before, _OPEN_END))):
-            if page.written_at is None or reading.written_at is None:
-                reading.written_at = None
-            else:
-                reading.written_at = min(reading.written_at, page.written_at)
+            reading.written_at = min(reading.written_at, page.written_at or 0.0)
             ids = [each.id for each in page.results]
             expected.difference_update(ids)
             claimed = await self._journal.claimed(ids)

@@ -15,7 +15,6 @@ from replicate_async.errors import (
     AmbiguousCreateError,
     AmbiguousDecodeError,
     APIConnectionError,
-    APIStatusError,
     InvalidArgumentError,
     LimiterError,
     NotFoundError,
@@ -41,7 +40,6 @@ from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.lost_creates.lost_create import UndecidedError
 from replicate_async.runs.batch.lost_creates.reconciler import Reconciler
 from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
-from replicate_async.runs.batch.result_codec import store_refusal
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.repeats import pause_before
 from replicate_async.schemas import Prediction
@@ -60,8 +58,6 @@ class CreateAttempt(RequestHooks):
         self._input: bytes | None = None
         """The input as it is sent, by which a lost create is found in the list of predictions."""
         self._recorded: Callable[[], None] | None = None
-        self.is_refused: bool = False
-        """Whether the API has refused it, and the refusal may not be recorded yet."""
 
     @property
     def is_sent(self) -> bool:
@@ -71,7 +67,7 @@ class CreateAttempt(RequestHooks):
     @property
     def is_open(self) -> bool:
         """Whether its outcome is not recorded, so that a stop waits for it."""
-        return self.is_sent or self.is_refused or self._item.entry.is_open
+        return self.is_sent or self._item.entry.is_open
 
     def check(self) -> None:
         """Raise `CancelledError` once the batch is stopped, as a stop meanwhile does."""
@@ -262,10 +258,8 @@ class Creator:
             self._breaker.failed()
             raise
         except ReplicateError as error:
-            attempt.is_refused = True
             await attempt.withdraw()
-            await self._handle_refusal(item, error, version)
-            attempt.is_refused = False
+            await self._handle_refusal(error, version)
             return False
         finally:
             attempt.over()
@@ -278,7 +272,7 @@ class Creator:
         self._batch.claims.remember(created, self._api.clock.latest())
         await item.record(created)
 
-    async def _handle_refusal(self, item: Item, error: ReplicateError, asked: str | None) -> None:
+    async def _handle_refusal(self, error: ReplicateError, asked: str | None) -> None:
         """Return if a create that made nothing may be sent again, else raise.
 
         It was one of the version *asked*, None without one.
@@ -295,8 +289,6 @@ class Creator:
         elif not is_fatal(error):
             self._breaker.succeeded()
             self._batch.budget.give_back()
-            if isinstance(error, APIStatusError) and item.entry.state is State.PLANNED:
-                await item.record(item.entry.done(store_refusal(error)))
             raise ItemError(error)
         self._batch.stop("error")  # before other creates go on
         raise error

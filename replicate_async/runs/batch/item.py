@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from replicate_async.errors import (
+    APIStatusError,
     FileError,
     InvalidArgumentError,
     ReplicateError,
@@ -30,7 +31,7 @@ from replicate_async.runs.batch.errors import (
 from replicate_async.runs.batch.functions import call
 from replicate_async.runs.batch.inputs import Item
 from replicate_async.runs.batch.journal import State
-from replicate_async.runs.batch.result_codec import replay, store
+from replicate_async.runs.batch.result_codec import replay, store, store_refusal
 from replicate_async.runs.batch.results import BatchResult
 from replicate_async.runs.repeats import is_repeatable
 from replicate_async.runs.run import cancel_quietly, error_of, give_up
@@ -65,6 +66,9 @@ class ItemRunner:
             result = await self._predict(item)
             return None if result is None else await self._finish(item, result, slot)
         except ItemError as failed:
+            if isinstance(failed.error, APIStatusError) and item.entry.state is State.PLANNED:
+                # Its create was refused. A stop does not cancel this task, as it does the create.
+                await item.record(item.entry.done(store_refusal(failed.error)))
             return item.result(item.prediction, error=failed.error)
         except asyncio.CancelledError:
             await self._leave(item)

@@ -15,6 +15,7 @@ from replicate_async.errors import (
     AmbiguousCreateError,
     AmbiguousDecodeError,
     APIConnectionError,
+    APIStatusError,
     InvalidArgumentError,
     LimiterError,
     NotFoundError,
@@ -287,7 +288,8 @@ class Creator:
             if await self._find_version(asked):
                 return
         elif not is_fatal(error):
-            self._breaker.succeeded()
+            if isinstance(error, APIStatusError):
+                self._breaker.succeeded()
             self._batch.budget.give_back()
             raise ItemError(error)
         self._batch.stop("error")  # before other creates go on

@@ -212,6 +212,13 @@ async def test_an_unreachable_api_ends_the_batch() -> None:
     assert "The batch stopped after 0 items" in caught.value.__notes__[0]
 
 
+async def test_an_input_that_cannot_be_read_does_not_show_that_the_api_works() -> None:
+    async with client_of(f"http://127.0.0.1:{free_port()}/v1") as client:
+        given = [{"image": Path("there/is/none.png")}, {"n": 1}]
+        with pytest.raises(Exception, match="No connection"):
+            [result async for result in client.batch(MODEL, given)]
+
+
 async def test_failures_of_the_service_are_repeated_when_asked() -> None:
     seen: set[int] = set()
 

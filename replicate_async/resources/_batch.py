@@ -9,11 +9,9 @@ from collections.abc import (
     AsyncGenerator,
     Callable,
     Mapping,
-    Sequence,
 )
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 import msgspec
@@ -43,7 +41,6 @@ from replicate_async.resources.endpoints import MODELS_GET, MODELS_VERSIONS_GET
 from replicate_async.runs.batch.api import BatchApi, ListedPage
 from replicate_async.runs.batch.batch import Batch
 from replicate_async.runs.batch.inputs import open_source
-from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import JournalHeader
 from replicate_async.runs.batch.journal.resolve import resolve
 from replicate_async.runs.batch.keys import Key, Match
@@ -106,16 +103,10 @@ def make_batch(
         exact = version if latest is None else version._replace(version=latest)
         return calls.recorded(await calls.create(exact, request, look_up=False))
 
-    async def latest_version() -> str | None:
-        return None if version.model is None else await calls.latest_version(version.model)
-
     async def wait(prediction_id: str, last: Prediction | None) -> Prediction:
         return await calls.waits.wait(prediction_id, wait_options, last=last)
 
-    async def save(prediction: Prediction, folder: Path, key: str) -> Sequence[Path]:
-        return await save_item(calls.output(prediction), folder, key)
-
-    def output(prediction: Prediction) -> Any:
+    def typed_output(prediction: Prediction) -> Any:
         if options.type is None:
             return calls.output(prediction)
         return as_type(calls, prediction, options.type, contract)
@@ -126,17 +117,17 @@ def make_batch(
 
     api = BatchApi(
         create=create,
-        latest_version=latest_version,
+        latest_version=calls.latest_version,
         learn_time=calls.probe_clock,
         wait=wait,
         get=calls.get,
         holds_token=context.sender.token.is_in,
         cancel=calls.cancel,
-        pages=lambda after, before: _pages(calls, after, before),
+        pages=partial(_pages, calls),
         clock=context.sender.clock,
-        output=output,
+        output=calls.output,
+        typed_output=typed_output,
         is_text=is_text,
-        save=save,
         input_schema=schema,
         check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from replicate_async.core.api_clock import ApiClock
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.usage import Price
+from replicate_async.refs import ModelRef
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.schemas import Prediction
 from replicate_async.tracing import RunSpan
@@ -29,7 +29,7 @@ class BatchApi:
 
     create: Callable[[ItemInput, str | None, RequestHooks], Awaitable[Prediction]]
     """Create a prediction of an input, with the version if one is given."""
-    latest_version: Callable[[], Awaitable[str | None]]
+    latest_version: Callable[[ModelRef], Awaitable[str | None]]
     """Look up the version of a model that cannot be run without one; None if it has none."""
     learn_time: Callable[[], Awaitable[object]]
     """Send any request, so that the clock is known."""
@@ -42,9 +42,9 @@ class BatchApi:
     clock: ApiClock
     """The API's clock, as far as responses show it."""
     output: Callable[[Prediction], Any]
+    """Return the output, with its files as `FileOutput`."""
+    typed_output: Callable[[Prediction], Any]
     """Decode the output; raises `msgspec.ValidationError` if it is not of the *type*."""
-    save: Callable[[Prediction, Path, str], Awaitable[Sequence[Path]]]
-    """Save the output's files in a folder, under names that begin with a key."""
     input_schema: Callable[[], Awaitable[Mapping[str, Any] | None]]
     """Fetch the OpenAPI document of the model, None if there is none."""
     requests: Callable[[], int]

@@ -297,10 +297,11 @@ class Creator:
 
     async def _find_version(self, asked: str | None) -> bool:
         """Look up the version of a model that cannot be run without one, once for all items."""
-        if asked is not None or self._options.ref.version is not None:
+        ref = self._options.ref
+        if asked is not None or ref.version is not None or ref.model is None:
             return False
         if self._journal.header.latest_version is None:
-            found = await self._api.latest_version()
+            found = await self._api.latest_version(ref.model)
             if found is None:
                 return False
             await self._journal.set_latest_version(found)
@@ -332,8 +333,7 @@ class Creator:
         if item.entry.is_open:
             if not self._journal.persistent:
                 raise ItemError(error)
-            await self._reconcile(item, moment(), error)
-            if item.entry.state is State.CREATED:
+            if await self._reconcile(item, moment(), error):
                 return True
             what = "creates"
         if lost == MAX_LOST:
@@ -342,8 +342,8 @@ class Creator:
 
     async def _reconcile(
         self, item: Item, lost_at: Moment, cause: AmbiguousCreateError | None
-    ) -> None:
-        """Bring the entry to CREATED or PLANNED, or end the item as uncertain."""
+    ) -> bool:
+        """Whether the create made a prediction; if that is not known, the item is uncertain."""
         entry = item.entry
         self._batch.stats.reconciling += 1
         try:
@@ -357,5 +357,6 @@ class Creator:
             self._batch.stats.reconciling -= 1
         if prediction_id is None:
             await item.record(entry.reset())
-        else:
-            item.entry = entry.created(prediction_id)  # recorded by the reconciler
+            return False
+        item.entry = entry.created(prediction_id)  # recorded by the reconciler
+        return True

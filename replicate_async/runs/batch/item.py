@@ -30,6 +30,7 @@ from replicate_async.runs.batch.errors import (
 )
 from replicate_async.runs.batch.functions import call
 from replicate_async.runs.batch.inputs import Item
+from replicate_async.runs.batch.item_files import save_item
 from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.result_codec import replay, store, store_refusal
 from replicate_async.runs.batch.results import BatchResult
@@ -160,7 +161,7 @@ class ItemRunner:
     async def _save(self, item: Item, ended: Prediction, folder: Path) -> tuple[Path, ...]:
         """Save the output's files. After an error the item is not done: a resume tries again."""
         try:
-            return tuple(await self._api.save(ended, folder, item.key))
+            return tuple(await save_item(self._api.output(ended), folder, item.key))
         except ReplicateError as error:
             if isinstance(error, FileError) and not is_of_one_file(error, folder):
                 raise  # the disk fails for all items
@@ -184,7 +185,7 @@ class ItemRunner:
         error: ReplicateError | None = error_of(ended)
         if error is None:
             try:
-                output = self._api.output(ended)
+                output = self._api.typed_output(ended)
             except MemoryError:
                 raise
             except Exception as raised:  # noqa: BLE001 - also by the type that the user gave

@@ -81,7 +81,7 @@ async def measure(count: int, journal: str | None) -> dict[str, object]:
         pages=no_list,
         clock=ApiClock(),
         output=lambda prediction: prediction.output,
-        save=unused,
+        typed_output=lambda prediction: prediction.output,
         input_schema=unused,
         requests=lambda: api.created,
     )

@@ -116,7 +116,7 @@ async def outcomes(how: Callable[[Input], Any], random: Random, *, alike: bool) 
         if alike and how(own) == own:
             whole.add(ComparedInput(own))
 
-    found = await certain_matches(creates, candidates, whole)
+    found = certain_matches(creates, candidates, whole)
 
     left = {int(each.id) for each in candidates if each not in found.values()}
     for lost, each in zip(creates, given, strict=True):

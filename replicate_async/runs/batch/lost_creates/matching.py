@@ -6,7 +6,6 @@ of the same input are matched by count.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -42,7 +41,7 @@ class Candidate:
         return self.created_at is None or window[0] <= self.created_at <= window[1]
 
 
-async def certain_matches(
+def certain_matches(
     creates: Iterable[LostCreate], candidates: Sequence[Candidate], whole: WholeFields
 ) -> dict[LostCreate, Candidate]:
     """Return the predictions that certainly belong to creates.
@@ -56,7 +55,6 @@ async def certain_matches(
     rivals: list[LostCreate] = []
     free = list(reversed(candidates))  # the oldest first
     for lost in creates:
-        await asyncio.sleep(0)  # a long list and many lost creates take a while
         match = next((each for each in free if each.is_of(lost)), None)
         if match is None:
             rivals.append(lost)
@@ -64,12 +62,10 @@ async def certain_matches(
             found[lost] = match
             free.remove(match)
     for lost in list(found):
-        await asyncio.sleep(0)
         if any(each.is_of(lost) for each in free):
             rivals.append(lost)
             del found[lost]
     while rivals:
-        await asyncio.sleep(0)
         rival = rivals.pop()
         for lost, match in list(found.items()):
             is_another = lost.input.canonical != rival.input.canonical

@@ -206,14 +206,15 @@ class Reconciler:
         claimed = await self._journal.claimed([each.id for each in reading.candidates])
         candidates = [each for each in reading.candidates if each.id not in claimed]
         uncertain = [each for each in self._lost.values() if not each.is_certain]
-        found = await certain_matches(uncertain, candidates, self._whole)
+        # In a thread, as a long list and many lost creates take a while.
+        found = await asyncio.to_thread(certain_matches, uncertain, candidates, self._whole)
         for lost, match in found.items():
             if lost.is_open:
                 candidates.remove(match)
                 await self._journal.record(lost.entry.created(match.id))
                 lost.decide(match.id)
         for lost in creates:
-            await asyncio.sleep(0)  # a long list and many lost creates take a while
+            await asyncio.sleep(0)  # as above
             flaw = lost.flaw(reading.written_at)
             if flaw is not None and not lost.is_settled(reading.began):
                 continue  # a later list may show more

@@ -24,9 +24,8 @@ async def save_item(output: object, folder: Path, key: str) -> list[Path]:
         return names[number]
 
     paths = await save_all(output, folder, name=name)
-    wanted = [names[number] for number in range(1, len(paths) + 1)]
     return await asyncio.to_thread(
-        lambda: [_own(path, name) for path, name in zip(paths, wanted, strict=True)]
+        lambda: [_own(path, names[number]) for number, path in enumerate(paths, 1)]
     )
 
 

@@ -29,6 +29,7 @@ from replicate_async.runs.batch.errors import (
     MAX_LOST,
     ItemError,
     broke_off,
+    cancelled,
     is_fatal,
     is_transient,
     prepare_failed,
@@ -157,7 +158,10 @@ class Creator:
         if not creating.cancelled():
             creating.result()
             return True
-        if not item.entry.is_open:  # by a stop
+        if not item.entry.is_open:
+            if self._batch.stats.stopped is None and self._batch.budget.skipped is None:
+                self._batch.budget.give_back()
+                raise ItemError(cancelled(item))
             return False
         # By other code: a stop leaves one that was sent.
         lost = AmbiguousCreateError("the create was cancelled while it was under way")

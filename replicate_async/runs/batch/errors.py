@@ -113,6 +113,14 @@ def broke_off(item: Item, what: str, last: AmbiguousCreateError) -> ReplicateErr
     )
 
 
+def cancelled(item: Item) -> ReplicateError:
+    """Return the error of an item whose create was cancelled before it was sent, by other code."""
+    return ReplicateError(
+        f"{item.key!r} was not created: other code, such as a limiter or a session of yours, "
+        "cancelled its create before it was sent. See what cancels it, and run the batch again."
+    )
+
+
 def is_of_one_file(error: FileError, folder: Path) -> bool:
     """Whether a file could not be saved in *folder* because of its own name, size or place.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,19 @@ async def test_a_limiter_that_never_gives_a_permit_ends_the_batch() -> None:
         await results(api, limiter, 12)
     assert api.made == []
     assert limiter.asked["create"] == 1
+
+
+async def test_an_item_whose_create_the_limiter_cancels_has_an_error() -> None:
+    class Cancelling(OutLimiter):
+        async def acquire(self, kind: BucketName) -> None:
+            try:
+                await super().acquire(kind)
+            except LimiterError:
+                raise asyncio.CancelledError from None
+
+    api = BatchAPI()
+    found = await results(api, Cancelling(create=range(3, 5)), 6, max_predictions=5)
+
+    errors = [str(result.error) for result in found if not result.ok]
+    assert (len(found), len(errors), len(api.made)) == (6, 2, 4)
+    assert all("cancelled its create before it was sent" in error for error in errors)

@@ -29,11 +29,11 @@ from replicate_async.runs.batch.errors import (
     MAX_LOST,
     ItemError,
     broke_off,
-    cancelled,
     is_fatal,
     is_transient,
     prepare_failed,
     uncertain,
+    was_cancelled,
 )
 from replicate_async.runs.batch.functions import call, wait_for
 from replicate_async.runs.batch.inputs import Item
@@ -141,10 +141,11 @@ class Creator:
             if not attempt.is_open:
                 task.cancel()
 
-    async def create(self, item: Item, repeats: int) -> bool:
+    async def create(self, item: Item, repeats: int, cancelled: int = 0) -> bool:
         """Create the prediction of *item*, or find it in the list; False if the batch is stopped.
 
-        *repeats* is the number of its predictions that have failed.
+        *repeats* is the number of its predictions that have failed, *cancelled* that of its creates
+        that other code has cancelled.
         """
         attempt = CreateAttempt(self._batch, item)
         creating = asyncio.create_task(self._create(item, attempt, repeats))
@@ -161,14 +162,14 @@ class Creator:
         if not item.entry.is_open:
             if self._batch.stats.stopped is None and self._batch.budget.skipped is None:
                 self._batch.budget.give_back()
-                raise ItemError(cancelled(item))
+                raise ItemError(was_cancelled(item))
             return False
         # By other code: a stop leaves one that was sent.
         lost = AmbiguousCreateError("the create was cancelled while it was under way")
-        if await self._is_found(item, lost, 1):
+        if await self._is_found(item, lost, cancelled + 1):
             return True
         self._batch.budget.give_back()
-        return await self.create(item, repeats)
+        return await self.create(item, repeats, cancelled + 1)
 
     async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> None:
         attempt.check()

@@ -113,7 +113,7 @@ def broke_off(item: Item, what: str, last: AmbiguousCreateError) -> ReplicateErr
     )
 
 
-def cancelled(item: Item) -> ReplicateError:
+def was_cancelled(item: Item) -> ReplicateError:
     """Return the error of an item whose create was cancelled before it was sent, by other code."""
     return ReplicateError(
         f"{item.key!r} was not created: other code, such as a limiter or a session of yours, "

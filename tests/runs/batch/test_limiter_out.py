@@ -5,11 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.connector import Connection
 
-from replicate_async import BatchResult, BatchTimeouts, LimiterError
+from replicate_async import BatchResult, BatchTimeouts, LimiterError, Replicate
 from replicate_async.core.limits import BucketName
-from tests.runs.batch.api import MODEL, QUICK, BatchAPI, client_of
+from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
+from tests.support.sentinel import TOKEN
 from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
@@ -80,3 +83,28 @@ async def test_an_item_whose_create_the_limiter_cancels_has_an_error() -> None:
     errors = [str(result.error) for result in found if not result.ok]
     assert (len(found), len(errors), len(api.made)) == (6, 2, 4)
     assert all("cancelled its create before it was sent" in error for error in errors)
+
+
+@pytest.mark.virtual_clock
+async def test_creates_that_a_session_cancels_end_as_an_error(tmp_path: Path) -> None:
+    class Cancelling(aiohttp.TCPConnector):
+        async def connect(
+            self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+        ) -> Connection:
+            if req.method == "POST":
+                raise asyncio.CancelledError
+            return await super().connect(req, traces, timeout)
+
+    api = BatchAPI()
+    async with (
+        api.server() as server,
+        aiohttp.ClientSession(connector=Cancelling()) as session,
+        Replicate(TOKEN, base_url=server.url, session=session) as client,
+    ):
+        batch = client.batch(
+            MODEL, [{"n": 1}], journal=tmp_path / "b.db", poll=QUICK, batch_timeouts=SOON
+        )
+        found = [result async for result in batch]
+
+    assert len(found) == 1
+    assert "5 creates broke off" in str(found[0].error)

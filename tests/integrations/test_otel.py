@@ -142,7 +142,7 @@ class TestRequests:
         assert retries.value == 2
 
     async def test_say_how_long_they_were_held_back(self, telemetry: Telemetry) -> None:
-        limits = Limits(creates=600, burst=1)
+        limits = Limits(creates=200, burst=1)
         async with (
             FaultServer(lambda request: service(server.url, request)) as server,
             Replicate("r8_x", base_url=server.url, limits=limits, hooks=telemetry.hooks) as client,

@@ -173,9 +173,9 @@ async def test_an_hour_after_the_end_a_file_is_removed_from_disk(disk: Path, wir
     (path,) = await files_left(disk, 1)
     assert path.stat().st_size == len(LARGE)
 
-    wire.server.advance(3599)
+    wire.server.advance(3540)
     assert (await asyncio.to_thread(fetch, url, "HEAD"))[0] == 200
-    wire.server.advance(2)
+    wire.server.advance(61)
 
     assert (await asyncio.to_thread(fetch, url))[0] == 404
     assert await files_left(disk) == []

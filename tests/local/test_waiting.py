@@ -101,9 +101,9 @@ class TestDeadlines:
         await gate.entered.wait()
         assert "deadline" in prediction
 
-        wire.server.advance(seconds - 2)
+        wire.server.advance(seconds - 4)
         assert (await wire.get(f"/predictions/{prediction['id']}"))["status"] == "processing"
-        wire.server.advance(3)
+        wire.server.advance(5)
 
         ended = await wire.get(f"/predictions/{prediction['id']}")
         assert (ended["status"], ended["deadline"]) == ("canceled", prediction["deadline"])

@@ -16,6 +16,7 @@ from replicate_async.local import LocalReplicate, Settings
 from tests.local.conftest import Gate
 from tests.local.wire import Wire
 from tests.support.embedded import until
+from tests.support.waiting import HANG
 
 pytestmark = pytest.mark.anyio
 
@@ -77,26 +78,30 @@ async def test_the_webhook_of_an_end_is_signed(wire: Wire, receiver: Receiver) -
     assert (receiver.bodies[0]["status"], receiver.bodies[0]["output"]) == ("failed", None)
 
 
-@pytest.mark.virtual_clock
-async def test_output_and_completed_are_sent_by_default(
-    server: LocalReplicate, wire: Wire, receiver: Receiver, gate: Gate
-) -> None:
-    @server.model("acme/two")
-    async def two() -> AsyncIterator[str]:
-        yield "one"
-        await gate.open.wait()
-        yield "two"
+class TestThrottled:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(webhook_throttle=HANG)
 
-    await wire.run("acme/two", {}, webhook=receiver.url)
-    await receiver.arrived.acquire()
-    gate.open.set()
-    await receiver.arrived.acquire()
+    async def test_output_and_completed_are_sent_by_default(
+        self, server: LocalReplicate, wire: Wire, receiver: Receiver, gate: Gate
+    ) -> None:
+        @server.model("acme/two")
+        async def two() -> AsyncIterator[str]:
+            yield "one"
+            await gate.open.wait()
+            yield "two"
 
-    partial, whole = receiver.bodies
-    assert (partial["status"], partial["output"]) == ("processing", ["one"])
-    assert (partial["completed_at"], partial["metrics"]) == (None, {})
-    # The second output came within half a second of the first, so only the end tells of it.
-    assert (whole["status"], whole["output"]) == ("succeeded", ["one", "two"])
+        await wire.run("acme/two", {}, webhook=receiver.url)
+        await receiver.arrived.acquire()
+        gate.open.set()
+        await receiver.arrived.acquire()
+
+        partial, whole = receiver.bodies
+        assert (partial["status"], partial["output"]) == ("processing", ["one"])
+        assert (partial["completed_at"], partial["metrics"]) == (None, {})
+        # The second output came soon after the first, so only the end tells of it.
+        assert (whole["status"], whole["output"]) == ("succeeded", ["one", "two"])
 
 
 async def test_only_the_events_in_the_filter_are_sent(wire: Wire, receiver: Receiver) -> None:

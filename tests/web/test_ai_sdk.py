@@ -92,6 +92,7 @@ async def test_logs_are_transient_and_only_sent_when_asked_for() -> None:
     assert logs == {"type": "data-logs", "data": "step 1", "transient": True}
 
 
+@pytest.mark.virtual_clock
 async def test_silence_is_filled_with_comments() -> None:
     body = b"".join(await pieces(to_ui_message_stream(Script(0.1, DoneEvent()), ping=0.02)))
 

@@ -81,6 +81,7 @@ async def test_a_lone_surrogate_breaks_nothing() -> None:
     assert output.data == "a?b"
 
 
+@pytest.mark.virtual_clock
 async def test_silence_is_filled_with_comments_and_costs_no_event() -> None:
     stream = Script(OutputEvent("a", "1:0"), 0.1, OutputEvent("b", "1:1"), DoneEvent())
 

@@ -43,14 +43,14 @@ DRIP: Final = 25
 MOST: Final = {
     "get": 51,
     "create": 76,
-    "run": 160,
+    "run": 164,
     "page of 100": 156,
     "stream": 250,
     "burst": 1.4,
-    "drip": 42,
-    "create and wait": 474,
+    "drip": 43,
+    "create and wait": 480,
     "look, 100 waits": 50,
-    "look, 1,000 waits": 32,
+    "look, 1,000 waits": 33,
 }
 LOOKS: Final = 3
 

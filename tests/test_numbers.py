@@ -6,12 +6,12 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
 import pytest
 
 from replicate_async import InvalidArgumentError, Replicate, save_all
-from replicate_async.integrations.redis import RedisLimiter, RedisViewers
 from replicate_async.local import Faults, LocalReplicate
 from replicate_async.web import StreamShutdown, Viewers
 from replicate_async.web.starlette import TextResponse
@@ -69,14 +69,6 @@ NUMBERS: Final[dict[str, tuple[Call, set[str]]]] = {
         taking(TextResponse, CLIENT.stream("acme/echo", {})),
         {"send_timeout"},
     ),
-    "RedisLimiter": (
-        taking(RedisLimiter, "redis://127.0.0.1:9"),
-        {"outage_timeout"},
-    ),
-    "RedisViewers": (
-        taking(RedisViewers, CLIENT, "redis://127.0.0.1:9"),
-        {"grace_period", "lease"},
-    ),
     "LocalReplicate": (LocalReplicate, {"port"}),
     "LocalReplicate.model": (
         taking(LocalReplicate().model, "acme/echo"),
@@ -87,6 +79,17 @@ NUMBERS: Final[dict[str, tuple[Call, set[str]]]] = {
         {"times", "status", "retry_after", "delay", "pause", "cut_after", "cut_after_events"},
     ),
 }
+if find_spec("redis"):
+    from replicate_async.integrations.redis import RedisLimiter, RedisViewers
+
+    NUMBERS["RedisLimiter"] = (
+        taking(RedisLimiter, "redis://127.0.0.1:9"),
+        {"outage_timeout"},
+    )
+    NUMBERS["RedisViewers"] = (
+        taking(RedisViewers, CLIENT, "redis://127.0.0.1:9"),
+        {"grace_period", "lease"},
+    )
 
 
 @pytest.mark.anyio

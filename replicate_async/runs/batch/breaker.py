@@ -34,7 +34,6 @@ class CircuitBreaker:
         self._timeout = timeout
         self._failures = 0
         self._probes = 0
-        self._probing = False
         self._failing_since: float | None = None
         self._closed_until = 0.0
         self._turn = asyncio.Lock()
@@ -67,8 +66,7 @@ class CircuitBreaker:
         if self._failing_since is None:
             self._failing_since = self._clock()
         if self.is_open:
-            # Failures of creates that were under way together do not make the pause longer.
-            self._probes += self._probing
+            # Probes alone make it longer: creates that are under way together fail together.
             pause = backoff(self._probes + 1, base=_FIRST_PAUSE, cap=_LONGEST_PAUSE)
             self._closed_until = self._clock() + min(pause, self._timeout)
 
@@ -80,10 +78,7 @@ class CircuitBreaker:
                 if self._one_at_a_time:
                     if self.is_open:
                         await self._sleep(max(0.0, self._closed_until - self._clock()))
-                    self._probing = self.is_open
-                    try:
-                        yield
-                    finally:
-                        self._probing = False
+                        self._probes += self.is_open  # else another has succeeded meanwhile
+                    yield
                     return
         yield

@@ -46,6 +46,24 @@ async def test_an_open_breaker_lets_one_probe_leave_at_growing_intervals() -> No
     assert not breaker.gave_up
 
 
+async def test_creates_that_fail_beside_a_probe_do_not_make_the_pause_longer() -> None:
+    now, slept = 0.0, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    breaker = CircuitBreaker(lambda: now, sleep, 100.0)
+    for _ in range(5):
+        breaker.failed()
+    for _ in range(3):
+        async with breaker.attempt():
+            for _ in range(4):
+                breaker.failed()
+    assert slept == [1, 2, 4]
+
+
 async def test_a_cancelled_probe_lets_the_next_one_leave() -> None:
     breaker = CircuitBreaker(lambda: 0.0, asyncio.sleep, 100.0)
     for _ in range(5):

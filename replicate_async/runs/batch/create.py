@@ -125,9 +125,9 @@ class Creator:
         self._reconciler = Reconciler(batch)
         self._breaker = CircuitBreaker(monotonic, asyncio.sleep, batch.options.timeouts.outage)
         self.permits: asyncio.Semaphore = asyncio.Semaphore(MAX_CREATING)
-        self._time_asked = False
-        self._input_names: Collection[str] | None = None
-        """The inputs of the model by its schema, once it was looked up."""
+        self._is_looked_up = False
+        self._unsent: str | None = None
+        """The key field of the inputs, if it is no input of the model."""
         self._creating: dict[asyncio.Task[Any], CreateAttempt] = {}
 
     async def aclose(self) -> None:
@@ -200,27 +200,6 @@ class Creator:
         except InvalidArgumentError as error:
             raise ItemError(error) from None
 
-    async def _as_sent(self, given: ItemInput) -> ItemInput:
-        """Return an input as the model gets it: without a key field that is no input of its own.
-
-        Without a schema the field is sent: models ignore inputs that they do not know.
-        """
-        name = self._options.key
-        if not isinstance(name, str):
-            return given
-        if self._input_names is None:
-            self._input_names = await self._model_inputs()
-        unknown = self._input_names and name not in self._input_names
-        return without_field(given, name) if unknown else given
-
-    async def _model_inputs(self) -> Collection[str]:
-        """Return the names of the model's inputs by its schema; none if there is no schema."""
-        try:
-            document = await self._api.input_schema()
-        except NotFoundError:
-            return ()  # the create has a better error
-        return Interface.read("", document).inputs or ()
-
     async def _prepare(self, item: Item) -> ItemInput:
         """Return the input that is sent; ``prepare`` makes it once for all creates of *item*."""
         prepare = self._options.prepare
@@ -237,21 +216,32 @@ class Creator:
             item.prepared = prepared
         return item.prepared
 
-    async def _learn_time(self) -> None:
-        """Learn the API's time before the first intent: a resume needs it to find lost creates."""
-        if self._time_asked or self._api.clock.known or not self._journal.persistent:
+    async def _look_up(self) -> None:
+        """Look up once what creates need: the API's time, and whether the key field is sent.
+
+        A resume finds lost creates by the time. Without a schema the field is sent: models ignore
+        inputs that they do not know.
+        """
+        if self._is_looked_up:
             return
-        self._time_asked = True
-        with suppress(ReplicateError):  # without it, a lost create stays uncertain
-            await self._api.learn_time()
+        key = self._options.key
+        if self._journal.persistent and not self._api.clock.known:
+            with suppress(ReplicateError):  # without it, a lost create stays uncertain
+                await self._api.learn_time()
+        if isinstance(key, str):
+            with suppress(NotFoundError):  # the create has a better error
+                inputs = Interface.read("", await self._api.input_schema()).inputs
+                self._unsent = key if inputs and key not in inputs else None
+        self._is_looked_up = True
 
     async def _send(self, item: Item, given: ItemInput, attempt: CreateAttempt) -> bool:
         """Send one create, with its intent and its outcome in the journal.
 
         Returns False if it made nothing and may be sent again.
         """
-        await self._learn_time()
-        sent, version = await self._as_sent(given), self._journal.header.latest_version
+        await self._look_up()
+        sent = given if self._unsent is None else without_field(given, self._unsent)
+        version = self._journal.header.latest_version
         try:
             prediction = await self._api.create(sent, version, attempt)
             self._breaker.succeeded()

@@ -79,17 +79,22 @@ class Budget:
         self._running.discard(item.key)
         self._spend(cost)
 
-    async def reserve(self, item: Item) -> None:
-        """Wait until *item* may create; raises `CancelledError` when it may not."""
+    async def reserve(self, item: Item) -> bool:
+        """Wait until *item* may create; False if it may not."""
         self._running.discard(item.key)  # a create that was lost has not happened
         self._stats.running -= 1
         self._changed.set()
         try:
             async with self._turn:
                 while (limit := self._reached()) is not None:
-                    await self._wait(item, limit)
+                    if self._stats.running == 0:  # nothing can change
+                        self._refuse(item, limit)
+                        return False
+                    self._changed.clear()
+                    await self._changed.wait()
                 self._left -= 1
                 self._running.add(item.key)
+                return True
         finally:
             self._stats.running += 1
 
@@ -103,17 +108,12 @@ class Budget:
             self._running.discard(item.key)
         self._changed.set()
 
-    async def _wait(self, item: Item, limit: str) -> None:
-        """Wait until anything has changed; stop the batch when nothing can."""
-        if self._stats.running > 0:
-            self._changed.clear()
-            await self._changed.wait()
-            return
-        if item.index < self._last:  # what is paid is handed over
+    def _refuse(self, item: Item, limit: str) -> None:
+        """Stop the batch at *limit*, but skip an item before results that are paid."""
+        if item.index < self._last:
             self.skipped = limit
         else:
             self._stop(limit, None)
-        raise asyncio.CancelledError
 
     def _reached(self) -> str | None:
         """Return the limit that another prediction would exceed."""

@@ -142,7 +142,7 @@ class Creator:
                 task.cancel()
 
     async def create(self, item: Item, repeats: int, cancelled: int = 0) -> bool:
-        """Create the prediction of *item*, or find it in the list; False if the batch is stopped.
+        """Create the prediction of *item*, or find it in the list; False if there is to be none.
 
         *repeats* is the number of its predictions that have failed, *cancelled* that of its creates
         that other code has cancelled.
@@ -157,10 +157,9 @@ class Creator:
             on_cancel=lambda: attempt.is_sent or creating.cancelling() or creating.cancel(),
         )
         if not creating.cancelled():
-            creating.result()
-            return True
+            return creating.result()
         if not item.entry.is_open:
-            if self._batch.stats.stopped is None and self._batch.budget.skipped is None:
+            if self._batch.stats.stopped is None:
                 self._batch.budget.give_back()
                 raise ItemError(was_cancelled(item))
             return False
@@ -171,12 +170,13 @@ class Creator:
         self._batch.budget.give_back()
         return await self.create(item, repeats, cancelled + 1)
 
-    async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> None:
+    async def _create(self, item: Item, attempt: CreateAttempt, repeats: int) -> bool:
         attempt.check()
         if repeats:
             await asyncio.sleep(pause_before(repeats, self._options.timeouts.retry))
         self._check(item)
-        await self._batch.budget.reserve(item)
+        if not await self._batch.budget.reserve(item):
+            return False
         given, lost = await self._prepare(item), 0
         while True:
             attempt.check()
@@ -185,11 +185,11 @@ class Creator:
                 async with self.permits, self._breaker.attempt():
                     if await self._send(item, given, attempt):
                         self._batch.stats.retried += repeats > 0
-                        return
+                        return True
             except AmbiguousCreateError as error:
                 lost += 1
                 if await self._is_found(item, error, lost):
-                    return
+                    return True
 
     def _check(self, item: Item) -> None:
         """Refuse an input that the model does not take, unless ``prepare`` makes another of it."""

@@ -145,6 +145,8 @@ def unwrap(
         WebhookVerificationError: The request is not signed with the secret.
         DecodeError: The body is signed, but is not a run.
     """
+    if type not in {None, Prediction, Training}:
+        raise InvalidArgumentError(f"type={shorten(type)} must be Prediction, Training or None.")
     raw = _raw(body)
     _verify(raw, headers, secret, tolerance, now)
     kind = type or (Training if _is_training(raw) else Prediction)

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from replicate_async import InvalidArgumentError, Replicate, ReplicateError
+from replicate_async import InvalidArgumentError, Prediction, Replicate, ReplicateError
 from tests.support.fault_server import Stranger
 from tests.support.sentinel import TOKEN, assert_clean
 
@@ -377,6 +377,14 @@ CALLS: Final[Sequence[tuple[Call, str]]] = [
     (lambda c: c.search("x", limit=0), "limit=0 must be an int from 1 to"),
     (lambda c: c.search("x", limit=51), "limit=51 must be an int"),
     (lambda c: c.search("x", limit="5"), "limit='5' must be an int"),
+    (
+        lambda c: c.parse_output(Prediction(id="abc", status="succeeded"), version=VERSION),
+        " is a str; pass a Version.",
+    ),
+    (
+        lambda c: c.run("acme/echo", {}, on_update="x" * 100),
+        "x… must be a function that takes the run, or None.",
+    ),
     # Files.
     (
         lambda c: c.files.create("words"),

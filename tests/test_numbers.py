@@ -93,7 +93,9 @@ if find_spec("redis"):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("value", [True, "3", b"", [], math.nan, -1], ids=repr)
+@pytest.mark.parametrize(
+    "value", [True, "3", b"", [], math.nan, -1, pytest.param(10**400, id="huge")]
+)
 @pytest.mark.parametrize("name", NUMBERS)
 async def test_a_wrong_number_is_refused_by_the_name_of_its_argument(
     name: str, value: object
@@ -108,4 +110,5 @@ async def test_a_wrong_number_is_refused_by_the_name_of_its_argument(
     for argument in arguments:
         with pytest.raises(InvalidArgumentError) as caught:
             await given(argument)
-        assert str(caught.value).startswith(f"{argument}={value!r} must be a"), caught.value
+        assert str(caught.value).startswith(f"{argument}={value!r}"[:60]), caught.value
+        assert " must be a" in str(caught.value)

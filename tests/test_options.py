@@ -203,7 +203,9 @@ def test_a_session_is_one_of_aiohttp(trust_env: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [BatchTimeouts, Limits, Poll, Retry, Timeout])
-@pytest.mark.parametrize("value", ["3", b"", [], math.nan, -1, True])
+@pytest.mark.parametrize(
+    "value", ["3", b"", [], math.nan, -1, True, pytest.param(10**400, id="huge")]
+)
 def test_no_number_is_refused_with_its_value(kind: Any, value: Any) -> None:
     for field in set(inspect.signature(kind).parameters) - {"enabled"}:
         with pytest.raises(ValueError, match=re.escape(f"{kind.__name__}({field}={value!r}): use")):

@@ -401,3 +401,11 @@ def test_a_dedupe_without_room_is_refused(max_ids: int, ttl: float) -> None:
 def test_a_time_that_is_no_number_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{next(iter(option))}="):
         verify(b"{}", {}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", **option)
+
+
+@pytest.mark.parametrize("kind", [dict, str, "prediction"])
+def test_a_webhook_is_a_prediction_or_a_training(kind: Any) -> None:
+    body = run_body("prediction")
+
+    with pytest.raises(InvalidArgumentError, match="must be Prediction, Training or None"):
+        unwrap(body, signed(body), SECRET, type=kind, now=NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Final, TypeGuard
 
@@ -9,8 +10,13 @@ _LARGEST: Final = sys.float_info.max
 
 
 def is_number(value: object, least: float = -_LARGEST, most: float = _LARGEST) -> TypeGuard[float]:
-    """Whether *value* is a number from *least* to *most*; neither True nor NaN is one."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    """Whether *value* is a number from *least* to *most*.
+
+    Neither True nor NaN is one, nor an int that is too large for a float.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return least <= value <= most and (value == math.inf or abs(value) <= _LARGEST)
 
 
 def check_seconds(options: object, *fields: str) -> None:

@@ -54,8 +54,8 @@ def _prefer(wait: Wait) -> tuple[str | None, float]:
         return "wait", float(LONGEST_WAIT)
     if type(wait) is not int or not 1 <= wait <= LONGEST_WAIT:
         raise InvalidArgumentError(
-            f"wait={wait!r} is not a whole number of seconds from 1 to {LONGEST_WAIT}; leave it "
-            "out to get the prediction back at once."
+            f"wait={shorten(wait)} is not a whole number of seconds from 1 to {LONGEST_WAIT}; "
+            "leave it out to get the prediction back at once."
         )
     return f"wait={wait}", float(wait)
 
@@ -66,7 +66,7 @@ def _cancel_after(value: Deadline) -> str | None:
     seconds = _duration(value)
     if seconds is None or not _SHORTEST_DEADLINE <= seconds <= _LONGEST_DEADLINE:
         raise InvalidArgumentError(
-            f"cancel_after={value!r} is not between 5 seconds and 24 hours; give seconds, a "
+            f"cancel_after={shorten(value)} is not between 5 seconds and 24 hours; give seconds, a "
             'timedelta, or a string such as "90s", "5m" or "1h30m".'
         )
     return value if isinstance(value, str) else f"{seconds}s"

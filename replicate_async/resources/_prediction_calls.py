@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw
 
+from replicate_async.arguments import check_instance
 from replicate_async.context import ClientContext
 from replicate_async.core.hooks import RequestHooks
 from replicate_async.core.poll import Poll
@@ -184,5 +185,6 @@ class PredictionCalls:
         if version is None:
             shape = self.context.models.shape_of(prediction)
         else:
+            check_instance("version", version, Version)
             shape = output_shape(version.openapi_schema)
         return self.files.output(prediction, shape)

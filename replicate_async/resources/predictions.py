@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from replicate_async.arguments import check_choice, check_count
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.inputs import FileEncoding
@@ -333,7 +334,7 @@ class Predictions(Resource):
         for name, value in (("created_after", created_after), ("created_before", created_before)):
             if value is not None and not _is_aware(value):
                 raise InvalidArgumentError(
-                    f"{name}={value!r} has no time zone; write datetime(..., tzinfo=UTC)."
+                    f"{name}={shorten(value)} has no time zone; write datetime(..., tzinfo=UTC)."
                 )
         check_choice("source", source, ("web",))
         query = ListPredictions(

@@ -7,6 +7,7 @@ from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeAlias, TypeVar
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.poll import Poll
 from replicate_async.errors import ClientStateError, InvalidArgumentError, WaitTimeout
 from replicate_async.runs.run import add_outcome, cancel_quietly, create_or_cancel
@@ -34,7 +35,7 @@ OnExit: TypeAlias = Literal["cancel", "continue"]
 def check_on_exit(on_exit: OnExit) -> OnExit:
     """Return *on_exit*; raises `InvalidArgumentError` if it is neither of the two."""
     if on_exit not in ("cancel", "continue"):  # not a set: the value may be unhashable
-        raise InvalidArgumentError(f'on_exit={on_exit!r} must be "cancel" or "continue".')
+        raise InvalidArgumentError(f'on_exit={shorten(on_exit)} must be "cancel" or "continue".')
     return on_exit
 
 
@@ -67,7 +68,7 @@ class Stream:
     ) -> None:
         if not can_be_sent(last_event_id):
             raise InvalidArgumentError(
-                f"last_event_id={last_event_id!r} is not the id of an event as it came."
+                f"last_event_id={shorten(last_event_id)} is not the id of an event as it came."
             )
         self._deps = deps
         self._start: Callable[[], Awaitable[Prediction]] | None = start

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from replicate_async.core.endpoint import shorten
 from replicate_async.core.numbers import is_number
 from replicate_async.core.poll import Poll
 from replicate_async.errors import InvalidArgumentError
@@ -44,17 +45,18 @@ class WaitOptions(msgspec.Struct, frozen=True):
             value: object = getattr(self, argument)
             if value is not None and not is_number(value, 0, math.inf):
                 raise InvalidArgumentError(
-                    f"{argument}={value!r} must be a number of seconds, 0 or more, or None for no "
-                    "limit."
+                    f"{argument}={shorten(value)} must be a number of seconds, 0 or more, or None "
+                    "for no limit."
                 )
         poll = cast("object", self.poll)
         if not isinstance(poll, Poll | None):
             raise InvalidArgumentError(
-                f"poll={poll!r} must be a Poll(...), or None for the usual pace."
+                f"poll={shorten(poll)} must be a Poll(...), or None for the usual pace."
             )
         if self.on_update is not None and not callable(self.on_update):
             raise InvalidArgumentError(
-                f"on_update={self.on_update!r} must be a function that takes the run, or None."
+                f"on_update={shorten(self.on_update)} must be a function that takes the run, or "
+                "None."
             )
 
     async def report(self, state: object) -> None:

@@ -41,7 +41,7 @@ from replicate_async.runs.batch.journal import State
 from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.lost_creates.lost_create import UndecidedError
 from replicate_async.runs.batch.lost_creates.reconciler import Reconciler
-from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
+from replicate_async.runs.batch.lost_creates.sent_input import canonical
 from replicate_async.runs.batch.results import ItemInput
 from replicate_async.runs.repeats import pause_before
 from replicate_async.schemas import Prediction
@@ -80,7 +80,7 @@ class CreateAttempt(RequestHooks):
         """Keep the input as it is sent, without its secrets, unless the API token is in it."""
         if self._batch.journal.persistent:
             shown = map_leaves(input, lambda leaf: None if leaf in secrets else leaf)
-            found = canonical(normalize(shown if secrets else input))
+            found = canonical(shown if secrets else input)
             self._input = None if self._batch.api.holds_token(found) else found
 
     async def begin(self) -> None:

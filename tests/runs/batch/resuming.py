@@ -14,7 +14,7 @@ from replicate_async.files.values import Record
 from replicate_async.runs.batch.journal import Journal, JournalHeader, State
 from replicate_async.runs.batch.journal.reader import status
 from replicate_async.runs.batch.keys import KeyAssigner
-from replicate_async.runs.batch.lost_creates.sent_input import canonical, normalize
+from replicate_async.runs.batch.lost_creates.sent_input import canonical
 from tests.runs.batch.api import MODEL, QUICK, SOON, BatchAPI, client_of
 from tests.runs.batch.journals import record
 
@@ -37,7 +37,7 @@ async def run(
 
 def sent_as(given: Record) -> bytes:
     """Return what a journal has of an input whose create is open."""
-    return canonical(normalize(encode_input(given).values))
+    return canonical(encode_input(given).values)
 
 
 async def intents(

@@ -14,6 +14,7 @@ from replicate_async.runs.batch.lost_creates.comparison import (
     WholeFields,
     may_be,
 )
+from replicate_async.runs.batch.lost_creates.sent_input import canonical
 
 A_CUT_FILE = "data:image/png;base64,AB="
 UPLOAD = "https://api.replicate.com/v1/files/abc"
@@ -24,8 +25,8 @@ def certainly_another(ours: object, shown: object, whole: object = None) -> bool
     """Whether *shown* is not *ours*, in a list that shows the input *whole* as it was sent."""
     fields = None if whole is None else WholeFields()
     if fields is not None:
-        fields.add(ComparedInput(whole))
-    return not may_be(ComparedInput(ours), ComparedInput(shown), fields)
+        fields.add(ComparedInput(canonical(whole)))
+    return not may_be(ComparedInput(canonical(ours)), ComparedInput(canonical(shown)), fields)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from replicate_async.runs.batch.json_tree import map_leaves
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput, WholeFields
 from replicate_async.runs.batch.lost_creates.lost_create import LostCreate
 from replicate_async.runs.batch.lost_creates.matching import Candidate, certain_matches
+from replicate_async.runs.batch.lost_creates.sent_input import canonical
 from tests.runs.batch.api import SOON
 from tests.runs.batch.resuming import Input, sent_as
 
@@ -97,7 +98,7 @@ def lost_create(given: Input) -> LostCreate:
 
 
 def candidate(name: str, shown: Any) -> Candidate:
-    return Candidate(name, 5.0, ComparedInput(shown), is_clear=bool(shown))
+    return Candidate(name, 5.0, ComparedInput(canonical(shown)), is_clear=bool(shown))
 
 
 async def outcomes(how: Callable[[Input], Any], random: Random, *, alike: bool) -> None:
@@ -114,7 +115,7 @@ async def outcomes(how: Callable[[Input], Any], random: Random, *, alike: bool) 
     whole = WholeFields()
     for own in [random_input(random) for _ in range(random.choice([0, 5]))]:
         if alike and how(own) == own:
-            whole.add(ComparedInput(own))
+            whole.add(ComparedInput(canonical(own)))
 
     found = certain_matches(creates, candidates, whole)
 

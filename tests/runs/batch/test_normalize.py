@@ -30,19 +30,19 @@ class Color(enum.Enum):
 
 
 def differs(ours: Any, shown: Any) -> bool:
-    return not may_be(ComparedInput(ours), ComparedInput(shown))
+    return not may_be(ComparedInput(canonical(ours)), ComparedInput(canonical(shown)))
 
 
 @given(JSON)
 def test_an_input_matches_itself_after_a_round_trip(value: Any) -> None:
     decoded = msgspec.json.decode(msgspec.json.encode(value))
-    assert canonical(normalize(value)) == canonical(normalize(decoded))
+    assert canonical(value) == canonical(decoded)
     assert not differs(value, decoded)
 
 
 def test_numbers_and_booleans_are_compared_as_json_does() -> None:
     def same(ours: Any, shown: Any) -> bool:
-        return ComparedInput(ours).canonical == ComparedInput(shown).canonical
+        return canonical(ours) == canonical(shown)
 
     assert same({"a": 1.0, "b": 2}, {"b": 2, "a": 1})
     assert not same({"a": True}, {"a": 1})
@@ -60,7 +60,7 @@ def test_any_string_may_stand_for_a_file_and_nothing_else() -> None:
     for file in ("data:text/plain,a", "data:text/plain;base64,A"):
         ours = {"f": file, "n": [1]}
         for shown in ({"f": "https://elsewhere", "n": [1]}, {"f": 3, "n": [1]}):
-            assert ComparedInput(ours).canonical != ComparedInput(shown).canonical
+            assert canonical(ours) != canonical(shown)
             assert not differs(ours, shown)
         assert differs(ours, {"f": "https://elsewhere", "n": [2]})
 

@@ -15,13 +15,13 @@ import unicodedata
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias, cast
 
+import msgspec
+
 from replicate_async.runs.batch.json_tree import Path, leaves
 from replicate_async.runs.batch.lost_creates.sent_input import (
     FileContent,
-    canonical,
     content_of,
     is_data_url,
-    normalize,
 )
 
 __all__ = ["ComparedInput", "WholeFields", "may_be"]
@@ -54,14 +54,14 @@ class _Field(NamedTuple):
 
 
 class ComparedInput:
-    """An input in the forms in which it is compared."""
+    """An input in the forms in which it is compared: its canonical JSON, and its fields."""
 
     __slots__ = ("canonical", "fields")
 
-    def __init__(self, values: object) -> None:
-        normalized = normalize(values)
-        self.canonical: bytes = canonical(normalized)
-        self.fields: dict[Path, _Field] = {path: _field(leaf) for path, leaf in leaves(normalized)}
+    def __init__(self, canonical: bytes) -> None:
+        self.canonical: bytes = canonical
+        values = msgspec.json.decode(canonical)
+        self.fields: dict[Path, _Field] = {path: _field(leaf) for path, leaf in leaves(values)}
 
 
 class WholeFields:

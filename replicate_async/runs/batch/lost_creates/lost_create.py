@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import math
 
-import msgspec
-
 from replicate_async.core.api_clock import ApiClock, Moment
 from replicate_async.runs.batch.journal import Entry
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput
@@ -42,7 +40,7 @@ class LostCreate:
         self, entry: Entry, lost_at: Moment, clock: ApiClock, timeouts: BatchTimeouts
     ) -> None:
         self.entry: Entry = entry
-        self.input: ComparedInput = ComparedInput(msgspec.json.decode(entry.sent or b"null"))
+        self.input: ComparedInput = ComparedInput(entry.sent or b"null")
         self.verdict: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         """The ID of the prediction that it made, or None if it made none."""
         self.is_certain: bool = False

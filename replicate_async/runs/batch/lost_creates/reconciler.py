@@ -38,6 +38,7 @@ from replicate_async.runs.batch.lost_creates.matching import (
     describe,
     is_of_model,
 )
+from replicate_async.runs.batch.lost_creates.sent_input import canonical
 from replicate_async.schemas import Prediction
 
 _COLLECT: Final = 0.05
@@ -179,7 +180,7 @@ class Reconciler:
         if known and isinstance(shown.input, dict):
             found = digest(self._options.model, canonical_input(shown.input))
             if found.hex().startswith(known):
-                self._whole.add(ComparedInput(shown.input))
+                self._whole.add(ComparedInput(canonical(shown.input)))
 
     async def _candidate(self, prediction: Prediction, since: float) -> Candidate | None:
         """Return a prediction that may be the result of a lost create, None for others."""
@@ -196,7 +197,7 @@ class Reconciler:
         return Candidate(
             id=prediction.id,
             created_at=created_at,
-            input=ComparedInput(prediction.input if is_shown else {}),
+            input=ComparedInput(canonical(prediction.input if is_shown else {})),
             is_clear=is_shown and of_model == "yes",
         )
 

@@ -36,13 +36,13 @@ class FileContent:
 
 
 def normalize(values: object) -> object:
-    """Return JSON values in the form that is kept and compared."""
+    """Return JSON values with whole numbers as integers, and files by what is known of them."""
     return map_leaves(values, _normalized)
 
 
-def canonical(normalized: object) -> bytes:
-    """Return normalized values as JSON, the same for equal inputs."""
-    return msgspec.json.encode(normalized, order="deterministic", enc_hook=repr)
+def canonical(values: object) -> bytes:
+    """Return the JSON that is kept and compared, which is the same for equal inputs."""
+    return msgspec.json.encode(normalize(values), order="deterministic", enc_hook=repr)
 
 
 def content_of(url: str) -> FileContent | None:

@@ -53,6 +53,13 @@ def check_text(argument: str, value: object) -> None:
         raise InvalidArgumentError(f"{argument}={shorten(value)} must be a string, and not empty.")
 
 
+def check_functions(**functions: object) -> None:
+    """Check that each of *functions* is None or can be called."""
+    for argument, value in functions.items():
+        if value is not None and not callable(value):
+            raise InvalidArgumentError(f"{argument}={shorten(value)} must be a function, or None.")
+
+
 def check_instance(argument: str, value: object, kind: type) -> None:
     """Check that *value* is a *kind*."""
     if not isinstance(value, kind):

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from replicate_async.arguments import check_count, check_flags
+from replicate_async.arguments import check_count, check_flags, check_functions, check_instance
 from replicate_async.core.endpoint import shorten
 from replicate_async.errors import ClientStateError, FileError, FileTooLargeError, NotFoundError
 from replicate_async.files import data_url
@@ -63,6 +63,7 @@ class FileOutput:
     )
 
     def __init__(self, url: str) -> None:
+        check_instance("url", url, str)
         self._url = url
         self._source: FileOpener | None = None
         self._prediction_id: str | None = None
@@ -226,6 +227,7 @@ class FileOutput:
             UntrustedURLError: The URL is not a public https one.
         """
         check_flags(overwrite=overwrite)
+        check_functions(on_progress=on_progress)
 
         async def name() -> str:
             return safe_name(self.name)

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 import msgspec
 from anyio import create_task_group
 
-from replicate_async.arguments import check_count, check_flags
+from replicate_async.arguments import check_count, check_flags, check_functions
 from replicate_async.errors import InvalidArgumentError
 from replicate_async.files.names import numbered, safe_name
 from replicate_async.files.output import FileOutput
@@ -76,6 +76,7 @@ async def save_all(
             "The output of a Prediction is URLs; pass client.parse_output(prediction)."
         )
     check_flags(overwrite=overwrite)
+    check_functions(name=name, on_progress=on_progress)
     check_count("concurrency", concurrency, 1, sys.maxsize, optional=False)
     place = checked_path(folder, "folder")
     files = list(files_in(output))

@@ -261,3 +261,9 @@ def test_a_notebook_links_a_large_file() -> None:
     bundle = mimebundle(DELIVERED, "n", "image/png", bytes(LARGEST_SHOWN + 1), "text")
 
     assert bundle["text/html"] == f'<a href="{DELIVERED}" rel="noopener noreferrer">n</a>'
+
+
+@pytest.mark.parametrize("url", [None, ["https://replicate.delivery/a.png"], b"https://a.png"])
+def test_an_output_file_is_made_of_one_url(url: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^url=.* is a \w+; pass a str\.$"):
+        FileOutput(url)

@@ -495,7 +495,9 @@ async def test_saving_a_large_file_does_not_block_the_event_loop(tmp_path: Path)
     assert turns > 20
 
 
-@pytest.mark.parametrize("options", [{"overwrite": "no"}, {"max_size": "9"}, {"max_size": True}])
+@pytest.mark.parametrize(
+    "options", [{"overwrite": "no"}, {"max_size": "9"}, {"max_size": True}, {"on_progress": 3}]
+)
 async def test_an_option_of_another_type_is_refused(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -93,6 +94,16 @@ def _cancellations() -> int:
 async def test_an_invalid_concurrency_is_refused(tmp_path: Path, concurrency: int) -> None:
     with caught(InvalidArgumentError):
         await save_all([], tmp_path, concurrency=concurrency)
+
+
+@pytest.mark.parametrize("argument", ["name", "on_progress"])
+async def test_what_cannot_be_called_is_refused(tmp_path: Path, argument: str) -> None:
+    options: dict[str, Any] = {argument: "{index}.png"}
+
+    with caught(InvalidArgumentError) as raised:
+        await save_all([], tmp_path, **options)
+
+    assert str(raised.error) == f"{argument}='{{index}}.png' must be a function, or None."
 
 
 async def test_a_prediction_is_refused(

@@ -17,14 +17,10 @@ else:
     import fcntl
 
 _FAR: Final = 2**30  # Windows locks bytes, and those that are locked cannot be read by others
-_RESUME: Final = (
-    "No more predictions are created, for a later run could not know of them. Put the journal back "
-    "where it was and run the same batch again to resume: with a new journal, every input would be "
-    "created again."
-)
-_ALONE: Final = (
-    "No more predictions are created, for another run may use the journal now. When there is no "
-    "other, run the same batch again to resume."
+_ADVICE: Final = (
+    "No more predictions are created: another run may use the journal now, or a later one not find "
+    "it. When it is where it was, and no other run uses it, run the same batch again to resume. "
+    "With a new journal, every input would be created again."
 )
 
 
@@ -51,32 +47,26 @@ class Lock:
         (``journal_size_limit`` is off), and both grow only while the writer commits. Readers do not
         change them.
         """
-        self._known = {path: path.stat() for path in paths} | self._known
+        self._known |= {path: path.stat() for path in paths}
 
     def check(self, *, written: bool) -> None:
         """Raise `JournalLostError` when a file is another one, or is gone, or changed in size.
 
         Once the writer has *written*, the files may have grown.
         """
-        found: dict[Path, os.stat_result] = {}
+        # The lock comes first: a run that took it has changed the other files.
         for path, known in self._known.items():
             try:
-                found[path] = path.stat()
+                found = path.stat()
             except OSError:  # in a folder that cannot be read, the next run finds no journal
-                self._lose(path, "was deleted or moved")
-            if not os.path.samestat(found[path], known):
-                self._lose(path, "was replaced by another file")
-        # The sizes come last: a run that took the lock has changed them.
-        for path, now in found.items():
-            before = self._known[path].st_size
-            if now.st_size < before or (now.st_size > before and not written):
-                sizes = f"it has {now.st_size:,} bytes and had {before:,}"
-                self._lose(path, "was changed by another program", f": {sizes}")
-        self._known = found
-
-    def _lose(self, path: Path, harm: str, detail: str = "") -> NoReturn:
-        advice = _ALONE if path == self._path else _RESUME
-        raise JournalLostError(f"{path} {harm} while it was in use{detail}. {advice}")
+                _lose(path, "was deleted or moved")
+            if not os.path.samestat(found, known):
+                _lose(path, "was replaced by another file")
+            size, before = found.st_size, known.st_size
+            if size < before or (size > before and not written):
+                harm = f"was changed by another program from {before:,} to {size:,} bytes"
+                _lose(path, harm)
+            self._known[path] = found
 
     def _acquire(self, journal: Path) -> int:
         while True:
@@ -108,6 +98,10 @@ class Lock:
     def forget(self) -> None:
         """Close the copy of the lock in a forked child; the parent keeps its own."""
         os.close(self._descriptor)
+
+
+def _lose(path: Path, harm: str) -> NoReturn:
+    raise JournalLostError(f"{path} {harm} while it was in use. {_ADVICE}")
 
 
 def _locked(descriptor: int) -> bool:

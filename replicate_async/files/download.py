@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -139,7 +140,9 @@ class Download:
             problem = f"comes as {self._encodings[0]} that cannot be read: {error}."
             raise FileError(f"{self._shown_url} {problem}") from None
         if not data:
-            if self._skip or (self.size is not None and self._position < self.size):
+            # After a part of a file of unknown length, only another request tells its end.
+            size = math.inf if self.size is None and stream.status == 206 else self.size
+            if self._skip or (size is not None and self._position < size):
                 raise TruncatedBodyError(f"{self._shown_url} broke off at byte {self._position:,}.")
             self._finished = True
             self._close()
@@ -226,11 +229,12 @@ class Download:
         self.content_type = headers.get("Content-Type") or None
         self.disposition = headers.get("Content-Disposition", "")
         length = headers.get("Content-Length", "")
-        self.size = None
         if stream.status == 206 and span is not None:
-            self.size = None if span[3] == "*" else int(span[3])
-        elif length.isascii() and length.isdecimal() and not self._encodings:
-            self.size = int(length)
+            if span[3] != "*":  # else it is as long as an earlier answer said
+                self.size = int(span[3])
+        else:
+            is_stated = length.isascii() and length.isdecimal() and not self._encodings
+            self.size = int(length) if is_stated else None
         if self.size is not None:
             self._check_size(self.size)
 

@@ -16,7 +16,7 @@ def is_number(value: object, least: float = -_LARGEST, most: float = _LARGEST) -
     """
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return least <= value <= most and (value == math.inf or abs(value) <= _LARGEST)
+    return least <= value <= most and (value <= _LARGEST or value == math.inf)
 
 
 def check_seconds(options: object, *fields: str) -> None:

@@ -114,12 +114,11 @@ class Reconciler:
             await asyncio.wait({reader})
 
     async def _read_until_decided(self) -> None:
-        pause, failures, failing_since = _COLLECT, 0, monotonic()
+        failures, failing_since = 0, monotonic()
         between = max(_SHORTEST_PAUSE, min(self._timeouts.settle / 2, _LONGEST_PAUSE))
         try:
-            while self._open():
-                await asyncio.sleep(pause)
-                creates = self._open()
+            await asyncio.sleep(_COLLECT)
+            while creates := self._open():
                 try:
                     await self._decide(creates, await self._read(creates))
                 except JournalError:
@@ -131,6 +130,8 @@ class Reconciler:
                     self._give_up(error, failing_since)
                 else:
                     pause, failures = between, 0
+                if self._open():
+                    await asyncio.sleep(pause)
         except Exception as error:  # noqa: BLE001 - it is raised by each item
             for lost in self._open():
                 lost.fail(error)

@@ -255,6 +255,8 @@ class EventSource:
             elif hash(event.id) not in replayed:
                 self._replayed = None
                 return new + events[index:]
+            else:
+                replayed.discard(hash(event.id))  # it was read once
         return new
 
     async def _connect(self) -> ByteStream | None:

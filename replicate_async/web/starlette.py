@@ -94,12 +94,14 @@ class _StreamResponse(Response):
             await refusal(scope, receive, send)
             return
         try:
-            await self._start(send)
+            async with asyncio.timeout(self._send_timeout):
+                await self._start(send)
             async with aclosing(self._encode(self._stream)) as pieces:
                 async for piece in pieces:
                     async with asyncio.timeout(self._send_timeout):
                         await _send(send, piece, more=True)
-            await _send(send, b"", more=False)
+            async with asyncio.timeout(self._send_timeout):
+                await _send(send, b"", more=False)
         except OSError:
             return  # the browser has disconnected, or did not read in time
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -10,11 +12,13 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from replicate_async import Replicate
 from replicate_async.local import LocalReplicate
 from replicate_async.web import resume_point
 from replicate_async.web.starlette import SSEResponse, TextResponse, UIMessageResponse
+from tests.support.waiting import HANG
 from tests.web.asgi import SERVERS, App, Running, on_uvicorn
 from tests.web.browser import Browser, assert_canceled, fetch, runs
 
@@ -105,6 +109,25 @@ async def test_a_browser_that_does_not_read_cancels_the_prediction(
 
         await assert_canceled(client)
         await browser.leave()
+
+
+@pytest.mark.parametrize("stuck", ["at its head", "at its end"])
+async def test_a_server_whose_send_blocks_is_left(client: Replicate, stuck: str) -> None:
+    forever = asyncio.Event()
+
+    async def receive() -> Message:
+        await forever.wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        is_start = message["type"] == "http.response.start"
+        is_end = not is_start and not message["more_body"]
+        if is_start if stuck == "at its head" else is_end:
+            await forever.wait()
+
+    response = TextResponse(client.stream("acme/greet", {"name": "Ada"}), send_timeout=0.01)
+    async with asyncio.timeout(HANG):
+        await response({"type": "http", "method": "GET"}, receive, send)
 
 
 async def test_a_whole_answer(client: Replicate) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Executor
-from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+from concurrent.futures import thread as executors
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 SETTLE: Final = 0.05
 """Seconds for which a busy kernel may hold bytes back that were sent on this machine."""
@@ -66,8 +66,20 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
     return result
 
 
+def threads_work() -> bool:
+    """Return whether a thread of any executor runs something, or is to run something."""
+    workers = executors._threads_queues  # pyright: ignore[reportPrivateUsage]
+    waiting = executors._worker.__code__  # pyright: ignore[reportPrivateUsage]
+    alive = [(thread.ident, queue) for thread, queue in list(workers.items()) if thread.is_alive()]
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - it is documented
+    return any(
+        queue.qsize() or (ident in frames and frames[ident].f_code is not waiting)
+        for ident, queue in alive
+    )
+
+
 class _SocketSelector(selectors.DefaultSelector):
-    """Lets time pass once nothing arrives any more and no thread of the loop works."""
+    """Lets time pass once nothing arrives any more and no thread of an executor works."""
 
     def __init__(self, loop: VirtualSocketLoop, settle: float) -> None:
         super().__init__()
@@ -78,7 +90,10 @@ class _SocketSelector(selectors.DefaultSelector):
         if timeout is None or timeout <= 0:
             return super().select(timeout)
         ready = super().select(self._settle)
-        if not ready and not self._loop.threads_at_work:
+        if ready or threads_work():
+            return ready
+        ready = super().select(0)  # what a thread did before it was done
+        if not ready:
             # A little more, since a sum of floats that falls short of a timer would be no step.
             self._loop.elapse(timeout + 1e-6)
         return ready
@@ -97,7 +112,6 @@ class VirtualSocketLoop(asyncio.SelectorEventLoop):
     def __init__(self, settle: float = SETTLE) -> None:
         self._now = 100.0
         self.epoch = time.time() - self._now
-        self.threads_at_work = 0
         super().__init__(_SocketSelector(self, settle))
 
     def elapse(self, seconds: float) -> None:
@@ -105,17 +119,6 @@ class VirtualSocketLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
-
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
-    ) -> asyncio.Future[T]:
-        future = super().run_in_executor(executor, func, *args)
-        self.threads_at_work += 1
-        future.add_done_callback(self._thread_is_over)
-        return future
-
-    def _thread_is_over(self, _future: object) -> None:
-        self.threads_at_work -= 1
 
 
 def now() -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.support.fault_server import FaultServer, script
-from tests.support.virtual_time import VirtualSocketLoop, now
+from tests.support.virtual_time import now, threads_work
 from tests.support.wire import Answer, Ending
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_clock]
@@ -48,12 +49,11 @@ async def test_silence_ends_by_its_timeout() -> None:
 
 
 async def test_a_thread_holds_the_clock() -> None:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualSocketLoop)
-    async with asyncio.timeout(0.001):
-        await asyncio.to_thread(time.sleep, 0.2)
-
-    assert loop.threads_at_work == 0
+    with ThreadPoolExecutor(1) as executor:
+        async with asyncio.timeout(0.001):
+            await asyncio.to_thread(time.sleep, 0.2)
+            await asyncio.wrap_future(executor.submit(time.sleep, 0.2))
+    assert not threads_work()
 
 
 async def test_timers_fire_in_their_order_and_each_at_its_time() -> None:

@@ -48,7 +48,7 @@ async def test_a_deleted_journal_ends_the_command_and_keeps_the_results(
 
     kept = [json.loads(line) for line in (tmp_path / "out.jsonl.part").read_text().splitlines()]
     assert ran.code == 1
-    assert "out.jsonl.journal was deleted or moved while it was in use" in ran.err
+    assert "out.jsonl.journal.lock was deleted or moved while it was in use" in ran.err
     assert f"Keep a copy of {out}.part" in ran.err
     assert made == ["succeeded"] * CONCURRENCY
     assert sorted(row["output"] for row in kept) == list(range(CONCURRENCY))

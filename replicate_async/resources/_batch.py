@@ -131,6 +131,7 @@ def make_batch(
         input_schema=schema,
         check=None if contract is None else partial(_check_input, contract, options.key),
         requests=lambda: context.requests_sent,
+        record_end=context.tracker.record_end,
         price=price,
         start_span=partial(context.start_span, version),
     )

@@ -55,6 +55,8 @@ class BatchApi:
     """Raise `InvalidArgumentError` for an input that the model is known not to take."""
     start_span: Callable[[], RunSpan] = RunSpan
     """Begin the span of an item."""
+    record_end: Callable[[Prediction], object] = lambda _: None
+    """Record a prediction that has ended and that no wait sees, in the usage of the client."""
     price: Callable[[str | None], Price | None] = lambda _: None
     """Return the price of a prediction by the model that it names, None if there is none."""
     is_text: Callable[[Prediction], bool] = lambda _: False

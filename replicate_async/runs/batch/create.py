@@ -342,7 +342,7 @@ class Creator:
         entry = item.entry
         self._batch.stats.reconciling += 1
         try:
-            prediction_id = await self._reconciler.resolve(entry, lost_at)
+            found = await self._reconciler.resolve(entry, lost_at)
         except UndecidedError as undecided:
             is_news = entry.state is State.INTENT or entry.window_end is None
             if self._batch.stats.stopped is None and is_news:
@@ -350,8 +350,11 @@ class Creator:
             raise ItemError(uncertain(item, undecided.reason, cause)) from None
         finally:
             self._batch.stats.reconciling -= 1
-        if prediction_id is None:
+        if found is None:
             await item.record(entry.reset())
             return False
-        item.entry = entry.created(prediction_id)  # recorded by the reconciler
+        item.entry = entry.created(found.id)  # recorded by the reconciler
+        item.prediction = found.ended
+        if found.ended is not None:
+            self._api.record_end(found.ended)
         return True

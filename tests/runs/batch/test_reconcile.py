@@ -260,6 +260,22 @@ async def test_an_undecided_create_that_did_not_happen_is_sent_when_that_is_know
     assert (api.creates, len(api.made)) == (2, 1)
 
 
+@pytest.mark.parametrize(("shown", "gets"), [({}, 0), ({"logs": None, "output": None}, 1)])
+async def test_an_end_that_the_list_shows_whole_is_not_asked_for_again(
+    journal: Path, shown: dict[str, Any], gets: int
+) -> None:
+    await intents(journal, [{"n": 1}])
+    api = BatchAPI()
+    found = api.make({"n": 1})
+    found.shown = shown
+
+    (result,) = await run(api, [{"n": 1}], journal)
+
+    assert result.prediction is not None
+    assert result.prediction.id == found.id
+    assert api.requests["GET predictions"] - api.requests["list"] == gets
+
+
 async def test_the_list_is_not_read_for_a_lost_create_whose_input_is_not_given(
     journal: Path,
 ) -> None:

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import NamedTuple
 
 from replicate_async.core.api_clock import ApiClock, Moment
 from replicate_async.runs.batch.journal import Entry
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput
 from replicate_async.runs.batch.options import BatchTimeouts
+from replicate_async.schemas import Prediction
+
+
+class Found(NamedTuple):
+    """The prediction that a create made."""
+
+    id: str
+    ended: Prediction | None
+    """The prediction, if the list shows its end whole."""
 
 
 class UndecidedError(Exception):
@@ -41,8 +51,8 @@ class LostCreate:
     ) -> None:
         self.entry: Entry = entry
         self.input: ComparedInput = ComparedInput(entry.sent or b"null")
-        self.verdict: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        """The ID of the prediction that it made, or None if it made none."""
+        self.verdict: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
+        """The prediction that it made, or None if it made none."""
         self.is_certain: bool = False
         """Whether it is known what it made."""
         self._window_end = entry.window_end
@@ -55,10 +65,10 @@ class LostCreate:
         """Whether it is not decided."""
         return not self.verdict.done()
 
-    def decide(self, prediction_id: str | None) -> None:
+    def decide(self, found: Found | None) -> None:
         """Set the verdict, if it is not decided."""
         if self.is_open:
-            self.verdict.set_result(prediction_id)
+            self.verdict.set_result(found)
             self.is_certain = True
 
     def fail(self, error: Exception) -> None:

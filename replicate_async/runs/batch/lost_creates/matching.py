@@ -27,6 +27,8 @@ class Candidate:
     input: ComparedInput
     is_clear: bool
     """Whether its input is shown, and it certainly is of the batch's model."""
+    ended: Prediction | None = None
+    """The prediction, if the list shows its end whole and its input is looked for."""
 
     def is_of(self, lost: LostCreate) -> bool:
         """Whether it has the input that *lost* sent, and the model."""

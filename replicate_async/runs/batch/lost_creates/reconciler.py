@@ -31,7 +31,7 @@ from replicate_async.runs.batch.errors import is_transient
 from replicate_async.runs.batch.journal import Entry, State
 from replicate_async.runs.batch.keys import digest
 from replicate_async.runs.batch.lost_creates.comparison import ComparedInput, WholeFields
-from replicate_async.runs.batch.lost_creates.lost_create import LostCreate, UndecidedError
+from replicate_async.runs.batch.lost_creates.lost_create import Found, LostCreate, UndecidedError
 from replicate_async.runs.batch.lost_creates.matching import (
     Candidate,
     certain_matches,
@@ -94,17 +94,17 @@ class Reconciler:
         lost = self._lost[entry.key] = LostCreate(entry, lost_at, self._api.clock, self._timeouts)
         return lost
 
-    async def resolve(self, entry: Entry, lost_at: Moment) -> str | None:
-        """Return the ID of the prediction that the create of *entry* made, None if it made none.
+    async def resolve(self, entry: Entry, lost_at: Moment) -> Found | None:
+        """Return the prediction that the create of *entry* made, None if it made none.
 
-        A prediction that is found is recorded. Raises `UndecidedError`.
+        It is recorded. Raises `UndecidedError`.
         """
         lost = self._lost.get(entry.key) or self.look_for(entry, lost_at)
         if lost.is_open and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read_until_decided())
-        prediction_id = await lost.verdict
+        found = await lost.verdict
         del self._lost[entry.key]
-        return prediction_id
+        return found
 
     async def aclose(self) -> None:
         """Stop reading the list; it decides nothing more."""
@@ -159,6 +159,7 @@ class Reconciler:
         now = self._api.clock.earliest(reading.began) or since
         until = min(now - self._timeouts.settle, before - margin)
         expected = self._claims.expected(since, until)
+        wanted = {each.input.canonical for each in creates}
         # From longer ago than needed: known predictions show whether the list is complete.
         async for page in self._api.pages(_date(since - margin), _date(min(before, _OPEN_END))):
             reading.written_at = min(reading.written_at, page.written_at or 0.0)
@@ -169,7 +170,7 @@ class Reconciler:
                 self._learn_whole(listed)
                 if listed.id in claimed:
                     continue
-                if candidate := await self._candidate(listed, since):
+                if candidate := await self._candidate(listed, since, wanted):
                     reading.candidates.append(candidate)
         if expected:
             raise ReplicateError(f"it does not show {min(expected)}, which was created")
@@ -183,7 +184,9 @@ class Reconciler:
             if found.hex().startswith(known):
                 self._whole.add(ComparedInput(canonical(shown.input)))
 
-    async def _candidate(self, prediction: Prediction, since: float) -> Candidate | None:
+    async def _candidate(
+        self, prediction: Prediction, since: float, wanted: set[bytes]
+    ) -> Candidate | None:
         """Return a prediction that may be the result of a lost create, None for others."""
         created = prediction.created_at
         created_at = None if created is None else created.timestamp()
@@ -195,11 +198,13 @@ class Reconciler:
         if of_model == "no":
             return None
         is_shown = isinstance(prediction.input, dict) and not prediction.data_removed
+        shown = canonical(prediction.input if is_shown else {})
         return Candidate(
             id=prediction.id,
             created_at=created_at,
-            input=ComparedInput(canonical(prediction.input if is_shown else {})),
+            input=ComparedInput(shown),
             is_clear=is_shown and of_model == "yes",
+            ended=prediction if shown in wanted and _shows_end(prediction) else None,
         )
 
     async def _decide(self, creates: list[LostCreate], reading: _Reading) -> None:
@@ -214,7 +219,7 @@ class Reconciler:
             if lost.is_open:
                 candidates.remove(match)
                 await self._journal.record(lost.entry.created(match.id))
-                lost.decide(match.id)
+                lost.decide(Found(match.id, match.ended))
         for lost in creates:
             await asyncio.sleep(0)  # as above
             flaw = lost.flaw(reading.written_at)
@@ -228,6 +233,15 @@ class Reconciler:
                 lost.fail(UndecidedError(flaw))
             else:
                 lost.decide(None)
+
+
+def _shows_end(listed: Prediction) -> bool:
+    """Whether *listed* has ended, and `predictions.get` shows no more of it.
+
+    The API's documents list predictions without logs. A success without output may be one in part.
+    """
+    is_whole = listed.output is not None or listed.status != "succeeded"
+    return listed.done and is_whole and listed.logs is not None
 
 
 def _date(seconds: float) -> datetime:

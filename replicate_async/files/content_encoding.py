@@ -16,6 +16,8 @@ KNOWN: Final = frozenset({"gzip", "deflate"})
 
 _STEP: Final = 256 * 1024
 _GZIP: Final = b"\x1f\x8b"
+_HEADERS: Final = {0x08, 0x0F}
+"""The low halves of the first bytes of zlib's header and of gzip's; bare deflate has neither."""
 
 
 def content_encodings(headers: Sequence[str]) -> list[str]:
@@ -27,11 +29,14 @@ def content_encodings(headers: Sequence[str]) -> list[str]:
 class Decompressor:
     """Decompresses the gzip or deflate that *read* returns, at most 256 KiB at a time.
 
-    The file may have several gzip members. aiohttp takes one that breaks off for complete.
+    The file may have several gzip members. aiohttp takes one that breaks off for complete. An empty
+    body is an empty file: storage services send the header for each file that was stored with it.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], encoding: str) -> None:
         self._read = read
+        self._encoding = encoding
+        self._begun = False
         self._member = zlib.decompressobj(wbits=47)  # either of the two
         self._input: bytes = b""
 
@@ -45,10 +50,15 @@ class Decompressor:
             if not self._input or (at_end and self._input == _GZIP[:1]):
                 received = await self._read()
                 if not received:
-                    if at_end:
+                    if at_end or not self._begun:
                         return b""
                     raise EOFError
                 self._input += received
+            if not self._begun:
+                self._begun = True
+                # As browsers do: some hosts leave out the header (RFC 9110, 8.4.1.2).
+                if self._encoding == "deflate" and self._input[0] & 0x0F not in _HEADERS:
+                    self._member = zlib.decompressobj(wbits=-15)
             if at_end:
                 if not self._input.startswith(_GZIP):  # padding after the last member
                     self._input = b""

@@ -205,7 +205,7 @@ class Download:
             if encoding not in KNOWN:
                 problem = f"comes in the unknown encoding {shorten(encoding)}."
                 raise FileError(f"{self._shown_url} {problem}")
-            self._decompressor = Decompressor((self._decompressor or stream).read)
+            self._decompressor = Decompressor((self._decompressor or stream).read, encoding)
         self._skip = 0
         if stream.status == 200:
             etag = headers.get("ETag", "")

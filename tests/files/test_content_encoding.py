@@ -29,7 +29,7 @@ async def test_gzip_members_may_be_cut_anywhere() -> None:
         async def read(left: list[bytes] = pieces) -> bytes:
             return left.pop(0)
 
-        decompressor, found = Decompressor(read), b""
+        decompressor, found = Decompressor(read, "gzip"), b""
         while data := await decompressor.read():
             found += data
         assert found == b"onetwo", cut
@@ -108,6 +108,26 @@ async def test_a_file_whose_compressed_bytes_break_off_is_fetched_again(tmp_path
     async with FaultServer(answer) as server, Replicate(TOKEN, base_url=server.url) as client:
         file = FileOutput(f"{server.origin}/out/picture.png").with_client(client)
         assert await save(file, tmp_path) == CONTENT
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, len(CONTENT)])
+async def test_deflate_is_decompressed_with_and_without_a_header(size: int, tmp_path: Path) -> None:
+    for wbits in (15, -15):
+        packer = zlib.compressobj(wbits=wbits)
+        packed = packer.compress(CONTENT[:size]) + packer.flush()
+        headers = (("Content-Encoding", "deflate"),)
+        async with hosted(Host(content=packed, headers=headers)) as (file, *_):
+            assert await save(file, tmp_path) == CONTENT[:size], wbits
+            assert await file.read() == CONTENT[:size], wbits
+
+
+@pytest.mark.parametrize("said", ["gzip", "deflate", "gzip, deflate"])
+async def test_an_empty_file_may_be_said_to_be_compressed(said: str, tmp_path: Path) -> None:
+    host = Host(content=b"", headers=(("Content-Encoding", said),))
+    async with hosted(host) as (file, *_):
+        assert await save(file, tmp_path) == b""
+        assert await file.read() == b""
+        assert len(host.starts) == 2
 
 
 async def test_invalid_gzip_is_an_error() -> None:

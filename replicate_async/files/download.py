@@ -141,7 +141,8 @@ class Download:
             raise FileError(f"{self._shown_url} {problem}") from None
         if not data:
             # After a part of a file of unknown length, only another request tells its end.
-            size = math.inf if self.size is None and stream.status == 206 else self.size
+            is_part = stream.status == 206 and self._validator
+            size = math.inf if self.size is None and is_part else self.size
             if self._skip or (size is not None and self._position < size):
                 raise TruncatedBodyError(f"{self._shown_url} broke off at byte {self._position:,}.")
             self._finished = True
@@ -207,12 +208,14 @@ class Download:
                 raise FileError(f"{self._shown_url} {problem}")
             self._decompressor = Decompressor((self._decompressor or stream).read, encoding)
         self._skip = 0
-        if stream.status == 200:
-            etag = headers.get("ETag", "")
-            if self._validator and etag == self._validator:
-                self._skip = self._position
-            else:
-                self._position = 0
+        etag = headers.get("ETag", "")
+        if stream.status == 206:
+            self._position = start
+        elif self._validator and etag == self._validator:
+            self._skip = self._position
+        else:
+            self._position = 0
+        if stream.status == 200 or not start:  # else it is that of the part before
             self._validator = etag if _STRONG.fullmatch(etag) and not self._encodings else ""
         self._read_headers(stream, span)
         self._stream = stream

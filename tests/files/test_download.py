@@ -214,6 +214,29 @@ async def test_the_rest_of_a_short_range_is_requested(
         assert [at - host.starts[1] for at in host.starts[1:4]] == [0, 70_000, 140_000]
 
 
+@pytest.mark.parametrize(("way", "etag"), [(iterate, '"v1"'), (read, None), (save, '"v1"')])
+@pytest.mark.parametrize("total", [len(CONTENT), "*"])
+async def test_a_part_that_was_not_asked_for_begins_the_file(
+    way: Way, etag: str | None, total: object, tmp_path: Path
+) -> None:
+    host = Host(etag=etag, most=100_000)
+
+    def by_parts(request: Request) -> Answer:
+        answer = host(request)
+        host.most = None
+        if answer.status == 416:
+            return answer
+        span = f"bytes {host.starts[-1]}-{len(CONTENT) - 1}/{total}"
+        headers = (*answer.headers, ("Content-Range", span))
+        return replace(answer, status=206, headers=headers)
+
+    async with FaultServer(by_parts) as server, Replicate(TOKEN, base_url=server.url) as client:
+        file = FileOutput(f"{server.origin}/a.png").with_client(client)
+
+        assert await way(file, tmp_path) == CONTENT
+        assert len(host.starts) <= 3
+
+
 @WAYS
 async def test_an_empty_file_is_downloaded(way: Way, tmp_path: Path) -> None:
     async with hosted(Host(content=b"")) as (file, _, _):

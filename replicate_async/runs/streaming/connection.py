@@ -132,6 +132,8 @@ class EventSource:
         self._accepted = False  # whether the server has sent a stream before
         self._empty = 0  # connections in a row without output
         self._replayed: set[int] | None = None
+        self._dropped: set[int] = set()
+        self._resumable = True  # until two events that the server repeats have one id
         self._advanced = False  # whether the last connection brought a new event
         # None while events of the run arrive: the clock is not read for each of them.
         self._quiet_since: float | None = None
@@ -148,7 +150,7 @@ class EventSource:
         for an event that is too large, and `TLSError`.
         """
         while not self.check_due:
-            stream = self._stream or await self._connect()
+            stream = self._stream or (await self._connect() if self._resumable else None)
             if stream is None:
                 return []
             if self._parser.failed:
@@ -180,10 +182,11 @@ class EventSource:
     def resume(self, seen: set[int]) -> bool:
         """Drop events that the server repeats: those whose id has its hash in *seen*.
 
-        Returns false if the last id cannot be sent in a header, so that the server cannot resume.
+        Returns false if the server cannot resume: the last id cannot be sent in a header, or two
+        events that it repeated had one id, and the second may be new.
         """
-        self._replayed = seen or None
-        return can_be_sent(self._parser.last_event_id)
+        self._replayed, self._dropped = seen or None, set()
+        return self._resumable and can_be_sent(self._parser.last_event_id)
 
     @property
     def connected(self) -> bool:
@@ -255,8 +258,12 @@ class EventSource:
             elif hash(event.id) not in replayed:
                 self._replayed = None
                 return new + events[index:]
+            elif hash(event.id) in self._dropped:
+                self._resumable = False
+                self.close()
+                return new
             else:
-                replayed.discard(hash(event.id))  # it was read once
+                self._dropped.add(hash(event.id))
         return new
 
     async def _connect(self) -> ByteStream | None:

@@ -181,13 +181,15 @@ async def test_repeated_events_are_dropped_up_to_the_first_new_one() -> None:
     assert await line.data() == ["between", "c", "d"]
 
 
-async def test_an_event_with_the_id_of_a_repeated_one_is_new() -> None:
+async def test_two_repeated_events_of_one_id_end_the_resuming() -> None:
     """A server may give all events one id, and the first connection may bring one event."""
     line = Line(Connection(event("1")), Connection(event("1") + event("1", "b")))
     assert await line.data() == ["x"]
     assert await line.data() == []
     assert line.source.resume({hash("1")})
-    assert await line.data() == ["b"]
+    assert await line.data() == []
+    assert not line.source.connected
+    assert not line.source.resume({hash("1")})
 
 
 async def test_a_connection_with_repeated_events_only_is_a_failure() -> None:

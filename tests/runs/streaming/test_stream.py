@@ -117,6 +117,27 @@ async def test_events_that_the_server_repeats_are_read_once(at: int) -> None:
     assert run.polls == 1  # that of the test
 
 
+@pytest.mark.parametrize("honours", [True, False])
+async def test_a_stream_whose_events_share_one_id_is_completed_from_the_run(
+    *, honours: bool
+) -> None:
+    """Cut after the first event: the next one may be the first again, or the second."""
+    events = [encode("output", word, id="x") for word in WORDS]
+    run = Run(events, output=WORDS)
+
+    def answer(connection: int, _last: str) -> Answer:
+        if connection == 0:
+            return cut_at(b"".join(events), len(events[0]), Ending.CLOSE)
+        run.status = "succeeded"
+        return stream_answer(b"".join(events[honours:]))
+
+    run.answers = answer
+    service = Service(run)
+    async with service.server, service.client() as client:
+        assert await text_of(client) == TEXT
+    assert len(run.resumed_after) == 2
+
+
 async def test_a_stream_without_ids_is_completed_from_the_run() -> None:
     run = Run(output(WORDS, ids=False), output=WORDS)
     run.answers = lambda _connection, _last: cut_at(run.rest(""), 200, Ending.RESET)

@@ -202,7 +202,7 @@ class Download:
                 f"{self._shown_url} cannot be fetched: its host answered {stream.status}."
             )
         self._decompressor = None
-        for encoding in self._encodings:
+        for encoding in reversed(self._encodings):  # the last one was applied last
             if encoding not in KNOWN:
                 problem = f"comes in the unknown encoding {shorten(encoding)}."
                 raise FileError(f"{self._shown_url} {problem}")

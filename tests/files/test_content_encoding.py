@@ -121,6 +121,14 @@ async def test_deflate_is_decompressed_with_and_without_a_header(size: int, tmp_
             assert await file.read() == CONTENT[:size], wbits
 
 
+async def test_the_encoding_that_is_named_last_is_read_first(tmp_path: Path) -> None:
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(gzip.compress(CONTENT)) + packer.flush()
+    headers = (("Content-Encoding", "gzip, deflate"),)
+    async with hosted(Host(content=packed, headers=headers)) as (file, *_):
+        assert await save(file, tmp_path) == CONTENT
+
+
 @pytest.mark.parametrize("said", ["gzip", "deflate", "gzip, deflate"])
 async def test_an_empty_file_may_be_said_to_be_compressed(said: str, tmp_path: Path) -> None:
     host = Host(content=b"", headers=(("Content-Encoding", said),))

@@ -314,13 +314,11 @@ class OpenFile(Source):
             # No seek where none is needed: a compressed file would start again from its top.
             if self._file.tell() != self._start + position:
                 self._file.seek(self._start + position)
-            data = bytearray()
-            while len(data) < limit:
-                piece = checked(self._file.read(limit - len(data)), self.label)
-                if not piece:
-                    break
-                data += piece
-            return bytes(data)
+            pieces: list[bytes] = []
+            while limit > 0 and (piece := bytes(checked(self._file.read(limit), self.label))):
+                pieces.append(piece)
+                limit -= len(piece)
+            return b"".join(pieces)  # of one piece without a copy
 
     def _check_position(self) -> None:
         """Refuse a file that stands at its end, unless it is empty."""

@@ -11,15 +11,22 @@ from replicate_async.runs.batch.breaker import CircuitBreaker
 pytestmark = pytest.mark.anyio
 
 
+class Clock:
+    """A clock that sleeping alone moves on."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return sum(self.slept)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
 async def test_an_open_breaker_lets_one_probe_leave_at_growing_intervals() -> None:
-    now, slept = 0.0, list[float]()
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now
-        slept.append(seconds)
-        now += seconds
-
-    breaker = CircuitBreaker(lambda: now, sleep, 100.0)
+    clock = Clock()
+    breaker = CircuitBreaker(clock, clock.sleep, 100.0)
     for _ in range(4):
         async with breaker.attempt():
             breaker.failed()
@@ -29,7 +36,7 @@ async def test_an_open_breaker_lets_one_probe_leave_at_growing_intervals() -> No
     for _ in range(8):
         async with breaker.attempt():
             breaker.failed()
-    assert slept == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert clock.slept == [1, 2, 4, 8, 16, 32, 60, 60]
     assert breaker.gave_up
 
     async def second() -> bool:
@@ -42,26 +49,20 @@ async def test_an_open_breaker_lets_one_probe_leave_at_growing_intervals() -> No
         assert not waiting.done()
         breaker.succeeded()
     assert await waiting is False
-    assert len(slept) == 9
+    assert len(clock.slept) == 9
     assert not breaker.gave_up
 
 
 async def test_creates_that_fail_beside_a_probe_do_not_make_the_pause_longer() -> None:
-    now, slept = 0.0, list[float]()
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now
-        slept.append(seconds)
-        now += seconds
-
-    breaker = CircuitBreaker(lambda: now, sleep, 100.0)
+    clock = Clock()
+    breaker = CircuitBreaker(clock, clock.sleep, 100.0)
     for _ in range(5):
         breaker.failed()
     for _ in range(3):
         async with breaker.attempt():
             for _ in range(4):
                 breaker.failed()
-    assert slept == [1, 2, 4]
+    assert clock.slept == [1, 2, 4]
 
 
 async def test_a_cancelled_probe_lets_the_next_one_leave() -> None:

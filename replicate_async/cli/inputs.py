@@ -253,7 +253,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 def _existing(name: str) -> Path:
     path = os.path.expanduser(name)  # noqa: PTH111 - as below
     if not os.path.isfile(path):  # noqa: PTH113 - a Path raises for a name that is too long
-        kind = "a folder" if os.path.isdir(path) else "a file that is not there"  # noqa: PTH112
+        kind = "a folder" if os.path.isdir(path) else "a file that is not there"  # noqa: PTH112 - as above
         raise ValueError(f"names {kind}: {shown(name)}")
     return Path(path)
 
